@@ -1,0 +1,19 @@
+"""Home batteries over their own local protocols: an async library of its own.
+
+It knows nothing of Home Assistant. `DRIVERS` is the registry: a new battery is
+one file of facts and behaviour, and one line here.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from .battery import Battery
+from .sessy import SessyInverter
+from .victron import VictronInverter
+
+__all__ = ["DRIVERS", "Battery", "SessyInverter", "VictronInverter"]
+
+DRIVERS: Final[Mapping[str, type[Battery]]] = {
+    driver.battery_type: driver for driver in (VictronInverter, SessyInverter)
+}
+"""Each driver by its `battery_type`; its `fields` say what it needs to be set up."""

@@ -1,0 +1,310 @@
+"""What can be measured, once for all vendors: key, quantity, whom it is for.
+
+A measurement has the same key, unit and sign whatever the device. Signs:
+battery power and current are positive while CHARGING; grid power and current
+are positive while importing; active power is positive while the inverter
+delivers to its AC side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+
+class Quantity(Enum):
+    """The kinds of measurement; a platform knows what to make of each."""
+
+    POWER = auto()
+    """W"""
+    ENERGY_TOTAL = auto()
+    """kWh over the device's life; never falls."""
+    ENERGY_TODAY = auto()
+    """kWh since midnight; starts again at 0."""
+    ENERGY_SINCE_START = auto()
+    """kWh since the device started; starts again at 0 with it."""
+    VOLTAGE = auto()
+    """V"""
+    CELL_VOLTAGE = auto()
+    """V of a single cell, to the millivolt"""
+    CURRENT = auto()
+    """A"""
+    FREQUENCY = auto()
+    """Hz"""
+    TEMPERATURE = auto()
+    """°C"""
+    SOC = auto()
+    """% of the battery that is charged; one a device"""
+    PERCENT = auto()
+    """% of anything else"""
+    CHARGE = auto()
+    """Ah"""
+    CAPACITY = auto()
+    """kWh that a full battery holds"""
+    DURATION = auto()
+    """s"""
+    SIGNAL_STRENGTH = auto()
+    """dBm"""
+    PRICE = auto()
+    """EUR/kWh"""
+    VOLUME_GAS = auto()
+    """m³ of gas in all"""
+    MEMORY = auto()
+    """bytes"""
+    COUNT = auto()
+    """a number without unit"""
+    TEXT = auto()
+    """words for people, such as a firmware version"""
+    STATUS = auto()
+    """one of the driver's options"""
+    FLAG = auto()
+    """yes or no"""
+    PROBLEMS = auto()
+    """the names of what is wrong just now; empty when all is well"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One thing that a battery can tell.
+
+    `enabled`: shown without asking. `diagnostic`: about the device's inside
+    rather than about energy.
+    """
+
+    key: str
+    quantity: Quantity
+    enabled: bool = True
+    diagnostic: bool = False
+
+
+# Values beyond these are a device's way of saying 'not available', or a fault on
+# the line; they never leave a driver. Currents and powers are left wide: three
+# phases of a large house, and then some.
+PLAUSIBLE: Final[Mapping[Quantity, tuple[float, float]]] = {
+    Quantity.POWER: (-500_000, 500_000),
+    Quantity.ENERGY_TOTAL: (0, 10_000_000),
+    Quantity.ENERGY_TODAY: (0, 10_000),
+    Quantity.ENERGY_SINCE_START: (0, 43_000_000),
+    Quantity.VOLTAGE: (0, 1_500),
+    Quantity.CELL_VOLTAGE: (0, 10),
+    Quantity.CURRENT: (-3_300, 3_300),
+    Quantity.FREQUENCY: (0, 100),
+    Quantity.TEMPERATURE: (-60, 200),
+    Quantity.SOC: (0, 100),
+    Quantity.PERCENT: (0, 200),
+}
+
+_P, _V, _I, _T = (
+    Quantity.POWER,
+    Quantity.VOLTAGE,
+    Quantity.CURRENT,
+    Quantity.TEMPERATURE,
+)
+
+
+def _usual(quantity: Quantity, *keys: str) -> list[Measurement]:
+    """Return measurements that every owner wants to see."""
+    return [Measurement(key, quantity) for key in keys]
+
+
+def _unusual(quantity: Quantity, *keys: str) -> list[Measurement]:
+    """Return measurements that an owner may want, and asks for."""
+    return [Measurement(key, quantity, enabled=False) for key in keys]
+
+
+def _inside(quantity: Quantity, *keys: str, enabled: bool = False) -> list[Measurement]:
+    """Return measurements of the device's inside, hidden unless `enabled`."""
+    return [Measurement(key, quantity, enabled, diagnostic=True) for key in keys]
+
+
+def _phases(key: str) -> tuple[str, ...]:
+    """Return the keys of the three phases."""
+    return tuple(f"{key}_l{phase}" for phase in (1, 2, 3))
+
+
+MEASUREMENTS: Final[Mapping[str, Measurement]] = {
+    measurement.key: measurement
+    for measurement in [
+        # Battery
+        *_usual(Quantity.SOC, "battery_soc"),
+        *_usual(_P, "battery_power"),
+        *_unusual(_P, "battery_charge_power", "battery_discharge_power"),
+        *_usual(_V, "battery_voltage"),
+        *_usual(_I, "battery_current"),
+        *_usual(_T, "battery_temperature"),
+        *_usual(Quantity.STATUS, "battery_status"),
+        *_inside(Quantity.PERCENT, "battery_soh", enabled=True),
+        *_inside(_P, "max_charge_power", "max_discharge_power", enabled=True),
+        *_inside(_I, "max_charge_current", "max_discharge_current", enabled=True),
+        *_inside(_V, "max_charge_voltage", "low_voltage_limit"),
+        *_inside(Quantity.CHARGE, "rated_capacity_ah", "consumed_ah"),
+        *_inside(Quantity.CAPACITY, "rated_capacity"),
+        *_inside(Quantity.DURATION, "time_to_go"),
+        *_inside(Quantity.COUNT, "charge_cycles", "modules_online", "modules_offline"),
+        *_inside(
+            Quantity.COUNT, "modules_blocking_charge", "modules_blocking_discharge"
+        ),
+        *_inside(Quantity.CELL_VOLTAGE, "min_cell_voltage", "max_cell_voltage"),
+        *_inside(_T, "min_cell_temperature", "max_cell_temperature"),
+        *_inside(_V, "battery_mid_voltage", "starter_battery_voltage"),
+        *_inside(
+            Quantity.FLAG, "allow_to_charge", "allow_to_discharge", "battery_relay"
+        ),
+        *_inside(Quantity.STATUS, "battery_bms_state", "battery_mode"),
+        *_inside(Quantity.COUNT, "battery_error"),
+        # Energy
+        *_usual(
+            Quantity.ENERGY_TOTAL,
+            "energy_charged_total",
+            "energy_discharged_total",
+            "grid_import_total",
+            "grid_export_total",
+            "pv_energy_total",
+        ),
+        *_usual(
+            Quantity.ENERGY_TODAY, "energy_charged_today", "energy_discharged_today"
+        ),
+        # Inverter
+        *_usual(_P, "active_power"),
+        *_unusual(_P, *_phases("active_power")),
+        *_unusual(_I, "active_current"),
+        *_usual(Quantity.STATUS, "device_status"),
+        *_inside(_T, "device_temperature", enabled=True),
+        *_inside(_P, "rated_power", enabled=True),
+        *_inside(_P, *_phases("rated_power")),
+        *_inside(Quantity.COUNT, "phases"),
+        # Grid, PV, house
+        *_usual(_P, "grid_power", "pv_power", "load_power"),
+        *_unusual(_P, *_phases("grid_power"), *_phases("load_power")),
+        *_usual(_V, "grid_voltage_l1"),
+        *_unusual(_V, "grid_voltage_l2", "grid_voltage_l3"),
+        *_unusual(_I, *_phases("grid_current")),
+        *_usual(Quantity.FREQUENCY, "grid_frequency"),
+        # What is wrong, and who the device is
+        *_inside(Quantity.PROBLEMS, "problem", enabled=True),
+        *_inside(Quantity.TEXT, "serial_number", "firmware", "battery_firmware"),
+        # Victron: GX system
+        *_inside(Quantity.FLAG, "relay_1", "relay_2"),
+        *_inside(Quantity.STATUS, "active_input_source"),
+        *_inside(
+            _P,
+            *_phases("pv_on_output"),
+            *_phases("pv_on_grid"),
+            *_phases("pv_on_genset"),
+            *_phases("genset_power"),
+            *_phases("load_on_input"),
+            *_phases("load_on_output"),
+            "dc_pv_power",
+            "charger_power",
+            "dc_system_power",
+            "vebus_dc_power",
+            "inverter_charger_dc_power",
+        ),
+        *_inside(
+            _I, "dc_pv_current", "vebus_dc_current", "inverter_charger_dc_current"
+        ),
+        *_inside(Quantity.FLAG, "dynamic_ess_active", "dynamic_ess_available"),
+        *_inside(Quantity.STATUS, "dynamic_ess_error", "dynamic_ess_strategy"),
+        *_inside(Quantity.PERCENT, "dynamic_ess_target_soc"),
+        *_inside(Quantity.COUNT, "battery_life_state"),
+        *_inside(Quantity.STATUS, "ess_state", enabled=True),
+        *_inside(Quantity.PERCENT, "active_soc_limit"),
+        *_inside(Quantity.FLAG, "feed_in_limiting_active", "disable_pv_inverters"),
+        # Victron: VE.Bus
+        *_inside(Quantity.FREQUENCY, "grid_frequency_l2", "grid_frequency_l3"),
+        *_inside(Quantity.FREQUENCY, "output_frequency"),
+        *_inside(_V, *_phases("output_voltage"), "vebus_dc_voltage"),
+        *_inside(_I, *_phases("output_current"), "vebus_battery_current"),
+        *_inside(_P, *_phases("output_power")),
+        *_inside(Quantity.STATUS, "active_input", "charge_state"),
+        *_inside(Quantity.PERCENT, "vebus_soc"),
+        *_inside(Quantity.STATUS, "vebus_error"),
+        *_inside(Quantity.PROBLEMS, "vebus_alarms", "battery_alarms"),
+        *_inside(_T, "vebus_temperature"),
+        *_inside(
+            Quantity.FLAG,
+            "vebus_bms_expected",
+            "vebus_bms_allow_charge",
+            "vebus_bms_allow_discharge",
+            "sustain_active",
+        ),
+        *_inside(Quantity.COUNT, "vebus_bms_error"),
+        *_inside(
+            Quantity.ENERGY_SINCE_START,
+            "energy_ac_in_1_to_ac_out",
+            "energy_ac_in_1_to_inverter",
+            "energy_ac_in_2_to_ac_out",
+            "energy_ac_in_2_to_inverter",
+            "energy_ac_out_to_ac_in_1",
+            "energy_ac_out_to_ac_in_2",
+            "energy_inverter_to_ac_in_1",
+            "energy_inverter_to_ac_in_2",
+            "energy_inverter_to_ac_out",
+            "energy_ac_out_to_inverter",
+        ),
+        *_inside(Quantity.TEXT, "custom_name", "grid_meter_serial"),
+        # Victron: grid meter
+        *_inside(_P, *_phases("meter_power")),
+        *_inside(_V, *_phases("meter_voltage")),
+        *_inside(_I, *_phases("meter_current")),
+        *_inside(Quantity.FREQUENCY, "meter_frequency"),
+        *_inside(
+            Quantity.ENERGY_TOTAL, *_phases("grid_import"), *_phases("grid_export")
+        ),
+        # Sessy
+        *_inside(Quantity.CURRENT, "inverter_current"),
+        *_inside(_P, "external_power", *_phases("pv_power")),
+        *_inside(_V, *_phases("pv_voltage")),
+        *_inside(_I, *_phases("pv_current")),
+        *_inside(
+            Quantity.ENERGY_TOTAL, *_phases("pv_imported"), *_phases("pv_exported")
+        ),
+        *_inside(Quantity.FLAG, "strategy_overridden", enabled=True),
+        *_inside(Quantity.TEXT, "status_details"),
+        *_inside(Quantity.SIGNAL_STRENGTH, "wifi_signal_strength"),
+        *_inside(Quantity.MEMORY, "internal_memory", "external_memory"),
+        *_inside(_P, "scheduled_power"),
+        *_inside(Quantity.PRICE, "energy_price"),
+        # Meters of a Sessy
+        *_usual(Quantity.VOLUME_GAS, "gas_total"),
+        *_inside(Quantity.COUNT, "active_tariff"),
+        *_inside(Quantity.STATUS, "meter_status"),
+        *_inside(
+            Quantity.ENERGY_TOTAL,
+            "grid_import_tariff_1",
+            "grid_import_tariff_2",
+            "grid_export_tariff_1",
+            "grid_export_tariff_2",
+        ),
+        *_inside(_P, *_phases("grid_import_power"), *_phases("grid_export_power")),
+        # Settings and setpoints, as the device reports them
+        *_usual(_P, "power_setpoint", "grid_setpoint", "grid_target"),
+        *_usual(_I, "current_setpoint"),
+        *_unusual(_P, *_phases("power_setpoint")),
+        *_usual(_P, "charge_power_limit", "discharge_power_limit"),
+        *_usual(_I, "charge_current_limit", "discharge_current_limit"),
+        *_usual(Quantity.PERCENT, "min_soc", "max_soc", "backup_soc"),
+        *_usual(Quantity.STATUS, "working_mode"),
+        *_unusual(_P, "max_feed_in_power", "min_power", "eco_charge_power"),
+        *_unusual(_I, "ac_input_current_limit", "ac_export_limit", "ac_import_limit"),
+        *_unusual(_V, "charge_voltage_limit"),
+        *_unusual(Quantity.COUNT, "noise_level", "eco_charge_hours"),
+        *_unusual(
+            Quantity.STATUS,
+            "ess_battery_life_mode",
+            "peak_shaving_mode",
+            "grid_metering",
+            "ac_input_1_type",
+            "ac_input_2_type",
+            "switch_position",
+        ),
+        *_unusual(
+            Quantity.FLAG,
+            "feed_in_dc_pv",
+            "prevent_ac_pv_feed_in",
+            "limit_noise",
+            "eco_nom_charge",
+            "limit_pack_temperature",
+        ),
+    ]
+}

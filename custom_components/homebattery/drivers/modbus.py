@@ -1,0 +1,659 @@
+"""Modbus: registers as data, the fewest reads for them, and a shared connection.
+
+Nothing here knows a vendor. A driver brings tables of `Register` and a `Layout`
+(what reads its device accepts); `ModbusDevice` turns wanted register names into
+requests and words into values. `ModbusTcpConnection` is the transport over
+pymodbus; anything else that offers the four methods of `ModbusUnit` will do too.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum, StrEnum
+import logging
+from typing import ClassVar, Final, Protocol, override
+from weakref import WeakValueDictionary
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusException
+from pymodbus.pdu import ExceptionResponse, ModbusPDU
+
+from .errors import (
+    BatteryError,
+    CannotConnectError,
+    DeviceBusyError,
+    DeviceRefusedError,
+    IllegalAddressError,
+    InvalidValueError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+    UnitAbsentError,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+type Value = float | int | str | bool | tuple[str, ...] | None
+"""What a register or a measurement can be; None is 'the device does not know'."""
+
+WORD: Final = 0xFFFF
+
+
+class AccessType(StrEnum):
+    """What a register lets us do."""
+
+    READ = "r"
+    WRITE = "w"
+    READ_WRITE = "rw"
+
+
+class DataType(Enum):
+    """How words make a value: (words, signed). A string's length is its register's."""
+
+    INT16 = (1, True)
+    UINT16 = (1, False)
+    INT32 = (2, True)
+    UINT32 = (2, False)
+    INT64 = (4, True)
+    UINT64 = (4, False)
+    STRING = (0, False)
+
+    @property
+    def words(self) -> int:
+        """Number of 16-bit words; 0 for a string."""
+        return self.value[0]
+
+    @property
+    def signed(self) -> bool:
+        """True when the highest bit is a sign (two's complement)."""
+        return self.value[1]
+
+
+class Poll(IntEnum):
+    """How often a register is worth reading."""
+
+    FAST = 0
+    """Live values: power, SOC."""
+    SLOW = 1
+    """Settings, limits, counters, alarms."""
+    ONCE = 2
+    """Identity: does not change while connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One register of a device's table; value = raw ÷ gain.
+
+    A gain below 1 is a coarse step (0.1: the register counts tens), a negative
+    gain turns the sign. `sentinels` are raw values that mean 'not available'.
+    `persistent` registers live in flash: they wear, and are written on change
+    only. `enum` names the codes of a status register.
+    """
+
+    address: int
+    name: str
+    data_type: DataType = DataType.UINT16
+    gain: float = 1
+    unit: str | None = None
+    access_type: AccessType = AccessType.READ
+    poll: Poll = field(default=Poll.FAST, kw_only=True)
+    persistent: bool = field(default=False, kw_only=True)
+    sentinels: tuple[int, ...] = field(default=(), kw_only=True)
+    enum: Mapping[int, str] | None = field(default=None, kw_only=True)
+    length: int = field(default=0, kw_only=True)
+    """Words of a string; 0 for numbers, whose type says it."""
+
+    @property
+    def count(self) -> int:
+        """Number of words the register takes."""
+        return self.data_type.words or self.length
+
+    @property
+    def end(self) -> int:
+        """The first address behind the register."""
+        return self.address + self.count
+
+    @property
+    def readable(self) -> bool:
+        """True when the register can be read."""
+        return self.access_type is not AccessType.WRITE
+
+    @property
+    def writable(self) -> bool:
+        """True when the register can be written."""
+        return self.access_type is not AccessType.READ
+
+    def decode(self, words: Sequence[int], *, low_word_first: bool = False) -> Value:
+        """Return the value that `words` (of this register alone) stand for.
+
+        None for a sentinel, and for a code that the enum does not name.
+        """
+        if self.data_type is DataType.STRING:
+            return _decode_string(words)
+        raw = 0
+        for word in reversed(words) if low_word_first else words:
+            raw = raw << 16 | word
+        if raw in self.sentinels:
+            return None
+        if self.data_type.signed and raw >> (16 * self.count - 1):
+            raw -= 1 << 16 * self.count
+        if self.enum is not None:
+            return self.enum.get(raw)
+        return _divide(raw, self.gain)
+
+    def encode(self, value: Value, *, low_word_first: bool = False) -> list[int]:
+        """Return the words that stand for `value`, rounded to the register's step.
+
+        An option is given by name, 'not available' or 'no limit' as None. Raises
+        InvalidValueError when the register cannot hold it.
+        """
+        raw = self._raw(value)
+        bits = 16 * self.count
+        words = [raw >> shift & WORD for shift in range(bits - 16, -1, -16)]
+        return words[::-1] if low_word_first else words
+
+    def _raw(self, value: Value) -> int:
+        """Return the number that the register holds for `value`."""
+        if value is None and self.sentinels:
+            return self.sentinels[0]
+        if isinstance(value, str):
+            return self._code_of(value)
+        if not isinstance(value, int | float):
+            raise InvalidValueError(f"{self.name} cannot be {value}")
+        raw = round(_multiply(value, self.gain))
+        bits = 16 * self.count
+        lowest = -(1 << bits - 1) if self.data_type.signed else 0
+        highest = (1 << bits - 1 if self.data_type.signed else 1 << bits) - 1
+        if not lowest <= raw <= highest:
+            raise InvalidValueError(
+                f"{self.name} cannot be {value} {self.unit or ''}: register "
+                f"{self.address} holds {_divide(lowest, self.gain):g} to "
+                f"{_divide(highest, self.gain):g}"
+            )
+        return raw
+
+    def _code_of(self, option: str) -> int:
+        """Return the code that the enum names `option`."""
+        for code, name in (self.enum or {}).items():
+            if name == option:
+                return code
+        raise InvalidValueError(f"{self.name} has no option {option}")
+
+
+def _decode_string(words: Sequence[int]) -> str | None:
+    """Return the text in `words`, two Latin-1 characters a word, ended by a NUL."""
+    text = b"".join(word.to_bytes(2) for word in words)
+    return text.split(b"\0")[0].decode("latin-1").strip() or None
+
+
+def _divide(raw: int, gain: float) -> float:
+    """Return raw ÷ gain, exact for coarse gains (3 ÷ 0.1 would be 29.99…)."""
+    if gain == 1:
+        return raw
+    return raw / gain if abs(gain) >= 1 else raw * round(1 / gain)
+
+
+def _multiply(value: float, gain: float) -> float:
+    """Return value × gain, the inverse of `_divide`."""
+    return value * gain if abs(gain) >= 1 else value / round(1 / gain)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What reads a device accepts.
+
+    `borders` are addresses that must begin a block: no read may run across one.
+    `max_gap` is how many unwanted words between two wanted registers cost less
+    than a request of their own.
+    """
+
+    max_words: int = 125
+    max_gap: int = 16
+    borders: frozenset[int] = frozenset()
+    low_word_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Registers that are read in one request, by rising address."""
+
+    registers: tuple[Register, ...]
+
+    @property
+    def address(self) -> int:
+        """The first address of the block."""
+        return self.registers[0].address
+
+    @property
+    def count(self) -> int:
+        """Number of words, unwanted ones in between included."""
+        return max(register.end for register in self.registers) - self.address
+
+    def words_of(self, register: Register, words: Sequence[int]) -> Sequence[int]:
+        """Return the part of the block's `words` that belongs to `register`."""
+        start = register.address - self.address
+        return words[start : start + register.count]
+
+    def halves(self) -> tuple[Block, Block]:
+        """Split at the widest gap, or in the middle where there is none.
+
+        The widest gap first, because that is where a device is most likely to
+        have nothing.
+        """
+        pairs = zip(self.registers, self.registers[1:], strict=False)
+        gaps = [right.address - left.end for left, right in pairs]
+        cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
+        return Block(self.registers[:cut]), Block(self.registers[cut:])
+
+
+def plan_blocks(
+    registers: Collection[Register],
+    layout: Layout,
+    learned_borders: Collection[int] = (),
+) -> list[Block]:
+    """Return the fewest blocks that read all `registers` within `layout`."""
+    borders = layout.borders.union(learned_borders)
+    blocks: list[Block] = []
+    current: list[Register] = []
+    end = 0
+    for register in sorted(registers, key=lambda register: register.address):
+        if current and not (
+            register.address - end <= layout.max_gap
+            and max(end, register.end) - current[0].address <= layout.max_words
+            and not any(current[0].address < b <= register.address for b in borders)
+        ):
+            blocks.append(Block(tuple(current)))
+            current, end = [], 0
+        current.append(register)
+        end = max(end, register.end)
+    if current:
+        blocks.append(Block(tuple(current)))
+    return blocks
+
+
+class ModbusUnit(Protocol):
+    """One unit id of a Modbus device, whatever carries the requests.
+
+    Each call is one request. Raises CannotConnectError, RequestTimeoutError,
+    ProtocolError, or DeviceRefusedError and its kinds.
+    """
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address` with function 3."""
+
+    async def read_input_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address` with function 4."""
+
+    async def write_register(self, address: int, value: int) -> None:
+        """Write one word with function 6."""
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write consecutive words with function 16."""
+
+
+@dataclass
+class RegisterReport:
+    """What one read of a device gave: values by register name, and failures."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    failures: dict[str, BatteryError] = field(default_factory=dict)
+
+
+class ModbusDevice:
+    """One unit id and its registers, read in the fewest requests.
+
+    What the device turns out not to have is found by halving a refused block,
+    once, and remembered until `forget`.
+    """
+
+    def __init__(
+        self, name: str, unit: ModbusUnit, registers: Sequence[Register], layout: Layout
+    ) -> None:
+        """Describe the device; nothing is read."""
+        self.name = name
+        self.registers = {register.name: register for register in registers}
+        self.missing: set[str] = set()
+        self.words: dict[int, int] = {}
+        """The last words seen, by address, as they came (for diagnostics)."""
+        self._unit = unit
+        self._layout = layout
+        self._borders: set[int] = set()
+
+    def forget(self) -> None:
+        """Learn anew what the device has: it may run another firmware now."""
+        self.missing.clear()
+        self._borders.clear()
+
+    async def read(self, names: Collection[str]) -> RegisterReport:
+        """Read the registers called `names`; those that fail are in the report.
+
+        Raises CannotConnectError, RequestTimeoutError or ProtocolError when the
+        device as a whole is out of reach.
+        """
+        report = RegisterReport()
+        wanted = []
+        for name in names:
+            register = self.registers[name]
+            if name in self.missing:
+                report.failures[name] = self._not_there(register)
+            elif register.readable:
+                wanted.append(register)
+        for block in plan_blocks(wanted, self._layout, self._borders):
+            await self._read_block(block, report)
+        return report
+
+    async def read_register(self, name: str) -> Value:
+        """Read one register.
+
+        Raises what `ModbusUnit` raises, NotSupportedError if it is missing.
+        """
+        report = await self.read([name])
+        if name in report.failures:
+            raise report.failures[name]
+        return report.values[name]
+
+    async def write(self, name: str, value: Value) -> None:
+        """Write one register; more than one word always goes in one request."""
+        register = self.registers[name]
+        if not register.writable:
+            raise NotSupportedError(f"{self.name}: {name} can only be read")
+        await self.write_words(
+            register.address,
+            register.encode(value, low_word_first=self._layout.low_word_first),
+        )
+
+    async def write_words(self, address: int, words: list[int]) -> None:
+        """Write consecutive words as one request (function 16)."""
+        _LOGGER.debug("%s: writing %s from address %s", self.name, words, address)
+        await self._unit.write_registers(address, words)
+
+    async def _read_block(self, block: Block, report: RegisterReport) -> bool:
+        """Read a block into the report; return True when one request did it."""
+        try:
+            words = await self._unit.read_holding_registers(block.address, block.count)
+        except IllegalAddressError:
+            await self._halve(block, report)
+            return False
+        except DeviceRefusedError as err:
+            report.failures.update((register.name, err) for register in block.registers)
+            return False
+        self.words.update(enumerate(words, block.address))
+        for register in block.registers:
+            report.values[register.name] = register.decode(
+                block.words_of(register, words),
+                low_word_first=self._layout.low_word_first,
+            )
+        return True
+
+    async def _halve(self, block: Block, report: RegisterReport) -> None:
+        """Find what of a refused block the device has."""
+        if len(block.registers) == 1:
+            register = block.registers[0]
+            self.missing.add(register.name)
+            report.failures[register.name] = self._not_there(register)
+            _LOGGER.debug(
+                "%s: no register %s (%s)", self.name, register.address, register.name
+            )
+            return
+        left, right = block.halves()
+        left_whole = await self._read_block(left, report)
+        right_whole = await self._read_block(right, report)
+        if left_whole and right_whole:
+            # Nothing is missing in either half, so it was the gap between them.
+            self._borders.add(right.address)
+
+    def _not_there(self, register: Register) -> NotSupportedError:
+        return NotSupportedError(
+            f"{self.name} has no register {register.address} ({register.name})"
+        )
+
+
+_REFUSALS: Final[Mapping[int, type[DeviceRefusedError]]] = {
+    2: IllegalAddressError,
+    5: DeviceBusyError,
+    6: DeviceBusyError,
+    10: UnitAbsentError,
+    11: UnitAbsentError,
+}
+_REFUSAL_TEXTS: Final[Mapping[int, str]] = {
+    1: "function not supported",
+    2: "no such register, or writing is switched off",
+    3: "value not allowed",
+    4: "device failure",
+    5: "accepted, still busy",
+    6: "device busy",
+    10: "no device at this unit id",
+    11: "no answer from this unit id",
+}
+
+
+class ModbusTcpConnection:
+    """One TCP connection to a Modbus server, shared by all who talk to it.
+
+    Many servers accept a single client, so there is one connection for each host
+    and port in an event loop: take it with `open`, give it back with `close`.
+    One request is under way at a time, in the order they were asked for, so that
+    a write waits at most for the request in flight.
+    """
+
+    # Whoever asks for the same address must get the same connection, and drivers
+    # do not know of each other: hence a common, weak table.
+    _shared: ClassVar[
+        WeakValueDictionary[tuple[int, str, int], ModbusTcpConnection]
+    ] = WeakValueDictionary()
+
+    FIRST_BACK_OFF: ClassVar = 1.0
+    """Seconds to leave an unreachable server alone; doubles with each failure."""
+    LONGEST_BACK_OFF: ClassVar = 30.0
+
+    @classmethod
+    def shared(cls, host: str, port: int, timeout: float) -> ModbusTcpConnection:
+        """Return the connection for this address; made, not opened, if new."""
+        key = (id(asyncio.get_running_loop()), host, port)
+        connection = cls._shared.get(key)
+        if connection is None:
+            connection = cls._shared[key] = cls(host, port, timeout)
+        return connection
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        """Describe the connection; `timeout` is for connecting and each answer, s."""
+        self.host = host
+        self.port = port
+        self.connect_delay = 0.0
+        """Seconds of silence that the device needs after a connect."""
+        self.spacing = 0.0
+        """Seconds of silence that the device needs between two requests."""
+        self.connects = 0
+        """How often a connection was made; a driver sees from it that it is new."""
+        self.requests = 0
+        """How many requests were sent."""
+        self._timeout = timeout
+        self._client: AsyncModbusTcpClient | None = None
+        self._lock = asyncio.Lock()
+        self._users = 0
+        self._back_off = 0.0
+        self._not_before = 0.0
+        self._quiet_until = 0.0
+
+    @override
+    def __str__(self) -> str:
+        """Return the address as people write it."""
+        return f"{self.host}:{self.port}"
+
+    def unit(self, unit_id: int) -> ModbusUnit:
+        """Return the view of one unit id."""
+        return _TcpUnit(self, unit_id)
+
+    async def open(self) -> None:
+        """Take the connection into use, connecting if need be.
+
+        Raises CannotConnectError.
+        """
+        async with self._lock:
+            await self._connected_client()
+            self._users += 1
+
+    async def close(self) -> None:
+        """Give the connection back; the last user closes the socket."""
+        async with self._lock:
+            self._users = max(0, self._users - 1)
+            if not self._users:
+                self._disconnect()
+
+    async def request(
+        self,
+        unit_id: int,
+        what: str,
+        send: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]],
+    ) -> list[int]:
+        """Send one request when its turn comes and return the words of the answer.
+
+        `what` names the request in errors. Raises what `ModbusUnit` raises.
+        """
+        where = f"{self} unit {unit_id}, {what}"
+        async with self._lock:
+            client = await self._connected_client()
+            await self._keep_quiet()
+            self.requests += 1
+            try:
+                response = await send(client)
+            except ModbusException as err:
+                raise self._failure(client, where, err) from err
+            except asyncio.CancelledError:
+                self._disconnect()
+                raise
+            finally:
+                self._quiet_until = asyncio.get_running_loop().time() + self.spacing
+        if isinstance(response, ExceptionResponse):
+            code = response.exception_code
+            kind = _REFUSALS.get(code, DeviceRefusedError)
+            text = _REFUSAL_TEXTS.get(code, "unknown reason")
+            raise kind(f"{where}: refused with exception {code} ({text})", code)
+        return response.registers
+
+    async def _connected_client(self) -> AsyncModbusTcpClient:
+        """Return the client, connected; leave a dead server alone for a while."""
+        if self._client is not None and self._client.connected:
+            return self._client
+        self._disconnect()
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before:
+            raise CannotConnectError(
+                f"{self}: no connection, next try in {self._not_before - now:.0f} s"
+            )
+        # pymodbus's own reconnecting would go on behind our back; with a delay of
+        # 0 it leaves that to us. Its connect() sleeps, hence no lock of its own.
+        client = AsyncModbusTcpClient(
+            self.host,
+            port=self.port,
+            timeout=self._timeout,
+            retries=0,
+            reconnect_delay=0,
+        )
+        if not await client.connect():
+            client.close()
+            self._back_off = min(
+                max(self.FIRST_BACK_OFF, 2 * self._back_off), self.LONGEST_BACK_OFF
+            )
+            self._not_before = asyncio.get_running_loop().time() + self._back_off
+            raise CannotConnectError(
+                f"{self}: no connection. Is the device on, and its Modbus TCP server?"
+            )
+        self._client = client
+        self._back_off = 0
+        self.connects += 1
+        self._quiet_until = asyncio.get_running_loop().time() + self.connect_delay
+        return client
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _keep_quiet(self) -> None:
+        """Wait until the device will listen again."""
+        wait = self._quiet_until - asyncio.get_running_loop().time()
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    def _failure(
+        self, client: AsyncModbusTcpClient, where: str, err: ModbusException
+    ) -> BaseException:
+        """Return what a failed request really was, and drop the connection.
+
+        Dropped, because a late answer would otherwise be taken for that of the
+        next request.
+        """
+        lost = isinstance(err, ConnectionException) or not client.connected
+        self._disconnect()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # pymodbus 3.13 turns a cancellation into an error of its own.
+            return asyncio.CancelledError()
+        if lost:
+            return CannotConnectError(f"{where}: the connection was closed")
+        if isinstance(err.__context__, TimeoutError) or "No response" in str(err):
+            return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
+        return ProtocolError(f"{where}: {err}")
+
+
+class _TcpUnit:
+    """A unit id on a shared connection."""
+
+    def __init__(self, connection: ModbusTcpConnection, unit_id: int) -> None:
+        self._connection = connection
+        self._unit_id = unit_id
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address` with function 3."""
+        return self._whole(
+            count,
+            await self._connection.request(
+                self._unit_id,
+                f"reading {count} words from {address}",
+                lambda client: client.read_holding_registers(
+                    address, count=count, device_id=self._unit_id
+                ),
+            ),
+        )
+
+    async def read_input_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address` with function 4."""
+        return self._whole(
+            count,
+            await self._connection.request(
+                self._unit_id,
+                f"reading {count} input words from {address}",
+                lambda client: client.read_input_registers(
+                    address, count=count, device_id=self._unit_id
+                ),
+            ),
+        )
+
+    async def write_register(self, address: int, value: int) -> None:
+        """Write one word with function 6."""
+        await self._connection.request(
+            self._unit_id,
+            f"writing {value} to {address}",
+            lambda client: client.write_register(
+                address, value, device_id=self._unit_id
+            ),
+        )
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write consecutive words with function 16."""
+        await self._connection.request(
+            self._unit_id,
+            f"writing {values} from {address}",
+            lambda client: client.write_registers(
+                address, values, device_id=self._unit_id
+            ),
+        )
+
+    def _whole(self, count: int, words: list[int]) -> list[int]:
+        if len(words) != count:
+            raise ProtocolError(
+                f"{self._connection} unit {self._unit_id}: {len(words)} words came "
+                f"instead of {count}"
+            )
+        return words
