@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 import logging
+import math
 from typing import ClassVar, Final, Protocol, override
 from weakref import WeakValueDictionary
 
@@ -158,17 +159,17 @@ class Register:
             return self.sentinels[0]
         if isinstance(value, str):
             return self._code_of(value)
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or not math.isfinite(value):
             raise InvalidValueError(f"{self.name} cannot be {value}")
         raw = round(_multiply(value, self.gain))
         bits = 16 * self.count
         lowest = -(1 << bits - 1) if self.data_type.signed else 0
         highest = (1 << bits - 1 if self.data_type.signed else 1 << bits) - 1
         if not lowest <= raw <= highest:
+            ends = sorted(_divide(end, self.gain) for end in (lowest, highest))
             raise InvalidValueError(
-                f"{self.name} cannot be {value} {self.unit or ''}: register "
-                f"{self.address} holds {_divide(lowest, self.gain):g} to "
-                f"{_divide(highest, self.gain):g}"
+                f"{self.name} cannot be {value}: register {self.address} holds "
+                f"{ends[0]:.12g} to {ends[1]:.12g} {self.unit or ''}".rstrip()
             )
         return raw
 
@@ -336,7 +337,11 @@ class ModbusDevice:
             register = self.registers[name]
             if name in self.missing:
                 report.failures[name] = self._not_there(register)
-            elif register.readable:
+            elif not register.readable:
+                report.failures[name] = NotSupportedError(
+                    f"{self.name}: {name} can only be written"
+                )
+            else:
                 wanted.append(register)
         for block in plan_blocks(wanted, self._layout, self._borders):
             await self._read_block(block, report)
@@ -401,6 +406,12 @@ class ModbusDevice:
         if left_whole and right_whole:
             # Nothing is missing in either half, so it was the gap between them.
             self._borders.add(right.address)
+        # A block across a missing register would be refused again.
+        self._borders.update(
+            register.end
+            for register in block.registers
+            if register.name in self.missing
+        )
 
     def _not_there(self, register: Register) -> NotSupportedError:
         return NotSupportedError(
@@ -439,7 +450,9 @@ class ModbusTcpConnection:
     # Whoever asks for the same address must get the same connection, and drivers
     # do not know of each other: hence a common, weak table.
     _shared: ClassVar[
-        WeakValueDictionary[tuple[int, str, int], ModbusTcpConnection]
+        WeakValueDictionary[
+            tuple[asyncio.AbstractEventLoop, str, int], ModbusTcpConnection
+        ]
     ] = WeakValueDictionary()
 
     FIRST_BACK_OFF: ClassVar = 1.0
@@ -449,7 +462,7 @@ class ModbusTcpConnection:
     @classmethod
     def shared(cls, host: str, port: int, timeout: float) -> ModbusTcpConnection:
         """Return the connection for this address; made, not opened, if new."""
-        key = (id(asyncio.get_running_loop()), host, port)
+        key = (asyncio.get_running_loop(), host, port)
         connection = cls._shared.get(key)
         if connection is None:
             connection = cls._shared[key] = cls(host, port, timeout)
@@ -469,6 +482,7 @@ class ModbusTcpConnection:
         """How many requests were sent."""
         self._timeout = timeout
         self._client: AsyncModbusTcpClient | None = None
+        self._sending: asyncio.Future[ModbusPDU] | None = None
         self._lock = asyncio.Lock()
         self._users = 0
         self._back_off = 0.0
@@ -512,17 +526,26 @@ class ModbusTcpConnection:
         """
         where = f"{self} unit {unit_id}, {what}"
         async with self._lock:
+            if not self._users:
+                # A poll that outlives its battery must not open the socket again.
+                raise CannotConnectError(f"{where}: the connection is not in use")
             client = await self._connected_client()
             await self._keep_quiet()
             self.requests += 1
+            cancels = _cancels()
             try:
-                response = await send(client)
-            except ModbusException as err:
+                # A task, so that a lost connection can end it: pymodbus would go on
+                # waiting for the answer until the time is up.
+                self._sending = asyncio.ensure_future(send(client))
+                response = await self._sending
+            except (ModbusException, asyncio.CancelledError) as err:
+                if _cancels() > cancels:
+                    # It was us who gave up; pymodbus 3.13 makes an error of that.
+                    self._disconnect()
+                    raise asyncio.CancelledError from err
                 raise self._failure(client, where, err) from err
-            except asyncio.CancelledError:
-                self._disconnect()
-                raise
             finally:
+                self._sending = None
                 self._quiet_until = asyncio.get_running_loop().time() + self.spacing
         if isinstance(response, ExceptionResponse):
             code = response.exception_code
@@ -542,15 +565,24 @@ class ModbusTcpConnection:
                 f"{self}: no connection, next try in {self._not_before - now:.0f} s"
             )
         # pymodbus's own reconnecting would go on behind our back; with a delay of
-        # 0 it leaves that to us. Its connect() sleeps, hence no lock of its own.
+        # 0 it leaves that to us.
         client = AsyncModbusTcpClient(
             self.host,
             port=self.port,
             timeout=self._timeout,
             retries=0,
             reconnect_delay=0,
+            trace_connect=self._connection_changed,
         )
-        if not await client.connect():
+        try:
+            connected = await client.connect()
+        except UnicodeError as err:
+            raise CannotConnectError(f"{self}: not an address ({err})") from err
+        except BaseException:
+            # Cancelled, perhaps while pymodbus rests with the socket already open.
+            client.close()
+            raise
+        if not connected:
             client.close()
             self._back_off = min(
                 max(self.FIRST_BACK_OFF, 2 * self._back_off), self.LONGEST_BACK_OFF
@@ -565,6 +597,11 @@ class ModbusTcpConnection:
         self._quiet_until = asyncio.get_running_loop().time() + self.connect_delay
         return client
 
+    def _connection_changed(self, connected: bool) -> None:
+        """End the request under way when the server closes the connection."""
+        if not connected and self._sending is not None:
+            self._sending.cancel()
+
     def _disconnect(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -577,8 +614,11 @@ class ModbusTcpConnection:
             await asyncio.sleep(wait)
 
     def _failure(
-        self, client: AsyncModbusTcpClient, where: str, err: ModbusException
-    ) -> BaseException:
+        self,
+        client: AsyncModbusTcpClient,
+        where: str,
+        err: ModbusException | asyncio.CancelledError,
+    ) -> BatteryError:
         """Return what a failed request really was, and drop the connection.
 
         Dropped, because a late answer would otherwise be taken for that of the
@@ -586,15 +626,21 @@ class ModbusTcpConnection:
         """
         lost = isinstance(err, ConnectionException) or not client.connected
         self._disconnect()
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # pymodbus 3.13 turns a cancellation into an error of its own.
-            return asyncio.CancelledError()
         if lost:
             return CannotConnectError(f"{where}: the connection was closed")
-        if isinstance(err.__context__, TimeoutError) or "No response" in str(err):
+        if "No response" in str(err):
             return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
         return ProtocolError(f"{where}: {err}")
+
+
+def _cancels() -> int:
+    """Return how often the current task has been cancelled so far.
+
+    A task that cleans up after a cancellation has been cancelled before, so that
+    only a higher number means that it should stop.
+    """
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class _TcpUnit:

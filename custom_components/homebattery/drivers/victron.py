@@ -339,26 +339,26 @@ FORMULAS: Final = (
 # Unit ids by likelihood: first where the usual GX models have the service, then
 # what the server's table maps, then the low numbers that are given out since 2.60.
 
-_USB_UNITS: Final = (239, 238, 237, 236, 235, 234, 233, 232, 231)
-VEBUS_UNITS: Final = (
+_USB_UNITS: Final[tuple[int, ...]] = (239, 238, 237, 236, 235, 234, 233, 232, 231)
+VEBUS_UNITS: Final[tuple[int, ...]] = (
     *(227, 228, 242, 246),
     *_USB_UNITS,
     *range(204, 227),
     *(229, 230, 243, 244, 245, 247),
     *range(1, 61),
 )
-BATTERY_UNITS: Final = (
+BATTERY_UNITS: Final[tuple[int, ...]] = (
     *(225, 223, 224, 226, 229, 230),
     *_USB_UNITS,
     *(243, 245, 247),
     *range(1, 61),
 )
-GRID_UNITS: Final = (30, 31, 32, 33, 34, 40, 28, 29, *range(35, 40), *range(41, 46))
+GRID_UNITS: Final[tuple[int, ...]] = (30, 31, 32, 33, 34, 40, 28, 29, *range(35, 40), *range(41, 46))
 
 # A server that crashes when it is asked for an absent service (14 October to
 # 4 December 2025) needs this long to come back, seconds.
 _SERVER_RESTART: Final = 3.0
-_MOST_DROPS: Final = 5
+_RESTART_TRIES: Final = 5
 
 # Control ---------------------------------------------------------------------
 
@@ -369,6 +369,7 @@ _FRESH: Final = 6.0
 """Seconds that a reading may be used for a renewal without reading it again."""
 _TOO_OLD: Final = 15.0
 """Seconds after which a reading no longer justifies a setpoint."""
+_NEVER: Final = float("-inf")
 _SOC_HYSTERESIS: Final = 2.0
 """% above the minimum SOC at which discharging is allowed again."""
 _RELEASE_TRIES: Final = 3
@@ -539,7 +540,7 @@ class VictronInverter(ModbusBattery):
     async def _find_battery(self) -> int | None:
         """Return the battery service that the GX itself takes its values from."""
         system = await self._probe(SYSTEM_UNIT, 840, 4)
-        first = None
+        first: int | None = None
         for unit_id in BATTERY_UNITS:
             words = await self._probe(unit_id, 259, 8)
             if words is None:
@@ -568,16 +569,27 @@ class VictronInverter(ModbusBattery):
     ) -> list[int] | None:
         """Read words that may not be there; None if they are not."""
         unit = self.connection.unit(unit_id)
-        for attempt in range(_MOST_DROPS):
+        try:
+            return await unit.read_holding_registers(address, count)
+        except DeviceRefusedError:
+            return None
+        except CannotConnectError:
+            if unit_id == SYSTEM_UNIT:
+                raise
+            await self._await_server()
+            return None
+
+    async def _await_server(self) -> None:
+        """Wait for a server that has crashed over the question, and go on."""
+        for attempt in range(_RESTART_TRIES):
+            await asyncio.sleep(_SERVER_RESTART)
             try:
-                return await unit.read_holding_registers(address, count)
-            except DeviceRefusedError:
-                return None
+                await self._probe(SYSTEM_UNIT, 800)
             except CannotConnectError:
-                if attempt + 1 == _MOST_DROPS:
+                if attempt + 1 == _RESTART_TRIES:
                     raise
-                await asyncio.sleep(_SERVER_RESTART)
-        return None
+            else:
+                return
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
@@ -820,9 +832,7 @@ class VictronInverter(ModbusBattery):
         names = self._register_names().intersection(_CONTROL_INPUTS)
         names -= {name for device in self.devices for name in device.missing}
         names -= {
-            name
-            for name in names
-            if now() - self._inputs_at.get(name, -_TOO_OLD) < _FRESH
+            name for name in names if now() - self._inputs_at.get(name, _NEVER) < _FRESH
         }
         try:
             await self._read_into(names, {}, {})
@@ -831,7 +841,7 @@ class VictronInverter(ModbusBattery):
         needed = self._register_names().intersection(_CONTROL_INPUTS)
         needed -= {name for device in self.devices for name in device.missing}
         if any(
-            now() - self._inputs_at.get(name, -_TOO_OLD) >= _TOO_OLD for name in needed
+            now() - self._inputs_at.get(name, _NEVER) >= _TOO_OLD for name in needed
         ):
             return None
         return self._inputs

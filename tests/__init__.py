@@ -1,0 +1,1 @@
+"""Tests of the integration, its drivers and the simulated devices."""

@@ -1,0 +1,209 @@
+"""A Modbus TCP server that can behave as badly as real devices do.
+
+Written for the simulators instead of taken from a Modbus library, because the client under test
+uses such a library: a mistake in it would otherwise be on both sides of the wire.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+import struct
+import time
+from typing import Final, Self
+
+from .modbus import Dropped, Traffic, Units
+
+HEADER: Final = struct.Struct(">HHHB")  # transaction, protocol (always 0), length, unit
+MAX_LENGTH: Final = 260
+
+
+@dataclass
+class Faults:
+    """What is wrong with the server at the moment."""
+
+    refuse: bool = False
+    """Accept a connection and close it at once."""
+    delay: float = 0.0
+    """Answer so many seconds late."""
+    hang: bool = False
+    """Answer nothing until this is switched off, then answer late."""
+    drop: int = 0
+    """Swallow the n-th request from now (1: the next), once."""
+    wrong_transaction: int = 0
+    """Answer the next n requests with another transaction id."""
+    exception: int = 0
+    """Answer the next `exception_count` requests with this exception code."""
+    exception_count: int = 0
+    exception_unit: int | None = None
+    """The exceptions are for this unit only; None: for every unit."""
+    cut_request: int = 0
+    """Close the connection at each of the next n requests instead of answering."""
+    one_client: bool = False
+    """A new connection closes the older ones."""
+    settle: float = 0.0
+    """Requests in the first so many seconds of a connection are lost."""
+
+
+class TcpServer:
+    """Listens on one port, and can go away and come back; what is spoken is for subclasses."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to listen; port 0 takes any free one."""
+        self.host = host
+        self.port = port
+        self.clock = clock
+        self.faults = Faults()
+        self.connections = 0
+        """How many connections were accepted so far."""
+        self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def clients(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    async def start(self) -> None:
+        """Listen. After a stop, listen on the same port again."""
+        if self._server is None:
+            self._server = await asyncio.start_server(
+                self._accept, self.host, self.port
+            )
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening and close all connections: connecting is refused from now on."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        tasks = [task for task in self._open.values() if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        server.abort_clients()
+        await server.wait_closed()
+
+    def cut(self) -> None:
+        """Reset all open connections."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening."""
+        await self.stop()
+
+    def set_faults(self, **changes: object) -> None:
+        """Change faults; requests that hang look at them again."""
+        for name, value in changes.items():
+            if not hasattr(self.faults, name):
+                raise ValueError(f"No such fault: {name}")
+            setattr(self.faults, name, value)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.connections += 1
+        if self.faults.one_client:
+            self.cut()
+        self._open[writer] = asyncio.current_task()
+        try:
+            if not self.faults.refuse:
+                await self._talk(reader, writer, self.clock())
+        except ConnectionError, asyncio.IncompleteReadError, Dropped:
+            pass  # the client has gone, or the device hangs up
+        finally:
+            del self._open[writer]
+            writer.close()
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float
+    ) -> None:
+        """Speak with one client until it or the device hangs up."""
+        raise NotImplementedError
+
+    async def _pause(self) -> None:
+        """Wait before an answer, as the faults say."""
+        if self.faults.delay:
+            await asyncio.sleep(self.faults.delay)
+        while self.faults.hang:
+            await self._changed.wait()
+
+    def _is_lost(self, since: float) -> bool:
+        """Say whether the device misses this request."""
+        if self.clock() - since < self.faults.settle:
+            return True
+        if self.faults.drop:
+            self.faults.drop -= 1
+            return self.faults.drop == 0
+        return False
+
+    def _answer(self, units: Units, unit: int, pdu: bytes) -> bytes | None:
+        """Let the device answer, unless a fault answers instead."""
+        faults = self.faults
+        if faults.cut_request:
+            faults.cut_request -= 1
+            raise Dropped
+        if faults.exception_count and faults.exception_unit in (None, unit):
+            faults.exception_count -= 1
+            return bytes((pdu[0] | 0x80, faults.exception))
+        return units.answer(unit, pdu)
+
+
+class ModbusServer(TcpServer):
+    """Modbus TCP (MBAP framing) in front of a device's units.
+
+    Requests of one connection are answered in their order; a client may send several at once.
+    """
+
+    def __init__(
+        self,
+        units: Units,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Serve these units."""
+        super().__init__(host, port, clock=clock)
+        self.units = units
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the device was asked; requests that a fault answered are not in it."""
+        return self.units.traffic
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float
+    ) -> None:
+        while True:
+            header = await reader.readexactly(HEADER.size)
+            transaction, protocol, length, unit = HEADER.unpack(header)
+            if protocol != 0 or not 2 <= length <= MAX_LENGTH:
+                return  # not Modbus TCP: there is no way to find the next frame
+            pdu = await reader.readexactly(length - 1)
+            if self._is_lost(since):
+                continue
+            await self._pause()
+            answer = self._answer(self.units, unit, pdu)
+            if answer is None:
+                continue
+            if self.faults.wrong_transaction:
+                self.faults.wrong_transaction -= 1
+                transaction ^= 0x5555
+            writer.write(HEADER.pack(transaction, 0, len(answer) + 1, unit) + answer)
+            await writer.drain()

@@ -1,0 +1,205 @@
+"""What all simulated devices have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+import inspect
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
+
+from .http_server import JsonServer
+from .modbus_server import TcpServer
+from .plant import Plant
+
+type State = dict[str, Any]
+
+
+_FAULT: Final = "fault_"
+
+
+class Fault(NamedTuple):
+    """A way to misbehave that the server knows."""
+
+    help: str
+    fields: Mapping[str, tuple[str, Any]]
+    """Argument → field of the server's faults, default."""
+
+
+_ANY_SERVER: Final = {
+    "delay": Fault("each answer comes so late", {"seconds": ("delay", 1.0)}),
+    "hang": Fault("no answers; off: they come, late", {"on": ("hang", True)}),
+    "cut_request": Fault(
+        "each request ends its connection", {"count": ("cut_request", 1)}
+    ),
+}
+
+MODBUS_FAULTS: Final[Mapping[str, Fault]] = {
+    **_ANY_SERVER,
+    "refuse": Fault("new connections are closed at once", {"on": ("refuse", True)}),
+    "drop": Fault("the nth request from now is lost", {"nth": ("drop", 1)}),
+    "wrong_transaction": Fault(
+        "answers carry a wrong transaction id", {"count": ("wrong_transaction", 1)}
+    ),
+    "exception": Fault(
+        "requests (to one unit, or any) are refused with this code",
+        {
+            "code": ("exception", 4),
+            "count": ("exception_count", 1),
+            "unit": ("exception_unit", None),
+        },
+    ),
+    "one_client": Fault(
+        "a new connection ends the older ones", {"on": ("one_client", True)}
+    ),
+    "settle": Fault(
+        "requests so soon after connecting are lost", {"seconds": ("settle", 1.0)}
+    ),
+}
+
+HTTP_FAULTS: Final[Mapping[str, Fault]] = {
+    **_ANY_SERVER,
+    "error": Fault(
+        "requests (with this in their path) fail",
+        {
+            "status": ("error_status", 500),
+            "count": ("error", 1),
+            "path": ("error_path", ""),
+        },
+    ),
+    "non_json": Fault(
+        "answers (to such a path) are not JSON",
+        {"count": ("non_json", 1), "path": ("error_path", "")},
+    ),
+    "unauthorized": Fault(
+        "no password is right any more", {"on": ("unauthorized", True)}
+    ),
+}
+
+
+class Simulator(ABC):
+    """A device on the house, reachable at `host` and `port` while started.
+
+        async with VictronSimulator(Plant(phases=3, soc=40)) as simulator:
+            ...
+
+    Options of a device are the annotated keyword arguments of its constructor.
+    """
+
+    type: ClassVar[str]
+    plant_defaults: ClassVar[Mapping[str, Any]] = {}
+    """How the house differs from `Plant()` where nobody says otherwise."""
+    server_faults: ClassVar[Mapping[str, Fault]]
+    """How its server can misbehave. A device adds methods named `fault_…`."""
+
+    plant: Plant
+    server: TcpServer | JsonServer
+
+    @classmethod
+    def house(cls, **arguments: Any) -> Plant:
+        """Return a house as suits this device, changed by these arguments of `Plant`."""
+        return Plant(**{**cls.plant_defaults, **arguments})
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self.server.host
+
+    @property
+    def port(self) -> int:
+        """Where it listens; known once it is started."""
+        return self.server.port
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """What a user would enter to reach this device."""
+        return {"host": self.host, "port": self.port}
+
+    @property
+    @abstractmethod
+    def mode(self) -> Literal["automatic", "controlled"]:
+        """Who decides about the battery's power: the device, or somebody outside."""
+
+    @abstractmethod
+    def device_state(self) -> State:
+        """Return what is special to this device, in its own words."""
+
+    def state(self) -> State:
+        """Return how things really are, whatever the device tells its clients."""
+        plant = self.plant
+        plant.run()
+        return {
+            "soc": round(plant.soc, 2),
+            "battery_power": round(plant.battery, 1),
+            "mode": self.mode,
+            "grid_power": round(sum(plant.grid), 1),
+            "pv_power": round(plant.pv, 1),
+            "load_power": round(sum(plant.load), 1),
+            "hour": round(plant.hour, 3),
+            "energy_charged": round(plant.counters.charged, 1),
+            "energy_discharged": round(plant.counters.discharged, 1),
+            "device": self.device_state(),
+        }
+
+    async def start(self) -> None:
+        """Listen."""
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """Stop listening, close all connections."""
+        await self.server.stop()
+
+    @classmethod
+    def faults(cls) -> dict[str, str]:
+        """Return every way to misbehave with its arguments, and what happens."""
+        known = {}
+        for name, fault in cls.server_faults.items():
+            arguments = ", ".join(
+                f"{key}={field[1]!r}" for key, field in fault.fields.items()
+            )
+            known[f"{name}({arguments})"] = fault.help
+        for attribute in dir(cls):
+            if attribute.startswith(_FAULT):
+                method = getattr(cls, attribute)
+                parameters = list(inspect.signature(method).parameters.values())[1:]
+                arguments = ", ".join(
+                    parameter.name
+                    if parameter.default is parameter.empty
+                    else f"{parameter.name}={parameter.default!r}"
+                    for parameter in parameters
+                )
+                name = attribute.removeprefix(_FAULT)
+                known[f"{name}({arguments})"] = inspect.getdoc(method) or ""
+        return known
+
+    async def misbehave(self, name: str, **arguments: Any) -> None:
+        """Do something a device should not do; see `faults`."""
+        if fault := self.server_faults.get(name):
+            if unknown := arguments.keys() - fault.fields.keys():
+                raise ValueError(f"{name} has no argument {', '.join(unknown)}")
+            given = {
+                key: default for key, (_, default) in fault.fields.items()
+            } | arguments
+            self.server.set_faults(
+                **{fault.fields[key][0]: given[key] for key in given}
+            )
+        elif method := getattr(self, _FAULT + name, None):
+            result = method(**arguments)
+            if inspect.isawaitable(result):
+                await result
+        else:
+            raise ValueError(f"{self.type} cannot misbehave as {name!r}")
+
+    async def fault_away(self, on: bool = True) -> None:
+        """Refuse connections; off: come back on the same port."""
+        await (self.stop() if on else self.start())
+
+    def fault_cut(self) -> None:
+        """Reset all connections now."""
+        self.server.cut()
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening."""
+        await self.stop()

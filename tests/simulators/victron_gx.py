@@ -1,0 +1,326 @@
+"""A Victron GX device and its MultiPlus with the ESS assistant, without any Modbus.
+
+Values live in services under paths, as on the device's D-Bus. Power at the AC input and
+setpoints: positive = from the grid into the inverter.
+"""
+
+from collections.abc import Mapping
+import math
+from typing import Final, Literal
+
+from .plant import HOLD, Automatic, Battery, Inverter, Plant
+from .victron_registers import Value
+
+type BatteryKind = Literal["bms", "shunt", "none"]
+
+EXTERNAL: Final = 3  # ESS mode: somebody outside writes the setpoints
+KEEP_CHARGED: Final = 9
+OFF: Final = 4  # switch position
+PASSTHRU: Final = 8  # states
+INVERTING: Final = 9
+EXTERNAL_CONTROL: Final = 252
+NO_INPUT: Final = 240
+RESUME_ABOVE_MIN_SOC: Final = 3.0  # %
+OUTPUT_VOLTS: Final = 230.0
+IDLE_WATTS: Final = 30.0
+CELLS: Final = 16
+
+MODE: Final = "/Settings/CGwacs/Hub4Mode"
+GRID_SETPOINT: Final = "/Settings/CGwacs/AcPowerSetPoint"
+MAX_DISCHARGE: Final = "/Settings/CGwacs/MaxDischargePower"
+MAX_FEED_IN: Final = "/Settings/CGwacs/MaxFeedInPower"
+MAX_CHARGE_CURRENT: Final = "/Settings/SystemSetup/MaxChargeCurrent"
+LIFE_STATE: Final = "/Settings/CGwacs/BatteryLife/State"
+MIN_SOC: Final = "/Settings/CGwacs/BatteryLife/MinimumSocLimit"
+SETPOINTS: Final = tuple(f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3))
+NO_CHARGE: Final = "/Hub4/DisableCharge"
+NO_FEED_IN: Final = "/Hub4/DisableFeedIn"
+OVERRIDE: Final = "/Overrides/Setpoint"
+
+SETTINGS: Final[Mapping[str, float]] = {
+    GRID_SETPOINT: 50,
+    "/Settings/CGwacs/MaxChargePercentage": 100,
+    "/Settings/CGwacs/MaxDischargePercentage": 100,
+    MAX_DISCHARGE: -1,
+    MAX_CHARGE_CURRENT: -1,
+    MAX_FEED_IN: -1,
+    "/Settings/CGwacs/OvervoltageFeedIn": 0,
+    "/Settings/CGwacs/PreventFeedback": 0,
+    "/Settings/SystemSetup/MaxChargeVoltage": 0,
+    "/Settings/SystemSetup/AcInput1": 1,
+    "/Settings/SystemSetup/AcInput2": 0,
+    "/Settings/CGwacs/AcExportLimit": -1,
+    "/Settings/CGwacs/AcInputLimit": -1,
+    "/Settings/CGwacs/AlwaysPeakShave": 0,
+    "/Settings/CGwacs/RunWithoutGridMeter": 0,
+    LIFE_STATE: 10,
+    MIN_SOC: 10,
+    MODE: 1,
+}
+
+# Energy counters of the inverter: the ports between which they count.
+FLOWS: Final = {
+    "AcIn1ToAcOut": ("in", "out"),
+    "AcIn1ToInverter": ("in", "battery"),
+    "InverterToAcOut": ("battery", "out"),
+    "InverterToAcIn1": ("battery", "in"),
+    "OutToInverter": ("out", "battery"),
+    "AcOutToAcIn1": ("out", "in"),
+}
+
+
+class Gx:
+    """The device. Call `update()` before looking; write with `write()`."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        *,
+        battery: BatteryKind,
+        critical_share: float,
+        pv_on_output: bool,
+        dynamic_ess: bool,
+        watchdog: float,
+        serial: str,
+        settings: Mapping[str, float],
+    ) -> None:
+        """Start in the house."""
+        self.plant = plant
+        self.battery = battery
+        self.critical_share = critical_share
+        self.pv_on_output = pv_on_output
+        self.dynamic_ess = dynamic_ess
+        self.watchdog = watchdog
+        self.serial = serial
+
+        self.settings: dict[str, float] = {**SETTINGS, **settings}
+        self.hub4: dict[str, float] = {OVERRIDE: 0}
+        self.relay: dict[str, float] = {"/Relay/0/State": 0}
+        self.battery_relay: dict[str, float] = (
+            dict(self.relay) if battery == "shunt" else {}
+        )
+        self.vebus: dict[str, float] = {
+            **dict.fromkeys(SETPOINTS[: plant.phases], 0.0),
+            NO_CHARGE: 0,
+            NO_FEED_IN: 0,
+            "/Mode": 3,
+            "/Ac/ActiveIn/CurrentLimit": 25.0,
+            "/PvInverter/Disable": 0,
+            "/Hub4/DoNotFeedInOvervoltage": 0,
+            "/Hub4/TargetPowerIsMaxFeedIn": 0,
+            "/SystemReset": 0,
+            "/RedetectSystem": 0,
+        }
+        """What of the VE.Bus service can be written."""
+        self.custom_name = "MultiPlus-II"
+        self.alarms: dict[tuple[str, str], int] = {}
+        """(service, path) → 1 (warning) or 2 (alarm)."""
+
+        self.max_charge_current = 100.0  # A, as the BMS says
+        self.max_discharge_current = 100.0
+        self.apply_delay: dict[str, float] = {}
+        """Service → seconds until a write takes effect after it was answered."""
+        self.loop_lag = 0.0
+        """The GX loop's last setpoint arrives so many seconds after mode 3 was entered; 0: not."""
+        self.ignore_writes = False
+
+        self.flash_writes: dict[str, int] = {}
+        """How often each setting was written."""
+        self.bms_exceeded = False
+        """More was taken from the battery than its BMS allowed, at any time."""
+        self.lapsed = False
+        """The setpoint was not renewed in time."""
+        self.flows = dict.fromkeys(FLOWS, 0.0)
+        """Energies between the ports of the inverter, kWh."""
+        self._renewed = plant.clock()
+        self._resting = False
+        self._pending: list[tuple[float, str, str, float]] = []
+
+        plant.output_share = critical_share
+        plant.controller = self._control
+        plant.observer = self._observe
+        plant.run()
+
+    def update(self) -> None:
+        """Let the time since the last look pass."""
+        self.plant.run()
+
+    # Writing.
+
+    def write(self, service: str, path: str, value: Value) -> None:
+        """Take a value; it may take effect later."""
+        if path == "/CustomName":
+            self.custom_name = str(value)
+            return
+        if self.ignore_writes or not isinstance(value, (int, float)):
+            return
+        due = self.plant.clock() + self.apply_delay.get(service, 0.0)
+        self._pending.append((due, service, path, value))
+        self.update()
+
+    def stored(self, service: str) -> dict[str, float]:
+        """Return the paths of a service that can be written, and what they hold."""
+        return {"settings": self.settings, "hub4": self.hub4, "vebus": self.vebus}[
+            service
+        ]
+
+    def _apply_pending(self, now: float) -> None:
+        due = [entry for entry in self._pending if entry[0] <= now]
+        self._pending = [entry for entry in self._pending if entry[0] > now]
+        for _, service, path, value in due:
+            self._apply(now, service, path, value)
+
+    def _apply(self, now: float, service: str, path: str, value: float) -> None:
+        if service == "settings":
+            self.flash_writes[path] = self.flash_writes.get(path, 0) + 1
+        if path == LIFE_STATE and value == 1:
+            value = 2  # "restart BatteryLife" is taken up by the GX at once
+        if path == MODE and value == EXTERNAL and self.settings[MODE] != EXTERNAL:
+            self._leave_loop(now)
+        self.stored(service)[path] = value
+        if path in SETPOINTS:
+            self._renewed = now
+            self.lapsed = False
+
+    def _leave_loop(self, now: float) -> None:
+        """Stop the GX loop. What it wrote last stays, or even arrives a little later."""
+        self._renewed = now
+        self.lapsed = False
+        if self.loop_lag:
+            self._pending += [
+                (now + self.loop_lag, "vebus", path, self.vebus[path])
+                for path in SETPOINTS[: self.plant.phases]
+            ]
+
+    # Deciding.
+
+    @property
+    def external(self) -> bool:
+        """Somebody outside is in control."""
+        return self.settings[MODE] == EXTERNAL
+
+    @property
+    def passthru(self) -> bool:
+        """The inverter rests and the grid feeds the output."""
+        if self.vebus["/Mode"] == OFF or not self.external:
+            return False
+        no_charge, no_feed_in = self.vebus[NO_CHARGE], self.vebus[NO_FEED_IN]
+        charging = sum(self._setpoints()) > 0
+        return bool(self.lapsed or (no_charge and (no_feed_in or charging)))
+
+    def _setpoints(self) -> list[float]:
+        return [self.vebus[path] for path in SETPOINTS[: self.plant.phases]]
+
+    def _control(self, now: float) -> None:
+        """Tell the inverter what to do."""
+        self._apply_pending(now)
+        plant = self.plant
+        limit = self.settings[MAX_CHARGE_CURRENT]
+        current = math.inf if limit < 0 else limit
+        if self.battery == "bms":
+            current = min(current, self.max_charge_current)
+        plant.may_charge = current * plant.voltage
+        if self.vebus["/Mode"] == OFF:
+            plant.command = HOLD
+        elif self.external:
+            self._follow_setpoints(now)
+        else:
+            self._loop()
+        if plant.grid_lost:
+            plant.may_discharge = (
+                math.inf
+            )  # the inverter then feeds its output, come what may
+
+    def _follow_setpoints(self, now: float) -> None:
+        """ESS mode 3. Min SOC and the BMS' discharge current are not looked at."""
+        if not self.lapsed and now - self._renewed >= self.watchdog:
+            self.lapsed = True
+            self.vebus.update(dict.fromkeys(SETPOINTS[: self.plant.phases], 0.0))
+            self.vebus[NO_CHARGE] = self.vebus[NO_FEED_IN] = 0
+        plant = self.plant
+        plant.may_discharge = math.inf
+        if self.passthru:
+            plant.command = HOLD
+            return
+        powers = []
+        for phase, setpoint in enumerate(self._setpoints()):
+            at_input = max(0.0, setpoint) if self.vebus[NO_FEED_IN] else setpoint
+            most = self.vebus["/Ac/ActiveIn/CurrentLimit"] * plant.mains[phase]
+            power = min(at_input, most) - self.output(phase)
+            powers.append(min(0.0, power) if self.vebus[NO_CHARGE] else power)
+        plant.command = Inverter(tuple(powers))
+
+    def _loop(self) -> None:
+        """ESS modes 1 and 2: the GX keeps the grid at its setpoint.
+
+        The disable flags are not the loop's: what was left in them stays, and counts.
+        """
+        plant = self.plant
+        plant.may_discharge = 0.0 if self._must_rest() else self._discharge_limit()
+        if self.vebus[NO_FEED_IN]:
+            plant.may_discharge = min(
+                plant.may_discharge, sum(map(self.output, range(plant.phases)))
+            )
+        if self.vebus[NO_CHARGE]:
+            plant.may_charge = 0.0
+        if self.settings[LIFE_STATE] == KEEP_CHARGED:
+            plant.command = Battery(plant.max_charge)
+        else:
+            # An override of 0 gives way to the setting.
+            setpoint = self.hub4[OVERRIDE] or self.settings[GRID_SETPOINT]
+            if (feed_in := self.settings[MAX_FEED_IN]) >= 0:
+                setpoint = max(setpoint, -feed_in)
+            plant.command = Automatic(setpoint, per_phase=self.settings[MODE] == 2)
+        for phase, path in enumerate(SETPOINTS[: plant.phases]):
+            self.vebus[path] = float(round(self.input(phase)))
+
+    def _must_rest(self) -> bool:
+        """Say whether the SOC forbids to discharge, with some hysteresis."""
+        if self.settings[LIFE_STATE] == KEEP_CHARGED:
+            return True
+        least = self.settings[MIN_SOC]
+        self._resting = self.plant.soc <= least + (
+            RESUME_ABOVE_MIN_SOC if self._resting else 0
+        )
+        return self._resting
+
+    def _discharge_limit(self) -> float:
+        limit = self.settings[MAX_DISCHARGE]
+        power = math.inf if limit < 0 else limit
+        if self.battery == "bms":
+            power = min(power, self.max_discharge_current * self.plant.voltage)
+        return power
+
+    # Measuring.
+
+    def output(self, phase: int) -> float:
+        """Return the power to the AC output; negative if solar power comes from there."""
+        plant = self.plant
+        share = 1.0 if plant.grid_lost else self.critical_share
+        return plant.load[phase] * share - (
+            plant.pv_ac[phase] if self.pv_on_output else 0.0
+        )
+
+    def input(self, phase: int) -> float:
+        """Return the power at the AC input; positive = from the grid."""
+        if self.plant.grid_lost:
+            return 0.0
+        return self.plant.inverter[phase] + self.output(phase)
+
+    def _observe(self, hours: float) -> None:
+        """Count the energies that the inverter counts."""
+        plant = self.plant
+        allowed = self.max_discharge_current * plant.voltage
+        if self.battery == "bms" and plant.battery < -1.02 * allowed - 1:
+            self.bms_exceeded = True
+        for phase in range(plant.phases):
+            given = {
+                "in": self.input(phase),
+                "out": -self.output(phase),
+                "battery": -plant.inverter[phase],
+            }
+            for flow, (source, target) in FLOWS.items():
+                power = max(0.0, min(given[source], -given[target]))
+                given[source] -= power
+                given[target] += power
+                self.flows[flow] += power * hours / 1000
