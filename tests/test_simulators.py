@@ -71,6 +71,8 @@ def test_self_consumption_keeps_the_grid_at_its_setpoint_until_the_battery_is_fu
     None
 ):
     plant, clock = house(soc=99.0)
+    plant.command = Automatic()
+    plant.run()
     assert sum(plant.grid) == pytest.approx(0)
     clock.advance(3600)
     plant.run()
@@ -200,9 +202,8 @@ async def test_requests_too_soon_after_connecting_are_lost() -> None:
         server.set_faults(settle=1.5)
         async with client(server) as raw:
             raw.send(1, bytes((3, 0, 7, 0, 1)))
-            while not server.connections:
+            while not server.lost:
                 await asyncio.sleep(0)
-            await asyncio.sleep(0.05)
             clock.advance(1.5)
             assert await raw.read(1, 8) == [8]
     assert server.traffic.reads == [(1, 8, 1)]

@@ -320,14 +320,13 @@ async def test_old_firmware_knows_less() -> None:
 async def test_a_p1_dongle_reads_the_meter() -> None:
     async with bench(device="p1", house={"phases": 3}) as at:
         at.plant.fixed_pv = 0.0
-        at.plant.may_discharge = 200.0
         details = await at.get("v2/p1/details")
         assert (
             details["power_total"],
             details["power_consumed"],
             details["power_produced"],
-        ) == (*(500, 500, 0),)
-        assert sum(details[f"power_consumed_l{phase}"] for phase in (1, 2, 3)) == 500
+        ) == (*(700, 700, 0),)
+        assert sum(details[f"power_consumed_l{phase}"] for phase in (1, 2, 3)) == 700
         assert (await at.ask("GET", "v1/power/status"))[0] == 404
         assert await at.post("v1/meter/grid_target", {"grid_target": -100}) == 200
         assert (await at.get("v1/meter/grid_target"))["grid_target"] == -100
@@ -398,3 +397,14 @@ async def test_hanging_requests_are_answered_late_or_never() -> None:
         await at.simulator.misbehave("cut")
         with pytest.raises(aiohttp.ClientError):
             await posted
+
+
+async def test_a_hanging_request_has_no_effect_when_the_device_goes_away() -> None:
+    async with bench(strategy="API") as at:
+        await at.simulator.misbehave("hang")
+        posted = asyncio.create_task(at.post("v1/power/setpoint", {"setpoint": 500}))
+        await asyncio.sleep(0.05)
+        await at.simulator.misbehave("away")
+        with pytest.raises(aiohttp.ClientError):
+            await posted
+        assert at.battery == 0

@@ -64,7 +64,6 @@ async def bench(
     plant = Plant(clock=clock, efficiency=1.0, **(house or {}))
     plant.fixed_load, plant.fixed_pv = LOAD, 0.0
     simulator = VictronSimulator(plant, critical_share=CRITICAL, **options)
-    await simulator.start()
     async with simulator, RawClient(simulator.host, simulator.port) as raw:
         yield Bench(simulator, raw, clock)
 

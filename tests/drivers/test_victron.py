@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.homebattery.drivers import victron
+from custom_components.homebattery.drivers import victron, victron_units
 from custom_components.homebattery.drivers.battery import (
     MEASUREMENTS,
     CannotConnectError,
@@ -20,11 +20,8 @@ from custom_components.homebattery.drivers.battery import (
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.victron import (
-    VictronInverter,
-    split,
-    within_ratings,
-)
+from custom_components.homebattery.drivers.victron import VictronInverter
+from custom_components.homebattery.drivers.victron_setpoint import split, within_ratings
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage, Vector, load
 
@@ -38,7 +35,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses, and read the conditions of a setpoint each time."""
     monkeypatch.setattr(VictronInverter, "settle", 0)
     monkeypatch.setattr(victron, "_FRESH", 0)
-    monkeypatch.setattr(victron, "_SERVER_RESTART", 0)
+    monkeypatch.setattr(victron_units, "SERVER_RESTART", 0)
 
 
 @asynccontextmanager

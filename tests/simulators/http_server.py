@@ -112,6 +112,7 @@ class JsonServer(ABC):
         """Stop listening and close all connections: connecting is refused from now on."""
         runner, self._runner = self._runner, None
         if runner is not None:
+            self._wake()
             await runner.cleanup()
 
     def cut(self) -> None:
@@ -137,6 +138,10 @@ class JsonServer(ABC):
             if not hasattr(self.faults, name):
                 raise ValueError(f"No such fault: {name}")
             setattr(self.faults, name, value)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let hanging requests look again whether they still have to."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -153,16 +158,22 @@ class JsonServer(ABC):
             return web.Response(status=400, text="Invalid JSON")
         asked = Request(request.method, request.path, body)
         self.log.append(asked)
-        if self.faults.delay:
-            await asyncio.sleep(self.faults.delay)
-        while self.faults.hang:
-            await self._changed.wait()
         try:
+            await self._pause()
             return self._spoilt(request) or self._said(await self.answer(asked))
         except HangUp:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()  # nobody is left to read it
+
+    async def _pause(self) -> None:
+        """Wait before an answer, as the faults say."""
+        if self.faults.delay:
+            await asyncio.sleep(self.faults.delay)
+        while self.faults.hang:
+            await self._changed.wait()
+            if self._runner is None:
+                raise HangUp
 
     def _may_ask(self, request: web.Request) -> bool:
         if self.username is None:

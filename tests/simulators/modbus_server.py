@@ -61,6 +61,8 @@ class TcpServer:
         self.faults = Faults()
         self.connections = 0
         """How many connections were accepted so far."""
+        self.lost = 0
+        """How many requests were swallowed so far."""
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._changed = asyncio.Event()
@@ -197,6 +199,7 @@ class ModbusServer(TcpServer):
                 return  # not Modbus TCP: there is no way to find the next frame
             pdu = await reader.readexactly(length - 1)
             if self._is_lost(since):
+                self.lost += 1
                 continue
             await self._pause()
             answer = self._answer(self.units, unit, pdu)

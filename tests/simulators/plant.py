@@ -144,7 +144,7 @@ class Plant:
         self.epoch = epoch
 
         # What a device tells the inverter.
-        self.command: Command = Automatic()
+        self.command: Command = HOLD
         self.may_charge = math.inf
         """What the device allows the battery at the moment, W; also the next."""
         self.may_discharge = math.inf

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 import logging
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, override
 
 from .errors import (
@@ -454,6 +455,8 @@ class Battery(ABC):
         limits = self.setpoint_limits
         if limits is None:
             raise NotSupportedError(f"{self.address}: takes no setpoint")
+        if not math.isfinite(power):
+            raise InvalidValueError(f"{self.address}: {power} W is not a power")
         return round(min(max(power, limits.minimum), limits.maximum))
 
 
@@ -578,6 +581,9 @@ class ModbusBattery(Battery):
             connection = self._make_connection()
             await connection.open()
             self._connection = connection
+        # It may be another device by now, or have another firmware.
+        self._once.clear()
+        self._unsupported.clear()
         try:
             await self._find_units()
             self.devices = self._make_devices()
@@ -724,6 +730,11 @@ class ModbusBattery(Battery):
             device.forget()
 
     # Settings
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, Setting]:
+        return {}
 
     def _setting_register(self, key: str) -> str:
         """Return the name of the register that holds a setting."""

@@ -63,6 +63,29 @@ class Quantity(Enum):
     """the names of what is wrong just now; empty when all is well"""
 
 
+UNITS: Final[Mapping[Quantity, str]] = {
+    Quantity.POWER: "W",
+    Quantity.ENERGY_TOTAL: "kWh",
+    Quantity.ENERGY_TODAY: "kWh",
+    Quantity.ENERGY_SINCE_START: "kWh",
+    Quantity.VOLTAGE: "V",
+    Quantity.CELL_VOLTAGE: "V",
+    Quantity.CURRENT: "A",
+    Quantity.FREQUENCY: "Hz",
+    Quantity.TEMPERATURE: "°C",
+    Quantity.SOC: "%",
+    Quantity.PERCENT: "%",
+    Quantity.CHARGE: "Ah",
+    Quantity.CAPACITY: "kWh",
+    Quantity.DURATION: "s",
+    Quantity.SIGNAL_STRENGTH: "dBm",
+    Quantity.PRICE: "EUR/kWh",
+    Quantity.VOLUME_GAS: "m³",
+    Quantity.MEMORY: "B",
+}
+"""The unit of each quantity that has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One thing that a battery can tell.

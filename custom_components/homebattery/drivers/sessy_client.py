@@ -1,0 +1,193 @@
+"""The HTTP API of a Sessy dongle: Basic auth, JSON, one request at a time.
+
+Plain HTTP on port 80. Under frequent requests a dongle is said to fall silent for
+seconds, so they go one by one, and what fails is tried again after a pause.
+"""
+
+import asyncio
+from base64 import b64encode
+import json
+import logging
+from typing import ClassVar
+
+import aiohttp
+from yarl import URL
+
+from .errors import (
+    AuthenticationError,
+    BatteryError,
+    CannotConnectError,
+    DeviceBusyError,
+    DeviceRefusedError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+)
+from .sessy_fields import SETTINGS, Answer
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class SessyClient:
+    """One dongle. A session that is given stays open when the client closes."""
+
+    retry_pause: ClassVar[float] = 1.0
+    """Seconds between two tries."""
+    read_tries: ClassVar[int] = 2
+    write_tries: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        timeout: float,
+        username: str,
+        password: str,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        """Describe the dongle; nothing is sent."""
+        self.address = address
+        self.port = port
+        self.session = session
+        # The sticker has the serial number in capitals; people type it otherwise.
+        self.username = username.strip().upper()
+        self._password = password
+        self._timeout = timeout
+        self._own: aiohttp.ClientSession | None = None
+        self._is_open = False
+        self._lock = asyncio.Lock()
+
+    def open(self) -> None:
+        """Take the session into use, making one if none was given."""
+        if self.session is None and self._own is None:
+            self._own = aiohttp.ClientSession()
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Close the session if it is our own."""
+        self._is_open = False
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
+
+    async def get(self, path: str) -> Answer:
+        """Return what `path` says.
+
+        Raises CannotConnectError, RequestTimeoutError or AuthenticationError when
+        the device is out of reach; NotSupportedError (404), DeviceRefusedError or
+        ProtocolError when only this request fails.
+        """
+        return await self._request("GET", path)
+
+    async def post(self, path: str, body: Answer) -> None:
+        """Post `body`, again if need be: heard twice, it means the same.
+
+        Raises what `get` raises.
+        """
+        _LOGGER.debug("%s: posting %s to %s", self.address, body, path)
+        await self._request("POST", path, body)
+
+    async def _request(
+        self, method: str, path: str, body: Answer | None = None
+    ) -> Answer:
+        tries = self.read_tries if body is None else self.write_tries
+        while True:
+            tries -= 1
+            try:
+                async with self._lock:
+                    return await self._request_once(method, path, body)
+            except BatteryError as err:
+                if not (tries and self._is_open and _may_pass(err, body is not None)):
+                    raise
+                _LOGGER.debug("%s; trying again", err)
+            await asyncio.sleep(self.retry_pause)
+
+    async def _request_once(
+        self, method: str, path: str, body: Answer | None
+    ) -> Answer:
+        where = f"{self.address}:{self.port}{path}"
+        status, text = await self._exchange(where, method, path, body, self._password)
+        capitals = self._password.strip().upper()
+        if status == 401 and capitals != self._password:
+            # The password's letters are capitals too, whatever was typed; what
+            # worked is what is sent from now on.
+            status, text = await self._exchange(where, method, path, body, capitals)
+            if status != 401:
+                self._password = capitals
+        if status == 401:
+            raise AuthenticationError(
+                f"{where}: user name or password refused; both are on the sticker of "
+                "the dongle"
+            )
+        if status == 404:
+            raise NotSupportedError(f"{where}: not in this device or its firmware")
+        if status != 200:
+            error = DeviceBusyError if status == 503 else DeviceRefusedError
+            raise error(f"{where}: HTTP status {status}: {text[:200]}", status)
+        return _parse(where, path, text)
+
+    async def _exchange(
+        self, where: str, method: str, path: str, body: Answer | None, password: str
+    ) -> tuple[int, str]:
+        """Return the status and the text that come back."""
+        session = self.session or self._own
+        if session is None or not self._is_open:
+            raise CannotConnectError(f"{where}: not connected")
+        credentials = b64encode(f"{self.username}:{password}".encode()).decode()
+        try:
+            async with session.request(
+                method,
+                URL.build(scheme="http", host=self.address, port=self.port, path=path),
+                json=body,
+                headers={"Authorization": f"Basic {credentials}"},
+                timeout=aiohttp.ClientTimeout(
+                    total=self._timeout, sock_connect=self._timeout / 2
+                ),
+                allow_redirects=False,
+            ) as response:
+                return response.status, await response.text(errors="replace")
+        except aiohttp.ConnectionTimeoutError as err:
+            raise CannotConnectError(f"{where}: nothing answers. Is it on?") from err
+        except TimeoutError as err:
+            raise RequestTimeoutError(
+                f"{where}: no answer in {self._timeout:g} s"
+            ) from err
+        except (aiohttp.ClientError, OSError, ValueError) as err:
+            raise CannotConnectError(
+                f"{where}: no connection ({err}). Is the dongle on, and the host right?"
+            ) from err
+
+
+def _may_pass(err: BatteryError, is_write: bool) -> bool:
+    """Return True when trying again may help.
+
+    A read that timed out has cost enough time; a write is worth more of it.
+    """
+    match err:
+        case DeviceRefusedError(code=int(code)):
+            return code >= 500
+        case RequestTimeoutError():
+            return is_write
+    return isinstance(err, CannotConnectError)
+
+
+def _parse(where: str, path: str, text: str) -> Answer:
+    """Return the object in a good answer: one that says itself that it is."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    match answer:
+        case {"error": error}:
+            hint = (
+                ". The settings must be saved once in the Sessy portal, or on the "
+                "dongle's own page"
+                if path == SETTINGS.path
+                else ""
+            )
+            raise DeviceRefusedError(f"{where}: {error}{hint}")
+        case {"status": "ok"}:
+            return dict(answer)
+        case {"status": _}:
+            raise DeviceRefusedError(f"{where}: {text[:200]}")
+    raise ProtocolError(f"{where}: not an answer of a Sessy: {text[:100]!r}")
