@@ -1,0 +1,163 @@
+"""What the demo asks of Home Assistant, over the interfaces its own frontend uses."""
+
+from typing import Any, Final, cast
+
+import aiohttp
+
+from . import DOMAIN, AnswerError, DemoError
+
+_MAX_FLOW_STEPS: Final = 6
+
+
+class Api:
+    """The interfaces of one running Home Assistant."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+        """Use a token that has already been given out."""
+        self._session = session
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._token = token
+
+    async def get(self, path: str) -> Any:
+        """Read from the REST interface."""
+        async with self._session.get(
+            f"{self._url}{path}", headers=self._headers
+        ) as response:
+            return await _checked(response)
+
+    async def post(self, path: str, data: dict[str, Any]) -> Any:
+        """Write to the REST interface."""
+        async with self._session.post(
+            f"{self._url}{path}", headers=self._headers, json=data
+        ) as response:
+            return await _checked(response)
+
+    async def command(self, command: str, **data: Any) -> Any:
+        """Send one command over the websocket."""
+        async with self._session.ws_connect(f"{self._url}/api/websocket") as socket:
+            await socket.receive_json()
+            await socket.send_json({"type": "auth", "access_token": self._token})
+            answer = await socket.receive_json()
+            if answer["type"] != "auth_ok":
+                raise DemoError(f"Home Assistant refused the token: {answer}")
+            await socket.send_json({"id": 1, "type": command, **data})
+            answer = await socket.receive_json()
+        if not answer["success"]:
+            raise DemoError(f"Home Assistant refused {command}: {answer['error']}")
+        return answer["result"]
+
+    async def call_service(self, service: str, entity_id: str, **data: Any) -> None:
+        """Call a service on one entity, as an automation would."""
+        path = f"/api/services/{service.replace('.', '/')}"
+        await self.post(path, {"entity_id": entity_id, **data})
+
+    async def state(self, entity_id: str) -> dict[str, Any]:
+        """Return an entity's state with its attributes."""
+        return cast(dict[str, Any], await self.get(f"/api/states/{entity_id}"))
+
+    async def is_running(self) -> bool:
+        """Tell whether Home Assistant has finished starting."""
+        return bool((await self.get("/api/config"))["state"] == "RUNNING")
+
+    async def entries(self) -> list[dict[str, Any]]:
+        """Return the integration's config entries."""
+        found = await self.get(f"/api/config/config_entries/entry?domain={DOMAIN}")
+        return cast(list[dict[str, Any]], found)
+
+    async def entities(self, entry_id: str) -> list[dict[str, Any]]:
+        """Return the enabled entities of a config entry."""
+        return [
+            entity
+            for entity in await self.command("config/entity_registry/list")
+            if entity["config_entry_id"] == entry_id and entity["disabled_by"] is None
+        ]
+
+    async def add_entry(
+        self, battery_type: str, setup: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Add a config entry by going through the flow as a person would."""
+        path = "/api/config/config_entries/flow"
+        step = await self.post(path, {"handler": DOMAIN})
+        for _ in range(_MAX_FLOW_STEPS):
+            if step["type"] == "create_entry":
+                return cast(dict[str, Any], step["result"])
+            answer = _answer(step, battery_type, setup)
+            step = await self.post(f"{path}/{step['flow_id']}", answer)
+        raise DemoError(f"the flow of {battery_type} has no end; last step: {step}")
+
+
+def _answer(
+    step: dict[str, Any], battery_type: str, setup: dict[str, Any]
+) -> dict[str, Any]:
+    """Fill in one step of a flow."""
+    if step["type"] == "menu":
+        if battery_type not in step["menu_options"]:
+            raise DemoError(
+                f"the flow does not offer {battery_type}: {step['menu_options']}"
+            )
+        return {"next_step_id": battery_type}
+    if step["type"] != "form":
+        raise DemoError(f"the flow of {battery_type} ended otherwise: {step}")
+    if step["errors"]:
+        raise DemoError(f"the flow of {battery_type} refused {setup}: {step['errors']}")
+    return _fill(step["data_schema"], battery_type, setup)
+
+
+def _fill(
+    fields: list[dict[str, Any]], battery_type: str, setup: dict[str, Any]
+) -> dict[str, Any]:
+    """Fill in a form with what the simulator said; the rest is left to the defaults."""
+    values: dict[str, Any] = {}
+    for field in fields:
+        name = field["name"]
+        if field.get("type") == "expandable":
+            values[name] = _fill(field["schema"], battery_type, setup)
+        elif name in setup:
+            values[name] = setup[name]
+        elif field.get("required") and "default" in field:
+            values[name] = field["default"]
+        elif field.get("required"):
+            raise DemoError(
+                f"the flow of {battery_type} asks for '{name}', which the simulator"
+                f" did not give: {setup}"
+            )
+    return values
+
+
+async def make_user(
+    session: aiohttp.ClientSession, url: str, *, username: str, password: str
+) -> str:
+    """Make the first user of a new Home Assistant; return a token that lasts."""
+    client_id = f"{url}/"
+    user = {"name": "Demo", "username": username, "password": password}
+    async with session.post(
+        f"{url}/api/onboarding/users",
+        json={**user, "client_id": client_id, "language": "en"},
+    ) as response:
+        code = (await _checked(response))["auth_code"]
+    async with session.post(
+        f"{url}/auth/token",
+        data={
+            "grant_type": "authorization_code",
+            "code": code,
+            "client_id": client_id,
+        },
+    ) as response:
+        token = (await _checked(response))["access_token"]
+    return cast(
+        str,
+        await Api(session, url, token).command(
+            "auth/long_lived_access_token", client_name="demo", lifespan=365
+        ),
+    )
+
+
+async def _checked(response: aiohttp.ClientResponse) -> Any:
+    """Return the answer, or say what was refused and why."""
+    if not response.ok:
+        raise AnswerError(
+            f"Home Assistant answered {response.method} {response.url.path} with"
+            f" status {response.status}: {await response.text()}"
+        )
+    return await response.json()

@@ -1,0 +1,311 @@
+"""The check: try every battery through Home Assistant and compare with what the device says."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+import re
+import time
+from typing import Any, Final
+
+import aiohttp
+
+from . import DOMAIN, ROOT, DemoError, home_assistant
+from .api import Api
+from .devices import read_state
+from .house import Battery, House
+from .waiting import describe, wait_for
+
+# How long the whole way through Home Assistant may take: a poll or two, and the device's ramp.
+_SOC_SECONDS: Final = 60
+_FOLLOW_SECONDS: Final = 60
+_RELEASE_SECONDS: Final = 60
+
+# A battery takes a bit less than its inverter is asked for: that much is lost, or noise.
+_TOLERANCE_SHARE: Final = 0.15
+_TOLERANCE_W: Final = 60
+
+# The charge powers that may be asked for, as shares of what the battery allows at most, and a
+# limit to them. Which one is taken must be told apart from what the battery does already.
+_ASKED_SHARES: Final = (0.4, 0.2)
+_ASKED_AT_MOST_W: Final = 1500
+
+# What a device says of itself that moves while nobody controls it, or only ever counts.
+_MOVING: Final = frozenset({"setpoints", "state", "system_state", "flash_writes"})
+
+_NEEDED: Final = ("battery_soc", "battery_power", "power_setpoint", "control_mode")
+
+_RECORD_START: Final = re.compile(
+    r"^\d{4}-\d\d-\d\d [\d:.]+ (?P<level>[A-Z]+) \(.*?\) \[(?P<logger>[^\]]*)\]"
+)
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What was seen of one battery, as it is printed."""
+
+    title: str
+    soc: str = "-"
+    asked: str = "-"
+    power: str = "-"
+    followed: str = "-"
+    released: str = "-"
+    trouble: list[str] = field(default_factory=list)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of the table."""
+        return (
+            self.title,
+            self.soc,
+            self.asked,
+            self.power,
+            self.followed,
+            self.released,
+            "failed" if self.trouble else "good",
+        )
+
+    async def note_trouble(self, trial: Awaitable[None]) -> None:
+        """Try something, and note what goes wrong."""
+        try:
+            await trial
+        except (DemoError, aiohttp.ClientError, TimeoutError) as err:
+            self.trouble.append(describe(err))
+
+
+_HEADINGS: Final = (
+    "battery",
+    "SOC (device)",
+    "asked",
+    "power (device)",
+    "followed in",
+    "released in",
+    "result",
+)
+
+
+async def check(house: House) -> bool:
+    """Start the house, try every battery, stop, and tell whether all was well."""
+    start = time.monotonic()
+    async with house:
+        seen = [await _try(house, battery) for battery in house.batteries]
+    trouble = [f"{row.title}: {text}" for row in seen for text in row.trouble]
+    if not house.batteries:
+        trouble.append("there is no battery")
+    if house.exit_status != 0:
+        trouble.append(f"Home Assistant ended with status {house.exit_status}")
+    trouble += log_trouble(home_assistant.log_file(house.config))
+    print()
+    _print_table([_HEADINGS, *(row.cells for row in seen)])
+    print()
+    for text in trouble:
+        print(f"Trouble: {text}")
+    seconds = time.monotonic() - start
+    print(f"{'Failed' if trouble else 'All good'}, after {seconds:.0f} s.")
+    return not trouble
+
+
+async def _try(house: House, battery: Battery) -> Seen:
+    """Try one battery; what goes wrong is noted, and the next one has its turn."""
+    print(f"Trying {battery.title} …")
+    seen = Seen(title=battery.title)
+    await seen.note_trouble(_Trial(house, battery, seen).run())
+    return seen
+
+
+class _Trial:
+    """One battery: read, charge, release."""
+
+    def __init__(self, house: House, battery: Battery, seen: Seen) -> None:
+        self._house = house
+        self._battery = battery
+        self._seen = seen
+        self._entities: dict[str, str] = {}
+
+    @property
+    def _api(self) -> Api:
+        return self._house.api
+
+    async def run(self) -> None:
+        self._entities = await self._find_entities()
+        before = await self._see_soc()
+        # Also what did not follow must be let go.
+        await self._seen.note_trouble(self._charge())
+        await self._seen.note_trouble(self._release(before))
+
+    async def _find_entities(self) -> dict[str, str]:
+        """Find the entities by what their unique ids end with, never by their names."""
+
+        async def look() -> dict[str, str]:
+            entities = await self._api.entities(self._battery.entry_id)
+            return {
+                key: entity["entity_id"]
+                for key in _NEEDED
+                for entity in entities
+                if entity["unique_id"].endswith(f"_{key}")
+            }
+
+        return await wait_for(
+            f"the entities {', '.join(_NEEDED)} of {self._battery.title}",
+            look,
+            lambda seen: len(seen) == len(_NEEDED),
+            seconds=_SOC_SECONDS,
+        )
+
+    async def _see_soc(self) -> dict[str, Any]:
+        """See the SOC in Home Assistant, and that it is the device's; return its state."""
+        soc = await self._number(
+            "battery_soc", lambda value: 0 <= value <= 100, "a SOC", _SOC_SECONDS
+        )
+        state = await self._device()
+        self._seen.soc = f"{soc:.0f} % ({state['soc']:.0f} %)"
+        if abs(soc - state["soc"]) > 1.5:
+            self._trouble(f"Home Assistant shows SOC {soc}, the device {state['soc']}")
+        if state["mode"] != "automatic":
+            self._trouble(f"the device is not in automatic at the start: {state}")
+        return state
+
+    async def _charge(self) -> None:
+        """Ask for a charge power and see it happen, in Home Assistant and on the device."""
+        number = self._entities["power_setpoint"]
+        limits = (await self._api.state(number))["attributes"]
+        asked = _choose_power(limits["max"], (await self._device())["battery_power"])
+        self._seen.asked = f"{asked:.0f} W"
+        start = time.monotonic()
+        await self._api.call_service("number.set_value", number, value=asked)
+
+        def follows(power: float) -> bool:
+            off = abs(power - asked)
+            return off <= max(_TOLERANCE_W, _TOLERANCE_SHARE * asked)
+
+        def obeys(state: dict[str, Any]) -> bool:
+            mode: str = state["mode"]
+            return mode == "controlled" and follows(state["battery_power"])
+
+        state = await wait_for(
+            f"{self._battery.title} itself to charge with {asked:.0f} W",
+            self._device,
+            obeys,
+            seconds=_FOLLOW_SECONDS,
+        )
+        self._seen.power = f"- ({state['battery_power']:.0f} W)"
+        power = await self._number(
+            "battery_power", follows, f"about {asked:.0f} W", _FOLLOW_SECONDS
+        )
+        self._seen.power = f"{power:.0f} W ({state['battery_power']:.0f} W)"
+        self._seen.followed = f"{time.monotonic() - start:.1f} s"
+
+    async def _release(self, before: dict[str, Any]) -> None:
+        """Choose automatic and see the device as it was before."""
+        start = time.monotonic()
+        select = self._entities["control_mode"]
+        await self._api.call_service("select.select_option", select, option="automatic")
+
+        async def look_at_device() -> list[str]:
+            return _differences(before, await self._device())
+
+        await wait_for(
+            f"{self._battery.title} itself to be as it was before",
+            look_at_device,
+            lambda seen: not seen,
+            seconds=_RELEASE_SECONDS,
+        )
+
+        async def look() -> str:
+            return str((await self._api.state(select))["state"])
+
+        await wait_for(
+            f"{select} to show automatic",
+            look,
+            lambda seen: seen == "automatic",
+            seconds=_RELEASE_SECONDS,
+        )
+        self._seen.released = f"{time.monotonic() - start:.1f} s"
+
+    async def _device(self) -> dict[str, Any]:
+        return await read_state(self._house.session, self._battery.device)
+
+    async def _number(
+        self, key: str, good: Callable[[float], bool], expected: str, seconds: float
+    ) -> float:
+        """Wait until Home Assistant shows a number that is good."""
+        entity_id = self._entities[key]
+
+        async def look() -> str:
+            return str((await self._api.state(entity_id))["state"])
+
+        def enough(text: str) -> bool:
+            try:
+                return good(float(text))
+            except ValueError:
+                # "unknown" or "unavailable", so far.
+                return False
+
+        what = f"{entity_id} of {self._battery.title} to show {expected}"
+        text = await wait_for(what, look, enough, seconds=seconds)
+        return float(text)
+
+    def _trouble(self, text: str) -> None:
+        self._seen.trouble.append(text)
+
+
+def _choose_power(most: float, now: float) -> float:
+    """Choose the charge power to ask for, a round one that the battery does not do already."""
+    choices = [
+        round(min(share * most, share / _ASKED_SHARES[0] * _ASKED_AT_MOST_W), -2)
+        for share in _ASKED_SHARES
+    ]
+    return max(choices, key=lambda power: abs(power - now))
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what is different about who controls the device, and how it is set."""
+    old, new = _controls(before), _controls(now)
+    return [
+        f"{name}: {old.get(name)} → {new.get(name)}"
+        for name in old | new
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _controls(state: dict[str, Any]) -> dict[str, object]:
+    """Return the mode, and what the device says of itself in its own words, as one list."""
+    found: dict[str, object] = {"mode": state["mode"]}
+    for name, value in state["device"].items():
+        if isinstance(value, dict):
+            found |= value
+        elif name not in _MOVING:
+            found[name] = value
+    return found
+
+
+def log_trouble(log: Path) -> list[str]:
+    """Return the warnings and errors in Home Assistant's log that are about us."""
+    records: list[str] = []
+    for line in log.read_text(errors="replace").splitlines():
+        if _RECORD_START.match(line) or not records:
+            records.append(line)
+        else:
+            records[-1] += f"\n{line}"
+    return [record for record in records if _is_trouble(record)]
+
+
+def _is_trouble(record: str) -> bool:
+    start = _RECORD_START.match(record)
+    if not start or start["level"] not in {"WARNING", "ERROR", "CRITICAL"}:
+        return False
+    # Home Assistant says of every custom integration that it is one.
+    if start["logger"] == "homeassistant.loader" and "not been tested" in record:
+        return False
+    # The checkout's own folder may be named like the integration.
+    return DOMAIN in record.replace(str(ROOT), "").replace(
+        f"custom_components/{DOMAIN}", DOMAIN
+    )
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for number, row in enumerate(rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))

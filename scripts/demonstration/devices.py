@@ -1,0 +1,81 @@
+"""The simulated devices: one process for each type there is."""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import sys
+from typing import Any, cast
+
+import aiohttp
+
+from tests.simulators import SIMULATORS
+
+from . import ROOT, DemoError
+from .processes import Child
+from .waiting import wait_for
+
+TYPES: tuple[str, ...] = tuple(SIMULATORS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A simulated device that listens, as it described itself."""
+
+    type: str
+    port: int
+    setup: dict[str, Any]
+    state_url: str
+    child: Child
+
+
+async def start_device(battery_type: str, folder: Path, *, port: int = 0) -> Device:
+    """Start the simulator of this type, on any free port unless told which."""
+    out = folder / f"{battery_type}.json"
+    command = [sys.executable, "-m", "tests.simulators", battery_type]
+    child = await Child.start(
+        f"The simulated {battery_type}",
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        folder=ROOT,
+        out=out,
+        err=out.with_suffix(".log"),
+        environment={"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        described = json.loads(await _first_line(child, battery_type))
+    except BaseException:
+        await child.kill()
+        raise
+    return Device(
+        type=described["type"],
+        port=described["port"],
+        setup=described["setup"],
+        state_url=described["state_url"],
+        child=child,
+    )
+
+
+async def _first_line(child: Child, battery_type: str) -> str:
+    async def look() -> str:
+        text = child.out.read_text()
+        if child.exit_status is not None and not text:
+            log = child.out.with_suffix(".log")
+            raise DemoError(
+                f"{child.name} did not start:\n{log.read_text(errors='replace')}"
+            )
+        return text
+
+    text = await wait_for(
+        f"the simulated {battery_type} to listen",
+        look,
+        lambda seen: "\n" in seen,
+        seconds=30,
+        pause=0.1,
+    )
+    return text.splitlines()[0]
+
+
+async def read_state(session: aiohttp.ClientSession, device: Device) -> dict[str, Any]:
+    """Ask the simulator itself, not through Home Assistant, how it is doing."""
+    async with session.get(device.state_url) as response:
+        response.raise_for_status()
+        return cast(dict[str, Any], await response.json())

@@ -1,0 +1,125 @@
+"""A Home Assistant of its own: its folder, and its process."""
+
+import json
+from pathlib import Path
+import sys
+from typing import Any, Final
+
+import aiohttp
+
+from . import DOMAIN, ROOT, DemoError
+from .processes import Child
+from .waiting import wait_for
+
+# Home Assistant ends with this status when somebody asked it to start again.
+RESTART_STATUS: Final = 100
+
+_CONFIGURATION: Final = f"""\
+# Written anew at every start of the demo.
+homeassistant:
+  name: Demo house
+  latitude: 52.37
+  longitude: 4.89
+  elevation: 0
+  unit_system: metric
+  time_zone: Europe/Amsterdam
+  currency: EUR
+  country: NL
+frontend:
+config:
+history:
+logbook:
+energy:
+recorder:
+  commit_interval: 1
+logger:
+  default: warning
+  logs:
+    custom_components.{DOMAIN}: info
+automation: []
+script: []
+scene: []
+"""
+
+
+def prepare(config: Path, port: int) -> None:
+    """Make the configuration folder ready; what is already stored in it stays."""
+    component = ROOT / "custom_components" / DOMAIN
+    if not (component / "manifest.json").exists():
+        raise DemoError(f"the integration is not there: {component}")
+    storage = config / ".storage"
+    storage.mkdir(parents=True, exist_ok=True)
+    (config / "configuration.yaml").write_text(_CONFIGURATION)
+    link = config / "custom_components"
+    link.unlink(missing_ok=True)
+    link.symlink_to(component.parent)
+    _store(storage / "http", version=2, minor_version=2, data=_http(port))
+    if not (storage / "onboarding").exists():
+        # Only the first user is left to make. The other steps would ask the internet.
+        done = {"done": ["core_config", "analytics", "integration"]}
+        _store(storage / "onboarding", version=4, minor_version=1, data=done)
+
+
+def _http(port: int) -> dict[str, Any]:
+    """Listen on this machine only. In YAML it would be a trial that ends after five minutes."""
+    return {
+        "stable": {
+            "server_host": ["127.0.0.1"],
+            "server_port": port,
+            "cors_allowed_origins": ["https://cast.home-assistant.io"],
+            "login_attempts_threshold": -1,
+            "ip_ban_enabled": True,
+            "ssl_profile": "modern",
+            "use_x_frame_options": True,
+            "created_at": "2026-01-01T00:00:00+00:00",
+            "error": None,
+            "error_message": None,
+        },
+        "pending": None,
+        "yaml_migration_done": True,
+    }
+
+
+def _store(path: Path, *, version: int, minor_version: int, data: Any) -> None:
+    content = {"version": version, "minor_version": minor_version, "key": path.name}
+    path.write_text(json.dumps({**content, "data": data}, indent=2))
+
+
+async def start(config: Path) -> Child:
+    """Start Home Assistant on this folder."""
+    command = [sys.executable, "-m", "homeassistant", "--log-no-color"]
+    return await Child.start(
+        "Home Assistant",
+        [*command, "--config", str(config)],
+        folder=config,
+        out=log_file(config),
+    )
+
+
+def log_file(config: Path) -> Path:
+    """Return where Home Assistant's messages go."""
+    return config.parent / "home-assistant.log"
+
+
+def check_alive(child: Child) -> None:
+    """Say so when Home Assistant has ended while it should be starting."""
+    if child.exit_status is not None:
+        raise DemoError(f"Home Assistant stopped while starting:\n{child.last_words()}")
+
+
+async def wait_until_it_answers(
+    child: Child, session: aiohttp.ClientSession, url: str
+) -> None:
+    """Wait until the page with the log-in can be had."""
+
+    async def look() -> str:
+        check_alive(child)
+        async with session.get(f"{url}/manifest.json") as response:
+            return f"HTTP status {response.status}"
+
+    await wait_for(
+        "Home Assistant to answer",
+        look,
+        lambda seen: seen == "HTTP status 200",
+        seconds=180,
+    )

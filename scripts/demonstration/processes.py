@@ -1,0 +1,107 @@
+"""The processes the demo starts, and stops again whatever happens."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+import os
+from pathlib import Path
+import shutil
+import signal
+import socket
+from typing import Self
+
+
+def free_port() -> int:
+    """Return a port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class Child:
+    """One process of ours; what it prints goes to files."""
+
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, out: Path
+    ) -> None:
+        """Hold a started process; use start() to make one."""
+        self.name = name
+        self.out = out
+        self._process = process
+
+    @classmethod
+    async def start(
+        cls,
+        name: str,
+        command: list[str],
+        *,
+        folder: Path,
+        out: Path,
+        err: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Start the command, with its output in the file `out` and its errors in `err`."""
+        # In a session of its own, Ctrl-C in the terminal does not reach it: we stop our children
+        # one after the other. Should we be killed outright, the kernel tells them to stop.
+        if setpriv := shutil.which("setpriv"):
+            command = [setpriv, "--pdeathsig", "TERM", *command]
+        with (
+            out.open("wb") as stdout,
+            (err or Path(os.devnull)).open("wb") as stderr,
+        ):
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr if err else asyncio.subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        return cls(name, process, out)
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait until it ends by itself."""
+        return await self._process.wait()
+
+    async def stop(self, *, seconds: float) -> int:
+        """Ask it to end, and end it by force when it does not; return its exit status."""
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._process.wait()
+        except TimeoutError:
+            print(f"{self.name} did not stop within {seconds:.0f} s and was killed.")
+            return await self.kill()
+
+    async def kill(self) -> int:
+        """End it by force, with all it may have started itself."""
+        self._signal(signal.SIGKILL)
+        return await self._process.wait()
+
+    def last_words(self, lines: int = 20) -> str:
+        """Return the end of what it printed."""
+        text = self.out.read_text(errors="replace").splitlines()
+        return "\n".join(f"  | {line}" for line in text[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)

@@ -1,0 +1,42 @@
+"""Waiting with a time limit, and with words for when it was in vain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+import time
+
+import aiohttp
+
+from . import AnswerError, DemoError
+
+
+async def wait_for[T](
+    what: str,
+    look: Callable[[], Awaitable[T]],
+    enough: Callable[[T], bool],
+    *,
+    seconds: float,
+    pause: float = 0.5,
+) -> T:
+    """Look again and again until it is enough; name what was missing when time is up."""
+    end = time.monotonic() + seconds
+    while True:
+        seen: T | None = None
+        trouble = ""
+        try:
+            async with asyncio.timeout(max(end - time.monotonic(), 0.1)):
+                seen = await look()
+            if enough(seen):
+                return seen
+        except (aiohttp.ClientError, AnswerError, OSError, TimeoutError) as err:
+            # Not there yet, as far as one can tell.
+            trouble = describe(err)
+        if time.monotonic() + pause > end:
+            raise DemoError(
+                f"waited {seconds:.0f} s for {what}; last seen: {trouble or seen}"
+            )
+        await asyncio.sleep(pause)
+
+
+def describe(err: Exception) -> str:
+    """Return an error as words; some of them say nothing but their kind."""
+    return str(err) if isinstance(err, DemoError) else f"{type(err).__name__} {err}"

@@ -1,0 +1,30 @@
+# Sourced by the scripts: how they speak to the person who started them, and how they set up.
+# shellcheck shell=bash
+
+say() {
+  printf '%s\n' "$*" >&2
+}
+
+# fail WHAT [WHAT TO DO ...]
+fail() {
+  printf '\nError: %s\n' "$1" >&2
+  shift
+  if (($# > 0)); then
+    printf '  %s\n' "$@" >&2
+  fi
+  exit 1
+}
+
+# set_up ROOT: runs scripts/setup in a process group of its own, so that stopping this script
+# while packages are being fetched stops the fetching too.
+set_up() {
+  local setup
+  set -m
+  "$1/scripts/setup" &
+  setup=$!
+  set +m
+  # shellcheck disable=SC2064 # the process of now is meant
+  trap "kill -TERM -- -$setup 2>/dev/null; exit 130" INT TERM HUP
+  wait "$setup" || exit 1
+  trap - INT TERM HUP
+}
