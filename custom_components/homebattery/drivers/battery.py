@@ -76,9 +76,16 @@ __all__ = [
     "UnitAbsentError",
     "Value",
     "WrongDeviceError",
+    "as_number",
 ]
 
 _LOGGER = logging.getLogger(__name__)
+
+
+def as_number(value: Value) -> float | None:
+    """Return a reading as a number; None for what is none."""
+    return value if isinstance(value, int | float) else None
+
 
 type Found = dict[str, Any]
 """What a release puts back, as JSON can hold it; each driver knows its own keys."""

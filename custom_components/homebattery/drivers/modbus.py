@@ -189,8 +189,8 @@ def _decode_string(words: Sequence[int]) -> str | None:
 
 def _divide(raw: int, gain: float) -> float:
     """Return raw ÷ gain, exact for coarse gains (3 ÷ 0.1 would be 29.99…)."""
-    if gain == 1:
-        return raw
+    if abs(gain) == 1:
+        return raw * int(gain)
     return raw / gain if abs(gain) >= 1 else raw * round(1 / gain)
 
 
@@ -576,7 +576,7 @@ class ModbusTcpConnection:
         )
         try:
             connected = await client.connect()
-        except UnicodeError as err:
+        except (ValueError, OverflowError) as err:
             raise CannotConnectError(f"{self}: not an address ({err})") from err
         except BaseException:
             # Cancelled, perhaps while pymodbus rests with the socket already open.

@@ -1,0 +1,115 @@
+"""Home batteries of several makers, all in the same words.
+
+Each entry is one battery: a driver that talks to it, a coordinator that polls it,
+and a control that holds it at a setpoint and gives it back.
+"""
+
+from dataclasses import dataclass
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import Event, HomeAssistant
+from homeassistant.exceptions import (
+    ConfigEntryAuthFailed,
+    ConfigEntryError,
+    ConfigEntryNotReady,
+)
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+
+from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
+from .control import Control
+from .coordinator import BatteryCoordinator
+from .drivers import DRIVERS
+from .drivers.battery import AuthenticationError, Battery, BatteryError
+from .errors import translated
+
+type HomeBatteryConfigEntry = ConfigEntry[HomeBatteryData]
+
+
+@dataclass(kw_only=True)
+class HomeBatteryData:
+    """What one entry has at run time."""
+
+    battery: Battery
+    coordinator: BatteryCoordinator
+    control: Control
+
+    async def async_close(self) -> None:
+        """Give the battery back to its own control, and close the connection."""
+        try:
+            await self.control.async_close()
+        finally:
+            await self.coordinator.async_close()
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:
+    """Set up a battery."""
+    battery = DRIVERS[entry.data[CONF_BATTERY_TYPE]].from_setup(
+        {**entry.data, **entry.options}, session=async_get_clientsession(hass)
+    )
+    await _async_connect(entry, battery)
+    try:
+        await _async_start(hass, entry, battery)
+    except BaseException:
+        await battery.close()
+        raise
+    return True
+
+
+async def _async_start(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
+) -> None:
+    """Begin to poll a battery, and show it."""
+    coordinator = BatteryCoordinator(hass, entry, battery)
+    await coordinator.async_config_entry_first_refresh()
+    data = HomeBatteryData(
+        battery=battery,
+        coordinator=coordinator,
+        control=Control(hass, entry, coordinator),
+    )
+    entry.runtime_data = data
+
+    async def async_stop(_event: Event) -> None:
+        # Entries are not unloaded when Home Assistant stops. At this event it still
+        # waits for what we do, and the network is still there.
+        await data.async_close()
+
+    entry.async_on_unload(
+        hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, async_stop)
+    )
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+
+
+async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:
+    """Connect, and make sure that it is the battery that this entry is for."""
+    try:
+        await battery.connect()
+    except AuthenticationError as err:
+        raise translated(ConfigEntryAuthFailed, entry.title, err) from err
+    except BatteryError as err:
+        # Another kind of device at the address, too: it may be starting, or have
+        # borrowed the address for a while.
+        raise translated(ConfigEntryNotReady, entry.title, err) from err
+    found = battery.identity.serial_number
+    if found != entry.unique_id:
+        await battery.close()
+        raise ConfigEntryError(
+            translation_domain=DOMAIN,
+            translation_key="another_device",
+            translation_placeholders={
+                "device": entry.title,
+                "host": battery.address,
+                "expected": str(entry.unique_id),
+                "found": found,
+            },
+        )
+
+
+async def async_unload_entry(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry
+) -> bool:
+    """Unload a battery: release it, close the connection."""
+    if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+        return False
+    await entry.runtime_data.async_close()
+    return True

@@ -1,0 +1,70 @@
+"""Names and numbers that several modules share."""
+
+from enum import StrEnum
+from typing import Final
+
+from homeassistant.const import Platform
+
+DOMAIN: Final = "homebattery"
+
+PLATFORMS: Final = [
+    Platform.BINARY_SENSOR,
+    Platform.NUMBER,
+    Platform.SELECT,
+    Platform.SENSOR,
+    Platform.SWITCH,
+]
+
+CONF_BATTERY_TYPE: Final = "battery_type"
+
+# Options. The limits and the capacity are also the names of a driver's arguments.
+CONF_SCAN_INTERVAL: Final = "scan_interval"
+CONF_MAX_CHARGE_POWER: Final = "max_charge_power"
+CONF_MAX_DISCHARGE_POWER: Final = "max_discharge_power"
+CONF_CAPACITY: Final = "capacity"
+
+SCAN_INTERVAL: Final = 5
+"""Seconds between polls of live values, unless the owner wants another pace."""
+SHORTEST_SCAN_INTERVAL: Final = 2
+LONGEST_SCAN_INTERVAL: Final = 300
+SLOW_SCAN_INTERVAL: Final = 60
+"""Seconds between polls of what hardly moves: settings, limits, counters."""
+
+# Keys that this integration adds to those that a device measures, or treats apart.
+POWER_SETPOINT: Final = "power_setpoint"
+CURRENT_SETPOINT: Final = "current_setpoint"
+CONTROL_MODE: Final = "control_mode"
+CONTROL_STATUS: Final = "control_status"
+WORKING_MODE: Final = "working_mode"
+BATTERY_CHARGING: Final = "battery_charging"
+BATTERY_POWER: Final = "battery_power"
+BATTERY_SOC: Final = "battery_soc"
+BATTERY_VOLTAGE: Final = "battery_voltage"
+MIN_SOC: Final = "min_soc"
+ENERGY_CHARGED_TOTAL: Final = "energy_charged_total"
+ENERGY_DISCHARGED_TOTAL: Final = "energy_discharged_total"
+
+
+class ControlMode(StrEnum):
+    """Who decides what the battery does."""
+
+    AUTOMATIC = "automatic"
+    """The inverter; we write nothing."""
+    MANUAL = "manual"
+    """We: the battery is held at a setpoint."""
+
+
+class ControlStatus(StrEnum):
+    """How well the device does what is asked of it."""
+
+    AUTOMATIC = "automatic"
+    """Nothing is asked."""
+    PENDING = "pending"
+    """Written, not yet seen."""
+    FOLLOWING = "following"
+    LIMITED = "limited"
+    """It does less than asked: full, empty, hot, or not permitted more."""
+    NOT_FOLLOWING = "not_following"
+    """It does something else, or cannot be seen doing what is asked."""
+    RELEASE_FAILED = "release_failed"
+    """It could not be given back to its own control; this is being retried."""

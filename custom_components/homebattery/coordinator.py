@@ -1,0 +1,171 @@
+"""Polls one battery, and nothing else."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+import logging
+import math
+from typing import TYPE_CHECKING, override
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ConfigEntryAuthFailed
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+
+from .const import CONF_SCAN_INTERVAL, SCAN_INTERVAL, SLOW_SCAN_INTERVAL
+from .drivers.battery import (
+    AuthenticationError,
+    Battery,
+    BatteryError,
+    NotSupportedError,
+    Poll,
+    Readings,
+)
+from .errors import translated
+
+if TYPE_CHECKING:
+    from . import HomeBatteryConfigEntry
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class BatteryCoordinator(DataUpdateCoordinator[Readings]):
+    """Keeps the latest readings of one battery.
+
+    Entities pass the keys they show as context (a tuple); nobody shows it, nobody
+    reads it. Live values are read at each poll, the others once a minute, and what
+    was just asked for the first time at the next poll. `data` keeps the last value
+    of each key, and in its failures those keys that cannot be read at present.
+
+    One miss is not shown: networks and devices hiccup, and a battery that flickers
+    to 'unavailable' every few minutes is of no use to an automation.
+    """
+
+    config_entry: HomeBatteryConfigEntry
+
+    def __init__(
+        self, hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
+    ) -> None:
+        """Prepare to poll; the first refresh reads all that the battery can measure."""
+        super().__init__(
+            hass,
+            _LOGGER,
+            config_entry=entry,
+            name=entry.title,
+            update_interval=timedelta(
+                seconds=entry.options.get(CONF_SCAN_INTERVAL, SCAN_INTERVAL)
+            ),
+        )
+        self.battery = battery
+        self.data = Readings()
+        self._everything_read = False
+        self._poll_missed = False
+        self._missed: set[str] = set()
+        """Keys whose last read failed, the one before did not; read again at once."""
+        self._slow_round = -math.inf
+        """When (loop time) the slow keys were due."""
+        self._fresh: set[str] = set()
+        """Keys that have been read since then."""
+        # A poll and a read after a write must not overtake each other.
+        self._reading = asyncio.Lock()
+
+    @override
+    async def _async_update_data(self) -> Readings:
+        async with self._reading:
+            try:
+                readings = await self.battery.read(
+                    self._due() if self._everything_read else None
+                )
+            except AuthenticationError as err:
+                raise translated(ConfigEntryAuthFailed, self.name, err) from err
+            except BatteryError as err:
+                if not self._everything_read or self._poll_missed:
+                    raise translated(UpdateFailed, self.name, err) from err
+                _LOGGER.debug("%s: missed a poll: %s", self.name, err)
+                self._poll_missed = True
+                return self.data
+            self._poll_missed = False
+            self._everything_read = True
+            return self._merged(readings)
+
+    @property
+    def subscribed(self) -> set[str]:
+        """The keys that somebody shows or needs, as far as the battery has them."""
+        wanted = {key for keys in self.async_contexts() for key in keys}
+        return wanted.intersection(self.battery.measurements)
+
+    def _due(self) -> set[str]:
+        """Return the keys to read now."""
+        now = self.hass.loop.time()
+        if now - self._slow_round >= SLOW_SCAN_INTERVAL:
+            self._slow_round = now
+            self._fresh.clear()
+        return {key for key in self.subscribed if self._is_due(key)}
+
+    def _is_due(self, key: str) -> bool:
+        match self.battery.poll_of(key):
+            case Poll.FAST:
+                return True
+            case Poll.ONCE:
+                return key not in self.data
+            case _:
+                return key not in self._fresh
+
+    def _merged(self, new: Readings) -> Readings:
+        """Return the readings with the new ones in their place."""
+        failures = {
+            key: err
+            for key, err in self.data.failures.items()
+            if key not in new and key not in new.failures
+        }
+        missed = set()
+        for key, err in new.failures.items():
+            if (
+                key in self.data
+                and key not in self.data.failures
+                and key not in self._missed
+                and not isinstance(err, NotSupportedError)
+            ):
+                missed.add(key)
+            else:
+                failures[key] = err
+        # One that has failed for long waits for its turn: asking may cost a timeout.
+        self._fresh.update(new, new.failures)
+        self._fresh -= missed
+        self._missed = (self._missed - new.keys() - new.failures.keys()) | missed
+        self._log(failures, new)
+        return Readings({**self.data.values_by_key, **new}, failures)
+
+    def _log(self, failures: dict[str, BatteryError], new: Readings) -> None:
+        """Log once that keys are lost, and once that they are back."""
+        lost = sorted(
+            key
+            for key, err in failures.items()
+            if key not in self.data.failures and not isinstance(err, NotSupportedError)
+        )
+        if lost:
+            reason = failures[lost[0]]
+            _LOGGER.info("%s: cannot read %s: %s", self.name, ", ".join(lost), reason)
+        if back := sorted(self.data.failures.keys() & new.keys()):
+            _LOGGER.info("%s: can read %s again", self.name, ", ".join(back))
+
+    async def async_read_now(self, keys: Iterable[str]) -> None:
+        """Read keys ahead of their turn, because something was just written.
+
+        What was written has been written: a failure here is left to the next poll.
+        """
+        async with self._reading:
+            try:
+                readings = await self.battery.read(
+                    set(keys).intersection(self.battery.measurements)
+                )
+            except BatteryError as err:
+                _LOGGER.debug("%s: cannot read back: %s", self.name, err)
+                return
+            self.data = self._merged(readings)
+        self.async_update_listeners()
+
+    async def async_close(self) -> None:
+        """Stop polling, and close the connection when nobody uses it any more."""
+        await self.async_shutdown()
+        async with self._reading:
+            await self.battery.close()

@@ -1,0 +1,140 @@
+"""What all entities have in common."""
+
+from typing import TYPE_CHECKING, override
+
+from homeassistant.const import EntityCategory
+from homeassistant.core import callback
+from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .const import DOMAIN, ControlMode
+from .coordinator import BatteryCoordinator
+from .drivers.battery import Battery, Identity, Value
+from .drivers.measurements import MEASUREMENTS
+from .errors import battery_action
+
+if TYPE_CHECKING:
+    from . import HomeBatteryConfigEntry
+
+
+def device_name(identity: Identity) -> str:
+    """Return what a device is called unless its owner calls it something else."""
+    return identity.name or identity.model
+
+
+def device_info(battery: Battery) -> DeviceInfo:
+    """Return the device that all entities of a battery belong to."""
+    identity = battery.identity
+    host = f"[{battery.address}]" if ":" in battery.address else battery.address
+    return DeviceInfo(
+        identifiers={(DOMAIN, identity.serial_number)},
+        manufacturer=identity.manufacturer,
+        model=identity.model,
+        name=device_name(identity),
+        serial_number=identity.serial_number,
+        sw_version=identity.firmware,
+        hw_version=identity.hardware,
+        # Each of these devices, or its gateway, has a page of its own.
+        configuration_url=f"http://{host}/",
+    )
+
+
+class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
+    """An entity that shows readings of a battery, usually one of its own key.
+
+    `keys` are those it needs: read as long as the entity is enabled. It is
+    unavailable when one of them cannot be read, and unknown when the device does
+    not know its value.
+    """
+
+    _attr_has_entity_name = True
+
+    def __init__(
+        self,
+        entry: HomeBatteryConfigEntry,
+        key: str,
+        keys: tuple[str, ...] | None = None,
+    ) -> None:
+        """Describe the entity called `key`."""
+        self._keys = (key,) if keys is None else keys
+        super().__init__(entry.runtime_data.coordinator, self._keys)
+        self._battery = entry.runtime_data.battery
+        self._control = entry.runtime_data.control
+        self._key = key
+        self._written: object = None
+        self._attr_translation_key = key
+        self._attr_unique_id = f"{self._battery.identity.serial_number}_{key}"
+        self._attr_device_info = device_info(self._battery)
+        if measurement := MEASUREMENTS.get(key):
+            self._attr_entity_registry_enabled_default = measurement.enabled
+            if measurement.diagnostic:
+                self._attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    @property
+    def _value(self) -> Value:
+        """What the device says about the entity's own key."""
+        return self.coordinator.data.get(self._key)
+
+    @property
+    @override
+    def available(self) -> bool:
+        return super().available and not self.coordinator.data.failures.keys() & set(
+            self._keys
+        )
+
+    @property
+    def _shown(self) -> object:
+        """All that the entity's state is made of: as long as it is equal, so is that."""
+        return self._value
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state if there is anything new in it."""
+        now = (self.available, self._shown)
+        if now != self._written:
+            self._written = now
+            super()._handle_coordinator_update()
+
+
+class SettingEntity(HomeBatteryEntity):
+    """Something that is set on the device and stays there."""
+
+    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
+        """Describe the setting `key`."""
+        super().__init__(entry, key)
+        # Whatever it is to those who only read it: here it can be changed.
+        self._attr_entity_category = EntityCategory.CONFIG
+
+    @battery_action
+    async def _async_set(self, value: Value) -> None:
+        """Change the setting, and see what the device made of it."""
+        await self._battery.set_value(self._key, value)
+        # One setting may move another.
+        await self.coordinator.async_read_now(
+            self.coordinator.subscribed.intersection(self._battery.settings)
+        )
+
+
+class ControlEntity(HomeBatteryEntity):
+    """An entity that shows or changes who decides, and what is asked."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        # While a battery is held, or could not be released, its owner must see that
+        # even if the device does not answer just now.
+        return super().available or self._control.mode is ControlMode.MANUAL
+
+    @property
+    @override
+    def _shown(self) -> object:
+        control = self._control
+        return (
+            self._value,
+            control.mode,
+            control.requested_power,
+            control.requested_current,
+            control.granted_power,
+            control.status,
+        )

@@ -1,0 +1,80 @@
+"""Where errors of the driver library become words for people."""
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final
+
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+
+from .const import DOMAIN
+from .drivers.battery import (
+    AuthenticationError,
+    BatteryError,
+    CannotConnectError,
+    DeviceBusyError,
+    DeviceRefusedError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+    UnitAbsentError,
+    WrongDeviceError,
+)
+
+if TYPE_CHECKING:
+    from .entity import HomeBatteryEntity
+
+# The same keys name an error of the configuration flow and an exception. Kinds
+# before what they are kinds of.
+_KEYS: Final[tuple[tuple[type[BatteryError], str], ...]] = (
+    (CannotConnectError, "cannot_connect"),
+    (RequestTimeoutError, "timeout"),
+    (AuthenticationError, "invalid_auth"),
+    (WrongDeviceError, "wrong_device"),
+    (ProtocolError, "protocol"),
+    (UnitAbsentError, "unit_absent"),
+    (DeviceBusyError, "busy"),
+    (DeviceRefusedError, "refused"),
+    (NotSupportedError, "not_supported"),
+    (NotConfirmedError, "not_confirmed"),
+    (InvalidValueError, "invalid_value"),
+)
+UNKNOWN: Final = "unknown"
+
+
+def error_key(err: BatteryError) -> str:
+    """Return the translation key of an error."""
+    return next((key for kind, key in _KEYS if isinstance(err, kind)), UNKNOWN)
+
+
+def translated[ErrorT: HomeAssistantError](
+    kind: type[ErrorT], device: str, err: BatteryError
+) -> ErrorT:
+    """Return the Home Assistant error that says what happened to which device."""
+    return kind(
+        translation_domain=DOMAIN,
+        translation_key=error_key(err),
+        translation_placeholders={"device": device, "error": str(err)},
+    )
+
+
+def battery_action[EntityT: HomeBatteryEntity, **P](
+    action: Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]]:
+    """Decorate an entity's action: what goes wrong with the device is translated."""
+
+    @wraps(action)
+    async def translate(self: EntityT, *args: P.args, **kwargs: P.kwargs) -> None:
+        entry = self.coordinator.config_entry
+        try:
+            await action(self, *args, **kwargs)
+        except InvalidValueError as err:
+            raise translated(ServiceValidationError, entry.title, err) from err
+        except AuthenticationError as err:
+            entry.async_start_reauth(self.hass)
+            raise translated(HomeAssistantError, entry.title, err) from err
+        except BatteryError as err:
+            raise translated(HomeAssistantError, entry.title, err) from err
+
+    return translate  # type: ignore[return-value]  # of `self` the name gets lost

@@ -1,0 +1,214 @@
+"""Sensors: what the battery measures, and how well it does what is asked of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, override
+
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorStateClass,
+)
+from homeassistant.const import (
+    SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
+    UnitOfElectricCurrent,
+    UnitOfElectricPotential,
+    UnitOfEnergy,
+    UnitOfFrequency,
+    UnitOfInformation,
+    UnitOfPower,
+    UnitOfRatio,
+    UnitOfTemperature,
+    UnitOfTime,
+    UnitOfVolume,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.typing import StateType
+
+from .const import (
+    BATTERY_POWER,
+    CONTROL_STATUS,
+    CURRENT_SETPOINT,
+    ENERGY_CHARGED_TOTAL,
+    ENERGY_DISCHARGED_TOTAL,
+    POWER_SETPOINT,
+    ControlStatus,
+)
+from .drivers.battery import Battery
+from .drivers.measurements import MEASUREMENTS, Quantity
+from .energy import EnergyTotalSensor
+from .entity import ControlEntity, HomeBatteryEntity
+
+if TYPE_CHECKING:
+    from . import HomeBatteryConfigEntry
+
+PARALLEL_UPDATES = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How a quantity is shown."""
+
+    device_class: SensorDeviceClass | None = None
+    state_class: SensorStateClass | None = SensorStateClass.MEASUREMENT
+    unit: str | None = None
+    precision: int | None = None
+    suggested_unit: str | None = None
+
+
+_TOTAL: Final = SensorStateClass.TOTAL_INCREASING
+_ENERGY: Final = Kind(
+    device_class=SensorDeviceClass.ENERGY,
+    state_class=_TOTAL,
+    unit=UnitOfEnergy.KILO_WATT_HOUR,
+    precision=2,
+)
+
+KINDS: Final[Mapping[Quantity, Kind]] = {
+    Quantity.POWER: Kind(
+        device_class=SensorDeviceClass.POWER, unit=UnitOfPower.WATT, precision=0
+    ),
+    Quantity.ENERGY_TOTAL: _ENERGY,
+    Quantity.ENERGY_TODAY: _ENERGY,
+    Quantity.ENERGY_SINCE_START: _ENERGY,
+    Quantity.VOLTAGE: Kind(
+        device_class=SensorDeviceClass.VOLTAGE,
+        unit=UnitOfElectricPotential.VOLT,
+        precision=1,
+    ),
+    Quantity.CELL_VOLTAGE: Kind(
+        device_class=SensorDeviceClass.VOLTAGE,
+        unit=UnitOfElectricPotential.VOLT,
+        precision=3,
+    ),
+    Quantity.CURRENT: Kind(
+        device_class=SensorDeviceClass.CURRENT,
+        unit=UnitOfElectricCurrent.AMPERE,
+        precision=1,
+    ),
+    Quantity.FREQUENCY: Kind(
+        device_class=SensorDeviceClass.FREQUENCY,
+        unit=UnitOfFrequency.HERTZ,
+        precision=2,
+    ),
+    Quantity.TEMPERATURE: Kind(
+        device_class=SensorDeviceClass.TEMPERATURE,
+        unit=UnitOfTemperature.CELSIUS,
+        precision=1,
+    ),
+    Quantity.SOC: Kind(
+        device_class=SensorDeviceClass.BATTERY,
+        unit=UnitOfRatio.PERCENTAGE,
+        precision=0,
+    ),
+    Quantity.PERCENT: Kind(unit=UnitOfRatio.PERCENTAGE, precision=0),
+    Quantity.CHARGE: Kind(unit="Ah", precision=1),
+    Quantity.CAPACITY: Kind(
+        device_class=SensorDeviceClass.ENERGY_STORAGE,
+        unit=UnitOfEnergy.KILO_WATT_HOUR,
+        precision=1,
+    ),
+    Quantity.DURATION: Kind(
+        device_class=SensorDeviceClass.DURATION,
+        unit=UnitOfTime.SECONDS,
+        precision=1,
+        suggested_unit=UnitOfTime.HOURS,
+    ),
+    Quantity.SIGNAL_STRENGTH: Kind(
+        device_class=SensorDeviceClass.SIGNAL_STRENGTH,
+        unit=SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
+        precision=0,
+    ),
+    Quantity.PRICE: Kind(unit="EUR/kWh", precision=3),
+    Quantity.VOLUME_GAS: Kind(
+        device_class=SensorDeviceClass.GAS,
+        state_class=_TOTAL,
+        unit=UnitOfVolume.CUBIC_METERS,
+        precision=2,
+    ),
+    Quantity.MEMORY: Kind(
+        device_class=SensorDeviceClass.DATA_SIZE,
+        unit=UnitOfInformation.BYTES,
+        precision=0,
+    ),
+    Quantity.COUNT: Kind(precision=0),
+    Quantity.TEXT: Kind(state_class=None),
+    Quantity.STATUS: Kind(device_class=SensorDeviceClass.ENUM, state_class=None),
+}
+"""Every quantity that is a sensor; FLAG and PROBLEMS are binary sensors."""
+
+
+def sensor_keys(battery: Battery) -> list[str]:
+    """Return the keys that a battery's sensors show.
+
+    What can be set is a number, select or switch instead.
+    """
+    set_elsewhere = set(battery.settings)
+    if battery.setpoint_limits is not None:
+        set_elsewhere |= {POWER_SETPOINT, CURRENT_SETPOINT}
+    return [
+        key
+        for key in battery.measurements
+        if MEASUREMENTS[key].quantity in KINDS and key not in set_elsewhere
+    ]
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the sensors of a battery."""
+    battery = entry.runtime_data.battery
+    energy = (ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL)
+    entities: list[SensorEntity] = [
+        MeasurementSensor(entry, key)
+        for key in sensor_keys(battery)
+        if key not in energy
+    ]
+    entities.extend(
+        EnergyTotalSensor(entry, key)
+        for key in energy
+        if {key, BATTERY_POWER}.intersection(battery.measurements)
+    )
+    if battery.setpoint_limits is not None:
+        entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
+    async_add_entities(entities)
+
+
+class MeasurementSensor(HomeBatteryEntity, SensorEntity):
+    """A measurement, shown as its quantity is shown."""
+
+    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
+        """Describe the sensor of a key."""
+        super().__init__(entry, key)
+        kind = KINDS[MEASUREMENTS[key].quantity]
+        self._attr_device_class = kind.device_class
+        self._attr_state_class = kind.state_class
+        self._attr_native_unit_of_measurement = kind.unit
+        self._attr_suggested_display_precision = kind.precision
+        self._attr_suggested_unit_of_measurement = kind.suggested_unit
+        if kind.device_class is SensorDeviceClass.ENUM:
+            self._attr_options = list(self._battery.options(key))
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        value = self._value
+        if self._attr_device_class is SensorDeviceClass.ENUM:
+            # A newer firmware may know states that nobody has named yet.
+            value = value if value in (self._attr_options or ()) else None
+        return None if isinstance(value, tuple) else value
+
+
+class ControlStatusSensor(ControlEntity, SensorEntity):
+    """How well the battery does what is asked of it."""
+
+    _attr_device_class = SensorDeviceClass.ENUM
+    _attr_options = [status.value for status in ControlStatus]
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        return self._control.status

@@ -1,0 +1,46 @@
+"""Switches: what a device lets its owner turn on and off."""
+
+from typing import TYPE_CHECKING, Any, override
+
+from homeassistant.components.switch import SwitchEntity
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .drivers.battery import SwitchSetting
+from .entity import SettingEntity
+
+if TYPE_CHECKING:
+    from . import HomeBatteryConfigEntry
+
+PARALLEL_UPDATES = 1
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the switches of a battery."""
+    battery = entry.runtime_data.battery
+    async_add_entities(
+        SettingSwitch(entry, key)
+        for key, setting in battery.settings.items()
+        if isinstance(setting, SwitchSetting) and key in battery.measurements
+    )
+
+
+class SettingSwitch(SettingEntity, SwitchEntity):
+    """Something that is on or off on the device and stays so."""
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        return None if self._value is None else bool(self._value)
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        await self._async_set(value=True)
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        await self._async_set(value=False)

@@ -1,0 +1,400 @@
+"""Holding a battery at a setpoint, and giving it back."""
+
+from typing import Any
+
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+import pytest
+
+from custom_components.homebattery.control import RETRY, SETTLED
+from custom_components.homebattery.control_status import SETTLE
+from custom_components.homebattery.drivers import SessyInverter, VictronInverter
+from custom_components.homebattery.drivers.battery import (
+    Battery,
+    NotConfirmedError,
+    Value,
+)
+
+from .conftest import LOAD, Home, MakeHome, Warp
+from .simulators import SessySimulator, VictronSimulator
+
+WATCHDOG = 60
+"""Seconds after which the simulated Victron forgets a setpoint."""
+KEEP_ALIVE = 5
+
+
+def power(home: Home) -> float:
+    """Return the power that the battery really has, W."""
+    return float(home.simulator.state()["battery_power"])
+
+
+@pytest.mark.parametrize("asked", [1000, -1000])
+async def test_battery_follows_the_number(home: Home, warp: Warp, asked: int) -> None:
+    await home.set_power(asked)
+    assert home.simulator.mode == "controlled"
+    assert power(home) == pytest.approx(asked, rel=0.1)
+    assert home.state("power_setpoint") == str(asked)
+    assert home.state("control_mode") == "manual"
+    await warp(6)
+    assert home.state("control_status") == "following"
+    assert float(home.state("battery_power")) == pytest.approx(asked, rel=0.1)
+    assert home.state("battery_charging") == ("on" if asked > 0 else "off")
+
+
+async def test_automatic_gives_the_battery_back(home: Home, warp: Warp) -> None:
+    before = home.state("power_setpoint")
+    await home.set_power(1000)
+    await home.choose("automatic")
+    assert home.simulator.mode == "automatic"
+    assert power(home) == pytest.approx(-LOAD, rel=0.2)
+    assert home.state("control_mode") == "automatic"
+    assert home.state("control_status") == "automatic"
+    assert home.state("power_setpoint") == before
+    assert home.data.control.granted_power is None
+    # And nobody renews it any more.
+    await warp(6)
+    assert home.simulator.mode == "automatic"
+
+
+async def test_manual_without_a_setpoint_holds(home: Home, warp: Warp) -> None:
+    await home.choose("manual")
+    assert home.simulator.mode == "controlled"
+    assert power(home) == pytest.approx(0, abs=20)
+    assert home.state("power_setpoint") == "0"
+    await warp(6)
+    assert home.state("control_status") == "following"
+
+
+async def test_manual_with_a_setpoint_changes_nothing(home: Home) -> None:
+    await home.set_power(1000)
+    await home.choose("manual")
+    assert home.state("power_setpoint") == "1000"
+
+
+async def test_automatic_when_automatic_writes_nothing(
+    victron_home: Home, victron: VictronSimulator
+) -> None:
+    await victron_home.choose("automatic")
+    assert not victron.server.traffic.writes
+
+
+async def test_setpoint_is_renewed_before_the_device_forgets(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await victron_home.set_power(1000)
+    for _ in range(2 * WATCHDOG // KEEP_ALIVE):
+        await warp(KEEP_ALIVE)
+    assert not victron.state()["device"]["lapsed"]
+    assert power(victron_home) == pytest.approx(1000, rel=0.1)
+
+
+async def test_renewing_does_not_depend_on_polling(
+    victron_home: Home,
+    victron: VictronSimulator,
+    warp: Warp,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await victron_home.set_power(1000)
+    await victron_home.data.coordinator.async_shutdown()
+    for _ in range(2 * WATCHDOG // KEEP_ALIVE):
+        await warp(KEEP_ALIVE)
+    assert not victron.state()["device"]["lapsed"]
+
+
+async def test_nothing_is_renewed_where_the_device_does_not_forget(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await sessy_home.set_power(1000)
+    posts = len(sessy.server.posts)
+    for _ in range(10):
+        await warp(RETRY)
+    assert len(sessy.server.posts) == posts
+    assert power(sessy_home) == pytest.approx(1000, rel=0.1)
+
+
+async def test_setpoint_is_written_once_more_when_the_devices_own_comes_late(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await victron.misbehave("late_loop", seconds=1)
+    await victron_home.set_power(1000)
+    victron.server.traffic.clear()
+    await warp(SETTLED)
+    assert [write.unit for write in victron.server.traffic.writes] == [227]
+    assert power(victron_home) == pytest.approx(1000, rel=0.1)
+
+
+async def test_failing_renewal_is_said_once_and_goes_on(
+    victron_home: Home,
+    victron: VictronSimulator,
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    await victron_home.set_power(1000)
+    await victron.misbehave("read_only")
+    for _ in range(3):
+        await warp(KEEP_ALIVE)
+    assert caplog.text.count("cannot renew or release its setpoint") == 1
+    await victron.misbehave("read_only", on=False)
+    await warp(KEEP_ALIVE)
+    assert caplog.text.count("done at last") == 1
+    assert power(victron_home) == pytest.approx(1000, rel=0.1)
+
+
+async def test_slow_renewals_do_not_pile_up(
+    victron_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await victron_home.set_power(1000)
+    control = victron_home.data.control
+    begun = 0
+
+    async def count(_: VictronInverter) -> int | None:
+        nonlocal begun
+        begun += 1
+        control._tick()  # the next tick, before this one is done
+        return None
+
+    monkeypatch.setattr(VictronInverter, "keep_alive", count)
+    await warp(KEEP_ALIVE)
+    assert begun == 2  # the tick, and the one that follows a change
+
+
+# Limits
+
+
+async def test_beyond_the_limits_is_refused(home: Home) -> None:
+    limits = home.data.battery.setpoint_limits
+    assert limits is not None
+    with pytest.raises(ServiceValidationError):
+        await home.set_power(limits.maximum + 10)
+    with pytest.raises(ServiceValidationError, match="cannot be held at 99999 W"):
+        await home.data.control.async_set_power(99999)
+    assert home.simulator.mode == "automatic"
+
+
+async def test_owners_limits_bound_the_number(
+    make_home: MakeHome, victron: VictronSimulator
+) -> None:
+    home = make_home(victron, max_charge_power=1500, max_discharge_power=800)
+    await home.set_up()
+    number = home.state_of("power_setpoint")
+    assert (number.attributes["min"], number.attributes["max"]) == (-800, 1500)
+
+
+async def test_limit_that_shrinks_while_holding_is_followed_and_said(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await victron_home.set_power(-2000)
+    await warp(6)
+    assert victron_home.state("control_status") == "following"
+    await victron.misbehave("bms", charge=100, discharge=10)
+    for _ in range(3):
+        await warp(KEEP_ALIVE)
+    assert victron_home.data.control.requested_power == -2000
+    granted = victron_home.data.control.granted_power
+    assert granted == pytest.approx(-515, abs=15)
+    assert victron_home.state("control_status") == "limited"
+
+
+async def test_full_battery_is_limited(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    sessy.plant.soc = 100
+    await sessy_home.set_power(2000)
+    assert sessy_home.state("control_status") == "pending"
+    await warp(SETTLE + 5)
+    assert sessy_home.state("control_status") == "limited"
+
+
+async def test_device_that_does_nothing_is_not_following(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await sessy.misbehave("stuck")
+    await sessy_home.set_power(2000)
+    await warp(30)
+    assert sessy_home.state("control_status") == "pending"
+    await warp(SETTLE)
+    assert sessy_home.state("control_status") == "not_following"
+
+
+async def test_status_is_shown_while_the_device_is_away(home: Home, warp: Warp) -> None:
+    await home.set_power(1000)
+    await warp(6)
+    await home.simulator.misbehave("away")
+    for _ in range(4):
+        await warp(6)
+    assert home.state("battery_power") == "unavailable"
+    assert home.state("control_status") == "not_following"
+    assert home.state("control_mode") == "manual"
+
+
+# Current
+
+
+async def test_current_is_followed_as_the_voltage_moves(home: Home, warp: Warp) -> None:
+    plant = home.simulator.plant
+    await home.call("number.set_value", "current_setpoint", value=20)
+    assert home.state("current_setpoint") == "20.0"
+    asked = home.data.control.requested_power
+    assert asked == pytest.approx(20 * plant.voltage, abs=10)
+    await warp(6)
+    assert home.data.control.requested_power == asked
+    plant.soc = 94
+    await warp(6)
+    await warp(6)
+    assert home.data.control.requested_power == pytest.approx(
+        20 * plant.voltage, abs=15
+    )
+    assert power(home) == pytest.approx(20 * plant.voltage, rel=0.1)
+    assert home.state("control_status") == "following"
+    await home.set_power(500)
+    assert home.state("current_setpoint") == "unknown"
+
+
+async def test_current_needs_a_voltage(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(self: Battery, key: str) -> Value:
+        return None
+
+    monkeypatch.setattr(Battery, "get", nothing)
+    with pytest.raises(HomeAssistantError, match="no battery voltage"):
+        await home.call("number.set_value", "current_setpoint", value=20)
+    assert home.simulator.mode == "automatic"
+
+
+async def test_range_of_the_current_follows_only_large_changes_of_voltage(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    attributes = victron_home.state_of("current_setpoint").attributes
+    assert (attributes["min"], attributes["max"]) == (-96, 96)  # 5000 W at 51.6 V
+    victron.plant.soc = 95
+    await warp(6)
+    assert victron_home.state_of("current_setpoint").attributes["max"] == 96
+
+
+# When something goes wrong
+
+
+async def test_setpoint_that_fails_leaves_the_battery_as_it_was(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await victron.misbehave("read_only")
+    with pytest.raises(HomeAssistantError, match="refuses this"):
+        await victron_home.set_power(1000)
+    await warp(1)
+    assert victron_home.state("control_status") == "release_failed"
+    await victron.misbehave("read_only", on=False)
+    await warp(RETRY)
+    assert victron.mode == "automatic"
+    assert victron_home.state("control_mode") == "automatic"
+    assert victron_home.state("control_status") == "automatic"
+
+
+async def test_first_setpoint_that_fails_half_way_is_released(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await sessy.misbehave("error", status=500, count=3, path="setpoint")
+    with pytest.raises(HomeAssistantError):
+        await sessy_home.set_power(1000)
+    await warp(1)
+    assert sessy.mode == "automatic"
+    assert sessy_home.state("control_mode") == "automatic"
+
+
+async def test_setpoint_that_fails_leaves_the_former_one_in_force(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await sessy_home.set_power(1000)
+    await sessy.misbehave("error", status=500, count=3, path="setpoint")
+    with pytest.raises(HomeAssistantError):
+        await sessy_home.set_power(2000)
+    assert sessy_home.data.control.requested_power == 1000
+    # The device may have taken it all the same, so it is told again.
+    posts = len(sessy.server.posts)
+    await warp(RETRY)
+    assert sessy.server.posts[posts:] == [
+        ("POST", "/api/v1/power/setpoint", {"setpoint": -1000})
+    ]
+    await warp(RETRY)
+    assert len(sessy.server.posts) == posts + 1
+
+
+async def test_release_that_fails_is_tried_until_it_works(
+    home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
+) -> None:
+    await home.set_power(1000)
+    await warp(6)
+    await home.simulator.misbehave("away")
+    with pytest.raises(HomeAssistantError, match="cannot be reached"):
+        await home.choose("automatic")
+    assert home.state("control_status") == "release_failed"
+    assert home.state("control_mode") == "manual"
+    await warp(RETRY)
+    assert home.state("control_status") == "release_failed"
+    await home.simulator.misbehave("away", on=False)
+    for _ in range(3):
+        await warp(RETRY)
+    assert home.simulator.mode == "automatic"
+    assert home.state("control_status") == "automatic"
+    assert home.state("control_mode") == "automatic"
+
+
+async def test_new_setpoint_ends_the_retries_of_a_release(
+    home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise NotConfirmedError("still held")
+
+    await home.set_power(1000)
+    with monkeypatch.context() as patch:
+        for driver in (SessyInverter, VictronInverter):
+            patch.setattr(driver, "release", refuse)
+        with pytest.raises(HomeAssistantError, match="does not show it"):
+            await home.choose("automatic")
+        await home.set_power(500)
+        assert home.state("control_mode") == "manual"
+    await warp(RETRY)
+    assert home.simulator.mode == "controlled"
+    assert home.data.control.requested_power == 500
+
+
+async def test_working_mode_cannot_be_changed_under_a_setpoint(home: Home) -> None:
+    state = home.state_of("working_mode")
+    others = [mode for mode in state.attributes["options"] if mode != state.state]
+    await home.set_power(1000)
+    with pytest.raises(ServiceValidationError, match="Set the control mode to auto"):
+        await home.call("select.select_option", "working_mode", option=others[0])
+    assert home.simulator.mode == "controlled"
+    await home.choose("automatic")
+    await home.call("select.select_option", "working_mode", option=others[0])
+    assert home.state("working_mode") == others[0]
+
+
+async def test_two_changes_in_a_row_are_read_back_once(
+    home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await home.set_power(1000)
+    await home.set_power(500)
+    await warp(SETTLED)
+    assert home.state("power_setpoint") == "500"
+    assert float(home.state("battery_power")) == pytest.approx(500, rel=0.15)
+
+
+async def test_what_was_granted_is_shown_where_the_device_does_not_say(
+    make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: Any = VictronInverter.measurements
+    missing = ("power_setpoint", "battery_voltage")
+
+    def untold(self: VictronInverter) -> tuple[str, ...]:
+        return tuple(key for key in told.fget(self) if key not in missing)
+
+    monkeypatch.setattr(VictronInverter, "measurements", property(untold))
+    home = make_home(victron)
+    await home.set_up()
+    assert home.find("current_setpoint") is None
+    assert home.state("power_setpoint") == "unknown"
+    await home.set_power(1000)
+    assert home.state("power_setpoint") == "1000"
+    await home.choose("automatic")
+    assert home.state("power_setpoint") == "unknown"

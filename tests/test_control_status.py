@@ -1,0 +1,129 @@
+"""How well a setpoint is followed, case by case."""
+
+import pytest
+
+from custom_components.homebattery.const import ControlStatus
+from custom_components.homebattery.control_status import (
+    GRACE,
+    SETTLE,
+    control_status,
+    follows,
+)
+
+PENDING = ControlStatus.PENDING
+FOLLOWING = ControlStatus.FOLLOWING
+LIMITED = ControlStatus.LIMITED
+NOT_FOLLOWING = ControlStatus.NOT_FOLLOWING
+
+
+@pytest.mark.parametrize(
+    ("setpoint", "measured", "expected"),
+    [
+        (1000, 1000, True),
+        (1000, 900, True),
+        (1000, 1100, True),
+        (1000, 899, False),
+        (-1000, -900, True),
+        (-1000, 900, False),
+        (5000, 4500, True),
+        (5000, 4499, False),
+        (50, 0, True),
+        (50, -1, False),  # the other way is never following, however little
+        (0, 100, True),
+        (0, -100, True),
+        (0, 101, False),
+    ],
+)
+def test_follows(setpoint: float, measured: float, expected: bool) -> None:
+    assert follows(setpoint, measured) is expected
+
+
+NEVER = None
+"""Not seen followed since the setpoint changed."""
+
+
+@pytest.mark.parametrize(
+    ("requested", "granted", "measured", "age", "astray", "expected"),
+    [
+        # Just asked
+        (1000, 1000, 0, 0, NEVER, PENDING),
+        (1000, 1000, -500, SETTLE - 1, NEVER, PENDING),
+        (1000, 1000, None, 1, NEVER, PENDING),
+        (1000, 1000, 1000, 0, NEVER, FOLLOWING),
+        (0, 0, 3000, 5, NEVER, PENDING),
+        # For long
+        (1000, 1000, 1000, 999, 0, FOLLOWING),
+        (0, 0, -30, 999, 0, FOLLOWING),
+        (1000, 1000, -300, SETTLE, NEVER, NOT_FOLLOWING),
+        (-1000, -1000, 1000, SETTLE, NEVER, NOT_FOLLOWING),
+        (1000, 1000, 2000, SETTLE, NEVER, NOT_FOLLOWING),
+        (0, 0, 500, SETTLE, NEVER, NOT_FOLLOWING),
+        (1000, 1000, 0, SETTLE, NEVER, NOT_FOLLOWING),
+        (1000, 1000, None, SETTLE, NEVER, NOT_FOLLOWING),
+        # Less than asked
+        (3000, 3000, 1500, SETTLE, NEVER, LIMITED),
+        (-3000, -3000, -1500, SETTLE, NEVER, LIMITED),
+        (3000, 1500, 1500, 1, NEVER, LIMITED),
+        (-3000, 0, 0, 1, NEVER, LIMITED),
+        (3000, 1500, 0, 1, NEVER, PENDING),
+        # It strays for a moment
+        (1000, 1000, 500, 999, GRACE - 1, FOLLOWING),
+        (3000, 1500, 500, 999, GRACE - 1, LIMITED),
+        (1000, 1000, 500, 999, GRACE, LIMITED),
+        (1000, 1000, -500, 999, GRACE, NOT_FOLLOWING),
+        (1000, 1000, None, 999, GRACE - 1, FOLLOWING),
+        (1000, 1000, None, 999, GRACE, NOT_FOLLOWING),
+        # It has followed, and strays while still young
+        (1000, 1000, 0, 40, GRACE - 1, FOLLOWING),
+        (1000, 1000, 0, 40, GRACE + 1, NOT_FOLLOWING),
+    ],
+)
+def test_control_status(
+    requested: float,
+    granted: float,
+    measured: float | None,
+    age: float,
+    astray: float | None,
+    expected: ControlStatus,
+) -> None:
+    status = control_status(
+        requested=requested,
+        granted=granted,
+        measured=measured,
+        age=age,
+        astray=age if astray is None else astray,
+    )
+    assert status is expected
+
+
+@pytest.mark.parametrize(
+    ("requested", "soc", "min_soc", "expected"),
+    [
+        (2000, 100, 10, LIMITED),
+        (2000, 99, None, LIMITED),
+        (2000, 98, None, NOT_FOLLOWING),
+        (-2000, 10, 10, LIMITED),
+        (-2000, 11, 10, LIMITED),
+        (-2000, 12, 10, NOT_FOLLOWING),
+        (-2000, 1, None, LIMITED),
+        (-2000, 100, 10, NOT_FOLLOWING),
+        (2000, 0, 10, NOT_FOLLOWING),
+        (2000, None, None, NOT_FOLLOWING),
+    ],
+)
+def test_doing_nothing_is_limited_only_when_full_or_empty(
+    requested: float,
+    soc: float | None,
+    min_soc: float | None,
+    expected: ControlStatus,
+) -> None:
+    status = control_status(
+        requested=requested,
+        granted=requested,
+        measured=0,
+        age=999,
+        astray=999,
+        soc=soc,
+        min_soc=min_soc,
+    )
+    assert status is expected

@@ -1,0 +1,196 @@
+"""Every text that can be shown is there, and no other."""
+
+import json
+from pathlib import Path
+import re
+from typing import Any, Final
+
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+import pytest
+
+from custom_components.homebattery import errors
+from custom_components.homebattery.config_flow import SECTION_ADVANCED
+from custom_components.homebattery.const import (
+    BATTERY_CHARGING,
+    CONTROL_STATUS,
+    ControlMode,
+    ControlStatus,
+)
+from custom_components.homebattery.drivers import DRIVERS, SessyInverter
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
+from custom_components.homebattery.sensor import KINDS
+
+from .conftest import MakeHome
+from .simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
+from .simulators.image import HttpImage
+
+FOLDER: Final = Path(errors.__file__).parent
+SOURCES: Final = "\n".join(
+    path.read_text("utf-8") for path in sorted(FOLDER.glob("*.py"))
+)
+
+type Texts = dict[str, Any]
+
+EN: Final[Texts] = json.loads((FOLDER / "translations/en.json").read_text("utf-8"))
+ICONS: Final[Texts] = json.loads((FOLDER / "icons.json").read_text("utf-8"))
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", text))
+
+
+# The flow
+
+
+def test_each_kind_of_battery_has_its_step() -> None:
+    steps = EN["config"]["step"]
+    assert steps.keys() == {"user", "reauth_confirm", *DRIVERS}
+    assert steps["user"]["menu_options"].keys() == set(DRIVERS)
+
+
+@pytest.mark.parametrize("battery_type", DRIVERS)
+def test_each_field_is_named_and_explained(battery_type: str) -> None:
+    step = EN["config"]["step"][battery_type]
+    fields = DRIVERS[battery_type].fields
+    usual = {field.name for field in fields if not field.rare}
+    rare = {field.name for field in fields if field.rare}
+    assert step["data"].keys() == usual
+    assert step["data_description"].keys() == usual
+    if rare:
+        advanced = step["sections"][SECTION_ADVANCED]
+        assert advanced["data"].keys() == rare
+        assert advanced["data_description"].keys() == rare
+    else:
+        assert "sections" not in step
+
+
+def error_keys() -> set[str]:
+    return {key for _, key in errors._KEYS} | {errors.UNKNOWN}
+
+
+def test_each_error_of_the_flow_has_a_text() -> None:
+    assert EN["config"]["error"].keys() == error_keys()
+
+
+def test_each_reason_to_abort_has_a_text() -> None:
+    named = set(re.findall(r'reason="(\w+)"', SOURCES))
+    by_home_assistant = {"already_configured", "reauth_successful"}
+    assert EN["config"]["abort"].keys() == named | by_home_assistant
+
+
+def test_each_exception_has_a_text_with_its_placeholders() -> None:
+    raised = set(re.findall(r'translation_key="(\w+)"', SOURCES))
+    assert EN["exceptions"].keys() == raised | error_keys()
+    for key in error_keys():
+        assert placeholders(EN["exceptions"][key]["message"]) == {"device", "error"}
+    for key in raised:
+        assert "device" in placeholders(EN["exceptions"][key]["message"])
+
+
+# Entities
+
+
+def entities(platform: Platform) -> Texts:
+    found: Texts = EN["entity"][platform]
+    return found
+
+
+def test_each_measurement_has_a_name() -> None:
+    binary = {
+        key
+        for key, measurement in MEASUREMENTS.items()
+        if measurement.quantity in (Quantity.FLAG, Quantity.PROBLEMS)
+    }
+    assert entities(Platform.BINARY_SENSOR).keys() == binary | {BATTERY_CHARGING}
+    others = MEASUREMENTS.keys() - binary
+    assert all(MEASUREMENTS[key].quantity in KINDS for key in others)
+    assert entities(Platform.SENSOR).keys() == others | {CONTROL_STATUS}
+
+
+def test_modes_of_control_have_names() -> None:
+    modes = entities(Platform.SELECT)["control_mode"]["state"]
+    assert modes.keys() == {mode.value for mode in ControlMode}
+    status = entities(Platform.SENSOR)["control_status"]["state"]
+    assert status.keys() == {status.value for status in ControlStatus}
+
+
+@pytest.mark.parametrize("platform", EN["entity"])
+def test_names_of_a_platform_differ(platform: str) -> None:
+    names = [entity["name"] for entity in EN["entity"][platform].values()]
+    assert len(names) == len(set(names))
+
+
+def houses(clock: ManualClock) -> list[tuple[Simulator, str]]:
+    """Return a device of each kind, with its serial number."""
+    victron, sessy = VictronSimulator.house, SessySimulator.house
+    return [
+        (VictronSimulator(victron(clock=clock, phases=3)), "c0619a000001"),
+        (SessySimulator(sessy(clock=clock)), "AABC1234"),
+        (SessySimulator(sessy(clock=clock), device="p1"), "PABC1234"),
+        (SessySimulator(sessy(clock=clock), device="ct"), "CABC1234"),
+    ]
+
+
+async def modbus_meter_states() -> tuple[str, ...]:
+    """Return those of a meter that has no simulator, only answers."""
+    details = {"status": "ok", "state": "MODBUS_OK", "total_power": 0}
+    answers = {"responses": {"GET /api/v1/modbus/details": details}}
+    async with HttpImage(answers) as image:
+        setup = {**image.setup, "username": "P0000001"}
+        image.username = setup["username"]
+        async with SessyInverter.from_setup(setup) as meter:
+            return meter.options("meter_status")
+
+
+async def test_what_devices_have_is_named_and_nothing_else(
+    hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """Numbers, selects and switches; states of selects and sensors."""
+    seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
+    for simulator, serial in houses(clock):
+        async with simulator:
+            home = make_home(simulator)
+            hass.config_entries.async_update_entry(home.entry, unique_id=serial)
+            assert await home.set_up(), serial
+            registry = er.async_get(hass)
+            for entity in er.async_entries_for_config_entry(
+                registry, home.entry.entry_id
+            ):
+                assert entity.translation_key is not None
+                options = (entity.capabilities or {}).get("options") or ()
+                seen[entity.domain].setdefault(entity.translation_key, set()).update(
+                    options
+                )
+            await hass.config_entries.async_unload(home.entry.entry_id)
+    seen[Platform.SENSOR]["meter_status"].update(await modbus_meter_states())
+    for platform in (Platform.NUMBER, Platform.SELECT, Platform.SWITCH):
+        assert entities(platform).keys() == seen[platform].keys()
+    for platform in (Platform.SELECT, Platform.SENSOR):
+        for key, options in seen[platform].items():
+            assert entities(platform)[key].get("state", {}).keys() >= options, key
+    # A state is also one of the sensor that shows it where it cannot be set.
+    everywhere = {
+        key: seen[Platform.SELECT].get(key, set())
+        | seen[Platform.SENSOR].get(key, set())
+        for key in seen[Platform.SELECT].keys() | seen[Platform.SENSOR].keys()
+    }
+    for platform in (Platform.SELECT, Platform.SENSOR):
+        for key, entity in entities(platform).items():
+            unused = entity.get("state", {}).keys() - everywhere.get(key, set())
+            assert not unused, (key, unused)
+
+
+def test_icons_are_of_entities_that_exist() -> None:
+    for platform, icons in ICONS["entity"].items():
+        assert icons.keys() <= EN["entity"][platform].keys()
+        for key, icon in icons.items():
+            states = EN["entity"][platform][key].get("state", {})
+            assert icon.get("state", {}).keys() <= states.keys()
+
+
+def test_no_text_stands_in_the_code() -> None:
+    """Names come from translations; what is raised for people has a key."""
+    assert "_attr_name" not in SOURCES
+    assert not re.search(r"raise (HomeAssistant|ServiceValidation)Error\(f?\"", SOURCES)
