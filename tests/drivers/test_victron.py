@@ -1,5 +1,6 @@
 """The Victron driver, against register images and against a simulated GX device."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from custom_components.homebattery.drivers.battery import (
     UnitAbsentError,
     WrongDeviceError,
 )
+from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
 from custom_components.homebattery.drivers.victron import VictronInverter
 from custom_components.homebattery.drivers.victron_setpoint import split, within_ratings
 from tests.simulators import ManualClock, Plant, VictronSimulator
@@ -183,6 +185,54 @@ async def test_a_gx_without_vebus_says_so() -> None:
             await VictronInverter(gx.host, gx.port).connect()
         with pytest.raises(WrongDeviceError, match="no VE.Bus system at unit 228"):
             await VictronInverter(gx.host, gx.port, unit_id=228).connect()
+
+
+async def test_a_server_that_stays_away_while_probing_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is waited for, but not for ever."""
+    monkeypatch.setattr(ModbusTcpConnection, "FIRST_BACK_OFF", 0)
+    async with VictronSimulator(vebus_unit=242) as gx:
+        await gx.misbehave("crash_on_absent")
+        battery = VictronInverter(gx.host, gx.port)
+        probing = asyncio.create_task(battery.connect())
+        while gx.server.traffic.requests < 2:
+            await asyncio.sleep(0)
+        await gx.misbehave("away")
+        with pytest.raises(CannotConnectError):
+            await probing
+
+
+async def test_units_that_are_given_are_not_probed_for() -> None:
+    """An owner who names the battery and the meter is believed."""
+    async with (
+        VictronSimulator() as gx,
+        VictronInverter(
+            gx.host, gx.port, battery_unit_id=225, grid_unit_id=40
+        ) as battery,
+    ):
+        assert battery.setup_found == {
+            "unit_id": 227,
+            "battery_unit_id": 225,
+            "grid_unit_id": 40,
+        }
+
+
+async def test_a_gx_without_serial_number_cannot_be_told_from_another() -> None:
+    """The serial number is what an entry is known by."""
+    words = VECTORS[0]["units"]["100"] | {str(a): 0 for a in range(800, 806)}
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"100": words}}
+    async with ModbusImage(vector) as image:
+        with pytest.raises(WrongDeviceError, match="no serial number"):
+            await VictronInverter(image.host, image.port, unit_id=227).connect()
+
+
+async def test_a_battery_that_does_not_tell_its_capacity_has_none() -> None:
+    """Ah are the base of the estimate."""
+    words = VECTORS[0]["units"]["225"] | {"309": 0}
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"225": words}}
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("rated_capacity") is None
 
 
 async def test_another_modbus_device_is_not_a_gx() -> None:
@@ -816,6 +866,14 @@ async def test_battery_life_mode_writes_what_may_be_written(
         expected = [] if mode == current else [(100, 2900, [state])]
         assert image.writes == expected
         assert await battery.get("ess_battery_life_mode") == mode
+
+
+async def test_a_battery_life_mode_that_does_not_take_is_reported() -> None:
+    """The GX stays in its state: the error says in which."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="after choosing keep_charged"):
+            await battery.set_value("ess_battery_life_mode", "keep_charged")
 
 
 # Arithmetic
