@@ -1,0 +1,1 @@
+"""Measurements of the driver library, to compare two ways in one run."""

@@ -1,0 +1,48 @@
+"""Fixtures of the driver library's own tests."""
+
+import asyncio
+from collections.abc import Callable
+
+from hypothesis import settings
+import pytest
+
+# How long an example takes says nothing about the code under test.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+type Leap = Callable[[float], None]
+type Sleeps = list[float]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that other tasks bring about."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
+    """Return a function that puts the event loop's clock forward, s."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+
+    def jump(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+
+    return jump
+
+
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
+    """Note how long anybody sleeps, s, instead of waiting for it."""
+    noted: Sleeps = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        noted.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return noted
