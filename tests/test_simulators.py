@@ -87,6 +87,13 @@ def test_hold_leaves_solar_power_on_the_dc_side_to_the_battery() -> None:
     assert (plant.battery, sum(plant.inverter)) == (1000, 0)
 
 
+def test_solar_power_on_the_dc_side_can_be_left_unharvested() -> None:
+    plant, _ = house(pv_dc_share=1.0)
+    plant.may_harvest = 300.0
+    plant.run()
+    assert (plant.sun_dc, plant.pv, plant.battery) == (1000, 300, 300)
+
+
 def test_power_follows_no_faster_than_the_ramp() -> None:
     plant, clock = house(ramp=500.0)
     plant.command = Inverter((2000.0,))
