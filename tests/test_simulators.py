@@ -195,6 +195,25 @@ async def test_a_new_client_ends_the_older_ones() -> None:
             assert server.clients == 1
 
 
+async def test_one_client_too_many_is_sent_away() -> None:
+    async with ModbusServer(Words()) as server:
+        server.set_faults(max_clients=2)
+        async with client(server) as first, client(server), client(server) as third:
+            assert await third.reader.read() == b""
+            assert await first.read(1, 5) == [5]
+            assert server.clients == 2
+
+
+async def test_writes_alone_are_answered_late() -> None:
+    async with ModbusServer(Words()) as server, client(server) as raw:
+        server.set_faults(write_delay=60.0)
+        assert await raw.read(1, 5) == [5]
+        write = asyncio.create_task(raw.write(1, 5, 6))
+        await asyncio.sleep(0.05)
+        assert not write.done()
+        write.cancel()
+
+
 async def test_the_nth_request_is_lost() -> None:
     async with ModbusServer(Words()) as server, client(server) as raw:
         server.set_faults(drop=2)
