@@ -377,6 +377,16 @@ async def test_writing_duration_and_command_again_restarts_the_countdown() -> No
         assert (at.battery, at.device["remaining"]) == (500, 60)
 
 
+async def test_somebody_else_may_run_a_forcible_command() -> None:
+    async with bench() as at:
+        await at.simulator.misbehave("other_controller", power=-1500, minutes=1)
+        assert (await at.read(47100), at.battery) == (DISCHARGE, -1500)
+        await at.simulator.misbehave("other_controller", power=2000)
+        assert (at.battery, at.device["remaining"]) == (2000, 600)
+        await at.simulator.misbehave("other_controller", power=0)
+        assert (await at.read(47100), at.battery) == (0, -LOAD)
+
+
 async def test_some_devices_never_end_a_command() -> None:
     async with bench() as at:
         await at.simulator.misbehave("endless")

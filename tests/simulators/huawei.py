@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from .huawei_inverter import BatteryStatus, Meter, Sun2000
+from .huawei_inverter import BatteryStatus, Command, Meter, Sun2000
 from .huawei_registers import ALARMS, PACKS
 from .huawei_units import PERMISSION_DENIED, Access, HuaweiUnits, OtherUnits
 from .huawei_values import Sun2000Values
@@ -231,6 +231,18 @@ class HuaweiSimulator(Simulator):
     def fault_negative_export(self, on: bool = True) -> None:
         """Show the meter's exported energy as a negative number."""
         self.values.exported_is_negative = on
+
+    def fault_other_controller(self, power: float = 1000.0, minutes: int = 10) -> None:
+        """Let somebody else force a power (positive = charging), or with 0 stop it."""
+        device, charges = self.device, power > 0
+        command = (Command.CHARGE if charges else Command.DISCHARGE) if power else 0
+        for name, value in (
+            ("forcible_charge" if charges else "forcible_discharge", abs(power)),
+            ("forcible_minutes", minutes),
+            ("forcible_until", 0),
+            ("forcible", command),
+        ):
+            device.write(device.rows[name], value)
 
     def fault_setting(self, setting: str, value: float) -> None:
         """Change a setting (see the state), as somebody with the app would."""

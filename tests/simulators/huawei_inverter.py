@@ -254,7 +254,8 @@ class Sun2000:
         soc, target = self.plant.soc, self.target_soc
         match self.forcible:
             case Command.CHARGE:
-                done = soc >= min(self.number("max_soc"), target or 100.0)
+                full = self.number("max_soc")
+                done = soc >= (full if target is None else min(full, target))
             case Command.DISCHARGE:
                 done = target is not None and soc <= target
             case _:
