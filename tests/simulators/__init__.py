@@ -18,11 +18,12 @@ from .huawei import HuaweiSimulator
 from .plant import ManualClock, Plant
 from .sessy import SessySimulator
 from .simulator import Simulator
+from .sma import SmaSimulator
 from .victron import VictronSimulator
 
 SIMULATORS: Final[Mapping[str, type[Simulator]]] = {
     simulator.type: simulator
-    for simulator in (VictronSimulator, SessySimulator, HuaweiSimulator)
+    for simulator in (VictronSimulator, SessySimulator, HuaweiSimulator, SmaSimulator)
 }
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ManualClock",
     "Plant",
     "SessySimulator",
+    "SmaSimulator",
     "Simulator",
     "VictronSimulator",
 ]
