@@ -53,6 +53,9 @@ POWERS: Final = (
 )
 """Settings whose largest value is a matter of the batteries."""
 
+RESUME_AFTER: Final = 1.0
+"""How far the SOC has to go before a full or an empty battery works again, %."""
+CURTAILED_WATTS: Final = 50.0  # less than this is not worth telling
 MINUTE: Final = 60.0
 THURSDAY: Final = 4  # what day the unix time began at, Sunday = 0
 
@@ -134,6 +137,7 @@ class Sun2000:
         self.energies = Energies()
         self.curtailing = False
         self._deadline = 0.0
+        self._full = self._empty = False
         self._hour = int(plant.time_of_day)
 
         rows: tuple[Setting, ...] = INVERTER_SETTINGS
@@ -254,8 +258,7 @@ class Sun2000:
         soc, target = self.plant.soc, self.target_soc
         match self.forcible:
             case Command.CHARGE:
-                full = self.number("max_soc")
-                done = soc >= (full if target is None else min(full, target))
+                done = self._full or (target is not None and soc >= target)
             case Command.DISCHARGE:
                 done = target is not None and soc <= target
             case _:
@@ -307,6 +310,7 @@ class Sun2000:
 
     def _control(self, now: float) -> None:
         """Tell the inverter what to do."""
+        self._watch_soc()
         self._end_forcible(now)
         plant = self.plant
         plant.may_harvest = math.inf if self.running else 0.0
@@ -318,23 +322,26 @@ class Sun2000:
         phases = len(plant.inverter_phases)
         plant.command = Inverter((power / phases,) * phases)
 
+    def _watch_soc(self) -> None:
+        """Notice a full or an empty battery, with some hysteresis."""
+        plant = self.plant
+        floor = self.number("min_soc")
+        if self.forcible != Command.DISCHARGE and not plant.grid_lost:
+            floor = max(floor, self.number("backup_soc"))
+        again = RESUME_AFTER if self._full else 0.0
+        self._full = plant.soc >= self.number("max_soc") - again
+        again = RESUME_AFTER if self._empty else 0.0
+        self._empty = plant.soc <= floor + again
+
     def _limits(self) -> tuple[float, float]:
         """Return what the settings allow to charge and to discharge, W."""
         if not self.battery_obeys:
             return 0.0, 0.0
-        plant = self.plant
         charge = self.number("charge_limit")
         discharge = self.number("discharge_limit")
         if self.ignore_limits:
             charge = discharge = math.inf
-        floor = self.number("min_soc")
-        if self.forcible != Command.DISCHARGE and not plant.grid_lost:
-            floor = max(floor, self.number("backup_soc"))
-        if plant.soc >= self.number("max_soc"):
-            charge = 0.0
-        if plant.soc <= floor:
-            discharge = 0.0
-        return charge, discharge
+        return 0.0 if self._full else charge, 0.0 if self._empty else discharge
 
     def _forced(self) -> float:
         """Follow a forcible command; return the inverter's power.
@@ -439,7 +446,7 @@ class Sun2000:
     def _observe(self, hours: float) -> None:
         """Count the energies that the device counts."""
         plant = self.plant
-        self.curtailing = plant.pv_dc < plant.sun_dc - 1
+        self.curtailing = plant.pv_dc < plant.sun_dc - CURTAILED_WATTS
         hour = int(plant.time_of_day)
         if hour != self._hour:
             self.energies.this_hour = 0.0
