@@ -87,6 +87,13 @@ def test_hold_leaves_solar_power_on_the_dc_side_to_the_battery() -> None:
     assert (plant.battery, sum(plant.inverter)) == (1000, 0)
 
 
+def test_solar_power_on_the_dc_side_can_be_left_unharvested() -> None:
+    plant, _ = house(pv_dc_share=1.0)
+    plant.may_harvest = 300.0
+    plant.run()
+    assert (plant.sun_dc, plant.pv, plant.battery) == (1000, 300, 300)
+
+
 def test_power_follows_no_faster_than_the_ramp() -> None:
     plant, clock = house(ramp=500.0)
     plant.command = Inverter((2000.0,))
@@ -186,6 +193,25 @@ async def test_a_new_client_ends_the_older_ones() -> None:
             assert await second.read(1, 5) == [5]
             assert await first.reader.read() == b""
             assert server.clients == 1
+
+
+async def test_one_client_too_many_is_sent_away() -> None:
+    async with ModbusServer(Words()) as server:
+        server.set_faults(max_clients=2)
+        async with client(server) as first, client(server), client(server) as third:
+            assert await third.reader.read() == b""
+            assert await first.read(1, 5) == [5]
+            assert server.clients == 2
+
+
+async def test_writes_alone_are_answered_late() -> None:
+    async with ModbusServer(Words()) as server, client(server) as raw:
+        server.set_faults(write_delay=60.0)
+        assert await raw.read(1, 5) == [5]
+        write = asyncio.create_task(raw.write(1, 5, 6))
+        await asyncio.sleep(0.05)
+        assert not write.done()
+        write.cancel()
 
 
 async def test_the_nth_request_is_lost() -> None:

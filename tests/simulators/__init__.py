@@ -14,20 +14,25 @@ that a mistake made there is not made here too. From the command line:
 from collections.abc import Mapping
 from typing import Final
 
+from .huawei import HuaweiSimulator
 from .plant import ManualClock, Plant
 from .sessy import SessySimulator
 from .simulator import Simulator
+from .sma import SmaSimulator
 from .victron import VictronSimulator
 
 SIMULATORS: Final[Mapping[str, type[Simulator]]] = {
-    simulator.type: simulator for simulator in (VictronSimulator, SessySimulator)
+    simulator.type: simulator
+    for simulator in (VictronSimulator, SessySimulator, HuaweiSimulator, SmaSimulator)
 }
 
 __all__ = [
     "SIMULATORS",
+    "HuaweiSimulator",
     "ManualClock",
     "Plant",
     "SessySimulator",
+    "SmaSimulator",
     "Simulator",
     "VictronSimulator",
 ]

@@ -11,7 +11,7 @@ import struct
 import time
 from typing import Final, Self
 
-from .modbus import Dropped, Traffic, Units
+from .modbus import WRITE_MULTIPLE, WRITE_SINGLE, Dropped, Traffic, Units
 
 HEADER: Final = struct.Struct(">HHHB")  # transaction, protocol (always 0), length, unit
 MAX_LENGTH: Final = 260
@@ -25,6 +25,8 @@ class Faults:
     """Accept a connection and close it at once."""
     delay: float = 0.0
     """Answer so many seconds late."""
+    write_delay: float = 0.0
+    """Answer a write so many seconds late, besides."""
     hang: bool = False
     """Answer nothing until this is switched off, then answer late."""
     drop: int = 0
@@ -40,6 +42,8 @@ class Faults:
     """Close the connection at each of the next n requests instead of answering."""
     one_client: bool = False
     """A new connection closes the older ones."""
+    max_clients: int = 0
+    """A connection beyond this many is closed at once; 0: any number is welcome."""
     settle: float = 0.0
     """Requests in the first so many seconds of a connection are lost."""
 
@@ -124,13 +128,17 @@ class TcpServer:
             self.cut()
         self._open[writer] = asyncio.current_task()
         try:
-            if not self.faults.refuse:
+            if not self.faults.refuse and not self._is_crowded:
                 await self._talk(reader, writer, self.clock())
         except ConnectionError, asyncio.IncompleteReadError, Dropped:
             pass  # the client has gone, or the device hangs up
         finally:
             del self._open[writer]
             writer.close()
+
+    @property
+    def _is_crowded(self) -> bool:
+        return 0 < self.faults.max_clients < self.clients
 
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float
@@ -202,6 +210,8 @@ class ModbusServer(TcpServer):
                 self.lost += 1
                 continue
             await self._pause()
+            if pdu[0] in (WRITE_SINGLE, WRITE_MULTIPLE) and self.faults.write_delay:
+                await asyncio.sleep(self.faults.write_delay)
             answer = self._answer(self.units, unit, pdu)
             if answer is None:
                 continue

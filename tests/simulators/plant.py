@@ -148,10 +148,12 @@ class Plant:
         self.may_charge = math.inf
         """What the device allows the battery at the moment, W; also the next."""
         self.may_discharge = math.inf
+        self.may_harvest = math.inf
+        """How much solar power on the DC side the device takes at the moment, W."""
         self.dead_band = 0.0
         """A smaller inverter power than this is not worth starting for, W."""
         self.controller: Callable[[float], None] = lambda now: None
-        """Called with the time before each slice, to set the three above."""
+        """Called with the time before each slice, to set what is above."""
         self.observer: Callable[[float], None] = lambda hours: None
         """Called with the length of each slice after it, to count energies of its own."""
 
@@ -170,6 +172,8 @@ class Plant:
         self.load = [0.0] * 3
         self.pv_ac = [0.0] * 3
         self.pv_dc = 0.0
+        self.sun_dc = 0.0
+        """What the panels on the DC side could give, harvested or not."""
         self.battery = 0.0
         self.counters = Counters()
         self._ran_until = clock()
@@ -253,8 +257,9 @@ class Plant:
             hour, part = int(self.hour), self.hour % 1
             now, later = _LOAD_SHAPE[hour], _LOAD_SHAPE[(hour + 1) % 24]
             load = self.mean_load * (now + (later - now) * part)
-        self.pv_dc = pv * self.pv_dc_share
-        pv_ac = 0.0 if self.grid_lost else pv - self.pv_dc
+        self.sun_dc = pv * self.pv_dc_share
+        self.pv_dc = min(self.sun_dc, self.may_harvest)
+        pv_ac = 0.0 if self.grid_lost else pv - self.sun_dc
         if self.grid_lost:
             load *= self.output_share
         split = (*_SPLIT[self.phases], 0.0, 0.0)[:3]

@@ -33,6 +33,9 @@ _ANY_SERVER: Final = {
 
 MODBUS_FAULTS: Final[Mapping[str, Fault]] = {
     **_ANY_SERVER,
+    "write_delay": Fault(
+        "each write is answered so late", {"seconds": ("write_delay", 1.0)}
+    ),
     "refuse": Fault("new connections are closed at once", {"on": ("refuse", True)}),
     "drop": Fault("the nth request from now is lost", {"nth": ("drop", 1)}),
     "wrong_transaction": Fault(
@@ -48,6 +51,9 @@ MODBUS_FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "one_client": Fault(
         "a new connection ends the older ones", {"on": ("one_client", True)}
+    ),
+    "max_clients": Fault(
+        "a connection beyond this many is closed at once", {"count": ("max_clients", 1)}
     ),
     "settle": Fault(
         "requests so soon after connecting are lost", {"seconds": ("settle", 1.0)}

@@ -1,0 +1,257 @@
+"""A Huawei SUN2000 with LUNA2000 batteries on Modbus TCP."""
+
+from typing import Annotated, Any, Final, Literal
+
+from .huawei_inverter import BatteryStatus, Command, Meter, Sun2000
+from .huawei_registers import ALARMS, PACKS
+from .huawei_units import PERMISSION_DENIED, Access, HuaweiUnits, OtherUnits
+from .huawei_values import Sun2000Values
+from .modbus import DEVICE_BUSY, WRITE_SINGLE
+from .modbus_server import ModbusServer
+from .plant import Plant
+from .simulator import MODBUS_FAULTS, Simulator, State
+from .words import Values
+
+SMART_LOGGER_CLIENTS: Final = 5
+MODEL_IDS: Final = {"SUN2000-6KTL-M1": 427, "SUN2000-6KTL-L1": 343}
+OTHER_MODEL: Final = 500  # the list of ids is older than many models
+
+
+class HuaweiSimulator(Simulator):
+    """A SUN2000 hybrid inverter with one or two LUNA2000 batteries, or none, and a meter."""
+
+    type = "sun2000"
+    plant_defaults = {"phases": 3, "pv_dc_share": 1.0}
+    server_faults = MODBUS_FAULTS
+    server: ModbusServer
+
+    def __init__(
+        self,
+        plant: Plant | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        access: Annotated[Access, "what is in front; wlan: no writing"] = "sdongle",
+        unit_id: Annotated[int, "of the inverter"] = 1,
+        model: Annotated[str, "none: by the phases, SUN2000-6KTL-M1 or -L1"] = "",
+        rated_power: Annotated[float, "of the inverter, W"] = 6000.0,
+        battery_units: Annotated[int, "0, 1 or 2"] = 1,
+        packs: Annotated[int, "of each of them, 1…3"] = 2,
+        empty_slots: Annotated[bool, "slots without a pack read 0"] = False,
+        meter: Annotated[Meter, "the grid meter"] = "present",
+        backup: Annotated[bool, "a backup box feeds the house without grid"] = False,
+        working_mode: Annotated[int, "2 self-consumption, 4 feed-in, 5 periods"] = 2,
+        charge_limit: Annotated[float, "of the owner, W"] = 5000.0,
+        discharge_limit: Annotated[float, "of the owner, W"] = 5000.0,
+        grid_charge_limit: Annotated[float, "of the owner, W"] = 5000.0,
+        grid_charge: Annotated[bool, "periods may charge from the grid"] = False,
+        max_soc: Annotated[float, "90…100 %%"] = 100.0,
+        min_soc: Annotated[float, "0…20 %%"] = 5.0,
+        backup_soc: Annotated[float, "kept for a grid failure, %%"] = 0.0,
+        curtails: Annotated[bool, "a forcible command bounds the panels"] = True,
+        trims: Annotated[bool, "limits too high are trimmed, not refused"] = False,
+        function_6: Annotated[bool, "single words can be written with it"] = True,
+        other_units: Annotated[OtherUnits, "how other unit ids answer"] = "refuse",
+        settle: Annotated[float, "seconds a new client is not heard"] = 0.0,
+        refresh: Annotated[float, "seconds between new values"] = 0.0,
+        serial: Annotated[str, "of the inverter"] = "HV2250123456",
+    ) -> None:
+        """Install the device in the house."""
+        self.plant = plant or self.house()
+        self.device = Sun2000(
+            self.plant,
+            battery_units=battery_units,
+            rated_power=rated_power,
+            meter=meter,
+            backup=backup,
+            curtails=curtails,
+            trims=trims,
+            settings={
+                "working_mode": working_mode,
+                "charge_limit": charge_limit,
+                "discharge_limit": discharge_limit,
+                "grid_charge_limit": grid_charge_limit,
+                "grid_charge": int(grid_charge),
+                "max_soc": max_soc,
+                "min_soc": min_soc,
+                "backup_soc": backup_soc,
+            },
+        )
+        single_phase = len(self.plant.inverter_phases) == 1
+        model = model or f"SUN2000-6KTL-{'L' if single_phase else 'M'}1"
+        identity: Values = {
+            "model": model,
+            "serial": serial,
+            "part_number": "01074311",
+            "firmware": "V100R001C00SPC172",
+            "software": "V100R001C00SPC172",
+            "protocol": 0x0003_0000,
+            "model_id": MODEL_IDS.get(model, OTHER_MODEL),
+            "strings": 2,
+            "trackers": 2,
+            "rated_power": rated_power,
+            "max_power": self.device.max_power,
+            "max_reactive": 0.6 * self.device.max_power,
+            "optimizers": 0,
+        }
+        self.values = Sun2000Values(self.device, identity, packs)
+        self.units = HuaweiUnits(self.values, unit_id, refresh=refresh)
+        self.units.other_units = other_units
+        self.units.empty_slots = PACKS - packs if empty_slots else 0
+        if not function_6:
+            self.units.functions -= {WRITE_SINGLE}
+        self.units.stand_behind(access)
+        self.server = ModbusServer(self.units, host, port, clock=self.plant.clock)
+        self.server.set_faults(settle=settle)
+        if access == "smartlogger":
+            self.server.set_faults(max_clients=SMART_LOGGER_CLIENTS)
+        else:
+            self.server.set_faults(one_client=True)
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """What a user would enter."""
+        return {**super().setup, "unit_id": self.units.unit}
+
+    @property
+    def mode(self) -> Literal["automatic", "controlled"]:
+        """Controlled is a forcible command, and a battery locked by both of its limits."""
+        device = self.device
+        held = device.battery_units > 0 and not (
+            device.number("charge_limit") or device.number("discharge_limit")
+        )
+        return "controlled" if device.forcible or held else "automatic"
+
+    def device_state(self) -> State:
+        """Return the forcible command, limits and settings."""
+        device = self.device
+        state: State = {
+            "device_status": self.values.device_status,
+            "alarms": sorted(self.values.alarms),
+            "curtailing": device.curtailing,
+            "settings": dict(device.settings),
+            "words": {
+                str(row.address): row.register.encode(device.settings[name])
+                for name, row in device.rows.items()
+            },
+            "flash_writes": sum(device.flash_writes.values()),
+            "flash_writes_by_setting": dict(device.flash_writes),
+        }
+        if not device.battery_units:
+            return state
+        return {
+            **state,
+            "battery_status": self.values.battery_status,
+            "working_mode": int(device.number("working_mode")),
+            "active_mode": self.values.active_mode,
+            "forcible": device.forcible.name.lower(),
+            "forcible_power": device.forcible_power,
+            "remaining": device.remaining,
+            "target_soc": device.target_soc,
+            "charge_limit": device.number("charge_limit"),
+            "discharge_limit": device.number("discharge_limit"),
+        }
+
+    # Misbehaviour of this device.
+
+    def fault_busy(self, count: int = 1) -> None:
+        """Answer the next requests with exception 6."""
+        self.server.set_faults(
+            exception=DEVICE_BUSY, exception_count=count, exception_unit=None
+        )
+
+    def fault_absent(
+        self, first: int, last: int | None = None, code: int = 2, on: bool = True
+    ) -> None:
+        """Let the firmware lack these registers, or have them again."""
+        for address in range(first, (last or first) + 1):
+            if on:
+                self.units.absent[address] = code
+            else:
+                self.units.absent.pop(address, None)
+
+    def fault_unknown(self, address: int, on: bool = True) -> None:
+        """Let the register at this address have no value."""
+        if on:
+            self.units.unknown.add(address)
+        else:
+            self.units.unknown.discard(address)
+
+    def fault_meter(self, meter: Meter = "offline", hangs_up: bool = False) -> None:
+        """Change the meter; reading one that is offline may end the connection."""
+        self.device.meter = meter
+        self.units.meter_hangs_up = hangs_up
+
+    def fault_battery(self, status: BatteryStatus | None = "asleep") -> None:
+        """Fix the state of the batteries, which end a forcible command; none: as they are."""
+        self.device.battery_status = status
+        self.device.update()
+
+    def fault_status(self, code: int | None = 0x300) -> None:
+        """Fix the device state; none: as it is."""
+        self.values.status = code
+
+    def fault_alarm(self, alarm: int = 2068, on: bool = True) -> None:
+        """Raise an alarm by its id, or clear it."""
+        if not any(alarm in ids for ids in ALARMS.values()):
+            raise ValueError(f"There is no alarm {alarm}")
+        if on:
+            self.values.alarms.add(alarm)
+        else:
+            self.values.alarms.discard(alarm)
+
+    def fault_grid_lost(self, on: bool = True) -> None:
+        """Let the grid fail."""
+        self.plant.grid_lost = on
+
+    def fault_read_only(self, on: bool = True, code: int = PERMISSION_DENIED) -> None:
+        """Refuse all writes with this code."""
+        self.units.denied = code if on else None
+
+    def fault_ignore_writes(self, on: bool = True) -> None:
+        """Answer writes, and forget them."""
+        self.device.ignore_writes = on
+
+    def fault_ignore_limits(self, on: bool = True) -> None:
+        """Store the limits of charging and discharging, and do not obey them."""
+        self.device.ignore_limits = on
+
+    def fault_endless(self, on: bool = True) -> None:
+        """Let a forcible command run on when its duration is over."""
+        self.device.endless = on
+
+    def fault_no_remaining(self, on: bool = True) -> None:
+        """Show 0 as the remaining time of a forcible command."""
+        self.values.shows_remaining = not on
+
+    def fault_zero_totals(self, on: bool = True) -> None:
+        """Show all lifetime counters as 0, as after a restart."""
+        self.values.totals_are_zero = on
+
+    def fault_negative_export(self, on: bool = True) -> None:
+        """Show the meter's exported energy as a negative number."""
+        self.values.exported_is_negative = on
+
+    def fault_other_controller(self, power: float = 1000.0, minutes: int = 10) -> None:
+        """Let somebody else force a power (positive = charging), or with 0 stop it."""
+        device, charges = self.device, power > 0
+        command = (Command.CHARGE if charges else Command.DISCHARGE) if power else 0
+        for name, value in (
+            ("forcible_charge" if charges else "forcible_discharge", abs(power)),
+            ("forcible_minutes", minutes),
+            ("forcible_until", 0),
+            ("forcible", command),
+        ):
+            device.write(device.rows[name], value)
+
+    def fault_setting(self, setting: str, value: float) -> None:
+        """Change a setting (see the state), as somebody with the app would."""
+        if setting not in self.device.settings:
+            raise ValueError(f"There is no setting {setting!r}")
+        self.device.settings[setting] = value
+        self.device.update()
+
+    def fault_restart(self) -> None:
+        """Restart: connections end, and what is not in flash is forgotten."""
+        self.device.restart()
+        self.fault_cut()

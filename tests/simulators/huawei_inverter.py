@@ -1,0 +1,456 @@
+"""A SUN2000 with LUNA2000 batteries, without any Modbus.
+
+Its settings and forcible commands, and what they make of the house.
+
+Panels and batteries are on the DC side of the one inverter. Inverter power inside this file:
+positive = from AC into DC, as in the house; the device's own active power is its opposite.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+import math
+from typing import Final, Literal
+
+from .huawei_registers import BATTERY_SETTINGS, INVERTER_SETTINGS, Setting
+from .plant import Inverter, Plant
+from .words import Value
+
+type BatteryStatus = Literal["offline", "standby", "running", "fault", "asleep"]
+type Meter = Literal["present", "offline", "absent"]
+
+
+class Command(IntEnum):
+    """What a forcible command, or a period, wants of the battery."""
+
+    STOP = 0
+    CHARGE = 1
+    DISCHARGE = 2
+
+
+class Mode(IntEnum):
+    """Working modes. Those missing here work like self-consumption."""
+
+    FIXED = 1
+    FULL_FEED_IN = 4
+    TIME_OF_USE = 5
+
+
+class FeedIn(IntEnum):
+    """Feed-in modes that limit the export."""
+
+    ZERO = 5
+    WATTS = 6
+    PERCENT = 7
+
+
+UNTIL_SOC: Final = 1
+WORKING: Final = ("standby", "running")
+"""States in which the battery obeys."""
+
+POWERS: Final = (
+    *("charge_limit", "discharge_limit", "grid_charge_limit"),
+    *("forcible_charge", "forcible_discharge"),
+)
+"""Settings whose largest value is a matter of the batteries."""
+
+RESUME_AFTER: Final = 1.0
+"""How far the SOC has to go before a full or an empty battery works again, %."""
+CURTAILED_WATTS: Final = 50.0  # less than this is not worth telling
+MINUTE: Final = 60.0
+THURSDAY: Final = 4  # what day the unix time began at, Sunday = 0
+
+
+class NotTaken(Exception):
+    """A value beyond what the device takes at the moment."""
+
+
+@dataclass
+class Energies:
+    """Counters of the device's own, Wh; those of the day start again at midnight."""
+
+    charged: float = 0.0
+    discharged: float = 0.0
+    output: float = 0.0
+    pv: float = 0.0
+    this_hour: float = 0.0
+    charged_today: float = 0.0
+    discharged_today: float = 0.0
+    output_today: float = 0.0
+    peak_today: float = 0.0
+
+    def count(self, battery: float, output: float, pv: float, hours: float) -> None:
+        """Count these powers, W, for so long."""
+        charged = max(0.0, battery) * hours
+        discharged = max(0.0, -battery) * hours
+        delivered = max(0.0, output) * hours
+        self.charged += charged
+        self.charged_today += charged
+        self.discharged += discharged
+        self.discharged_today += discharged
+        self.output += delivered
+        self.output_today += delivered
+        self.this_hour += delivered
+        self.pv += pv * hours
+        self.peak_today = max(self.peak_today, output)
+
+    def start_day(self) -> None:
+        """Begin a new day."""
+        self.charged_today = self.discharged_today = 0.0
+        self.output_today = self.peak_today = 0.0
+
+
+class Sun2000:
+    """The device. Call `update()` before looking; write with `write()`."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        *,
+        battery_units: int,
+        rated_power: float,
+        meter: Meter,
+        backup: bool,
+        curtails: bool,
+        trims: bool,
+        settings: dict[str, float],
+    ) -> None:
+        """Start in the house."""
+        self.plant = plant
+        self.battery_units = battery_units
+        self.rated_power = rated_power
+        self.max_power = 1.1 * rated_power
+        self.meter: Meter = meter
+        self.backup = backup
+        self.curtails = curtails
+        self.trims = trims
+
+        self.running = True
+        self.battery_status: BatteryStatus | None = None
+        """What an experiment fixes; None follows the power."""
+        self.ignore_writes = False
+        self.ignore_limits = False
+        self.endless = False
+        """A forcible command does not end by its duration."""
+
+        self.flash_writes: dict[str, int] = {}
+        """How often each setting was written."""
+        self.energies = Energies()
+        self.curtailing = False
+        self._deadline = 0.0
+        self._full = self._empty = False
+        self._hour = int(plant.time_of_day)
+
+        rows: tuple[Setting, ...] = INVERTER_SETTINGS
+        if battery_units:
+            rows += BATTERY_SETTINGS
+        self.rows = {row.name: row for row in rows}
+        self.settings: dict[str, Value] = {row.name: row.default for row in rows}
+        self.settings["output_limit"] = self.max_power
+        if battery_units:
+            self.settings |= settings
+            for name in ("charge_limit", "discharge_limit", "grid_charge_limit"):
+                self.settings[name] = min(self.number(name), self.most(name))
+
+        plant.output_share = 1.0 if backup else 0.0
+        plant.controller = self._control
+        plant.observer = self._observe
+        plant.run()
+
+    def update(self) -> None:
+        """Let the time since the last look pass."""
+        self.plant.run()
+
+    def number(self, name: str) -> float:
+        """Return a setting that is a number."""
+        value = self.settings.get(name, 0)
+        assert isinstance(value, (int, float))
+        return value
+
+    # Writing.
+
+    def most(self, name: str) -> float:
+        """Return the largest number that a setting takes now."""
+        plant = self.plant
+        if name in POWERS and self.battery_status == "offline":
+            return 0.0
+        match name:
+            case "charge_limit" | "forcible_charge":
+                return min(plant.max_charge, self.max_power)
+            case "discharge_limit" | "forcible_discharge":
+                return min(plant.max_discharge, self.max_power)
+            case "grid_charge_limit":
+                return self.rated_power
+        return self.rows[name].most
+
+    def granted(self, row: Setting, value: Value) -> Value:
+        """Return what becomes of a value, or raise NotTaken.
+
+        More power than there is: a forcible one is trimmed; a limit is refused or trimmed,
+        as the firmware has it.
+        """
+        if isinstance(value, tuple):
+            return value
+        if not isinstance(value, (int, float)):
+            raise NotTaken
+        most = self.most(row.name)
+        if value > most and row.name in POWERS and (row.volatile or self.trims):
+            return most
+        if not row.least <= value <= most or (row.only and value not in row.only):
+            raise NotTaken
+        return value
+
+    def write(self, row: Setting, value: Value) -> None:
+        """Take a value that was granted; it can be read back at once."""
+        if self.ignore_writes:
+            return
+        if not row.volatile:
+            self.flash_writes[row.name] = self.flash_writes.get(row.name, 0) + 1
+        self.settings[row.name] = value
+        if row.name == "forcible":
+            minutes = self.number("forcible_minutes")
+            self._deadline = self.plant.clock() + minutes * MINUTE
+        self.update()
+
+    def restart(self) -> None:
+        """Forget what is not kept in flash."""
+        for row in self.rows.values():
+            if row.volatile:
+                self.settings[row.name] = row.default
+        self.update()
+
+    # The forcible command.
+
+    @property
+    def forcible(self) -> Command:
+        """What is commanded."""
+        return Command(int(self.number("forcible")))
+
+    @property
+    def target_soc(self) -> float | None:
+        """At which SOC the command ends, %; None if it ends by its duration, or none runs."""
+        if self.forcible != Command.STOP and self.number("forcible_until") == UNTIL_SOC:
+            return self.number("forcible_soc")
+        return None
+
+    @property
+    def remaining(self) -> float | None:
+        """How long the command still runs, s; None if it ends at an SOC, or none runs."""
+        if self.forcible == Command.STOP or self.target_soc is not None:
+            return None
+        return max(0.0, self._deadline - self.plant.clock())
+
+    @property
+    def forcible_power(self) -> float:
+        """What the running command asks for, W; positive = charging, 0 if none runs."""
+        match self.forcible:
+            case Command.CHARGE:
+                return self.number("forcible_charge")
+            case Command.DISCHARGE:
+                return -self.number("forcible_discharge")
+        return 0.0
+
+    def _end_forcible(self, now: float) -> None:
+        """End a command that has done what it should.
+
+        At the lower limit of the SOC the battery stops, but a discharge stays commanded. What
+        a duration of 0 means is uncertain; here it ends at once.
+        """
+        soc, target = self.plant.soc, self.target_soc
+        match self.forcible:
+            case Command.CHARGE:
+                done = self._full or (target is not None and soc >= target)
+            case Command.DISCHARGE:
+                done = target is not None and soc <= target
+            case _:
+                return
+        if target is None and now >= self._deadline and not self.endless:
+            done = True
+        if done or not self.battery_obeys:
+            self.settings["forcible"] = Command.STOP
+
+    # Deciding.
+
+    @property
+    def battery_obeys(self) -> bool:
+        """There is a battery, and it is awake."""
+        return self.battery_units > 0 and self.battery_status in (None, *WORKING)
+
+    @property
+    def day_of_week(self) -> int:
+        """0 is Sunday."""
+        plant = self.plant
+        days = int(plant.epoch // 86_400) + int(plant.time_of_day // 24)
+        return (days + THURSDAY) % 7
+
+    @property
+    def net_load(self) -> float:
+        """What the house takes beside this inverter, W."""
+        plant = self.plant
+        return sum(plant.load) - sum(plant.pv_ac)
+
+    @property
+    def output_limit(self) -> float:
+        """The most that may go out on AC now, W."""
+        limit = min(
+            self.max_power * self.number("output_percent") / 100,
+            self.number("output_limit"),
+        )
+        if self.meter != "present":
+            return limit
+        match self.number("feed_in_mode"):
+            case FeedIn.ZERO:
+                export = 0.0
+            case FeedIn.WATTS:
+                export = self.number("feed_in_limit")
+            case FeedIn.PERCENT:
+                export = self.max_power * self.number("feed_in_percent") / 100
+            case _:
+                return limit
+        return min(limit, max(0.0, self.net_load + export))
+
+    def _control(self, now: float) -> None:
+        """Tell the inverter what to do."""
+        self._watch_soc()
+        self._end_forcible(now)
+        plant = self.plant
+        plant.may_harvest = math.inf if self.running else 0.0
+        plant.may_charge, plant.may_discharge = self._limits()
+        if self.running:
+            power = self._forced() if self.forcible != Command.STOP else self._by_mode()
+        else:
+            power = plant.may_discharge = plant.may_charge = 0.0
+        phases = len(plant.inverter_phases)
+        plant.command = Inverter((power / phases,) * phases)
+
+    def _watch_soc(self) -> None:
+        """Notice a full or an empty battery, with some hysteresis."""
+        plant = self.plant
+        floor = self.number("min_soc")
+        if self.forcible != Command.DISCHARGE and not plant.grid_lost:
+            floor = max(floor, self.number("backup_soc"))
+        again = RESUME_AFTER if self._full else 0.0
+        self._full = plant.soc >= self.number("max_soc") - again
+        again = RESUME_AFTER if self._empty else 0.0
+        self._empty = plant.soc <= floor + again
+
+    def _limits(self) -> tuple[float, float]:
+        """Return what the settings allow to charge and to discharge, W."""
+        if not self.battery_obeys:
+            return 0.0, 0.0
+        charge = self.number("charge_limit")
+        discharge = self.number("discharge_limit")
+        if self.ignore_limits:
+            charge = discharge = math.inf
+        return 0.0 if self._full else charge, 0.0 if self._empty else discharge
+
+    def _forced(self) -> float:
+        """Follow a forcible command; return the inverter's power.
+
+        The command bounds the panels too, where the firmware curtails: a charge below what
+        they could give takes no more from them, a discharge stops them.
+        """
+        plant = self.plant
+        if self.forcible == Command.CHARGE:
+            plant.may_charge = min(plant.may_charge, self.number("forcible_charge"))
+            if self.curtails:
+                plant.may_harvest = plant.may_charge
+            wanted = plant.charge_limit
+        else:
+            plant.may_discharge = min(
+                plant.may_discharge, self.number("forcible_discharge")
+            )
+            if self.curtails:
+                plant.may_harvest = 0.0
+            wanted = -plant.discharge_limit
+        return self._bounded(self._to_ac(wanted - self._sun), self._from_grid)
+
+    def _by_mode(self) -> float:
+        """Follow the working mode; return the inverter's power."""
+        plant = self.plant
+        grid_charge = bool(self.number("grid_charge")) and self.battery_obeys
+        most = self._from_grid if grid_charge else 0.0
+        if grid_charge and plant.soc < self.number("backup_soc"):
+            return self._bounded(most, most)
+        match self.number("working_mode"):
+            case Mode.FIXED:
+                # Which sign its periods have is uncertain, so it has none.
+                plant.may_charge = plant.may_discharge = 0.0
+            case Mode.FULL_FEED_IN:
+                return self._bounded(-self.output_limit, 0.0)
+            case Mode.TIME_OF_USE:
+                return self._by_period(most)
+        return self._bounded(-self.net_load, most)
+
+    def _by_period(self, most: float) -> float:
+        """Follow the periods of the time-of-use mode; outside them nothing is discharged."""
+        plant = self.plant
+        period = self._period()
+        if period != Command.DISCHARGE:
+            plant.may_discharge = 0.0
+        cutoff = self.number("grid_charge_cutoff_soc")
+        if period == Command.CHARGE and most and plant.soc < cutoff:
+            return self._bounded(most, most)
+        if not self.number("surplus"):  # surplus goes to the grid before the battery
+            return self._bounded(min(-self.net_load, self._to_ac(-self._sun)), 0.0)
+        return self._bounded(-self.net_load, most)
+
+    def _period(self) -> Command:
+        """Return what the time-of-use periods say for now: charge, discharge, or neither."""
+        periods = self.settings["periods"]
+        if not isinstance(periods, tuple):
+            return Command.STOP
+        minute = self.plant.hour * 60
+        for number in range(min(periods[0], 14)):
+            start, end, what = periods[1 + 3 * number : 4 + 3 * number]
+            if start <= minute < end and what & 0xFF & 1 << self.day_of_week:
+                return Command.DISCHARGE if what >> 8 else Command.CHARGE
+        return Command.STOP
+
+    @property
+    def _sun(self) -> float:
+        """Solar power that would be taken now, W."""
+        return min(self.plant.sun_dc, self.plant.may_harvest)
+
+    @property
+    def _from_grid(self) -> float:
+        """The most that the battery may be charged with from AC, W."""
+        return min(self.number("grid_charge_limit"), self.rated_power)
+
+    def _bounded(self, power: float, most: float) -> float:
+        """Keep battery, output and AC charging (`most`) within what is allowed.
+
+        What the battery does not take of the sun goes out, as far as the output allows.
+        """
+        plant = self.plant
+        most = min(most, self._to_ac(plant.charge_limit - self._sun))
+        least = max(-self.output_limit, self._to_ac(-plant.discharge_limit - self._sun))
+        return max(least, min(power, most))
+
+    def _to_ac(self, power: float) -> float:
+        """Return the inverter's power on AC for one on DC."""
+        efficiency = self.plant.efficiency
+        return power / efficiency if power > 0 else power * efficiency
+
+    # Measuring.
+
+    @property
+    def active_power(self) -> float:
+        """What the inverter delivers to AC, W."""
+        return -sum(self.plant.inverter)
+
+    @property
+    def is_off_grid(self) -> bool:
+        """The grid is lost and the backup box feeds the house."""
+        return self.plant.grid_lost and self.backup
+
+    def _observe(self, hours: float) -> None:
+        """Count the energies that the device counts."""
+        plant = self.plant
+        self.curtailing = plant.pv_dc < plant.sun_dc - CURTAILED_WATTS
+        hour = int(plant.time_of_day)
+        if hour != self._hour:
+            self.energies.this_hour = 0.0
+            if hour // 24 != self._hour // 24:
+                self.energies.start_day()
+            self._hour = hour
+        self.energies.count(plant.battery, self.active_power, plant.pv, hours)

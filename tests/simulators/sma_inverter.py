@@ -1,0 +1,231 @@
+"""A Sunny Island without any Modbus: external control, its loss, and what it makes of the house.
+
+Power and setpoints are the device's own here: positive = output (discharging).
+"""
+
+from dataclasses import dataclass
+import math
+from typing import Final
+
+from .plant import HOLD, Automatic, Inverter, Plant
+from .sma_registers import SETTINGS, Setting, Tag
+from .words import Value
+
+EMERGENCY_WATTS: Final = 500.0  # what an emergency charge takes
+
+
+class NotTaken(Exception):
+    """A value out of range."""
+
+
+@dataclass
+class Energies:
+    """Counters of the device's own, Wh; those of the day start again at midnight."""
+
+    absorbed: float = 0.0
+    released: float = 0.0
+    imported_today: float = 0.0
+    exported_today: float = 0.0
+
+    def count(self, output: float, grid: float, hours: float) -> None:
+        """Count these powers, W, for so long."""
+        self.absorbed += max(0.0, -output) * hours
+        self.released += max(0.0, output) * hours
+        self.imported_today += max(0.0, grid) * hours
+        self.exported_today += max(0.0, -grid) * hours
+
+
+class SunnyIsland:
+    """The device. Call `update()` before looking; write with `write()`."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        *,
+        rated_power: float,
+        meter: bool,
+        min_soc: float,
+        per_phase: bool,
+        settings: dict[str, Value],
+    ) -> None:
+        """Start in the house."""
+        self.plant = plant
+        self.rated_power = rated_power
+        self.meter = meter
+        self.min_soc = min_soc
+        self.per_phase = per_phase
+        self.settings: dict[str, Value] = {
+            **{row.name: row.default for row in SETTINGS if row.default is not None},
+            "external": Tag.EXTERNAL_OFF,
+            "setpoint": 0,
+            **settings,
+        }
+        self.charge_control: int | None = Tag.YES
+        """Whether the device lets itself be controlled; None: it does not say."""
+        self.operating_status: int = Tag.GRID_PARALLEL
+        """What an experiment makes of it while there is a grid."""
+        self.ignore_writes = False
+        self.ignore_setpoint = False
+
+        self.flash_writes: dict[str, int] = {}
+        """How often each setting was written where it is kept."""
+        self.restarts = 0
+        self.energies = Energies()
+        self._renewed = plant.clock()
+        self._day = int(plant.time_of_day // 24)
+
+        plant.controller = self._control
+        plant.observer = self._observe
+        plant.run()
+
+    def update(self) -> None:
+        """Let the time since the last look pass."""
+        self.plant.run()
+
+    def number(self, name: str) -> float:
+        """Return a setting that is a number."""
+        value = self.settings[name]
+        assert isinstance(value, (int, float))
+        return value
+
+    # Writing.
+
+    @property
+    def devices(self) -> int:
+        """How many there are in the cluster; 1 is none."""
+        return len(self.plant.inverter_phases)
+
+    def check(self, row: Setting, value: Value) -> float:
+        """Return the value as a number, or raise NotTaken."""
+        most = self.rated_power * self.devices if row.name == "setpoint" else math.inf
+        if not isinstance(value, (int, float)) or abs(value) > most:
+            raise NotTaken
+        if not row.least <= value <= row.most or (row.only and value not in row.only):
+            raise NotTaken
+        return value
+
+    def write(self, row: Setting, value: float) -> None:
+        """Take a value that was checked.
+
+        The time-out counts from the last setpoint, or from when external control began;
+        whether renewing `external` alone would do is uncertain, here it does not.
+        """
+        if self.ignore_writes:
+            return
+        if row.flash:
+            self.flash_writes[row.name] = self.flash_writes.get(row.name, 0) + 1
+        if row.name == "restart":
+            self.restart()
+            return
+        begins = row.name == "external" and not self.is_external
+        if row.name == "setpoint" or begins:
+            self._renewed = self.plant.clock()
+        self.settings[row.name] = value
+        self.update()
+
+    def restart(self) -> None:
+        """Begin anew, without external control."""
+        self.restarts += 1
+        self.settings |= {"external": Tag.EXTERNAL_OFF, "setpoint": 0}
+        self.update()
+
+    # Deciding.
+
+    @property
+    def is_external(self) -> bool:
+        """External control is switched on, whether it is followed or not."""
+        return self.settings["external"] == Tag.EXTERNAL_ON
+
+    @property
+    def is_running(self) -> bool:
+        """The device works."""
+        return self.settings["run"] == Tag.START
+
+    @property
+    def remaining(self) -> float | None:
+        """How long the setpoint still holds, s; None without external control."""
+        if not self.is_external:
+            return None
+        passed = self.plant.clock() - self._renewed
+        return max(0.0, self.number("time_out") - passed)
+
+    @property
+    def has_lapsed(self) -> bool:
+        """The setpoint was not renewed in time."""
+        return self.remaining == 0
+
+    @property
+    def falls_back(self) -> bool:
+        """The setpoint has lapsed, and the device does not keep it."""
+        return self.has_lapsed and self.settings.get("on_loss") == Tag.FALL_BACK
+
+    @property
+    def follows(self) -> bool:
+        """The setpoint decides about the power."""
+        return (
+            self.is_external
+            and not self.falls_back
+            and not self.ignore_setpoint
+            and self.charge_control != Tag.NO
+            and self.settings["power_mode"] == Tag.EXTERNAL
+            and self.status == Tag.GRID_PARALLEL
+            and self.is_running
+        )
+
+    @property
+    def status(self) -> int:
+        """What the device is doing, as an operating status."""
+        return Tag.BACKUP if self.plant.grid_lost else self.operating_status
+
+    def _control(self, now: float) -> None:
+        """Tell the inverter what to do."""
+        plant = self.plant
+        follows = self.follows
+        # That min_soc is for self-consumption only is what its name says.
+        floor = self.number("deep_discharge") if follows else self.min_soc
+        plant.may_discharge = 0.0 if plant.soc <= floor else math.inf
+        plant.may_charge = math.inf
+        if follows:
+            times = self.devices if self.per_phase else 1
+            plant.command = self._output(times * self.number("setpoint"))
+        elif self.status == Tag.EMERGENCY_CHARGE:
+            plant.command = self._output(-EMERGENCY_WATTS)
+        elif self._consumes_itself:
+            if self.falls_back and "fallback_power" in self.settings:
+                most = abs(self.number("fallback_power"))
+                plant.may_charge = plant.may_discharge = most
+            plant.command = Automatic()
+        else:
+            plant.command = HOLD
+        if plant.grid_lost:
+            plant.may_discharge = math.inf  # it feeds the house, come what may
+
+    @property
+    def _consumes_itself(self) -> bool:
+        return (
+            self.meter
+            and self.is_running
+            and self.status == Tag.GRID_PARALLEL
+            and self.settings["self_consumption"] == Tag.YES
+        )
+
+    def _output(self, power: float) -> Inverter:
+        """Return the command to put this power out, no more than the device can."""
+        most = self.rated_power * self.devices
+        bounded = max(-most, min(most, power))
+        return Inverter((-bounded / self.devices,) * self.devices)
+
+    # Measuring.
+
+    @property
+    def output(self) -> float:
+        """The AC power, W; positive = output."""
+        return -sum(self.plant.inverter)
+
+    def _observe(self, hours: float) -> None:
+        """Count the energies that the device counts."""
+        day = int(self.plant.time_of_day // 24)
+        if day != self._day:
+            self.energies.imported_today = self.energies.exported_today = 0.0
+            self._day = day
+        self.energies.count(self.output, sum(self.plant.grid), hours)
