@@ -170,6 +170,8 @@ class Plant:
         self.load = [0.0] * 3
         self.pv_ac = [0.0] * 3
         self.pv_dc = 0.0
+        self.pv_dc_offered = 0.0
+        """What the panels on the battery's side could give; `pv_dc` is what is harvested, W."""
         self.battery = 0.0
         self.counters = Counters()
         self._ran_until = clock()
@@ -253,7 +255,7 @@ class Plant:
             hour, part = int(self.hour), self.hour % 1
             now, later = _LOAD_SHAPE[hour], _LOAD_SHAPE[(hour + 1) % 24]
             load = self.mean_load * (now + (later - now) * part)
-        self.pv_dc = pv * self.pv_dc_share
+        self.pv_dc = self.pv_dc_offered = pv * self.pv_dc_share
         pv_ac = 0.0 if self.grid_lost else pv - self.pv_dc
         if self.grid_lost:
             load *= self.output_share
