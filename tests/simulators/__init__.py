@@ -14,17 +14,27 @@ that a mistake made there is not made here too. From the command line:
 from collections.abc import Mapping
 from typing import Final
 
+from .deye import DeyeModbusSimulator
+from .deye_solarman import DeyeSolarmanSimulator
 from .plant import ManualClock, Plant
 from .sessy import SessySimulator
 from .simulator import Simulator
 from .victron import VictronSimulator
 
 SIMULATORS: Final[Mapping[str, type[Simulator]]] = {
-    simulator.type: simulator for simulator in (VictronSimulator, SessySimulator)
+    simulator.type: simulator
+    for simulator in (
+        VictronSimulator,
+        DeyeModbusSimulator,
+        DeyeSolarmanSimulator,
+        SessySimulator,
+    )
 }
 
 __all__ = [
     "SIMULATORS",
+    "DeyeModbusSimulator",
+    "DeyeSolarmanSimulator",
     "ManualClock",
     "Plant",
     "SessySimulator",
