@@ -4,11 +4,11 @@ Only two functions are known to it: reading holding registers, and writing sever
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from .deye_control import REMOTE, Habits, SlotPower
-from .deye_inverter import PACK_ADDRESS, PACK_WORDS, Bms, DeyeInverter, FedBy, Step
+from .deye_control import Habits, SlotPower
+from .deye_inverter import DeyeInverter, FedBy, Step
 from .deye_registers import (
     SELLING_FIRST,
     SLOTS,
@@ -18,36 +18,18 @@ from .deye_registers import (
     Model,
     Variant,
 )
-from .deye_values import Identity, live, packs
-from .modbus import (
-    ILLEGAL_ADDRESS,
-    ILLEGAL_FUNCTION,
-    ILLEGAL_VALUE,
-    NO_RESPONSE,
-    READ_HOLDING,
-    WRITE_MULTIPLE,
-    WRITE_SINGLE,
-    Dropped,
-    Refused,
-    Silent,
-    Units,
-    Write,
-)
+from .deye_units import Absent, DeyeUnits, OutOfRange
+from .deye_values import Identity
+from .modbus import Silent
 from .modbus_server import ModbusServer
 from .plant import Plant
 from .rtu import RtuServer
 from .simulator import MODBUS_FAULTS, Simulator, State
 
-type Absent = Literal["refused", "silent"]
-type OutOfRange = Literal["refused", "ignored"]
 type Framing = Literal["tcp", "rtu"]
 type WorkMode = Literal["selling_first", "zero_export_to_load", "zero_export_to_ct"]
 type SellBit = Literal["auto", "ignored", "needed", "enough"]
 
-READABLE: Final = range(730)
-WRITABLE: Final = range(60, 500)
-LIVE: Final = range(500, 730)
-PACKS: Final = range(10000, 10064)
 SELL_BIT_SINCE: Final = 0x1184
 WORK_MODES: Final[Mapping[WorkMode, int]] = {
     "selling_first": SELLING_FIRST,
@@ -55,122 +37,6 @@ WORK_MODES: Final[Mapping[WorkMode, int]] = {
     "zero_export_to_ct": ZERO_EXPORT_TO_CT,
 }
 STEPS_SHOWN: Final = 20
-
-
-class DeyeUnits(Units):
-    """Answers like the inverter.
-
-    - Any other function: exception 1, or half an answer.
-    - A block with a word that is not there: exception 2, or silence.
-    - A word out of its range, or slots that do not start one after another: exception 3, or the
-      write is answered and nothing changes. In both cases nothing of the block is taken.
-    """
-
-    functions = frozenset((READ_HOLDING, WRITE_MULTIPLE))
-
-    def __init__(
-        self,
-        inverter: DeyeInverter,
-        identity: Identity,
-        *,
-        absent: Absent,
-        out_of_range: OutOfRange,
-    ) -> None:
-        """Serve an inverter."""
-        super().__init__()
-        self.inverter = inverter
-        self.identity = identity
-        self.absent = absent
-        self.out_of_range = out_of_range
-        self.other_unit: Callable[[], Exception] = lambda: Refused(NO_RESPONSE)
-        """What a unit id that is not there answers."""
-        self.silent = range(0)
-        """Reads that touch these addresses get no answer."""
-        self.zero_reads = 0
-        """So many reads of live values are answered with zeros."""
-        self.most_words = self.max_read
-        """Reads of more words get no answer."""
-        self.half_answers = False
-        """Functions that it does not know get half an answer instead of an exception."""
-        self.refuses_no_amps = False
-        """A charge or discharge current of 0 is refused."""
-        self.cut_write = 0
-        """The connection ends after the nth write from now (1: the next) took effect."""
-        self.on_cut: Callable[[], None] = lambda: None
-
-    def read(self, unit: int, address: int, count: int) -> list[int]:
-        """Return words; settings and live values may be in one block."""
-        inverter = self.inverter
-        self._at_home(unit)
-        inverter.update()
-        inverter.feed("any")
-        addresses = range(address, address + count)
-        if count > self.most_words or _overlap(addresses, self.silent):
-            raise Silent
-        if self.zero_reads and _overlap(addresses, LIVE):
-            self.zero_reads -= 1
-            return [0] * count
-        if addresses[-1] in READABLE:
-            words = inverter.words | live(inverter, self.identity)
-            return [words.get(each, 0) for each in addresses]
-        if inverter.remote and address in REMOTE and addresses[-1] in REMOTE:
-            return [inverter.remote[each] for each in addresses]
-        if (
-            self.identity.packs
-            and address in PACKS
-            and addresses[-1] < PACK_ADDRESS + PACK_WORDS * self.identity.packs
-        ):
-            words = packs(inverter, self.identity)
-            return [words.get(each, 0) for each in addresses]
-        raise self._absent()
-
-    def write(self, unit: int, address: int, words: list[int]) -> None:
-        """Take a block if all of it can be taken."""
-        inverter = self.inverter
-        self._at_home(unit)
-        inverter.update()
-        if not all(map(self._is_writable, range(address, address + len(words)))):
-            raise self._absent()
-        if self.refuses_no_amps and self._stops(address, words):
-            raise Refused(ILLEGAL_VALUE)
-        if inverter.accepts(address, words):
-            inverter.write(address, words)
-        elif self.out_of_range == "refused":
-            raise Refused(ILLEGAL_VALUE)
-        if self.cut_write:
-            self.cut_write -= 1
-            if not self.cut_write:
-                self.traffic.log.append(Write(unit, address, words))
-                self.on_cut()
-                raise Dropped
-
-    def other(self, unit: int, pdu: bytes) -> bytes:
-        """Refuse what is neither reading nor writing several registers."""
-        self._at_home(unit)
-        if self.half_answers and pdu[0] == WRITE_SINGLE:
-            return pdu[:2]
-        raise Refused(ILLEGAL_FUNCTION)
-
-    def _is_writable(self, address: int) -> bool:
-        inverter = self.inverter
-        if address in REMOTE:
-            return inverter.remote is not None
-        return address in (inverter.words if inverter.model.single else WRITABLE)
-
-    def _stops(self, address: int, words: Sequence[int]) -> bool:
-        model = self.inverter.model
-        written = dict(enumerate(words, address))
-        return any(
-            written.get(model.address(name) or -1) == 0
-            for name in ("charge_current", "discharge_current")
-        )
-
-    def _at_home(self, unit: int) -> None:
-        if unit != self.identity.unit:
-            raise self.other_unit()
-
-    def _absent(self) -> Exception:
-        return Silent() if self.absent == "silent" else Refused(ILLEGAL_ADDRESS)
 
 
 class DeyeSimulator(Simulator):
@@ -302,7 +168,7 @@ class DeyeSimulator(Simulator):
             "discharge_current": settings["discharge_current"],
             "grid_charge": settings["grid_charge"],
             "grid_charge_current": settings["grid_charge_current"],
-            "work_mode": names[settings["work_mode"]],
+            "work_mode": names.get(settings["work_mode"]),
             "max_sell_power": settings.power("max_sell_power"),
             "solar_sell": settings["solar_sell"],
             "battery_mode": settings["battery_mode"],
@@ -393,7 +259,9 @@ class DeyeSimulator(Simulator):
         self, charge: int = 0, discharge: int = 0, force_charge: bool = False
     ) -> None:
         """Let the BMS allow these currents, A, and ask for charging."""
-        self.inverter.bms = Bms(charge, discharge, force_charge=force_charge)
+        bms = self.inverter.bms
+        bms.charge_current, bms.discharge_current = charge, discharge
+        bms.force_charge = force_charge
 
     def fault_battery_lost(self, on: bool = True) -> None:
         """Let the battery say nothing any more."""
@@ -443,7 +311,3 @@ class DeyeModbusSimulator(DeyeSimulator):
     def setup(self) -> dict[str, Any]:
         """What a user would enter."""
         return {**super().setup, "framing": self.framing}
-
-
-def _overlap(one: range, other: range) -> bool:
-    return max(one.start, other.start) < min(one.stop, other.stop)

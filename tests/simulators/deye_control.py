@@ -85,7 +85,7 @@ class Situation:
     pv: float
     """What the panels could give, DC."""
     load: float
-    """Of the whole house."""
+    """Of the whole house, as its meter sees it: less the solar power on its AC side."""
     backup: float
     """The part of it on the backup port."""
     charge_limit: float
@@ -153,7 +153,7 @@ class _Rules:
             or not settings.is_on
             or settings["battery_mode"] == NO_BATTERY  # trips the inverter
         ):
-            return Decision("off", 0.0, at.load, 0.0)
+            return Decision("off", 0.0, 0.0 if at.grid_lost else at.load, 0.0)
         if at.grid_lost:
             return self._off_grid()
         if self.remote is not None and self.remote[REMOTE_MODE]:
@@ -268,7 +268,8 @@ class _Rules:
     @property
     def _most_output(self) -> float:
         """What may be delivered when the surplus may be fed in, W AC."""
-        return min(self.rated, self.at.load + self.settings.power("max_sell_power"))
+        most = self.at.load + self.settings.power("max_sell_power")
+        return max(0.0, min(self.rated, most))
 
     # Rules.
 
@@ -336,7 +337,7 @@ class _Rules:
     def _served(self) -> float:
         """What is to come from the inverter, W AC."""
         if self._selling_first:
-            return self.at.load
+            return max(0.0, self.at.load)
         if self.settings["work_mode"] == ZERO_EXPORT_TO_LOAD:
             return self.at.backup
         return max(0.0, self.at.load - self.settings.power("zero_export_power"))

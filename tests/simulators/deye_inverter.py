@@ -20,6 +20,7 @@ from .deye_registers import FULL_WORD, NEVER_WRITE, Model, Settings, Words
 from .plant import Inverter as InverterPower, Plant
 
 type FedBy = Literal["write", "any"]
+"""A write to the words of remote mode, or any request."""
 
 ENERGIES: Final = ("charged", "discharged", "imported", "exported", "load", "pv")
 NO_WATCHDOG: Final = FULL_WORD
@@ -199,7 +200,8 @@ class DeyeInverter:
 
     def write(self, address: int, words: list[int]) -> None:
         """Take words; they may take effect later."""
-        self.feed("write")
+        if address in REMOTE:
+            self.feed("write")
         if self.ignore_writes:
             return
         due = self.plant.clock() + self.apply_delay
@@ -300,7 +302,7 @@ class DeyeInverter:
             soc=plant.soc,
             voltage=volts,
             pv=plant.pv_dc_offered,
-            load=load,
+            load=load - sum(plant.pv_ac),
             backup=load if plant.grid_lost else load * self.backup_share,
             charge_limit=limits[0],
             discharge_limit=limits[1],

@@ -18,6 +18,7 @@ OVERHEAD: Final = HEADER.size + TRAILER_BYTES
 REQUEST: Final = 0x4510
 ANSWER: Final = 0x1510
 HEARTBEAT: Final = 0x4710
+HEARTBEAT_ANSWER: Final = 0x1710
 
 _REQUEST_HEAD: Final = struct.Struct("<BHIII")  # kind, sensor, three times
 _ANSWER_HEAD: Final = struct.Struct("<BBIII")  # kind, status, three times
