@@ -297,7 +297,8 @@ class _Rules:
         """Serve the load; charge from what the sun gives beyond that."""
         at = self.at
         discharge = self._discharge if self._may_discharge else 0.0
-        if self.habits.slot_power != "selling" and self._tou:
+        limited = self._selling_first or self.habits.slot_power != "selling"
+        if limited and self._tou:
             discharge = min(discharge, self._slot_power)
         need = self._dc(min(self._served, self.rated))
         battery = max(-discharge, min(at.pv - need, self._solar_charge))

@@ -53,7 +53,7 @@ def request_length(start: bytes) -> int | None:
         return _COUNT_AT + 1 + start[_COUNT_AT] + CRC_BYTES
     if start[1] in (READ_HOLDING, READ_INPUT, WRITE_SINGLE):
         return 8
-    return 0  # nobody knows; what has come is taken for all of it
+    return len(start)  # nobody knows; what has come is taken for all of it
 
 
 class RtuServer(TcpServer):
@@ -82,19 +82,20 @@ class RtuServer(TcpServer):
         heard = b""
         while chunk := await reader.read(MAX_FRAME):
             heard += chunk
-            length = request_length(heard)
-            if length is None or length > len(heard):
-                continue
-            frame, heard = heard[: length or None], b""  # one at a time on a bus
-            request = unframed(frame)
-            if request is None:
-                continue
-            if self._is_lost(since):
-                self.lost += 1
-                continue
-            await self._pause()
-            unit, pdu = request
-            answer = self._answer(self.units, unit, pdu)
-            if answer is not None:
-                writer.write(framed(unit, answer))
-                await writer.drain()
+            while (length := request_length(heard)) is not None:
+                if length > len(heard):
+                    break
+                request, rest = unframed(heard[:length]), heard[length:]
+                if request is None:
+                    heard = b""  # nobody can tell where the next one starts
+                    break
+                heard = rest
+                if self._is_lost(since):
+                    self.lost += 1
+                    continue
+                await self._pause()
+                unit, pdu = request
+                answer = self._answer(self.units, unit, pdu)
+                if answer is not None:
+                    writer.write(framed(unit, answer))
+                    await writer.drain()
