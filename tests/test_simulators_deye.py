@@ -635,9 +635,7 @@ async def test_no_write_of_the_recipe_leads_to_more_than_was_or_will_be(
 
 
 def test_setup_is_what_a_user_would_enter() -> None:
-    assert DeyeModbusSimulator(port=5020, unit=2).setup == {
-        "host": "127.0.0.1",
-        "port": 5020,
-        "unit_id": 2,
-        "framing": "tcp",
-    }
+    expected: dict[str, Any] = {"host": "127.0.0.1", "port": 5020, "unit_id": 2}
+    assert DeyeModbusSimulator(port=5020, unit=2).setup == expected
+    expected["framing"] = "rtu"
+    assert DeyeModbusSimulator(port=5020, unit=2, framing="rtu").setup == expected

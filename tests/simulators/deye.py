@@ -310,4 +310,5 @@ class DeyeModbusSimulator(DeyeSimulator):
     @property
     def setup(self) -> dict[str, Any]:
         """What a user would enter."""
-        return {**super().setup, "framing": self.framing}
+        framing = {} if self.framing == "tcp" else {"framing": self.framing}
+        return {**super().setup, **framing}
