@@ -14,6 +14,8 @@ that a mistake made there is not made here too. From the command line:
 from collections.abc import Mapping
 from typing import Final
 
+from .deye import DeyeModbusSimulator
+from .deye_solarman import DeyeSolarmanSimulator
 from .huawei import HuaweiSimulator
 from .plant import ManualClock, Plant
 from .sessy import SessySimulator
@@ -23,11 +25,20 @@ from .victron import VictronSimulator
 
 SIMULATORS: Final[Mapping[str, type[Simulator]]] = {
     simulator.type: simulator
-    for simulator in (VictronSimulator, SessySimulator, HuaweiSimulator, SmaSimulator)
+    for simulator in (
+        VictronSimulator,
+        HuaweiSimulator,
+        DeyeModbusSimulator,
+        DeyeSolarmanSimulator,
+        SessySimulator,
+        SmaSimulator,
+    )
 }
 
 __all__ = [
     "SIMULATORS",
+    "DeyeModbusSimulator",
+    "DeyeSolarmanSimulator",
     "HuaweiSimulator",
     "ManualClock",
     "Plant",

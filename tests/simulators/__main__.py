@@ -90,6 +90,15 @@ def options(function: Callable[..., Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def device_options(kind: type[Simulator]) -> dict[str, dict[str, Any]]:
+    """Return the options of a device: those of its class, and of the classes it is one of."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in reversed(kind.__mro__):
+        if "__init__" in vars(each):
+            found |= options(vars(each)["__init__"])
+    return found
+
+
 def _kind(kind: Any) -> dict[str, Any]:
     """Return how argparse reads a value of this type."""
     if isinstance(kind, TypeAliasType):
@@ -159,7 +168,7 @@ ways to misbehave:
         how["default"] = defaults.get(option, how["default"])
         house.add_argument(_flag(option), **how)
     device = one.add_argument_group("the device")
-    for option, how in options(simulator.__init__).items():
+    for option, how in device_options(simulator).items():
         device.add_argument(_flag(option), **how)
 
 
@@ -177,7 +186,7 @@ def build(arguments: argparse.Namespace) -> Simulator:
     given = vars(arguments)
     kind: Any = SIMULATORS[arguments.type]
     house = {name: given[name] for name in options(Plant.__init__)}
-    device = {name: given[name] for name in options(kind.__init__)}
+    device = {name: given[name] for name in device_options(kind)}
     simulator: Simulator = kind(
         kind.house(**house, epoch=time.time() - time.monotonic()),
         host=arguments.host,

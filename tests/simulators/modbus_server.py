@@ -204,7 +204,10 @@ class ModbusServer(TcpServer):
             header = await reader.readexactly(HEADER.size)
             transaction, protocol, length, unit = HEADER.unpack(header)
             if protocol != 0 or not 2 <= length <= MAX_LENGTH:
-                return  # not Modbus TCP: there is no way to find the next frame
+                # Not Modbus TCP: there is no way to find the next frame, unless one knows better.
+                if not await self._take_stranger(header, reader, writer):
+                    return
+                continue
             pdu = await reader.readexactly(length - 1)
             if self._is_lost(since):
                 self.lost += 1
@@ -220,3 +223,9 @@ class ModbusServer(TcpServer):
                 transaction ^= 0x5555
             writer.write(HEADER.pack(transaction, 0, len(answer) + 1, unit) + answer)
             await writer.drain()
+
+    async def _take_stranger(
+        self, header: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer what is not Modbus TCP, as some do; False ends the connection."""
+        return False

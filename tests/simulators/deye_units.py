@@ -1,0 +1,150 @@
+"""A Deye inverter as its Modbus clients see it."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+from .deye_control import REMOTE
+from .deye_inverter import PACK_ADDRESS, PACK_WORDS, DeyeInverter
+from .deye_values import Identity, live, packs
+from .modbus import (
+    ILLEGAL_ADDRESS,
+    ILLEGAL_FUNCTION,
+    ILLEGAL_VALUE,
+    NO_RESPONSE,
+    READ_HOLDING,
+    WRITE_MULTIPLE,
+    WRITE_SINGLE,
+    Dropped,
+    Refused,
+    Silent,
+    Units,
+    Write,
+)
+
+type Absent = Literal["refused", "silent"]
+type OutOfRange = Literal["refused", "ignored"]
+
+READABLE: Final = range(730)
+WRITABLE: Final = range(60, 500)
+LIVE: Final = range(500, 730)
+PACKS: Final = range(10000, 10064)
+
+
+class DeyeUnits(Units):
+    """Answers like the inverter.
+
+    - Any other function: exception 1, or half an answer.
+    - A block with a word that is not there: exception 2, or silence.
+    - A word out of its range, or slots that do not start one after another: exception 3, or the
+      write is answered and nothing changes. In both cases nothing of the block is taken.
+    """
+
+    functions = frozenset((READ_HOLDING, WRITE_MULTIPLE))
+
+    def __init__(
+        self,
+        inverter: DeyeInverter,
+        identity: Identity,
+        *,
+        absent: Absent,
+        out_of_range: OutOfRange,
+    ) -> None:
+        """Serve an inverter."""
+        super().__init__()
+        self.inverter = inverter
+        self.identity = identity
+        self.absent = absent
+        self.out_of_range = out_of_range
+        self.other_unit: Callable[[], Exception] = lambda: Refused(NO_RESPONSE)
+        """What a unit id that is not there answers."""
+        self.silent = range(0)
+        """Reads that touch these addresses get no answer."""
+        self.zero_reads = 0
+        """So many reads of live values are answered with zeros."""
+        self.most_words = self.max_read
+        """Reads of more words get no answer."""
+        self.half_answers = False
+        """Functions that it does not know get half an answer instead of an exception."""
+        self.refuses_no_amps = False
+        """A charge or discharge current of 0 is refused."""
+        self.cut_write = 0
+        """The connection ends after the nth write from now (1: the next) took effect."""
+        self.on_cut: Callable[[], None] = lambda: None
+
+    def read(self, unit: int, address: int, count: int) -> list[int]:
+        """Return words; settings and live values may be in one block."""
+        inverter = self.inverter
+        self._at_home(unit)
+        inverter.update()
+        inverter.feed("any")
+        addresses = range(address, address + count)
+        if count > self.most_words or _overlap(addresses, self.silent):
+            raise Silent
+        if self.zero_reads and _overlap(addresses, LIVE):
+            self.zero_reads -= 1
+            return [0] * count
+        if addresses[-1] in READABLE:
+            words = inverter.words | live(inverter, self.identity)
+            return [words.get(each, 0) for each in addresses]
+        if inverter.remote and address in REMOTE and addresses[-1] in REMOTE:
+            return [inverter.remote[each] for each in addresses]
+        if (
+            self.identity.packs
+            and address in PACKS
+            and addresses[-1] < PACK_ADDRESS + PACK_WORDS * self.identity.packs
+        ):
+            words = packs(inverter, self.identity)
+            return [words.get(each, 0) for each in addresses]
+        raise self._absent()
+
+    def write(self, unit: int, address: int, words: list[int]) -> None:
+        """Take a block if all of it can be taken."""
+        inverter = self.inverter
+        self._at_home(unit)
+        inverter.update()
+        if not all(map(self._is_writable, range(address, address + len(words)))):
+            raise self._absent()
+        if self.refuses_no_amps and self._stops(address, words):
+            raise Refused(ILLEGAL_VALUE)
+        if inverter.accepts(address, words):
+            inverter.write(address, words)
+        elif self.out_of_range == "refused":
+            raise Refused(ILLEGAL_VALUE)
+        if self.cut_write:
+            self.cut_write -= 1
+            if not self.cut_write:
+                self.traffic.log.append(Write(unit, address, words))
+                self.on_cut()
+                raise Dropped
+
+    def other(self, unit: int, pdu: bytes) -> bytes:
+        """Refuse what is neither reading nor writing several registers."""
+        self._at_home(unit)
+        if self.half_answers and pdu[0] == WRITE_SINGLE:
+            return pdu[:2]
+        raise Refused(ILLEGAL_FUNCTION)
+
+    def _is_writable(self, address: int) -> bool:
+        inverter = self.inverter
+        if address in REMOTE:
+            return inverter.remote is not None
+        return address in (inverter.words if inverter.model.single else WRITABLE)
+
+    def _stops(self, address: int, words: Sequence[int]) -> bool:
+        model = self.inverter.model
+        written = dict(enumerate(words, address))
+        return any(
+            written.get(model.address(name) or -1) == 0
+            for name in ("charge_current", "discharge_current")
+        )
+
+    def _at_home(self, unit: int) -> None:
+        if unit != self.identity.unit:
+            raise self.other_unit()
+
+    def _absent(self) -> Exception:
+        return Silent() if self.absent == "silent" else Refused(ILLEGAL_ADDRESS)
+
+
+def _overlap(one: range, other: range) -> bool:
+    return max(one.start, other.start) < min(one.stop, other.stop)
