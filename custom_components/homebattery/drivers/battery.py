@@ -205,7 +205,7 @@ class Battery(ABC):
     manufacturer: ClassVar[str]
     fields: ClassVar[tuple[SetupField, ...]]
     """What it takes to reach the device."""
-    keep_alive_interval: ClassVar[float | None] = None
+    keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed; None: it holds."""
 
     def __init__(

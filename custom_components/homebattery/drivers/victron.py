@@ -94,7 +94,7 @@ class VictronInverter(ModbusBattery):
         SetupField("grid_unit_id", required=False, rare=True),
         SetupField("pv_unit_id", required=False, rare=True),
     )
-    keep_alive_interval: ClassVar[float | None] = 5.0
+    keep_alive_interval = 5.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
 
