@@ -9,11 +9,12 @@ from typing import Final
 
 from .battery import Battery
 from .sessy import SessyInverter
+from .sma import SmaInverter
 from .victron import VictronInverter
 
-__all__ = ["DRIVERS", "Battery", "SessyInverter", "VictronInverter"]
+__all__ = ["DRIVERS", "Battery", "SessyInverter", "SmaInverter", "VictronInverter"]
 
 DRIVERS: Final[Mapping[str, type[Battery]]] = {
-    driver.battery_type: driver for driver in (VictronInverter, SessyInverter)
+    driver.battery_type: driver for driver in (VictronInverter, SessyInverter, SmaInverter)
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up."""
