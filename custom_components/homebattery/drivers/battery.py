@@ -41,6 +41,7 @@ from .modbus import (
     Register,
     Value,
 )
+from .recognition import Detected, Visit
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -51,6 +52,7 @@ __all__ = [
     "Battery",
     "BatteryError",
     "CannotConnectError",
+    "Detected",
     "DeviceBusyError",
     "DeviceRefusedError",
     "Formula",
@@ -75,6 +77,7 @@ __all__ = [
     "SwitchSetting",
     "UnitAbsentError",
     "Value",
+    "Visit",
     "WrongDeviceError",
 ]
 
@@ -205,6 +208,8 @@ class Battery(ABC):
     manufacturer: ClassVar[str]
     fields: ClassVar[tuple[SetupField, ...]]
     """What it takes to reach the device."""
+    ports: ClassVar[tuple[int, ...]] = ()
+    """Where a device of this kind usually listens; `recognise` is asked there."""
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed; None: it holds."""
 
@@ -243,6 +248,15 @@ class Battery(ABC):
             if setup.get(option) is not None:
                 arguments[option] = setup[option]
         return cls(arguments.pop("host"), **arguments)
+
+    @classmethod
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Return the devices of this kind at a port, found by reading alone.
+
+        Each question must be harmless to any other device. Raises CannotConnectError
+        when nobody is there to be asked.
+        """
+        return []
 
     async def __aenter__(self) -> Self:
         """Connect."""
