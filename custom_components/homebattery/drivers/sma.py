@@ -23,6 +23,7 @@ from typing import ClassVar, Final, override
 
 from .battery import (
     BatteryError,
+    Detected,
     Formula,
     Found,
     Identity,
@@ -37,6 +38,7 @@ from .battery import (
     SwitchSetting,
     Value,
     Values,
+    Visit,
     WrongDeviceError,
 )
 from .sma_formulas import (
@@ -59,6 +61,7 @@ from .sma_registers import (
     LEAST_RATING,
     MAINS,
     OPERATION,
+    PLATE,
     REGISTERS,
     SMA,
     UNIT,
@@ -104,6 +107,7 @@ class SmaInverter(ModbusBattery):
         SetupField("port", 502),
         SetupField("unit_id", UNIT, rare=True),
     )
+    ports: ClassVar[tuple[int, ...]] = (502,)
     keep_alive_interval = 30.0
     registers = REGISTERS
     formulas = FORMULAS
@@ -156,6 +160,23 @@ class SmaInverter(ModbusBattery):
             self._formulas[formula.key] = formula
 
     # Setting up
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Ask once, at the usual unit, for the plate of the device."""
+        plate = await visit.read(UNIT, PLATE)
+        if (plate.get("device_class"), plate.get("vendor")) != (BATTERY_INVERTER, SMA):
+            return []
+        serial = plate["serial"]
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model=model(plate["model_code"]),
+                serial_number=str(serial) if serial else None,
+                setup={**visit.setup, "unit_id": UNIT},
+            )
+        ]
 
     @override
     async def _identify(self) -> Identity:
@@ -309,12 +330,7 @@ class SmaInverter(ModbusBattery):
     @property
     @override
     def setpoint_limits(self) -> SetpointLimits:
-        rated = self._ratings()
-        charge, discharge = self.max_charge_power, self.max_discharge_power
-        return SetpointLimits(
-            rated.minimum if discharge is None else max(rated.minimum, -discharge),
-            rated.maximum if charge is None else min(rated.maximum, charge),
-        )
+        return self._narrowed(self._ratings())
 
     def _permitted(self, wanted: float) -> int:
         """Return what device and battery permit of it now, W."""

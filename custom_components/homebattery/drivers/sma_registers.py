@@ -191,12 +191,15 @@ def _s16(
 # Registers -------------------------------------------------------------------
 # A name that is a measurement is that measurement; the others feed the formulas.
 
-_IDENTITY: Final = (
+PLATE: Final = (
     _tag(30051, "device_class", None, poll=ONCE),
     _tag(30053, "model_code", None, poll=ONCE),
     _tag(30055, "vendor", None, poll=ONCE),
     _u32(30057, "serial", poll=ONCE),
     _u32(30059, "firmware_code", poll=ONCE),
+)
+
+_RATINGS: Final = (
     _u32(30231, "output_rating", unit="W", poll=ONCE),
     # Its sign is not stated.
     _s32(33019, "input_rating", unit="W", poll=ONCE),
@@ -354,7 +357,8 @@ _SETTINGS: Final = tuple(
 )
 
 REGISTERS: Final[tuple[Register, ...]] = (
-    *_IDENTITY,
+    *PLATE,
+    *_RATINGS,
     *_STATE,
     *_ENERGY,
     *_POWER,
