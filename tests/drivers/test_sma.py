@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 import itertools
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from custom_components.homebattery.drivers import sma
 from custom_components.homebattery.drivers.battery import (
     MEASUREMENTS,
+    CannotConnectError,
     DeviceRefusedError,
     InvalidValueError,
     NotConfirmedError,
@@ -31,6 +32,7 @@ from custom_components.homebattery.drivers.sma_formulas import (
     model,
 )
 from custom_components.homebattery.drivers.sma_registers import LAYOUT, REGISTERS
+from tests.simulators import ManualClock, Plant, SmaSimulator
 from tests.simulators.image import ModbusImage, Vector, load
 from tests.simulators.modbus import Read, Write
 
@@ -89,8 +91,10 @@ def put(image: ModbusImage, address: int, number: int) -> None:
 
 
 @asynccontextmanager
-async def connected(image: ModbusImage, **options: Any) -> AsyncIterator[SmaInverter]:
-    """Yield a driver of an image."""
+async def connected(
+    image: ModbusImage | SmaSimulator, **options: Any
+) -> AsyncIterator[SmaInverter]:
+    """Yield a driver of an image or a simulator."""
     async with SmaInverter(image.host, image.port, **options) as battery:
         yield battery
 
@@ -759,7 +763,10 @@ async def test_a_gate_that_closes_and_opens_again() -> None:
         granted = await battery.keep_alive()
 
         assert halted[1:] == [[3, 40149, [0xFFFF, 65436, 0, 802]], [3, 40151, [0, 803]]]
-        assert shown == (None, ("The device takes no control of charging (31061 says no)",))
+        assert shown == (
+            None,
+            ("The device takes no control of charging (31061 says no)",),
+        )
         assert granted == 100
         assert image.writes[-1].words == [0xFFFF, 65436, 0, 802]
         assert await battery.get("problem") == ()
@@ -906,7 +913,7 @@ async def test_phases_take_no_setpoints_of_their_own() -> None:
 # Settings
 
 
-SETTINGS = [
+SETTINGS: list[tuple[str, int, int, Any, list[int]]] = [
     ("charge_power_limit", 44433, 6000, 2500, [0, 2500]),
     ("discharge_power_limit", 44437, 6000, 0, [0, 0]),
     ("ac_charge_current_limit", 40755, 20000, 12.5, [0, 12500]),
@@ -986,3 +993,229 @@ async def test_settings_are_of_the_kinds_that_platforms_know() -> None:
         assert isinstance(number, NumberSetting)
         assert (number.minimum, number.maximum) == (0, 6000)
         assert isinstance(battery.settings["self_consumption_increase"], SwitchSetting)
+
+
+# A device that behaves
+
+
+def island(**options: Any) -> tuple[SmaSimulator, ManualClock]:
+    """Return a simulated device without panels, and the clock that it goes by."""
+    clock = ManualClock()
+    plant = Plant(clock=clock, pv_peak=0, **options.pop("plant", {}))
+    return SmaSimulator(plant, **options), clock
+
+
+@pytest.mark.parametrize("twins", [True, False])
+@pytest.mark.parametrize("power", [2000, -2000, 0, 1, -1])
+async def test_the_battery_does_what_is_asked(power: int, twins: bool) -> None:
+    """In both directions, and not at all; less the losses, since it acts at the AC side."""
+    simulator, clock = island(twins=twins)
+    async with simulator, connected(simulator) as battery:
+        granted = await battery.set_power_setpoint(power)
+        clock.advance(5)
+
+        assert granted == power
+        assert simulator.state()["mode"] == "controlled"
+        assert simulator.device.output == pytest.approx(-power)
+        assert await battery.get("active_power") == pytest.approx(-power)
+        assert await battery.get("battery_power") == pytest.approx(
+            power, rel=0.1, abs=1
+        )
+        assert await battery.get("power_setpoint") == power
+
+
+async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
+    """Half an hour of renewals; then the device falls back by itself."""
+    simulator, clock = island(time_out=90)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        for _ in range(60):
+            clock.advance(30)
+            await battery.keep_alive()
+        held = simulator.state()
+        clock.advance(91)
+
+        assert battery.keep_alive_interval == 30
+        assert held["device"]["follows"]
+        assert not simulator.state()["device"]["follows"]
+        assert held["device"]["flash_writes"] == 0
+
+
+async def test_a_device_that_keeps_its_values_has_no_watchdog() -> None:
+    """Which is why its owner is told."""
+    simulator, clock = island(time_out=90, on_loss="keep")
+    async with simulator, connected(simulator) as battery:
+        problems = await battery.get("problem")
+        await battery.set_power_setpoint(1500)
+        clock.advance(3600)
+
+        assert problems == (NO_WATCHDOG,)
+        assert simulator.state()["device"]["follows"]
+
+
+@pytest.mark.parametrize("options", [{}, {"twins": False}, {"write_only": "unknown"}])
+async def test_release_gives_the_device_back(options: dict[str, Any]) -> None:
+    """It decides again, whatever of its registers can be read."""
+    simulator, clock = island(**options)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        clock.advance(5)
+        await battery.release()
+        clock.advance(5)
+
+        assert simulator.state()["mode"] == "automatic"
+        assert simulator.state()["grid_power"] == pytest.approx(0, abs=1)
+        assert battery.found is None
+
+
+async def test_a_device_that_forgets_its_writes_is_not_called_released() -> None:
+    """Its twin shows that it still is controlled."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await simulator.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError):
+            await battery.release()
+        await simulator.misbehave("ignore_writes", on=False)
+        await battery.release()
+
+        assert simulator.state()["mode"] == "automatic"
+
+
+async def test_a_device_that_was_off_is_held_again_by_the_next_renewal() -> None:
+    """It comes back without external control, on another connection."""
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await simulator.misbehave("power_cycle")
+        clock.advance(1)
+        lost = simulator.state()["mode"]
+        with suppress(CannotConnectError):
+            await battery.keep_alive()
+        await battery.keep_alive()
+
+        assert (lost, simulator.state()["mode"]) == ("automatic", "controlled")
+
+
+async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None:
+    """The house is fed meanwhile."""
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await simulator.misbehave("grid_lost")
+        clock.advance(30)
+        with pytest.raises(NotConfirmedError, match="backup"):
+            await battery.keep_alive()
+        resting = simulator.state()["mode"]
+        await simulator.misbehave("grid_lost", on=False)
+        clock.advance(30)
+        await battery.keep_alive()
+
+        assert (resting, simulator.state()["mode"]) == ("automatic", "controlled")
+
+
+async def test_what_is_held_in_vain_is_seen() -> None:
+    """The measured power and the problem tell, not the setpoint."""
+    simulator, clock = island(power_mode=1077)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        clock.advance(5)
+        readings = await battery.read(["battery_power", "problem", "active_power_mode"])
+
+    assert isinstance(readings["battery_power"], float | int)
+    assert readings["battery_power"] < 0
+    assert readings["active_power_mode"] == "manual_watts"
+    assert readings["problem"] == (
+        "The setpoint may be ignored (active-power mode: manual_watts)",
+    )
+
+
+@pytest.mark.parametrize(("per_phase", "stopped"), [(True, True), (False, False)])
+async def test_a_cluster_is_watched(
+    per_phase: bool, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes the setpoint per device does three times as much."""
+    monkeypatch.setattr(sma, "_RAMP", 0)
+    simulator, clock = island(plant={"phases": 3}, per_phase=per_phase)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(-1000)
+        clock.advance(30)
+        if stopped:
+            with pytest.raises(NotConfirmedError, match="cluster"):
+                await battery.keep_alive()
+        else:
+            assert await battery.keep_alive() == -1000
+
+        assert simulator.state()["mode"] == ("automatic" if stopped else "controlled")
+
+
+async def test_the_whole_range_is_taken() -> None:
+    """No setpoint within the limits is out of the device's range."""
+    simulator, _ = island(rated_power=3300)
+    async with simulator, connected(simulator) as battery:
+        limits = battery.setpoint_limits
+        for power in (limits.minimum, limits.maximum, 99999, -99999):
+            await battery.set_power_setpoint(power)
+
+        assert limits == SetpointLimits(-3300, 3300)
+        refusals = simulator.server.traffic.refusals
+        assert {refusal.code for refusal in refusals} <= {2}
+
+
+async def test_a_start_and_a_minute_of_polls_do_not_lock_the_device_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How many requests are too many is not known; these are thirty at the start."""
+    monkeypatch.setattr(sma, "_FRESH", 75)
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await simulator.misbehave("lock_up", requests=30)
+        await battery.read()
+        for _ in range(6):
+            clock.advance(11)
+            await battery.read()
+            await battery.set_power_setpoint(500)
+
+        assert not simulator.state()["device"]["locked_up"]
+
+
+async def test_standby_is_unknown_not_zero() -> None:
+    """A device that rests tells neither power nor energy."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await simulator.misbehave("standby")
+        readings = await battery.read()
+
+    for key in ("active_power", "battery_power", "energy_charged_total", "grid_power"):
+        assert readings[key] is None
+    assert readings["battery_soc"] == 50
+
+
+async def test_every_setting_of_a_device_can_be_changed() -> None:
+    """And is kept once, where the device keeps it."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        before = await battery.read(list(battery.settings))
+        for key, _, _, value, _ in SETTINGS:
+            await battery.set_value(key, value)
+            assert await battery.get(key) == value
+        once = simulator.state()["device"]["flash_writes"]
+        for key, _, _, value, _ in SETTINGS:
+            await battery.set_value(key, value)
+
+        assert not before.failures
+        assert simulator.state()["device"]["flash_writes"] == once
+        assert set(simulator.state()["device"]["flash_writes_by_setting"].values()) == {
+            1
+        }
+
+
+@pytest.mark.parametrize("fault", ["negative_rating", "reversed_current"])
+async def test_signs_that_are_not_documented_do_no_harm(fault: str) -> None:
+    """The rated power for charging counts without its sign."""
+    simulator, _ = island()
+    async with simulator:
+        await simulator.misbehave(fault)
+        async with connected(simulator) as battery:
+            assert battery.setpoint_limits == SetpointLimits(-6000, 6000)
+            assert await battery.set_power_setpoint(1000) == 1000
