@@ -23,11 +23,11 @@ from custom_components.homebattery.drivers.modbus import (
 )
 from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.victron import VictronInverter
-from tests.simulators import SessySimulator, VictronSimulator
+from tests.simulators import SIMULATORS, SessySimulator, VictronSimulator
 from tests.simulators.http_server import Answer, JsonServer, Request
 from tests.simulators.image import HttpImage, ModbusImage, Vector, load
 from tests.simulators.modbus import Write
-from tests.simulators.modbus_server import TcpServer
+from tests.simulators.modbus_server import ModbusServer, TcpServer
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -218,6 +218,32 @@ async def test_every_device_is_only_read(vector: Vector, closed_port: int) -> No
     assert functions <= {3}
     assert image.traffic.requests <= 25
     assert len(found) <= 1
+
+
+@pytest.mark.parametrize(
+    ("battery_type", "options"),
+    [
+        ("victron", {}),
+        ("sma", {"other_units": "refuse"}),
+        ("sma", {"other_units": "silent"}),
+        ("sun2000", {"access": "sdongle", "other_units": "silent"}),
+        ("sun2000", {"access": "wlan", "unit_id": 0}),
+        ("sun2000", {"access": "emma"}),
+        ("sun2000", {"access": "smartlogger", "unit_id": 4}),
+    ],
+)
+async def test_every_simulated_device_is_only_read(
+    battery_type: str, options: dict[str, Any], closed_port: int
+) -> None:
+    """Whatever it does about units that are not there."""
+    async with SIMULATORS[battery_type](**options) as simulator:
+        ports = only(closed_port, p502=simulator)
+        found = await detect(simulator.host, ports=ports)
+
+        assert isinstance(simulator.server, ModbusServer)
+        assert simulator.server.traffic.writes == []
+        has_driver = battery_type in DRIVERS
+        assert [device.battery_type for device in found] == [battery_type] * has_driver
 
 
 async def test_a_device_of_one_client_is_asked_over_the_connection_in_use(

@@ -43,8 +43,8 @@ class Visit:
     one: many devices take a single client.
     """
 
-    timeout: ClassVar[float] = 3.0
-    """Seconds for an answer; a data logger takes up to 1.5."""
+    timeout: ClassVar[float] = 5.0
+    """Seconds for an answer: some need more than one or two."""
     connect_delay: ClassVar[float] = 1.5
     """Seconds of silence after connecting: what comes sooner, some devices lose."""
     patience: ClassVar[int] = 2
