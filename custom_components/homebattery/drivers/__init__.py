@@ -9,11 +9,17 @@ from typing import Final
 
 from .battery import Battery
 from .sessy import SessyInverter
+from .sma import SmaInverter
 from .victron import VictronInverter
 
-__all__ = ["DRIVERS", "Battery", "SessyInverter", "VictronInverter"]
+__all__ = ["DRIVERS", "Battery", "SessyInverter", "SmaInverter", "VictronInverter"]
 
 DRIVERS: Final[Mapping[str, type[Battery]]] = {
-    driver.battery_type: driver for driver in (VictronInverter, SessyInverter)
+    driver.battery_type: driver
+    for driver in (VictronInverter, SessyInverter, SmaInverter)
 }
-"""Each driver by its `battery_type`; its `fields` say what it needs to be set up."""
+"""Each driver by its `battery_type`; its `fields` say what it needs to be set up.
+
+In this order they are asked what is behind a port, until one knows. So first comes who
+asks the fewest questions, and whose devices would mind those of the others most.
+"""

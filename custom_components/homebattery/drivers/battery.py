@@ -41,6 +41,7 @@ from .modbus import (
     Register,
     Value,
 )
+from .recognition import Detected, Visit
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -51,6 +52,7 @@ __all__ = [
     "Battery",
     "BatteryError",
     "CannotConnectError",
+    "Detected",
     "DeviceBusyError",
     "DeviceRefusedError",
     "Formula",
@@ -75,6 +77,7 @@ __all__ = [
     "SwitchSetting",
     "UnitAbsentError",
     "Value",
+    "Visit",
     "WrongDeviceError",
     "as_number",
 ]
@@ -212,7 +215,9 @@ class Battery(ABC):
     manufacturer: ClassVar[str]
     fields: ClassVar[tuple[SetupField, ...]]
     """What it takes to reach the device."""
-    keep_alive_interval: ClassVar[float | None] = None
+    ports: ClassVar[tuple[int, ...]] = ()
+    """Where a device of this kind usually listens; `recognise` is asked there."""
+    keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed; None: it holds."""
 
     def __init__(
@@ -250,6 +255,15 @@ class Battery(ABC):
             if setup.get(option) is not None:
                 arguments[option] = setup[option]
         return cls(arguments.pop("host"), **arguments)
+
+    @classmethod
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Return the devices of this kind at a port, found by reading alone.
+
+        Each question must be harmless to any other device. Raises CannotConnectError
+        when nobody is there to be asked.
+        """
+        return []
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -457,6 +471,14 @@ class Battery(ABC):
     async def _write_setting(self, key: str, value: Value) -> None:
         """Write a setting whose value has been checked, and read it back."""
 
+    def _narrowed(self, limits: SetpointLimits) -> SetpointLimits:
+        """Return what the device allows, within what its owner does."""
+        charge, discharge = self.max_charge_power, self.max_discharge_power
+        return SetpointLimits(
+            limits.minimum if discharge is None else max(limits.minimum, -discharge),
+            limits.maximum if charge is None else min(limits.maximum, charge),
+        )
+
     def _clamp(self, power: float) -> int:
         """Return `power` within `setpoint_limits`, in whole W."""
         limits = self.setpoint_limits
@@ -508,6 +530,10 @@ class Formula:
     options: tuple[str, ...] = ()
 
 
+# What holds a simple battery.
+_SETPOINT = "power_setpoint"
+
+
 class ModbusConnection(Protocol):
     """What carries Modbus requests to the units of one address."""
 
@@ -528,10 +554,17 @@ class ModbusConnection(Protocol):
 class ModbusBattery(Battery):
     """What all Modbus batteries share: registers, formulas, settings.
 
-    A simple one gives `registers` and is done; a device of several units makes
-    its own `devices`.
+    A simple one gives `registers` and is done: one called `power_setpoint` holds the
+    battery, within `power_limits`. A device of several units makes its own `devices`.
     """
 
+    fields: ClassVar[tuple[SetupField, ...]] = (
+        SetupField("host"),
+        SetupField("port", 502),
+        SetupField("unit_id", 1, rare=True),
+    )
+    power_limits: ClassVar[SetpointLimits | None] = None
+    """What the register `power_setpoint` takes, W; None without such a register."""
     registers: ClassVar[Sequence[Register]] = ()
     formulas: ClassVar[Sequence[Formula]] = ()
     layout: ClassVar[Layout] = Layout()
@@ -760,3 +793,31 @@ class ModbusBattery(Battery):
             raise NotConfirmedError(
                 f"{device.name}: {key} is still {seen} after writing {value}"
             )
+
+    # Holding it at a setpoint: the register `power_setpoint` of a simple battery
+
+    @property
+    @override
+    def setpoint_limits(self) -> SetpointLimits | None:
+        return None if self.power_limits is None else self._narrowed(self.power_limits)
+
+    @override
+    async def read_found(self) -> Found:
+        if self.setpoint_limits is None:
+            return await super().read_found()
+        device, register = self._register(_SETPOINT)
+        return {_SETPOINT: await device.read_register(register.name)}
+
+    @override
+    async def set_power_setpoint(self, power: float) -> int:
+        granted = self._clamp(power)
+        if self.found is None:
+            self.found = await self.read_found()
+        await self._write_setting(_SETPOINT, granted)
+        return granted
+
+    @override
+    async def release(self) -> None:
+        if self.found is not None:
+            await self._write_setting(_SETPOINT, self.found[_SETPOINT])
+            self.found = None

@@ -114,7 +114,7 @@ PLAUSIBLE: Final[Mapping[Quantity, tuple[float, float]]] = {
     Quantity.FREQUENCY: (0, 100),
     Quantity.TEMPERATURE: (-60, 200),
     Quantity.SOC: (0, 100),
-    Quantity.PERCENT: (0, 200),
+    Quantity.PERCENT: (-100, 200),
 }
 
 _P, _V, _I, _T = (
@@ -300,6 +300,46 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "grid_export_tariff_2",
         ),
         *_inside(_P, *_phases("grid_import_power"), *_phases("grid_export_power")),
+        # SMA
+        *_usual(Quantity.ENERGY_TODAY, "grid_import_today", "grid_export_today"),
+        *_inside(
+            Quantity.STATUS,
+            *("operating_status", "grid_mode", "active_power_mode", "fallback_mode"),
+            enabled=True,
+        ),
+        *_inside(Quantity.FLAG, "charge_control_available", enabled=True),
+        *_inside(Quantity.DURATION, "fallback_timeout", enabled=True),
+        *_inside(
+            Quantity.STATUS,
+            *("general_status", "standby_status", "block_status", "grid_connection"),
+            *("health_l1", "health_l2", "health_l3", "recommended_action"),
+            *("battery_chemistry", "battery_usage_area", "maintenance_charge"),
+        ),
+        *_inside(Quantity.FLAG, "absorption_phase", "cluster"),
+        *_inside(Quantity.COUNT, "event_number"),
+        *_inside(Quantity.DURATION, "time_to_feed_in"),
+        *_inside(_P, "output_power_limit", "fallback_max_power"),
+        *_inside(_T, "lowest_battery_temperature", "highest_battery_temperature"),
+        *_inside(
+            Quantity.ENERGY_TOTAL,
+            "energy_delivered_total",
+            "energy_absorbed_total",
+            "energy_released_total",
+        ),
+        *_inside(Quantity.PERCENT, "feed_in_lock_soc", "deep_discharge_limit"),
+        *_unusual(Quantity.STATUS, "operation", "bms_mode"),
+        *_unusual(Quantity.FLAG, "self_consumption_increase"),
+        *_unusual(_I, "ac_charge_current_limit"),
+        *_unusual(
+            Quantity.PERCENT,
+            "feed_in_resume_soc",
+            "deep_discharge_protection_width",
+            "backup_width",
+            "conservation_width",
+            "self_consumption_width",
+            "active_power_upper_limit",
+            "active_power_lower_limit",
+        ),
         # Settings and setpoints, as the device reports them
         *_usual(_P, "power_setpoint", "grid_setpoint", "grid_target"),
         *_usual(_I, "current_setpoint"),

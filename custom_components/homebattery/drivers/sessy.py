@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
 from .battery import (
     MEASUREMENTS,
+    AuthenticationError,
     Battery,
     BatteryError,
+    Detected,
     DeviceRefusedError,
     Formula,
     Found,
@@ -37,6 +39,7 @@ from .battery import (
     Setting,
     SetupField,
     Value,
+    Visit,
     WrongDeviceError,
 )
 from .sessy_client import SessyClient
@@ -86,6 +89,7 @@ class SessyInverter(Battery):
         SetupField("username"),
         SetupField("password"),
     )
+    ports: ClassVar[tuple[int, ...]] = (80,)
     settle: ClassVar[float] = 1.0
     """Seconds until another look whether a write has come through."""
     confirm_tries: ClassVar[int] = 3
@@ -132,6 +136,59 @@ class SessyInverter(Battery):
         battery = super().from_setup(setup)
         battery.client.session = session
         return battery
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Ask without a password, for what some firmware tells anybody.
+
+        What asks for one may be a Sessy, or another device with a web page.
+        """
+        client = SessyClient(
+            visit.host, visit.port, visit.timeout, "", "", visit.session
+        )
+        client.open()
+        try:
+            return await cls._recognise(client, visit)
+        finally:
+            await client.close()
+
+    @classmethod
+    async def _recognise(cls, client: SessyClient, visit: Visit) -> list[Detected]:
+        locked = False
+        for model, endpoint in (
+            ("Sessy", INFO),
+            *((kind.model, kind.live) for kind in KINDS),
+        ):
+            try:
+                answer = await client.get(endpoint.path)
+            except AuthenticationError:
+                locked = True
+                continue
+            except _ONE_ENDPOINT_ERRORS:
+                continue
+            dongle = _serial(answer, "self_serial")
+            serial = _serial(answer, "sessy_serial") or dongle
+            if endpoint is INFO and serial is None:
+                continue
+            return [
+                Detected(
+                    battery_type=cls.battery_type,
+                    model=model,
+                    serial_number=serial,
+                    setup={**visit.setup, **({"username": dongle} if dongle else {})},
+                )
+            ]
+        if not locked:
+            return []
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model="Sessy",
+                setup=visit.setup,
+                certain=False,
+            )
+        ]
 
     @override
     async def connect(self) -> None:

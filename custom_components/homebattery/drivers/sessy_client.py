@@ -45,7 +45,7 @@ class SessyClient:
         password: str,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        """Describe the dongle; nothing is sent."""
+        """Describe the dongle; nothing is sent. Without a user name, ask as nobody."""
         self.address = address
         self.port = port
         self.session = session
@@ -133,13 +133,16 @@ class SessyClient:
         session = self.session or self._own
         if session is None or not self._is_open:
             raise CannotConnectError(f"{where}: not connected")
-        credentials = b64encode(f"{self.username}:{password}".encode()).decode()
+        headers = {}
+        if self.username:
+            credentials = b64encode(f"{self.username}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {credentials}"
         try:
             async with session.request(
                 method,
                 URL.build(scheme="http", host=self.address, port=self.port, path=path),
                 json=body,
-                headers={"Authorization": f"Basic {credentials}"},
+                headers=headers,
                 timeout=aiohttp.ClientTimeout(
                     total=self._timeout, sock_connect=self._timeout / 2
                 ),

@@ -22,11 +22,13 @@ documented nor seen on hardware is marked [uncertain].
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 import logging
+import re
 from typing import Any, ClassVar, Final, override
 
 from .battery import (
     BatteryError,
     CannotConnectError,
+    Detected,
     DeviceRefusedError,
     Formula,
     Found,
@@ -43,6 +45,7 @@ from .battery import (
     SwitchSetting,
     Value,
     Values,
+    Visit,
     WrongDeviceError,
 )
 from .modbus import WORD, ModbusDevice, Register
@@ -66,6 +69,7 @@ from .victron_units import GxUnits
 
 _LOGGER = logging.getLogger(__name__)
 
+_GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
 _CONTROL_BLOCK: Final = 37
 _DEFAULT_PHASE_RATING: Final = 5000
 """W a phase, where neither the device nor the owner tells."""
@@ -94,7 +98,8 @@ class VictronInverter(ModbusBattery):
         SetupField("grid_unit_id", required=False, rare=True),
         SetupField("pv_unit_id", required=False, rare=True),
     )
-    keep_alive_interval: ClassVar[float | None] = 5.0
+    ports: ClassVar[tuple[int, ...]] = (502,)
+    keep_alive_interval = 5.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
 
@@ -148,6 +153,27 @@ class VictronInverter(ModbusBattery):
         )
 
     # Setting up
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Ask once, for the serial number of the GX, which every GX has.
+
+        Nothing else: some servers crash over a question for an absent service, so
+        where the services are is only found out when it is set up.
+        """
+        (register,) = (each for each in SYSTEM if each.name == "serial_number")
+        serial = (await visit.read(SYSTEM_UNIT, [register])).get(register.name)
+        if not isinstance(serial, str) or not _GX_SERIAL.fullmatch(serial):
+            return []
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model="GX device",
+                serial_number=serial,
+                setup=visit.setup,
+            )
+        ]
 
     @property
     @override

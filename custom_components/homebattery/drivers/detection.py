@@ -1,0 +1,72 @@
+"""Finding out which batteries are at an address, by reading only.
+
+Each driver knows where its devices listen and how to recognise one; this only lets
+them ask: all ports at a time, and at each port one driver after the other, in the order
+of the registry, until one has recognised what is there.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+import logging
+from typing import TYPE_CHECKING, Final
+
+from . import DRIVERS
+from .battery import Battery
+from .errors import BatteryError, CannotConnectError
+from .recognition import Detected, Visit
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+__all__ = ["Detected", "detect"]
+
+_LOGGER = logging.getLogger(__name__)
+
+PORT_LIMIT: Final = 30.0
+"""Seconds until a port that keeps silent is given up."""
+
+
+async def detect(
+    host: str,
+    session: ClientSession | None = None,
+    ports: Mapping[int, int] | None = None,
+) -> list[Detected]:
+    """Return the devices at `host`, those that are certain if there are any.
+
+    Nothing is written, and no password is sent. `ports` says where the host listens
+    instead of a usual port. An address where nobody answers has no devices.
+    """
+    drivers: dict[int, list[type[Battery]]] = {}
+    for driver in DRIVERS.values():
+        for port in driver.ports:
+            drivers.setdefault((ports or {}).get(port, port), []).append(driver)
+    visits = [
+        _visit(Visit(host, port, session), asking) for port, asking in drivers.items()
+    ]
+    found = [device for devices in await asyncio.gather(*visits) for device in devices]
+    return [device for device in found if device.certain] or found
+
+
+async def _visit(visit: Visit, drivers: Iterable[type[Battery]]) -> list[Detected]:
+    """Return what the first driver finds that recognises something."""
+    try:
+        async with asyncio.timeout(PORT_LIMIT):
+            for driver in drivers:
+                if devices := await _ask(visit, driver):
+                    return devices
+    except (TimeoutError, CannotConnectError) as err:
+        _LOGGER.debug("%s:%s: nothing found (%r)", visit.host, visit.port, err)
+    finally:
+        await visit.close()
+    return []
+
+
+async def _ask(visit: Visit, driver: type[Battery]) -> list[Detected]:
+    """Return what a driver recognises; what goes wrong only for it is nothing."""
+    try:
+        return await driver.recognise(visit)
+    except CannotConnectError:
+        raise
+    except BatteryError as err:
+        _LOGGER.debug("%s: %s", driver.battery_type, err)
+        return []

@@ -1,0 +1,520 @@
+"""SMA: a Sunny Island battery inverter, through its own Modbus server.
+
+Facts from SMA's list of parameters and measured values (`sma_registers.py`), and from
+how several open controllers of this device do it. What is neither documented nor seen
+is marked [uncertain].
+
+- The server is slow, takes four clients at most, and is said to stop for good when it
+  is asked too much: one request at a time, and a good 5 s of patience.
+- Control is a pair of registers, power and 'active', written as one request and again
+  within the device's time-out (41195). The pair cannot be read. What can be checked is
+  that the device took it, its twins in flash where they can be read [uncertain], and
+  the power.
+- Without us the device does what its installer chose (41193): keep the last setpoint
+  for ever, or fall back. We show it and do not change it.
+- The device ignores setpoints unless its active-power mode is 'external' [uncertain];
+  the mode is the installer's too.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+import logging
+from typing import ClassVar, Final, override
+
+from .battery import (
+    BatteryError,
+    Detected,
+    Formula,
+    Found,
+    Identity,
+    ModbusBattery,
+    NotConfirmedError,
+    NotSupportedError,
+    NumberSetting,
+    SelectSetting,
+    SetpointLimits,
+    Setting,
+    SetupField,
+    SwitchSetting,
+    Value,
+    Values,
+    Visit,
+    WrongDeviceError,
+)
+from .sma_formulas import (
+    FORMULAS,
+    PROBLEM_NEEDS,
+    difference,
+    firmware,
+    is_cluster,
+    model,
+    problems,
+    rating,
+)
+from .sma_registers import (
+    ACTIVE,
+    BATTERY_INVERTER,
+    BMS_MODE,
+    EXTERNAL,
+    INACTIVE,
+    LAYOUT,
+    LEAST_RATING,
+    MAINS,
+    OPERATION,
+    PLATE,
+    REGISTERS,
+    SMA,
+    UNIT,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+_FRESH: Final = 75.0
+"""Seconds that a condition may be used without reading it again: a slow poll and a bit."""
+_RAMP: Final = 120.0
+"""Seconds after which a change has worked its way through filter and ramp."""
+_OVERSHOOT: Final = 1.5
+"""Times the setpoint that a cluster may do before it is stopped, …"""
+_OVERSHOOT_FROM: Final = 500
+"""… from this setpoint on, W."""
+_SIGN_FROM: Final = 200
+"""W of battery power from which the sign of its current must fit."""
+_NEVER: Final = float("-inf")
+
+_IDENTITY: Final = (
+    *("device_class", "vendor", "model_code", "serial", "firmware_code"),
+    *("output_rating", "input_rating", "slave_serial_l2", "slave_serial_l3"),
+)
+_LIMITS: Final = ("output_power_limit", "max_charge_power", "max_discharge_power")
+_CONDITIONS: Final = frozenset(
+    {
+        *_LIMITS,
+        *("charge_control_tag", "active_power_mode", "operating_status", "grid_mode"),
+        *("fallback_mode", "fallback_timeout"),
+    }
+)
+"""The registers that a setpoint depends on."""
+_OFF_GRID: Final = ("backup", "generator")
+
+
+class SmaInverter(ModbusBattery):
+    """A Sunny Island, alone or the master of a cluster."""
+
+    battery_type: ClassVar[str] = "sma"
+    manufacturer: ClassVar[str] = "SMA"
+    fields: ClassVar[tuple[SetupField, ...]] = (
+        SetupField("host"),
+        SetupField("port", 502),
+        SetupField("unit_id", UNIT, rare=True),
+    )
+    ports: ClassVar[tuple[int, ...]] = (502,)
+    keep_alive_interval = 30.0
+    registers = REGISTERS
+    formulas = FORMULAS
+    layout = LAYOUT
+    spacing: ClassVar[float] = 1.0
+    """Seconds that at least lie between two setpoints."""
+
+    def __init__(
+        self,
+        address: str,
+        port: int = 502,
+        timeout: float = 5,
+        capacity: int | None = None,
+        max_charge_power: int | None = None,
+        max_discharge_power: int | None = None,
+        *,
+        unit_id: int = UNIT,
+    ) -> None:
+        """Describe the inverter; nothing is sent."""
+        super().__init__(
+            address,
+            port,
+            timeout,
+            capacity,
+            max_charge_power,
+            max_discharge_power,
+            unit_id=unit_id,
+        )
+        # Battery power wanted, W, what was granted of it, and since when (loop time).
+        self._wanted: int | None = None
+        self._granted: int | None = None
+        self._changed_at = _NEVER
+        self._written_at = _NEVER
+        self._asked_off_grid = False
+        self._overshot = False
+        self._halted: str | None = None
+        """Why the device was given back although a setpoint is wanted."""
+        # What a setpoint depends on as last read, and when (loop time, s).
+        self._seen: dict[str, Value] = {}
+        self._seen_at: dict[str, float] = {}
+        self._sign_questioned = False
+        for formula in (
+            Formula(
+                "power_setpoint",
+                ("setpoint_twin", "external_control_twin"),
+                self._setpoint_on_device,
+            ),
+            Formula("problem", PROBLEM_NEEDS, self._problems),
+        ):
+            self._formulas[formula.key] = formula
+
+    # Setting up
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Ask once, at the usual unit, for the plate of the device."""
+        plate = await visit.read(UNIT, PLATE)
+        if (plate.get("device_class"), plate.get("vendor")) != (BATTERY_INVERTER, SMA):
+            return []
+        serial = plate["serial"]
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model=model(plate["model_code"]),
+                serial_number=str(serial) if serial else None,
+                setup={**visit.setup, "unit_id": UNIT},
+            )
+        ]
+
+    @override
+    async def _identify(self) -> Identity:
+        where = f"{self.address}:{self.port} unit {self.unit_id}"
+        self._seen.clear()
+        self._seen_at.clear()
+        values: dict[str, Value] = {}
+        failures: dict[str, BatteryError] = {}
+        await self._read_into({*_IDENTITY, *_CONDITIONS}, values, failures)
+        if isinstance(failure := failures.get("device_class"), NotSupportedError):
+            raise WrongDeviceError(f"{where}: not an SMA inverter") from failure
+        if failure is not None:
+            raise failure
+        for name, code in (("device_class", BATTERY_INVERTER), ("vendor", SMA)):
+            if values.get(name) not in (None, code):
+                raise WrongDeviceError(
+                    f"{where}: not an SMA battery inverter ({name} {values[name]})"
+                )
+        self._seen |= values
+        if is_cluster(values):
+            _LOGGER.warning(
+                "%s is the master of a cluster: whether its setpoint counts for all "
+                "inverters together is not known; watch the first one",
+                where,
+            )
+        return Identity(
+            serial_number=str(values.get("serial") or self.address),
+            manufacturer=self.manufacturer,
+            model=model(values.get("model_code")),
+            firmware=firmware(values.get("firmware_code")),
+        )
+
+    # Reading
+
+    @override
+    async def _read_into(
+        self,
+        names: Collection[str],
+        values: dict[str, Value],
+        failures: dict[str, BatteryError],
+    ) -> None:
+        """Read registers, and note those that a setpoint depends on."""
+        read: dict[str, Value] = {}
+        try:
+            await super()._read_into(names, read, failures)
+        finally:
+            self._note(read)
+            values.update(read)
+
+    def _note(self, read: Mapping[str, Value]) -> None:
+        """Remember what a setpoint depends on, with the time of reading."""
+        now = asyncio.get_running_loop().time()
+        for name in read.keys() & {*_CONDITIONS, "active_power"}:
+            self._seen[name] = read[name]
+            self._seen_at[name] = now
+        self._set_interval()
+        self._compare_signs(read)
+
+    def _set_interval(self) -> None:
+        """Renew three times within the device's time-out, which is its installer's."""
+        timeout = self._seen.get("fallback_timeout")
+        longest = type(self).keep_alive_interval
+        if isinstance(timeout, int | float) and longest is not None:
+            self.keep_alive_interval = max(self.spacing, min(longest, timeout / 3))
+
+    def _compare_signs(self, read: Values) -> None:
+        """Say once if the battery current runs against the battery power."""
+        power = difference(read, "charge_power", "discharge_power")
+        out = read.get("current_out")
+        if (
+            not self._sign_questioned
+            and power is not None
+            and abs(power) >= _SIGN_FROM
+            and isinstance(out, int | float)
+            and power * out > 0
+        ):
+            self._sign_questioned = True
+            _LOGGER.warning(
+                "%s: at a battery power of %s W (+ = charging) the device shows %s A, "
+                "which would be the other way; please report it",
+                self.address,
+                power,
+                -out,
+            )
+
+    def _problems(self, v: Values) -> Value:
+        """Return what is wrong, with the device or with holding it at a setpoint."""
+        found = list(problems(v))
+        mode = self._seen.get("active_power_mode")
+        if self._halted is not None:
+            found.append(self._halted)
+        elif self.found is not None and mode not in (None, EXTERNAL):
+            found.append(f"The setpoint may be ignored (active-power mode: {mode})")
+        return tuple(found)
+
+    # Settings
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, Setting]:
+        rated = self._ratings()
+        settings: dict[str, Setting] = {
+            # Limits that count in some modes of the BMS only [uncertain].
+            "charge_power_limit": NumberSetting(minimum=0, maximum=rated.maximum),
+            "discharge_power_limit": NumberSetting(minimum=0, maximum=-rated.minimum),
+            # The device knows its own maximum, and refuses more.
+            "ac_charge_current_limit": NumberSetting(
+                minimum=0, maximum=100, step=0.001
+            ),
+            "active_power_upper_limit": NumberSetting(
+                minimum=-100, maximum=100, step=0.01
+            ),
+            "active_power_lower_limit": NumberSetting(
+                minimum=-100, maximum=100, step=0.01
+            ),
+            "feed_in_resume_soc": NumberSetting(minimum=0, maximum=90),
+            "deep_discharge_protection_width": NumberSetting(minimum=2, maximum=50),
+            "backup_width": NumberSetting(minimum=0, maximum=100),
+            "conservation_width": NumberSetting(minimum=4, maximum=20),
+            "self_consumption_width": NumberSetting(minimum=0, maximum=100),
+            "operation": SelectSetting(options=tuple(OPERATION.values())),
+            "bms_mode": SelectSetting(options=tuple(BMS_MODE.values())),
+            "self_consumption_increase": SwitchSetting(),
+        }
+        return {
+            key: setting
+            for key, setting in settings.items()
+            if key not in self._unsupported
+        }
+
+    @override
+    def _setting_register(self, key: str) -> str:
+        return {"self_consumption_increase": "self_consumption_increase_tag"}.get(
+            key, key
+        )
+
+    @override
+    async def _write_setting(self, key: str, value: Value) -> None:
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        await super()._write_setting(key, value)
+
+    # Control
+
+    def _ratings(self) -> SetpointLimits:
+        """Return what the inverter is built for, W."""
+        taken = _known(self._seen.get("input_rating"))
+        given = _known(rating(self._seen)) or taken or LEAST_RATING
+        return SetpointLimits(-given, min(given, taken or given))
+
+    @property
+    @override
+    def setpoint_limits(self) -> SetpointLimits:
+        return self._narrowed(self._ratings())
+
+    def _permitted(self, wanted: float) -> int:
+        """Return what device and battery permit of it now, W."""
+        out, charge, discharge = (self._seen.get(name) for name in _LIMITS)
+        limits = self.setpoint_limits
+        least = max(_numbers(limits.minimum, _minus(out), _minus(discharge)))
+        most = min(_numbers(limits.maximum, charge))
+        return round(min(max(wanted, least), most))
+
+    @override
+    async def read_found(self) -> Found:
+        """Look whether the device may be controlled, and whether somebody does already.
+
+        Its own control is what a release goes back to, in any case: the setpoint of
+        another controller is theirs to renew.
+        """
+        await self._look()
+        self._refuse_without_gate()
+        return {"external_control": await self._twin()}
+
+    async def _twin(self) -> Value:
+        """Return whether external control is on; None where that cannot be read."""
+        name = "external_control_twin"
+        return (await self._read_registers([name])).get(name)
+
+    def _refuse_without_gate(self) -> None:
+        if self._seen.get("charge_control_tag") == "no":
+            raise NotSupportedError(f"{self.address}: {_GATE_CLOSED}")
+
+    @override
+    async def set_power_setpoint(self, power: float) -> int:
+        wanted = self._clamp(power)
+        if self.found is None:
+            self.found = await self.read_found()
+        else:
+            await self._look()
+            self._refuse_without_gate()
+        self._asked_off_grid = self._off_grid() is not None
+        self._overshot = False
+        self._wanted = wanted
+        return await self._hold(self._permitted(wanted))
+
+    @override
+    async def keep_alive(self) -> int | None:
+        """Renew the setpoint, then look whether it still is the right one.
+
+        In this order, so that a device that is slow to read does not forget it.
+        Raises NotConfirmedError while the setpoint makes no sense; the device is left
+        to itself meanwhile.
+        """
+        if self.found is None or self._wanted is None or self._granted is None:
+            return None
+        if self._halted is None:
+            await self._write(self._granted)
+        try:
+            await self._look()
+        except BatteryError as err:
+            _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
+            return self._granted
+        if (obstacle := self._obstacle()) is not None:
+            if self._halted is None:
+                await self._write_inactive()
+            self._halted = obstacle
+            raise NotConfirmedError(f"{self.address}: {obstacle}")
+        granted = self._permitted(self._wanted)
+        if granted != self._granted or self._halted is not None:
+            await self._hold(granted)
+        return granted
+
+    async def _look(self) -> None:
+        """Read again what a setpoint depends on and was read too long ago."""
+        now = asyncio.get_running_loop().time()
+        names = set(_CONDITIONS)
+        if self._granted is not None and is_cluster(self._seen):
+            names.add("active_power")
+        names = {
+            name for name in names if now - self._seen_at.get(name, _NEVER) >= _FRESH
+        }
+        for device in self.devices:
+            names -= device.missing
+        await self._read_registers(names)
+
+    def _obstacle(self) -> str | None:
+        """Return why the device must not be held at the setpoint now."""
+        if self._seen.get("charge_control_tag") == "no":
+            return _GATE_CLOSED
+        state = self._off_grid()
+        if state is None:
+            self._asked_off_grid = False
+        elif not self._asked_off_grid:
+            return f"No setpoint off the grid ({state})"
+        self._overshot = self._overshot or self._overshoots()
+        if self._overshot:
+            return "The cluster does far more than its setpoint: it counts otherwise"
+        return None
+
+    def _off_grid(self) -> str | None:
+        """Return the state that the device is in without the public grid."""
+        status, mode = self._seen.get("operating_status"), self._seen.get("grid_mode")
+        if status in _OFF_GRID:
+            return str(status)
+        return None if mode in (None, MAINS) else str(mode)
+
+    def _overshoots(self) -> bool:
+        """Return True if a cluster has come to do far more than its setpoint."""
+        power, granted = self._seen.get("active_power"), self._granted
+        return (
+            granted is not None
+            and abs(granted) > _OVERSHOOT_FROM
+            and is_cluster(self._seen)
+            and self._seen_at.get("active_power", _NEVER) >= self._changed_at + _RAMP
+            and isinstance(power, int | float)
+            and power * -granted > _OVERSHOOT * granted**2
+        )
+
+    async def _hold(self, granted: int) -> int:
+        """Write a setpoint that is new, not too soon after the last one."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0, self._written_at + self.spacing - loop.time()))
+        if granted != self._granted:
+            self._changed_at = loop.time()
+        self._granted = granted
+        self._halted = None
+        await self._write(granted)
+        return granted
+
+    async def _write(self, granted: int) -> None:
+        """Write power and 'active' as one request."""
+        device, setpoint = self._register("setpoint")
+        _, control = self._register("external_control")
+        await device.write_words(
+            setpoint.address, [*setpoint.encode(-granted), *control.encode(ACTIVE)]
+        )
+        self._written_at = asyncio.get_running_loop().time()
+
+    async def _write_inactive(self) -> None:
+        """Give the device back to its own control."""
+        device, control = self._register("external_control")
+        await device.write(control.name, INACTIVE)
+
+    def _setpoint_on_device(self, v: Values) -> Value:
+        """Return the battery power that the device is held at, W.
+
+        Where it cannot be read, that is what the device took.
+        """
+        if self.found is None or self._granted is None or self._halted is not None:
+            return None
+        state, power = v.get("external_control_twin"), v.get("setpoint_twin")
+        if state is None or not isinstance(power, int | float):
+            return self._granted
+        return 0 - power if state == ACTIVE else None
+
+    @override
+    async def release(self) -> None:
+        """Switch external control off; that the device took it confirms it.
+
+        Where the twin can be read it must not show control that was not there before.
+        """
+        if self.found is None:
+            return
+        await self._write_inactive()
+        await asyncio.sleep(self.settle)
+        seen = await self._twin()
+        if seen == ACTIVE != self.found.get("external_control"):
+            raise NotConfirmedError(
+                f"{self.address}: external control is still active after switching it off"
+            )
+        self.found = None
+        self._wanted = self._granted = self._halted = None
+        self._overshot = False
+
+
+_GATE_CLOSED: Final = "The device takes no control of charging (31061 says no)"
+
+
+def _known(value: Value) -> int | None:
+    """Return a rating, W, without its sign; None for none."""
+    return round(abs(value)) if isinstance(value, int | float) and value else None
+
+
+def _minus(value: Value) -> Value:
+    return -value if isinstance(value, int | float) else None
+
+
+def _numbers(*values: Value) -> list[float]:
+    """Return those that are known."""
+    return [value for value in values if isinstance(value, int | float)]

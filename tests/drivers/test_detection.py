@@ -1,0 +1,407 @@
+"""Finding out what is at an address, with simulated devices in the places of real ones."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from custom_components.homebattery.drivers import DRIVERS, detection
+from custom_components.homebattery.drivers.battery import (
+    Battery,
+    CannotConnectError,
+    Detected,
+    ModbusBattery,
+    ProtocolError,
+    Visit,
+)
+from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.modbus import (
+    DataType,
+    ModbusTcpConnection,
+    Register,
+)
+from custom_components.homebattery.drivers.sessy_client import SessyClient
+from custom_components.homebattery.drivers.victron import VictronInverter
+from tests.simulators import SIMULATORS, SessySimulator, VictronSimulator
+from tests.simulators.http_server import Answer, JsonServer, Request
+from tests.simulators.image import HttpImage, ModbusImage, Vector, load
+from tests.simulators.modbus import Write
+from tests.simulators.modbus_server import ModbusServer, TcpServer
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+MODBUS_VECTORS: Final = [
+    vector
+    for name in ("victron", "sma_sunny_island", "huawei_sun2000", "deye")
+    for vector in load(name)
+]
+VICTRON: Final = load("victron")[0]
+SMA: Final = next(v for v in MODBUS_VECTORS if v["name"] == "identification")
+SESSY: Final = load("sessy")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take out the pauses; nobody waits long for an answer."""
+    monkeypatch.setattr(Visit, "connect_delay", 0)
+    monkeypatch.setattr(Visit, "timeout", 0.1)
+    monkeypatch.setattr(SessyClient, "retry_pause", 0)
+
+
+@pytest.fixture
+async def closed_port() -> int:
+    """Return a port where nobody listens."""
+    async with ModbusImage(VICTRON) as image:
+        return image.port
+
+
+def only(closed: int, **listening: Any) -> Mapping[int, int]:
+    """Return where a host listens: by 'p' and the usual port a server, else nowhere."""
+    usual = {port for driver in DRIVERS.values() for port in driver.ports}
+    servers = {int(name[1:]): server.port for name, server in listening.items()}
+    return dict.fromkeys(usual, closed) | servers
+
+
+def by_name(vectors: list[Vector]) -> Iterator[Any]:
+    """Return vectors as parameters that are called by their names."""
+    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
+
+
+# Each alone
+
+
+async def test_a_gx_is_recognised_by_one_question(closed_port: int) -> None:
+    """Old servers crash over what is not there: only the GX itself is asked for."""
+    async with VictronSimulator() as gx:
+        await gx.misbehave("crash_on_absent")
+        ports = only(closed_port, p502=gx)
+        (found,) = await detect(gx.host, ports=ports)
+        traffic = gx.server.traffic
+
+    assert (found.battery_type, found.model) == ("victron", "GX device")
+    assert found.setup == {"host": gx.host, "port": gx.port}
+    assert found.serial_number is not None
+    assert traffic.requests == 1
+    assert not traffic.writes
+
+
+async def test_a_sunny_island_is_recognised_with_its_unit_and_model(
+    closed_port: int,
+) -> None:
+    """The plate of the device tells all that the form needs."""
+    async with ModbusImage(SMA) as image:
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+        writes = image.writes
+
+    assert found == [
+        Detected(
+            battery_type="sma",
+            model="SI8.0H-13",
+            serial_number="3012345678",
+            setup={"host": image.host, "port": image.port, "unit_id": 3},
+        )
+    ]
+    assert writes == []
+
+
+@pytest.mark.parametrize("words", [("30051", 8001), ("30056", 460), ("30058", None)])
+async def test_only_a_battery_inverter_of_sma_is_one(
+    words: tuple[str, int | None], closed_port: int
+) -> None:
+    """A solar inverter of SMA answers at the same unit."""
+    registers = dict(SMA["units"]["3"])
+    address, word = words
+    if word is None:
+        registers |= {"30057": 0xFFFF, "30058": 0xFFFF}
+    elif address == "30051":
+        registers["30052"] = word
+    else:
+        registers[address] = word
+    async with ModbusImage(SMA | {"units": {"3": registers}}) as image:
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+
+    assert [device.serial_number for device in found] == (
+        [None] if word is None else []
+    )
+
+
+async def test_a_sessy_that_keeps_to_itself_is_a_guess(closed_port: int) -> None:
+    """It asks for a password, as many web pages do."""
+    async with SessySimulator() as sessy:
+        (found,) = await detect(sessy.host, ports=only(closed_port, p80=sessy))
+        posts = sessy.server.posts
+
+    assert (found.battery_type, found.certain) == ("sessy", False)
+    assert found.setup == {"host": sessy.host, "port": sessy.port}
+    assert posts == []
+
+
+class OpenDongle(HttpImage):
+    """A dongle that answers whoever asks, as some firmware does."""
+
+    def __init__(self, vector: Vector) -> None:
+        super().__init__(vector)
+        self.username = None
+
+
+@pytest.mark.parametrize("vector", by_name(SESSY))
+async def test_an_open_dongle_says_who_it_is(vector: Vector, closed_port: int) -> None:
+    """Without any password."""
+    async with OpenDongle(vector) as dongle:
+        (found,) = await detect(dongle.host, ports=only(closed_port, p80=dongle))
+
+    info = vector["responses"].get("GET /api/v1/system/info", {})
+    assert (found.battery_type, found.certain) == ("sessy", True)
+    assert found.serial_number == (info.get("sessy_serial") or info.get("self_serial"))
+    assert found.setup.get("username") == info.get("self_serial")
+    assert not dongle.posts
+
+
+async def test_what_is_certain_goes_before_a_guess(closed_port: int) -> None:
+    """A device with a web page of its own is not a Sessy besides."""
+    async with VictronSimulator() as gx, SessySimulator() as page:
+        found = await detect(gx.host, ports=only(closed_port, p502=gx, p80=page))
+
+    assert [device.battery_type for device in found] == ["victron"]
+
+
+async def test_two_devices_behind_one_address_are_both_found(closed_port: int) -> None:
+    """For instance two forwarded ports."""
+    async with VictronSimulator() as gx, OpenDongle(SESSY[0]) as sessy:
+        found = await detect(gx.host, ports=only(closed_port, p502=gx, p80=sessy))
+
+    assert {device.battery_type for device in found} == {"victron", "sessy"}
+
+
+@pytest.mark.parametrize(
+    ("battery_type", "serve"),
+    [
+        ("victron", lambda: ModbusImage(VICTRON)),
+        ("sma", lambda: ModbusImage(SMA)),
+        ("sessy", lambda: OpenDongle(SESSY[0])),
+    ],
+)
+async def test_what_is_found_can_be_set_up(
+    battery_type: str,
+    serve: Callable[[], ModbusImage | HttpImage],
+    closed_port: int,
+) -> None:
+    """The setup has what the driver requires, but for a secret, and nothing else."""
+    driver = DRIVERS[battery_type]
+    (port,) = driver.ports
+    async with serve() as server:
+        ports = only(closed_port, **{f"p{port}": server})
+        (found,) = await detect(server.host, ports=ports)
+
+    required = {
+        field.name
+        for field in driver.fields
+        if field.required and field.default is None
+    }
+    assert found.setup.keys() <= {field.name for field in driver.fields}
+    assert required - found.setup.keys() <= {"password"}
+
+
+# Others' devices are asked harmlessly
+
+
+@pytest.mark.parametrize("vector", by_name(MODBUS_VECTORS))
+async def test_every_device_is_only_read(vector: Vector, closed_port: int) -> None:
+    """Whoever asks: few questions, all with function 3, at most one connection a time."""
+    async with ModbusImage(vector) as image:
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+        log = list(image.traffic.log)
+
+    assert not [entry for entry in log if isinstance(entry, Write)]
+    functions = {entry.pdu[0] for entry in image.traffic.refusals}
+    assert functions <= {3}
+    assert image.traffic.requests <= 25
+    assert len(found) <= 1
+
+
+@pytest.mark.parametrize(
+    ("battery_type", "options"),
+    [
+        ("victron", {}),
+        ("sma", {"other_units": "refuse"}),
+        ("sma", {"other_units": "silent"}),
+        ("sun2000", {"access": "sdongle", "other_units": "silent"}),
+        ("sun2000", {"access": "wlan", "unit_id": 0}),
+        ("sun2000", {"access": "emma"}),
+        ("sun2000", {"access": "smartlogger", "unit_id": 4}),
+    ],
+)
+async def test_every_simulated_device_is_only_read(
+    battery_type: str, options: dict[str, Any], closed_port: int
+) -> None:
+    """Whatever it does about units that are not there."""
+    async with SIMULATORS[battery_type](**options) as simulator:
+        ports = only(closed_port, p502=simulator)
+        found = await detect(simulator.host, ports=ports)
+
+        assert isinstance(simulator.server, ModbusServer)
+        assert simulator.server.traffic.writes == []
+        has_driver = battery_type in DRIVERS
+        assert [device.battery_type for device in found] == [battery_type] * has_driver
+
+
+async def test_a_device_of_one_client_is_asked_over_the_connection_in_use(
+    closed_port: int,
+) -> None:
+    """A second connection would end the first."""
+    async with (
+        ModbusImage(SMA) as image,
+        DRIVERS["sma"].from_setup(image.setup) as battery,
+    ):
+        assert isinstance(battery, ModbusBattery)
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+        await battery.read(["battery_soc"])
+
+        assert len(found) == 1
+        assert image.connections == 1
+        assert isinstance(battery.connection, ModbusTcpConnection)
+        assert battery.connection.connect_delay == 0
+
+
+async def test_what_comes_too_soon_after_connecting_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    """Some devices lose what they are asked at once."""
+    monkeypatch.setattr(Visit, "connect_delay", 0.1)
+    async with ModbusImage(SMA) as image:
+        image.set_faults(settle=0.05)
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+
+    assert len(found) == 1
+    assert image.lost == 0
+
+
+# Nothing, and something else
+
+
+async def test_nothing_there_is_no_device(closed_port: int) -> None:
+    """All ports are closed."""
+    assert await detect("127.0.0.1", ports=only(closed_port)) == []
+
+
+async def test_a_silent_port_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    """It takes connections, and says nothing."""
+    monkeypatch.setattr(detection, "PORT_LIMIT", 0.05)
+    async with ModbusImage(VICTRON) as image:
+        image.set_faults(hang=True)
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+        await asyncio.sleep(0)
+
+    assert found == []
+
+
+class PageServer(JsonServer):
+    """Something with pages for people."""
+
+    async def answer(self, request: Request) -> Answer:
+        return Answer("<html>Welcome</html>")
+
+
+@pytest.mark.parametrize("usual", ["p80", "p502"])
+async def test_a_web_server_is_no_battery(usual: str, closed_port: int) -> None:
+    """Neither where Sessy would be nor where Modbus would."""
+    async with PageServer() as server:
+        ports = only(closed_port, **{usual: server})
+        assert await detect(server.host, ports=ports) == []
+        assert not server.posts
+
+
+class Chatterbox(TcpServer):
+    """Something that greets everybody in its own way, and hangs up or not."""
+
+    hangs_up = True
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float
+    ) -> None:
+        while await reader.read(1000):
+            writer.write(b"220 mail.example ready\r\n")
+            await writer.drain()
+            if self.hangs_up:
+                return
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_what_speaks_no_modbus_is_soon_left_alone(
+    hangs_up: bool, closed_port: int
+) -> None:
+    """Two answers that are none are enough."""
+    server = Chatterbox()
+    server.hangs_up = hangs_up
+    async with server:
+        visit = Visit(server.host, server.port)
+        register = Register(0, "x")
+        if hangs_up:
+            assert await visit.read(1, [register]) == {}
+            with pytest.raises((CannotConnectError, ProtocolError)):
+                await visit.read(1, [register])
+        else:
+            assert await visit.read(1, [register]) == {}
+        await visit.close()
+        await visit.close()
+
+        assert await detect(server.host, ports=only(closed_port, p502=server)) == []
+        assert not visit.speaks_modbus
+
+
+async def test_a_connection_that_is_cut_is_made_again(closed_port: int) -> None:
+    """Some devices hang up over a question that is not for them."""
+    async with ModbusImage(SMA) as image:
+        image.set_faults(cut_request=1)
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+
+    assert [device.battery_type for device in found] == ["sma"]
+    assert image.connections == 2
+
+
+# A driver's part
+
+
+async def test_a_driver_that_cannot_tell_recognises_nothing() -> None:
+    """Recognising is a driver's to add."""
+    assert await Battery.recognise(Visit("127.0.0.1", 502)) == []
+    assert Battery.ports == ()
+
+
+async def test_a_question_that_goes_wrong_is_only_its_drivers(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    """The others are asked all the same."""
+
+    async def fail(visit: Visit) -> list[Detected]:
+        raise ProtocolError("not understood")
+
+    monkeypatch.setattr(VictronInverter, "recognise", fail)
+    async with ModbusImage(SMA) as image:
+        found = await detect(image.host, ports=only(closed_port, p502=image))
+
+    assert [device.battery_type for device in found] == ["sma"]
+
+
+async def test_a_visit_reads_a_block_as_its_registers() -> None:
+    """One request; what is refused is nothing, but Modbus."""
+    vector = SMA | {"units": {"3": {"10": 1, "11": 2, "12": 0x4142}}}
+    registers = [
+        Register(10, "first"),
+        Register(12, "last", DataType.STRING, length=1),
+    ]
+    async with ModbusImage(vector) as image:
+        visit = Visit(image.host, image.port)
+        values = await visit.read(3, registers)
+        refused = await visit.read(3, [Register(99, "none")])
+        other = await visit.read(4, registers)
+        await visit.close()
+
+        assert values == {"first": 1, "last": "AB"}
+        assert (refused, other) == ({}, {})
+        assert visit.speaks_modbus
+        assert visit.setup == {"host": image.host, "port": image.port}
+        assert image.traffic.requests == 3
