@@ -13,9 +13,11 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import HomeBatteryData
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
-from custom_components.homebattery.drivers import SessyInverter, VictronInverter
+from custom_components.homebattery.drivers import DRIVERS, SessyInverter
+from custom_components.homebattery.drivers.battery import ModbusBattery
 from custom_components.homebattery.drivers.sessy_client import SessyClient
 from tests.simulators import (
+    SIMULATORS,
     ManualClock,
     Plant,
     SessySimulator,
@@ -23,7 +25,11 @@ from tests.simulators import (
     VictronSimulator,
 )
 
-SERIALS: Final = {"victron": "c0619a000001", "sessy": "AABC1234"}
+SERIALS: Final = {
+    "victron": "c0619a000001",
+    "sessy": "AABC1234",
+    "sma": "3012345678",
+}
 """The serial number that each simulated device answers with."""
 
 LOAD: Final = 600.0
@@ -102,7 +108,7 @@ class Home:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the pauses out of the drivers."""
-    monkeypatch.setattr(VictronInverter, "settle", 0)
+    monkeypatch.setattr(ModbusBattery, "settle", 0)
     monkeypatch.setattr(SessyInverter, "settle", 0)
     monkeypatch.setattr(SessyClient, "retry_pause", 0)
 
@@ -125,11 +131,14 @@ async def sessy(clock: ManualClock) -> AsyncIterator[SessySimulator]:
         yield simulator
 
 
-@pytest.fixture(params=["victron", "sessy"])
-def simulator(request: pytest.FixtureRequest) -> Simulator:
+@pytest.fixture(params=DRIVERS)
+async def simulator(
+    request: pytest.FixtureRequest, clock: ManualClock
+) -> AsyncIterator[Simulator]:
     """Each kind of battery in turn."""
-    found: Simulator = request.getfixturevalue(request.param)
-    return found
+    device = SIMULATORS[request.param]
+    async with device(_house(device, clock)) as simulator:
+        yield simulator
 
 
 def _house(device: type[Simulator], clock: ManualClock) -> Plant:

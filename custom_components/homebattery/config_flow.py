@@ -47,12 +47,14 @@ from .const import (
 )
 from .drivers import DRIVERS
 from .drivers.battery import BatteryError, Identity, SetupField
+from .drivers.detection import Detected, detect
 from .entity import device_name
 from .errors import UNKNOWN, error_key
 
 _LOGGER = logging.getLogger(__name__)
 
 SECTION_ADVANCED: Final = "advanced"
+STEP_DETECT: Final = "detect"
 
 LARGEST_POWER: Final = 1_000_000
 """W; beyond it is a slip of the keyboard."""
@@ -128,6 +130,10 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
 
     VERSION = 1
 
+    def __init__(self) -> None:
+        """Begin knowing of no device."""
+        self._detected: Mapping[str, Detected] = {}
+
     @staticmethod
     @callback
     @override
@@ -138,15 +144,43 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask which kind of battery it is."""
-        return self.async_show_menu(step_id="user", menu_options=list(DRIVERS))
+        """Ask which kind of battery it is, or where to look for one."""
+        return self.async_show_menu(
+            step_id="user", menu_options=[STEP_DETECT, *DRIVERS]
+        )
+
+    async def async_step_detect(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Find out by reading what answers at an address."""
+        errors: dict[str, str] = {}
+        known: dict[str, Any] = {}
+        if user_input is not None:
+            known = _flat(user_input)
+            found = await detect(
+                known[CONF_HOST], session=async_get_clientsession(self.hass)
+            )
+            self._detected = {device.battery_type: device for device in found}
+            if len(self._detected) == 1:
+                return await self._async_step_battery(next(iter(self._detected)))
+            if self._detected:
+                return self.async_show_menu(
+                    step_id="detected", menu_options=list(self._detected)
+                )
+            errors["base"] = "nothing_found"
+        return self.async_show_form(
+            step_id=STEP_DETECT,
+            data_schema=_schema((SetupField(CONF_HOST),), known),
+            errors=errors,
+        )
 
     async def _async_step_battery(
         self, battery_type: str, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask how to reach a battery of this kind, and try it."""
         errors: dict[str, str] = {}
-        known: dict[str, Any] = {}
+        detected = self._detected.get(battery_type)
+        known = {} if detected is None else dict(detected.setup)
         if user_input is not None:
             known = _flat(user_input)
             identity = await self._async_try(battery_type, known, errors)

@@ -112,7 +112,7 @@ class FakeBattery(Battery):
         SetupField("username"),
         SetupField("password"),
     )
-    keep_alive_interval: ClassVar[float | None] = 0.01
+    keep_alive_interval: float | None = 0.01
     made: ClassVar[FakeBattery]
     limits: ClassVar[SetpointLimits | None] = SetpointLimits(-2000, 3000)
     trouble: ClassVar[dict[str, list[BatteryError]]]
