@@ -9,11 +9,19 @@ from typing import Final
 
 from .battery import Battery
 from .sessy import SessyInverter
+from .sun2000 import Sun2000Inverter
 from .victron import VictronInverter
 
-__all__ = ["DRIVERS", "Battery", "SessyInverter", "VictronInverter"]
+__all__ = [
+    "DRIVERS",
+    "Battery",
+    "SessyInverter",
+    "Sun2000Inverter",
+    "VictronInverter",
+]
 
 DRIVERS: Final[Mapping[str, type[Battery]]] = {
-    driver.battery_type: driver for driver in (VictronInverter, SessyInverter)
+    driver.battery_type: driver
+    for driver in (VictronInverter, SessyInverter, Sun2000Inverter)
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up."""
