@@ -10,13 +10,21 @@ from typing import Final
 from .battery import Battery
 from .sessy import SessyInverter
 from .sma import SmaInverter
+from .sun2000 import Sun2000Inverter
 from .victron import VictronInverter
 
-__all__ = ["DRIVERS", "Battery", "SessyInverter", "SmaInverter", "VictronInverter"]
+__all__ = [
+    "DRIVERS",
+    "Battery",
+    "SessyInverter",
+    "SmaInverter",
+    "Sun2000Inverter",
+    "VictronInverter",
+]
 
 DRIVERS: Final[Mapping[str, type[Battery]]] = {
     driver.battery_type: driver
-    for driver in (VictronInverter, SessyInverter, SmaInverter)
+    for driver in (VictronInverter, Sun2000Inverter, SessyInverter, SmaInverter)
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up.
 

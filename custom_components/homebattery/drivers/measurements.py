@@ -51,6 +51,12 @@ class Quantity(Enum):
     """m³ of gas in all"""
     MEMORY = auto()
     """bytes"""
+    REACTIVE_POWER = auto()
+    """var"""
+    POWER_FACTOR = auto()
+    """between -1 and 1"""
+    RESISTANCE = auto()
+    """MΩ, of an insulation"""
     COUNT = auto()
     """a number without unit"""
     TEXT = auto()
@@ -82,6 +88,8 @@ UNITS: Final[Mapping[Quantity, str]] = {
     Quantity.PRICE: "EUR/kWh",
     Quantity.VOLUME_GAS: "m³",
     Quantity.MEMORY: "B",
+    Quantity.REACTIVE_POWER: "var",
+    Quantity.RESISTANCE: "MΩ",
 }
 """The unit of each quantity that has one."""
 
@@ -143,6 +151,11 @@ def _inside(quantity: Quantity, *keys: str, enabled: bool = False) -> list[Measu
 def _phases(key: str) -> tuple[str, ...]:
     """Return the keys of the three phases."""
     return tuple(f"{key}_l{phase}" for phase in (1, 2, 3))
+
+
+def _lines(key: str) -> tuple[str, ...]:
+    """Return the keys of the voltages between phases."""
+    return tuple(f"{key}_{line}" for line in ("l1_l2", "l2_l3", "l3_l1"))
 
 
 MEASUREMENTS: Final[Mapping[str, Measurement]] = {
@@ -340,6 +353,71 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "active_power_upper_limit",
             "active_power_lower_limit",
         ),
+        # Huawei: inverter and its meter
+        *_inside(Quantity.TEXT, "model", "part_number"),
+        *_inside(Quantity.FLAG, "has_battery", "grid_connected", "pv_connected"),
+        *_inside(Quantity.FLAG, "off_grid", "power_derated", "backup_enabled"),
+        *_inside(Quantity.PROBLEMS, "alarms"),
+        *_inside(Quantity.COUNT, "fault_code", "optimizers", "optimizers_online"),
+        *_inside(_P, "max_active_power", "present_max_active_power"),
+        *_inside(_P, "peak_power_today", "active_power_fast"),
+        *_inside(Quantity.REACTIVE_POWER, "reactive_power", "meter_reactive_power"),
+        *_inside(Quantity.POWER_FACTOR, "power_factor", "meter_power_factor"),
+        *_inside(Quantity.PERCENT, "efficiency"),
+        *_inside(Quantity.RESISTANCE, "insulation_resistance"),
+        *_inside(_V, "bus_voltage", "max_pv_voltage", "min_pv_voltage"),
+        *_inside(_V, *_lines("line_voltage"), *_lines("meter_line_voltage")),
+        *_inside(Quantity.STATUS, "meter_type", "meter_check", "remote_control_mode"),
+        *_inside(_P, "dongle_max_grid_charge_power", "failsafe_feed_in_power"),
+        *_unusual(Quantity.ENERGY_TOTAL, "energy_yield_total"),
+        *_unusual(Quantity.ENERGY_TODAY, "energy_yield_today"),
+        *_inside(
+            Quantity.ENERGY_SINCE_START,
+            "energy_yield_this_hour",
+            "energy_yield_this_month",
+            "energy_yield_this_year",
+        ),
+        *_inside(_V, *(f"pv{string}_voltage" for string in range(1, 25))),
+        *_inside(_I, *(f"pv{string}_current" for string in range(1, 25))),
+        *_inside(
+            Quantity.ENERGY_TOTAL,
+            *(f"mppt{mppt}_energy_total" for mppt in range(1, 11)),
+        ),
+        # Huawei: battery units, and the packs in them
+        *_inside(Quantity.STATUS, "battery1_status", "battery2_status"),
+        *_inside(Quantity.STATUS, "battery1_mode", "forced_command", "forced_end"),
+        *_inside(Quantity.COUNT, "battery1_fault_code"),
+        *_inside(_P, "battery1_rated_charge_power", "battery1_rated_discharge_power"),
+        *_inside(_P, "forced_charge_power", "forced_discharge_power"),
+        *_inside(_P, "max_grid_charge_power", "grid_point_power_limit"),
+        *_inside(Quantity.DURATION, "forced_duration", "forced_time_left"),
+        *_inside(Quantity.PERCENT, "forced_target_soc"),
+        *_inside(Quantity.TEXT, "tou_periods", "fixed_periods"),
+        *(
+            measurement
+            for part in (
+                *("battery1", "battery2"),
+                *(f"battery{unit}_pack{pack}" for unit in (1, 2) for pack in (1, 2, 3)),
+            )
+            for measurement in (
+                *_inside(Quantity.PERCENT, f"{part}_soc"),
+                *_inside(_P, f"{part}_power"),
+                *_inside(_V, f"{part}_voltage"),
+                *_inside(_I, f"{part}_current"),
+                *_inside(Quantity.ENERGY_TOTAL, f"{part}_charged_total"),
+                *_inside(Quantity.ENERGY_TOTAL, f"{part}_discharged_total"),
+                *_inside(Quantity.TEXT, f"{part}_serial_number", f"{part}_firmware"),
+                *(
+                    _inside(_T, f"{part}_max_temperature", f"{part}_min_temperature")
+                    if "pack" in part
+                    else (
+                        *_inside(_T, f"{part}_temperature"),
+                        *_inside(Quantity.ENERGY_TODAY, f"{part}_charged_today"),
+                        *_inside(Quantity.ENERGY_TODAY, f"{part}_discharged_today"),
+                    )
+                ),
+            )
+        ),
         # Settings and setpoints, as the device reports them
         *_usual(_P, "power_setpoint", "grid_setpoint", "grid_target"),
         *_usual(_I, "current_setpoint"),
@@ -369,5 +447,18 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "eco_nom_charge",
             "limit_pack_temperature",
         ),
+        # Settings of Huawei
+        *_usual(Quantity.FLAG, "grid_charge"),
+        *_unusual(Quantity.FLAG, "inverter_on", "mppt_scan"),
+        *_unusual(Quantity.STATUS, "surplus_pv_use", "feed_in_mode"),
+        *_unusual(_P, "grid_charge_power_limit", "active_power_limit"),
+        *_unusual(
+            Quantity.PERCENT,
+            "grid_charge_cutoff_soc",
+            "peak_shaving_soc",
+            "max_feed_in_percent",
+            "active_power_limit_percent",
+        ),
+        *_unusual(Quantity.DURATION, "mppt_scan_interval"),
     ]
 }

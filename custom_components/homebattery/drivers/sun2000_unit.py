@@ -1,0 +1,97 @@
+"""Patience with an inverter: what its refusals mean, and asking again.
+
+An inverter, or the dongle in front of it, has other things to do: it says that it
+is busy, or that it failed, while somebody else talks to it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from .battery import DeviceBusyError, DeviceRefusedError, IllegalAddressError
+from .modbus import ModbusUnit
+
+BACK_OFFS: Final = (1.0, 3.0, 10.0)
+"""Seconds to wait before asking again, and again."""
+
+_NO_SUCH_REGISTER: Final = 2
+_NOT_HERE: Final = 3
+"""On reading it means the same: this firmware does not have the register."""
+_FAILED: Final = 4
+"""On reading it passes; on writing it may also be a value out of range."""
+_NOT_PERMITTED: Final = 0x80
+
+_ASK_FOR_PERMISSION: Final = (
+    "If every change is refused, Modbus TCP has no permission to write: connect "
+    "through the SDongle, an EMMA or RS485 instead of the inverter's own WLAN"
+)
+
+type Words = list[int]
+
+
+class PatientUnit:
+    """A unit id that is asked again when it is busy.
+
+    What has just failed in spite of all patience is asked once at a time, until it
+    answers again: one bad block must not slow down every poll.
+    """
+
+    def __init__(self, unit: ModbusUnit) -> None:
+        """Talk to `unit`."""
+        self._unit = unit
+        self._hopeless: set[int] = set()
+
+    async def read_holding_registers(self, address: int, count: int) -> Words:
+        """Read words; raises what `ModbusUnit` raises."""
+        try:
+            words = await _patiently(
+                lambda: self._unit.read_holding_registers(address, count),
+                tries=1 if address in self._hopeless else len(BACK_OFFS) + 1,
+            )
+        except DeviceRefusedError as err:
+            if err.code == _NOT_HERE:
+                raise IllegalAddressError(str(err), err.code) from err
+            if _will_pass(err):
+                self._hopeless.add(address)
+            raise
+        self._hopeless.discard(address)
+        return words
+
+    async def read_input_registers(self, address: int, count: int) -> Words:
+        """Read words with function 4, which these inverters are not known to have."""
+        return await self._unit.read_input_registers(address, count)
+
+    async def write_register(self, address: int, value: int) -> None:
+        """Write one word, with function 16: function 6 is refused by some."""
+        await self.write_registers(address, [value])
+
+    async def write_registers(self, address: int, values: Words) -> None:
+        """Write consecutive words; raises what `ModbusUnit` raises."""
+        try:
+            await _patiently(
+                lambda: self._unit.write_registers(address, values),
+                tries=len(BACK_OFFS) + 1,
+            )
+        except DeviceRefusedError as err:
+            if err.code in (_NO_SUCH_REGISTER, _FAILED, _NOT_PERMITTED):
+                raise DeviceRefusedError(
+                    f"{err}. {_ASK_FOR_PERMISSION}", err.code
+                ) from err
+            raise
+
+
+def _will_pass(err: DeviceRefusedError) -> bool:
+    """Return True for a refusal that may be none the next time."""
+    return isinstance(err, DeviceBusyError) or err.code == _FAILED
+
+
+async def _patiently[T](request: Callable[[], Awaitable[T]], *, tries: int) -> T:
+    """Make a request up to `tries` times, while it may still succeed."""
+    for back_off in BACK_OFFS[: tries - 1]:
+        try:
+            return await request()
+        except DeviceRefusedError as err:
+            if not _will_pass(err):
+                raise
+        await asyncio.sleep(back_off)
+    return await request()
