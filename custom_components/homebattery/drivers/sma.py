@@ -82,7 +82,7 @@ _SIGN_FROM: Final = 200
 _NEVER: Final = float("-inf")
 
 _IDENTITY: Final = (
-    *("device_class", "vendor", "model_code", "serial", "firmware_code"),
+    *(register.name for register in PLATE),
     *("output_rating", "input_rating", "slave_serial_l2", "slave_serial_l3"),
 )
 _LIMITS: Final = ("output_power_limit", "max_charge_power", "max_discharge_power")
