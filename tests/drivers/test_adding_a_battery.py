@@ -163,7 +163,8 @@ async def test_it_is_found_as_the_page_says(
 ) -> None:
     """With its own question, after those of all others."""
     imports = "from .battery import ModbusBattery, SetpointLimits"
-    code = DRIVER.replace(imports, f"{imports}, Detected, Visit") + f"\n{RECOGNITION}"
+    _, addition = RECOGNITION.split("# as above, and\n")
+    code = DRIVER.replace(imports, f"{imports}, Detected, Visit") + addition
     driver = load_driver(code)
     drivers: dict[str, type[Battery]] = {**DRIVERS, "my_new": driver}
     monkeypatch.setattr(detection, "DRIVERS", drivers)

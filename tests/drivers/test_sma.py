@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.homebattery.drivers import sma
+from custom_components.homebattery.drivers import sma_conditions
 from custom_components.homebattery.drivers.battery import (
     MEASUREMENTS,
     CannotConnectError,
@@ -66,7 +66,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses, and read the conditions of a setpoint each time."""
     monkeypatch.setattr(SmaInverter, "settle", 0)
     monkeypatch.setattr(SmaInverter, "spacing", 0)
-    monkeypatch.setattr(sma, "_FRESH", 0)
+    monkeypatch.setattr(sma_conditions, "_FRESH", 0)
 
 
 def device(vector: Vector = IDENTIFIED, /, **numbers: int | None) -> ModbusImage:
@@ -501,9 +501,15 @@ LIMITED = {"r33019": -4800 & 0xFFFFFFFF, "r30233": 5000}
             (6000, -6000),
             (6000, -6000),
         ),
+        (
+            {"r30233": 0xFFFFFFFF, "r40189": 0xFFFFFFFF, "r40191": 0xFFFFFFFF},
+            (-6000, 6000),
+            (6000, -6000),
+            (6000, -6000),
+        ),
         ({"r30231": 0xFFFFFFFF}, (-2300, 2300), (9999, -9999), (2300, -2300)),
     ],
-    ids=["battery", "inverter", "no BMS", "nothing known"],
+    ids=["battery", "inverter", "no BMS", "rating alone", "nothing known"],
 )
 async def test_setpoints_are_kept_within_what_is_permitted(
     numbers: dict[str, int],
@@ -562,7 +568,7 @@ async def test_renewal_does_not_wait_for_a_whole_poll(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It goes in between two requests of a poll that is under way."""
-    monkeypatch.setattr(sma, "_FRESH", 60)
+    monkeypatch.setattr(sma_conditions, "_FRESH", 60)
     async with device(FULL) as image, connected(image) as battery:
         await battery.set_power_setpoint(1000)
         await battery.read()
@@ -719,7 +725,7 @@ async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     """Nothing is said to be held; what was found is kept, for a release."""
     async with device() as image, connected(image) as battery:
         battery.found = await battery.read_found()
-        monkeypatch.setattr(sma, "_FRESH", 60)
+        monkeypatch.setattr(sma_conditions, "_FRESH", 60)
         image.set_faults(exception=3, exception_count=1)
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(500)
@@ -861,7 +867,7 @@ async def test_a_cluster_that_multiplies_the_setpoint_is_stopped(
     asked: int, measured: int, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether a master's setpoint counts for each phase is not known."""
-    monkeypatch.setattr(sma, "_RAMP", 0)
+    monkeypatch.setattr(sma_conditions, "_RAMP", 0)
     async with device(r40783=123, r40785=456) as image, connected(image) as battery:
         await battery.set_power_setpoint(asked)
         put(image, 30775, measured & 0xFFFFFFFF)
@@ -890,7 +896,7 @@ async def test_a_cluster_gets_time_to_follow(numbers: dict[str, int]) -> None:
 
 async def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A renewal costs one request while the polls bring all it depends on."""
-    monkeypatch.setattr(sma, "_FRESH", 60)
+    monkeypatch.setattr(sma_conditions, "_FRESH", 60)
     async with device(FULL) as image, connected(image) as battery:
         await battery.read()
         await battery.set_power_setpoint(1000)
@@ -1135,7 +1141,7 @@ async def test_a_cluster_is_watched(
     per_phase: bool, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that takes the setpoint per device does three times as much."""
-    monkeypatch.setattr(sma, "_RAMP", 0)
+    monkeypatch.setattr(sma_conditions, "_RAMP", 0)
     simulator, clock = island(plant={"phases": 3}, per_phase=per_phase)
     async with simulator, connected(simulator) as battery:
         await battery.set_power_setpoint(-1000)
@@ -1166,7 +1172,7 @@ async def test_a_start_and_a_minute_of_polls_do_not_lock_the_device_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """How many requests are too many is not known; these are thirty at the start."""
-    monkeypatch.setattr(sma, "_FRESH", 75)
+    monkeypatch.setattr(sma_conditions, "_FRESH", 75)
     simulator, clock = island()
     async with simulator, connected(simulator) as battery:
         await simulator.misbehave("lock_up", requests=30)

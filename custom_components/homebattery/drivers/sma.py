@@ -41,16 +41,8 @@ from .battery import (
     Visit,
     WrongDeviceError,
 )
-from .sma_formulas import (
-    FORMULAS,
-    PROBLEM_NEEDS,
-    difference,
-    firmware,
-    is_cluster,
-    model,
-    problems,
-    rating,
-)
+from .sma_conditions import CONDITIONS, GATE_CLOSED, Conditions
+from .sma_formulas import FORMULAS, PROBLEM_NEEDS, difference, firmware, model, problems
 from .sma_registers import (
     ACTIVE,
     BATTERY_INVERTER,
@@ -58,8 +50,6 @@ from .sma_registers import (
     EXTERNAL,
     INACTIVE,
     LAYOUT,
-    LEAST_RATING,
-    MAINS,
     OPERATION,
     PLATE,
     REGISTERS,
@@ -69,32 +59,14 @@ from .sma_registers import (
 
 _LOGGER = logging.getLogger(__name__)
 
-_FRESH: Final = 75.0
-"""Seconds that a condition may be used without reading it again: a slow poll and a bit."""
-_RAMP: Final = 120.0
-"""Seconds after which a change has worked its way through filter and ramp."""
-_OVERSHOOT: Final = 1.5
-"""Times the setpoint that a cluster may do before it is stopped, …"""
-_OVERSHOOT_FROM: Final = 500
-"""… from this setpoint on, W."""
 _SIGN_FROM: Final = 200
 """W of battery power from which the sign of its current must fit."""
 _NEVER: Final = float("-inf")
 
 _IDENTITY: Final = (
-    *("device_class", "vendor", "model_code", "serial", "firmware_code"),
+    *(register.name for register in PLATE),
     *("output_rating", "input_rating", "slave_serial_l2", "slave_serial_l3"),
 )
-_LIMITS: Final = ("output_power_limit", "max_charge_power", "max_discharge_power")
-_CONDITIONS: Final = frozenset(
-    {
-        *_LIMITS,
-        *("charge_control_tag", "active_power_mode", "operating_status", "grid_mode"),
-        *("fallback_mode", "fallback_timeout"),
-    }
-)
-"""The registers that a setpoint depends on."""
-_OFF_GRID: Final = ("backup", "generator")
 
 
 class SmaInverter(ModbusBattery):
@@ -145,9 +117,7 @@ class SmaInverter(ModbusBattery):
         self._overshot = False
         self._halted: str | None = None
         """Why the device was given back although a setpoint is wanted."""
-        # What a setpoint depends on as last read, and when (loop time, s).
-        self._seen: dict[str, Value] = {}
-        self._seen_at: dict[str, float] = {}
+        self._conditions = Conditions()
         self._sign_questioned = False
         for formula in (
             Formula(
@@ -181,11 +151,10 @@ class SmaInverter(ModbusBattery):
     @override
     async def _identify(self) -> Identity:
         where = f"{self.address}:{self.port} unit {self.unit_id}"
-        self._seen.clear()
-        self._seen_at.clear()
+        self._conditions.forget()
         values: dict[str, Value] = {}
         failures: dict[str, BatteryError] = {}
-        await self._read_into({*_IDENTITY, *_CONDITIONS}, values, failures)
+        await self._read_into({*_IDENTITY, *CONDITIONS}, values, failures)
         if isinstance(failure := failures.get("device_class"), NotSupportedError):
             raise WrongDeviceError(f"{where}: not an SMA inverter") from failure
         if failure is not None:
@@ -195,8 +164,8 @@ class SmaInverter(ModbusBattery):
                 raise WrongDeviceError(
                     f"{where}: not an SMA battery inverter ({name} {values[name]})"
                 )
-        self._seen |= values
-        if is_cluster(values):
+        self._conditions.begin(values)
+        if self._conditions.is_cluster:
             _LOGGER.warning(
                 "%s is the master of a cluster: whether its setpoint counts for all "
                 "inverters together is not known; watch the first one",
@@ -223,23 +192,15 @@ class SmaInverter(ModbusBattery):
         try:
             await super()._read_into(names, read, failures)
         finally:
-            self._note(read)
+            self._conditions.note(read, asyncio.get_running_loop().time())
+            self._set_interval()
+            self._compare_signs(read)
             values.update(read)
-
-    def _note(self, read: Mapping[str, Value]) -> None:
-        """Remember what a setpoint depends on, with the time of reading."""
-        now = asyncio.get_running_loop().time()
-        for name in read.keys() & {*_CONDITIONS, "active_power"}:
-            self._seen[name] = read[name]
-            self._seen_at[name] = now
-        self._set_interval()
-        self._compare_signs(read)
 
     def _set_interval(self) -> None:
         """Renew three times within the device's time-out, which is its installer's."""
-        timeout = self._seen.get("fallback_timeout")
-        longest = type(self).keep_alive_interval
-        if isinstance(timeout, int | float) and longest is not None:
+        timeout, longest = self._conditions.timeout, type(self).keep_alive_interval
+        if timeout is not None and longest is not None:
             self.keep_alive_interval = max(self.spacing, min(longest, timeout / 3))
 
     def _compare_signs(self, read: Values) -> None:
@@ -265,7 +226,7 @@ class SmaInverter(ModbusBattery):
     def _problems(self, v: Values) -> Value:
         """Return what is wrong, with the device or with holding it at a setpoint."""
         found = list(problems(v))
-        mode = self._seen.get("active_power_mode")
+        mode = self._conditions.mode
         if self._halted is not None:
             found.append(self._halted)
         elif self.found is not None and mode not in (None, EXTERNAL):
@@ -277,7 +238,7 @@ class SmaInverter(ModbusBattery):
     @property
     @override
     def settings(self) -> Mapping[str, Setting]:
-        rated = self._ratings()
+        rated = self._conditions.ratings
         settings: dict[str, Setting] = {
             # Limits that count in some modes of the BMS only [uncertain].
             "charge_power_limit": NumberSetting(minimum=0, maximum=rated.maximum),
@@ -321,24 +282,14 @@ class SmaInverter(ModbusBattery):
 
     # Control
 
-    def _ratings(self) -> SetpointLimits:
-        """Return what the inverter is built for, W."""
-        taken = _known(self._seen.get("input_rating"))
-        given = _known(rating(self._seen)) or taken or LEAST_RATING
-        return SetpointLimits(-given, min(given, taken or given))
-
     @property
     @override
     def setpoint_limits(self) -> SetpointLimits:
-        return self._narrowed(self._ratings())
+        return self._narrowed(self._conditions.ratings)
 
     def _permitted(self, wanted: float) -> int:
         """Return what device and battery permit of it now, W."""
-        out, charge, discharge = (self._seen.get(name) for name in _LIMITS)
-        limits = self.setpoint_limits
-        least = max(_numbers(limits.minimum, _minus(out), _minus(discharge)))
-        most = min(_numbers(limits.maximum, charge))
-        return round(min(max(wanted, least), most))
+        return self._conditions.permitted(wanted, self.setpoint_limits)
 
     @override
     async def read_found(self) -> Found:
@@ -357,8 +308,8 @@ class SmaInverter(ModbusBattery):
         return (await self._read_registers([name])).get(name)
 
     def _refuse_without_gate(self) -> None:
-        if self._seen.get("charge_control_tag") == "no":
-            raise NotSupportedError(f"{self.address}: {_GATE_CLOSED}")
+        if self._conditions.is_gate_closed:
+            raise NotSupportedError(f"{self.address}: {GATE_CLOSED}")
 
     @override
     async def set_power_setpoint(self, power: float) -> int:
@@ -368,7 +319,7 @@ class SmaInverter(ModbusBattery):
         else:
             await self._look()
             self._refuse_without_gate()
-        self._asked_off_grid = self._off_grid() is not None
+        self._asked_off_grid = self._conditions.off_grid is not None
         self._overshot = False
         self._wanted = wanted
         return await self._hold(self._permitted(wanted))
@@ -390,7 +341,7 @@ class SmaInverter(ModbusBattery):
         except BatteryError as err:
             _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
             return self._granted
-        if (obstacle := self._obstacle()) is not None:
+        if (obstacle := self._obstacle(self._granted)) is not None:
             if self._halted is None:
                 await self._write_inactive()
             self._halted = obstacle
@@ -403,48 +354,24 @@ class SmaInverter(ModbusBattery):
     async def _look(self) -> None:
         """Read again what a setpoint depends on and was read too long ago."""
         now = asyncio.get_running_loop().time()
-        names = set(_CONDITIONS)
-        if self._granted is not None and is_cluster(self._seen):
-            names.add("active_power")
-        names = {
-            name for name in names if now - self._seen_at.get(name, _NEVER) >= _FRESH
-        }
+        names = self._conditions.old(now, held=self._granted is not None)
         for device in self.devices:
             names -= device.missing
         await self._read_registers(names)
 
-    def _obstacle(self) -> str | None:
+    def _obstacle(self, granted: int) -> str | None:
         """Return why the device must not be held at the setpoint now."""
-        if self._seen.get("charge_control_tag") == "no":
-            return _GATE_CLOSED
-        state = self._off_grid()
+        if self._conditions.is_gate_closed:
+            return GATE_CLOSED
+        state = self._conditions.off_grid
         if state is None:
             self._asked_off_grid = False
         elif not self._asked_off_grid:
             return f"No setpoint off the grid ({state})"
-        self._overshot = self._overshot or self._overshoots()
+        self._overshot |= self._conditions.overshoots(granted, self._changed_at)
         if self._overshot:
             return "The cluster does far more than its setpoint: it counts otherwise"
         return None
-
-    def _off_grid(self) -> str | None:
-        """Return the state that the device is in without the public grid."""
-        status, mode = self._seen.get("operating_status"), self._seen.get("grid_mode")
-        if status in _OFF_GRID:
-            return str(status)
-        return None if mode in (None, MAINS) else str(mode)
-
-    def _overshoots(self) -> bool:
-        """Return True if a cluster has come to do far more than its setpoint."""
-        power, granted = self._seen.get("active_power"), self._granted
-        return (
-            granted is not None
-            and abs(granted) > _OVERSHOOT_FROM
-            and is_cluster(self._seen)
-            and self._seen_at.get("active_power", _NEVER) >= self._changed_at + _RAMP
-            and isinstance(power, int | float)
-            and power * -granted > _OVERSHOOT * granted**2
-        )
 
     async def _hold(self, granted: int) -> int:
         """Write a setpoint that is new, not too soon after the last one."""
@@ -501,20 +428,3 @@ class SmaInverter(ModbusBattery):
         self.found = None
         self._wanted = self._granted = self._halted = None
         self._overshot = False
-
-
-_GATE_CLOSED: Final = "The device takes no control of charging (31061 says no)"
-
-
-def _known(value: Value) -> int | None:
-    """Return a rating, W, without its sign; None for none."""
-    return round(abs(value)) if isinstance(value, int | float) and value else None
-
-
-def _minus(value: Value) -> Value:
-    return -value if isinstance(value, int | float) else None
-
-
-def _numbers(*values: Value) -> list[float]:
-    """Return those that are known."""
-    return [value for value in values if isinstance(value, int | float)]

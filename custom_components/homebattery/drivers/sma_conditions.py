@@ -1,0 +1,132 @@
+"""What a setpoint of an SMA depends on: ratings, limits, and the state of the device."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from .battery import SetpointLimits, Value
+from .sma_formulas import is_cluster, rating
+from .sma_registers import LEAST_RATING, MAINS
+
+GATE_CLOSED: Final = "The device takes no control of charging (31061 says no)"
+
+_LIMITS: Final = ("output_power_limit", "max_charge_power", "max_discharge_power")
+CONDITIONS: Final = frozenset(
+    {
+        *_LIMITS,
+        *("charge_control_tag", "active_power_mode", "operating_status", "grid_mode"),
+        *("fallback_mode", "fallback_timeout"),
+    }
+)
+"""The registers that any setpoint depends on."""
+_POWER: Final = "active_power"
+_OFF_GRID: Final = ("backup", "generator")
+
+_FRESH: Final = 75.0
+"""Seconds that a condition may be used without reading it again: a slow poll and a bit."""
+_RAMP: Final = 120.0
+"""Seconds after which a change has worked its way through filter and ramp."""
+_OVERSHOOT: Final = 1.5
+"""Times the setpoint that a cluster may do before it is stopped, …"""
+_OVERSHOOT_FROM: Final = 500
+"""… from this setpoint on, W."""
+_NEVER: Final = float("-inf")
+
+
+class Conditions:
+    """The registers that a setpoint depends on, as they were last read.
+
+    Times are those of the event loop, s.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a device of which nothing is known."""
+        self.values: dict[str, Value] = {}
+        self._read_at: dict[str, float] = {}
+
+    def begin(self, values: Mapping[str, Value]) -> None:
+        """Take what was read of a device that was just connected."""
+        self.values |= values
+
+    def forget(self) -> None:
+        """Know nothing again: it may be another device by now."""
+        self.values.clear()
+        self._read_at.clear()
+
+    def note(self, read: Mapping[str, Value], now: float) -> None:
+        """Take what matters of what was just read."""
+        for name in read.keys() & {*CONDITIONS, _POWER}:
+            self.values[name] = read[name]
+            self._read_at[name] = now
+
+    def old(self, now: float, *, held: bool) -> set[str]:
+        """Return what must be read again; the power only of a cluster that is held."""
+        names: Collection[str] = (
+            {*CONDITIONS, _POWER} if held and self.is_cluster else CONDITIONS
+        )
+        return {
+            name for name in names if now - self._read_at.get(name, _NEVER) >= _FRESH
+        }
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds until the device does without our setpoint, if it tells."""
+        return _number(self.values.get("fallback_timeout"))
+
+    @property
+    def mode(self) -> Value:
+        """Where the device takes its active power from."""
+        return self.values.get("active_power_mode")
+
+    @property
+    def is_cluster(self) -> bool:
+        """True for the master of other inverters."""
+        return is_cluster(self.values)
+
+    @property
+    def is_gate_closed(self) -> bool:
+        """True when the device says that it takes no control; silence is no 'no'."""
+        return self.values.get("charge_control_tag") == "no"
+
+    @property
+    def off_grid(self) -> str | None:
+        """The state that the device is in without the public grid; None with it."""
+        status, mode = self.values.get("operating_status"), self.values.get("grid_mode")
+        if status in _OFF_GRID:
+            return str(status)
+        return None if mode in (None, MAINS) else str(mode)
+
+    @property
+    def ratings(self) -> SetpointLimits:
+        """What the inverter is built for, W; of one that does not tell, the least."""
+        taken = _rated(self.values.get("input_rating"))
+        given = _rated(rating(self.values)) or taken or LEAST_RATING
+        return SetpointLimits(-given, min(given, taken or given))
+
+    def permitted(self, wanted: float, limits: SetpointLimits) -> int:
+        """Return what device and battery permit now of a battery power, W."""
+        out, charge, discharge = (_number(self.values.get(name)) for name in _LIMITS)
+        outward = [-limits.minimum, out, discharge]
+        inward = [limits.maximum, charge]
+        least = -min(value for value in outward if value is not None)
+        most = min(value for value in inward if value is not None)
+        return round(min(max(wanted, least), most))
+
+    def overshoots(self, granted: int, since: float) -> bool:
+        """Return True if a cluster has come to do far more than its setpoint, W."""
+        power = _number(self.values.get(_POWER))
+        return (
+            abs(granted) > _OVERSHOOT_FROM
+            and self.is_cluster
+            and self._read_at.get(_POWER, _NEVER) >= since + _RAMP
+            and power is not None
+            and power * -granted > _OVERSHOOT * granted**2
+        )
+
+
+def _number(value: Value) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _rated(value: Value) -> int | None:
+    """Return a rating, W, without its sign; None for none."""
+    return round(abs(value)) if isinstance(value, int | float) and value else None
