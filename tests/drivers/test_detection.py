@@ -23,7 +23,12 @@ from custom_components.homebattery.drivers.modbus import (
 )
 from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.victron import VictronInverter
-from tests.simulators import SIMULATORS, SessySimulator, VictronSimulator
+from tests.simulators import (
+    SIMULATORS,
+    HuaweiSimulator,
+    SessySimulator,
+    VictronSimulator,
+)
 from tests.simulators.http_server import Answer, JsonServer, Request
 from tests.simulators.image import HttpImage, ModbusImage, Vector, load
 from tests.simulators.modbus import Write
@@ -103,6 +108,30 @@ async def test_a_sunny_island_is_recognised_with_its_unit_and_model(
         )
     ]
     assert writes == []
+
+
+@pytest.mark.parametrize("unit_id", [1, 0, 4])
+@pytest.mark.parametrize("other_units", ["refuse", "silent"])
+async def test_a_sun2000_is_recognised_with_its_unit_and_model(
+    unit_id: int, other_units: Any, closed_port: int
+) -> None:
+    """The likeliest units are asked first; the others where something speaks Modbus."""
+    options = {"unit_id": unit_id, "other_units": other_units}
+    async with HuaweiSimulator(**options) as inverter:
+        ports = only(closed_port, p502=inverter)
+        found = await detect(inverter.host, ports=ports)
+        writes = inverter.server.traffic.writes
+        setup = {"host": inverter.host, "port": inverter.port, "unit_id": unit_id}
+
+    assert found == [
+        Detected(
+            battery_type="sun2000",
+            model="SUN2000-6KTL-M1",
+            serial_number="HV2250123456",
+            setup=setup,
+        )
+    ]
+    assert not writes
 
 
 @pytest.mark.parametrize("words", [("30051", 8001), ("30056", 460), ("30058", None)])

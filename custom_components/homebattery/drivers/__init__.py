@@ -24,7 +24,7 @@ __all__ = [
 
 DRIVERS: Final[Mapping[str, type[Battery]]] = {
     driver.battery_type: driver
-    for driver in (VictronInverter, Sun2000Inverter, SessyInverter, SmaInverter)
+    for driver in (VictronInverter, SessyInverter, SmaInverter, Sun2000Inverter)
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up.
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Final, override
 
 from .battery import (
     BatteryError,
+    Detected,
     Formula,
     Found,
     Identity,
@@ -35,6 +36,7 @@ from .battery import (
     SetupField,
     Value,
     Values,
+    Visit,
     WrongDeviceError,
 )
 from .modbus import ModbusDevice, ModbusTcpConnection, Register
@@ -51,7 +53,7 @@ from .sun2000_formulas import (
     is_locked,
     number,
 )
-from .sun2000_gateways import check_inverter, find_inverter
+from .sun2000_gateways import check_inverter, find_inverter, recognise_inverter
 from .sun2000_registers import (
     ALARMS,
     CHARGE,
@@ -96,6 +98,8 @@ class Sun2000Inverter(ModbusBattery):
         SetupField("port", 502),
         SetupField("unit_id", required=False, rare=True),
     )
+    # 6607 is that of the inverter's own WLAN.
+    ports: ClassVar[tuple[int, ...]] = (502, 6607)
     keep_alive_interval = 30.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
@@ -135,6 +139,22 @@ class Sun2000Inverter(ModbusBattery):
         self._counter_names: Collection[str] = ()
         self._counters = CounterWatch(_COUNTED_POWER)
         self._add_formulas()
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        found = await recognise_inverter(visit)
+        if found is None:
+            return []
+        unit_id, model, serial_number = found
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model=model,
+                serial_number=serial_number,
+                setup={**visit.setup, "unit_id": unit_id},
+            )
+        ]
 
     def _add_formulas(self) -> None:
         """Add the measurements that depend on more than registers."""

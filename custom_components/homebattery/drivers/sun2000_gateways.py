@@ -16,6 +16,7 @@ from .battery import (
     DeviceRefusedError,
     ModbusConnection,
     RequestTimeoutError,
+    Visit,
     WrongDeviceError,
 )
 from .modbus import DataType, ModbusUnit, Register
@@ -24,11 +25,14 @@ from .sun2000_unit import PatientUnit
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
 """Where an inverter is looked for: behind an SDongle, on its own WLAN, behind an
 EMMA, and in a cascade."""
+_LIKELY: Final = 2
+"""How many of them nearly everybody has."""
 SDONGLE_UNIT: Final = 100
 PROBE_TIMEOUT: Final = 5.0
 """Seconds to wait for a unit that may not exist; an SDongle needs 1.5 s to answer."""
 
 _MODEL: Final = Register(30000, "model", DataType.STRING, length=15)
+_SERIAL: Final = Register(30015, "serial_number", DataType.STRING, length=10)
 _LOGGER_NAME: Final = 65524
 _FAILED: Final = 4
 _NO_SUCH_REGISTER: Final = (2, 3)
@@ -152,6 +156,22 @@ def _what_is(model: str | None) -> str:
         return f"{model} is not an inverter that is known here"
     hint = f"; {_HINTS[kind]}" if kind in _HINTS else ""
     return f"this is {kind} ({model}), which is not supported itself{hint}"
+
+
+async def recognise_inverter(visit: Visit) -> tuple[int, str, str | None] | None:
+    """Return the unit id, model and serial number of the first inverter at a port.
+
+    Beyond the likeliest two units only where something speaks Modbus: each unit that
+    keeps silent costs seconds.
+    """
+    for place, unit_id in enumerate(UNITS):
+        if place >= _LIKELY and not visit.speaks_modbus:
+            return None
+        model = (await visit.read(unit_id, [_MODEL])).get(_MODEL.name)
+        if isinstance(model, str) and model.startswith(_INVERTERS):
+            serial = (await visit.read(unit_id, [_SERIAL])).get(_SERIAL.name)
+            return unit_id, model, None if serial is None else str(serial)
+    return None
 
 
 class _Search:
