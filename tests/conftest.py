@@ -29,6 +29,9 @@ SERIALS: Final = {
     "victron": "c0619a000001",
     "sessy": "AABC1234",
     "sma": "3012345678",
+    "sun2000": "HV2250123456",
+    "deye_modbus": "2207112233",
+    "deye_solarman": "2207112233",
 }
 """The serial number that each simulated device answers with."""
 

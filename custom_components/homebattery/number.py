@@ -10,6 +10,7 @@ from homeassistant.const import (
     UnitOfElectricPotential,
     UnitOfPower,
     UnitOfRatio,
+    UnitOfTime,
 )
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -30,6 +31,7 @@ KINDS: Final[Mapping[Quantity, tuple[NumberDeviceClass | None, str | None]]] = {
     Quantity.CURRENT: (NumberDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE),
     Quantity.VOLTAGE: (NumberDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT),
     Quantity.PERCENT: (None, UnitOfRatio.PERCENTAGE),
+    Quantity.DURATION: (NumberDeviceClass.DURATION, UnitOfTime.SECONDS),
     Quantity.COUNT: (None, None),
 }
 """Device class and unit of the quantities that can be set."""

@@ -18,6 +18,7 @@ from homeassistant.const import (
     UnitOfInformation,
     UnitOfPower,
     UnitOfRatio,
+    UnitOfReactivePower,
     UnitOfTemperature,
     UnitOfTime,
     UnitOfVolume,
@@ -69,6 +70,15 @@ KINDS: Final[Mapping[Quantity, Kind]] = {
     Quantity.POWER: Kind(
         device_class=SensorDeviceClass.POWER, unit=UnitOfPower.WATT, precision=0
     ),
+    Quantity.REACTIVE_POWER: Kind(
+        device_class=SensorDeviceClass.REACTIVE_POWER,
+        unit=UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
+        precision=0,
+    ),
+    Quantity.POWER_FACTOR: Kind(
+        device_class=SensorDeviceClass.POWER_FACTOR, precision=2
+    ),
+    Quantity.RESISTANCE: Kind(unit="MΩ", precision=2),
     Quantity.ENERGY_TOTAL: _ENERGY,
     Quantity.ENERGY_TODAY: _ENERGY,
     Quantity.ENERGY_SINCE_START: _ENERGY,

@@ -173,7 +173,6 @@ def pack(unit: int, number: int) -> Iterator[Register]:
     base = _PACKS_AT[unit] + _PACK_WORDS * (number - 1)
     temperatures = _PACK_TEMPERATURES_AT[unit] + 2 * (number - 1)
     yield Register(base, Text(10), 1, f"pack_{unit}_{number}_serial")
-    # Fifteen words of text would run into what follows: how many there are is uncertain.
     yield Register(base + 10, Text(15), 1, "pack_software")
     yield Register(base + 28, U16, 1, "pack_status")
     yield Register(base + 29, U16, 10, "battery_soc")
