@@ -1,7 +1,7 @@
 """What the tests of the Huawei driver work with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -127,11 +127,6 @@ async def bench(
         connected(simulator, **for_driver) as battery,
     ):
         yield Bench(simulator, battery, clock)
-
-
-def by_name(vectors: list[Vector]) -> Iterator[Any]:
-    """Return vectors as parameters that are called by their names."""
-    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
 
 
 def changed(vector: Vector, words: dict[int, int], *absent: int) -> Vector:

@@ -1,7 +1,7 @@
 """Finding out what is at an address, with simulated devices in the places of real ones."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pytest
@@ -33,6 +33,8 @@ from tests.simulators.http_server import Answer, JsonServer, Request
 from tests.simulators.image import HttpImage, ModbusImage, Vector, load
 from tests.simulators.modbus import Write
 from tests.simulators.modbus_server import ModbusServer, TcpServer
+
+from .vectors import by_name
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -66,11 +68,6 @@ def only(closed: int, **listening: Any) -> Mapping[int, int]:
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
     servers = {int(name[1:]): server.port for name, server in listening.items()}
     return dict.fromkeys(usual, closed) | servers
-
-
-def by_name(vectors: list[Vector]) -> Iterator[Any]:
-    """Return vectors as parameters that are called by their names."""
-    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
 
 
 # Each alone

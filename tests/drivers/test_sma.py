@@ -1,7 +1,7 @@
 """The SMA driver, against register images and against a simulated Sunny Island."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 import itertools
 from typing import Any
@@ -18,7 +18,6 @@ from custom_components.homebattery.drivers.battery import (
     NotSupportedError,
     NumberSetting,
     Poll,
-    Quantity,
     SetpointLimits,
     SwitchSetting,
     UnitAbsentError,
@@ -35,6 +34,8 @@ from custom_components.homebattery.drivers.sma_registers import LAYOUT, REGISTER
 from tests.simulators import ManualClock, Plant, SmaSimulator
 from tests.simulators.image import ModbusImage, Vector, load
 from tests.simulators.modbus import Read, Write
+
+from .vectors import assert_expected, by_name, read_plausible
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -99,11 +100,6 @@ async def connected(
         yield battery
 
 
-def by_name(vectors: list[Vector]) -> Iterator[Any]:
-    """Return vectors as parameters that are called by their names."""
-    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
-
-
 # Vectors
 
 
@@ -114,37 +110,14 @@ async def test_values_are_those_of_the_vector(vector: Vector) -> None:
         readings = await battery.read()
         seen = {**readings, "model": battery.identity.model}
 
-    for key, expected in vector["expected"].items():
-        if isinstance(expected, int | float):
-            assert seen[key] == pytest.approx(expected, abs=1e-6), key
-        else:
-            assert seen[key] == expected, key
+    assert_expected(vector, seen)
 
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
 async def test_every_other_value_is_plausible(vector: Vector) -> None:
     """What no vector expects is at least of the kind that its key promises."""
     async with ModbusImage(vector) as image, connected(image) as battery:
-        readings = await battery.read()
-        options = {
-            key: battery.options(key)
-            for key in readings
-            if MEASUREMENTS[key].quantity is Quantity.STATUS
-        }
-
-    assert {type(err) for err in readings.failures.values()} <= {NotSupportedError}
-    for key, value in readings.items():
-        match MEASUREMENTS[key].quantity:
-            case Quantity.STATUS:
-                assert value is None or value in options[key], key
-            case Quantity.TEXT:
-                assert value is None or isinstance(value, str), key
-            case Quantity.FLAG:
-                assert value is None or isinstance(value, bool), key
-            case Quantity.PROBLEMS:
-                assert isinstance(value, tuple), key
-            case _:
-                assert value is None or isinstance(value, int | float), key
+        await read_plausible(battery)
 
 
 @pytest.mark.parametrize("vector", by_name([v for v in VECTORS if v["writes"]]))

@@ -1,7 +1,7 @@
 """The Victron driver, against register images and against a simulated GX device."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from custom_components.homebattery.drivers.battery import (
     NotConfirmedError,
     NotSupportedError,
     Poll,
-    Quantity,
     SetpointLimits,
     UnitAbsentError,
     WrongDeviceError,
@@ -26,6 +25,8 @@ from custom_components.homebattery.drivers.victron import VictronInverter
 from custom_components.homebattery.drivers.victron_setpoint import split, within_ratings
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage, Vector, load
+
+from .vectors import assert_expected, by_name, read_plausible
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -50,11 +51,6 @@ async def connected(
         yield battery
 
 
-def by_name(vectors: list[Vector]) -> Iterator[Any]:
-    """Return vectors as parameters that are called by their names."""
-    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
-
-
 # Vectors
 
 
@@ -64,39 +60,14 @@ async def test_values_are_those_of_the_vector(vector: Vector) -> None:
     async with ModbusImage(vector) as image, connected(image) as battery:
         readings = await battery.read()
 
-    for key, expected in vector["expected"].items():
-        seen = readings[key]
-        if isinstance(expected, int | float):
-            tolerance = vector["tolerance"].get(key, 1e-6)
-            assert seen == pytest.approx(expected, abs=tolerance), key
-        else:
-            assert (list(seen) if isinstance(seen, tuple) else seen) == expected, key
+    assert_expected(vector, readings)
 
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
 async def test_every_other_value_is_plausible(vector: Vector) -> None:
     """What no vector expects is at least of the kind that its key promises."""
     async with ModbusImage(vector) as image, connected(image) as battery:
-        readings = await battery.read()
-        options = {
-            key: battery.options(key)
-            for key in readings
-            if MEASUREMENTS[key].quantity is Quantity.STATUS
-        }
-
-    assert {type(err) for err in readings.failures.values()} <= {NotSupportedError}
-    for key, value in readings.items():
-        match MEASUREMENTS[key].quantity:
-            case Quantity.STATUS:
-                assert value is None or value in options[key], key
-            case Quantity.TEXT:
-                assert value is None or isinstance(value, str), key
-            case Quantity.FLAG:
-                assert isinstance(value, bool), key
-            case Quantity.PROBLEMS:
-                assert isinstance(value, tuple), key
-            case _:
-                assert value is None or isinstance(value, int | float), key
+        await read_plausible(battery)
 
 
 @pytest.mark.parametrize("vector", by_name([v for v in VECTORS if v["writes"]]))

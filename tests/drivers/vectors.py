@@ -1,0 +1,56 @@
+"""What the tests of all drivers do with the vectors: expected values, and plausible ones."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from custom_components.homebattery.drivers.battery import (
+    MEASUREMENTS,
+    Battery,
+    NotSupportedError,
+    Quantity,
+    Readings,
+    Value,
+)
+from tests.simulators.image import Vector
+
+
+def by_name(vectors: Iterable[Vector]) -> Iterator[Any]:
+    """Return vectors as parameters that are called by their names."""
+    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
+
+
+def assert_expected(vector: Vector, readings: Mapping[str, Value]) -> None:
+    """Every value that the vector expects is there, within its tolerance."""
+    tolerances = vector.get("tolerance", {})
+    for key, expected in vector["expected"].items():
+        seen = readings[key]
+        if isinstance(expected, int | float) and not isinstance(expected, bool):
+            tolerance = tolerances.get(key, 1e-6)
+            assert seen == pytest.approx(expected, abs=tolerance), key
+        else:
+            assert (list(seen) if isinstance(seen, tuple) else seen) == expected, key
+
+
+async def read_plausible(battery: Battery) -> Readings:
+    """Return all readings, each of the kind that its key promises."""
+    readings = await battery.read()
+    assert {type(err) for err in readings.failures.values()} <= {NotSupportedError}
+    for key, value in readings.items():
+        assert value is None or _fits(battery, key, value), key
+    return readings
+
+
+def _fits(battery: Battery, key: str, value: Value) -> bool:
+    match MEASUREMENTS[key].quantity:
+        case Quantity.STATUS:
+            return value in battery.options(key)
+        case Quantity.TEXT:
+            return isinstance(value, str)
+        case Quantity.FLAG:
+            return isinstance(value, bool)
+        case Quantity.PROBLEMS:
+            return isinstance(value, tuple)
+        case _:
+            return isinstance(value, int | float)
