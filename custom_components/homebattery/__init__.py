@@ -17,7 +17,7 @@ from homeassistant.exceptions import (
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
-from .control import Control
+from .control import Control, found_store
 from .coordinator import BatteryCoordinator
 from .drivers import DRIVERS
 from .drivers.battery import AuthenticationError, Battery, BatteryError
@@ -68,6 +68,7 @@ async def _async_start(
         control=Control(hass, entry, coordinator),
     )
     entry.runtime_data = data
+    await data.control.async_give_back()
 
     async def async_stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops. At this event it still
@@ -113,3 +114,10 @@ async def async_unload_entry(
         return False
     await entry.runtime_data.async_close()
     return True
+
+
+async def async_remove_entry(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry
+) -> None:
+    """Forget what a removed battery would have to be given back."""
+    await found_store(hass, entry.entry_id).async_remove()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.event import async_call_later, async_track_time_interval
+from homeassistant.helpers.storage import Store
 
 from .const import (
     BATTERY_POWER,
@@ -25,7 +26,7 @@ from .const import (
     ControlStatus,
 )
 from .coordinator import BatteryCoordinator
-from .drivers.battery import BatteryError, NotSupportedError, as_number
+from .drivers.battery import BatteryError, Found, NotSupportedError, as_number
 from .lease import Lease, Measured
 
 if TYPE_CHECKING:
@@ -39,8 +40,15 @@ own loop may land its last setpoint after our first."""
 RETRY: Final = 30.0
 """Seconds until a release, or a setpoint the device may have missed, is tried again."""
 
+STORAGE_VERSION: Final = 1
+
 _READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
 _LOOKED_AT: Final = (BATTERY_POWER, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
+
+
+def found_store(hass: HomeAssistant, entry_id: str) -> Store[Found]:
+    """Return where it is kept what a device has to be given back."""
+    return Store(hass, STORAGE_VERSION, f"{DOMAIN}.{entry_id}")
 
 
 class Control:
@@ -57,6 +65,8 @@ class Control:
         self._entry = entry
         self._coordinator = coordinator
         self._battery = coordinator.battery
+        self._store = found_store(hass, entry.entry_id)
+        self._stored: Found | None = None
         self._lease: Lease | None = None
         self._lock = asyncio.Lock()
         self._closed = False
@@ -170,6 +180,43 @@ class Control:
                 self._after_change()
         await self._coordinator.async_read_now(self._coordinator.subscribed)
 
+    async def async_give_back(self) -> None:
+        """Release what a Home Assistant that died has left held.
+
+        If that fails it is tried again until it works, like any release.
+        """
+        async with self._lock:
+            self._stored = await self._store.async_load()
+            if self._stored is None:
+                return
+            self._battery.found = dict(self._stored)
+            _LOGGER.warning(
+                "%s was held at a setpoint when Home Assistant ended; it is given "
+                "back to its own control now",
+                self._entry.title,
+            )
+            try:
+                await self._release()
+            except BatteryError as err:
+                _LOGGER.warning(
+                    "%s could not be given back yet: %s", self._entry.title, err
+                )
+            self._after_change()
+
+    async def async_store_found(self) -> None:
+        """Keep what has to be given back, as it is now, over a crash.
+
+        A setting that is changed while a setpoint is held may change it.
+        """
+        found = self._battery.found
+        if found == self._stored:
+            return
+        if found is None:
+            await self._store.async_remove()
+        else:
+            await self._store.async_save(found)
+        self._stored = None if found is None else dict(found)
+
     async def async_close(self) -> None:
         """Release what is held, and take no setpoint any more."""
         self._closed = True
@@ -217,6 +264,7 @@ class Control:
             # From here on the device is not as its owner left it: what has to be
             # put back must be known before the first write.
             battery.found = await battery.read_found()
+            await self.async_store_found()
         now = self._hass.loop.time()
         lease = Lease(
             power=power, current=current, granted=power, since=now, followed=now
@@ -233,6 +281,8 @@ class Control:
             else:
                 before.told = False
             raise
+        finally:
+            await self.async_store_found()
 
     async def _renew(self, lease: Lease) -> None:
         granted: int | None
@@ -250,6 +300,7 @@ class Control:
         finally:
             # Given back or not: it is not renewed any more.
             self._lease = None
+            await self.async_store_found()
 
     # Renewing, and trying to release again
 

@@ -109,7 +109,10 @@ class SettingEntity(HomeBatteryEntity):
     @battery_action
     async def _async_set(self, value: Value) -> None:
         """Change the setting, and see what the device made of it."""
-        await self._battery.set_value(self._key, value)
+        try:
+            await self._battery.set_value(self._key, value)
+        finally:
+            await self._control.async_store_found()
         # One setting may move another.
         await self.coordinator.async_read_now(
             self.coordinator.subscribed.intersection(self._battery.settings)
