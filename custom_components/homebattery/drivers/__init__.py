@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from .battery import Battery
+from .deye_modbus import DeyeModbusInverter
+from .deye_solarman import DeyeSolarmanInverter
 from .sessy import SessyInverter
 from .sma import SmaInverter
 from .sun2000 import Sun2000Inverter
@@ -16,6 +18,8 @@ from .victron import VictronInverter
 __all__ = [
     "DRIVERS",
     "Battery",
+    "DeyeModbusInverter",
+    "DeyeSolarmanInverter",
     "SessyInverter",
     "SmaInverter",
     "Sun2000Inverter",
@@ -24,7 +28,14 @@ __all__ = [
 
 DRIVERS: Final[Mapping[str, type[Battery]]] = {
     driver.battery_type: driver
-    for driver in (VictronInverter, SessyInverter, SmaInverter, Sun2000Inverter)
+    for driver in (
+        VictronInverter,
+        SessyInverter,
+        SmaInverter,
+        DeyeModbusInverter,
+        DeyeSolarmanInverter,
+        Sun2000Inverter,
+    )
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up.
 

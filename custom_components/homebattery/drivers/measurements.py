@@ -158,6 +158,11 @@ def _lines(key: str) -> tuple[str, ...]:
     return tuple(f"{key}_{line}" for line in ("l1_l2", "l2_l3", "l3_l1"))
 
 
+def _slots(key: str) -> tuple[str, ...]:
+    """Return the keys of the six slots of a time-of-use programme."""
+    return tuple(f"tou_{slot}_{key}" for slot in range(1, 7))
+
+
 MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     measurement.key: measurement
     for measurement in [
@@ -418,6 +423,75 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
                 ),
             )
         ),
+        # Deye
+        *_unusual(
+            Quantity.ENERGY_TODAY,
+            "load_energy_today",
+            "pv_energy_today",
+            "generator_energy_today",
+        ),
+        *_unusual(Quantity.ENERGY_TOTAL, "load_energy_total", "generator_energy_total"),
+        *_unusual(_P, "ups_power", *_phases("ups_power")),
+        *_unusual(_P, "generator_power", *_phases("generator_power")),
+        *_unusual(_P, "pv1_power", "pv2_power", "pv3_power", "pv4_power"),
+        *_inside(
+            _P,
+            "internal_power",
+            *_phases("internal_power"),
+            "external_ct_power",
+            *_phases("external_ct_power"),
+            *_phases("ac_coupled_power"),
+        ),
+        *_inside(_I, *_phases("internal_ct_current")),
+        *_inside(_V, *_phases("load_voltage"), *_phases("generator_voltage")),
+        *_inside(Quantity.FREQUENCY, "load_frequency"),
+        *_inside(_T, "dc_temperature"),
+        *_inside(Quantity.FLAG, "generator_connected", "remote_mode"),
+        *_inside(Quantity.PROBLEMS, "faults"),
+        *_inside(Quantity.TEXT, "hmi_firmware"),
+        *_inside(Quantity.PERCENT, "battery_bms_soc", "battery_2_soc"),
+        *_inside(
+            _V,
+            "battery_bms_voltage",
+            "battery_bms_charge_voltage",
+            "battery_bms_discharge_voltage",
+            "battery_2_voltage",
+        ),
+        *_inside(
+            _I,
+            "battery_bms_current",
+            "battery_bms_charge_current_limit",
+            "battery_bms_discharge_current_limit",
+            "battery_2_current",
+        ),
+        *_inside(_P, "battery_2_power"),
+        *_inside(_T, "battery_bms_temperature", "battery_2_temperature"),
+        *_inside(Quantity.FLAG, "battery_force_charge"),
+        *_inside(Quantity.CHARGE, "corrected_capacity_ah"),
+        *_inside(Quantity.COUNT, "battery_pack_count"),
+        *_inside(_P, "max_export_power", "max_import_power"),
+        *_inside(Quantity.PERCENT, "low_soc", "grid_charge_start_soc"),
+        *_inside(
+            Quantity.STATUS,
+            "battery_control_mode",
+            "energy_pattern",
+            "gen_port_mode",
+        ),
+        *_inside(Quantity.FLAG, "generator_charge"),
+        *_usual(_I, "grid_charge_current_limit"),
+        *_unusual(Quantity.PERCENT, "shutdown_soc", "restart_soc"),
+        *_unusual(
+            _P,
+            "zero_export_power",
+            "max_sell_power",
+            "max_solar_power",
+            "grid_peak_shaving_power",
+        ),
+        *_unusual(Quantity.FLAG, "solar_sell", "tou_enabled", "grid_peak_shaving"),
+        *_unusual(_P, *_slots("power")),
+        *_unusual(Quantity.PERCENT, *_slots("soc")),
+        *_unusual(Quantity.STATUS, *_slots("charge")),
+        *_inside(Quantity.TEXT, *_slots("time")),
         # Settings and setpoints, as the device reports them
         *_usual(_P, "power_setpoint", "grid_setpoint", "grid_target"),
         *_usual(_I, "current_setpoint"),

@@ -15,6 +15,7 @@ import math
 from typing import ClassVar, Final, Protocol, override
 from weakref import WeakValueDictionary
 
+from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
@@ -438,20 +439,28 @@ _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
 }
 
 
+def refusal(where: str, code: int) -> DeviceRefusedError:
+    """Return the error for a Modbus exception; `where` names device and request."""
+    kind = _REFUSALS.get(code, DeviceRefusedError)
+    text = _REFUSAL_TEXTS.get(code, "unknown reason")
+    return kind(f"{where}: refused with exception {code} ({text})", code)
+
+
 class ModbusTcpConnection:
     """One TCP connection to a Modbus server, shared by all who talk to it.
 
     Many servers accept a single client, so there is one connection for each host
     and port in an event loop: take it with `open`, give it back with `close`.
     One request is under way at a time, in the order they were asked for, so that
-    a write waits at most for the request in flight.
+    a write waits at most for the request in flight. The `framer` is another one
+    than that of Modbus TCP behind gateways that pass on RTU frames as they are.
     """
 
     # Whoever asks for the same address must get the same connection, and drivers
     # do not know of each other: hence a common, weak table.
     _shared: ClassVar[
         WeakValueDictionary[
-            tuple[asyncio.AbstractEventLoop, str, int], ModbusTcpConnection
+            tuple[asyncio.AbstractEventLoop, str, int, FramerType], ModbusTcpConnection
         ]
     ] = WeakValueDictionary()
 
@@ -460,15 +469,27 @@ class ModbusTcpConnection:
     LONGEST_BACK_OFF: ClassVar = 30.0
 
     @classmethod
-    def shared(cls, host: str, port: int, timeout: float) -> ModbusTcpConnection:
+    def shared(
+        cls,
+        host: str,
+        port: int,
+        timeout: float,
+        framer: FramerType = FramerType.SOCKET,
+    ) -> ModbusTcpConnection:
         """Return the connection for this address; made, not opened, if new."""
-        key = (asyncio.get_running_loop(), host, port)
+        key = (asyncio.get_running_loop(), host, port, framer)
         connection = cls._shared.get(key)
         if connection is None:
-            connection = cls._shared[key] = cls(host, port, timeout)
+            connection = cls._shared[key] = cls(host, port, timeout, framer)
         return connection
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout: float,
+        framer: FramerType = FramerType.SOCKET,
+    ) -> None:
         """Describe the connection; `timeout` is for connecting and each answer, s."""
         self.host = host
         self.port = port
@@ -481,6 +502,7 @@ class ModbusTcpConnection:
         self.requests = 0
         """How many requests were sent."""
         self._timeout = timeout
+        self._framer = framer
         self._client: AsyncModbusTcpClient | None = None
         self._sending: asyncio.Future[ModbusPDU] | None = None
         self._lock = asyncio.Lock()
@@ -548,10 +570,7 @@ class ModbusTcpConnection:
                 self._sending = None
                 self._quiet_until = asyncio.get_running_loop().time() + self.spacing
         if isinstance(response, ExceptionResponse):
-            code = response.exception_code
-            kind = _REFUSALS.get(code, DeviceRefusedError)
-            text = _REFUSAL_TEXTS.get(code, "unknown reason")
-            raise kind(f"{where}: refused with exception {code} ({text})", code)
+            raise refusal(where, response.exception_code)
         return response.registers
 
     async def _connected_client(self) -> AsyncModbusTcpClient:
@@ -569,6 +588,7 @@ class ModbusTcpConnection:
         client = AsyncModbusTcpClient(
             self.host,
             port=self.port,
+            framer=self._framer,
             timeout=self._timeout,
             retries=0,
             reconnect_delay=0,

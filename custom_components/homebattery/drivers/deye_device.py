@@ -1,0 +1,218 @@
+"""Reading a Deye hybrid inverter, and changing its settings; not yet controlling it."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Final, override
+
+from .battery import (
+    MEASUREMENTS,
+    Identity,
+    IllegalAddressError,
+    ModbusBattery,
+    NotConfirmedError,
+    Quantity,
+    Readings,
+    Setting,
+    Value,
+    WrongDeviceError,
+)
+from .counters import CounterGuard
+from .deye_blocks import CautiousUnit, RegisterBlock, answers
+from .deye_formulas import firmware, formulas, number, word
+from .deye_registers import (
+    IDENTITY,
+    KINDS,
+    LAYOUT,
+    OTHER_KINDS,
+    Kind,
+    RegisterMap,
+    single_phase,
+    three_phase,
+)
+from .deye_settings import register_of, settings, word_maker
+from .modbus import ModbusDevice, ModbusUnit
+
+_IDENTITY_WORDS: Final = 37
+_LIVE: Final = 586
+"""Where the live values of a three-phase inverter begin."""
+_WHOLE_KWH_RELEASE: Final = 0x1098
+"""The firmware of high-voltage inverters from which counters count whole kWh."""
+_COUNTER_POWER: Final = 60_000
+"""W that any counter may rise with; more on sites with a larger inverter."""
+
+
+class DeyeDevice(ModbusBattery):
+    """What a Deye inverter is and tells."""
+
+    manufacturer: ClassVar[str] = "Deye"
+    layout = LAYOUT
+
+    kind = Kind.THREE_PHASE
+    rated_power: float = 0
+    """W; 0 while it is not known."""
+    firmware_release = 0
+    """The firmware's release, as its hex digits read."""
+
+    # Setting up
+
+    @override
+    async def _find_units(self) -> None:
+        """Find out what kind of inverter it is."""
+        self._unit = unit = CautiousUnit(self.connection.unit(self._unit_id))
+        try:
+            words = await unit.read_holding_registers(0, _IDENTITY_WORDS)
+        except IllegalAddressError:
+            # Behind some gateways only the live values can be read. Whoever has
+            # those is a three-phase inverter, of the usual kind as far as one can
+            # tell [uncertain].
+            await self._see_live_values(unit)
+            words = []
+        self._learn(words)
+        self._guard = CounterGuard(max(3 * self.rated_power, _COUNTER_POWER))
+
+    @property
+    def _unit_id(self) -> int:
+        return 1 if self.unit_id is None else self.unit_id
+
+    async def _see_live_values(self, unit: ModbusUnit) -> None:
+        try:
+            await unit.read_holding_registers(_LIVE, 1)
+        except IllegalAddressError as err:
+            raise WrongDeviceError(
+                f"{self.address}:{self.port}: unit {self._unit_id} is not a Deye "
+                "hybrid inverter"
+            ) from err
+
+    def _learn(self, words: list[int]) -> None:
+        """Take over kind, size and firmware from the first words of the inverter."""
+        self._identity_words = words
+        if not words:
+            self.kind, self.rated_power, self.firmware_release = Kind.THREE_PHASE, 0, 0
+        else:
+            self.kind = self._kind_of(words[0])
+            where = 16 if self.kind is Kind.SINGLE_PHASE else 20
+            self.rated_power = (words[where] | words[where + 1] << 16) / 10
+            self.firmware_release = 0 if self.kind is Kind.SINGLE_PHASE else words[15]
+        self._formulas = {formula.key: formula for formula in formulas(self.kind)}
+
+    def _kind_of(self, device_type: int) -> Kind:
+        if device_type in KINDS:
+            return KINDS[device_type]
+        what = OTHER_KINDS.get(device_type, f"unknown device type {device_type:#06x}")
+        raise WrongDeviceError(
+            f"{self.address}:{self.port}: unit {self._unit_id} is not a Deye hybrid "
+            f"inverter with a battery ({what})"
+        )
+
+    @property
+    def _map(self) -> RegisterMap:
+        if self.kind is Kind.SINGLE_PHASE:
+            return single_phase()
+        high_voltage = self.kind is Kind.HIGH_VOLTAGE
+        return three_phase(
+            high_voltage=high_voltage,
+            whole_kwh=high_voltage and self.firmware_release >= _WHOLE_KWH_RELEASE,
+        )
+
+    @override
+    def _make_devices(self) -> list[ModbusDevice]:
+        return [
+            RegisterBlock(
+                f"{self.manufacturer} (unit {self._unit_id}) {run.name}",
+                self._unit,
+                run.registers,
+                self.layout,
+                optional=run.optional,
+                proof=run.proof,
+                lives=self._lives,
+            )
+            for run in self._map
+        ]
+
+    async def _lives(self) -> bool:
+        """Return True when the inverter answers."""
+        return await answers(self.connection.unit(self._unit_id))
+
+    @override
+    async def _identify(self) -> Identity:
+        words = self._identity_words
+        values: dict[str, Value] = {
+            register.name: register.decode(
+                words[register.address : register.end], low_word_first=True
+            )
+            for register in IDENTITY
+            if words
+        }
+        size = f"{self.rated_power / 1000:g} kW " if self.rated_power else ""
+        return Identity(
+            serial_number=str(values.get("serial_number") or self.address),
+            manufacturer=self.manufacturer,
+            model=f"{size}hybrid inverter ({self.kind.value})",
+            name="Deye",
+            firmware=str(firmware(values)) if self.firmware_release else None,
+        )
+
+    # Reading
+
+    @override
+    def _register_names(self) -> set[str]:
+        """Return the registers that the inverter has, as far as is known."""
+        return {
+            name
+            for device in self.devices
+            if not isinstance(device, RegisterBlock) or device.there is not False
+            for name in device.registers
+        }
+
+    @override
+    async def _read(self, keys: Collection[str]) -> Readings:
+        readings = await super()._read(keys)
+        now = asyncio.get_running_loop().time()
+        return Readings(
+            {key: self._believed(key, value, now) for key, value in readings.items()},
+            readings.failures,
+        )
+
+    def _believed(self, key: str, value: Value, now: float) -> Value:
+        """Return the value, unless it is a counter that cannot be right."""
+        if (
+            isinstance(value, int | float)
+            and MEASUREMENTS[key].quantity is Quantity.ENERGY_TOTAL
+        ):
+            return self._guard.check(key, value, now)
+        return value
+
+    # Settings
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, Setting]:
+        known = settings(
+            self.kind, self._register_names(), self.rated_power, self.firmware_release
+        )
+        return {
+            key: setting
+            for key, setting in known.items()
+            if key not in self._unsupported
+        }
+
+    @override
+    def _setting_register(self, key: str) -> str:
+        return register_of(key)
+
+    @override
+    async def _write_setting(self, key: str, value: Value) -> None:
+        make = word_maker(key)
+        if make is None:
+            await super()._write_setting(key, value)
+            return
+        device, register = self._register(register_of(key))
+        old = word(await device.read_register(register.name))
+        if (new := make(old, value)) == old:
+            return
+        await device.write(register.name, new)
+        await asyncio.sleep(self.settle)
+        if (seen := number(await device.read_register(register.name))) != new:
+            raise NotConfirmedError(
+                f"{device.name}: {register.name} is still {seen:g} after writing {new}"
+            )

@@ -1,0 +1,112 @@
+"""What the tests of the Deye drivers share: both ways to an inverter, and its vectors."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+
+from custom_components.homebattery.drivers import (
+    DRIVERS,
+    deye_blocks,
+    deye_modbus,
+    deye_solarman,
+)
+from custom_components.homebattery.drivers.deye import DeyeInverter
+from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from tests.simulators import ManualClock, Plant
+from tests.simulators.deye import DeyeModbusSimulator, DeyeSimulator
+from tests.simulators.deye_solarman import DeyeSolarmanSimulator
+from tests.simulators.image import ModbusImage, Vector, VectorUnits, load
+from tests.simulators.solarman import SERIAL, SolarmanLogger
+
+VECTORS: Final = load("deye")
+WAYS: Final = ("deye_modbus", "deye_solarman")
+
+PROBE_TIMEOUTS: Final = (0.18,)
+"""Seconds; pymodbus rests for 0.1 s when it connects."""
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take out the pauses."""
+    monkeypatch.setattr(DeyeInverter, "settle", 0)
+    monkeypatch.setattr(deye_modbus, "REQUEST_SPACING", 0)
+    monkeypatch.setattr(deye_solarman, "REQUEST_SPACING", 0)
+    monkeypatch.setattr(deye_blocks, "PROBE_TIMEOUTS", PROBE_TIMEOUTS)
+    monkeypatch.setattr(ModbusTcpConnection, "FIRST_BACK_OFF", 0)
+    monkeypatch.setattr(ModbusTcpConnection, "LONGEST_BACK_OFF", 0)
+
+
+def house(**arguments: Any) -> Plant:
+    """Return a house whose time the test moves; at night unless it says otherwise."""
+    fixed = {"time_of_day": 1.0, "clock": ManualClock()}
+    return DeyeModbusSimulator.house(**fixed | arguments)
+
+
+def simulator(way: str = "deye_modbus", **options: Any) -> DeyeSimulator:
+    """Return an inverter in such a house, to be reached this way."""
+    plant = options.pop("plant", None) or house()
+    if way == "deye_modbus":
+        return DeyeModbusSimulator(plant, **options)
+    return DeyeSolarmanSimulator(plant, **options)
+
+
+@asynccontextmanager
+async def connected(
+    device: DeyeSimulator, **options: Any
+) -> AsyncIterator[DeyeInverter]:
+    """Yield a driver that is connected to a simulator; `options` are the driver's."""
+    kind = DRIVERS[device.type]
+    setup = {key: value for key, value in device.setup.items() if key != "host"}
+    battery = kind(device.host, **setup | options)
+    assert isinstance(battery, DeyeInverter)
+    async with battery:
+        yield battery
+
+
+@asynccontextmanager
+async def on_image(
+    vector: Vector, way: str = "deye_modbus", **options: Any
+) -> AsyncIterator[tuple[DeyeInverter, VectorUnits]]:
+    """Yield a driver on a vector's registers, and the registers."""
+    units = VectorUnits(vector)
+    if way == "deye_modbus":
+        image = ModbusImage(vector)
+        units = image.units
+        async with (
+            image,
+            deye_modbus.DeyeModbusInverter(image.host, image.port, **options) as one,
+        ):
+            yield one, units
+    else:
+        async with (
+            SolarmanLogger(units, serial=SERIAL) as logger,
+            deye_solarman.DeyeSolarmanInverter(
+                logger.host, logger.port, logger_serial=SERIAL, **options
+            ) as other,
+        ):
+            yield other, units
+
+
+def given_back(device: DeyeSimulator) -> bool:
+    """Return True when every setting is as its owner left it, and remote mode off."""
+    return bool(device.state()["mode"] == "automatic")
+
+
+def by_name(vectors: list[Vector]) -> Iterator[Any]:
+    """Return vectors as parameters that are called by their names."""
+    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
+
+
+def vector(name: str, **words: int) -> Vector:
+    """Return the vector whose name begins so, with some words changed (r586=0)."""
+    (found,) = (each for each in VECTORS if each["name"].startswith(name))
+    changed = {key.removeprefix("r"): word for key, word in words.items()}
+    return found | {"units": {"1": found["units"]["1"] | changed}}
+
+
+MIDDAY: Final = "sg04lp3_midday"
+HIGH_VOLTAGE: Final = "sg01hp3"
+REMOTE: Final = "sg04lp3_remote"
+SELLING: Final = "sg04lp3_owner_in_selling_first_small"
