@@ -25,6 +25,8 @@ from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.victron import VictronInverter
 from tests.simulators import (
     SIMULATORS,
+    DeyeModbusSimulator,
+    DeyeSolarmanSimulator,
     HuaweiSimulator,
     SessySimulator,
     VictronSimulator,
@@ -129,6 +131,53 @@ async def test_a_sun2000_is_recognised_with_its_unit_and_model(
         )
     ]
     assert not writes
+
+
+async def test_a_deye_on_modbus_is_recognised(closed_port: int) -> None:
+    """Type and serial number tell it from whatever else has a unit 1."""
+    async with DeyeModbusSimulator() as inverter:
+        found = await detect(inverter.host, ports=only(closed_port, p502=inverter))
+        writes = inverter.server.traffic.writes
+
+    assert [(device.battery_type, device.setup) for device in found] == [
+        (
+            "deye_modbus",
+            {"host": inverter.host, "port": inverter.server.port, "unit_id": 1},
+        )
+    ]
+    assert found[0].serial_number is not None
+    assert not writes
+
+
+@pytest.mark.parametrize(
+    ("logger", "battery_type"),
+    [("stick", "deye_solarman"), ("ethernet", "deye_modbus")],
+)
+async def test_a_data_logger_is_asked_in_its_own_language(
+    logger: Any, battery_type: str, closed_port: int
+) -> None:
+    """A stick speaks Solarman V5, an Ethernet logger plain Modbus at the same port."""
+    async with DeyeSolarmanSimulator(logger=logger) as inverter:
+        found = await detect(inverter.host, ports=only(closed_port, p8899=inverter))
+        serial = inverter.setup["logger_serial"]
+
+    (device,) = found
+    assert device.battery_type == battery_type
+    assert device.serial_number is not None
+    assert device.setup.get("logger_serial") == (serial if logger == "stick" else None)
+
+
+async def test_a_logger_whose_inverter_sleeps_is_found_all_the_same(
+    closed_port: int,
+) -> None:
+    """The form can then be filled in for the morning."""
+    async with DeyeSolarmanSimulator() as inverter:
+        await inverter.misbehave("silent", first=0, last=60)
+        (device,) = await detect(inverter.host, ports=only(closed_port, p8899=inverter))
+
+    assert device.serial_number is None
+    assert not device.certain
+    assert device.setup["logger_serial"] == inverter.setup["logger_serial"]
 
 
 @pytest.mark.parametrize("words", [("30051", 8001), ("30056", 460), ("30058", None)])

@@ -32,8 +32,8 @@ DRIVERS: Final[Mapping[str, type[Battery]]] = {
         VictronInverter,
         SessyInverter,
         SmaInverter,
-        DeyeModbusInverter,
         DeyeSolarmanInverter,
+        DeyeModbusInverter,
         Sun2000Inverter,
     )
 }

@@ -188,7 +188,7 @@ def _add_command(
     for battery_type, driver in DRIVERS.items():
         parser = types.add_parser(battery_type, help=driver.manufacturer)
         parser.set_defaults(action=action)
-        for item in driver.fields:
+        for item in (*driver.fields, *driver.owner_options):
             _add_field(parser, item)
         yield parser
 
@@ -198,9 +198,12 @@ def _add_field(parser: argparse.ArgumentParser, item: SetupField) -> None:
     if item.name == "host":
         parser.add_argument("host", metavar="HOST", help="name or address")
         return
+    if isinstance(item.default, bool):
+        parser.add_argument(_option(item), action=argparse.BooleanOptionalAction)
+        return
     parser.add_argument(
         _option(item),
-        type=str if item.name in _TEXTS else int,
+        type=str if _is_text(item) else int,
         default=item.default,
         required=_is_needed(item) and item.name != _PASSWORD,
         metavar=_metavar(item),
@@ -212,8 +215,14 @@ def _option(item: SetupField) -> str:
     return "--" + item.name.replace("_", "-")
 
 
+def _is_text(item: SetupField) -> bool:
+    return item.name in _TEXTS or isinstance(item.default, str)
+
+
 def _metavar(item: SetupField) -> str:
-    return "TEXT" if item.name in _TEXTS else "N"
+    if isinstance(item.default, bool):
+        return ""
+    return "TEXT" if _is_text(item) else "N"
 
 
 def _is_needed(item: SetupField) -> bool:
@@ -263,9 +272,9 @@ def _print_types() -> None:
     """Print each type, and what it takes to connect one."""
     for battery_type, driver in DRIVERS.items():
         _say(f"{battery_type:<16}{driver.manufacturer}", "    HOST")
-        for item in driver.fields:
+        for item in (*driver.fields, *driver.owner_options):
             if item.name != "host":
-                option = f"{_option(item)} {_metavar(item)}"
+                option = f"{_option(item)} {_metavar(item)}".rstrip()
                 _say(f"    {option:<24}{_explanation(item)}")
 
 

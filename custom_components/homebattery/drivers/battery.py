@@ -215,6 +215,8 @@ class Battery(ABC):
     manufacturer: ClassVar[str]
     fields: ClassVar[tuple[SetupField, ...]]
     """What it takes to reach the device."""
+    owner_options: ClassVar[tuple[SetupField, ...]] = ()
+    """What its owner may choose besides; each has a default."""
     ports: ClassVar[tuple[int, ...]] = ()
     """Where a device of this kind usually listens; `recognise` is asked there."""
     keep_alive_interval: float | None = None
@@ -248,7 +250,7 @@ class Battery(ABC):
         """Make a battery from what its `fields` hold; `session` is for HTTP ones."""
         arguments = {
             item.name: setup[item.name]
-            for item in cls.fields
+            for item in (*cls.fields, *cls.owner_options)
             if setup.get(item.name) is not None
         }
         for option in ("capacity", "max_charge_power", "max_discharge_power"):

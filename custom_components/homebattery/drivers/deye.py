@@ -91,18 +91,16 @@ class _Setpoint(NamedTuple):
     current: float | None = None
 
 
-COMMON_FIELDS: Final = (
-    SetupField("allow_export", False, rare=True),
-    SetupField("remote_mode", False, rare=True),
-)
-
-
 class DeyeInverter(DeyeDevice):
     """A Deye hybrid inverter that can be held at a battery power."""
 
     # How often what may end a setpoint is looked at, and remote mode renewed, which
     # must be within a third of its watchdog. Settings are not written by it.
-    keep_alive_interval: ClassVar[float | None] = 20.0
+    keep_alive_interval = 20.0
+    owner_options: ClassVar[tuple[SetupField, ...]] = (
+        SetupField("allow_export", False),
+        SetupField("remote_mode", False),
+    )
 
     def __init__(
         self,

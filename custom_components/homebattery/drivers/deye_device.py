@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+import re
 from typing import ClassVar, Final, override
 
 from .battery import (
@@ -39,6 +40,23 @@ _WHOLE_KWH_RELEASE: Final = 0x1098
 """The firmware of high-voltage inverters from which counters count whole kWh."""
 _COUNTER_POWER: Final = 60_000
 """W that any counter may rise with; more on sites with a larger inverter."""
+
+
+MODEL: Final = "Deye hybrid inverter"
+"""What it is called where only its plate is known."""
+PLATE: Final = tuple(register for register in IDENTITY if register.end <= 8)
+"""Device type to serial number: what says that it is a Deye."""
+
+
+def recognised(plate: Mapping[str, Value]) -> str | None:
+    """Return the serial number if these are the first registers of a Deye hybrid.
+
+    A type that is known, and ten letters or digits beside it, are nobody else's.
+    """
+    serial = plate.get("serial_number")
+    if plate.get("device_type") not in KINDS or not isinstance(serial, str):
+        return None
+    return serial if re.fullmatch("[0-9A-Za-z]{10}", serial) else None
 
 
 class DeyeDevice(ModbusBattery):

@@ -5,12 +5,15 @@ from typing import ClassVar, Final, Unpack, override
 from pymodbus import FramerType
 
 from .battery import (
+    Detected,
     InvalidValueError,
     ModbusConnection,
     RequestTimeoutError,
     SetupField,
+    Visit,
 )
-from .deye import COMMON_FIELDS, REQUEST_SPACING, DeyeInverter, DeyeOptions
+from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
+from .deye_device import MODEL, PLATE, recognised
 from .modbus import ModbusTcpConnection
 
 LOGGER_PORT: Final = 8899
@@ -23,12 +26,12 @@ class DeyeModbusInverter(DeyeInverter):
     """A Deye hybrid inverter behind Modbus TCP (502; Ethernet loggers: 8899)."""
 
     battery_type: ClassVar[str] = "deye_modbus"
+    ports: ClassVar[tuple[int, ...]] = (502, LOGGER_PORT)
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
         SetupField("unit_id", 1, rare=True),
         SetupField("framing", "tcp", rare=True),
-        *COMMON_FIELDS,
     )
 
     def __init__(
@@ -58,6 +61,21 @@ class DeyeModbusInverter(DeyeInverter):
                 f"{address}: framing {framing} is none of {', '.join(FRAMINGS)}"
             )
         self.framing = framing
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        serial_number = recognised(await visit.read(1, PLATE))
+        if serial_number is None:
+            return []
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model=MODEL,
+                serial_number=serial_number,
+                setup={**visit.setup, "unit_id": 1},
+            )
+        ]
 
     @override
     async def _find_units(self) -> None:

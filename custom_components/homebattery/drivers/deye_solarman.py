@@ -1,11 +1,26 @@
 """Deye through the Solarman data logger that comes with it (Wi-Fi stick, port 8899)."""
 
 from collections.abc import Mapping
+import logging
 from typing import Any, ClassVar, Unpack, override
 
-from .battery import InvalidValueError, ModbusConnection, SetupField
-from .deye import COMMON_FIELDS, REQUEST_SPACING, DeyeInverter, DeyeOptions
+from .battery import (
+    BatteryError,
+    Detected,
+    InvalidValueError,
+    ModbusConnection,
+    RequestTimeoutError,
+    SetupField,
+    UnitAbsentError,
+    Value,
+    Visit,
+)
+from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
+from .deye_device import MODEL, PLATE, recognised
+from .modbus import Block
 from .solarman import PORT, SolarmanConnection, find_serial
+
+_LOGGER = logging.getLogger(__name__)
 
 _LARGEST_SERIAL = 0xFFFF_FFFF
 
@@ -18,12 +33,12 @@ class DeyeSolarmanInverter(DeyeInverter):
     """
 
     battery_type: ClassVar[str] = "deye_solarman"
+    ports: ClassVar[tuple[int, ...]] = (PORT,)
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("logger_serial", required=False),
         SetupField("port", PORT, rare=True),
         SetupField("unit_id", 1, rare=True),
-        *COMMON_FIELDS,
     )
 
     def __init__(
@@ -54,6 +69,56 @@ class DeyeSolarmanInverter(DeyeInverter):
                 "that has ten digits and stands on the logger's sticker"
             )
         self.logger_serial = logger_serial
+
+    @classmethod
+    @override
+    async def recognise(cls, visit: Visit) -> list[Detected]:
+        """Ask the logger for its serial number, and the inverter behind it for its own.
+
+        What hangs up on this, or answers otherwise, is left to the plain Modbus driver.
+        An inverter that sleeps leaves the logger, which is worth knowing too.
+        """
+        logger, serial_number = None, None
+        try:
+            logger = await find_serial(visit.host, visit.port, visit.timeout)
+            serial_number = recognised(await cls._read_plate(visit, logger))
+            if serial_number is None:
+                return []
+        except (RequestTimeoutError, UnitAbsentError) as err:
+            if logger is None:
+                return []
+            _LOGGER.debug("%s: only the logger answers: %s", visit.host, err)
+        except BatteryError as err:
+            _LOGGER.debug("%s: not asked through a logger: %s", visit.host, err)
+            return []
+        return [
+            Detected(
+                battery_type=cls.battery_type,
+                model=MODEL,
+                serial_number=serial_number,
+                setup={**visit.setup, "unit_id": 1, "logger_serial": logger},
+                certain=serial_number is not None,
+            )
+        ]
+
+    @staticmethod
+    async def _read_plate(visit: Visit, logger: int) -> dict[str, Value]:
+        """Read the first registers of the inverter behind a logger."""
+        connection = SolarmanConnection.shared(
+            visit.host, visit.port, logger, visit.timeout
+        )
+        block = Block(PLATE)
+        await connection.open()
+        try:
+            words = await connection.unit(1).read_holding_registers(
+                block.address, block.count
+            )
+        finally:
+            await connection.close()
+        return {
+            register.name: register.decode(block.words_of(register, words))
+            for register in PLATE
+        }
 
     @property
     @override
