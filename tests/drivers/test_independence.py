@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parents[2]
 INTEGRATION: Final = ROOT / "custom_components" / "homebattery"
 FILES: Final = sorted((INTEGRATION / "drivers").glob("*.py"))
 
-THIRD_PARTY: Final = {"aiohttp", "pymodbus", "yarl"}
+THIRD_PARTY: Final = {"aiohttp", "pymodbus", "pysolarmanv5", "umodbus", "yarl"}
 VENDORS: Final = {driver.__module__.rpartition(".")[2] for driver in DRIVERS.values()}
 """The file of each driver; what its name begins with it belongs to it."""
 
