@@ -54,7 +54,7 @@ async def test_the_serial_number_is_found_by_discovery(
         assert battery.setup_found == {}
         async with battery:
             assert battery.setup_found == {"logger_serial": 2_712_345_678}
-            assert battery.identity.serial_number == "2207112233"
+            assert battery.identity.serial_number == "2305112244"
             assert await battery.get("battery_soc") == 50
 
 

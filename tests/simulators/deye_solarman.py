@@ -38,10 +38,11 @@ class DeyeSolarmanSimulator(DeyeSimulator):
         discovery_port: Annotated[
             int, "UDP port for discovery, 48899 in reality; 0: any free one; -1: none"
         ] = 0,
+        serial: Annotated[str, "of the inverter, 10 characters"] = "2305112244",
         **inverter: Any,
     ) -> None:
         """Plug the logger in; `inverter` are the options of `DeyeSimulator`."""
-        super().__init__(plant, **inverter)
+        super().__init__(plant, serial=serial, **inverter)
         clock = self.plant.clock
         self.logger = logger
         if logger == "ethernet":
