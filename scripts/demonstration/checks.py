@@ -29,8 +29,16 @@ _TOLERANCE_W: Final = 60
 _ASKED_SHARES: Final = (0.4, 0.2)
 _ASKED_AT_MOST_W: Final = 1500
 
-# What a device says of itself that moves while nobody controls it, or only ever counts.
-_MOVING: Final = frozenset({"setpoints", "state", "system_state", "flash_writes"})
+# What a device says of itself that moves while nobody controls it, or only ever counts, and
+# the parts of a forced command that it no longer heeds once that has ended.
+_MOVING: Final = frozenset(
+    {
+        *("setpoints", "state", "system_state", "flash_writes", "clock", "trail"),
+        *("setpoint", "output", "remaining", "activity"),
+        *("forcible_minutes", "forcible_charge", "forcible_discharge"),
+        *("47083", "47247", "47249"),
+    }
+)
 
 _NEEDED: Final = ("battery_soc", "battery_power", "power_setpoint", "control_mode")
 
@@ -271,11 +279,8 @@ def _controls(state: dict[str, Any]) -> dict[str, object]:
     """Return the mode, and what the device says of itself in its own words, as one list."""
     found: dict[str, object] = {"mode": state["mode"]}
     for name, value in state["device"].items():
-        if isinstance(value, dict):
-            found |= value
-        elif name not in _MOVING:
-            found[name] = value
-    return found
+        found |= value if isinstance(value, dict) else {name: value}
+    return {name: value for name, value in found.items() if name not in _MOVING}
 
 
 def log_trouble(log: Path) -> list[str]:
