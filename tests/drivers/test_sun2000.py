@@ -26,6 +26,7 @@ from custom_components.homebattery.drivers.battery import (
     UnitAbsentError,
     WrongDeviceError,
 )
+from custom_components.homebattery.drivers.counters import CounterWatch
 from custom_components.homebattery.drivers.modbus import (
     ModbusTcpConnection,
     Register,
@@ -33,7 +34,6 @@ from custom_components.homebattery.drivers.modbus import (
 )
 from custom_components.homebattery.drivers.sun2000 import Sun2000Inverter
 from custom_components.homebattery.drivers.sun2000_anatomy import ASKED, Anatomy
-from custom_components.homebattery.drivers.sun2000_formulas import CounterWatch
 from custom_components.homebattery.drivers.sun2000_registers import (
     FIXED_TABLE,
     LAYOUT,

@@ -1,50 +1,47 @@
-"""Energy counters that stumble: the reading that would spoil a statistic is left out.
+"""Energy counters that stumble: what would spoil a statistic is left out."""
 
-Inverters show 0 or garbage in their counters for a moment, most often at wake-up. A
-total that falls, or rises faster than any power on site could make it, is doubted; it
-is believed when it stays.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
-SLACK: Final = 1.0
-"""kWh that a counter may rise in no time: it may count whole ones."""
-BELIEVED_AFTER: Final = 3
-"""Readings in a row that must agree before what was doubted is believed."""
+from .modbus import Value
 
 
-@dataclass(slots=True)
-class _Seen:
-    """The last believed value, kWh, when it was, s, and the doubts since."""
+class CounterWatch:
+    """Keeps impossible readings of energy counters from being taken for values.
 
-    value: float
-    at: float
-    doubted: float = 0.0
-    doubts: int = 0
+    An inverter that wakes up may show 0 for a while, and a reading may be torn.
+    `power` is the most that any counter can grow with, W.
+    """
 
-
-class CounterGuard:
-    """Watches the counters of one device; `power` (W) is the most there can be."""
+    SLACK: Final = 1.0
+    """kWh that a counter may jump anyway: counters are rounded and come late."""
+    BELIEVED_AFTER: Final = 3
+    """Readings in a row that make the impossible true, such as a new meter."""
 
     def __init__(self, power: float) -> None:
-        """Begin with nothing seen."""
+        """Begin with no reading seen."""
         self._power = power
-        self._seen: dict[str, _Seen] = {}
+        self._last: dict[str, tuple[float, float]] = {}
+        self._doubts: dict[str, int] = {}
 
-    def check(self, key: str, value: float, now: float) -> float | None:
-        """Return `value` (kWh) if it can be believed at the time `now` (s), else None."""
-        seen = self._seen.get(key)
-        if seen is not None and not self._follows(seen.value, value, now - seen.at):
-            agrees = self._follows(seen.doubted, value, now - seen.at)
-            seen.doubts = seen.doubts + 1 if seen.doubts and agrees else 1
-            seen.doubted = value
-            if seen.doubts < BELIEVED_AFTER:
-                return None
-        self._seen[key] = _Seen(value, now)
+    def checked(self, values: Mapping[str, Value], now: float) -> dict[str, Value]:
+        """Return counters by name, kWh, with None for what cannot be; `now` in s."""
+        return {name: self._check(name, value, now) for name, value in values.items()}
+
+    def _check(self, name: str, value: Value, now: float) -> Value:
+        if not isinstance(value, int | float):
+            return value
+        size, doubts = abs(value), self._doubts.get(name, 0)
+        if name in self._last:
+            last, since = self._last[name]
+            growth = self._power * (now - since) / 3_600_000 + self.SLACK
+            likely, possible = last <= size <= last + growth, size > 0
+        else:
+            # A counter may really stand at 0, but then it stays there for a while.
+            likely, possible = size > 0, True
+        if not likely and not (possible and doubts >= self.BELIEVED_AFTER):
+            self._doubts[name] = doubts + 1
+            return None
+        self._last[name] = (size, now)
+        self._doubts[name] = 0
         return value
-
-    def _follows(self, before: float, value: float, seconds: float) -> bool:
-        """Return True when a counter can have come from one value to the other."""
-        most = self._power / 1000 * seconds / 3600
-        return before <= value <= before + most + SLACK

@@ -17,7 +17,7 @@ from .battery import (
     Value,
     WrongDeviceError,
 )
-from .counters import CounterGuard
+from .counters import CounterWatch
 from .deye_blocks import CautiousUnit, RegisterBlock, answers
 from .deye_formulas import firmware, formulas, number, word
 from .deye_registers import (
@@ -40,7 +40,6 @@ _WHOLE_KWH_RELEASE: Final = 0x1098
 """The firmware of high-voltage inverters from which counters count whole kWh."""
 _COUNTER_POWER: Final = 60_000
 """W that any counter may rise with; more on sites with a larger inverter."""
-
 
 MODEL: Final = "Deye hybrid inverter"
 """What it is called where only its plate is known."""
@@ -86,7 +85,7 @@ class DeyeDevice(ModbusBattery):
             await self._see_live_values(unit)
             words = []
         self._learn(words)
-        self._guard = CounterGuard(max(3 * self.rated_power, _COUNTER_POWER))
+        self._counters = CounterWatch(max(3 * self.rated_power, _COUNTER_POWER))
 
     @property
     def _unit_id(self) -> int:
@@ -185,20 +184,14 @@ class DeyeDevice(ModbusBattery):
     @override
     async def _read(self, keys: Collection[str]) -> Readings:
         readings = await super()._read(keys)
+        counted = {
+            key: value
+            for key, value in readings.items()
+            if MEASUREMENTS[key].quantity is Quantity.ENERGY_TOTAL
+        }
         now = asyncio.get_running_loop().time()
-        return Readings(
-            {key: self._believed(key, value, now) for key, value in readings.items()},
-            readings.failures,
-        )
-
-    def _believed(self, key: str, value: Value, now: float) -> Value:
-        """Return the value, unless it is a counter that cannot be right."""
-        if (
-            isinstance(value, int | float)
-            and MEASUREMENTS[key].quantity is Quantity.ENERGY_TOTAL
-        ):
-            return self._guard.check(key, value, now)
-        return value
+        checked = self._counters.checked(counted, now)
+        return Readings({**readings, **checked}, readings.failures)
 
     # Settings
 

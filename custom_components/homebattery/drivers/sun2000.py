@@ -39,6 +39,7 @@ from .battery import (
     Visit,
     WrongDeviceError,
 )
+from .counters import CounterWatch
 from .modbus import ModbusDevice, ModbusTcpConnection, Register
 from .sun2000_anatomy import ASKED, Anatomy, explore
 from .sun2000_commands import PERMITTED, ControlState, ForcedControl
@@ -47,7 +48,6 @@ from .sun2000_formulas import (
     BATTERY_STATES,
     FORMULAS,
     LIMITS,
-    CounterWatch,
     active_alarms,
     battery_faults,
     is_locked,
