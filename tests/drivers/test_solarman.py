@@ -515,10 +515,27 @@ def test_what_is_not_a_logger_is_not_taken_for_one(answer: bytes) -> None:
 async def test_the_serial_number_is_found_by_asking(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The logger tells by UDP; its TCP port is not even touched."""
-    async with answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, _):
+    """The logger tells by UDP; on its TCP port nothing needs to be sent."""
+    async with (
+        answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, _),
+        ScriptedLogger(silence) as logger,
+    ):
         monkeypatch.setattr(solarman, "DISCOVERY_PORT", port)
-        assert await find_serial("127.0.0.1", port=1) == SERIAL
+        assert await find_serial(logger.host, logger.port) == SERIAL
+        assert logger.requests == []
+
+
+async def test_who_has_no_logger_port_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is sent to an address where no logger listens."""
+    async with ScriptedLogger(silence) as logger:
+        closed = logger.port
+    async with answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, other):
+        monkeypatch.setattr(solarman, "DISCOVERY_PORT", port)
+        with pytest.raises(CannotConnectError):
+            await find_serial("127.0.0.1", closed)
+        assert other.asked == []
 
 
 @pytest.fixture

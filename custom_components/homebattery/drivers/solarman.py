@@ -341,11 +341,11 @@ async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:
     serial number 0, which loggers answer under their own. Raises CannotConnectError,
     RequestTimeoutError, and WrongDeviceError when it cannot be found out.
     """
-    for logger in await _discover_at(host):
-        return logger.serial
     connection = SolarmanConnection(host, port, 0, timeout)
     await connection.open()
     try:
+        for logger in await _discover_at(host):
+            return logger.serial
         await connection.unit(1).read_holding_registers(0, 1)
     except WrongLoggerError as err:
         if err.serial:
