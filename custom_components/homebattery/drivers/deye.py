@@ -180,13 +180,7 @@ class DeyeInverter(DeyeDevice):
         if self.kind is Kind.SINGLE_PHASE or not self.rated_power:
             return None
         rated = round(self.rated_power)
-
-        def limit(owner: int | None) -> int:
-            return rated if owner is None else min(owner, rated)
-
-        return SetpointLimits(
-            -limit(self.max_discharge_power), limit(self.max_charge_power)
-        )
+        return self._narrowed(SetpointLimits(-rated, rated))
 
     async def _read_conditions(self) -> dict[str, Value]:
         """Read what a setpoint depends on; what cannot be read is not in it."""

@@ -339,7 +339,7 @@ _SINGLE_PHASE: Final = (
     Formula("active_power_l1", ("active_power",), lambda v: v["active_power"]),
     Formula("grid_power_l1", ("grid_power",), lambda v: v["grid_power"]),
     Formula("load_power_l1", ("load_power",), lambda v: v["load_power"]),
-    Formula("on_off", ("on_or_2",), lambda v: v["on_or_2"] == 1),
+    Formula("inverter_on", ("on_or_2",), lambda v: v["on_or_2"] == 1),
 )
 
 

@@ -256,7 +256,7 @@ _BASIC: Final = (
     _setting(64, "clock_minute_second"),
     _setting(74, "modbus_address_set"),
     _setting(77, "active_power_regulation", UINT16, 10, "%"),
-    _setting(80, "on_off"),
+    _setting(80, "inverter_on"),
 )
 
 
