@@ -1,6 +1,6 @@
 """What the tests of the Deye drivers share: both ways to an inverter, and its vectors."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -92,11 +92,6 @@ async def on_image(
 def given_back(device: DeyeSimulator) -> bool:
     """Return True when every setting is as its owner left it, and remote mode off."""
     return bool(device.state()["mode"] == "automatic")
-
-
-def by_name(vectors: list[Vector]) -> Iterator[Any]:
-    """Return vectors as parameters that are called by their names."""
-    return (pytest.param(vector, id=vector["name"]) for vector in vectors)
 
 
 def vector(name: str, **words: int) -> Vector:

@@ -19,11 +19,11 @@ from custom_components.homebattery.drivers.battery import (
     NumberSetting,
     Poll,
     ProtocolError,
-    Quantity,
     RequestTimeoutError,
     SelectSetting,
     SetpointLimits,
     UnitAbsentError,
+    Visit,
     WrongDeviceError,
 )
 from custom_components.homebattery.drivers.deye import DeyeInverter
@@ -39,7 +39,7 @@ from custom_components.homebattery.drivers.deye_registers import (
 )
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
-from tests.simulators.image import Vector
+from tests.simulators.image import ModbusImage, Vector
 
 from .deye_support import (
     HIGH_VOLTAGE,
@@ -48,7 +48,6 @@ from .deye_support import (
     SELLING,
     VECTORS,
     WAYS,
-    by_name,
     connected,
     given_back,
     house,
@@ -57,6 +56,7 @@ from .deye_support import (
     simulator,
     vector,
 )
+from .vectors import assert_expected, by_name, read_plausible
 
 __all__ = ["no_waiting"]
 
@@ -86,12 +86,7 @@ async def test_values_are_those_of_the_vector(case: Vector, way: str) -> None:
     async with on_image(case, way) as (battery, units):
         readings = await battery.read()
 
-    for key, expected in case["expected"].items():
-        seen = readings[key]
-        if isinstance(expected, int | float):
-            assert seen == pytest.approx(expected, abs=1e-6), key
-        else:
-            assert (list(seen) if isinstance(seen, tuple) else seen) == expected, key
+    assert_expected(case, readings)
     assert units.traffic.writes == []
 
 
@@ -99,26 +94,7 @@ async def test_values_are_those_of_the_vector(case: Vector, way: str) -> None:
 async def test_every_other_value_is_plausible(case: Vector) -> None:
     """What no vector expects is at least of the kind that its key promises."""
     async with on_image(case) as (battery, _):
-        readings = await battery.read()
-        options = {
-            key: battery.options(key)
-            for key in readings
-            if MEASUREMENTS[key].quantity is Quantity.STATUS
-        }
-
-    assert {type(err) for err in readings.failures.values()} <= {NotSupportedError}
-    for key, value in readings.items():
-        match MEASUREMENTS[key].quantity:
-            case Quantity.STATUS:
-                assert value is None or value in options[key], key
-            case Quantity.TEXT:
-                assert value is None or isinstance(value, str), key
-            case Quantity.FLAG:
-                assert isinstance(value, bool), key
-            case Quantity.PROBLEMS:
-                assert isinstance(value, tuple), key
-            case _:
-                assert value is None or isinstance(value, int | float), key
+        await read_plausible(battery)
 
 
 @both_ways
@@ -181,6 +157,11 @@ def test_only_settings_and_remote_mode_are_written(name: str) -> None:
 
 
 # Reading
+
+
+@pytest.fixture
+def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Visit, "connect_delay", 0)
 
 
 @both_ways
@@ -280,6 +261,34 @@ async def test_other_devices_of_deye_are_turned_down(code: int, what: str) -> No
     with pytest.raises(WrongDeviceError, match=what):
         async with on_image(vector(MIDDAY, r0=code)):
             pass
+
+
+@pytest.mark.usefixtures("_no_delay")
+@pytest.mark.parametrize(
+    ("words", "serial_number"),
+    [
+        ({}, "2207112233"),
+        ({"r0": 0x0300}, "2207112233"),
+        ({"r0": 2}, None),
+        ({"r3": 0}, None),
+    ],
+)
+async def test_an_inverter_is_recognised_by_its_first_words(
+    words: dict[str, int], serial_number: str | None
+) -> None:
+    """A type that is known, and a serial number as Deye's are; one question."""
+    async with ModbusImage(vector(MIDDAY, **words)) as image:
+        visit = Visit(image.host, image.port)
+        found = await DeyeModbusInverter.recognise(visit)
+        await visit.close()
+
+    serials = [] if serial_number is None else [serial_number]
+    assert [device.serial_number for device in found] == serials
+    assert all(
+        device.setup == {"host": image.host, "port": image.port, "unit_id": 1}
+        for device in found
+    )
+    assert image.traffic.requests == 1
 
 
 async def test_another_modbus_device_is_not_a_deye() -> None:
@@ -442,14 +451,14 @@ async def test_a_block_of_zeros_is_not_taken() -> None:
 
 
 async def test_a_counter_that_falls_is_left_out() -> None:
-    """Until it has been seen three times: then the inverter is another one."""
+    """Until it has stayed there for a while: then the inverter is another one."""
     async with on_image(vector(MIDDAY)) as (battery, units):
         totals = [await battery.get("energy_charged_total")]
-        for low in (0, 0, 0, 48214):
+        for low in (5, 5, 5, 5, 48214):
             units.units[1][516] = low
             totals.append(await battery.get("energy_charged_total"))
 
-    assert totals == [4821.3, None, None, 0, None]
+    assert totals == [4821.3, None, None, None, 0.5, None]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homebattery.drivers.counters import CounterGuard
 from custom_components.homebattery.drivers.deye_control import (
     SNAPSHOT,
     Conditions,
@@ -325,28 +324,3 @@ def test_a_power_without_a_high_word_is_that_of_old_firmware() -> None:
     )
 
     assert formula.compute({low("grid_power"): 0x10000 - 700}) == -700
-
-
-# Counters
-
-
-def test_a_counter_may_rise_with_the_power_there_is() -> None:
-    """60 kW for a minute is 1 kWh; one more may be the last digit."""
-    guard = CounterGuard(60_000)
-
-    assert guard.check("energy", 100, 0) == 100
-    assert guard.check("energy", 101.9, 60) == 101.9
-    assert guard.check("energy", 200, 120) is None
-    assert guard.check("energy", 103, 180) == 103
-    assert guard.check("other", 5, 180) == 5
-
-
-def test_a_counter_that_stays_where_it_jumped_is_believed() -> None:
-    """A new inverter at the same address: three readings that agree."""
-    guard = CounterGuard(10_000)
-    guard.check("energy", 5000, 0)
-    readings = [
-        guard.check("energy", value, 60) for value in (3, 3.1, 9000, 3, 3.2, 3.2)
-    ]
-
-    assert readings == [None, None, None, None, None, 3.2]

@@ -11,6 +11,7 @@ from custom_components.homebattery.drivers.battery import (
     ProtocolError,
     RequestTimeoutError,
     UnitAbsentError,
+    Visit,
     WrongDeviceError,
 )
 from custom_components.homebattery.drivers.deye_solarman import DeyeSolarmanInverter
@@ -268,3 +269,17 @@ async def test_a_connection_lost_at_each_write_does_not_end_a_setpoint() -> None
         await battery.release()
 
         assert given_back(logger)
+
+
+async def test_another_inverter_behind_a_logger_is_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loggers sit on inverters of many makers."""
+    async with stick(discovery_port=-1) as logger:
+        monkeypatch.setattr(logger.units, "read", lambda unit, at, count: [2] * count)
+        visit = Visit(logger.host, logger.port)
+        assert await DeyeSolarmanInverter.recognise(visit) == []
+        await logger.misbehave("hang")
+        monkeypatch.setattr(Visit, "timeout", SHORT)
+        assert await DeyeSolarmanInverter.recognise(visit) == []
+        await visit.close()
