@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
@@ -12,9 +12,18 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import HomeBatteryData
-from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
-from custom_components.homebattery.drivers import DRIVERS, SessyInverter
+from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, WORKING_MODE
+from custom_components.homebattery.drivers import (
+    DRIVERS,
+    SmaInverter,
+    deye_modbus,
+    deye_solarman,
+    sun2000,
+    sun2000_commands,
+    sun2000_unit,
+)
 from custom_components.homebattery.drivers.battery import ModbusBattery
+from custom_components.homebattery.drivers.recognition import Visit
 from custom_components.homebattery.drivers.sessy_client import SessyClient
 from tests.simulators import (
     SIMULATORS,
@@ -25,15 +34,62 @@ from tests.simulators import (
     VictronSimulator,
 )
 
-SERIALS: Final = {
-    "victron": "c0619a000001",
-    "sessy": "AABC1234",
-    "sma": "3012345678",
-    "sun2000": "HV2250123456",
-    "deye_modbus": "2207112233",
-    "deye_solarman": "2207112233",
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What differs from one kind of simulated device to another.
+
+    `number` is a setting and a value that its owner may want, `shown_as` its name in
+    the simulator's state; `select` is a setting with options.
+    """
+
+    serial: str
+    title: str
+    number: tuple[str, int] = ("min_soc", 25)
+    shown_as: str = "min_soc"
+    select: str = "working_mode"
+    requests: int
+    """The most that a poll of live values may take, as the device is simulated."""
+    missing: tuple[int, int] | None = None
+    """A word that old firmware lacks: unit id, address; of a Modbus device."""
+
+
+_DEYE: Final = Kind(
+    serial="2207112233",
+    title="Deye",
+    shown_as="low_soc",
+    requests=2,
+    missing=(1, 586),
+)
+KINDS: Final = {
+    "victron": Kind(
+        serial="c0619a000001", title="MultiPlus-II", requests=5, missing=(225, 262)
+    ),
+    "sessy": Kind(serial="AABC1234", title="Sessy battery", requests=2),
+    "sma": Kind(
+        serial="3012345678",
+        title="SI8.0H-13",
+        number=("charge_power_limit", 3000),
+        shown_as="bms_max_charge",
+        select="operation",
+        requests=6,
+        missing=(3, 30849),
+    ),
+    "sun2000": Kind(
+        serial="HV2250123456",
+        title="SUN2000-6KTL-M1",
+        number=("min_soc", 12),
+        requests=3,
+        missing=(1, 37022),
+    ),
+    "deye_modbus": _DEYE,
+    "deye_solarman": replace(_DEYE, serial="2305112244"),
 }
-"""The serial number that each simulated device answers with."""
+WITH_WORKING_MODE: Final = [
+    battery_type
+    for battery_type in DRIVERS
+    if KINDS[battery_type].select == WORKING_MODE
+]
 
 LOAD: Final = 600.0
 """What the simulated house takes, W; there is no sun in it."""
@@ -101,6 +157,14 @@ class Home:
         )
         await self.hass.async_block_till_done()
 
+    async def enable(self, *keys: str) -> None:
+        """Enable entities that are disabled at first."""
+        registry = er.async_get(self.hass)
+        for key in keys:
+            registry.async_update_entity(self.entity_id(key), disabled_by=None)
+        await self.hass.config_entries.async_reload(self.entry.entry_id)
+        await self.hass.async_block_till_done()
+
     async def set_power(self, power: float) -> None:
         await self.call("number.set_value", "power_setpoint", value=power)
 
@@ -111,9 +175,18 @@ class Home:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the pauses out of the drivers."""
-    monkeypatch.setattr(ModbusBattery, "settle", 0)
-    monkeypatch.setattr(SessyInverter, "settle", 0)
+    for driver in (ModbusBattery, *DRIVERS.values()):
+        monkeypatch.setattr(driver, "settle", 0)
     monkeypatch.setattr(SessyClient, "retry_pause", 0)
+    monkeypatch.setattr(SmaInverter, "spacing", 0)
+    monkeypatch.setattr(sun2000, "CONNECT_DELAY", 0)
+    monkeypatch.setattr(sun2000, "SPACING", 0)
+    monkeypatch.setattr(sun2000_unit, "BACK_OFFS", (0, 0, 0))
+    monkeypatch.setattr(deye_modbus, "REQUEST_SPACING", 0)
+    monkeypatch.setattr(deye_solarman, "REQUEST_SPACING", 0)
+    monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
+    monkeypatch.setattr(Visit, "connect_delay", 0)
+    monkeypatch.setattr(Visit, "timeout", 0.1)
 
 
 @pytest.fixture
@@ -139,7 +212,7 @@ async def simulator(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> AsyncIterator[Simulator]:
     """Each kind of battery in turn."""
-    device = SIMULATORS[request.param]
+    device: Any = SIMULATORS[request.param]  # each has options of its own
     async with device(_house(device, clock)) as simulator:
         yield simulator
 
@@ -161,7 +234,7 @@ def make_home(hass: HomeAssistant) -> MakeHome:
         entry = MockConfigEntry(
             domain=DOMAIN,
             title="Battery",
-            unique_id=SERIALS[simulator.type],
+            unique_id=KINDS[simulator.type].serial,
             data={CONF_BATTERY_TYPE: simulator.type, **simulator.setup},
             options=options,
         )

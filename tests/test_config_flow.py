@@ -1,6 +1,7 @@
 """Setting a battery up by its kind and address; signing in again; options."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from homeassistant.config_entries import SOURCE_USER, ConfigEntryState, ConfigFlowResult
@@ -8,6 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
 import pytest
 
+from custom_components.homebattery import config_flow
 from custom_components.homebattery.config_flow import SECTION_ADVANCED
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.drivers import DRIVERS
@@ -26,9 +28,11 @@ from custom_components.homebattery.drivers.battery import (
     UnitAbsentError,
     WrongDeviceError,
 )
+from custom_components.homebattery.drivers.detection import detect
 
-from .conftest import SERIALS, Home, MakeHome
+from .conftest import KINDS, Home, MakeHome
 from .simulators import SessySimulator, Simulator, VictronSimulator
+from .simulators.image import HttpImage, load
 
 ERRORS = {
     "cannot_connect": CannotConnectError("x"),
@@ -70,13 +74,27 @@ async def answer(
 
 def typed(simulator: Simulator, **changes: Any) -> dict[str, Any]:
     """Return what a person types into the form of a device."""
-    rare = {field.name for field in DRIVERS[simulator.type].fields if field.rare}
-    values = {**simulator.setup, **changes}
+    return typed_as(simulator.type, {**simulator.setup, **changes})
+
+
+def typed_as(battery_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is typed where on the form of a kind of battery; None is left out."""
+    rare = {field.name for field in DRIVERS[battery_type].fields if field.rare}
+    values = {name: value for name, value in values.items() if value is not None}
     return {
         **{name: value for name, value in values.items() if name not in rare},
         SECTION_ADVANCED: {
             name: value for name, value in values.items() if name in rare
         },
+    }
+
+
+def defaults(battery_type: str) -> dict[str, Any]:
+    """Return what a form has filled in by itself."""
+    return {
+        field.name: field.default
+        for field in DRIVERS[battery_type].fields
+        if field.default is not None
     }
 
 
@@ -103,9 +121,13 @@ async def test_battery_is_found_and_set_up(
     created = await answer(hass, form, typed(simulator))
     assert created["type"] is FlowResultType.CREATE_ENTRY
     entry = created["result"]
-    assert entry.unique_id == SERIALS[simulator.type]
-    assert entry.title in ("MultiPlus-II", "Sessy battery")
-    assert entry.data == {CONF_BATTERY_TYPE: simulator.type, **simulator.setup}
+    assert entry.unique_id == KINDS[simulator.type].serial
+    assert entry.title == KINDS[simulator.type].title
+    assert entry.data == {
+        CONF_BATTERY_TYPE: simulator.type,
+        **defaults(simulator.type),
+        **simulator.setup,
+    }
     assert entry.options == {}
     assert entry.state is ConfigEntryState.LOADED
 
@@ -114,7 +136,114 @@ async def test_every_kind_of_battery_is_on_the_menu(hass: HomeAssistant) -> None
     menu = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_USER}
     )
-    assert menu["menu_options"] == list(DRIVERS)
+    assert menu["menu_options"] == ["detect", *DRIVERS]
+
+
+# Looking at an address
+
+
+type Listen = Callable[..., None]
+
+
+@pytest.fixture
+async def listen(monkeypatch: pytest.MonkeyPatch) -> Listen:
+    """Return a function that puts servers at the usual ports; else nobody is there."""
+    async with VictronSimulator() as gone:
+        nowhere = gone.port
+    usual = {port for driver in DRIVERS.values() for port in driver.ports}
+
+    def put(**servers: Simulator | HttpImage) -> None:
+        ports = {int(name[1:]): server.port for name, server in servers.items()}
+        everywhere = dict.fromkeys(usual, nowhere) | ports
+        monkeypatch.setattr(config_flow, "detect", partial(detect, ports=everywhere))
+
+    put()
+    return put
+
+
+async def test_nothing_found_is_said_and_can_be_tried_again(
+    hass: HomeAssistant, victron: VictronSimulator, listen: Listen
+) -> None:
+    form = await begin(hass, "detect")
+    form = await answer(hass, form, {"host": f" {victron.host} "})
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == "detect"
+    assert form["errors"] == {"base": "nothing_found"}
+    assert suggested(form) == {"host": victron.host}
+    listen(p502=victron)
+    form = await answer(hass, form, {"host": victron.host})
+    assert form["step_id"] == "victron"
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [name for name in DRIVERS if name != "sessy"],  # which asks for a password
+    indirect=True,
+)
+async def test_what_was_found_fills_in_its_form(
+    hass: HomeAssistant, simulator: Simulator, listen: Listen
+) -> None:
+    port = DRIVERS[simulator.type].ports[0]
+    listen(**{f"p{port}": simulator})
+    form = await begin(hass, "detect")
+    form = await answer(hass, form, {"host": simulator.host})
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == simulator.type
+    assert form["errors"] == {}
+    filled_in = suggested(form)
+    assert filled_in["host"] == simulator.host
+    assert filled_in["port"] == simulator.port
+    created = await answer(hass, form, typed_as(simulator.type, filled_in))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == KINDS[simulator.type].serial
+    assert created["result"].data == {
+        CONF_BATTERY_TYPE: simulator.type,
+        **defaults(simulator.type),
+        **simulator.setup,
+    }
+
+
+async def test_what_needs_a_password_is_asked_for_it(
+    hass: HomeAssistant, sessy: SessySimulator, listen: Listen
+) -> None:
+    listen(p80=sessy)
+    form = await begin(hass, "detect")
+    form = await answer(hass, form, {"host": sessy.host})
+    assert form["step_id"] == "sessy"
+    filled_in = suggested(form)
+    assert filled_in["host"] == sessy.host
+    assert filled_in["port"] == sessy.port
+    assert filled_in["password"] is None
+    assert not sessy.server.posts
+    form = await answer(hass, form, typed(sessy, password="wrong"))
+    assert form["errors"] == {"base": "invalid_auth"}
+    created = await answer(hass, form, typed(sessy))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == KINDS["sessy"].serial
+
+
+async def test_several_found_are_a_choice(
+    hass: HomeAssistant, victron: VictronSimulator, listen: Listen
+) -> None:
+    async with HttpImage(load("sessy")[0]) as sessy:
+        sessy.username = None  # it answers whoever asks, as some firmware does
+        listen(p502=victron, p80=sessy)
+        form = await begin(hass, "detect")
+        menu = await answer(hass, form, {"host": victron.host})
+        assert menu["type"] is FlowResultType.MENU
+        assert menu["step_id"] == "detected"
+        kinds = menu["menu_options"]
+        assert isinstance(kinds, list)
+        assert sorted(kinds) == ["sessy", "victron"]
+        form = await answer(hass, menu, {"next_step_id": "victron"})
+        assert form["step_id"] == "victron"
+        assert suggested(form)["port"] == victron.port
+        created = await answer(hass, form, typed_as("victron", suggested(form)))
+        assert created["type"] is FlowResultType.CREATE_ENTRY
+        assert created["result"].unique_id == KINDS["victron"].serial
+
+
+# Telling the kind oneself
 
 
 async def test_unit_ids_are_found_and_kept(
@@ -257,6 +386,10 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     form = await hass.config_entries.options.async_init(entry.entry_id)
     assert form["step_id"] == "init"
     options = {"scan_interval": 10, "max_charge_power": 1500, "capacity": 5000}
+    options |= {
+        field.name: not field.default
+        for field in DRIVERS[home.simulator.type].owner_options
+    }
     done = await hass.config_entries.options.async_configure(form["flow_id"], options)
     await hass.async_block_till_done()
     assert done["type"] is FlowResultType.CREATE_ENTRY

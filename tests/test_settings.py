@@ -1,10 +1,9 @@
 """What is set on a device and stays there: numbers, selects, switches."""
 
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers import entity_registry as er
 import pytest
 
-from custom_components.homebattery.drivers import SessyInverter, VictronInverter
+from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery import (
     AuthenticationError,
     Battery,
@@ -13,31 +12,28 @@ from custom_components.homebattery.drivers.battery import (
     Value,
 )
 
-from .conftest import Home, Warp
+from .conftest import KINDS, Home, Warp
 from .simulators import SessySimulator, VictronSimulator
-
-
-async def enable(home: Home, *keys: str) -> None:
-    """Enable entities that are disabled at first."""
-    registry = er.async_get(home.hass)
-    for key in keys:
-        registry.async_update_entity(home.entity_id(key), disabled_by=None)
-    await home.hass.config_entries.async_reload(home.entry.entry_id)
-    await home.hass.async_block_till_done()
 
 
 async def test_number_is_written_and_shown_as_the_device_has_it(
     home: Home,
 ) -> None:
-    await home.call("number.set_value", "min_soc", value=25)
-    assert float(home.state("min_soc")) == 25
+    kind = KINDS[home.simulator.type]
+    key, value = kind.number
+    assert home.state(key) != str(value)
+    await home.call("number.set_value", key, value=value)
+    assert float(home.state(key)) == value
     state = home.simulator.state()["device"]
-    assert state.get("min_soc", state["settings"].get("min_soc")) == 25
+    assert {**state.get("settings", {}), **state}[kind.shown_as] == value
 
 
 async def test_number_out_of_range_is_refused(home: Home) -> None:
+    key, _ = KINDS[home.simulator.type].number
+    before = home.state_of(key)
     with pytest.raises(ServiceValidationError):
-        await home.call("number.set_value", "min_soc", value=101)
+        await home.call("number.set_value", key, value=before.attributes["max"] + 1)
+    assert home.state(key) == before.state
 
 
 async def test_one_setting_may_move_another(sessy_home: Home) -> None:
@@ -56,18 +52,19 @@ async def test_no_limit_is_shown_as_the_maximum(
 
 
 async def test_select_is_written(home: Home) -> None:
-    state = home.state_of("working_mode")
-    wanted = state.attributes["options"][1]
-    assert state.state != wanted or home.simulator.type == "sessy"
+    key = KINDS[home.simulator.type].select
+    await home.enable(key)
+    state = home.state_of(key)
+    assert state.state in state.attributes["options"]
     wanted = next(o for o in state.attributes["options"] if o != state.state)
-    await home.call("select.select_option", "working_mode", option=wanted)
-    assert home.state("working_mode") == wanted
+    await home.call("select.select_option", key, option=wanted)
+    assert home.state(key) == wanted
 
 
 async def test_switch_is_written(
     sessy_home: Home, sessy: SessySimulator, victron: VictronSimulator
 ) -> None:
-    await enable(sessy_home, "eco_nom_charge")
+    await sessy_home.enable("eco_nom_charge")
     assert sessy_home.state("eco_nom_charge") == "off"
     await sessy_home.call("switch.turn_on", "eco_nom_charge")
     assert sessy_home.state("eco_nom_charge") == "on"
@@ -116,8 +113,9 @@ async def test_errors_name_device_and_cause(
         raise error
 
     monkeypatch.setattr(Battery, "set_value", fail)
+    key, value = KINDS[home.simulator.type].number
     with pytest.raises(kind, match=rf"Battery.*{error}"):
-        await home.call("number.set_value", "min_soc", value=25)
+        await home.call("number.set_value", key, value=value)
 
 
 async def test_refused_password_starts_a_new_sign_in(
@@ -135,7 +133,4 @@ async def test_refused_password_starts_a_new_sign_in(
 
 def test_drivers_are_those_tested() -> None:
     """A new driver has to be added to the fixtures."""
-    assert {SessyInverter.battery_type, VictronInverter.battery_type} == {
-        "sessy",
-        "victron",
-    }
+    assert KINDS.keys() == DRIVERS.keys()

@@ -8,10 +8,15 @@ from typing import Any, Final
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.selector import SelectSelector
 import pytest
 
 from custom_components.homebattery import errors
-from custom_components.homebattery.config_flow import SECTION_ADVANCED
+from custom_components.homebattery.config_flow import (
+    _FIELDS,
+    _OPTIONS,
+    SECTION_ADVANCED,
+)
 from custom_components.homebattery.const import (
     BATTERY_CHARGING,
     CONTROL_STATUS,
@@ -20,10 +25,20 @@ from custom_components.homebattery.const import (
 )
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
+from custom_components.homebattery.drivers.sun2000_registers import PEAK_SHAVING
 from custom_components.homebattery.sensor import KINDS
 
-from .conftest import MakeHome
-from .simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
+from .conftest import KINDS as DEVICES, MakeHome
+from .simulators import (
+    DeyeModbusSimulator,
+    DeyeSolarmanSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    SmaSimulator,
+    VictronSimulator,
+)
 from .simulators.image import HttpImage
 
 FOLDER: Final = Path(errors.__file__).parent
@@ -46,8 +61,16 @@ def placeholders(text: str) -> set[str]:
 
 def test_each_kind_of_battery_has_its_step() -> None:
     steps = EN["config"]["step"]
-    assert steps.keys() == {"user", "reauth_confirm", *DRIVERS}
-    assert steps["user"]["menu_options"].keys() == set(DRIVERS)
+    others = {"user", "detect", "detected", "reauth_confirm"}
+    assert steps.keys() == {*others, *DRIVERS}
+    assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
+    kinds = dict(steps["user"]["menu_options"])
+    del kinds["detect"]
+    assert steps["detected"]["menu_options"] == kinds
+    for battery_type, name in kinds.items():
+        assert steps[battery_type]["title"] == name
+    detect = steps["detect"]
+    assert detect["data"].keys() == detect["data_description"].keys() == {"host"}
 
 
 @pytest.mark.parametrize("battery_type", DRIVERS)
@@ -66,12 +89,32 @@ def test_each_field_is_named_and_explained(battery_type: str) -> None:
         assert "sections" not in step
 
 
+def test_each_option_is_named_and_explained() -> None:
+    step = EN["options"]["step"]["init"]
+    of_drivers = {
+        field.name for driver in DRIVERS.values() for field in driver.owner_options
+    }
+    options = {str(option) for option in _OPTIONS.schema} | of_drivers
+    assert step["data"].keys() == step["data_description"].keys() == options
+
+
+def test_each_choice_on_a_form_has_a_text() -> None:
+    found = {
+        selector.config["translation_key"]: set(selector.config["options"])
+        for selector in _FIELDS.values()
+        if isinstance(selector, SelectSelector)
+    }
+    texts = {key: set(texts["options"]) for key, texts in EN["selector"].items()}
+    assert texts == found
+
+
 def error_keys() -> set[str]:
     return {key for _, key in errors._KEYS} | {errors.UNKNOWN}
 
 
 def test_each_error_of_the_flow_has_a_text() -> None:
-    assert EN["config"]["error"].keys() == error_keys()
+    by_flow = set(re.findall(r'errors\["base"\] = "(\w+)"', SOURCES))
+    assert EN["config"]["error"].keys() == error_keys() | by_flow
 
 
 def test_each_reason_to_abort_has_a_text() -> None:
@@ -81,7 +124,7 @@ def test_each_reason_to_abort_has_a_text() -> None:
 
 
 def test_each_exception_has_a_text_with_its_placeholders() -> None:
-    raised = set(re.findall(r'translation_key="(\w+)"', SOURCES))
+    raised = set(re.findall(r'translation_key="(\w+)"', SOURCES)) - set(EN["selector"])
     assert EN["exceptions"].keys() == raised | error_keys()
     for key in error_keys():
         assert placeholders(EN["exceptions"][key]["message"]) == {"device", "error"}
@@ -122,12 +165,37 @@ def test_names_of_a_platform_differ(platform: str) -> None:
     assert len(names) == len(set(names))
 
 
+FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
+    (VictronSimulator, {"phases": 3}, {}),
+    (SessySimulator, {}, {}),
+    (SmaSimulator, {"phases": 3}, {}),
+    (HuaweiSimulator, {"phases": 3}, {"battery_units": 2}),
+    (DeyeModbusSimulator, {"phases": 3}, {"packs": 1}),
+    (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 1}),
+]
+"""Devices, their houses and options, that have all that their kind can have."""
+
+
+NOT_SIMULATED: Final = {
+    Platform.NUMBER: {"peak_shaving_soc": set[str]()},
+    Platform.SELECT: {"peak_shaving_mode": set(PEAK_SHAVING.values())},
+}
+"""Settings whose registers no simulated device has, with their options."""
+
+
 def houses(clock: ManualClock) -> list[tuple[Simulator, str]]:
     """Return a device of each kind, with its serial number."""
-    victron, sessy = VictronSimulator.house, SessySimulator.house
+    sessy = SessySimulator.house
+    devices: list[tuple[Simulator, str]] = [
+        (
+            device(device.house(clock=clock, **house), **options),
+            DEVICES[device.type].serial,
+        )
+        for device, house, options in FULLY_EQUIPPED
+        if device.type in DRIVERS
+    ]
     return [
-        (VictronSimulator(victron(clock=clock, phases=3)), "c0619a000001"),
-        (SessySimulator(sessy(clock=clock)), "AABC1234"),
+        *devices,
         (SessySimulator(sessy(clock=clock), device="p1"), "PABC1234"),
         (SessySimulator(sessy(clock=clock), device="ct"), "CABC1234"),
     ]
@@ -160,13 +228,21 @@ async def test_what_devices_have_is_named_and_nothing_else(
             ):
                 assert entity.translation_key is not None
                 options = (entity.capabilities or {}).get("options") or ()
-                seen[entity.domain].setdefault(entity.translation_key, set()).update(
-                    options
-                )
+                key = entity.translation_key
+                seen[entity.domain].setdefault(key, set()).update(options)
+                if key in MEASUREMENTS and (
+                    MEASUREMENTS[key].quantity is Quantity.STATUS
+                ):
+                    seen[Platform.SENSOR].setdefault(key, set()).update(
+                        home.data.battery.options(key)
+                    )
             await hass.config_entries.async_unload(home.entry.entry_id)
     seen[Platform.SENSOR]["meter_status"].update(await modbus_meter_states())
+    for platform, settings in NOT_SIMULATED.items():
+        for key, states in settings.items():
+            seen[platform].setdefault(key, set()).update(states)
     for platform in (Platform.NUMBER, Platform.SELECT, Platform.SWITCH):
-        assert entities(platform).keys() == seen[platform].keys()
+        assert set(entities(platform)) == set(seen[platform]), platform
     for platform in (Platform.SELECT, Platform.SENSOR):
         for key, options in seen[platform].items():
             assert entities(platform)[key].get("state", {}).keys() >= options, key

@@ -25,9 +25,12 @@ from homeassistant.core import callback
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.selector import (
+    BooleanSelector,
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
+    SelectSelector,
+    SelectSelectorConfig,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
@@ -82,6 +85,9 @@ _FIELDS: Final[Mapping[str, object]] = {
     "battery_unit_id": _UNIT_ID,
     "grid_unit_id": _UNIT_ID,
     "pv_unit_id": _UNIT_ID,
+    "framing": SelectSelector(
+        SelectSelectorConfig(options=["tcp", "rtu"], translation_key="framing")
+    ),
     "logger_serial": _number(1, _LARGEST_SERIAL),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
@@ -164,14 +170,20 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             if len(self._detected) == 1:
                 return await self._async_step_battery(next(iter(self._detected)))
             if self._detected:
-                return self.async_show_menu(
-                    step_id="detected", menu_options=list(self._detected)
-                )
+                return await self.async_step_detected()
             errors["base"] = "nothing_found"
         return self.async_show_form(
             step_id=STEP_DETECT,
             data_schema=_schema((SetupField(CONF_HOST),), known),
             errors=errors,
+        )
+
+    async def async_step_detected(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask which of the devices that were found it is."""
+        return self.async_show_menu(
+            step_id="detected", menu_options=list(self._detected)
         )
 
     async def _async_step_battery(
@@ -279,11 +291,20 @@ class HomeBatteryOptionsFlow(OptionsFlowWithReload):
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
-                _OPTIONS, self.config_entry.options
+                _OPTIONS.extend(
+                    {
+                        vol.Required(field.name, default=field.default): _YES_OR_NO
+                        for field in DRIVERS[
+                            self.config_entry.data[CONF_BATTERY_TYPE]
+                        ].owner_options
+                    }
+                ),
+                self.config_entry.options,
             ),
         )
 
 
+_YES_OR_NO: Final = BooleanSelector()
 _POWER: Final = _number(0, LARGEST_POWER, UnitOfPower.WATT)
 _OPTIONS: Final = vol.Schema(
     {

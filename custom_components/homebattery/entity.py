@@ -34,8 +34,7 @@ def device_info(battery: Battery) -> DeviceInfo:
         serial_number=identity.serial_number,
         sw_version=identity.firmware,
         hw_version=identity.hardware,
-        # Each of these devices, or its gateway, has a page of its own.
-        configuration_url=f"http://{host}/",
+        configuration_url=f"http://{host}/" if battery.web_page else None,
     )
 
 

@@ -217,6 +217,8 @@ class Battery(ABC):
     """What it takes to reach the device."""
     owner_options: ClassVar[tuple[SetupField, ...]] = ()
     """What its owner may choose besides; each has a default."""
+    web_page: ClassVar[bool] = True
+    """Whether people find a page of the device, or of its gateway, at its address."""
     ports: ClassVar[tuple[int, ...]] = ()
     """Where a device of this kind usually listens; `recognise` is asked there."""
     keep_alive_interval: float | None = None

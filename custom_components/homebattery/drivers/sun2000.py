@@ -93,6 +93,7 @@ class Sun2000Inverter(ModbusBattery):
 
     battery_type: ClassVar[str] = "sun2000"
     manufacturer: ClassVar[str] = "Huawei"
+    web_page: ClassVar[bool] = False
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),

@@ -1,0 +1,136 @@
+"""What every driver can do: the same calls for all of them, each against its device."""
+
+from collections.abc import AsyncIterator
+import json
+
+import pytest
+
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery import Battery, NotSupportedError
+from tests.conftest import KINDS, LOAD
+from tests.simulators import Simulator
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+
+@pytest.fixture
+async def battery(simulator: Simulator) -> AsyncIterator[Battery]:
+    """Each kind of battery in turn, connected to its simulated device."""
+    async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
+        yield battery
+
+
+def power(simulator: Simulator) -> float:
+    return float(simulator.state()["battery_power"])
+
+
+def mode(simulator: Simulator) -> str:
+    return simulator.mode
+
+
+async def test_device_is_known_and_read(battery: Battery, simulator: Simulator) -> None:
+    kind = KINDS[simulator.type]
+    assert battery.identity.serial_number == kind.serial
+    assert kind.title in (battery.identity.name, battery.identity.model)
+    readings = await battery.read()
+    assert readings["battery_soc"] == pytest.approx(50, abs=0.5)
+    assert {type(err) for err in readings.failures.values()} <= {NotSupportedError}
+    assert mode(simulator) == "automatic"
+
+
+async def test_getters_say_what_the_device_does(
+    battery: Battery, simulator: Simulator
+) -> None:
+    assert await battery.get_battery_soc() == pytest.approx(50, abs=0.5)
+    # Of some it is what goes to the grid side alone, without the loads behind it.
+    active_power = await battery.get_active_power_total()
+    assert isinstance(active_power, int | float)
+    assert 0.6 * LOAD < active_power < 1.1 * LOAD
+    assert await battery.get_phase_voltage(1) == pytest.approx(231, abs=1)
+
+
+async def test_getters_of_what_a_device_lacks_say_so(battery: Battery) -> None:
+    for phase in (1, 2, 3):
+        for key, get in (
+            (f"active_power_l{phase}", battery.get_active_power_phase),
+            (f"grid_current_l{phase}", battery.get_phase_current),
+            (f"grid_voltage_l{phase}", battery.get_phase_voltage),
+        ):
+            if key in battery.measurements:
+                value = await get(phase)
+                assert value is None or isinstance(value, int | float), key
+            else:
+                with pytest.raises(NotSupportedError):
+                    await get(phase)
+    if "active_current" in battery.measurements:
+        assert isinstance(await battery.get_active_current_total(), int | float)
+    else:
+        with pytest.raises(NotSupportedError):
+            await battery.get_active_current_total()
+
+
+@pytest.mark.parametrize("asked", [1000, -500, 0])
+async def test_battery_is_held_renewed_and_given_back(
+    battery: Battery, simulator: Simulator, asked: int
+) -> None:
+    before = power(simulator)
+    assert await battery.set_power_setpoint(asked) == asked
+    assert mode(simulator) == "controlled"
+    assert power(simulator) == pytest.approx(asked, rel=0.1, abs=20)
+    assert await battery.keep_alive() in (asked, None)
+    assert mode(simulator) == "controlled"
+    assert power(simulator) == pytest.approx(asked, rel=0.1, abs=20)
+    await battery.release()
+    assert battery.found is None
+    assert mode(simulator) == "automatic"
+    assert power(simulator) == pytest.approx(before, abs=5)
+
+
+async def test_releasing_what_is_not_held_does_nothing(
+    battery: Battery, simulator: Simulator
+) -> None:
+    assert await battery.keep_alive() is None
+    await battery.release()
+    assert mode(simulator) == "automatic"
+
+
+async def test_current_is_that_of_the_battery(
+    battery: Battery, simulator: Simulator
+) -> None:
+    voltage = await battery.get("battery_voltage")
+    assert isinstance(voltage, int | float)
+    granted = await battery.set_current_setpoint(1000 / voltage)
+    assert granted == pytest.approx(1000, rel=0.02)
+    assert power(simulator) == pytest.approx(1000, rel=0.1)
+    await battery.release()
+
+
+async def test_setpoint_of_a_phase_that_has_none_is_refused(
+    battery: Battery, simulator: Simulator
+) -> None:
+    phase = battery.setpoint_phases + 1
+    with pytest.raises(NotSupportedError):
+        await battery.set_power_setpoint_phase(1000, phase)
+    with pytest.raises(NotSupportedError):
+        await battery.set_current_setpoint_phase(4, phase)
+    with pytest.raises(NotSupportedError):
+        await battery.set_value("no_such_setting", 1)
+    assert mode(simulator) == "automatic"
+
+
+async def test_what_was_found_is_json_and_enough_to_give_back(
+    battery: Battery, simulator: Simulator
+) -> None:
+    """As after a restart: another object, with nothing but what was kept."""
+    before = power(simulator)
+    await battery.set_power_setpoint(1000)
+    kept = json.dumps(battery.found)
+    assert json.loads(kept) == battery.found
+    await battery.close()
+    assert mode(simulator) == "controlled"
+    async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:
+        another.found = json.loads(kept)
+        await another.release()
+        assert another.found is None
+    assert mode(simulator) == "automatic"
+    assert power(simulator) == pytest.approx(before, abs=5)
