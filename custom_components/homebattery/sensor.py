@@ -122,8 +122,8 @@ KINDS: Final[Mapping[Quantity, Kind]] = {
     Quantity.DURATION: Kind(
         device_class=SensorDeviceClass.DURATION,
         unit=UnitOfTime.SECONDS,
-        precision=1,
-        suggested_unit=UnitOfTime.HOURS,
+        precision=0,
+        suggested_unit=UnitOfTime.MINUTES,
     ),
     Quantity.SIGNAL_STRENGTH: Kind(
         device_class=SensorDeviceClass.SIGNAL_STRENGTH,
