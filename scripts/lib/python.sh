@@ -60,7 +60,7 @@ uv_python() {
 
 # debian_python: Debian's packages of a newer suite, unpacked into a private root.
 debian_python() {
-  python="$cache/debian/root/usr/bin/python${python_series}"
+  python="$cache/debian/tree/usr/bin/python${python_series}"
   if [[ -x "$python" ]] && python_is_good "$python"; then
     return
   fi
@@ -76,7 +76,7 @@ debian_python() {
     say "  No Debian source was found in /etc/apt."
     return 1
   fi
-  debian_download && debian_unpack "$cache/debian/root" && python_is_good "$python"
+  debian_download && debian_unpack "$cache/debian/tree" && python_is_good "$python"
 }
 
 # The machine's own Debian sources, with the suite changed. Both of apt's formats are read, and
