@@ -1,7 +1,6 @@
 """Setting up a battery by its kind and address, and the options of one."""
 
-from collections.abc import Callable, Mapping
-from functools import partialmethod
+from collections.abc import Awaitable, Callable, Mapping
 import logging
 from typing import Any, Final, override
 
@@ -267,12 +266,20 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         return None
 
 
-def _step(battery_type: str) -> Callable[..., Any]:
+type Step = Callable[
+    [HomeBatteryConfigFlow, dict[str, Any] | None], Awaitable[ConfigFlowResult]
+]
+
+
+def _step(battery_type: str) -> Step:
     """Return the step of one kind of battery; all are made alike from their fields."""
-    return partialmethod(  # type: ignore[return-value]
-        HomeBatteryConfigFlow._async_step_battery,  # noqa: SLF001
-        battery_type,
-    )
+
+    async def step(
+        self: HomeBatteryConfigFlow, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        return await self._async_step_battery(battery_type, user_input)
+
+    return step
 
 
 for _battery_type in DRIVERS:
