@@ -19,13 +19,13 @@ from custom_components.homebattery.drivers.modbus import Register
 from .conftest import KINDS, Home, MakeHome, Warp
 from .drivers.test_sma import NEVER_WRITE as SMA_NEVER
 from .drivers.test_sun2000 import NEVER_WRITTEN as HUAWEI_NEVER
+from .drivers.test_victron import NEVER_WRITE as VICTRON_NEVER
 from .simulators import SessySimulator, Simulator
 from .simulators.modbus import ILLEGAL_ADDRESS, Read, Refused, Units, Write
 
 MODBUS: Final = [name for name in DRIVERS if KINDS[name].missing is not None]
 NEVER_WRITTEN: Final[dict[str, set[int]]] = {
-    # Who writes the SOC of the inverter/charger has it count anew.
-    "victron": {30},
+    "victron": set(VICTRON_NEVER),
     "sma": set(SMA_NEVER),
     "sun2000": HUAWEI_NEVER,
     "deye_modbus": set(DEYE_NEVER),

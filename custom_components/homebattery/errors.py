@@ -65,7 +65,7 @@ def battery_action[EntityT: HomeBatteryEntity, **P](
     """Decorate an entity's action: what goes wrong with the device is translated."""
 
     @wraps(action)
-    async def translate(self: EntityT, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def translate(self: EntityT, /, *args: P.args, **kwargs: P.kwargs) -> None:
         entry = self.coordinator.config_entry
         try:
             await action(self, *args, **kwargs)
@@ -77,4 +77,4 @@ def battery_action[EntityT: HomeBatteryEntity, **P](
         except BatteryError as err:
             raise translated(HomeAssistantError, entry.title, err) from err
 
-    return translate  # type: ignore[return-value]  # of `self` the name gets lost
+    return translate

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import io
 import signal
 import sys
 from typing import Final
@@ -101,7 +102,8 @@ def main() -> int:
     """Run from the command line."""
     options = _options()
     # Whoever reads this through a pipe sees the progress as it happens.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         return asyncio.run(_until_told_to_stop(options))
     except (DemoError, aiohttp.ClientError, TimeoutError) as err:

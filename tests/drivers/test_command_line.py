@@ -181,7 +181,7 @@ class FakeBattery(Battery):
 
     @override
     async def _write_setting(self, key: str, value: Value) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"the command line has no settings, but writes {key}")
 
     @override
     async def read_found(self) -> Found:

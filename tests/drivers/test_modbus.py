@@ -359,13 +359,13 @@ class FakeUnit:
         return list(asked)
 
     async def read_input_registers(self, address: int, count: int) -> list[int]:
-        raise NotImplementedError
+        raise AssertionError("planned reads use function 3")
 
     async def write_register(self, address: int, value: int) -> None:
-        raise NotImplementedError
+        raise AssertionError("reading writes nothing")
 
     async def write_registers(self, address: int, values: list[int]) -> None:
-        raise NotImplementedError
+        raise AssertionError("reading writes nothing")
 
 
 @given(
@@ -988,6 +988,7 @@ async def test_answer_that_makes_no_sense_ends_the_connection() -> None:
 @sockets
 async def test_anything_else_that_goes_wrong_is_an_error_of_ours() -> None:
     async def fail(_: object) -> Any:
+        # pymodbus has no types for its exceptions.
         raise ModbusException("something else")  # type: ignore[no-untyped-call]
 
     async with image_of({100: 7}) as image, connected(image) as connection:

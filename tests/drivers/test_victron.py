@@ -15,7 +15,9 @@ from custom_components.homebattery.drivers.battery import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
+    NumberSetting,
     Poll,
+    SelectSetting,
     SetpointLimits,
     UnitAbsentError,
     WrongDeviceError,
@@ -31,6 +33,16 @@ from .vectors import assert_expected, by_name, read_plausible
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 VECTORS = load("victron")
+
+NEVER_WRITE = {
+    30: "the SOC of the inverter would count from there",
+    62: "any write restarts the inverter",
+    105: "any write has the inverter look for its devices anew",
+    2701: "without effect while DVCC is on",
+    2702: "without effect while DVCC is on",
+    2703: "the grid setpoint in flash, in steps of 100 W",
+}
+"""What is not ours to write, and why."""
 
 
 @pytest.fixture(autouse=True)
@@ -782,6 +794,28 @@ async def test_settings_out_of_range_are_refused(key: str, value: Any) -> None:
         with pytest.raises(InvalidValueError, match=key):
             await battery.set_value(key, value)
         assert gx.server.traffic.writes == []
+
+
+async def test_no_setting_writes_what_is_not_ours() -> None:
+    """Every setting is changed once each way; the words go where they may."""
+    async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
+        await battery.read()
+        for key, setting in battery.settings.items():
+            values: tuple[Any, ...] = (True, False)
+            if isinstance(setting, SelectSetting):
+                values = setting.options
+            elif isinstance(setting, NumberSetting):
+                values = (setting.minimum + setting.step, setting.minimum)
+            for value in values:
+                await battery.set_value(key, value)
+        written = {
+            address + offset
+            for _, address, words in image.writes
+            for offset in range(len(words))
+        }
+
+    assert len(written) > len(battery.settings) / 2
+    assert not written & NEVER_WRITE.keys()
 
 
 async def test_unknown_settings_are_not_supported() -> None:

@@ -4,6 +4,7 @@ Written for the simulators instead of taken from a Modbus library, because the c
 uses such a library: a mistake in it would otherwise be on both sides of the wire.
 """
 
+from abc import ABC, abstractmethod
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Faults:
     """Requests in the first so many seconds of a connection are lost."""
 
 
-class TcpServer:
+class TcpServer(ABC):
     """Listens on one port, and can go away and come back; what is spoken is for subclasses."""
 
     def __init__(
@@ -140,11 +141,11 @@ class TcpServer:
     def _is_crowded(self) -> bool:
         return 0 < self.faults.max_clients < self.clients
 
+    @abstractmethod
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float
     ) -> None:
         """Speak with one client until it or the device hangs up."""
-        raise NotImplementedError
 
     async def _pause(self) -> None:
         """Wait before an answer, as the faults say."""
