@@ -32,6 +32,7 @@ from .errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
+from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -451,9 +452,9 @@ class ModbusTcpConnection:
 
     Many servers accept a single client, so there is one connection for each host
     and port in an event loop: take it with `open`, give it back with `close`.
-    One request is under way at a time, in the order they were asked for, so that
-    a write waits at most for the request in flight. The `framer` is another one
-    than that of Modbus TCP behind gateways that pass on RTU frames as they are.
+    One request is under way at a time; an urgent one (see `turns.py`) waits for no
+    other than that. The `framer` is another one than that of Modbus TCP behind
+    gateways that pass on RTU frames as they are.
     """
 
     # Whoever asks for the same address must get the same connection, and drivers
@@ -505,7 +506,7 @@ class ModbusTcpConnection:
         self._framer = framer
         self._client: AsyncModbusTcpClient | None = None
         self._sending: asyncio.Future[ModbusPDU] | None = None
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
         self._users = 0
         self._back_off = 0.0
         self._not_before = 0.0
@@ -525,13 +526,13 @@ class ModbusTcpConnection:
 
         Raises CannotConnectError.
         """
-        async with self._lock:
+        async with self._turns:
             await self._connected_client()
             self._users += 1
 
     async def close(self) -> None:
         """Give the connection back; the last user closes the socket."""
-        async with self._lock:
+        async with self._turns:
             self._users = max(0, self._users - 1)
             if not self._users:
                 self._disconnect()
@@ -547,7 +548,7 @@ class ModbusTcpConnection:
         `what` names the request in errors. Raises what `ModbusUnit` raises.
         """
         where = f"{self} unit {unit_id}, {what}"
-        async with self._lock:
+        async with self._turns:
             if not self._users:
                 # A poll that outlives its battery must not open the socket again.
                 raise CannotConnectError(f"{where}: the connection is not in use")

@@ -24,6 +24,7 @@ from .errors import (
     RequestTimeoutError,
 )
 from .sessy_fields import SETTINGS, Answer
+from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class SessyClient:
         self._timeout = timeout
         self._own: aiohttp.ClientSession | None = None
         self._is_open = False
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
 
     def open(self) -> None:
         """Take the session into use, making one if none was given."""
@@ -94,7 +95,7 @@ class SessyClient:
         while True:
             tries -= 1
             try:
-                async with self._lock:
+                async with self._turns:
                     return await self._request_once(method, path, body)
             except BatteryError as err:
                 if not (tries and self._is_open and _may_pass(err, body is not None)):

@@ -34,6 +34,7 @@ from .solarman_frames import (
     V5FrameError,
     WrongLoggerError,
 )
+from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class SolarmanConnection:
         """How many requests were sent."""
         self._timeout = timeout
         self._client: LoggerClient | None = None
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
         self._users = 0
         self._back_off = 0.0
         self._not_before = 0.0
@@ -114,13 +115,13 @@ class SolarmanConnection:
 
         Raises CannotConnectError.
         """
-        async with self._lock:
+        async with self._turns:
             await self._connected_client()
             self._users += 1
 
     async def close(self) -> None:
         """Give the connection back; the last user closes the socket."""
-        async with self._lock:
+        async with self._turns:
             self._users = max(0, self._users - 1)
             if not self._users:
                 self._disconnect()
@@ -134,7 +135,7 @@ class SolarmanConnection:
         WrongDeviceError when this is not the logger it should be.
         """
         where = f"{self} unit {unit_id}, {what}"
-        async with self._lock:
+        async with self._turns:
             if not self._users:
                 raise CannotConnectError(f"{where}: the connection is not in use")
             try:
