@@ -67,7 +67,7 @@ def written(plan: Plan, known: dict[int, int]) -> list[tuple[int, list[int]]]:
 
 def plan_for(power: float) -> Plan:
     """Return the plan for a power; hold where nothing is granted."""
-    _, plan = decide(power, FOUND, SETTINGS, NOW)
+    plan = decide(power, FOUND, SETTINGS, NOW).plan
     return hold(FOUND) if plan is None else plan
 
 
@@ -228,7 +228,8 @@ def test_nothing_is_granted_beyond_what_is_permitted(
         may_export=True,
     )
     settings = {**SETTINGS, 178: 0x30 * peak_shaving}
-    granted, plan = decide(power, FOUND, settings, now)
+    decision = decide(power, FOUND, settings, now)
+    granted, plan = decision.granted, decision.plan
 
     assert granted * power >= 0
     assert abs(granted) <= min(abs(power) + 1, 12_000)
@@ -238,6 +239,8 @@ def test_nothing_is_granted_beyond_what_is_permitted(
         assert granted <= 0
     if soc <= 15:
         assert granted >= 0
+    if abs(granted) < abs(power) - volts:
+        assert decision.reason is not None
     if plan is None:
         assert granted == 0
     else:

@@ -25,6 +25,7 @@ from custom_components.homebattery.drivers.battery import (
     Readings,
     RequestTimeoutError,
     SetpointLimits,
+    TakenOverError,
     WrongDeviceError,
 )
 from custom_components.homebattery.drivers.sessy import SessyInverter
@@ -432,16 +433,53 @@ async def test_release_that_came_through_unseen_is_not_repeated() -> None:
     assert battery.found is None
 
 
-async def test_nothing_is_posted_again_by_itself() -> None:
+async def test_nothing_is_posted_while_the_setpoint_is_ours() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        before = len(posts(simulator))
+        assert await battery.keep_alive() is None
+
+    assert len(posts(simulator)) == before
+
+
+async def test_a_supplier_who_overrides_the_strategy_is_not_fought() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         before = len(posts(simulator))
         simulator.fault_override(500.0)
-        granted = await battery.keep_alive()
-        overridden = await battery.get("strategy_overridden")
+        with pytest.raises(TakenOverError, match="overridden"):
+            await battery.keep_alive()
+        assert await battery.get("strategy_overridden") is True
+        simulator.fault_override(None)
+        assert await battery.keep_alive() is None
 
-    assert granted is None
-    assert overridden is True
+    assert len(posts(simulator)) == before
+
+
+async def test_another_strategy_is_not_fought() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        before = len(posts(simulator))
+        simulator.fault_strategy("ROI")
+        with pytest.raises(TakenOverError, match="strategy is POWER_STRATEGY_ROI"):
+            await battery.keep_alive()
+
+    assert len(posts(simulator)) == before
+
+
+async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_and_never_again() -> (
+    None
+):
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        simulator.fault_setpoint(300)
+        assert await battery.keep_alive() == 1000
+        assert posts(simulator)[-1] == (SETPOINT, {"setpoint": -1000})
+        before = len(posts(simulator))
+        simulator.fault_setpoint(300)
+        with pytest.raises(TakenOverError, match="-300 W instead of 1000 W"):
+            await battery.keep_alive()
+
     assert len(posts(simulator)) == before
 
 

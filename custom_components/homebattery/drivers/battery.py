@@ -22,15 +22,19 @@ from .errors import (
     CannotConnectError,
     DeviceBusyError,
     DeviceRefusedError,
+    FlashBudgetError,
     IllegalAddressError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
+    TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
 )
+from .flash import FlashWear
+from .holding import Bound, ControlFacts, Memory, Reason, Written, bounded
 from .measurements import MEASUREMENTS, PLAUSIBLE, Measurement, Quantity
 from .modbus import (
     Layout,
@@ -51,16 +55,21 @@ __all__ = [
     "AuthenticationError",
     "Battery",
     "BatteryError",
+    "Bound",
     "CannotConnectError",
+    "ControlFacts",
     "Detected",
     "DeviceBusyError",
     "DeviceRefusedError",
+    "FlashBudgetError",
+    "FlashWear",
     "Formula",
     "Found",
     "Identity",
     "IllegalAddressError",
     "InvalidValueError",
     "Measurement",
+    "Memory",
     "ModbusBattery",
     "NotConfirmedError",
     "NotSupportedError",
@@ -69,17 +78,21 @@ __all__ = [
     "ProtocolError",
     "Quantity",
     "Readings",
+    "Reason",
     "RequestTimeoutError",
     "SelectSetting",
     "Setting",
     "SetpointLimits",
     "SetupField",
     "SwitchSetting",
+    "TakenOverError",
     "UnitAbsentError",
     "Value",
     "Visit",
+    "Written",
     "WrongDeviceError",
     "as_number",
+    "bounded",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -222,7 +235,12 @@ class Battery(ABC):
     ports: ClassVar[tuple[int, ...]] = ()
     """Where a device of this kind usually listens; `recognise` is asked there."""
     keep_alive_interval: float | None = None
-    """Seconds within which a held setpoint must be renewed; None: it holds."""
+    """Seconds within which a held setpoint must be renewed or looked after; None:
+    it holds, and nobody else can change it."""
+    holds_current: ClassVar[bool] = False
+    """Whether a current setpoint follows the voltage without being set again."""
+    control_facts: ClassVar[ControlFacts | None] = None
+    """How it is held; None where it cannot be."""
 
     def __init__(
         self,
@@ -242,6 +260,10 @@ class Battery(ABC):
         self.max_discharge_power = max_discharge_power
         self.found: Found | None = None
         """What a release will put back; None while the device is left alone."""
+        self.limited_by: Reason | None = None
+        """Why less was granted last than was wanted; None when nothing was cut."""
+        self.wear = FlashWear()
+        self._looking = False
         self._identity: Identity | None = None
         self._unsupported: set[str] = set()
 
@@ -443,10 +465,44 @@ class Battery(ABC):
             )
         return await self.set_power_setpoint_phase(current * voltage, phase)
 
+    def wears_flash(self, power: float) -> bool:
+        """Return True when holding at `power` W would write to flash, as far as known.
+
+        Whoever changes setpoints quickly should space those that do.
+        """
+        return False
+
+    async def is_held(self) -> bool:
+        """Return False when the device is surely no longer as a setpoint left it.
+
+        For one who finds a setpoint of an earlier life. Nothing is written.
+        """
+        return True
+
+    async def look(self) -> None:
+        """Read what a held setpoint depends on, as far as it was read too long ago.
+
+        `keep_alive` does so first. On a slow device that takes time, so whoever must
+        renew in time may begin it beforehand: while it goes on, `keep_alive` does
+        not wait for it, and does what is safe with what is known.
+        """
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            await self._look()
+        finally:
+            self._looking = False
+
+    async def _look(self) -> None:
+        """Read what a held setpoint depends on; what cannot be read is not an error."""
+
     async def keep_alive(self) -> int | None:
         """Renew the held setpoint, adapted to what the device permits now.
 
-        Returns the power granted, W, or None when nothing had to be done.
+        Returns the power granted, W, or None when nothing had to be done. Raises
+        TakenOverError when somebody else has told the device something else; the
+        device is then left to them. And what `read` raises.
         """
         return None
 
@@ -631,6 +687,8 @@ class ModbusBattery(Battery):
         try:
             await self._find_units()
             self.devices = self._make_devices()
+            for device in self.devices:
+                device.wear = self.wear
             self._identity = await self._identify()
         except BaseException:
             await self.close()
@@ -788,8 +846,10 @@ class ModbusBattery(Battery):
     async def _write_setting(self, key: str, value: Value) -> None:
         device, register = self._register(self._setting_register(key))
         wanted = register.decode(register.encode(value))
-        if register.persistent and await device.read_register(register.name) == wanted:
-            return
+        if register.persistent:
+            if await device.read_register(register.name) == wanted:
+                return
+            self.wear.check(device.name)
         await device.write(register.name, value)
         await asyncio.sleep(self.settle)
         seen = await device.read_register(register.name)

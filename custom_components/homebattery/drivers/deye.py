@@ -30,8 +30,10 @@ from .battery import (
     Found,
     NotConfirmedError,
     NotSupportedError,
+    Reason,
     SetpointLimits,
     SetupField,
+    TakenOverError,
     Value,
     Values,
 )
@@ -50,6 +52,8 @@ RESUME_AFTER: Final = 60.0
 """Seconds that all must be well before a setpoint that was let go is taken up again."""
 SHUTDOWN_MARGIN: Final = 3
 """% above the shutdown SOC from which it is."""
+_FRESH: Final = 10.0
+"""Seconds for which it is good to know what a setpoint depends on."""
 _CAUTIOUS_MIN_SOC: Final = 20
 """% where the inverter does not tell its own minimum [our choice]."""
 _SELL_FLAG_RELEASE: Final = 0x1184
@@ -84,6 +88,13 @@ class DeyeOptions(TypedDict, total=False):
     """-1 or 1: the sign of charging in remote mode."""
 
 
+class _LetGo(NamedTuple):
+    """Why the battery must not be held now."""
+
+    text: str
+    reason: Reason
+
+
 class _Setpoint(NamedTuple):
     """What was asked for: power, W, or a current, A; + = charging."""
 
@@ -97,6 +108,8 @@ class DeyeInverter(DeyeDevice):
     # How often what may end a setpoint is looked at, and remote mode renewed, which
     # must be within a third of its watchdog. Settings are not written by it.
     keep_alive_interval = 20.0
+    # Currents are set as currents.
+    holds_current = True
     owner_options: ClassVar[tuple[SetupField, ...]] = (
         SetupField("allow_export", False),
         SetupField("remote_mode", False),
@@ -134,6 +147,9 @@ class DeyeInverter(DeyeDevice):
         self._granted: int | None = None
         self._let_go_at: float | None = None
         """When (loop time) there was last a reason not to hold the setpoint."""
+        self._seen: Values = {}
+        self._seen_at = float("-inf")
+        """What a setpoint depends on, until it has been used, and when it was read."""
 
     # Setting up
 
@@ -141,7 +157,7 @@ class DeyeInverter(DeyeDevice):
     async def _find_units(self) -> None:
         await super()._find_units()
         name = f"{self.address}:{self.port} unit {self._unit_id}"
-        by_settings = BySettings(name, self._unit, self.settle)
+        by_settings = BySettings(name, self._unit, self.settle, self.wear)
         by_remote_mode = ByRemoteMode(
             name,
             self._unit,
@@ -219,18 +235,18 @@ class DeyeInverter(DeyeDevice):
             and self.firmware_release >= _SELL_FLAG_RELEASE
         )
 
-    def _reason_to_let_go(self, power: float, v: Values) -> str | None:
+    def _reason_to_let_go(self, power: float, v: Values) -> _LetGo | None:
         """Return why the battery must not be held at `power` W now, if so."""
         if v.get("relays") is not None and not word(v["relays"]) & GRID_RELAY:
-            return "the grid is gone"
+            return _LetGo("the grid is gone", Reason.NO_GRID)
         if power > 0:
             return None
         if word(v.get("bms_requests")) & FORCE_CHARGE:
-            return "the BMS wants the battery charged"
+            return _LetGo("the BMS wants the battery charged", Reason.PROTECTION)
         margin = 0 if self._let_go_at is None else SHUTDOWN_MARGIN
         if v.get("battery_voltage") and v.get("shutdown_soc") is not None:
             if number(v["soc"]) <= number(v["shutdown_soc"]) + margin:
-                return "the battery is about to shut down"
+                return _LetGo("the battery is about to shut down", Reason.PROTECTION)
         return None
 
     # Holding it
@@ -294,6 +310,7 @@ class DeyeInverter(DeyeDevice):
         method, words = self._how(found)
         try:
             self._granted = await method.hold(words, wanted, self._conditions(v))
+            self.limited_by = method.reason
         except BatteryError:
             if method.begun:
                 with suppress(BatteryError):
@@ -333,6 +350,35 @@ class DeyeInverter(DeyeDevice):
     # While it is held
 
     @override
+    def wears_flash(self, power: float) -> bool:
+        """Say yes to every change of the settings; remote mode is outside of flash."""
+        method = next((each for each in self._methods if each.works), None)
+        same = self._setpoint == _Setpoint(power=self._clamp(power))
+        return isinstance(method, BySettings) and not same
+
+    @override
+    async def is_held(self) -> bool:
+        if self.found is None:
+            return False
+        method, words = self._how(self.found)
+        return await method.is_held(words)
+
+    @override
+    async def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if (self._seen and now - self._seen_at < _FRESH) or self.found is None:
+            return
+        self._seen = {}
+        method, _ = self._how(self.found)
+        try:
+            seen = await self._read_conditions()
+            await method.look()
+        except BatteryError as err:
+            _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
+        else:
+            self._seen, self._seen_at = seen, asyncio.get_running_loop().time()
+
+    @override
     async def keep_alive(self) -> int | None:
         """Look whether the setpoint can still be held; renew it in remote mode.
 
@@ -340,13 +386,19 @@ class DeyeInverter(DeyeDevice):
         """
         if self.found is None or self._setpoint is None:
             return None
-        v = await self._read_conditions()
+        await self.look()
+        v, self._seen = self._seen, {}
         if self._let_go_at is not None:
             return await self._take_up_again(self._setpoint, self._let_go_at, v)
+        method, _ = self._how(self.found)
+        if not method.is_ours:
+            raise TakenOverError(
+                f"{self.address}: the settings that hold the battery are not as they "
+                "were left; somebody else has changed them"
+            )
         if reason := self._reason_to_let_go(self._granted or 0, v):
             await self._let_go(reason)
             return 0
-        method, _ = self._how(self.found)
         try:
             wanted = self._power_of(self._setpoint, v)
             granted = await method.renew(wanted, self._conditions(v))
@@ -354,25 +406,25 @@ class DeyeInverter(DeyeDevice):
             await self.release()
             raise
         if granted is not None:
-            self._granted = granted
+            self._granted, self.limited_by = granted, method.reason
         return granted
 
-    async def _let_go(self, reason: str) -> None:
+    async def _let_go(self, why: _LetGo) -> None:
         """Put back what was found, for as long as the reason lasts."""
         assert self.found is not None
         if self._let_go_at is None:
-            _LOGGER.warning("%s: %s, setpoint let go", self.address, reason)
+            _LOGGER.warning("%s: %s, setpoint let go", self.address, why.text)
         method, words = self._how(self.found)
         await method.put_back(words)
         self._let_go_at = asyncio.get_running_loop().time()
-        self._granted = 0
+        self._granted, self.limited_by = 0, why.reason
 
     async def _take_up_again(
         self, setpoint: _Setpoint, let_go_at: float, v: Values
     ) -> int:
         """Hold the setpoint again once all has been well for a while."""
         now = asyncio.get_running_loop().time()
-        if self._reason_to_let_go(self._power_of(setpoint, v).power, v):
+        if not v or self._reason_to_let_go(self._power_of(setpoint, v).power, v):
             self._let_go_at = now
         elif now - let_go_at >= RESUME_AFTER:
             _LOGGER.info("%s: taking up the setpoint again", self.address)
@@ -389,3 +441,5 @@ class DeyeInverter(DeyeDevice):
         method, words = self._how(self.found)
         await method.put_back(words)
         self.found = self._setpoint = self._granted = self._let_go_at = None
+        self.limited_by = None
+        self._seen = {}

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import math
 from typing import Final
 
+from .holding import Bound, Reason, bounded
 from .modbus import WORD
 
 type Image = Mapping[int, int]
@@ -233,21 +234,31 @@ class Conditions:
     sell_flag: bool = False
     """The firmware wants a slot's own permission to sell."""
 
-    def permitted(self, power: float) -> float:
-        """Return what battery and inverter permit of `power`, W, + = charging.
+    def permitted(self, power: float) -> tuple[float, Reason | None]:
+        """Return what battery and inverter permit of `power`, W, and what cut it.
 
         Nothing where the battery is full or empty: a target below the present SOC
         would turn charging into its opposite.
         """
-        if (power > 0 and self.soc >= self.max_soc) or (
-            power < 0 and self.soc <= self.min_soc
-        ):
-            return 0
+        bounds = [Bound(self.rated_power, Reason.INVERTER)]
         amps = self.bms_charge_amps if power > 0 else self.bms_discharge_amps
-        most = self.rated_power
         if amps is not None:
-            most = min(most, amps * self.volts)
-        return max(-most, min(most, power))
+            bounds.append(Bound(amps * self.volts, Reason.BATTERY))
+        if power > 0 and self.soc >= self.max_soc:
+            bounds = [Bound(0, Reason.FULL)]
+        if power < 0 and self.soc <= self.min_soc:
+            bounds = [Bound(0, Reason.EMPTY)]
+        return bounded(power, bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is granted, W, + = charging, and the plan for it; no plan means hold."""
+
+    granted: int = 0
+    plan: Plan | None = None
+    reason: Reason | None = None
+    """Why it is less than was asked for."""
 
 
 def decide(
@@ -257,57 +268,68 @@ def decide(
     now: Conditions,
     *,
     amps: int | None = None,
-) -> tuple[int, Plan | None]:
-    """Return the battery power granted, W, and the plan for it; None means hold.
+) -> Decision:
+    """Return what comes of a battery power, W, + = charging.
 
-    `power` in W, + = charging; `amps` is the current it comes from, if it does. Less
-    than one ampere is hold, too.
+    `amps` is the current it comes from, if it does. Less than one ampere is hold, too.
     """
-    permitted = now.permitted(power)
+    permitted, reason = now.permitted(power)
     if permitted > 0:
-        return _decide_charge(permitted, snapshot, settings, now, amps)
+        return _decide_charge(permitted, reason, snapshot, settings, now, amps)
     if permitted < 0:
-        return _decide_discharge(-permitted, snapshot, settings, now, amps)
-    return 0, None
+        return _decide_discharge(permitted, reason, snapshot, settings, now, amps)
+    return Decision(reason=reason)
 
 
 def _decide_charge(
-    power: float, snapshot: Image, settings: Image, now: Conditions, amps: int | None
-) -> tuple[int, Plan | None]:
-    power = min(power, snapshot[_CHARGE_CURRENT] * now.volts)
+    permitted: float,
+    reason: Reason | None,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    amps: int | None,
+) -> Decision:
+    bounds = [Bound(snapshot[_CHARGE_CURRENT] * now.volts, Reason.SETTING)]
     if settings[SWITCHES] & PEAK_SHAVING_BITS == PEAK_SHAVING_BITS:
         # While peak shaving is on, its power limits charging from the grid as well.
-        power = min(power, settings[PEAK_SHAVING_POWER] * now.watts_per_word)
+        most = settings[PEAK_SHAVING_POWER] * now.watts_per_word
+        bounds.append(Bound(most, Reason.SETTING))
+    power, cut = bounded(permitted, bounds)
+    reason = cut or reason
     amps = _amps(power, now.volts, amps)
     if amps < 1:
-        return 0, None
+        return Decision(reason=reason or Reason.TOO_LITTLE)
     words = math.ceil(round(power, 3) / now.watts_per_word)
-    return _told(power, amps, now), charge(
-        snapshot, amps=amps, words=words, max_soc=now.max_soc
-    )
+    plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc)
+    return Decision(_told(power, amps, now), plan, reason)
 
 
 def _decide_discharge(
-    power: float, snapshot: Image, settings: Image, now: Conditions, amps: int | None
-) -> tuple[int, Plan | None]:
-    power = min(power, snapshot[_DISCHARGE_CURRENT] * now.volts)
+    permitted: float,
+    reason: Reason | None,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    amps: int | None,
+) -> Decision:
+    bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, Reason.SETTING)]
     sellable = settings[MAX_SELL_POWER] * now.watts_per_word
     # Who may sell nothing is served like one who does not want to.
     export = now.may_export and sellable > 0
     if export:
-        power = min(power, sellable)
+        bounds.append(Bound(sellable, Reason.SETTING))
+    left, cut = bounded(permitted, bounds)
+    power, reason = -left, cut or reason
     words = int(round(power, 3) / now.watts_per_word)
     most = _amps(power, now.volts, amps)
     if words < 1 or most < 1:
-        return 0, None
+        return Decision(reason=reason or Reason.TOO_LITTLE)
     if export:
         flag = now.sell_flag or any(snapshot[flags] & SELL_FLAG for flags in FLAGS)
-        return -words * now.watts_per_word, sell(
-            snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps
-        )
-    return -_told(power, most, now), follow_load(
-        snapshot, words=words, amps=most, min_soc=now.min_soc
-    )
+        plan = sell(snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps)
+        return Decision(-words * now.watts_per_word, plan, reason)
+    plan = follow_load(snapshot, words=words, amps=most, min_soc=now.min_soc)
+    return Decision(-_told(power, most, now), plan, reason)
 
 
 def _amps(power: float, volts: float, most: int | None) -> int:

@@ -24,6 +24,7 @@ from .deye_control import (
     SETTINGS,
     SNAPSHOT,
     Conditions,
+    Decision,
     Image,
     Plan,
     automatic,
@@ -42,6 +43,8 @@ from .errors import (
     NotSupportedError,
     RequestTimeoutError,
 )
+from .flash import FlashWear
+from .holding import Reason
 from .modbus import ModbusUnit
 
 _LOGGER = logging.getLogger(__name__)
@@ -75,6 +78,20 @@ class Method(ABC):
         """The registers as they were last left; empty while nothing is held."""
         self.begun = False
         """Whether the last `hold` came as far as to write."""
+        self.reason: Reason | None = None
+        """Why less was granted last than was wanted."""
+
+    async def look(self) -> None:
+        """Look whether the device is as it was left."""
+
+    @property
+    def is_ours(self) -> bool:
+        """False when the last look has shown that somebody else has changed it."""
+        return True
+
+    @abstractmethod
+    async def is_held(self, found: Image) -> bool:
+        """Return False when the device is as it was found."""
 
     @abstractmethod
     async def read_found(self) -> Image:
@@ -106,12 +123,32 @@ class BySettings(Method):
     key = "settings"
     changes = SNAPSHOT
 
-    def __init__(self, name: str, unit: ModbusUnit, settle: float) -> None:
+    def __init__(
+        self, name: str, unit: ModbusUnit, settle: float, wear: FlashWear
+    ) -> None:
         """Describe the inverter; nothing is read."""
         super().__init__()
         self._name = name
-        self._writer = PlanWriter(name, unit, SETTINGS, settle)
+        self._writer = PlanWriter(name, unit, SETTINGS, settle, wear)
         self._zero_amps_refused = False
+        self._seen: Image = {}
+
+    @override
+    async def look(self) -> None:
+        target = self.target
+        seen = await self._writer.read()
+        # What was read while something else was written says nothing.
+        if self.target is target:
+            self._seen = seen
+
+    @property
+    @override
+    def is_ours(self) -> bool:
+        return not self._seen or self.target.items() <= self._seen.items()
+
+    @override
+    async def is_held(self, found: Image) -> bool:
+        return not found.items() <= (await self._writer.read()).items()
 
     @override
     async def read_found(self) -> Image:
@@ -140,14 +177,15 @@ class BySettings(Method):
         self.begun = False
         known = await self._writer.read()
         self._refuse_unless_possible(known, wanted.power)
-        granted, plan = 0, None
+        decision = Decision(reason=Reason.UNKNOWN_STATE)
         if now is not None:
-            granted, plan = decide(wanted.power, found, known, now, amps=wanted.amps)
-        if plan is None:
+            decision = decide(wanted.power, found, known, now, amps=wanted.amps)
+        if decision.plan is None:
             await self._hold_still(found, known)
         else:
-            await self._apply(plan, known)
-        return granted
+            await self._apply(decision.plan, known)
+        self.reason = decision.reason
+        return decision.granted
 
     async def _hold_still(self, found: Image, known: Image) -> None:
         """Hold at 0 W, the other way where a current of 0 A is not taken."""
@@ -166,7 +204,8 @@ class BySettings(Method):
         await self._apply(hold_by_soc(found), known)
 
     async def _apply(self, plan: Plan, known: Image) -> None:
-        self.begun, self.target = True, {}
+        self._writer.check_wear(plan, known)
+        self.begun, self.target, self._seen = True, {}, {}
         await self._writer.apply(plan, known)
         self.target = plan.target
 
@@ -181,7 +220,7 @@ class BySettings(Method):
     @override
     async def put_back(self, found: Image) -> None:
         """Write the owner's settings, word by word as they were."""
-        self.target = {}
+        self.target, self._seen = {}, {}
         await self._writer.apply(automatic(found), await self._writer.read())
 
 
@@ -221,6 +260,10 @@ class ByRemoteMode(Method):
             return False
 
     @override
+    async def is_held(self, found: Image) -> bool:
+        return not found.items() <= (await self._writer.read()).items()
+
+    @override
     async def read_found(self) -> Image:
         """Return remote mode as it is: off, or somebody else's."""
         mode = (await self._writer.read())[REMOTE_MODE]
@@ -241,7 +284,10 @@ class ByRemoteMode(Method):
         return granted
 
     async def _steer(self, wanted: Wanted, now: Conditions | None) -> int:
-        self._granted = 0 if now is None else int(now.permitted(wanted.power))
+        left, self.reason = 0.0, Reason.UNKNOWN_STATE
+        if now is not None:
+            left, self.reason = now.permitted(wanted.power)
+        self._granted = int(left)
         word = remote_power(self._granted, self._rated_power, self._charge_sign)
         plan = remote(word)
         known = await self._writer.read()

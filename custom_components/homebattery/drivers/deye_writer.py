@@ -6,6 +6,7 @@ from typing import Final
 
 from .deye_control import Image, Plan
 from .errors import NotConfirmedError
+from .flash import FlashWear
 from .modbus import ModbusUnit
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -15,13 +16,22 @@ class PlanWriter:
     """Brings the registers of one run of addresses to what a plan says."""
 
     def __init__(
-        self, name: str, unit: ModbusUnit, registers: range, settle: float
+        self,
+        name: str,
+        unit: ModbusUnit,
+        registers: range,
+        settle: float,
+        wear: FlashWear | None = None,
     ) -> None:
-        """Describe the registers; `settle` are the seconds until they can be read."""
+        """Describe the registers; `settle` are the seconds until they can be read.
+
+        `wear` counts the writes of registers that live in flash.
+        """
         self.name = name
         self._unit = unit
         self._registers = registers
         self._settle = settle
+        self._wear = wear
 
     async def read(self) -> dict[int, int]:
         """Return all registers as they are now, in one request."""
@@ -29,6 +39,11 @@ class PlanWriter:
             self._registers.start, len(self._registers)
         )
         return dict(zip(self._registers, words, strict=True))
+
+    def check_wear(self, plan: Plan, known: Image) -> None:
+        """Raise FlashBudgetError when a plan would write more than is left today."""
+        if self._wear is not None and any(plan.writes(known)):
+            self._wear.check(self.name)
 
     async def apply(self, plan: Plan, known: Image) -> None:
         """Write what differs from `known`, then read back.
@@ -56,4 +71,6 @@ class PlanWriter:
     async def write(self, address: int, words: list[int]) -> None:
         """Write one block."""
         _LOGGER.debug("%s: writing %s from address %s", self.name, words, address)
+        if self._wear is not None:
+            self._wear.note()
         await self._unit.write_registers(address, words)

@@ -64,3 +64,11 @@ class NotConfirmedError(BatteryError):
 
 class InvalidValueError(BatteryError, ValueError):
     """The value lies outside of what the setting or register can hold."""
+
+
+class TakenOverError(NotConfirmedError):
+    """Somebody else has told the device something else than we did."""
+
+
+class FlashBudgetError(BatteryError):
+    """So much was written to the device's flash today that no more of it is wise."""

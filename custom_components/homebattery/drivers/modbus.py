@@ -32,6 +32,7 @@ from .errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
+from .flash import FlashWear
 from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
@@ -318,6 +319,8 @@ class ModbusDevice:
         self.missing: set[str] = set()
         self.words: dict[int, int] = {}
         """The last words seen, by address, as they came (for diagnostics)."""
+        self.wear: FlashWear | None = None
+        """Where writes to flash are counted."""
         self._unit = unit
         self._layout = layout
         self._borders: set[int] = set()
@@ -372,6 +375,12 @@ class ModbusDevice:
     async def write_words(self, address: int, words: list[int]) -> None:
         """Write consecutive words as one request (function 16)."""
         _LOGGER.debug("%s: writing %s from address %s", self.name, words, address)
+        end = address + len(words)
+        if self.wear is not None and any(
+            register.persistent and register.address < end and address < register.end
+            for register in self.registers.values()
+        ):
+            self.wear.note()
         await self._unit.write_registers(address, words)
 
     async def _read_block(self, block: Block, report: RegisterReport) -> bool:

@@ -10,6 +10,7 @@ asked, `sessy_client.py` the way there.
   when whoever set it is gone [uncertain over days and over a restart].
 - A supplier in control (strategy SESSY_CONNECT, or a strategy that is overridden) is
   not fought: a setpoint is posted when it is asked for, and never again by itself.
+- What is kept in flash is unknown, so strategy and settings are counted as if they were.
 - Old firmware lacks whole endpoints (404) and many fields; each fails on its own.
 """
 
@@ -24,6 +25,7 @@ from .battery import (
     AuthenticationError,
     Battery,
     BatteryError,
+    Bound,
     Detected,
     DeviceRefusedError,
     Formula,
@@ -35,12 +37,15 @@ from .battery import (
     ProtocolError,
     Quantity,
     Readings,
+    Reason,
     SetpointLimits,
     Setting,
     SetupField,
+    TakenOverError,
     Value,
     Visit,
     WrongDeviceError,
+    bounded,
 )
 from .sessy_client import SessyClient
 from .sessy_fields import (
@@ -93,6 +98,8 @@ class SessyInverter(Battery):
     settle: ClassVar[float] = 1.0
     """Seconds until another look whether a write has come through."""
     confirm_tries: ClassVar[int] = 3
+    # Nothing has to be renewed: it is only looked whether the setpoint is still ours.
+    keep_alive_interval = 30.0
 
     def __init__(
         self,
@@ -127,6 +134,9 @@ class SessyInverter(Battery):
         # two changes at once one would be lost; and no release may come between a
         # strategy and its setpoint.
         self._writing = asyncio.Lock()
+        self._granted: int | None = None
+        self._posted_again = False
+        """Whether a setpoint that had changed by itself was posted once more."""
 
     @classmethod
     @override
@@ -201,7 +211,7 @@ class SessyInverter(Battery):
             self._fields = {field.key: field for field in self.kind.fields}
             self._formulas = {formula.key: formula for formula in self.kind.formulas}
             for endpoint in self.kind.ahead:
-                await self._look(endpoint)
+                await self._seen(endpoint)
             self._identity = self._identify(self.kind, info, dongle)
         except BaseException:
             await self.close()
@@ -342,7 +352,7 @@ class SessyInverter(Battery):
             return await self._fetch(endpoint.older)
         raise NotSupportedError(self._absent[endpoint])
 
-    async def _look(self, endpoint: Endpoint) -> Answer:
+    async def _seen(self, endpoint: Endpoint) -> Answer:
         """Return what an endpoint says, or what it said last while it is ill."""
         try:
             return await self._fetch(endpoint)
@@ -413,6 +423,8 @@ class SessyInverter(Battery):
             present = await self._fetch(field.endpoint)
             if self._value(field, present) == wanted:
                 return
+            self.wear.check(self.address)
+            self.wear.note()
             body = {field.path: raw}
             if field.endpoint is SETTINGS:
                 # There is no way to write one of them alone.
@@ -474,6 +486,7 @@ class SessyInverter(Battery):
                 self.found = {"strategy": former}
             try:
                 if former != API:
+                    self.wear.check(self.address)
                     await self._post_strategy(API)
                 await self.client.post(SETPOINT_PATH, {"setpoint": -granted})
             except BatteryError:
@@ -483,7 +496,43 @@ class SessyInverter(Battery):
                     if found_now:
                         self.found = None
                 raise
+            self._granted, self._posted_again = granted, False
         return granted
+
+    @override
+    def wears_flash(self, power: float) -> bool:
+        """Say yes to the first setpoint: it needs another strategy."""
+        return self.found is None
+
+    @override
+    async def is_held(self) -> bool:
+        return await self._strategy() == API
+
+    @override
+    async def keep_alive(self) -> int | None:
+        """Look whether the setpoint is still ours; nothing has to be renewed.
+
+        A setpoint that has changed by itself is posted once more, and never again.
+        """
+        async with self._writing:
+            if self.found is None or self._granted is None:
+                return None
+            if (strategy := await self._strategy()) != API:
+                self._give_up(f"the strategy is {strategy}")
+            readings = await self._read({"power_setpoint", "strategy_overridden"})
+            if readings.get("strategy_overridden"):
+                self._give_up("the strategy is overridden")
+            seen = readings.get("power_setpoint")
+            if seen is None or seen == self._granted:
+                return None
+            if self._posted_again:
+                self._give_up(f"the setpoint is {seen} W instead of {self._granted} W")
+            self._posted_again = True
+            await self.client.post(SETPOINT_PATH, {"setpoint": -self._granted})
+            return self._granted
+
+    def _give_up(self, what: str) -> None:
+        raise TakenOverError(f"{self.address}: {what}; somebody else has changed it")
 
     @override
     async def release(self) -> None:
@@ -502,7 +551,7 @@ class SessyInverter(Battery):
                 await self._give_back(found)
             elif present != found:
                 _LOGGER.info("%s: left in %s, chosen since", self.address, present)
-            self.found = None
+            self.found = self._granted = self.limited_by = None
 
     async def _give_back(self, strategy: str) -> None:
         await self.client.post(SETPOINT_PATH, {"setpoint": 0})
@@ -521,13 +570,14 @@ class SessyInverter(Battery):
 
     async def _grant(self, power: float) -> int:
         """Return `power` within all limits, that of the present settings included."""
-        granted = self._clamp(power)
+        granted, self.limited_by = self._clamp(power), None
         if granted == 0:
             return 0
-        maximum = (await self._look(SETTINGS)).get("max_power")
-        if isinstance(maximum, int | float):
-            granted = round(min(max(granted, -maximum), maximum))
-        return granted
+        maximum = (await self._seen(SETTINGS)).get("max_power")
+        if not isinstance(maximum, int | float):
+            return granted
+        left, self.limited_by = bounded(granted, [Bound(maximum, Reason.SETTING)])
+        return round(left)
 
     async def _strategy(self) -> str:
         """Read the strategy in the device's own words: it may be one unknown here."""
@@ -537,6 +587,7 @@ class SessyInverter(Battery):
         return strategy
 
     async def _post_strategy(self, strategy: str) -> None:
+        self.wear.note()
         await self.client.post(STRATEGY.path, {"strategy": strategy})
 
 

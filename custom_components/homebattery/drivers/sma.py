@@ -31,11 +31,13 @@ from .battery import (
     NotConfirmedError,
     NotSupportedError,
     NumberSetting,
+    Reason,
     SelectSetting,
     SetpointLimits,
     Setting,
     SetupField,
     SwitchSetting,
+    TakenOverError,
     Value,
     Values,
     Visit,
@@ -62,6 +64,13 @@ _LOGGER = logging.getLogger(__name__)
 _SIGN_FROM: Final = 200
 """W of battery power from which the sign of its current must fit."""
 _NEVER: Final = float("-inf")
+_TWINS: Final = ("setpoint_twin", "external_control_twin")
+_TWIN_FRESH: Final = 2.0
+"""Seconds for which it is good to know what the twins of the setpoint say."""
+_TWIN_LATE: Final = 5.0
+"""Seconds that a changed setpoint may need to show in its twin."""
+_STRANGE_READS: Final = 2
+"""So many reads in a row that show somebody else's setpoint are no accident."""
 
 _IDENTITY: Final = (
     *(register.name for register in PLATE),
@@ -117,12 +126,17 @@ class SmaInverter(ModbusBattery):
         self._overshot = False
         self._halted: str | None = None
         """Why the device was given back although a setpoint is wanted."""
+        # Whether the twins have ever shown our setpoint, when they were read last
+        # (loop time, s), and how often in a row they have shown another one since.
+        self._twins_tell = False
+        self._twins_read_at = _NEVER
+        self._strange_reads = 0
         self._conditions = Conditions()
         self._sign_questioned = False
         for formula in (
             Formula(
                 "power_setpoint",
-                ("setpoint_twin", "external_control_twin"),
+                _TWINS,
                 self._setpoint_on_device,
             ),
             Formula("problem", PROBLEM_NEEDS, self._problems),
@@ -193,6 +207,7 @@ class SmaInverter(ModbusBattery):
             await super()._read_into(names, read, failures)
         finally:
             self._conditions.note(read, asyncio.get_running_loop().time())
+            self._compare_twins(read)
             self._set_interval()
             self._compare_signs(read)
             values.update(read)
@@ -202,6 +217,23 @@ class SmaInverter(ModbusBattery):
         timeout, longest = self._conditions.timeout, type(self).keep_alive_interval
         if timeout is not None and longest is not None:
             self.keep_alive_interval = max(self.spacing, min(longest, timeout / 3))
+
+    def _compare_twins(self, read: Values) -> None:
+        """Count the reads in a row in which the setpoint is not ours any more.
+
+        Whether the twins follow the setpoint is uncertain, so they say something only
+        once they have.
+        """
+        if self._granted is None or self._halted is not None:
+            return
+        if any(read.get(name) is None for name in _TWINS):
+            return
+        now = asyncio.get_running_loop().time()
+        self._twins_read_at = now
+        if self._setpoint_on_device(read) == self._granted:
+            self._twins_tell, self._strange_reads = True, 0
+        elif self._twins_tell and now - self._changed_at >= _TWIN_LATE:
+            self._strange_reads += 1
 
     def _compare_signs(self, read: Values) -> None:
         """Say once if the battery current runs against the battery power."""
@@ -287,10 +319,6 @@ class SmaInverter(ModbusBattery):
     def setpoint_limits(self) -> SetpointLimits:
         return self._narrowed(self._conditions.ratings)
 
-    def _permitted(self, wanted: float) -> int:
-        """Return what device and battery permit of it now, W."""
-        return self._conditions.permitted(wanted, self.setpoint_limits)
-
     @override
     async def read_found(self) -> Found:
         """Look whether the device may be controlled, and whether somebody does already.
@@ -298,7 +326,7 @@ class SmaInverter(ModbusBattery):
         Its own control is what a release goes back to, in any case: the setpoint of
         another controller is theirs to renew.
         """
-        await self._look()
+        await self._look_up()
         self._refuse_without_gate()
         return {"external_control": await self._twin()}
 
@@ -317,12 +345,17 @@ class SmaInverter(ModbusBattery):
         if self.found is None:
             self.found = await self.read_found()
         else:
-            await self._look()
+            await self._look_up()
             self._refuse_without_gate()
         self._asked_off_grid = self._conditions.off_grid is not None
         self._overshot = False
+        self._strange_reads = 0
         self._wanted = wanted
-        return await self._hold(self._permitted(wanted))
+        return await self._hold(*self._permitted(wanted))
+
+    def _permitted(self, wanted: float) -> tuple[int, Reason | None]:
+        """Return what device and battery permit of it now, W, and what cut it."""
+        return self._conditions.permitted(wanted, self.setpoint_limits)
 
     @override
     async def keep_alive(self) -> int | None:
@@ -330,56 +363,73 @@ class SmaInverter(ModbusBattery):
 
         In this order, so that a device that is slow to read does not forget it.
         Raises NotConfirmedError while the setpoint makes no sense; the device is left
-        to itself meanwhile.
+        to itself meanwhile. And TakenOverError.
         """
         if self.found is None or self._wanted is None or self._granted is None:
             return None
+        if self._is_taken_over:
+            raise TakenOverError(
+                f"{self.address}: the device shows a setpoint that another controller "
+                "has written"
+            )
         if self._halted is None:
             await self._write(self._granted)
-        try:
-            await self._look()
-        except BatteryError as err:
-            _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
-            return self._granted
+        await self.look()
         if (obstacle := self._obstacle(self._granted)) is not None:
             if self._halted is None:
                 await self._write_inactive()
-            self._halted = obstacle
-            raise NotConfirmedError(f"{self.address}: {obstacle}")
-        granted = self._permitted(self._wanted)
+            self._halted, self.limited_by = obstacle
+            raise NotConfirmedError(f"{self.address}: {self._halted}")
+        granted, reason = self._permitted(self._wanted)
         if granted != self._granted or self._halted is not None:
-            await self._hold(granted)
+            await self._hold(granted, reason)
         return granted
 
+    @property
+    def _is_taken_over(self) -> bool:
+        return self._strange_reads >= _STRANGE_READS
+
+    @override
     async def _look(self) -> None:
+        try:
+            await self._look_up()
+        except BatteryError as err:
+            _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
+
+    async def _look_up(self) -> None:
         """Read again what a setpoint depends on and was read too long ago."""
         now = asyncio.get_running_loop().time()
         names = self._conditions.old(now, held=self._granted is not None)
+        if self._twins_tell and now - self._twins_read_at >= _TWIN_FRESH:
+            names |= set(_TWINS)
         for device in self.devices:
             names -= device.missing
         await self._read_registers(names)
 
-    def _obstacle(self, granted: int) -> str | None:
+    def _obstacle(self, granted: int) -> tuple[str, Reason] | None:
         """Return why the device must not be held at the setpoint now."""
         if self._conditions.is_gate_closed:
-            return GATE_CLOSED
+            return GATE_CLOSED, Reason.REFUSED
         state = self._conditions.off_grid
         if state is None:
             self._asked_off_grid = False
         elif not self._asked_off_grid:
-            return f"No setpoint off the grid ({state})"
+            return f"No setpoint off the grid ({state})", Reason.NO_GRID
         self._overshot |= self._conditions.overshoots(granted, self._changed_at)
         if self._overshot:
-            return "The cluster does far more than its setpoint: it counts otherwise"
+            return (
+                "The cluster does far more than its setpoint: it counts otherwise",
+                Reason.NO_EFFECT,
+            )
         return None
 
-    async def _hold(self, granted: int) -> int:
+    async def _hold(self, granted: int, reason: Reason | None) -> int:
         """Write a setpoint that is new, not too soon after the last one."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0, self._written_at + self.spacing - loop.time()))
         if granted != self._granted:
             self._changed_at = loop.time()
-        self._granted = granted
+        self._granted, self.limited_by = granted, reason
         self._halted = None
         await self._write(granted)
         return granted
@@ -415,16 +465,22 @@ class SmaInverter(ModbusBattery):
         """Switch external control off; that the device took it confirms it.
 
         Where the twin can be read it must not show control that was not there before.
+        The control of somebody else who has taken over is theirs to end.
         """
         if self.found is None:
             return
+        if not self._is_taken_over:
+            await self._give_back(self.found)
+        self.found = None
+        self._wanted = self._granted = self._halted = self.limited_by = None
+        self._overshot = False
+        self._strange_reads = 0
+
+    async def _give_back(self, found: Found) -> None:
         await self._write_inactive()
         await asyncio.sleep(self.settle)
         seen = await self._twin()
-        if seen == ACTIVE != self.found.get("external_control"):
+        if seen == ACTIVE != found.get("external_control"):
             raise NotConfirmedError(
                 f"{self.address}: external control is still active after switching it off"
             )
-        self.found = None
-        self._wanted = self._granted = self._halted = None
-        self._overshot = False

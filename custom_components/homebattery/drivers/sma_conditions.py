@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from .battery import SetpointLimits, Value
+from .battery import Bound, Reason, SetpointLimits, Value, bounded
 from .sma_formulas import is_cluster, rating
 from .sma_registers import LEAST_RATING, MAINS
 
@@ -102,14 +102,24 @@ class Conditions:
         given = _rated(rating(self.values)) or taken or LEAST_RATING
         return SetpointLimits(-given, min(given, taken or given))
 
-    def permitted(self, wanted: float, limits: SetpointLimits) -> int:
-        """Return what device and battery permit now of a battery power, W."""
+    def permitted(
+        self, wanted: float, limits: SetpointLimits
+    ) -> tuple[int, Reason | None]:
+        """Return what device and battery permit now of a battery power, W, and why."""
         out, charge, discharge = (_number(self.values.get(name)) for name in _LIMITS)
-        outward = [-limits.minimum, out, discharge]
-        inward = [limits.maximum, charge]
-        least = -min(value for value in outward if value is not None)
-        most = min(value for value in inward if value is not None)
-        return round(min(max(wanted, least), most))
+        most: tuple[tuple[float | None, Reason], ...]
+        if wanted > 0:
+            most = ((limits.maximum, Reason.INVERTER), (charge, Reason.BATTERY))
+        else:
+            most = (
+                (-limits.minimum, Reason.INVERTER),
+                (out, Reason.INVERTER),
+                (discharge, Reason.BATTERY),
+            )
+        power, reason = bounded(
+            wanted, [Bound(value, why) for value, why in most if value is not None]
+        )
+        return round(power), reason
 
     def overshoots(self, granted: int, since: float) -> bool:
         """Return True if a cluster has come to do far more than its setpoint, W."""

@@ -283,6 +283,8 @@ class Sun2000Inverter(ModbusBattery):
         read: dict[str, Value] = {}
         await super()._read_into(names, read, failures)
         now = asyncio.get_running_loop().time()
+        if self._setpoint is not None:
+            self._setpoint.note(read)
         counted = {name: read[name] for name in read.keys() & self._counter_names}
         read.update(self._counters.checked(counted, now))
         for name in read.keys() & {*PERMITTED.values(), _MAX_GRID_CHARGE}:
@@ -453,13 +455,39 @@ class Sun2000Inverter(ModbusBattery):
         wanted = self._clamp(power)
         state = await control.look()
         self.found = self._found_in(state)
-        granted = within(wanted, self.found, await self._permits())
+        granted, reason = within(wanted, self.found, await self._permits())
+        if self._costs_flash(granted, state, self.found):
+            self.wear.check(control.name)
         if granted == 0:
-            await setpoint.hold(wanted, state)
+            await setpoint.hold(wanted, state, reason)
+            self.limited_by = reason
             return 0
-        return await setpoint.force(
-            wanted, granted, state, self.found, self.duration_min, target_soc
+        granted = await setpoint.force(
+            wanted,
+            granted,
+            state,
+            self.found,
+            self.duration_min,
+            reason=reason,
+            target_soc=target_soc,
         )
+        self.limited_by = setpoint.held.reason if setpoint.held else None
+        return granted
+
+    def _costs_flash(self, granted: int, state: ControlState, found: Found) -> bool:
+        """Return True when power limits are to be written: into a hold or out of it."""
+        if granted == 0:
+            return any(power != 0 for power in state.limits.values())
+        return any(
+            power == 0 and bool(found[limit]) for limit, power in state.limits.items()
+        )
+
+    @override
+    def wears_flash(self, power: float) -> bool:
+        """Say yes to what changes the limits: a hold is made of them, a command is not."""
+        held = self._setpoint.held if self._setpoint else None
+        holds = held is not None and held.granted == 0 and not held.ended
+        return (self._clamp(power) == 0) != holds
 
     async def _permits(self) -> Limits:
         """Return the most that each direction's limit may be now, W, where known."""
@@ -482,7 +510,10 @@ class Sun2000Inverter(ModbusBattery):
         async with self._controlling:
             if self.found is None or self._setpoint is None:
                 return None
-            return await self._setpoint.renew(self._permits, self.duration_min)
+            granted = await self._setpoint.renew(self._permits, self.duration_min)
+            if self._setpoint.held is not None:
+                self.limited_by = self._setpoint.held.reason
+            return granted
 
     @override
     async def release(self) -> None:
@@ -491,6 +522,8 @@ class Sun2000Inverter(ModbusBattery):
                 return
             control, setpoint = self._controls
             await control.release(
-                {limit: number(self.found.get(limit)) for limit in LIMITS}
+                {limit: number(self.found.get(limit)) for limit in LIMITS},
+                theirs=setpoint.taken_over,
             )
-            self.found = setpoint.held = None
+            self.found = setpoint.held = self.limited_by = None
+            setpoint.taken_over = False

@@ -137,15 +137,17 @@ class ForcedControl:
         await self._device.write(_DURATION, 60 * minutes)
         await self._device.write(_COMMAND, direction_of(power))
 
-    async def release(self, limits: Limits) -> None:
+    async def release(self, limits: Limits, *, theirs: bool = False) -> None:
         """Stop any command and put back those limits that a hold left at 0.
 
-        A limit above 0 was set by somebody since, and is theirs.
+        A limit above 0 was set by somebody since, and is theirs; so is the command
+        where that is known (`theirs`).
         """
         state = await self.look()
-        await self._stop(state)
+        if not theirs:
+            await self._stop(state)
         put_back = await self._put_back(state, limits)
-        await self._confirm({_COMMAND: STOP, **put_back})
+        await self._confirm(put_back if theirs else {_COMMAND: STOP, **put_back})
 
     async def _stop(self, state: ControlState) -> None:
         if state.command != STOP:

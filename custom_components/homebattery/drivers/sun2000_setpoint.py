@@ -10,8 +10,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .battery import NotConfirmedError, Value
-from .sun2000_commands import ControlState, ForcedControl, direction_of, limit_register
+from .battery import Bound, NotConfirmedError, Reason, TakenOverError, Value, bounded
+from .sun2000_commands import (
+    ControlState,
+    ForcedControl,
+    direction_of,
+    limit_register,
+    power_register,
+)
 from .sun2000_formulas import LIMITS, number
 from .sun2000_registers import STOP
 
@@ -39,8 +45,12 @@ class Held:
     """When it was last written, loop time, s."""
     to_soc: bool = False
     """It runs until a SOC is reached instead of being renewed."""
+    reason: Reason | None = None
+    """Why less is granted than was wanted."""
     ended: bool = False
     """The device has ended it."""
+    strange_reads: int = 0
+    """How often in a row another power than ours was read."""
 
 
 class Setpoint:
@@ -52,14 +62,18 @@ class Setpoint:
     def __init__(self, control: ForcedControl, read: Reader) -> None:
         """Begin with a battery left alone; `read` tells how full it is."""
         self.held: Held | None = None
+        self.taken_over = False
+        """Whether the command that runs, if any, is somebody else's."""
         self._control = control
         self._read = read
 
-    async def hold(self, wanted: int, state: ControlState) -> None:
+    async def hold(
+        self, wanted: int, state: ControlState, reason: Reason | None
+    ) -> None:
         """Keep the battery still, whatever was `wanted`."""
-        self.held = None
+        self.held, self.taken_over = None, False
         await self._control.hold(state)
-        self.held = Held(wanted, 0, _now())
+        self.held = Held(wanted, 0, _now(), reason=reason)
 
     async def force(
         self,
@@ -68,11 +82,15 @@ class Setpoint:
         state: ControlState,
         found: Mapping[str, float],
         minutes: int,
+        reason: Reason | None = None,
         target_soc: float | None = None,
     ) -> int:
         """Charge or discharge with what is `granted`, W; return what came of it."""
         before, self.held = self.held, None
-        held = Held(wanted, granted, _now(), to_soc=target_soc is not None)
+        self.taken_over = False
+        held = Held(
+            wanted, granted, _now(), to_soc=target_soc is not None, reason=reason
+        )
         if not held.to_soc and _is_running(before, granted, state):
             held.granted = await self._control.change_power(granted)
             held.renewed = before.renewed if before else held.renewed
@@ -82,9 +100,12 @@ class Setpoint:
                     granted, state, found, minutes=minutes, target_soc=target_soc
                 )
             except NotConfirmedError:
-                if not await self._has_ended(granted):
+                why = await self._why_ended(granted)
+                if why is None:
                     raise
-                held.granted, held.ended = 0, True
+                held.granted, held.ended, held.reason = 0, True, why
+        if abs(held.granted) < abs(granted) and not held.ended:
+            held.reason = Reason.BATTERY
         self.held = held
         return held.granted
 
@@ -94,25 +115,27 @@ class Setpoint:
         """Renew the command, as far as it runs; return its power, W.
 
         None when there is nothing to renew. `permits` tells what the device allows
-        now. Raises NotConfirmedError when somebody else commands the battery.
+        now. Raises TakenOverError when somebody else commands the battery.
         """
         held = self.held
-        if held is None or held.granted == 0 or held.ended:
+        if held is None or held.ended:
             return None
+        if self.taken_over:
+            self._give_up("is not ours any more")
         state = await self._control.look()
+        if held.granted == 0:
+            self._see_hold(state)
+            return None
+        self._see_command(held, state)
         if state.command == STOP:
             if held.to_soc or _now() - held.renewed < _RUN_OUT * 60 * minutes:
                 held.ended = True
+                held.reason = await self._why_ended(held.granted) or Reason.ENDED
                 return 0
-        elif state.command != direction_of(held.granted):
-            raise NotConfirmedError(
-                f"{self._control.name}: is told to {state.command}; somebody else has "
-                "changed the forced command"
-            )
         elif held.to_soc:
             return held.granted
         # A limit that somebody has set to 0 meanwhile is theirs, and not written.
-        granted = within(held.wanted, state.limits, await permits())
+        granted, held.reason = within(held.wanted, state.limits, await permits())
         if granted == 0:
             return 0
         held.renewed = _now()
@@ -127,24 +150,65 @@ class Setpoint:
             await self._control.refresh(held.granted, minutes)
         return held.granted
 
-    async def _has_ended(self, power: int) -> bool:
-        """Return True when the device has ended a command at once, as it should."""
+    def note(self, read: Mapping[str, Value]) -> None:
+        """Look whether the power that was just read is still ours."""
+        held = self.held
+        if held is None or held.granted == 0 or held.ended:
+            return
+        power = read.get(power_register(held.granted))
+        if power is not None:
+            ours = number(power) == abs(held.granted)
+            held.strange_reads = 0 if ours else held.strange_reads + 1
+
+    def _see_hold(self, state: ControlState) -> None:
+        """Raise TakenOverError when somebody has lifted the hold."""
+        if state.command != STOP or any(state.limits.values()):
+            self._give_up("the battery is not held any more")
+
+    def _see_command(self, held: Held, state: ControlState) -> None:
+        """Raise TakenOverError when the command that runs is not ours."""
+        if state.command not in (STOP, direction_of(held.granted)):
+            self._give_up(f"is told to {state.command}")
+        # One may be a read that was under way when the power was changed.
+        if held.strange_reads > 1:
+            self._give_up("is told another power")
+
+    def _give_up(self, what: str) -> None:
+        self.taken_over = True
+        raise TakenOverError(
+            f"{self._control.name}: {what}; somebody else has changed it"
+        )
+
+    async def _why_ended(self, power: int) -> Reason | None:
+        """Return why the device has ended a command, as it should; None if it has not.
+
+        A full or an empty battery is a reason.
+        """
         state = await self._control.look()
         values = await self._read({"battery_soc", "min_soc", "max_soc"})
         soc = values.get("battery_soc")
         if state.command != STOP or soc is None:
-            return False
+            return None
         if power > 0:
-            return number(soc) >= min(FULL, number(values.get("max_soc")) or FULL)
-        return number(soc) <= number(values.get("min_soc")) + EMPTY
+            full = min(FULL, number(values.get("max_soc")) or FULL)
+            return Reason.FULL if number(soc) >= full else None
+        lowest = number(values.get("min_soc")) + EMPTY
+        return Reason.EMPTY if number(soc) <= lowest else None
 
 
-def within(power: int, *limits: Limits) -> int:
-    """Return what is granted of `power` within the limits of its direction, W."""
+def within(power: int, settings: Limits, permits: Limits) -> tuple[int, Reason | None]:
+    """Return what is granted of `power`, W, and what cut it.
+
+    `settings` are the limits that are set on the device, `permits` what it may be now.
+    """
     name = limit_register(power)
-    bounds = [abs(power), *(each.get(name) for each in limits)]
-    granted = round(min(bound for bound in bounds if bound is not None))
-    return granted if power > 0 else -granted
+    bounds = [
+        Bound(most, reason)
+        for limits, reason in ((settings, Reason.SETTING), (permits, Reason.BATTERY))
+        if (most := limits.get(name)) is not None
+    ]
+    granted, reason = bounded(power, bounds)
+    return round(granted), reason
 
 
 def _is_running(held: Held | None, power: int, state: ControlState) -> bool:

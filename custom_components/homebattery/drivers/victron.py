@@ -20,6 +20,7 @@ documented nor seen on hardware is marked [uncertain].
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 import logging
 import re
@@ -37,12 +38,14 @@ from .battery import (
     NotConfirmedError,
     NotSupportedError,
     NumberSetting,
+    Reason,
     RequestTimeoutError,
     SelectSetting,
     SetpointLimits,
     Setting,
     SetupField,
     SwitchSetting,
+    TakenOverError,
     Value,
     Values,
     Visit,
@@ -64,7 +67,7 @@ from .victron_registers import (
     SYSTEM_UNIT,
     VEBUS,
 )
-from .victron_setpoint import CONDITIONS, SetpointRule
+from .victron_setpoint import CONDITIONS, Grant, SetpointRule
 from .victron_units import GxUnits
 
 _LOGGER = logging.getLogger(__name__)
@@ -79,6 +82,12 @@ _TOO_OLD: Final = 15.0
 """Seconds after which a reading no longer justifies a setpoint."""
 _NEVER: Final = float("-inf")
 _RELEASE_TRIES: Final = 3
+_SETTLED: Final = 1.5
+"""Seconds after a write until the registers show what came of it."""
+_STRANGE_READS: Final = 3
+_STRANGE_FOR: Final = 60.0
+"""So many reads in so many seconds that show a setpoint of somebody else's are no
+accident, such as the last one of the GX's own loop."""
 
 
 class VictronInverter(ModbusBattery):
@@ -141,6 +150,14 @@ class VictronInverter(ModbusBattery):
         self._wanted: list[float] = []
         self._granted: int | None = None
         self._written: list[int] = []
+        self._written_at = _NEVER
+        # Blocks written lately (a slow read may still show an older one), and when
+        # (loop time, s) somebody else's was seen.
+        self._lately: deque[list[int]] = deque(maxlen=8)
+        self._strange: deque[float] = deque(maxlen=_STRANGE_READS)
+        self._mode_writes = 0
+        self._taken_over = ""
+        """What somebody else has done to the device since the setpoint was given."""
         # The conditions of a setpoint as last read, and when (loop time, s).
         self._conditions_seen: dict[str, Value] = {}
         self._seen_at: dict[str, float] = {}
@@ -415,50 +432,84 @@ class VictronInverter(ModbusBattery):
             # The latter: somebody changed the mode since; theirs is what to put back.
             self.found = found
         self._wanted = wanted
+        self._forget_others()
         if found["working_mode"] != EXTERNAL_CONTROL:
             gx, _ = self._register("working_mode")
+            self.wear.check(self.address)
             await gx.write("working_mode", EXTERNAL_CONTROL)
             self._note({"working_mode": EXTERNAL_CONTROL})
+            self._mode_writes += 1
+        await self._look()
         return await self._renew()
+
+    @override
+    def wears_flash(self, power: float) -> bool:
+        """External control is a setting in flash; the setpoints are not."""
+        return self.found is None
+
+    @override
+    async def is_held(self) -> bool:
+        found = await self.read_found()
+        return bool(found["working_mode"] == EXTERNAL_CONTROL)
 
     @override
     async def keep_alive(self) -> int | None:
         if self.found is None or not self._wanted:
             return None
+        await self.look()
         return await self._renew()
 
     async def _renew(self) -> int:
         """Write the setpoint for what is wanted, under the conditions of this moment.
 
-        Raises NotConfirmedError when somebody else has left external control: the
-        setpoint registers then belong to the GX's own loop.
+        Raises TakenOverError when somebody else has left external control (the
+        setpoint registers then belong to the GX's own loop), or writes setpoints too.
         """
-        conditions = await self._conditions()
-        if conditions is not None and conditions["working_mode"] != EXTERNAL_CONTROL:
-            raise NotConfirmedError(
-                f"{self.address}: ESS mode is {conditions['working_mode']} instead of "
-                "external control; somebody else has changed it"
-            )
-        granted, setpoints = 0, list[int]()
-        if conditions is None:
-            _LOGGER.debug("%s: readings are too old, holding", self.address)
-        elif limits := self.setpoint_limits:
-            granted, setpoints = self._rule.setpoints(self._wanted, limits, conditions)
-        await self._write_block(setpoints, hold=not setpoints)
-        self._granted = granted
-        return granted
+        self._taken_over = self._taken_over or self._what_others_did()
+        if self._taken_over:
+            raise TakenOverError(f"{self.address}: {self._taken_over}")
+        grant = self._grant()
+        await self._write_block(grant.setpoints, hold=not grant.setpoints)
+        self._granted, self.limited_by = grant.power, grant.reason
+        return grant.power
 
-    async def _conditions(self) -> dict[str, Value] | None:
-        """Return what a setpoint depends on; None when it is not known well enough."""
-        needed = self._register_names() & CONDITIONS
-        needed -= {name for device in self.devices for name in device.missing}
+    def _what_others_did(self) -> str:
+        """Return what somebody else did to the device; nothing most of the time."""
+        mode = self._conditions_seen.get("working_mode")
+        if mode is not None and mode != EXTERNAL_CONTROL:
+            return (
+                f"ESS mode is {mode} instead of external control; somebody else has "
+                "changed it"
+            )
+        now = asyncio.get_running_loop().time()
+        strange = [seen for seen in self._strange if now - seen <= _STRANGE_FOR]
+        if len(strange) == _STRANGE_READS:
+            return (
+                f"another controller writes setpoints to registers {_CONTROL_BLOCK}.."
+            )
+        return ""
+
+    def _grant(self) -> Grant:
+        """Return what is granted under the conditions as far as they are known."""
+        limits = self.setpoint_limits
+        if limits is None or self._older_than(_TOO_OLD, self._needed):
+            _LOGGER.debug("%s: readings are too old, holding", self.address)
+            return Grant(0, [], Reason.UNKNOWN_STATE)
+        return self._rule.setpoints(self._wanted, limits, self._conditions_seen)
+
+    @property
+    def _needed(self) -> set[str]:
+        """The registers a setpoint depends on, as far as there are any."""
+        return self._register_names() & CONDITIONS - {
+            name for device in self.devices for name in device.missing
+        }
+
+    @override
+    async def _look(self) -> None:
         try:
-            await self._read_into(self._older_than(_FRESH, needed), {}, {})
+            await self._read_into(self._older_than(_FRESH, self._needed), {}, {})
         except (CannotConnectError, RequestTimeoutError) as err:
             _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
-        if self._older_than(_TOO_OLD, needed):
-            return None
-        return self._conditions_seen
 
     def _older_than(self, seconds: float, names: set[str]) -> set[str]:
         """Return those registers that were last read so long ago, or never."""
@@ -476,9 +527,13 @@ class VictronInverter(ModbusBattery):
     ) -> None:
         """Read registers, and note those that a setpoint depends on."""
         read: dict[str, Value] = {}
+        mode_writes = self._mode_writes
         try:
             await super()._read_into(names, read, failures)
         finally:
+            if mode_writes != self._mode_writes:
+                # It may have been read before it was written.
+                read.pop("working_mode", None)
             # 0 °C to the tenth is 'unknown', unless this sensor is known to exist.
             if read.get("bms_temperature") == 0 and not self._bms_temperature_seen:
                 read["bms_temperature"] = None
@@ -492,6 +547,23 @@ class VictronInverter(ModbusBattery):
         for name in values.keys() & CONDITIONS:
             self._conditions_seen[name] = values[name]
             self._seen_at[name] = now
+        block = self._block_in(values)
+        if (
+            self._wanted
+            # Zeros are what is left of a setpoint that was forgotten.
+            and any(block)
+            and block not in self._lately
+            and now - self._written_at >= _SETTLED
+        ):
+            self._strange.append(now)
+
+    def _block_in(self, values: Mapping[str, Value]) -> list[int]:
+        """Return the control block as it was read; empty where it was not."""
+        first, *others = per_phase("setpoint")[: self.phases]
+        names = (first, "disable_charge", "disable_feed_in", *others)
+        if not values.keys() >= set(names):
+            return []
+        return [int(number(values[name])) & WORD for name in names]
 
     async def _write_block(self, setpoints: Sequence[int], *, hold: bool) -> None:
         """Write the setpoints of all phases and both flags as one request.
@@ -506,8 +578,10 @@ class VictronInverter(ModbusBattery):
         flag = int(hold)
         block = [words[0], flag, flag, *words[1:]]
         vebus, _ = self._register("setpoint_l1")
+        self._lately.append(block)
         await vebus.write_words(_CONTROL_BLOCK, block)
         self._written = block
+        self._written_at = asyncio.get_running_loop().time()
 
     async def _read_block(self) -> list[int]:
         """Return the control block as the device has it."""
@@ -520,15 +594,12 @@ class VictronInverter(ModbusBattery):
 
         None when it is not held, or no longer at what was last written.
         """
-        setpoints = [
-            v[name] for name in per_phase("setpoint")[: self.phases] if name in v
-        ]
+        # Without one of them the measurement fails with it.
+        for name in ("setpoint_l1", "disable_charge", "disable_feed_in"):
+            _ = v[name]
         if self.found is None or self._granted is None:
             return None
-        flags = [v["disable_charge"], v["disable_feed_in"]]
-        seen = [setpoints[0], *flags, *setpoints[1:]]
-        same = [int(number(value)) & WORD for value in seen] == self._written
-        return self._granted if same else None
+        return self._granted if self._block_in(v) == self._written else None
 
     @override
     async def release(self) -> None:
@@ -536,7 +607,8 @@ class VictronInverter(ModbusBattery):
 
         In this order, since a flag left behind might stop the GX's own loop from
         charging. External control that was found is left as it was found. If
-        somebody else has changed the mode meanwhile, it is theirs.
+        somebody else has changed the mode meanwhile, it is theirs; so are the setpoints
+        that another controller writes in external control.
         """
         if self.found is None:
             return
@@ -544,7 +616,8 @@ class VictronInverter(ModbusBattery):
         mode = await gx.read_register("working_mode")
         failure: BatteryError | None = None
         try:
-            await self._clear_block(in_control=mode == EXTERNAL_CONTROL)
+            if not (self._taken_over and mode == EXTERNAL_CONTROL):
+                await self._clear_block(in_control=mode == EXTERNAL_CONTROL)
         except DeviceRefusedError as err:
             # Without the VE.Bus system there is nothing to clear yet, and the mode
             # must not wait for it.
@@ -561,6 +634,12 @@ class VictronInverter(ModbusBattery):
             raise failure
         self.found = None
         self._wanted, self._granted, self._written = [], None, []
+        self._forget_others()
+        self.limited_by = None
+
+    def _forget_others(self) -> None:
+        self._strange.clear()
+        self._taken_over = ""
 
     async def _clear_block(self, *, in_control: bool) -> None:
         """Write zeros and see them; the GX's own loop may set setpoints, not flags."""

@@ -7,9 +7,9 @@ here, at every renewal.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from .battery import SetpointLimits, Values
+from .battery import Bound, Reason, SetpointLimits, Values, bounded
 from .victron_formulas import number, per_phase
 
 SOC_HYSTERESIS: Final = 2.0
@@ -23,9 +23,21 @@ CONDITIONS: Final = frozenset(
         *("vebus_bms_expected", "vebus_bms_allow_charge", "vebus_bms_allow_discharge"),
         *("bms_voltage", "max_charge_voltage", "bms_charge_current_limit"),
         *("bms_discharge_current_limit", "allow_to_charge", "allow_to_discharge"),
+        *(*per_phase("setpoint"), "disable_charge", "disable_feed_in"),
     }
 )
-"""The registers that a setpoint depends on."""
+"""The registers that a setpoint depends on, and those that show whether it is ours."""
+
+
+class Grant(NamedTuple):
+    """What comes of a wanted battery power; no setpoints mean hold."""
+
+    power: int
+    """W, + = charging"""
+    setpoints: list[int]
+    """W at the AC input of each phase"""
+    reason: Reason | None = None
+    """Why it is less than was wanted"""
 
 
 def split(power: float, phases: int) -> list[int]:
@@ -68,22 +80,26 @@ class SetpointRule:
 
     def setpoints(
         self, wanted: Sequence[float], limits: SetpointLimits, v: Values
-    ) -> tuple[int, list[int]]:
-        """Return the battery power granted, W, and the AC input setpoints, W.
+    ) -> Grant:
+        """Return the battery power granted, and the AC input setpoints for it.
 
         `wanted` is battery power in W, + = charging: one value for all phases
-        together, or one for each. No setpoints mean hold. Limits come first, then
-        what hangs on the inverter: the other way round a load would eat the limit.
+        together, or one for each. Limits come first, then what hangs on the inverter:
+        the other way round a load would eat the limit.
         """
         if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
-            return 0, []
-        discharge, charge = self._allowed(limits, v)
+            return Grant(0, [], Reason.NO_GRID)
+        # The minimum SOC has a hysteresis, so it is looked at once for each renewal.
+        discharging = self._discharge_bounds(limits, v)
         total = sum(wanted)
-        granted = round(min(max(total, -discharge), charge))
+        bounds = self._charge_bounds(limits, v) if total > 0 else discharging
+        left, reason = bounded(total, bounds)
+        granted = round(left)
         if granted == 0:
-            return 0, []
+            return Grant(0, [], reason)
         # The share that the Multi converts itself, + = towards the battery.
-        converted = max(granted - _from_dc(v), -discharge)
+        most = min(bound.power for bound in discharging)
+        converted = max(granted - _from_dc(v), -most)
         phases = len(self._ratings)
         if len(wanted) == 1:
             shares = split(converted, phases)
@@ -95,33 +111,37 @@ class SetpointRule:
             ]
         outputs = [round(number(v.get(name))) for name in per_phase("output_power")]
         kept = within_ratings(shares, self._ratings)
-        return granted, [
+        setpoints = [
             share + output for share, output in zip(kept, outputs, strict=False)
         ]
+        return Grant(granted, setpoints, reason)
 
-    def _allowed(self, limits: SetpointLimits, v: Values) -> tuple[float, float]:
-        """Return what may be discharged and charged now, W, both ≥ 0."""
+    def _discharge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
+        """Return what bounds discharging now."""
+        bounds = self._bounds(-limits.minimum, "discharge", v)
+        if self._is_too_low(number(v.get("system_soc")), number(v.get("min_soc"))):
+            bounds.append(Bound(0, Reason.EMPTY))
+        return bounds
+
+    def _charge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
+        """Return what bounds charging now."""
+        return self._bounds(limits.maximum, "charge", v)
+
+    def _bounds(self, limit: int, direction: str, v: Values) -> list[Bound]:
+        """Return what bounds either direction: the inverter, and the battery's BMS."""
         if not v.get("system_voltage"):
-            return 0, 0
-        discharge, charge = float(-limits.minimum), float(limits.maximum)
+            return [Bound(0, Reason.UNKNOWN_STATE)]
+        bounds = [Bound(limit, Reason.INVERTER)]
         volts = number(v.get("bms_voltage")) or number(v.get("system_voltage"))
         # Without a charge voltage the BMS publishes no limits: its zeros are none.
         if v.get("max_charge_voltage"):
-            discharge = min(
-                discharge, number(v.get("bms_discharge_current_limit")) * volts
-            )
-            charge = min(charge, number(v.get("bms_charge_current_limit")) * volts)
-        if (
-            self._is_too_low(number(v["system_soc"]), number(v["min_soc"]))
-            or self._bms_forbids(v, "allow_to_discharge")
-            or _vebus_bms_forbids(v, "vebus_bms_allow_discharge")
+            amps = number(v.get(f"bms_{direction}_current_limit"))
+            bounds.append(Bound(amps * volts, Reason.BATTERY))
+        if self._bms_forbids(v, f"allow_to_{direction}") or _vebus_bms_forbids(
+            v, f"vebus_bms_allow_{direction}"
         ):
-            discharge = 0
-        if self._bms_forbids(v, "allow_to_charge") or _vebus_bms_forbids(
-            v, "vebus_bms_allow_charge"
-        ):
-            charge = 0
-        return discharge, charge
+            bounds.append(Bound(0, Reason.BATTERY))
+        return bounds
 
     def _is_too_low(self, soc: float, minimum: float) -> bool:
         """Return True at the minimum SOC, and until it is well above it again."""

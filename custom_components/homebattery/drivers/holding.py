@@ -1,0 +1,84 @@
+"""What is said of holding a battery at a setpoint: how, and why not quite."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Reason(StrEnum):
+    """Why a battery does less than was asked of it, or something else."""
+
+    FULL = "full"
+    EMPTY = "empty"
+    """At its minimum SOC."""
+    BATTERY = "battery"
+    """The BMS permits no more now: hot, cold, nearly full, nearly empty."""
+    INVERTER = "inverter"
+    """The inverter permits no more."""
+    SETTING = "setting"
+    """A limit that is set on the device."""
+    TOO_LITTLE = "too_little"
+    """Less than the smallest step of the device: it is held instead."""
+    NO_GRID = "no_grid"
+    PROTECTION = "protection"
+    """The battery must be charged, or is about to shut down."""
+    UNKNOWN_STATE = "unknown_state"
+    """What a setpoint depends on cannot be read, so the battery is held."""
+    ENDED = "ended"
+    """The device has ended it, or somebody with it."""
+    OTHER_CONTROLLER = "other_controller"
+    """Somebody else has told the device something else."""
+    NO_EFFECT = "no_effect"
+    """The device took the setpoint and does not do it."""
+    REFUSED = "refused"
+    """The device refuses the setpoint."""
+    UNREACHABLE = "unreachable"
+    FLASH = "flash"
+    """Its flash has been written often enough today."""
+
+
+class Bound(NamedTuple):
+    """The most that is permitted in a direction, W (≥ 0), and by what."""
+
+    power: float
+    reason: Reason
+
+
+def bounded(power: float, bounds: Iterable[Bound]) -> tuple[float, Reason | None]:
+    """Return what `bounds` (of its direction) leave of a power, W, and what cut it."""
+    tightest = min(bounds, key=lambda bound: bound.power, default=None)
+    if tightest is None or abs(power) <= tightest.power:
+        return power, None
+    return tightest.power if power > 0 else 0 - tightest.power, tightest.reason
+
+
+class Memory(StrEnum):
+    """Where something that is written lives."""
+
+    RAM = "RAM"
+    FLASH = "flash"
+    UNKNOWN = "unknown, counted as flash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Registers or a path that a setpoint writes, and where they live."""
+
+    what: str
+    where: tuple[range | str, ...]
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlFacts:
+    """How a device is held and let go, as docs/control.md says to its owner."""
+
+    method: str
+    writes: tuple[Written, ...]
+    watchdog: str
+    """What the device itself does when nothing more is heard of us, and when."""
+    release: str
+    """What is written to give it back, in which order, and how that is confirmed."""
+    until_next_start: str
+    """What the battery does after a crash, until what was found is given back."""
