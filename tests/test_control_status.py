@@ -86,7 +86,7 @@ def test_control_status(
     astray: float | None,
     expected: ControlStatus,
 ) -> None:
-    status = control_status(
+    status, _ = control_status(
         requested=requested,
         granted=granted,
         measured=measured,
@@ -117,7 +117,7 @@ def test_doing_nothing_is_limited_only_when_full_or_empty(
     min_soc: float | None,
     expected: ControlStatus,
 ) -> None:
-    status = control_status(
+    status, _ = control_status(
         requested=requested,
         granted=requested,
         measured=0,

@@ -1,7 +1,9 @@
 """What a battery has to be given back outlives Home Assistant."""
 
+import copy
 from typing import Any
 
+from homeassistant.util import slugify
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
@@ -10,9 +12,14 @@ from .conftest import Home, MakeHome, Warp
 from .simulators import Simulator
 
 
+def file_of(home: Home) -> str:
+    """Return the name of the file in which a battery's lease is kept."""
+    return f"{DOMAIN}.{slugify(home.entry.unique_id)}"
+
+
 def stored(hass_storage: dict[str, Any], home: Home) -> Any:
     """Return what is kept of a battery's lease; None when nothing is."""
-    return hass_storage.get(f"{DOMAIN}.{home.entry.entry_id}", {}).get("data")
+    return hass_storage.get(file_of(home), {}).get("data", {}).get("lease")
 
 
 async def test_what_is_found_is_kept_while_a_setpoint_is_held(
@@ -20,7 +27,13 @@ async def test_what_is_found_is_kept_while_a_setpoint_is_held(
 ) -> None:
     assert stored(hass_storage, home) is None
     await home.set_power(600)
-    assert stored(hass_storage, home) == home.data.battery.found is not None
+    assert stored(hass_storage, home) == {
+        "found": home.data.battery.found,
+        "power": 600,
+        "current": None,
+        "phases": {},
+        "expires": None,
+    }
     await home.choose("automatic")
     assert stored(hass_storage, home) is None
 
@@ -65,14 +78,14 @@ async def after_a_crash(
     dead: Home, make_home: MakeHome, hass_storage: dict[str, Any]
 ) -> Home:
     """Return the next start, of which only the storage knows about the first."""
-    left = stored(hass_storage, dead)
+    left = copy.deepcopy(hass_storage[file_of(dead)])
     # Let go of the battery as a crash does: without giving it back.
     dead.data.battery.found = None
     dead.data.control._lease = None
+    hass_storage.pop(file_of(dead))
     await dead.hass.config_entries.async_remove(dead.entry.entry_id)
     alive = make_home(dead.simulator)
-    key = f"{DOMAIN}.{alive.entry.entry_id}"
-    hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": left}
+    hass_storage[file_of(alive)] = left
     return alive
 
 
@@ -104,7 +117,7 @@ async def test_a_release_at_the_start_that_fails_is_tried_again(
     await refuse_release(simulator, on=True)
     assert await alive.set_up()
     assert alive.state("control_status") == "release_failed"
-    assert stored(hass_storage, alive) == left
+    assert stored(hass_storage, alive)["found"] == left["found"]
 
     await refuse_release(simulator, on=False)
     await warp(31)

@@ -5,6 +5,7 @@ and a control that holds it at a setpoint and gives it back.
 """
 
 from dataclasses import dataclass
+import logging
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
@@ -16,12 +17,16 @@ from homeassistant.exceptions import (
 )
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
+from . import repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
-from .control import Control, found_store
+from .control import Control
 from .coordinator import BatteryCoordinator
 from .drivers import DRIVERS
-from .drivers.battery import AuthenticationError, Battery, BatteryError
+from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
 from .errors import translated
+from .lease import LeaseStore
+
+_LOGGER = logging.getLogger(__name__)
 
 type HomeBatteryConfigEntry = ConfigEntry[HomeBatteryData]
 
@@ -44,9 +49,7 @@ class HomeBatteryData:
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:
     """Set up a battery."""
-    battery = DRIVERS[entry.data[CONF_BATTERY_TYPE]].from_setup(
-        {**entry.data, **entry.options}, session=async_get_clientsession(hass)
-    )
+    battery = _make_battery(hass, entry)
     await _async_connect(entry, battery)
     try:
         await _async_start(hass, entry, battery)
@@ -54,6 +57,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) 
         await battery.close()
         raise
     return True
+
+
+def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery:
+    """Return the driver of a battery; nothing is sent."""
+    return DRIVERS[entry.data[CONF_BATTERY_TYPE]].from_setup(
+        {**entry.data, **entry.options}, session=async_get_clientsession(hass)
+    )
 
 
 async def _async_start(
@@ -68,7 +78,7 @@ async def _async_start(
         control=Control(hass, entry, coordinator),
     )
     entry.runtime_data = data
-    await data.control.async_give_back()
+    await data.control.async_start()
 
     async def async_stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops. At this event it still
@@ -119,5 +129,30 @@ async def async_unload_entry(
 async def async_remove_entry(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> None:
-    """Forget what a removed battery would have to be given back."""
-    await found_store(hass, entry.entry_id).async_remove()
+    """Give a removed battery back if that has not worked so far, and forget it.
+
+    What cannot be given back is kept: whoever adds the battery again gives it back.
+    """
+    store = LeaseStore(hass, str(entry.unique_id))
+    await store.async_load()
+    if store.found is not None and not await _async_give_back(hass, entry, store.found):
+        repairs.report_left_held(hass, entry)
+        return
+    await store.async_remove()
+    repairs.forget_release_failed(hass, entry)
+
+
+async def _async_give_back(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, found: Found
+) -> bool:
+    """Give a battery back that nobody else cares for any more; return whether it is."""
+    battery = _make_battery(hass, entry)
+    try:
+        async with battery:
+            battery.found = found
+            if battery.identity.serial_number == entry.unique_id:
+                await battery.release()
+                return True
+    except BatteryError as err:
+        _LOGGER.error("%s could not be given back: %s", entry.title, err)
+    return False

@@ -1,11 +1,13 @@
 """Holds a battery at a setpoint, renews it, and gives the battery back.
 
-A setpoint is a lease: from the first write until the device has been put back as
-it was found, read back and confirmed. All writes of a lease happen here, one at a
-time, and none of them waits for a poll.
+A setpoint is a lease: from before the first write until the device has been put back
+as it was found, read back and confirmed. It is kept on disk all that time. All writes
+of a lease happen here, one at a time, and none of them waits for a poll.
 """
 
 import asyncio
+from collections import deque
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 import logging
 from typing import TYPE_CHECKING, Final
@@ -13,12 +15,14 @@ from typing import TYPE_CHECKING, Final
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.event import async_call_later, async_track_time_interval
-from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util
 
+from . import repairs
 from .const import (
     BATTERY_POWER,
     BATTERY_SOC,
     BATTERY_VOLTAGE,
+    CONF_SETPOINT_TIMEOUT,
     DOMAIN,
     MIN_SOC,
     POWER_SETPOINT,
@@ -26,8 +30,19 @@ from .const import (
     ControlStatus,
 )
 from .coordinator import BatteryCoordinator
-from .drivers.battery import BatteryError, Found, NotSupportedError, as_number
-from .lease import Lease, Measured
+from .drivers.battery import (
+    BatteryError,
+    CannotConnectError,
+    FlashBudgetError,
+    InvalidValueError,
+    NotSupportedError,
+    Reason,
+    RequestTimeoutError,
+    TakenOverError,
+    as_number,
+)
+from .drivers.turns import urgent
+from .lease import Lease, LeaseStore, Measured, Setpoint
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
@@ -39,16 +54,29 @@ SETTLED: Final = 1.5
 own loop may land its last setpoint after our first."""
 RETRY: Final = 30.0
 """Seconds until a release, or a setpoint the device may have missed, is tried again."""
-
-STORAGE_VERSION: Final = 1
+PATIENCE: Final = 1.0
+"""Seconds that a renewal waits for what it depends on to be read. A device that takes
+longer is renewed with what is known, and read for the next time."""
+FLASH_BURST: Final = 3
+FLASH_WINDOW: Final = 60.0
+"""So many changes that wear flash may be made in so many seconds; the next waits."""
+TAKEN_OVER_OFTEN: Final = 3
+TAKEN_OVER_WITHIN: Final = 24 * 3600.0
+"""So many interventions of somebody else in so many seconds are worth a repair issue."""
 
 _READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
 _LOOKED_AT: Final = (BATTERY_POWER, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
 
 
-def found_store(hass: HomeAssistant, entry_id: str) -> Store[Found]:
-    """Return where it is kept what a device has to be given back."""
-    return Store(hass, STORAGE_VERSION, f"{DOMAIN}.{entry_id}")
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a setpoint. Powers in W, + = charging."""
+
+    requested: int
+    granted: int | None
+    """None while it waits because flash was written too often just now."""
+    limited_by: Reason | None
+    expires: datetime | None
 
 
 class Control:
@@ -65,17 +93,23 @@ class Control:
         self._entry = entry
         self._coordinator = coordinator
         self._battery = coordinator.battery
-        self._store = found_store(hass, entry.entry_id)
-        self._stored: Found | None = None
+        self._battery.wear.today = lambda: dt_util.now().date()
+        self._store = LeaseStore(hass, self._battery.identity.serial_number)
         self._lease: Lease | None = None
         self._lock = asyncio.Lock()
         self._closed = False
         self._ticking = False
+        self._looking: asyncio.Task[None] | None = None
         self._failing = False
+        self._release_failures = 0
+        self._taken_over: deque[float] = deque(maxlen=TAKEN_OVER_OFTEN)
+        self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
+        """When (loop time) flash was last written for a setpoint."""
         self._interval: float | None = None
         """Seconds between two ticks; None while there is nothing to do."""
         self._cancel: list[CALLBACK_TYPE] = []
         self._cancel_settled: CALLBACK_TYPE | None = None
+        self._cancel_expiry: CALLBACK_TYPE | None = None
 
     # What is asked, and how it goes
 
@@ -89,12 +123,16 @@ class Control:
     @property
     def requested_power(self) -> int | None:
         """The power asked for, W, + = charging; None in automatic."""
-        return None if self._lease is None else self._lease.power
+        return None if self._lease is None else self._lease.setpoint.power
 
     @property
     def requested_current(self) -> float | None:
         """The battery current asked for, A; None unless a current was."""
-        return None if self._lease is None else self._lease.current
+        return None if self._lease is None else self._lease.setpoint.current
+
+    def requested_phase(self, phase: int) -> int | None:
+        """Return the power asked for of one phase, W; None unless one was."""
+        return None if self._lease is None else self._lease.setpoint.phases.get(phase)
 
     @property
     def granted_power(self) -> int | None:
@@ -102,13 +140,32 @@ class Control:
         return None if self._lease is None else self._lease.granted
 
     @property
+    def expires(self) -> datetime | None:
+        """When the setpoint ends by itself; None if it does not."""
+        return None if self._lease is None else self._lease.expires
+
+    @property
+    def flash_writes_today(self) -> int:
+        """How often flash of the device was written today."""
+        return self._battery.wear.writes_today
+
+    @property
     def status(self) -> ControlStatus:
         """How well the device does what is asked of it, as far as can be seen."""
+        return self._status[0]
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it does not do all of it; None when there is nothing to explain."""
+        return self._status[1]
+
+    @property
+    def _status(self) -> tuple[ControlStatus, Reason | None]:
         if self._lease is not None:
             return self._lease.status(self._hass.loop.time(), self._measured)
         if self._battery.found is not None:
-            return ControlStatus.RELEASE_FAILED
-        return ControlStatus.AUTOMATIC
+            return ControlStatus.RELEASE_FAILED, None
+        return ControlStatus.AUTOMATIC, None
 
     @property
     def _measured(self) -> Measured:
@@ -128,36 +185,43 @@ class Control:
 
     # What can be asked
 
-    async def async_set_power(self, power: float) -> None:
+    async def async_set_power(
+        self, power: float, duration: timedelta | None = None
+    ) -> Outcome:
         """Hold the battery at `power` W: above zero charges, below discharges, 0 holds.
 
-        Raises ServiceValidationError beyond the limits, and what the driver raises.
+        It ends after `duration`, or what the owner has chosen for setpoints that are
+        not set again. Raises ServiceValidationError beyond the limits, and what the
+        driver raises.
         """
-        limits = self._battery.setpoint_limits
-        if limits is not None and not limits.minimum <= power <= limits.maximum:
-            raise ServiceValidationError(
-                translation_domain=DOMAIN,
-                translation_key="setpoint_out_of_range",
-                translation_placeholders={
-                    "device": self._entry.title,
-                    "power": f"{power:g}",
-                    "minimum": f"{limits.minimum}",
-                    "maximum": f"{limits.maximum}",
-                },
-            )
-        await self._async_hold(round(power), None)
+        return await self._async_hold(Setpoint(power=round(power)), duration)
 
-    async def async_set_current(self, current: float) -> None:
+    async def async_set_current(self, current: float) -> Outcome:
         """Hold the battery at a DC `current`, A, following its voltage.
 
-        Raises NotSupportedError without a voltage, and what the driver raises.
+        Raises NotSupportedError without a voltage, and what `async_set_power` does.
         """
-        voltage = as_number(await self._battery.get(BATTERY_VOLTAGE))
+        with urgent():
+            voltage = as_number(await self._battery.get(BATTERY_VOLTAGE))
         if not voltage:
             raise NotSupportedError(
                 f"{self._entry.title}: no battery voltage, so no current setpoint"
             )
-        await self._async_hold(round(current * voltage), current)
+        setpoint = Setpoint(power=round(current * voltage), current=current)
+        return await self._async_hold(setpoint)
+
+    async def async_set_phase(self, phase: int, power: float) -> Outcome:
+        """Hold one phase at `power` W; those that were not set are held at 0.
+
+        Raises what `async_set_power` does.
+        """
+        phases = dict.fromkeys(range(1, self._battery.setpoint_phases + 1), 0)
+        if self._lease is not None:
+            phases |= self._lease.setpoint.phases
+        phases[phase] = round(power)
+        return await self._async_hold(
+            Setpoint(power=sum(phases.values()), phases=phases)
+        )
 
     async def async_set_mode(self, mode: ControlMode) -> None:
         """Choose who decides; manual without a setpoint holds at 0 W."""
@@ -171,143 +235,237 @@ class Control:
 
         Raises what the driver raises; it is then tried again until it works.
         """
-        async with self._lock:
-            if self.mode is ControlMode.AUTOMATIC:
-                return
-            try:
-                await self._release()
-            finally:
-                self._after_change()
+        with urgent():
+            async with self._lock:
+                if self.mode is ControlMode.AUTOMATIC:
+                    return
+                try:
+                    await self._release()
+                finally:
+                    self._after_change()
         await self._coordinator.async_read_now(self._coordinator.subscribed)
 
-    async def async_give_back(self) -> None:
-        """Release what a Home Assistant that died has left held.
+    async def async_start(self) -> None:
+        """Take up, or give back, what a Home Assistant that died has left held.
 
-        If that fails it is tried again until it works, like any release.
+        A setpoint that was to end later than now goes on until then, unless somebody
+        has ended it meanwhile; any other is released. If that fails it is tried again
+        until it works.
         """
-        async with self._lock:
-            self._stored = await self._store.async_load()
-            if self._stored is None:
-                return
-            self._battery.found = dict(self._stored)
-            _LOGGER.warning(
-                "%s was held at a setpoint when Home Assistant ended; it is given "
-                "back to its own control now",
+        with urgent():
+            async with self._lock:
+                await self._store.async_load(self._battery.wear)
+                if self._store.found is None:
+                    return
+                self._battery.found = self._store.found
+                try:
+                    await self._go_on_or_release()
+                except BatteryError as err:
+                    _LOGGER.warning(
+                        "%s could not be told or given back yet: %s",
+                        self._entry.title,
+                        err,
+                    )
+                self._after_change()
+
+    async def _go_on_or_release(self) -> None:
+        setpoint, expires = self._store.setpoint, self._store.expires
+        if (
+            setpoint is not None
+            and expires is not None
+            and expires > dt_util.utcnow()
+            and await self._battery.is_held()
+        ):
+            _LOGGER.info(
+                "%s was held at %s W when Home Assistant ended, and is until %s",
                 self._entry.title,
+                setpoint.power,
+                dt_util.as_local(expires).isoformat(timespec="seconds"),
             )
-            try:
-                await self._release()
-            except BatteryError as err:
-                _LOGGER.warning(
-                    "%s could not be given back yet: %s", self._entry.title, err
-                )
-            self._after_change()
-
-    async def async_store_found(self) -> None:
-        """Keep what has to be given back, as it is now, over a crash.
-
-        A setting that is changed while a setpoint is held may change it.
-        """
-        found = self._battery.found
-        if found == self._stored:
+            self._lease = self._new_lease(setpoint, expires)
+            await self._tell(self._lease)
             return
-        if found is None:
-            await self._store.async_remove()
-        else:
-            await self._store.async_save(found)
-        self._stored = None if found is None else dict(found)
+        _LOGGER.warning(
+            "%s was held at a setpoint when Home Assistant ended; it is given back to "
+            "its own control now",
+            self._entry.title,
+        )
+        await self._release()
+
+    async def async_save(self) -> None:
+        """Keep on disk what has to be given back, and what flash was written.
+
+        A setting that is changed while a setpoint is held may change both.
+        """
+        await self._store.async_save(
+            self._battery.found, self._lease, self._battery.wear
+        )
 
     async def async_close(self) -> None:
         """Release what is held, and take no setpoint any more."""
         self._closed = True
-        async with self._lock:
-            for last_try in (False, True):
-                try:
-                    await self._release()
-                except BatteryError as err:
-                    if last_try:
-                        _LOGGER.error(
-                            "%s could not be given back to its own control and may "
-                            "stay at its last setpoint; set it right on the device "
-                            "itself, or start Home Assistant again and choose "
-                            "'automatic': %s",
-                            self._entry.title,
-                            err,
-                        )
-                else:
-                    break
-            self._after_change()
+        if self._looking is not None:
+            self._looking.cancel()
+        with urgent():
+            async with self._lock:
+                for last_try in (False, True):
+                    try:
+                        await self._release()
+                    except BatteryError as err:
+                        if last_try:
+                            self._say_left_held(err)
+                    else:
+                        break
+                self._after_change()
+
+    def _say_left_held(self, err: BatteryError) -> None:
+        _LOGGER.error(
+            "%s could not be given back to its own control and may stay at its last "
+            "setpoint until Home Assistant reaches it again; set it right on the "
+            "device itself if that takes long: %s",
+            self._entry.title,
+            err,
+        )
+        repairs.report_release_failed(self._hass, self._entry)
 
     # How it is done; all that writes holds the lock
 
-    async def _async_hold(self, power: int, current: float | None) -> None:
+    async def _async_hold(
+        self, setpoint: Setpoint, duration: timedelta | None = None
+    ) -> Outcome:
         """Tell the device a new setpoint; the lease begins with the first one."""
-        async with self._lock:
-            if self._closed:
-                raise HomeAssistantError(
-                    translation_domain=DOMAIN,
-                    translation_key="closed",
-                    translation_placeholders={"device": self._entry.title},
-                )
-            try:
-                await self._hold(power, current)
-            finally:
-                self._after_change()
+        self._check_limits(setpoint.power)
+        with urgent():
+            async with self._lock:
+                if self._closed:
+                    raise HomeAssistantError(
+                        translation_domain=DOMAIN,
+                        translation_key="closed",
+                        translation_placeholders={"device": self._entry.title},
+                    )
+                try:
+                    lease = await self._hold(setpoint, self._expiry(duration))
+                finally:
+                    self._after_change()
         if self._cancel_settled is not None:
             self._cancel_settled()
         self._cancel_settled = async_call_later(self._hass, SETTLED, self._settled)
         await self._coordinator.async_read_now(_READ_BACK)
+        return Outcome(
+            requested=setpoint.power,
+            granted=lease.granted,
+            limited_by=lease.limited_by,
+            expires=lease.expires,
+        )
 
-    async def _hold(self, power: int, current: float | None) -> None:
+    def _check_limits(self, power: int) -> None:
+        limits = self._battery.setpoint_limits
+        if limits is None or limits.minimum <= power <= limits.maximum:
+            return
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="setpoint_out_of_range",
+            translation_placeholders={
+                "device": self._entry.title,
+                "power": f"{power}",
+                "minimum": f"{limits.minimum}",
+                "maximum": f"{limits.maximum}",
+            },
+        )
+
+    def _expiry(self, duration: timedelta | None) -> datetime | None:
+        """Return when a setpoint that is given now ends by itself."""
+        if duration is None:
+            seconds = self._entry.options.get(CONF_SETPOINT_TIMEOUT)
+            duration = timedelta(seconds=seconds) if seconds else None
+        return None if duration is None else dt_util.utcnow() + duration
+
+    def _new_lease(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
+        now = self._hass.loop.time()
+        return Lease(setpoint=setpoint, expires=expires, since=now, followed=now)
+
+    async def _hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
         battery, before = self._battery, self._lease
         if battery.found is None:
             # From here on the device is not as its owner left it: what has to be
-            # put back must be known before the first write.
+            # put back must be known, and kept, before the first write.
             battery.found = await battery.read_found()
-            await self.async_store_found()
-        now = self._hass.loop.time()
-        lease = Lease(
-            power=power, current=current, granted=power, since=now, followed=now
-        )
-        self._lease = lease
+        lease = self._lease = self._new_lease(setpoint, expires)
         try:
-            lease.granted = await battery.set_power_setpoint(power)
-        except BaseException:
-            # What of it has arrived is not known: the device is told again what it
-            # was told before, or is given back at once.
+            await self.async_save()
+            if self._wait_for_flash(setpoint.power) > 0:
+                return lease
+            await self._tell(lease)
+        except BaseException as err:
             self._lease = before
-            if before is None:
-                self._tick()
-            else:
+            if before is not None:
+                # What of it has arrived is not known: it is told again what it was.
                 before.told = False
+            elif isinstance(
+                err, FlashBudgetError | NotSupportedError | InvalidValueError
+            ):
+                battery.found = None  # nothing was written
+            else:
+                self._tick()
             raise
         finally:
-            await self.async_store_found()
+            await self.async_save()
+        return lease
+
+    async def _tell(self, lease: Lease) -> None:
+        """Tell the device the setpoint, and note what came of it."""
+        battery, setpoint = self._battery, lease.setpoint
+        written = battery.wear.writes_today
+        try:
+            lease.granted = await setpoint.tell(battery)
+        finally:
+            if battery.wear.writes_today != written:
+                self._flash_changes.append(self._hass.loop.time())
+        lease.told, lease.fault = True, None
+        lease.limited_by = battery.limited_by
+
+    def _wait_for_flash(self, power: float) -> float:
+        """Return for how many seconds a setpoint has to wait, not to wear out flash."""
+        changes = self._flash_changes
+        if len(changes) < FLASH_BURST or not self._battery.wears_flash(power):
+            return 0
+        return changes[0] + FLASH_WINDOW - self._hass.loop.time()
 
     async def _renew(self, lease: Lease) -> None:
-        granted: int | None
-        if lease.told:
-            granted = await self._battery.keep_alive()
-        else:
-            granted = await self._battery.set_power_setpoint(lease.power)
-            lease.told = True
+        """Renew the setpoint, or tell the device what it may not know yet."""
+        if not lease.told:
+            if self._wait_for_flash(lease.setpoint.power) > 0:
+                return
+            await self._tell(lease)
+            await self.async_save()
+            return
+        granted = await self._battery.keep_alive()
+        lease.fault = None
         if granted is not None:
-            lease.granted = granted
+            lease.granted, lease.limited_by = granted, self._battery.limited_by
 
     async def _release(self) -> None:
         try:
             await self._battery.release()
+        except BatteryError:
+            self._release_failures += 1
+            if self._release_failures > 1:
+                repairs.report_release_failed(self._hass, self._entry)
+            raise
+        else:
+            self._release_failures = 0
+            repairs.forget_release_failed(self._hass, self._entry)
         finally:
             # Given back or not: it is not renewed any more.
             self._lease = None
-            await self.async_store_found()
+            await self.async_save()
 
-    # Renewing, and trying to release again
+    # Renewing, trying to release again, and ending in time
 
     def _after_change(self) -> None:
-        """Tell the entities, and have the timer that is needed from now on.
+        """Tell the entities, and have the timers that are needed from now on.
 
-        The timer is our own: no poll can delay it.
+        They are our own: no poll can delay them.
         """
         interval: float | None = None
         if self.mode is ControlMode.MANUAL and not self._closed:
@@ -323,6 +481,14 @@ class Control:
         if interval is None and self._cancel_settled is not None:
             self._cancel_settled()
             self._cancel_settled = None
+        if self._cancel_expiry is not None:
+            self._cancel_expiry()
+            self._cancel_expiry = None
+        if (expires := self.expires) is not None and not self._closed:
+            left = (expires - dt_util.utcnow()).total_seconds()
+            self._cancel_expiry = async_call_later(
+                self._hass, max(0, left), self._expire
+            )
         self._coordinator.async_update_listeners()
 
     def _start(self, interval: float) -> None:
@@ -337,6 +503,15 @@ class Control:
             self._coordinator.async_add_listener(self._look, _LOOKED_AT),
         ]
 
+    async def _expire(self, _now: datetime) -> None:
+        """End a setpoint whose time has come; a failure is tried again."""
+        self._cancel_expiry = None
+        _LOGGER.info("%s: its setpoint has expired", self._entry.title)
+        try:
+            await self.async_release()
+        except BatteryError as err:
+            self._say_failing(err)
+
     @callback
     def _tick(self, _now: datetime | None = None) -> None:
         """Renew or release, in a task that nothing cancels half way through a write."""
@@ -349,19 +524,16 @@ class Control:
         """Renew the setpoint, or release again; a failure is left to the next time."""
         self._ticking = True
         try:
-            async with self._lock:
-                if self._lease is not None:
-                    await self._renew(self._lease)
-                else:
-                    await self._release()
+            if self._lease is not None:
+                await self._look_ahead()
+            with urgent():
+                async with self._lock:
+                    if self._lease is None:
+                        await self._release()
+                    else:
+                        await self._renew_or_note(self._lease)
         except BatteryError as err:
-            if not self._failing:
-                _LOGGER.warning(
-                    "%s: cannot renew or release its setpoint, and will try again: %s",
-                    self._entry.title,
-                    err,
-                )
-            self._failing = True
+            self._say_failing(err)
         else:
             if self._failing:
                 _LOGGER.info("%s: done at last", self._entry.title)
@@ -372,6 +544,43 @@ class Control:
         # fails again and again tells nobody.
         self._after_change()
 
+    async def _look_ahead(self) -> None:
+        """Have read what a renewal depends on, without letting it be late for that."""
+        if self._looking is None or self._looking.done():
+            self._looking = self._hass.async_create_background_task(
+                self._battery.look(), f"{self._entry.title} look"
+            )
+        await asyncio.wait({self._looking}, timeout=PATIENCE)
+
+    async def _renew_or_note(self, lease: Lease) -> None:
+        try:
+            await self._renew(lease)
+        except BatteryError as err:
+            fault = _fault(err) or self._battery.limited_by or Reason.REFUSED
+            if fault is Reason.OTHER_CONTROLLER is not lease.fault:
+                self._count_intervention()
+            lease.fault = fault
+            raise
+
+    def _count_intervention(self) -> None:
+        """Note that somebody else controls the battery; say so when it is often."""
+        now = self._hass.loop.time()
+        self._taken_over.append(now)
+        if (
+            len(self._taken_over) == TAKEN_OVER_OFTEN
+            and now - self._taken_over[0] <= TAKEN_OVER_WITHIN
+        ):
+            repairs.report_other_controller(self._hass, self._entry)
+
+    def _say_failing(self, err: BatteryError) -> None:
+        if not self._failing:
+            _LOGGER.warning(
+                "%s: cannot renew or release its setpoint, and will try again: %s",
+                self._entry.title,
+                err,
+            )
+        self._failing = True
+
     async def _settled(self, _now: datetime) -> None:
         """Renew once more, and see what the device made of the change."""
         self._cancel_settled = None
@@ -381,8 +590,22 @@ class Control:
     @callback
     def _look(self) -> None:
         """Look at what was just polled."""
-        if self._lease is not None:
-            was_told = self._lease.told
-            self._lease.look(self._hass.loop.time(), self._measured)
-            if was_told and not self._lease.told:
-                self._tick()
+        lease = self._lease
+        if lease is None:
+            return
+        was_told = lease.told
+        lease.look(self._hass.loop.time(), self._measured, self._battery.current_step)
+        if was_told and not lease.told:
+            self._tick()
+
+
+def _fault(err: BatteryError) -> Reason | None:
+    """Return what an error says about why a setpoint is not followed."""
+    match err:
+        case TakenOverError():
+            return Reason.OTHER_CONTROLLER
+        case FlashBudgetError():
+            return Reason.FLASH
+        case CannotConnectError() | RequestTimeoutError():
+            return Reason.UNREACHABLE
+    return None

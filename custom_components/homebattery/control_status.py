@@ -1,8 +1,9 @@
-"""How well a battery does what is asked of it: one pure function."""
+"""How well a battery does what is asked of it, and why not better: pure functions."""
 
 from typing import Final
 
 from .const import ControlStatus
+from .drivers.battery import Reason
 
 TOLERANCE: Final = 100
 """W that the measured power may be off: noise, losses, a load that just came on."""
@@ -16,6 +17,14 @@ FULL: Final = 99.0
 """% from which a battery that does not charge is simply full."""
 NEARLY_EMPTY: Final = 1.0
 """% above its minimum SOC up to which one that does not discharge is empty."""
+
+_LEFT_TO_THE_DEVICE: Final = (
+    Reason.FULL,
+    Reason.EMPTY,
+    Reason.NO_GRID,
+    Reason.PROTECTION,
+)
+"""Where nothing is granted for such a reason, whatever the device does is right."""
 
 
 def follows(setpoint: float, measured: float) -> bool:
@@ -32,41 +41,59 @@ def follows(setpoint: float, measured: float) -> bool:
 def control_status(
     *,
     requested: float,
-    granted: float,
+    granted: float | None,
     measured: float | None,
     age: float,
     astray: float,
     soc: float | None = None,
     min_soc: float | None = None,
-) -> ControlStatus:
-    """Return how well a held setpoint is followed. Powers in W, + = charging.
+    limited_by: Reason | None = None,
+    fault: Reason | None = None,
+) -> tuple[ControlStatus, Reason | None]:
+    """Return how well a held setpoint is followed, and why not better.
 
-    `granted` is what the device was told in the end. `age` and `astray` are the
-    seconds since `requested` last changed, and since it was last seen followed
-    (the same while it has not been).
+    Powers in W, + = charging. `granted` is what the device was told in the end, None
+    while it has not been told; `limited_by` says why it is less than was asked for,
+    `fault` why the device could not be told or renewed. `age` and `astray` are the
+    seconds since `requested` last changed, and since it was last seen followed (the
+    same while it has not been).
     """
+    if fault is Reason.OTHER_CONTROLLER:
+        return ControlStatus.NOT_FOLLOWING, fault
+    if granted is None:
+        if fault is None:
+            return ControlStatus.PENDING, None
+        return ControlStatus.NOT_FOLLOWING, fault
+    extreme = _extreme(requested, soc, min_soc)
     reduced = abs(requested) - abs(granted) >= 1
+    why = extreme if limited_by in (None, Reason.BATTERY) and extreme else limited_by
+    if granted == 0 and reduced and why in _LEFT_TO_THE_DEVICE:
+        return ControlStatus.LIMITED, why
+    well = (ControlStatus.LIMITED, why) if reduced else (ControlStatus.FOLLOWING, None)
     if measured is not None and follows(granted, measured):
-        return ControlStatus.LIMITED if reduced else ControlStatus.FOLLOWING
+        return well
     if astray >= age and age < SETTLE:
-        return ControlStatus.PENDING
+        return ControlStatus.PENDING, None
     if astray < min(age, GRACE):
-        return ControlStatus.LIMITED if reduced else ControlStatus.FOLLOWING
-    if measured is not None and _does_less(granted, measured, soc, min_soc):
-        return ControlStatus.LIMITED
-    return ControlStatus.NOT_FOLLOWING
+        return well
+    if measured is None:
+        return ControlStatus.NOT_FOLLOWING, fault or Reason.UNREACHABLE
+    if granted * measured >= 0 and abs(measured) < abs(granted):
+        if abs(measured) > TOLERANCE:
+            return ControlStatus.LIMITED, why or Reason.BATTERY
+        if extreme is not None:
+            return ControlStatus.LIMITED, extreme
+    return ControlStatus.NOT_FOLLOWING, fault or limited_by or Reason.NO_EFFECT
 
 
-def _does_less(
-    granted: float, measured: float, soc: float | None, min_soc: float | None
-) -> bool:
-    """Return True for the right direction but less; nothing at all needs a reason."""
-    if granted * measured < 0 or abs(measured) >= abs(granted):
-        return False
-    if abs(measured) > TOLERANCE:
-        return True
+def _extreme(
+    requested: float, soc: float | None, min_soc: float | None
+) -> Reason | None:
+    """Return FULL or EMPTY where that keeps a battery from what is asked of it."""
     if soc is None:
-        return False
-    if granted > 0:
-        return soc >= FULL
-    return soc <= (min_soc or 0) + NEARLY_EMPTY
+        return None
+    if requested > 0 and soc >= FULL:
+        return Reason.FULL
+    if requested < 0 and soc <= (min_soc or 0) + NEARLY_EMPTY:
+        return Reason.EMPTY
+    return None

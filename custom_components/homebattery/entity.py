@@ -111,7 +111,7 @@ class SettingEntity(HomeBatteryEntity):
         try:
             await self._battery.set_value(self._key, value)
         finally:
-            await self._control.async_store_found()
+            await self._control.async_save()
         # One setting may move another.
         await self.coordinator.async_read_now(
             self.coordinator.subscribed.intersection(self._battery.settings)
@@ -139,4 +139,5 @@ class ControlEntity(HomeBatteryEntity):
             control.requested_current,
             control.granted_power,
             control.status,
+            control.reason,
         )

@@ -237,8 +237,8 @@ class Battery(ABC):
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed or looked after; None:
     it holds, and nobody else can change it."""
-    holds_current: ClassVar[bool] = False
-    """Whether a current setpoint follows the voltage without being set again."""
+    current_step: ClassVar[float] = 0.01
+    """Share that the battery voltage must move until a held current is set again."""
     control_facts: ClassVar[ControlFacts | None] = None
     """How it is held; None where it cannot be."""
 

@@ -108,8 +108,8 @@ class DeyeInverter(DeyeDevice):
     # How often what may end a setpoint is looked at, and remote mode renewed, which
     # must be within a third of its watchdog. Settings are not written by it.
     keep_alive_interval = 20.0
-    # Currents are set as currents.
-    holds_current = True
+    # Currents are set as currents, and what hangs on the voltage besides is in flash.
+    current_step = 0.03
     owner_options: ClassVar[tuple[SetupField, ...]] = (
         SetupField("allow_export", False),
         SetupField("remote_mode", False),
