@@ -160,9 +160,13 @@ class Gx:
 
     def stored(self, service: str) -> dict[str, float]:
         """Return the paths of a service that can be written, and what they hold."""
-        return {"settings": self.settings, "hub4": self.hub4, "vebus": self.vebus}[
-            service
-        ]
+        return {
+            "system": self.relay,
+            "settings": self.settings,
+            "hub4": self.hub4,
+            "vebus": self.vebus,
+            "battery": self.battery_relay,
+        }[service]
 
     def _apply_pending(self, now: float) -> None:
         due = [entry for entry in self._pending if entry[0] <= now]
