@@ -33,6 +33,7 @@ MAX_CHARGE_CURRENT: Final = "/Settings/SystemSetup/MaxChargeCurrent"
 LIFE_STATE: Final = "/Settings/CGwacs/BatteryLife/State"
 MIN_SOC: Final = "/Settings/CGwacs/BatteryLife/MinimumSocLimit"
 SETPOINTS: Final = tuple(f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3))
+SOC: Final = "/Soc"
 NO_CHARGE: Final = "/Hub4/DisableCharge"
 NO_FEED_IN: Final = "/Hub4/DisableFeedIn"
 OVERRIDE: Final = "/Overrides/Setpoint"
