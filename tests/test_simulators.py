@@ -395,6 +395,18 @@ def test_a_house_suits_its_device() -> None:
 
 
 @pytest.mark.parametrize("name", list(SIMULATORS))
+def test_settings_stay_what_they_are_whatever_the_day_brings(name: str) -> None:
+    clock = ManualClock()
+    device: Any = SIMULATORS[name]
+    simulator = device(device.house(clock=clock, speed=24))
+    settings = simulator.settings_words()
+    for _ in range(6):
+        clock.advance(600)
+        assert simulator.settings_words() == settings
+    assert json.loads(json.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize("name", list(SIMULATORS))
 async def test_the_command_line_runs_a_device_until_it_is_told_to_end(
     name: str,
 ) -> None:

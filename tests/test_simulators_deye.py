@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 import struct
 from typing import Any
 
@@ -541,6 +541,30 @@ async def test_what_was_borrowed_from_the_owner_shows_until_it_is_put_back() -> 
         await at.simulator.misbehave("owner", address=CURRENTS, words=[99])
         assert await at.read(CURRENTS) == [99]
         assert at.state["mode"] == "automatic"
+
+
+async def test_settings_words_are_all_that_can_be_written_but_clock_and_bms() -> None:
+    async with bench() as at:
+        taken = {}
+        for address in range(730):
+            with suppress(ModbusError):
+                (word,) = await at.read(address)
+                await at.write(address, word)
+                taken[str(address)] = word
+        settings = at.simulator.settings_words()
+        measured = {int(address) for address in taken.keys() - settings.keys()}
+        assert measured <= {*range(62, 65), *range(210, 230)}
+        assert {address: taken[address] for address in settings} == settings
+
+
+async def test_of_remote_mode_that_is_off_the_switch_alone_is_a_setting() -> None:
+    async with bench(remote=True) as at:
+        settings = at.simulator.settings_words()
+        assert settings["1100"] == 0
+        await at.write(1109, 5)
+        assert at.simulator.settings_words() == settings
+        await at.write(1100, 1)
+        assert at.simulator.settings_words()["1109"] == 5
 
 
 async def test_writes_to_flash_are_counted_also_needless_ones() -> None:

@@ -590,6 +590,36 @@ async def test_settings_are_counted_as_flash_and_a_restart_forgets_the_rest() ->
     assert (at.device["forcible"], at.device["charge_limit"]) == ("stop", 3000)
 
 
+async def test_settings_words_are_those_that_a_client_reads() -> None:
+    async with bench() as at:
+        words = at.simulator.settings_words()
+        assert words.pop("running")
+        assert {address: await at.read(int(address)) for address in words} == words
+        await at.write(47075, 0, 3000)
+        assert at.simulator.settings_words() == {
+            **words,
+            "running": True,
+            "47076": 3000,
+        }
+
+
+async def test_what_a_forcible_command_leaves_behind_is_no_setting() -> None:
+    async with bench() as at:
+        settings = at.simulator.settings_words()
+        await at.force(CHARGE, 2000)
+        held = at.simulator.settings_words()
+        assert dict(held.items() - settings.items()) == {
+            "47083": 10,
+            "47100": 1,
+            "47247": 0,
+            "47248": 2000,
+            "47249": 0,
+            "47250": 0,
+        }
+        at.clock.advance(600)
+        assert at.simulator.settings_words() == settings
+
+
 async def test_writes_can_be_forbidden_or_without_effect() -> None:
     async with bench(access="wlan") as at:
         assert await at.refused(47100, 0) == 0x80

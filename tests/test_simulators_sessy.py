@@ -261,6 +261,20 @@ async def test_settings_are_replaced_as_a_whole() -> None:
         assert await at.get("v1/system/settings") == {"status": "ok", "min_power": 100}
 
 
+async def test_settings_words_are_strategy_setpoint_and_settings() -> None:
+    async with bench() as at:
+        found = at.simulator.settings_words()
+        settings = await at.get("v1/system/settings")
+        await at.post("v1/system/settings", {**settings, "min_soc": 20})
+        await at.control(-2000)
+        controlled = {"strategy": "API", "setpoint": -2000, "settings/min_soc": 20}
+        assert at.simulator.settings_words() == {**found, **controlled}
+        await at.post("v1/power/active_strategy", {"strategy": NOM})
+        left = {**controlled, "strategy": "NOM"}
+        assert at.simulator.settings_words() == {**found, **left}
+    assert SessySimulator(device="p1").settings_words() == {"grid_target": 0}
+
+
 async def test_least_soc_ends_discharging() -> None:
     async with bench(house={"soc": 20.0}) as at:
         await at.control(1000)

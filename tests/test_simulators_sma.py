@@ -419,3 +419,23 @@ async def test_what_is_kept_is_counted_and_the_twins_are_kept() -> None:
     async with bench(twins=False) as at:
         assert await at.refused(44427) == 2
         assert await at.refused(44427, ON) == 2
+
+
+async def test_settings_words_are_those_that_a_client_reads_or_can_only_write() -> None:
+    async with bench() as at:
+        await at.write(SETPOINT, 1200, ON)
+        words = at.simulator.settings_words()
+        assert (words["40150"], words["40152"]) == (1200, ON)
+        for row in at.simulator.units.settings.values():
+            if not row.write_only:
+                read = await at.raw.read(UNIT, row.address, row.kind.words)
+                assert [words[str(each)] for each in row.register.addresses] == read
+
+
+async def test_a_setpoint_without_external_control_is_no_setting() -> None:
+    async with bench() as at:
+        settings = at.simulator.settings_words()
+        await at.write(SETPOINT, 1200, ON)
+        assert at.simulator.settings_words() != settings
+        await at.write(EXTERNAL, OFF)
+        assert at.simulator.settings_words() == settings

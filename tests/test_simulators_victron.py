@@ -1,7 +1,7 @@
 """The Victron simulator answers and behaves like a GX device, oddities included."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -404,6 +404,38 @@ async def test_writes_to_settings_are_counted_and_others_are_not() -> None:
         await at.write(GX, 2716, 0, 5)
         await at.write(MULTI, 37, 0, 1, 1)
         assert at.simulator.state()["device"]["flash_writes"] == 2
+
+
+async def test_settings_words_are_all_that_can_be_written_but_the_soc() -> None:
+    async with bench(ess_mode=3, battery="shunt") as at:
+        words = at.simulator.settings_words()
+        places = [
+            (unit, address)
+            for unit in (GX, MULTI, BATTERY, METER)
+            for address in at.simulator.units.map.services
+        ]
+        read = {}
+        for unit, address in places:
+            with suppress(ModbusError):
+                (read[f"{unit}/{address}"],) = await at.read(unit, address)
+        taken = set()
+        for unit, address in places:
+            with suppress(ModbusError):
+                await at.write(unit, address, 0)
+                taken.add(f"{unit}/{address}")
+        assert taken == {*words, "227/30"}
+        assert {place: read[place] for place in words} == words
+
+
+async def test_the_setpoints_of_the_loop_are_no_settings() -> None:
+    async with bench(ess_mode=1) as at:
+        settings = at.simulator.settings_words()
+        await at.write(MULTI, 37, 1234)
+        assert at.simulator.settings_words() == settings
+        await at.write(MULTI, 38, 1)
+        assert at.simulator.settings_words() == {**settings, "227/38": 1}
+        await at.write(GX, 2902, 3)
+        assert "227/37" in at.simulator.settings_words()
 
 
 async def test_a_write_is_answered_before_it_takes_effect() -> None:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from .deye_control import Habits, SlotPower
+from .deye_control import REMOTE, REMOTE_MODE, Habits, SlotPower
 from .deye_inverter import DeyeInverter, FedBy, Step
 from .deye_registers import (
     SELLING_FIRST,
@@ -19,7 +19,7 @@ from .deye_registers import (
     Variant,
 )
 from .deye_units import Absent, DeyeUnits, OutOfRange
-from .deye_values import Identity
+from .deye_values import Identity, live
 from .modbus import Silent
 from .modbus_server import ModbusServer
 from .plant import Plant
@@ -203,6 +203,22 @@ class DeyeSimulator(Simulator):
                 for step in inverter.trail[-STEPS_SHOWN:]
             ],
         }
+
+    def settings_words(self) -> dict[str, Any]:
+        """Return every writable register by address.
+
+        Without those that show what is measured, whatever is written there: the clock
+        (62…64; 22…24 with one phase) and the values of the BMS (210…229). Of remote mode
+        only its switch while it is off: nothing heeds the rest then.
+        """
+        inverter = self.inverter
+        inverter.update()
+        measured = live(inverter, self.units.identity)
+        words = {at: word for at, word in inverter.words.items() if at not in measured}
+        if inverter.remote is not None:
+            heeded = REMOTE if inverter.remote_on else (REMOTE_MODE,)
+            words |= {at: inverter.remote[at] for at in heeded}
+        return {str(at): word for at, word in words.items()}
 
     # Misbehaviour of the inverter.
 

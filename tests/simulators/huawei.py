@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from .huawei_inverter import BatteryStatus, Command, Meter, Sun2000
+from .huawei_inverter import FORCIBLE_POWERS, BatteryStatus, Command, Meter, Sun2000
 from .huawei_registers import ALARMS, PACKS
 from .huawei_units import PERMISSION_DENIED, Access, HuaweiUnits, OtherUnits
 from .huawei_values import Sun2000Values
@@ -151,6 +151,23 @@ class HuaweiSimulator(Simulator):
             "charge_limit": device.number("charge_limit"),
             "discharge_limit": device.number("discharge_limit"),
         }
+
+    def settings_words(self) -> dict[str, Any]:
+        """Return every writable register by address, and whether the inverter is on.
+
+        Without the duration and the two powers of a forcible command (47083, 47247, 47249)
+        while none runs: nothing heeds them then, and the next command brings its own.
+        """
+        device = self.device
+        device.update()
+        ended = () if device.forcible else ("forcible_minutes", *FORCIBLE_POWERS)
+        words: dict[str, Any] = {"running": device.running}
+        for name, row in device.rows.items():
+            if row.address in self.units.absent or name in ended:
+                continue
+            encoded = row.register.encode(device.settings[name])
+            words |= {str(at): word for at, word in enumerate(encoded, row.address)}
+        return words
 
     # Misbehaviour of this device.
 

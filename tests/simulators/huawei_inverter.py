@@ -47,9 +47,10 @@ UNTIL_SOC: Final = 1
 WORKING: Final = ("standby", "running")
 """States in which the battery obeys."""
 
+FORCIBLE_POWERS: Final = ("forcible_charge", "forcible_discharge")
 POWERS: Final = (
     *("charge_limit", "discharge_limit", "grid_charge_limit"),
-    *("forcible_charge", "forcible_discharge"),
+    *FORCIBLE_POWERS,
 )
 """Settings whose largest value is a matter of the batteries."""
 

@@ -98,6 +98,19 @@ class SessySimulator(Simulator):
             "settings": self.battery.settings,
         }
 
+    def settings_words(self) -> dict[str, Any]:
+        """Return strategy, setpoint and settings of a battery, or the target of a meter.
+
+        The setpoint also in other strategies than API: it waits for who chooses that next.
+        """
+        battery = self.battery
+        if battery is None:
+            return {"grid_target": self.plant.grid_target}
+        settings = {
+            f"settings/{name}": battery.settings[name] for name in battery.settings
+        }
+        return {"strategy": battery.strategy, "setpoint": battery.setpoint, **settings}
+
     # Misbehaviour of this device.
 
     def fault_override(self, power: float | None = 0.0) -> None:

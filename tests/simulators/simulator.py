@@ -127,6 +127,15 @@ class Simulator(ABC):
     def device_state(self) -> State:
         """Return what is special to this device, in its own words."""
 
+    @abstractmethod
+    def settings_words(self) -> dict[str, Any]:
+        """Return all that a client or the owner can set, word by word, as it is now.
+
+        Whoever gives the device back as it was found leaves this as it was. A device
+        leaves out only what it moves by itself and what it no longer heeds, and says
+        which that is.
+        """
+
     def state(self) -> State:
         """Return how things really are, whatever the device tells its clients."""
         plant = self.plant

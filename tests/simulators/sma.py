@@ -105,6 +105,23 @@ class SmaSimulator(Simulator):
             "restarts": device.restarts,
         }
 
+    def settings_words(self) -> dict[str, Any]:
+        """Return every setting by address, also what can only be written.
+
+        Without the setpoint (40149, 44425) while external control is off: nothing heeds
+        it then.
+        """
+        device = self.device
+        device.update()
+        words: dict[str, Any] = {}
+        for address, row in self.units.settings.items():
+            unheeded = row.name == "setpoint" and not device.is_external
+            if address in self.units.absent or unheeded:
+                continue
+            encoded = row.register.encode(device.settings.get(row.name))
+            words |= {str(at): word for at, word in enumerate(encoded, address)}
+        return words
+
     # Misbehaviour of this device.
 
     def fault_absent(self, address: int, on: bool = True) -> None:

@@ -18,6 +18,7 @@ from .victron_gx import (
     NO_FEED_IN,
     OVERRIDE,
     SETPOINTS,
+    SOC,
     BatteryKind,
     Gx,
 )
@@ -232,6 +233,27 @@ class VictronSimulator(Simulator):
             "flash_writes": sum(gx.flash_writes.values()),
             "bms_exceeded": gx.bms_exceeded,
         }
+
+    def settings_words(self) -> dict[str, Any]:
+        """Return every writable register by unit and address, as in 100/2902.
+
+        Without the SOC (30), which the Multi counts; and, in all ESS modes but 3, without
+        the setpoints (37, 40, 41, 96…101), which the loop of the GX writes.
+        """
+        gx, units = self.gx, self.units
+        gx.update()
+        moving = {SOC, *(() if gx.external else SETPOINTS)}
+        words = {}
+        for address, register in units.map.registers.items():
+            service, path = units.map.services[address], register.path
+            unit = units.units.get(service, SYSTEM_UNITS[-1])
+            if unit is None or not register.writable or path in moving:
+                continue
+            published = values(gx, service)
+            if path in published:
+                encoded = register.encode(published[path])
+                words[f"{unit}/{address}"] = encoded[address - register.address]
+        return words
 
     # Misbehaviour of this device.
 

@@ -33,6 +33,7 @@ MAX_CHARGE_CURRENT: Final = "/Settings/SystemSetup/MaxChargeCurrent"
 LIFE_STATE: Final = "/Settings/CGwacs/BatteryLife/State"
 MIN_SOC: Final = "/Settings/CGwacs/BatteryLife/MinimumSocLimit"
 SETPOINTS: Final = tuple(f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3))
+SOC: Final = "/Soc"
 NO_CHARGE: Final = "/Hub4/DisableCharge"
 NO_FEED_IN: Final = "/Hub4/DisableFeedIn"
 OVERRIDE: Final = "/Overrides/Setpoint"
@@ -160,9 +161,13 @@ class Gx:
 
     def stored(self, service: str) -> dict[str, float]:
         """Return the paths of a service that can be written, and what they hold."""
-        return {"settings": self.settings, "hub4": self.hub4, "vebus": self.vebus}[
-            service
-        ]
+        return {
+            "system": self.relay,
+            "settings": self.settings,
+            "hub4": self.hub4,
+            "vebus": self.vebus,
+            "battery": self.battery_relay,
+        }[service]
 
     def _apply_pending(self, now: float) -> None:
         due = [entry for entry in self._pending if entry[0] <= now]
