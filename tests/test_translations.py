@@ -1,5 +1,6 @@
-"""Every text that can be shown is there, and no other."""
+"""Every text that can be shown is there, and no other, in every language."""
 
+from collections.abc import Iterator
 import json
 from pathlib import Path
 import re
@@ -270,3 +271,122 @@ def test_no_text_stands_in_the_code() -> None:
     """Names come from translations; what is raised for people has a key."""
     assert "_attr_name" not in SOURCES
     assert not re.search(r"raise (HomeAssistant|ServiceValidation)Error\(f?\"", SOURCES)
+
+
+# The other languages
+
+LANGUAGES: Final[dict[str, Texts]] = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted((FOLDER / "translations").glob("*.json"))
+    if path.stem != "en"
+}
+
+# A text may be the English one only if it consists of these words (and numbers).
+SAME_EVERYWHERE: Final[dict[str, str]] = {
+    "Huawei SUN2000": "a maker and its product",
+    "Sessy Connect": "a maker and its service",
+    "SMA Sunny Island": "a maker and its product",
+    "Deye Victron VRM": "makers, and a service",
+    "Modbus TCP RTU": "protocols",
+    "AC-in AC-out": "as printed beside the terminals",
+    "AC DC PV SOC SOH BMS CT ESS GX MPPT": "abbreviations of the trade",
+    "API IP OK": "abbreviations of everybody",
+    "L1 L2 L3": "phases",
+    "W kW Wh kWh V A Ah Hz var %": "units",
+}
+SAME_IN: Final[dict[str, dict[str, str]]] = {
+    "nl": {
+        "Alarm Generator Lithium Lithium-ion Model Open": "Dutch words as well",
+        "AI Bulk Eco Firmware Host Offline Peak shaving": "what owners say",
+    },
+    "de": {
+        "Absorption Alarm Generator Lithium Normal Port Problem": (
+            "German words as well"
+        ),
+        "Bulk Eco Firmware Host Offline Standby": "what owners say",
+    },
+    "fr": {
+        "Absorption Lithium Lithium-ion Local Normal Options Port": (
+            "French words as well"
+        ),
+        "Bulk": "what owners say",
+    },
+}
+"""The same for words of one language; each is needed."""
+
+
+def leaves(texts: Texts, *path: str) -> Iterator[tuple[str, str]]:
+    """Yield where each text stands, and the text."""
+    for key, value in texts.items():
+        if isinstance(value, dict):
+            yield from leaves(value, *path, key)
+        else:
+            yield ".".join((*path, key)), value
+
+
+ENGLISH: Final[dict[str, str]] = dict(leaves(EN))
+
+
+def words(text: str) -> set[str]:
+    """Return what is to be translated: no placeholders, numbers or marks."""
+    found = re.sub(r"{\w+}", " ", text).split()
+    stripped = {word.strip("(),.:;!?") for word in found}
+    return {word for word in stripped if word and not re.fullmatch(r"[\d.]+", word)}
+
+
+def allowed(reasons: dict[str, str]) -> set[str]:
+    """Return the words for which there is a reason."""
+    return {word for group in reasons for word in group.split()}
+
+
+def test_there_are_other_languages() -> None:
+    assert LANGUAGES.keys() == {"de", "fr", "nl"} == SAME_IN.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_text_is_in_each_language(language: str) -> None:
+    texts = dict(leaves(LANGUAGES[language]))
+    assert texts.keys() == ENGLISH.keys()
+    assert all(isinstance(text, str) and text for text in texts.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_translation_has_the_placeholders(language: str) -> None:
+    for key, text in leaves(LANGUAGES[language]):
+        assert placeholders(text) == placeholders(ENGLISH[key]), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_left_in_english(language: str) -> None:
+    """Nor is a word allowed that no text needs."""
+    of_language = allowed(SAME_IN[language])
+    needed: set[str] = set()
+    for key, text in leaves(LANGUAGES[language]):
+        if text == ENGLISH[key]:
+            special = words(text) - allowed(SAME_EVERYWHERE)
+            assert special <= of_language, (key, text)
+            needed |= special
+    assert needed == of_language
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_each_text_is_plain(language: str) -> None:
+    """No markup or addresses of pages, which Home Assistant does not permit.
+
+    An apostrophe before a brace would make text of the placeholder.
+    """
+    for key, text in leaves({"en": EN, **LANGUAGES}[language]):
+        assert text == text.strip(), key
+        assert not re.search(r"</?\w|://|\[.*\]\(|'\{|\}'", text), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
+    """Names within a platform, the states of an entity: none is mistaken."""
+    for platform, of_platform in LANGUAGES[language]["entity"].items():
+        names = [entity["name"] for entity in of_platform.values()]
+        assert len(names) == len(set(names)), platform
+        for key, entity in of_platform.items():
+            english = entities(platform)[key].get("state", {})
+            states = entity.get("state", {})
+            assert len(set(states.values())) == len(set(english.values())), key
