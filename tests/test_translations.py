@@ -10,6 +10,7 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import SelectSelector
+from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
 from custom_components.homebattery import errors
@@ -21,13 +22,16 @@ from custom_components.homebattery.config_flow import (
 from custom_components.homebattery.const import (
     BATTERY_CHARGING,
     CONTROL_STATUS,
+    FLASH_WRITES_TODAY,
     ControlMode,
     ControlStatus,
 )
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
+from custom_components.homebattery.drivers.battery import Reason
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.sun2000_registers import PEAK_SHAVING
-from custom_components.homebattery.sensor import KINDS
+from custom_components.homebattery.repairs import Issue
+from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 
 from .conftest import KINDS as DEVICES, MakeHome
 from .simulators import (
@@ -115,7 +119,9 @@ def error_keys() -> set[str]:
 
 def test_each_error_of_the_flow_has_a_text() -> None:
     by_flow = set(re.findall(r'errors\["base"\] = "(\w+)"', SOURCES))
-    assert EN["config"]["error"].keys() == error_keys() | by_flow
+    # A flow only reads.
+    of_writing = {"flash_budget", "taken_over"}
+    assert EN["config"]["error"].keys() == (error_keys() | by_flow) - of_writing
 
 
 def test_each_reason_to_abort_has_a_text() -> None:
@@ -125,12 +131,31 @@ def test_each_reason_to_abort_has_a_text() -> None:
 
 
 def test_each_exception_has_a_text_with_its_placeholders() -> None:
-    raised = set(re.findall(r'translation_key="(\w+)"', SOURCES)) - set(EN["selector"])
+    raised = set(re.findall(r'(?:translation_key=|_refusal\()"(\w+)"', SOURCES))
+    raised -= set(EN["selector"])
     assert EN["exceptions"].keys() == raised | error_keys()
     for key in error_keys():
         assert placeholders(EN["exceptions"][key]["message"]) == {"device", "error"}
-    for key in raised:
+    for key in raised - {"no_battery"}:
         assert "device" in placeholders(EN["exceptions"][key]["message"])
+
+
+def test_each_issue_has_its_texts() -> None:
+    assert EN["issues"].keys() == {issue.value for issue in Issue}
+    for texts in EN["issues"].values():
+        assert texts.keys() == {"title", "description"}
+        assert placeholders(texts["title"] + texts["description"]) == {"device"}
+
+
+def test_each_action_is_explained() -> None:
+    actions = load_yaml_dict(FOLDER / "services.yaml")
+    assert EN["services"].keys() == ICONS["services"].keys() == actions.keys()
+    for name, action in actions.items():
+        texts = EN["services"][name]
+        assert texts["name"] and texts["description"]
+        fields = texts.get("fields", {})
+        assert fields.keys() == action.get("fields", {}).keys()
+        assert all(field["name"] and field["description"] for field in fields.values())
 
 
 # Entities
@@ -150,7 +175,10 @@ def test_each_measurement_has_a_name() -> None:
     assert entities(Platform.BINARY_SENSOR).keys() == binary | {BATTERY_CHARGING}
     others = MEASUREMENTS.keys() - binary
     assert all(MEASUREMENTS[key].quantity in KINDS for key in others)
-    assert entities(Platform.SENSOR).keys() == others | {CONTROL_STATUS}
+    assert entities(Platform.SENSOR).keys() == others | {
+        CONTROL_STATUS,
+        FLASH_WRITES_TODAY,
+    }
 
 
 def test_modes_of_control_have_names() -> None:
@@ -158,6 +186,10 @@ def test_modes_of_control_have_names() -> None:
     assert modes.keys() == {mode.value for mode in ControlMode}
     status = entities(Platform.SENSOR)["control_status"]["state"]
     assert status.keys() == {status.value for status in ControlStatus}
+    attributes = entities(Platform.SENSOR)[CONTROL_STATUS]["state_attributes"]
+    assert attributes.keys() == {ATTR_REASON, ATTR_EXPIRES}
+    reasons = attributes[ATTR_REASON]["state"]
+    assert reasons.keys() == {reason.value for reason in Reason}
 
 
 @pytest.mark.parametrize("platform", EN["entity"])

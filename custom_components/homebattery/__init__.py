@@ -15,7 +15,9 @@ from homeassistant.exceptions import (
     ConfigEntryError,
     ConfigEntryNotReady,
 )
+from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.typing import ConfigType
 
 from . import repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
@@ -25,6 +27,7 @@ from .drivers import DRIVERS
 from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
 from .errors import translated
 from .lease import LeaseStore
+from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,6 +48,15 @@ class HomeBatteryData:
             await self.control.async_close()
         finally:
             await self.coordinator.async_close()
+
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+
+async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
+    """Register the actions; they are there as long as the integration is."""
+    async_setup_services(hass)
+    return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:

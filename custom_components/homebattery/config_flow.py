@@ -42,10 +42,13 @@ from .const import (
     CONF_MAX_CHARGE_POWER,
     CONF_MAX_DISCHARGE_POWER,
     CONF_SCAN_INTERVAL,
+    CONF_SETPOINT_TIMEOUT,
     DOMAIN,
     LONGEST_SCAN_INTERVAL,
+    LONGEST_SETPOINT_TIMEOUT,
     SCAN_INTERVAL,
     SHORTEST_SCAN_INTERVAL,
+    SHORTEST_SETPOINT_TIMEOUT,
 )
 from .drivers import DRIVERS
 from .drivers.battery import BatteryError, Identity, SetupField
@@ -322,6 +325,9 @@ _OPTIONS: Final = vol.Schema(
         vol.Optional(CONF_MAX_DISCHARGE_POWER): _POWER,
         vol.Optional(CONF_CAPACITY): _number(
             1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR
+        ),
+        vol.Optional(CONF_SETPOINT_TIMEOUT): _number(
+            SHORTEST_SETPOINT_TIMEOUT, LONGEST_SETPOINT_TIMEOUT, UnitOfTime.SECONDS
         ),
     }
 )

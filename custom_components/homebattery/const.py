@@ -31,6 +31,9 @@ SHORTEST_SCAN_INTERVAL: Final = 2
 LONGEST_SCAN_INTERVAL: Final = 300
 SLOW_SCAN_INTERVAL: Final = 60
 """Seconds between polls of what hardly moves: settings, limits, counters."""
+SHORTEST_SETPOINT_TIMEOUT: Final = 10
+"""Seconds; less than an automation can be relied on to come round in."""
+LONGEST_SETPOINT_TIMEOUT: Final = 7 * 24 * 3600
 
 # Keys that this integration adds to those that a device measures, or treats apart.
 POWER_SETPOINT: Final = "power_setpoint"

@@ -60,6 +60,9 @@ async def async_get_config_entry_diagnostics(
         "control": {
             "mode": control.mode,
             "status": control.status,
+            "reason": control.reason,
+            "expires": control.expires,
+            "flash_writes_today": control.flash_writes_today,
             "requested_power": control.requested_power,
             "requested_current": control.requested_current,
             "granted_power": control.granted_power,

@@ -140,4 +140,5 @@ class ControlEntity(HomeBatteryEntity):
             control.granted_power,
             control.status,
             control.reason,
+            control.expires,
         )

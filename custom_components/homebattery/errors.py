@@ -1,9 +1,12 @@
 """Where errors of the driver library become words for people."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final
 
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from .const import DOMAIN
@@ -13,11 +16,13 @@ from .drivers.battery import (
     CannotConnectError,
     DeviceBusyError,
     DeviceRefusedError,
+    FlashBudgetError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
+    TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
 )
@@ -37,7 +42,9 @@ _KEYS: Final[tuple[tuple[type[BatteryError], str], ...]] = (
     (DeviceBusyError, "busy"),
     (DeviceRefusedError, "refused"),
     (NotSupportedError, "not_supported"),
+    (TakenOverError, "taken_over"),
     (NotConfirmedError, "not_confirmed"),
+    (FlashBudgetError, "flash_budget"),
     (InvalidValueError, "invalid_value"),
 )
 UNKNOWN: Final = "unknown"
@@ -59,6 +66,20 @@ def translated[ErrorT: HomeAssistantError](
     )
 
 
+@contextmanager
+def translating(hass: HomeAssistant, entry: ConfigEntry) -> Iterator[None]:
+    """Turn what goes wrong with a battery into an error that people can read."""
+    try:
+        yield
+    except InvalidValueError as err:
+        raise translated(ServiceValidationError, entry.title, err) from err
+    except AuthenticationError as err:
+        entry.async_start_reauth(hass)
+        raise translated(HomeAssistantError, entry.title, err) from err
+    except BatteryError as err:
+        raise translated(HomeAssistantError, entry.title, err) from err
+
+
 def battery_action[EntityT: HomeBatteryEntity, **P](
     action: Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]],
 ) -> Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]]:
@@ -66,15 +87,7 @@ def battery_action[EntityT: HomeBatteryEntity, **P](
 
     @wraps(action)
     async def translate(self: EntityT, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        entry = self.coordinator.config_entry
-        try:
+        with translating(self.hass, self.coordinator.config_entry):
             await action(self, *args, **kwargs)
-        except InvalidValueError as err:
-            raise translated(ServiceValidationError, entry.title, err) from err
-        except AuthenticationError as err:
-            entry.async_start_reauth(self.hass)
-            raise translated(HomeAssistantError, entry.title, err) from err
-        except BatteryError as err:
-            raise translated(HomeAssistantError, entry.title, err) from err
 
     return translate

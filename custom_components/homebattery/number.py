@@ -59,6 +59,11 @@ async def async_setup_entry(
         entities.append(PowerSetpointNumber(entry, limits))
         if BATTERY_VOLTAGE in battery.measurements:
             entities.append(CurrentSetpointNumber(entry, limits))
+        if battery.setpoint_phases > 1:
+            entities.extend(
+                PhaseSetpointNumber(entry, phase, limits)
+                for phase in range(1, battery.setpoint_phases + 1)
+            )
     async_add_entities(entities)
 
 
@@ -206,3 +211,41 @@ class CurrentSetpointNumber(SetpointNumber):
     @override
     async def async_set_native_value(self, value: float) -> None:
         await self._control.async_set_current(value)
+
+
+class PhaseSetpointNumber(SetpointNumber):
+    """Battery power of one phase, W; the phases that were not set are held at 0."""
+
+    _attr_native_step = POWER_STEP
+
+    def __init__(
+        self, entry: HomeBatteryConfigEntry, phase: int, limits: SetpointLimits
+    ) -> None:
+        """Describe the setpoint of a phase (1 to 3)."""
+        super().__init__(entry, f"{POWER_SETPOINT}_l{phase}", (), limits)
+        self._phase = phase
+
+    @property
+    @override
+    def native_min_value(self) -> float:
+        return self._limits.minimum
+
+    @property
+    @override
+    def native_max_value(self) -> float:
+        return self._limits.maximum
+
+    @property
+    @override
+    def native_value(self) -> float | None:
+        return self._control.requested_phase(self._phase)
+
+    @property
+    @override
+    def _shown(self) -> object:
+        return (super()._shown, self.native_value)
+
+    @battery_action
+    @override
+    async def async_set_native_value(self, value: float) -> None:
+        await self._control.async_set_phase(self._phase, value)

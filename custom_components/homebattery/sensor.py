@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, override
+from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.components.sensor import (
     SensorDeviceClass,
@@ -11,6 +11,7 @@ from homeassistant.components.sensor import (
 )
 from homeassistant.const import (
     SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
+    EntityCategory,
     UnitOfElectricCurrent,
     UnitOfElectricPotential,
     UnitOfEnergy,
@@ -33,6 +34,7 @@ from .const import (
     CURRENT_SETPOINT,
     ENERGY_CHARGED_TOTAL,
     ENERGY_DISCHARGED_TOTAL,
+    FLASH_WRITES_TODAY,
     POWER_SETPOINT,
     ControlStatus,
 )
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
 
 PARALLEL_UPDATES = 0
+
+ATTR_REASON: Final = "reason"
+ATTR_EXPIRES: Final = "expires"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +189,8 @@ async def async_setup_entry(
     )
     if battery.setpoint_limits is not None:
         entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
+    if battery.settings:
+        entities.append(FlashWritesSensor(entry, FLASH_WRITES_TODAY, ()))
     async_add_entities(entities)
 
 
@@ -222,3 +229,25 @@ class ControlStatusSensor(ControlEntity, SensorEntity):
     @override
     def native_value(self) -> StateType:
         return self._control.status
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        return {ATTR_REASON: self._control.reason, ATTR_EXPIRES: self._control.expires}
+
+
+class FlashWritesSensor(ControlEntity, SensorEntity):
+    """How often flash of the device was written today: it wears."""
+
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+    _attr_state_class = SensorStateClass.TOTAL_INCREASING
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        return self._control.flash_writes_today
+
+    @property
+    @override
+    def _shown(self) -> object:
+        return self.native_value
