@@ -7,14 +7,12 @@ of a lease happen here, one at a time, and none of them waits for a poll.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 import logging
 from typing import TYPE_CHECKING, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers.event import async_call_later, async_track_time_interval
 from homeassistant.util import dt as dt_util
 
 from . import repairs
@@ -42,7 +40,8 @@ from .drivers.battery import (
     as_number,
 )
 from .drivers.turns import urgent
-from .lease import Lease, LeaseStore, Measured, Setpoint
+from .lease import Lease, LeaseStore, Measured, Outcome, Setpoint
+from .timers import Timers
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
@@ -66,17 +65,6 @@ TAKEN_OVER_WITHIN: Final = 24 * 3600.0
 
 _READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
 _LOOKED_AT: Final = (BATTERY_POWER, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of a setpoint. Powers in W, + = charging."""
-
-    requested: int
-    granted: int | None
-    """None while it waits because flash was written too often just now."""
-    limited_by: Reason | None
-    expires: datetime | None
 
 
 class Control:
@@ -105,11 +93,14 @@ class Control:
         self._taken_over: deque[float] = deque(maxlen=TAKEN_OVER_OFTEN)
         self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
         """When (loop time) flash was last written for a setpoint."""
-        self._interval: float | None = None
-        """Seconds between two ticks; None while there is nothing to do."""
-        self._cancel: list[CALLBACK_TYPE] = []
-        self._cancel_settled: CALLBACK_TYPE | None = None
-        self._cancel_expiry: CALLBACK_TYPE | None = None
+        self._timers = Timers(
+            hass,
+            entry.title,
+            tick=self._tick,
+            settle=self._settled,
+            expire=self._expire,
+        )
+        self._stop_looking: CALLBACK_TYPE | None = None
 
     # What is asked, and how it goes
 
@@ -347,9 +338,7 @@ class Control:
                     lease = await self._hold(setpoint, self._expiry(duration))
                 finally:
                     self._after_change()
-        if self._cancel_settled is not None:
-            self._cancel_settled()
-        self._cancel_settled = async_call_later(self._hass, SETTLED, self._settled)
+        self._timers.settle_in(SETTLED)
         await self._coordinator.async_read_now(_READ_BACK)
         return Outcome(
             requested=setpoint.power,
@@ -463,49 +452,24 @@ class Control:
     # Renewing, trying to release again, and ending in time
 
     def _after_change(self) -> None:
-        """Tell the entities, and have the timers that are needed from now on.
-
-        They are our own: no poll can delay them.
-        """
+        """Tell the entities, and have the timers that are needed from now on."""
         interval: float | None = None
         if self.mode is ControlMode.MANUAL and not self._closed:
             interval = RETRY
             if self._lease is not None and self._battery.keep_alive_interval:
                 interval = self._battery.keep_alive_interval
-        if interval != self._interval:
-            self._interval = interval
-            while self._cancel:
-                self._cancel.pop()()
-            if interval is not None:
-                self._start(interval)
-        if interval is None and self._cancel_settled is not None:
-            self._cancel_settled()
-            self._cancel_settled = None
-        if self._cancel_expiry is not None:
-            self._cancel_expiry()
-            self._cancel_expiry = None
-        if (expires := self.expires) is not None and not self._closed:
-            left = (expires - dt_util.utcnow()).total_seconds()
-            self._cancel_expiry = async_call_later(
-                self._hass, max(0, left), self._expire
+        self._timers.run(interval, None if self._closed else self.expires)
+        if interval is None and self._stop_looking is not None:
+            self._stop_looking()
+            self._stop_looking = None
+        elif interval is not None and self._stop_looking is None:
+            self._stop_looking = self._coordinator.async_add_listener(
+                self._look, _LOOKED_AT
             )
         self._coordinator.async_update_listeners()
 
-    def _start(self, interval: float) -> None:
-        self._cancel = [
-            async_track_time_interval(
-                self._hass,
-                self._tick,
-                timedelta(seconds=interval),
-                name=f"{self._entry.title} keep-alive",
-                cancel_on_shutdown=True,
-            ),
-            self._coordinator.async_add_listener(self._look, _LOOKED_AT),
-        ]
-
     async def _expire(self, _now: datetime) -> None:
         """End a setpoint whose time has come; a failure is tried again."""
-        self._cancel_expiry = None
         _LOGGER.info("%s: its setpoint has expired", self._entry.title)
         try:
             await self.async_release()
@@ -583,7 +547,6 @@ class Control:
 
     async def _settled(self, _now: datetime) -> None:
         """Renew once more, and see what the device made of the change."""
-        self._cancel_settled = None
         await self._async_tick()
         await self._coordinator.async_read_now(_READ_BACK)
 

@@ -107,6 +107,17 @@ class Lease:
             self.setpoint, self.told = Setpoint(power=power, current=current), False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a setpoint. Powers in W, + = charging."""
+
+    requested: int
+    granted: int | None
+    """None while it waits because flash was written too often just now."""
+    limited_by: Reason | None
+    expires: datetime | None
+
+
 # What is kept on disk ---------------------------------------------------------
 
 

@@ -24,8 +24,8 @@ from homeassistant.helpers.target import (
 import voluptuous as vol
 
 from .const import DOMAIN
-from .control import Outcome
 from .errors import translating
+from .lease import Outcome
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
