@@ -58,7 +58,8 @@ class Memory(StrEnum):
 
     RAM = "RAM"
     FLASH = "flash"
-    UNKNOWN = "unknown, counted as flash"
+    UNKNOWN = "unknown"
+    """Nobody has said or measured it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,10 @@ class ControlFacts:
 
     method: str
     writes: tuple[Written, ...]
-    watchdog: str
+    watchdog: float | None
+    """Seconds after which the device itself ends a setpoint that is not renewed; None
+    if it does not, or if its installer decides."""
+    alone: str
     """What the device itself does when nothing more is heard of us, and when."""
     release: str
     """What is written to give it back, in which order, and how that is confirmed."""

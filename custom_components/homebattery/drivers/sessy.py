@@ -26,11 +26,13 @@ from .battery import (
     Battery,
     BatteryError,
     Bound,
+    ControlFacts,
     Detected,
     DeviceRefusedError,
     Formula,
     Found,
     Identity,
+    Memory,
     NotConfirmedError,
     NotSupportedError,
     Poll,
@@ -44,6 +46,7 @@ from .battery import (
     TakenOverError,
     Value,
     Visit,
+    Written,
     WrongDeviceError,
     bounded,
 )
@@ -95,6 +98,20 @@ class SessyInverter(Battery):
         SetupField("password"),
     )
     ports: ClassVar[tuple[int, ...]] = (80,)
+    control_facts = ControlFacts(
+        method="the strategy API, and its setpoint",
+        writes=(
+            Written(what="strategy", where=(STRATEGY.path,), memory=Memory.UNKNOWN),
+            Written(what="setpoint", where=(SETPOINT_PATH,), memory=Memory.UNKNOWN),
+        ),
+        watchdog=None,
+        alone="none is known; nothing has to be renewed",
+        release=(
+            "setpoint 0, read back, then the strategy that was found, read back; a "
+            "strategy that somebody else has chosen since stays"
+        ),
+        until_next_start="**keeps the last setpoint**, until full or empty",
+    )
     settle: ClassVar[float] = 1.0
     """Seconds until another look whether a write has come through."""
     confirm_tries: ClassVar[int] = 3
@@ -459,11 +476,12 @@ class SessyInverter(Battery):
     def setpoint_limits(self) -> SetpointLimits | None:
         if self.kind is not BATTERY:
             return None
-        charge, discharge = self.max_charge_power, self.max_discharge_power
-        return SetpointLimits(
-            -(MAX_POWER if discharge is None else min(discharge, MAX_POWER)),
-            MAX_POWER if charge is None else min(charge, MAX_POWER),
-        )
+        # The limit in the device's settings, as it was when they were last read.
+        setting = self.answers.get(SETTINGS.path, {}).get("max_power")
+        most = MAX_POWER
+        if isinstance(setting, int | float) and setting > 0:
+            most = min(MAX_POWER, round(setting))
+        return self._narrowed(SetpointLimits(-most, most))
 
     @override
     async def read_found(self) -> Found:

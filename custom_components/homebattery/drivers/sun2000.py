@@ -22,11 +22,13 @@ from typing import Any, ClassVar, Final, override
 
 from .battery import (
     BatteryError,
+    ControlFacts,
     Detected,
     Formula,
     Found,
     Identity,
     InvalidValueError,
+    Memory,
     ModbusBattery,
     ModbusConnection,
     NotSupportedError,
@@ -37,6 +39,7 @@ from .battery import (
     Value,
     Values,
     Visit,
+    Written,
     WrongDeviceError,
 )
 from .counters import CounterWatch
@@ -106,6 +109,35 @@ class Sun2000Inverter(ModbusBattery):
     layout = LAYOUT
     settle = 0.5
 
+    control_facts = ControlFacts(
+        method="a forced charge or discharge for a time; a hold by both power limits at 0",
+        writes=(
+            Written(
+                what="command, duration, end criterion, charge and discharge power",
+                where=(
+                    *(range(47100, 47101), range(47083, 47084), range(47246, 47247)),
+                    *(range(47247, 47249), range(47249, 47251)),
+                ),
+                memory=Memory.RAM,
+            ),
+            Written(
+                what="charge and discharge power limit, into a hold and out of it",
+                where=(range(47075, 47077), range(47077, 47079)),
+                memory=Memory.FLASH,
+            ),
+        ),
+        watchdog=600,
+        alone=(
+            "a forced command ends after the 10 minutes that are set with it (renewed "
+            "every 30 s; one report says that it did not end); a hold has no watchdog"
+        ),
+        release=(
+            "stop, then those limits back that are 0, clamped to what the battery can, "
+            "all read back; a command of somebody else's that took over stays"
+        ),
+        until_next_start="a forced command ends after 10 minutes at most; a hold stays",
+    )
+
     def __init__(
         self,
         address: str,
@@ -137,6 +169,8 @@ class Sun2000Inverter(ModbusBattery):
         # What the battery was seen to permit, W, and when: the last, and the most.
         self._permitted: dict[str, tuple[float, float]] = {}
         self._most: dict[str, float] = {}
+        # The owner's power limits as last read, W.
+        self._limits: dict[str, int] = {}
         self._counter_names: Collection[str] = ()
         self._counters = CounterWatch(_COUNTED_POWER)
         self._add_formulas()
@@ -213,6 +247,7 @@ class Sun2000Inverter(ModbusBattery):
         self.anatomy = await explore(self._part("SUN2000", ASKED), model)
         self._permitted.clear()
         self._most.clear()
+        self._limits.clear()
         self._counters = CounterWatch(
             max(_COUNTED_POWER, 2 * (self.anatomy.power or 0))
         )
@@ -287,6 +322,10 @@ class Sun2000Inverter(ModbusBattery):
             self._setpoint.note(read)
         counted = {name: read[name] for name in read.keys() & self._counter_names}
         read.update(self._counters.checked(counted, now))
+        for name in read.keys() & set(LIMITS):
+            # 0 is a hold, ours or a stranded one, and not what may be done at most.
+            if power := number(read[name]):
+                self._limits[name] = round(power)
         for name in read.keys() & {*PERMITTED.values(), _MAX_GRID_CHARGE}:
             if power := number(read[name]):
                 self._permitted[name] = (power, now)
@@ -396,11 +435,9 @@ class Sun2000Inverter(ModbusBattery):
         discharge = self._most_power("max_discharge_power")
         if self.anatomy.power is not None:
             discharge = min(discharge, round(self.anatomy.power))
-        if self.max_charge_power is not None:
-            charge = min(charge, self.max_charge_power)
-        if self.max_discharge_power is not None:
-            discharge = min(discharge, self.max_discharge_power)
-        return SetpointLimits(-discharge, charge)
+        charge = min(charge, self._limits.get("charge_power_limit", charge))
+        discharge = min(discharge, self._limits.get("discharge_power_limit", discharge))
+        return self._narrowed(SetpointLimits(-discharge, charge))
 
     @property
     def _controls(self) -> tuple[ForcedControl, Setpoint]:

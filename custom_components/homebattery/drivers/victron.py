@@ -29,11 +29,13 @@ from typing import Any, ClassVar, Final, override
 from .battery import (
     BatteryError,
     CannotConnectError,
+    ControlFacts,
     Detected,
     DeviceRefusedError,
     Formula,
     Found,
     Identity,
+    Memory,
     ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
@@ -49,6 +51,7 @@ from .battery import (
     Value,
     Values,
     Visit,
+    Written,
     WrongDeviceError,
 )
 from .modbus import WORD, ModbusDevice, Register
@@ -111,6 +114,31 @@ class VictronInverter(ModbusBattery):
     keep_alive_interval = 5.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
+
+    control_facts = ControlFacts(
+        method="ESS mode 3 (external control): a setpoint at the AC input of each phase",
+        writes=(
+            Written(what="ESS mode", where=(range(2902, 2903),), memory=Memory.FLASH),
+            Written(
+                what="setpoints, and flags against charging and feed-in",
+                where=(range(37, 42),),
+                memory=Memory.RAM,
+            ),
+        ),
+        watchdog=60,
+        alone=(
+            "the Multi forgets a setpoint that is not renewed (every 5 s) after at most "
+            "60 s, in the field after 10 to 14 s, and passes the grid through"
+        ),
+        release=(
+            "zeros to 37…, read back, then the ESS mode that was found, read back; a "
+            "mode that somebody else has chosen since stays"
+        ),
+        until_next_start=(
+            "battery idle, the grid passed through; ESS mode 3 stays, so there is no "
+            "self-consumption"
+        ),
+    )
 
     def __init__(
         self,
