@@ -11,6 +11,7 @@ from .const import DOMAIN, ControlMode
 from .coordinator import BatteryCoordinator
 from .drivers.battery import Battery, Identity, Value
 from .drivers.measurements import MEASUREMENTS
+from .drivers.turns import urgent
 from .errors import battery_action
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ class SettingEntity(HomeBatteryEntity):
     async def _async_set(self, value: Value) -> None:
         """Change the setting, and see what the device made of it."""
         try:
-            await self._battery.set_value(self._key, value)
+            # Urgent as setpoints are: whoever waits for a lock that this one holds
+            # must not keep it from talking to the device.
+            with urgent():
+                await self._battery.set_value(self._key, value)
         finally:
             await self._control.async_save()
         # One setting may move another.

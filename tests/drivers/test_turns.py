@@ -73,3 +73,48 @@ async def test_a_turn_that_comes_to_one_who_gives_up_goes_to_the_next() -> None:
     assert line.served == ["b"]
     await line.take("c")
     assert line.served == ["b", "c"]
+
+
+async def test_an_urgent_matter_is_not_interrupted() -> None:
+    """Between its requests nobody reads; whoever else is urgent may go on."""
+    line = Line()
+
+    async def change_setpoint() -> None:
+        with urgent():
+            await line.take("read")
+            await asyncio.sleep(0)
+            await line.take("write")
+            await asyncio.sleep(0)
+            await line.take("read back")
+
+    matter = asyncio.create_task(change_setpoint())
+    await asyncio.sleep(0)
+    tasks = await line.come("a", "X", "b")
+    await asyncio.gather(matter, *tasks)
+    assert line.served == ["read", "X", "write", "read back", "a", "b"]
+
+
+async def test_what_an_urgent_matter_leaves_behind_claims_nothing() -> None:
+    """A task that was begun in it lives longer, and is urgent no more than others."""
+    line = Line()
+    with urgent():
+        await line.take("setpoint")
+        left_behind = asyncio.create_task(line.take("later"))
+    await asyncio.gather(left_behind, *await line.come("a"))
+    assert set(line.served) == {"setpoint", "later", "a"}
+
+
+async def test_an_urgent_matter_that_fails_lets_others_go_on() -> None:
+    line = Line()
+
+    async def fail() -> None:
+        with urgent():
+            await line.take("write")
+            raise OSError
+
+    await asyncio.gather(
+        asyncio.create_task(fail()), *await line.come("a"), return_exceptions=True
+    )
+    assert set(line.served) == {"a", "write"}
+    await line.take("b")
+    assert line.served[-1] == "b"
