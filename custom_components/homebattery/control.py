@@ -295,8 +295,6 @@ class Control:
     async def async_close(self) -> None:
         """Release what is held, and take no setpoint any more."""
         self._closed = True
-        if self._looking is not None:
-            self._looking.cancel()
         with urgent():
             async with self._lock:
                 for last_try in (False, True):
@@ -308,6 +306,10 @@ class Control:
                     else:
                         break
                 self._after_change()
+        if self._looking is not None:
+            # Not before the release: it would take the connection with it.
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
 
     def _say_left_held(self, err: BatteryError) -> None:
         _LOGGER.error(
@@ -380,22 +382,26 @@ class Control:
             # put back must be known, and kept, before the first write.
             battery.found = await battery.read_found()
         lease = self._lease = self._new_lease(setpoint, expires)
+        begun = False
         try:
             await self.async_save()
             if self._wait_for_flash(setpoint.power) > 0:
                 return lease
+            begun = True
             await self._tell(lease)
         except BaseException as err:
+            # These come before anything is written.
+            begun &= not isinstance(
+                err, FlashBudgetError | NotSupportedError | InvalidValueError
+            )
             self._lease = before
-            if before is not None:
+            if before is None and begun:
+                self._tick()
+            elif before is None:
+                battery.found = None
+            elif begun:
                 # What of it has arrived is not known: it is told again what it was.
                 before.told = False
-            elif isinstance(
-                err, FlashBudgetError | NotSupportedError | InvalidValueError
-            ):
-                battery.found = None  # nothing was written
-            else:
-                self._tick()
             raise
         finally:
             await self.async_save()
@@ -424,6 +430,7 @@ class Control:
         """Renew the setpoint, or tell the device what it may not know yet."""
         if not lease.told:
             if self._wait_for_flash(lease.setpoint.power) > 0:
+                await self._battery.keep_alive()  # what was told before this one
                 return
             await self._tell(lease)
             await self.async_save()
@@ -470,11 +477,21 @@ class Control:
 
     async def _expire(self, _now: datetime) -> None:
         """End a setpoint whose time has come; a failure is tried again."""
-        _LOGGER.info("%s: its setpoint has expired", self._entry.title)
+        lease = self._lease
         try:
-            await self.async_release()
+            with urgent():
+                async with self._lock:
+                    if lease is None or self._lease is not lease:
+                        return  # a new one has come in between
+                    _LOGGER.info("%s: its setpoint has expired", self._entry.title)
+                    try:
+                        await self._release()
+                    finally:
+                        self._after_change()
         except BatteryError as err:
             self._say_failing(err)
+            return
+        await self._coordinator.async_read_now(self._coordinator.subscribed)
 
     @callback
     def _tick(self, _now: datetime | None = None) -> None:
