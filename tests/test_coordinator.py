@@ -189,7 +189,7 @@ async def test_state_that_did_not_change_is_not_written(
     victron_home: Home, warp: Warp
 ) -> None:
     await warp(6)
-    key = "grid_voltage_l1"
+    key = "battery_status"
     before = victron_home.state_of(key).last_reported
     await warp(6)
     assert victron_home.state_of(key).last_reported == before

@@ -69,6 +69,17 @@ async def test_entities(
     assert described(home, platform) == snapshot
 
 
+async def test_a_device_shows_what_most_owners_want_and_hides_the_rest(
+    home: Home,
+) -> None:
+    """About 25 entities; those who want more enable more."""
+    registry = er.async_get(home.hass)
+    entities = er.async_entries_for_config_entry(registry, home.entry.entry_id)
+    shown = [entity for entity in entities if not entity.disabled]
+    assert 20 <= len(shown) <= 32
+    assert len(entities) > len(shown)
+
+
 async def test_every_entity_can_be_enabled(
     make_home: MakeHome,
     simulator: Simulator,

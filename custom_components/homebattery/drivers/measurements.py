@@ -175,8 +175,8 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_usual(_T, "battery_temperature"),
         *_usual(Quantity.STATUS, "battery_status"),
         *_inside(Quantity.PERCENT, "battery_soh", enabled=True),
-        *_inside(_P, "max_charge_power", "max_discharge_power", enabled=True),
-        *_inside(_I, "max_charge_current", "max_discharge_current", enabled=True),
+        *_inside(_P, "max_charge_power", "max_discharge_power"),
+        *_inside(_I, "max_charge_current", "max_discharge_current"),
         *_inside(_V, "max_charge_voltage", "low_voltage_limit"),
         *_inside(Quantity.CHARGE, "rated_capacity_ah", "consumed_ah"),
         *_inside(Quantity.CAPACITY, "rated_capacity"),
@@ -202,7 +202,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "grid_export_total",
             "pv_energy_total",
         ),
-        *_usual(
+        *_unusual(
             Quantity.ENERGY_TODAY, "energy_charged_today", "energy_discharged_today"
         ),
         # Inverter
@@ -211,16 +211,15 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_unusual(_I, "active_current"),
         *_usual(Quantity.STATUS, "device_status"),
         *_inside(_T, "device_temperature", enabled=True),
-        *_inside(_P, "rated_power", enabled=True),
+        *_inside(_P, "rated_power"),
         *_inside(_P, *_phases("rated_power")),
         *_inside(Quantity.COUNT, "phases"),
         # Grid, PV, house
         *_usual(_P, "grid_power", "pv_power", "load_power"),
         *_unusual(_P, *_phases("grid_power"), *_phases("load_power")),
-        *_usual(_V, "grid_voltage_l1"),
-        *_unusual(_V, "grid_voltage_l2", "grid_voltage_l3"),
+        *_unusual(_V, *_phases("grid_voltage")),
         *_unusual(_I, *_phases("grid_current")),
-        *_usual(Quantity.FREQUENCY, "grid_frequency"),
+        *_unusual(Quantity.FREQUENCY, "grid_frequency"),
         # What is wrong, and who the device is
         *_inside(Quantity.PROBLEMS, "problem", enabled=True),
         *_inside(Quantity.TEXT, "serial_number", "firmware", "battery_firmware"),
@@ -319,13 +318,10 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         ),
         *_inside(_P, *_phases("grid_import_power"), *_phases("grid_export_power")),
         # SMA
-        *_usual(Quantity.ENERGY_TODAY, "grid_import_today", "grid_export_today"),
-        *_inside(
-            Quantity.STATUS,
-            *("operating_status", "grid_mode", "active_power_mode", "fallback_mode"),
-            enabled=True,
-        ),
-        *_inside(Quantity.FLAG, "charge_control_available", enabled=True),
+        *_unusual(Quantity.ENERGY_TODAY, "grid_import_today", "grid_export_today"),
+        *_inside(Quantity.STATUS, "operating_status", "grid_mode"),
+        *_inside(Quantity.STATUS, "active_power_mode", "fallback_mode", enabled=True),
+        *_inside(Quantity.FLAG, "charge_control_available"),
         *_inside(Quantity.DURATION, "fallback_timeout", enabled=True),
         *_inside(
             Quantity.STATUS,
@@ -478,7 +474,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "gen_port_mode",
         ),
         *_inside(Quantity.FLAG, "generator_charge"),
-        *_usual(_I, "grid_charge_current_limit"),
+        *_unusual(_I, "grid_charge_current_limit"),
         *_unusual(Quantity.PERCENT, "shutdown_soc", "restart_soc"),
         *_unusual(
             _P,
