@@ -1,6 +1,7 @@
 """Polling: what is read when, and what happens when something cannot be read."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.helpers import entity_registry as er
@@ -230,3 +231,23 @@ async def test_entity_of_a_refused_key_is_made_all_the_same(
         patch.setattr(Battery, "read", refuse)
         await home.set_up()
     assert home.state("battery_soh") == "unavailable"
+
+
+async def test_it_is_said_when_the_device_was_last_read(home: Home, warp: Warp) -> None:
+    """In steps of five minutes while all is well, to the second once it is not."""
+
+    def shown() -> datetime:
+        return datetime.fromisoformat(home.state("last_fresh"))
+
+    assert shown().timestamp() % 300 == 0
+    fresh = home.data.coordinator.last_fresh
+    assert fresh is not None
+
+    await home.simulator.misbehave("away")
+    await warp(6)
+    assert home.state("battery_soc") != "unavailable"
+    assert shown() == fresh.replace(microsecond=0)
+    for _ in range(2):
+        await warp(6)
+    assert home.state("battery_soc") == "unavailable"
+    assert shown() == fresh.replace(microsecond=0)

@@ -23,6 +23,7 @@ from custom_components.homebattery.const import (
     BATTERY_CHARGING,
     CONTROL_STATUS,
     FLASH_WRITES_TODAY,
+    LAST_FRESH,
     ControlMode,
     ControlStatus,
 )
@@ -178,6 +179,7 @@ def test_each_measurement_has_a_name() -> None:
     assert entities(Platform.SENSOR).keys() == others | {
         CONTROL_STATUS,
         FLASH_WRITES_TODAY,
+        LAST_FRESH,
     }
 
 

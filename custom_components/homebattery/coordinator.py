@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 import logging
 import math
 from typing import TYPE_CHECKING, override
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, override
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryAuthFailed
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+from homeassistant.util import dt as dt_util
 
 from .const import CONF_SCAN_INTERVAL, SCAN_INTERVAL, SLOW_SCAN_INTERVAL
 from .drivers.battery import (
@@ -58,6 +59,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self.battery = battery
         self.data = Readings()
         self._everything_read = False
+        self.last_fresh: datetime | None = None
+        """When the last poll came through; None before the first."""
         self._poll_missed = False
         self._missed: set[str] = set()
         """Keys whose last read failed, the one before did not; read again at once."""
@@ -84,8 +87,14 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                 self._poll_missed = True
                 return self.data
             self._poll_missed = False
+            self.last_fresh = dt_util.utcnow()
             self._everything_read = True
             return self._merged(readings)
+
+    @property
+    def is_fresh(self) -> bool:
+        """False from the first poll that fails, also while that is not shown yet."""
+        return self.last_update_success and not self._poll_missed
 
     @property
     def subscribed(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.components.sensor import (
@@ -35,6 +36,7 @@ from .const import (
     ENERGY_CHARGED_TOTAL,
     ENERGY_DISCHARGED_TOTAL,
     FLASH_WRITES_TODAY,
+    LAST_FRESH,
     POWER_SETPOINT,
     ControlStatus,
 )
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
 
 PARALLEL_UPDATES = 0
+
+LAST_FRESH_STEP: Final = 300
+"""Seconds."""
 
 ATTR_REASON: Final = "reason"
 ATTR_EXPIRES: Final = "expires"
@@ -189,6 +194,7 @@ async def async_setup_entry(
     )
     if battery.setpoint_limits is not None:
         entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
+    entities.append(LastFreshSensor(entry, LAST_FRESH, ()))
     if battery.settings:
         entities.append(FlashWritesSensor(entry, FLASH_WRITES_TODAY, ()))
     async_add_entities(entities)
@@ -246,6 +252,35 @@ class FlashWritesSensor(ControlEntity, SensorEntity):
     @override
     def native_value(self) -> StateType:
         return self._control.flash_writes_today
+
+    @property
+    @override
+    def _shown(self) -> object:
+        return self.native_value
+
+
+class LastFreshSensor(HomeBatteryEntity, SensorEntity):
+    """When the device was last read.
+
+    In steps while all is well, or its history would be as long as that of all the
+    rest together; to the second once a poll has failed.
+    """
+
+    _attr_device_class = SensorDeviceClass.TIMESTAMP
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    @property
+    @override
+    def available(self) -> bool:
+        return True
+
+    @property
+    @override
+    def native_value(self) -> datetime | None:
+        fresh = self.coordinator.last_fresh
+        if fresh is None or not self.coordinator.is_fresh:
+            return fresh
+        return fresh - timedelta(seconds=fresh.timestamp() % LAST_FRESH_STEP)
 
     @property
     @override
