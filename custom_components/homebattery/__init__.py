@@ -5,11 +5,12 @@ and a control that holds it at a setpoint and gives it back.
 """
 
 from dataclasses import dataclass
+from functools import partial
 import logging
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
-from homeassistant.core import Event, HomeAssistant
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import (
     ConfigEntryAuthFailed,
     ConfigEntryError,
@@ -91,6 +92,14 @@ async def _async_start(
     )
     entry.runtime_data = data
     await data.control.async_start()
+
+    @callback
+    def show_advice() -> None:
+        repairs.show_advice(hass, entry, battery.advice)
+
+    show_advice()
+    entry.async_on_unload(coordinator.async_add_listener(show_advice))
+    entry.async_on_unload(partial(repairs.show_advice, hass, entry, ()))
 
     async def async_stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops. At this event it still

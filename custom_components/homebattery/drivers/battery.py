@@ -34,7 +34,7 @@ from .errors import (
     WrongDeviceError,
 )
 from .flash import FlashWear
-from .holding import Bound, ControlFacts, Memory, Reason, Written, bounded
+from .holding import Advice, Bound, ControlFacts, Memory, Reason, Written, bounded
 from .measurements import MEASUREMENTS, PLAUSIBLE, Measurement, Quantity
 from .modbus import (
     Layout,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEASUREMENTS",
+    "Advice",
     "AuthenticationError",
     "Battery",
     "BatteryError",
@@ -333,6 +334,11 @@ class Battery(ABC):
     def setpoint_phases(self) -> int:
         """How many phases have a setpoint of their own; 0 if none has."""
         return 0
+
+    @property
+    def advice(self) -> frozenset[Advice]:
+        """What its owner should put right, as far as it is known by now."""
+        return frozenset()
 
     @abstractmethod
     def poll_of(self, key: str) -> Poll:

@@ -38,6 +38,21 @@ class Reason(StrEnum):
     """Its flash has been written often enough today."""
 
 
+class Advice(StrEnum):
+    """What an owner can put right, so that a battery can be held as it should."""
+
+    WRITES_OFF = "writes_off"
+    """The device may be read only."""
+    NO_ESS = "no_ess"
+    """A Victron without the ESS assistant."""
+    KEEPS_SETPOINT = "keeps_setpoint"
+    """An SMA that keeps the last setpoint when nobody renews it."""
+    CONNECTION_STOLEN = "connection_stolen"
+    """Another client of a device that serves one at a time."""
+    OLD_FIRMWARE = "old_firmware"
+    """Without the commands that a setpoint needs."""
+
+
 class Bound(NamedTuple):
     """The most that is permitted in a direction, W (≥ 0), and by what."""
 

@@ -22,6 +22,7 @@ import logging
 from typing import ClassVar, Final, override
 
 from .battery import (
+    Advice,
     BatteryError,
     ControlFacts,
     Detected,
@@ -290,6 +291,12 @@ class SmaInverter(ModbusBattery):
         elif self.found is not None and mode not in (None, EXTERNAL):
             found.append(f"The setpoint may be ignored (active-power mode: {mode})")
         return tuple(found)
+
+    @property
+    @override
+    def advice(self) -> frozenset[Advice]:
+        keeps = self._conditions.keeps_setpoint
+        return frozenset({Advice.KEEPS_SETPOINT} if keeps else ())
 
     # Settings
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from .battery import Bound, Reason, SetpointLimits, Value, bounded
 from .sma_formulas import is_cluster, rating
-from .sma_registers import LEAST_RATING, MAINS
+from .sma_registers import KEEP_VALUES, LEAST_RATING, MAINS
 
 GATE_CLOSED: Final = "The device takes no control of charging (31061 says no)"
 
@@ -71,6 +71,11 @@ class Conditions:
     def timeout(self) -> float | None:
         """Seconds until the device does without our setpoint, if it tells."""
         return _number(self.values.get("fallback_timeout"))
+
+    @property
+    def keeps_setpoint(self) -> bool:
+        """True when the device keeps the last setpoint that nobody renews."""
+        return self.values.get("fallback_mode") == KEEP_VALUES
 
     @property
     def mode(self) -> Value:

@@ -17,10 +17,12 @@ contradict, or nobody measured, is marked [uncertain].
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final, override
 
 from .battery import (
+    Advice,
     BatteryError,
     ControlFacts,
     Detected,
@@ -78,6 +80,9 @@ SPACING: Final = 0.05
 
 _PERMITTED_FOR: Final = 300.0
 """Seconds for which it is good to know what the battery permits."""
+_LOST_OFTEN: Final = 5
+_LOST_WITHIN: Final = 600.0
+"""So many lost connections in so many seconds are another client's doing."""
 _UNKNOWN_POWER: Final = 5000
 """W, where neither inverter nor owner tells what is possible."""
 _COUNTED_POWER: Final = 55_000
@@ -169,6 +174,8 @@ class Sun2000Inverter(ModbusBattery):
         # What the battery was seen to permit, W, and when: the last, and the most.
         self._permitted: dict[str, tuple[float, float]] = {}
         self._most: dict[str, float] = {}
+        # When (loop time, s) the connection turned out to have been lost.
+        self._lost: deque[float] = deque(maxlen=_LOST_OFTEN)
         # The owner's power limits as last read, W.
         self._limits: dict[str, int] = {}
         self._counter_names: Collection[str] = ()
@@ -425,6 +432,27 @@ class Sun2000Inverter(ModbusBattery):
                 )
 
     # Control
+
+    @property
+    @override
+    def advice(self) -> frozenset[Advice]:
+        lacks = any("forced_command" in device.missing for device in self.devices)
+        lost = self._lost
+        often = len(lost) == _LOST_OFTEN and lost[-1] - lost[0] <= _LOST_WITHIN
+        recently = (
+            often and lost[-1] >= asyncio.get_running_loop().time() - _LOST_WITHIN
+        )
+        wrong = {
+            Advice.OLD_FIRMWARE: self.has_battery and lacks,
+            Advice.CONNECTION_STOLEN: recently,
+        }
+        return frozenset(advice for advice, applies in wrong.items() if applies)
+
+    @override
+    def _relearn_after_reconnect(self) -> None:
+        if self.connection.connects != self._connects_seen:
+            self._lost.append(asyncio.get_running_loop().time())
+        super()._relearn_after_reconnect()
 
     @property
     @override

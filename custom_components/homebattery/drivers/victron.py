@@ -27,6 +27,7 @@ import re
 from typing import Any, ClassVar, Final, override
 
 from .battery import (
+    Advice,
     BatteryError,
     CannotConnectError,
     ControlFacts,
@@ -35,6 +36,7 @@ from .battery import (
     Formula,
     Found,
     Identity,
+    IllegalAddressError,
     Memory,
     ModbusBattery,
     NotConfirmedError,
@@ -172,6 +174,8 @@ class VictronInverter(ModbusBattery):
         """W of each phase, 0 where the device does not tell."""
         self._has_ess = True
         self._is_rs = False
+        self._writes_refused = False
+        """Whether a register that can be read was refused the last time we wrote."""
         self._has_history = True
         # Battery power wanted, of all phases together or of each; what was granted
         # of it, and the words written.
@@ -397,6 +401,15 @@ class VictronInverter(ModbusBattery):
     # Control
 
     @property
+    @override
+    def advice(self) -> frozenset[Advice]:
+        wrong = {
+            Advice.NO_ESS: not self._is_rs and not self._has_ess,
+            Advice.WRITES_OFF: self._writes_refused,
+        }
+        return frozenset(advice for advice, applies in wrong.items() if applies)
+
+    @property
     def _rated_power(self) -> int:
         """W that the system can convert, as far as it is known."""
         known = sum(self.ratings)
@@ -464,11 +477,23 @@ class VictronInverter(ModbusBattery):
         if found["working_mode"] != EXTERNAL_CONTROL:
             gx, _ = self._register("working_mode")
             self.wear.check(self.address)
-            await gx.write("working_mode", EXTERNAL_CONTROL)
+            await self._write_mode(gx, EXTERNAL_CONTROL)
             self._note({"working_mode": EXTERNAL_CONTROL})
             self._mode_writes += 1
         await self._look()
         return await self._renew()
+
+    async def _write_mode(self, gx: ModbusDevice, mode: Value) -> None:
+        """Write the ESS mode; a refusal means that writing is switched off.
+
+        It has just been read, so it is there.
+        """
+        self._writes_refused = False
+        try:
+            await gx.write("working_mode", mode)
+        except IllegalAddressError:
+            self._writes_refused = True
+            raise
 
     @override
     def wears_flash(self, power: float) -> bool:
@@ -652,7 +677,7 @@ class VictronInverter(ModbusBattery):
             failure = err
         found = self.found["working_mode"]
         if mode == EXTERNAL_CONTROL != found:
-            await gx.write("working_mode", found)
+            await self._write_mode(gx, found)
             await asyncio.sleep(self.settle)
             if (mode := await gx.read_register("working_mode")) != found:
                 raise NotConfirmedError(
