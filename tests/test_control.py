@@ -15,7 +15,7 @@ from custom_components.homebattery.drivers.battery import (
 )
 
 from .conftest import LOAD, WITH_WORKING_MODE, Home, MakeHome, Warp
-from .simulators import SessySimulator, VictronSimulator
+from .simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
 
 WATCHDOG = 60
 """Seconds after which the simulated Victron forgets a setpoint."""
@@ -402,3 +402,92 @@ async def test_what_was_granted_is_shown_where_the_device_does_not_say(
     assert home.state("power_setpoint") == "1000"
     await home.choose("automatic")
     assert home.state("power_setpoint") == "unknown"
+
+
+# Limits that move, currents and phases
+
+
+async def test_range_of_the_setpoint_follows_a_limit_set_on_the_device(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    assert sessy_home.state_of("power_setpoint").attributes["max"] == 2200
+    assert sessy.battery is not None
+    sessy.battery.settings["max_power"] = 1500
+    await warp(61)
+    attributes = sessy_home.state_of("power_setpoint").attributes
+    assert (attributes["min"], attributes["max"]) == (-1500, 1500)
+    with pytest.raises(ServiceValidationError):
+        await sessy_home.set_power(1600)
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_range_of_the_setpoint_follows_the_owners_limit_but_not_a_hold(
+    home: Home, warp: Warp
+) -> None:
+    await home.call("number.set_value", "charge_power_limit", value=2000)
+    await warp(6)
+    assert home.state_of("power_setpoint").attributes["max"] == 2000
+    await home.set_power(0)  # both limits of the device are 0 now
+    await warp(61)
+    assert home.state_of("power_setpoint").attributes["max"] == 2000
+
+
+@pytest.mark.parametrize("simulator", ["deye_modbus"], indirect=True)
+async def test_current_of_a_deye_is_set_as_current(
+    home: Home, simulator: Simulator
+) -> None:
+    await home.call("number.set_value", "current_setpoint", value=20)
+    charging = simulator.state()["device"]
+    assert (charging["charge_current"], charging["grid_charge_current"]) == (20, 20)
+
+    await home.call("number.set_value", "current_setpoint", value=-15)
+    assert simulator.state()["device"]["discharge_current"] == 15
+
+
+@pytest.mark.parametrize(
+    "simulator", ["sessy", "sma", "sun2000", "victron"], indirect=True
+)
+async def test_current_of_the_others_is_power_at_the_battery_voltage(
+    home: Home,
+) -> None:
+    volts = float(home.state("battery_voltage"))
+    await home.call("number.set_value", "current_setpoint", value=-2)
+    assert home.data.control.requested_power == pytest.approx(-2 * volts, abs=3)
+    assert home.data.control.granted_power == home.data.control.requested_power
+
+
+async def test_phases_have_setpoints_of_their_own(
+    make_home: MakeHome, clock: ManualClock, warp: Warp
+) -> None:
+    """Those that were not set are held at 0; all together is what is asked for."""
+    house = VictronSimulator.house(clock=clock, phases=3)
+    house.fixed_pv, house.fixed_load = 0.0, 0.0
+    async with VictronSimulator(house) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        await home.enable("power_setpoint_l1", "power_setpoint_l2", "power_setpoint_l3")
+        await home.call("number.set_value", "power_setpoint_l2", value=500)
+        assert simulator.server.traffic.writes[-1].words == [0, 0, 0, 500, 0]
+        await home.call("number.set_value", "power_setpoint_l3", value=-200)
+        assert simulator.server.traffic.writes[-1].words == [
+            0,
+            0,
+            0,
+            500,
+            0x10000 - 200,
+        ]
+        assert home.state("power_setpoint_l1") == "0"
+        assert home.state("power_setpoint_l2") == "500"
+        assert home.data.control.requested_power == 300
+
+        await home.set_power(900)
+        assert home.state("power_setpoint_l2") == "unknown"
+        await home.choose("automatic")
+        assert simulator.mode == "automatic"
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_one_phase_has_no_setpoint_besides_that_of_all(
+    victron_home: Home,
+) -> None:
+    assert victron_home.find("power_setpoint_l1") is None
