@@ -135,9 +135,15 @@ class PowerSetpointNumber(SetpointNumber):
 
     _attr_native_step = POWER_STEP
 
-    def __init__(self, entry: HomeBatteryConfigEntry, limits: SetpointLimits) -> None:
+    def __init__(
+        self,
+        entry: HomeBatteryConfigEntry,
+        limits: SetpointLimits,
+        key: str = POWER_SETPOINT,
+        keys: tuple[str, ...] = (POWER_SETPOINT,),
+    ) -> None:
         """Describe the power setpoint."""
-        super().__init__(entry, POWER_SETPOINT, (POWER_SETPOINT,), limits)
+        super().__init__(entry, key, keys, limits)
 
     @property
     @override
@@ -213,27 +219,15 @@ class CurrentSetpointNumber(SetpointNumber):
         await self._control.async_set_current(value)
 
 
-class PhaseSetpointNumber(SetpointNumber):
+class PhaseSetpointNumber(PowerSetpointNumber):
     """Battery power of one phase, W; the phases that were not set are held at 0."""
-
-    _attr_native_step = POWER_STEP
 
     def __init__(
         self, entry: HomeBatteryConfigEntry, phase: int, limits: SetpointLimits
     ) -> None:
         """Describe the setpoint of a phase (1 to 3)."""
-        super().__init__(entry, f"{POWER_SETPOINT}_l{phase}", (), limits)
+        super().__init__(entry, limits, f"{POWER_SETPOINT}_l{phase}", ())
         self._phase = phase
-
-    @property
-    @override
-    def native_min_value(self) -> float:
-        return self._limits.minimum
-
-    @property
-    @override
-    def native_max_value(self) -> float:
-        return self._limits.maximum
 
     @property
     @override
