@@ -1,5 +1,7 @@
 """Holding a battery at a setpoint, and giving it back."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -359,6 +361,31 @@ async def test_new_setpoint_ends_the_retries_of_a_release(
     await warp(RETRY)
     assert home.simulator.mode == "controlled"
     assert home.data.control.requested_power == 500
+
+
+async def test_setpoint_that_is_set_again_at_the_last_moment_goes_on(
+    sessy_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of the old one comes while the device is being told the new one."""
+    control, battery = sessy_home.data.control, sessy_home.data.battery
+    tell = battery.set_power_setpoint
+    leaps: list[asyncio.Future[None]] = []
+
+    async def tell_slowly(power: float) -> int:
+        leaps.append(asyncio.ensure_future(warp(51)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return await tell(power)
+
+    await control.async_set_power(1000, timedelta(seconds=50))
+    with monkeypatch.context() as patch:
+        patch.setattr(battery, "set_power_setpoint", tell_slowly)
+        await control.async_set_power(-500, timedelta(seconds=500))
+    [leap] = leaps
+    await leap
+
+    assert control.requested_power == -500
+    assert sessy_home.simulator.mode == "controlled"
 
 
 @pytest.mark.parametrize("simulator", WITH_WORKING_MODE, indirect=True)

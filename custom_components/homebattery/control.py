@@ -221,15 +221,21 @@ class Control:
         elif self._lease is None:
             await self.async_set_power(0)
 
-    async def async_release(self) -> None:
+    async def async_release(self, due: datetime | None = None) -> None:
         """Give the battery back to its own control, and see that it took it.
 
-        Raises what the driver raises; it is then tried again until it works.
+        With `due`, only from a setpoint that ends by itself then: another may have
+        been given while this waited for its turn. Raises what the driver raises; it
+        is then tried again until it works.
         """
         with urgent():
             async with self._lock:
                 if self.mode is ControlMode.AUTOMATIC:
                     return
+                if due is not None:
+                    if self.expires != due:
+                        return
+                    _LOGGER.info("%s: its setpoint has expired", self._entry.title)
                 try:
                     await self._release()
                 finally:
@@ -470,9 +476,9 @@ class Control:
 
     async def _expire(self, _now: datetime) -> None:
         """End a setpoint whose time has come; a failure is tried again."""
-        _LOGGER.info("%s: its setpoint has expired", self._entry.title)
+        due = self._timers.expires
         try:
-            await self.async_release()
+            await self.async_release(due)
         except BatteryError as err:
             self._say_failing(err)
 
