@@ -1,25 +1,12 @@
 """What a battery has to be given back outlives Home Assistant."""
 
-import copy
 from typing import Any
 
-from homeassistant.util import slugify
 import pytest
 
-from custom_components.homebattery.const import DOMAIN
-
 from .conftest import Home, MakeHome, Warp
+from .lease_support import after_a_crash, stored
 from .simulators import Simulator
-
-
-def file_of(home: Home) -> str:
-    """Return the name of the file in which a battery's lease is kept."""
-    return f"{DOMAIN}.{slugify(home.entry.unique_id)}"
-
-
-def stored(hass_storage: dict[str, Any], home: Home) -> Any:
-    """Return what is kept of a battery's lease; None when nothing is."""
-    return hass_storage.get(file_of(home), {}).get("data", {}).get("lease")
 
 
 async def test_what_is_found_is_kept_while_a_setpoint_is_held(
@@ -72,21 +59,6 @@ async def test_a_battery_that_was_left_held_is_given_back_at_the_next_start(
     assert alive.state("control_mode") == "automatic"
     assert stored(hass_storage, alive) is None
     assert "was held at a setpoint when Home Assistant ended" in caplog.text
-
-
-async def after_a_crash(
-    dead: Home, make_home: MakeHome, hass_storage: dict[str, Any]
-) -> Home:
-    """Return the next start, of which only the storage knows about the first."""
-    left = copy.deepcopy(hass_storage[file_of(dead)])
-    # Let go of the battery as a crash does: without giving it back.
-    dead.data.battery.found = None
-    dead.data.control._lease = None
-    hass_storage.pop(file_of(dead))
-    await dead.hass.config_entries.async_remove(dead.entry.entry_id)
-    alive = make_home(dead.simulator)
-    hass_storage[file_of(alive)] = left
-    return alive
 
 
 def taken(device: dict[str, Any]) -> dict[str, Any]:
