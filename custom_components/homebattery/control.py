@@ -40,7 +40,7 @@ from .drivers.battery import (
     as_number,
 )
 from .drivers.turns import urgent
-from .lease import Lease, LeaseStore, Measured, Outcome, Setpoint
+from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -292,11 +292,37 @@ class Control:
     async def async_save(self) -> None:
         """Keep on disk what has to be given back, and what flash was written.
 
-        A setting that is changed while a setpoint is held may change both.
+        A setting that is changed while a setpoint is held may change both. What
+        cannot be written now is written with what changes next.
         """
+        try:
+            await self._save()
+        except NotKeptError as err:
+            _LOGGER.error(
+                "%s: what is known of its setpoint could not be written to disk: %s",
+                self._entry.title,
+                err,
+            )
+
+    async def _save(self) -> None:
         await self._store.async_save(
             self._battery.found, self._lease, self._battery.wear
         )
+
+    async def _keep(self) -> None:
+        """Keep the lease on disk, for certain: before the device is told of it."""
+        try:
+            await self._save()
+            await self._store.async_confirm()
+        except NotKeptError as err:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="not_kept",
+                translation_placeholders={
+                    "device": self._entry.title,
+                    "error": str(err),
+                },
+            ) from err
 
     async def async_close(self) -> None:
         """Release what is held, and take no setpoint any more."""
@@ -380,14 +406,20 @@ class Control:
         return Lease(setpoint=setpoint, expires=expires, since=now, followed=now)
 
     async def _hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
-        battery, before = self._battery, self._lease
-        if battery.found is None:
+        battery, before, found = self._battery, self._lease, self._battery.found
+        if found is None:
             # From here on the device is not as its owner left it: what has to be
             # put back must be known, and kept, before the first write.
             battery.found = await battery.read_found()
         lease = self._lease = self._new_lease(setpoint, expires)
         try:
+            await self._keep()
+        except BaseException:
+            # Nothing was written.
+            self._lease, battery.found = before, found
             await self.async_save()
+            raise
+        try:
             if self._wait_for_flash(setpoint.power) > 0:
                 return lease
             await self._tell(lease)
