@@ -176,6 +176,22 @@ class Control:
 
     # What can be asked
 
+    def check_limits(self, power: float) -> None:
+        """Raise ServiceValidationError when the battery cannot be held at `power` W."""
+        limits = self._battery.setpoint_limits
+        if limits is None or limits.minimum <= round(power) <= limits.maximum:
+            return
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="setpoint_out_of_range",
+            translation_placeholders={
+                "device": self._entry.title,
+                "power": f"{round(power)}",
+                "minimum": f"{limits.minimum}",
+                "maximum": f"{limits.maximum}",
+            },
+        )
+
     async def async_set_power(
         self, power: float, duration: timedelta | None = None
     ) -> Outcome:
@@ -357,7 +373,7 @@ class Control:
         self, setpoint: Setpoint, duration: timedelta | None = None
     ) -> Outcome:
         """Tell the device a new setpoint; the lease begins with the first one."""
-        self._check_limits(setpoint.power)
+        self.check_limits(setpoint.power)
         with urgent():
             async with self._lock:
                 if self._closed:
@@ -377,21 +393,6 @@ class Control:
             granted=lease.granted,
             limited_by=lease.limited_by,
             expires=lease.expires,
-        )
-
-    def _check_limits(self, power: int) -> None:
-        limits = self._battery.setpoint_limits
-        if limits is None or limits.minimum <= power <= limits.maximum:
-            return
-        raise ServiceValidationError(
-            translation_domain=DOMAIN,
-            translation_key="setpoint_out_of_range",
-            translation_placeholders={
-                "device": self._entry.title,
-                "power": f"{power}",
-                "minimum": f"{limits.minimum}",
-                "maximum": f"{limits.maximum}",
-            },
         )
 
     def _expiry(self, duration: timedelta | None) -> datetime | None:
