@@ -12,7 +12,7 @@ from custom_components.homebattery.control import FLASH_BURST, FLASH_WINDOW
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 
 from .conftest import KINDS, Home, MakeHome, Warp
-from .lease_support import after_a_crash, changed, stored
+from .lease_support import after_a_crash, changed, file_of, stored
 from .simulators import SessySimulator, Simulator
 from .simulators.deye import DeyeSimulator
 
@@ -48,6 +48,10 @@ def use_up(home: Home) -> None:
 
 def power(home: Home) -> float:
     return float(home.simulator.state()["battery_power"])
+
+
+def is_held(home: Home) -> bool:
+    return bool(home.simulator.state()["mode"] == "controlled")
 
 
 def of(*types: str) -> pytest.MarkDecorator:
@@ -204,12 +208,12 @@ async def test_setpoints_that_are_given_back_each_time_wait_too(
     await home.set_power(600)
     await warp(5)
     assert flash_writes(home.simulator) == before
-    assert home.simulator.mode == "automatic"
+    assert not is_held(home)
     assert home.state("control_status") == "pending"
 
     await warp(FLASH_WINDOW)
     await warp(30)
-    assert home.simulator.mode == "controlled"
+    assert is_held(home)
     assert power(home) == pytest.approx(600, rel=0.1)
     await home.choose("automatic")
     assert changed(found, home.simulator) == {}
@@ -255,6 +259,21 @@ async def test_count_survives_a_crash(
     alive = await after_a_crash(home, make_home, hass_storage)
     assert await alive.set_up()
     assert counted(alive) == flash_writes(alive.simulator)
+
+
+@of(*DEYE)
+async def test_what_a_renewal_writes_is_kept_too(
+    home: Home, warp: Warp, hass_storage: dict[str, Any]
+) -> None:
+    """Without the grid a Deye is let go, and taken up again when it is back."""
+    await home.set_power(600)
+    before = flash_writes(home.simulator)
+    await home.simulator.misbehave("grid_lost")
+    await warp(25)
+    await warp(25)
+    assert flash_writes(home.simulator) > before
+    kept = hass_storage[file_of(home)]["data"]["flash_writes"]
+    assert kept == flash_writes(home.simulator)
 
 
 @pytest.fixture

@@ -467,7 +467,11 @@ class Control:
             await self._tell(lease)
             await self.async_save()
             return
-        granted = await self._battery.keep_alive()
+        try:
+            granted = await self._battery.keep_alive()
+        finally:
+            # It may have let the device go for a while, which writes to flash.
+            await self.async_save()
         lease.fault = None
         if granted is not None:
             lease.granted, lease.limited_by = granted, self._battery.limited_by
