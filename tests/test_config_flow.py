@@ -31,7 +31,13 @@ from custom_components.homebattery.drivers.battery import (
 from custom_components.homebattery.drivers.detection import detect
 
 from .conftest import KINDS, Home, MakeHome
-from .simulators import SessySimulator, Simulator, VictronSimulator
+from .simulators import (
+    SIMULATORS,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    VictronSimulator,
+)
 from .simulators.image import HttpImage, load
 
 ERRORS = {
@@ -330,6 +336,48 @@ async def test_same_battery_is_not_set_up_twice(
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
     assert home.entry.state is ConfigEntryState.LOADED
+
+
+async def test_same_battery_is_not_detected_into_a_second_entry(
+    home: Home, simulator: Simulator, listen: Listen
+) -> None:
+    port = DRIVERS[simulator.type].ports[0]
+    listen(**{f"p{port}": simulator})
+    form = await begin(home.hass, "detect")
+    form = await answer(home.hass, form, {"host": simulator.host})
+    assert form["step_id"] == simulator.type
+    aborted = await answer(home.hass, form, typed(simulator))
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert home.hass.config_entries.async_entries(DOMAIN) == [home.entry]
+
+
+@pytest.mark.parametrize("simulator", ["deye_modbus", "deye_solarman"], indirect=True)
+async def test_same_deye_is_not_set_up_twice_by_different_ways(
+    home: Home, clock: ManualClock
+) -> None:
+    """A gateway and a data logger at one inverter lead to the same serial number."""
+    ways = {"deye_modbus", "deye_solarman"}
+    [other_way] = ways - {home.simulator.type}
+    device: Any = SIMULATORS[other_way]
+    house = device.house(clock=clock)
+    async with device(house, serial=home.entry.unique_id) as same:
+        form = await begin(home.hass, other_way)
+        aborted = await answer(home.hass, form, typed(same))
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert home.hass.config_entries.async_entries(DOMAIN) == [home.entry]
+
+
+async def test_looking_at_a_battery_that_is_held_leaves_it_held(
+    home: Home, simulator: Simulator
+) -> None:
+    await home.set_power(600)
+    held = simulator.settings_words()
+    form = await begin(home.hass, simulator.type)
+    aborted = await answer(home.hass, form, typed(simulator))
+    assert aborted["reason"] == "already_configured"
+    assert simulator.settings_words() == held
 
 
 async def test_impossible_unit_id_is_not_taken(

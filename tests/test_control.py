@@ -1,5 +1,7 @@
 """Holding a battery at a setpoint, and giving it back."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -15,7 +17,13 @@ from custom_components.homebattery.drivers.battery import (
 )
 
 from .conftest import LOAD, WITH_WORKING_MODE, Home, MakeHome, Warp
-from .simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
+from .simulators import (
+    DeyeModbusSimulator,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    VictronSimulator,
+)
 
 WATCHDOG = 60
 """Seconds after which the simulated Victron forgets a setpoint."""
@@ -361,6 +369,31 @@ async def test_new_setpoint_ends_the_retries_of_a_release(
     assert home.data.control.requested_power == 500
 
 
+async def test_setpoint_that_is_set_again_at_the_last_moment_goes_on(
+    sessy_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of the old one comes while the device is being told the new one."""
+    control, battery = sessy_home.data.control, sessy_home.data.battery
+    tell = battery.set_power_setpoint
+    leaps: list[asyncio.Future[None]] = []
+
+    async def tell_slowly(power: float) -> int:
+        leaps.append(asyncio.ensure_future(warp(51)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return await tell(power)
+
+    await control.async_set_power(1000, timedelta(seconds=50))
+    with monkeypatch.context() as patch:
+        patch.setattr(battery, "set_power_setpoint", tell_slowly)
+        await control.async_set_power(-500, timedelta(seconds=500))
+    [leap] = leaps
+    await leap
+
+    assert control.requested_power == -500
+    assert sessy_home.simulator.mode == "controlled"
+
+
 @pytest.mark.parametrize("simulator", WITH_WORKING_MODE, indirect=True)
 async def test_working_mode_cannot_be_changed_under_a_setpoint(home: Home) -> None:
     state = home.state_of("working_mode")
@@ -491,3 +524,24 @@ async def test_one_phase_has_no_setpoint_besides_that_of_all(
     victron_home: Home,
 ) -> None:
     assert victron_home.find("power_setpoint_l1") is None
+
+
+async def test_lease_ends_when_the_driver_has_to_give_the_battery_back(
+    make_home: MakeHome, clock: ManualClock, warp: Warp
+) -> None:
+    """In remote mode the battery goes the wrong way: the sign is the other one."""
+    house = DeyeModbusSimulator.house(clock=clock)
+    house.fixed_pv, house.fixed_load = 0.0, LOAD
+    async with DeyeModbusSimulator(
+        house, remote=True, remote_charge_sign=1
+    ) as simulator:
+        home = make_home(simulator, remote_mode=True)
+        assert await home.set_up()
+        await home.set_power(2000)
+        assert home.state("control_mode") == "manual"
+        for _ in range(3):
+            await warp(20)
+        assert simulator.mode == "automatic"
+        assert home.state("control_mode") == "automatic"
+        assert home.data.control.requested_power is None
+        await home.hass.config_entries.async_unload(home.entry.entry_id)

@@ -1,25 +1,18 @@
 """What a battery has to be given back outlives Home Assistant."""
 
-import copy
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
-from homeassistant.util import slugify
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+from homeassistant.util.file import WriteError
 import pytest
 
-from custom_components.homebattery.const import DOMAIN
-
 from .conftest import Home, MakeHome, Warp
+from .lease_support import after_a_crash, changed, stored
 from .simulators import Simulator
-
-
-def file_of(home: Home) -> str:
-    """Return the name of the file in which a battery's lease is kept."""
-    return f"{DOMAIN}.{slugify(home.entry.unique_id)}"
-
-
-def stored(hass_storage: dict[str, Any], home: Home) -> Any:
-    """Return what is kept of a battery's lease; None when nothing is."""
-    return hass_storage.get(file_of(home), {}).get("data", {}).get("lease")
 
 
 async def test_what_is_found_is_kept_while_a_setpoint_is_held(
@@ -74,21 +67,6 @@ async def test_a_battery_that_was_left_held_is_given_back_at_the_next_start(
     assert "was held at a setpoint when Home Assistant ended" in caplog.text
 
 
-async def after_a_crash(
-    dead: Home, make_home: MakeHome, hass_storage: dict[str, Any]
-) -> Home:
-    """Return the next start, of which only the storage knows about the first."""
-    left = copy.deepcopy(hass_storage[file_of(dead)])
-    # Let go of the battery as a crash does: without giving it back.
-    dead.data.battery.found = None
-    dead.data.control._lease = None
-    hass_storage.pop(file_of(dead))
-    await dead.hass.config_entries.async_remove(dead.entry.entry_id)
-    alive = make_home(dead.simulator)
-    hass_storage[file_of(alive)] = left
-    return alive
-
-
 def taken(device: dict[str, Any]) -> dict[str, Any]:
     """Return what of a device's state a setpoint takes, and a release brings back."""
     names = ("ess_mode", "strategy", "charge_limit", "discharge_limit", "borrowed")
@@ -123,3 +101,169 @@ async def test_a_release_at_the_start_that_fails_is_tried_again(
     await warp(31)
     assert alive.state("control_status") == "automatic"
     assert stored(hass_storage, alive) is None
+
+
+# The disk comes first
+
+
+async def test_lease_is_gone_once_the_release_is_confirmed(
+    home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: what is not confirmed has to be done again after a crash."""
+    kept: list[Any] = []
+    give_back = home.data.battery.release
+
+    async def release() -> None:
+        kept.append(stored(hass_storage, home))
+        await give_back()
+        kept.append(stored(hass_storage, home))
+
+    await home.set_power(600)
+    with monkeypatch.context() as patch:
+        patch.setattr(home.data.battery, "release", release)
+        await home.choose("automatic")
+    assert [lease["power"] for lease in kept] == [600, 600]
+    assert stored(hass_storage, home) is None
+
+
+async def test_lease_tells_what_is_asked_and_until_when(
+    home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each write, also those after the first."""
+    told: list[tuple[int, Any]] = []
+    tell = home.data.battery.set_power_setpoint
+
+    async def tell_and_look(power: float) -> int:
+        told.append((round(power), stored(hass_storage, home)))
+        return await tell(power)
+
+    monkeypatch.setattr(home.data.battery, "set_power_setpoint", tell_and_look)
+    for power, minutes in ((600, 5), (-500, 10)):
+        outcome = await home.data.control.async_set_power(
+            power, timedelta(minutes=minutes)
+        )
+        assert outcome.expires is not None
+        asked, lease = told[-1]
+        assert lease["found"] == home.data.battery.found
+        assert lease["power"] == asked == power
+        assert lease["expires"] == outcome.expires.isoformat()
+
+
+type Save = Callable[..., Awaitable[None]]
+
+
+async def save_fails(*_: object) -> None:
+    raise OSError("No space left on device")
+
+
+async def write_fails(*_: object) -> None:
+    """Fail as Home Assistant does not pass on, but only logs."""
+    raise WriteError("No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("step", "fail"), [("async_save", save_fails), ("_async_write_data", write_fails)]
+)
+async def test_nothing_is_written_to_the_device_that_is_not_on_disk(
+    home: Home,
+    hass_storage: dict[str, Any],
+    warp: Warp,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    fail: Save,
+) -> None:
+    found, before = home.simulator.settings_words(), writes(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, step, fail)
+        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+            await home.set_power(600)
+        await warp(31)
+    assert writes(home) == before
+    assert changed(found, home.simulator) == {}
+    assert home.state("control_mode") == "automatic"
+    assert home.data.battery.found is None
+
+    # With room on the disk again all is as ever.
+    await home.set_power(600)
+    assert stored(hass_storage, home)["power"] == 600
+    await home.choose("automatic")
+    assert changed(found, home.simulator) == {}
+
+
+async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
+    sessy_home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = sessy_home
+    await home.set_power(600)
+    before = writes(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_async_write_data", write_fails)
+        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+            await home.set_power(-500)
+    assert writes(home) == before
+    assert home.data.control.requested_power == 600
+    assert stored(hass_storage, home)["power"] == 600
+
+
+async def test_full_disk_does_not_keep_a_battery_from_being_given_back(
+    home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = home.simulator.settings_words()
+    await home.set_power(600)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "async_save", save_fails)
+        await home.choose("automatic")
+    assert changed(found, home.simulator) == {}
+    assert home.state("control_mode") == "automatic"
+    # What could not be written then is with the next change.
+    await home.data.control.async_save()
+    assert stored(hass_storage, home) is None
+
+
+def writes(home: Home) -> int:
+    """Return how often the device was written to."""
+    server: Any = home.simulator.server
+    if home.simulator.type == "sessy":
+        return len(server.posts)
+    return len(server.traffic.writes)
+
+
+# Several at once
+
+
+async def test_setpoints_at_once_are_one_lease_of_the_last(
+    home: Home, hass_storage: dict[str, Any]
+) -> None:
+    found = home.simulator.settings_words()
+    control = home.data.control
+
+    outcomes = await asyncio.gather(
+        *(control.async_set_power(power) for power in (600, -500, 400))
+    )
+
+    assert [outcome.requested for outcome in outcomes] == [600, -500, 400]
+    assert control.requested_power == 400
+    assert stored(hass_storage, home)["power"] == 400
+    assert home.simulator.state()["battery_power"] == pytest.approx(400, rel=0.15)
+    await home.choose("automatic")
+    assert changed(found, home.simulator) == {}
+
+
+async def test_setpoint_and_release_at_once_end_as_the_later_of_them(
+    home: Home, hass_storage: dict[str, Any]
+) -> None:
+    found = home.simulator.settings_words()
+    control = home.data.control
+
+    await asyncio.gather(control.async_set_power(600), control.async_release())
+    assert control.mode == "automatic"
+    assert stored(hass_storage, home) is None
+    assert changed(found, home.simulator) == {}
+
+    await control.async_set_power(-500)
+    await asyncio.gather(control.async_release(), control.async_set_power(600))
+    assert control.mode == "manual"
+    assert stored(hass_storage, home)["power"] == 600
+    assert home.simulator.state()["battery_power"] == pytest.approx(600, rel=0.15)
+    await control.async_release()
+    assert changed(found, home.simulator) == {}

@@ -109,7 +109,11 @@ async def _async_start(
     entry.async_on_unload(
         hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, async_stop)
     )
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    try:
+        await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    except BaseException:
+        await data.control.async_close()
+        raise
 
 
 async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:

@@ -40,7 +40,7 @@ from .drivers.battery import (
     as_number,
 )
 from .drivers.turns import urgent
-from .lease import Lease, LeaseStore, Measured, Outcome, Setpoint
+from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -176,6 +176,22 @@ class Control:
 
     # What can be asked
 
+    def check_limits(self, power: float) -> None:
+        """Raise ServiceValidationError when the battery cannot be held at `power` W."""
+        limits = self._battery.setpoint_limits
+        if limits is None or limits.minimum <= round(power) <= limits.maximum:
+            return
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="setpoint_out_of_range",
+            translation_placeholders={
+                "device": self._entry.title,
+                "power": f"{round(power)}",
+                "minimum": f"{limits.minimum}",
+                "maximum": f"{limits.maximum}",
+            },
+        )
+
     async def async_set_power(
         self, power: float, duration: timedelta | None = None
     ) -> Outcome:
@@ -221,15 +237,21 @@ class Control:
         elif self._lease is None:
             await self.async_set_power(0)
 
-    async def async_release(self) -> None:
+    async def async_release(self, due: datetime | None = None) -> None:
         """Give the battery back to its own control, and see that it took it.
 
-        Raises what the driver raises; it is then tried again until it works.
+        With `due`, only from a setpoint that ends by itself then: another may have
+        been given while this waited for its turn. Raises what the driver raises; it
+        is then tried again until it works.
         """
         with urgent():
             async with self._lock:
                 if self.mode is ControlMode.AUTOMATIC:
                     return
+                if due is not None:
+                    if self.expires != due:
+                        return
+                    _LOGGER.info("%s: its setpoint has expired", self._entry.title)
                 try:
                     await self._release()
                 finally:
@@ -286,11 +308,37 @@ class Control:
     async def async_save(self) -> None:
         """Keep on disk what has to be given back, and what flash was written.
 
-        A setting that is changed while a setpoint is held may change both.
+        A setting that is changed while a setpoint is held may change both. What
+        cannot be written now is written with what changes next.
         """
+        try:
+            await self._save()
+        except NotKeptError as err:
+            _LOGGER.error(
+                "%s: what is known of its setpoint could not be written to disk: %s",
+                self._entry.title,
+                err,
+            )
+
+    async def _save(self) -> None:
         await self._store.async_save(
             self._battery.found, self._lease, self._battery.wear
         )
+
+    async def _keep(self) -> None:
+        """Keep the lease on disk, for certain: before the device is told of it."""
+        try:
+            await self._save()
+            await self._store.async_confirm()
+        except NotKeptError as err:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="not_kept",
+                translation_placeholders={
+                    "device": self._entry.title,
+                    "error": str(err),
+                },
+            ) from err
 
     async def async_close(self) -> None:
         """Release what is held, and take no setpoint any more."""
@@ -327,7 +375,7 @@ class Control:
         self, setpoint: Setpoint, duration: timedelta | None = None
     ) -> Outcome:
         """Tell the device a new setpoint; the lease begins with the first one."""
-        self._check_limits(setpoint.power)
+        self.check_limits(setpoint.power)
         with urgent():
             async with self._lock:
                 if self._closed:
@@ -349,21 +397,6 @@ class Control:
             expires=lease.expires,
         )
 
-    def _check_limits(self, power: int) -> None:
-        limits = self._battery.setpoint_limits
-        if limits is None or limits.minimum <= power <= limits.maximum:
-            return
-        raise ServiceValidationError(
-            translation_domain=DOMAIN,
-            translation_key="setpoint_out_of_range",
-            translation_placeholders={
-                "device": self._entry.title,
-                "power": f"{power}",
-                "minimum": f"{limits.minimum}",
-                "maximum": f"{limits.maximum}",
-            },
-        )
-
     def _expiry(self, duration: timedelta | None) -> datetime | None:
         """Return when a setpoint that is given now ends by itself."""
         if duration is None:
@@ -376,15 +409,21 @@ class Control:
         return Lease(setpoint=setpoint, expires=expires, since=now, followed=now)
 
     async def _hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
-        battery, before = self._battery, self._lease
-        if battery.found is None:
+        battery, before, found = self._battery, self._lease, self._battery.found
+        if found is None:
             # From here on the device is not as its owner left it: what has to be
             # put back must be known, and kept, before the first write.
             battery.found = await battery.read_found()
         lease = self._lease = self._new_lease(setpoint, expires)
         begun = False
         try:
+            await self._keep()
+        except BaseException:
+            # Nothing was written.
+            self._lease, battery.found = before, found
             await self.async_save()
+            raise
+        try:
             if self._wait_for_flash(setpoint.power) > 0:
                 return lease
             begun = True
@@ -398,7 +437,7 @@ class Control:
             if before is None and begun:
                 self._tick()
             elif before is None:
-                battery.found = None
+                battery.found = found
             elif begun:
                 # What of it has arrived is not known: it is told again what it was.
                 before.told = False
@@ -435,7 +474,11 @@ class Control:
             await self._tell(lease)
             await self.async_save()
             return
-        granted = await self._battery.keep_alive()
+        try:
+            granted = await self._battery.keep_alive()
+        finally:
+            # It may have let the device go for a while, which writes to flash.
+            await self.async_save()
         lease.fault = None
         if granted is not None:
             lease.granted, lease.limited_by = granted, self._battery.limited_by
@@ -477,21 +520,11 @@ class Control:
 
     async def _expire(self, _now: datetime) -> None:
         """End a setpoint whose time has come; a failure is tried again."""
-        lease = self._lease
+        due = self._timers.expires
         try:
-            with urgent():
-                async with self._lock:
-                    if lease is None or self._lease is not lease:
-                        return  # a new one has come in between
-                    _LOGGER.info("%s: its setpoint has expired", self._entry.title)
-                    try:
-                        await self._release()
-                    finally:
-                        self._after_change()
+            await self.async_release(due)
         except BatteryError as err:
             self._say_failing(err)
-            return
-        await self._coordinator.async_read_now(self._coordinator.subscribed)
 
     @callback
     def _tick(self, _now: datetime | None = None) -> None:
@@ -541,6 +574,10 @@ class Control:
             if fault is Reason.OTHER_CONTROLLER is not lease.fault:
                 self._count_intervention()
             lease.fault = fault
+            if self._battery.found is None:
+                # The driver has given the battery back: there is nothing to hold.
+                self._lease = None
+                await self.async_save()
             raise
 
     def _count_intervention(self) -> None:

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import Final, TypedDict
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util, slugify
 
@@ -139,6 +140,10 @@ class _Stored(TypedDict):
     flash_writes: int
 
 
+class NotKeptError(Exception):
+    """The lease could not be written to disk."""
+
+
 class LeaseStore:
     """Where the lease on one battery is kept, and its count of writes to flash.
 
@@ -182,15 +187,38 @@ class LeaseStore:
     async def async_save(
         self, found: Found | None, lease: Lease | None, wear: FlashWear
     ) -> None:
-        """Keep things as they are now; nothing is written that has not changed."""
+        """Keep things as they are now; nothing is written that has not changed.
+
+        Raises NotKeptError where that fails at once; see also `async_confirm`.
+        """
         new: _Stored = {
             "lease": None if found is None else _stored_lease(found, lease),
             "flash_day": wear.today().isoformat(),
             "flash_writes": wear.writes_today,
         }
-        if new != self._last:
+        if new == self._last:
+            return
+        try:
             await self._store.async_save(copy.deepcopy(new))
-            self._last = copy.deepcopy(new)
+        except (OSError, HomeAssistantError) as err:
+            raise NotKeptError(str(err)) from err
+        self._last = copy.deepcopy(new)
+
+    async def async_confirm(self) -> None:
+        """See that the lease is on disk as it was saved last.
+
+        Raises NotKeptError if not: Home Assistant only logs that a disk is full.
+        """
+        last = self._last
+        try:
+            kept = await self._store.async_load()
+        except (OSError, HomeAssistantError) as err:
+            kept, why = None, str(err)
+        else:
+            why = "the file does not show it"
+        if last is None or kept is None or kept["lease"] != last["lease"]:
+            self._last = None
+            raise NotKeptError(why)
 
     async def async_remove(self) -> None:
         """Forget it all."""

@@ -1,6 +1,9 @@
 """Actions: hold batteries at a power, and give them back."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from homeassistant.config_entries import ConfigEntryState
@@ -23,12 +26,14 @@ from homeassistant.helpers.target import (
 )
 import voluptuous as vol
 
-from .const import DOMAIN
+from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
 from .errors import translating
 from .lease import Outcome
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
+
+_LOGGER = logging.getLogger(__name__)
 
 SET_POWER: Final = "set_power"
 RELEASE: Final = "release"
@@ -40,7 +45,11 @@ _SET_POWER: Final = cv.make_entity_service_schema(
     {
         vol.Required(ATTR_POWER): vol.All(vol.Coerce(float), vol.Range(-1e6, 1e6)),
         vol.Optional(ATTR_DURATION): vol.All(
-            cv.positive_time_period, vol.Range(min=timedelta(seconds=1))
+            cv.positive_time_period,
+            vol.Range(
+                min=timedelta(seconds=1),
+                max=timedelta(seconds=LONGEST_SETPOINT_TIMEOUT),
+            ),
         ),
     }
 )
@@ -67,25 +76,59 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 async def _async_set_power(call: ServiceCall) -> ServiceResponse:
     """Hold batteries at a power; return for each what came of it."""
-    response: dict[str, Any] = {}
-    for device_id, entry in _batteries(call).items():
-        with translating(call.hass, entry):
-            outcome = await entry.runtime_data.control.async_set_power(
-                call.data[ATTR_POWER], call.data.get(ATTR_DURATION)
-            )
-        response[device_id] = _as_response(entry, outcome)
-    return {"batteries": response} if call.return_response else None
+    power, duration = call.data[ATTR_POWER], call.data.get(ATTR_DURATION)
+    batteries = _batteries(call)
+    for entry in batteries.values():
+        entry.runtime_data.control.check_limits(power)
+
+    async def set_power(entry: HomeBatteryConfigEntry) -> dict[str, Any]:
+        control = entry.runtime_data.control
+        return _as_response(entry, await control.async_set_power(power, duration))
+
+    return await _async_at_each(call, batteries, set_power)
 
 
 async def _async_release(call: ServiceCall) -> ServiceResponse:
     """Give batteries back to their own control; return for each how that went."""
-    response: dict[str, Any] = {}
-    for device_id, entry in _batteries(call).items():
+
+    async def release(entry: HomeBatteryConfigEntry) -> dict[str, Any]:
         control = entry.runtime_data.control
+        await control.async_release()
+        return {"name": entry.title, "control_mode": control.mode}
+
+    return await _async_at_each(call, _batteries(call), release)
+
+
+async def _async_at_each(
+    call: ServiceCall,
+    batteries: Mapping[str, HomeBatteryConfigEntry],
+    action: Callable[[HomeBatteryConfigEntry], Awaitable[dict[str, Any]]],
+) -> ServiceResponse:
+    """Do something to all batteries at once; return by device what each answers.
+
+    One that fails does not keep it from the others; its error is raised after them.
+    """
+
+    async def attempt(entry: HomeBatteryConfigEntry) -> dict[str, Any]:
         with translating(call.hass, entry):
-            await control.async_release()
-        response[device_id] = {"name": entry.title, "control_mode": control.mode}
-    return {"batteries": response} if call.return_response else None
+            return await action(entry)
+
+    answers: dict[str, Any] = {}
+    errors: list[BaseException] = []
+    for device_id, result in zip(
+        batteries,
+        await asyncio.gather(*map(attempt, batteries.values()), return_exceptions=True),
+        strict=True,
+    ):
+        if isinstance(result, BaseException):
+            errors.append(result)
+        else:
+            answers[device_id] = result
+    for error in errors[1:]:
+        _LOGGER.error("%s also failed: %s", call.service, error)
+    if errors:
+        raise errors[0]
+    return {"batteries": answers} if call.return_response else None
 
 
 def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Timers:
         self._expire = HassJob(expire, f"{name} expiry", cancel_on_shutdown=True)
         self.interval: float | None = None
         """Seconds between two ticks; None while there are none."""
-        self._expires: datetime | None = None
+        self.expires: datetime | None = None
+        """When `expire` is called; None: never."""
         self._cancel_tick: CALLBACK_TYPE | None = None
         self._cancel_settle: CALLBACK_TYPE | None = None
         self._cancel_expiry: CALLBACK_TYPE | None = None
@@ -60,8 +61,8 @@ class Timers:
         if interval is None:
             _cancel(self._cancel_settle)
             self._cancel_settle = None
-        if expires != self._expires:
-            self._expires = expires
+        if expires != self.expires:
+            self.expires = expires
             _cancel(self._cancel_expiry)
             self._cancel_expiry = None
             if expires is not None:

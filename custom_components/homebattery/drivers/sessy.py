@@ -499,12 +499,13 @@ class SessyInverter(Battery):
         granted = await self._grant(power)
         async with self._writing:
             former = await self._strategy()
+            if former != API:
+                self.wear.check(self.address)
             found_now = self.found is None
             if found_now:
                 self.found = {"strategy": former}
             try:
                 if former != API:
-                    self.wear.check(self.address)
                     await self._post_strategy(API)
                 await self.client.post(SETPOINT_PATH, {"setpoint": -granted})
             except BatteryError:
@@ -520,7 +521,7 @@ class SessyInverter(Battery):
     @override
     def wears_flash(self, power: float) -> bool:
         """Say yes to the first setpoint: it needs another strategy."""
-        return self.found is None
+        return self._granted is None
 
     @override
     async def is_held(self) -> bool:

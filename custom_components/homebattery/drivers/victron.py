@@ -469,6 +469,8 @@ class VictronInverter(ModbusBattery):
     async def _hold(self, wanted: list[float]) -> int:
         """Enter external control if need be, and write the first setpoint."""
         found = await self.read_found()
+        if found["working_mode"] != EXTERNAL_CONTROL:
+            self.wear.check(self.address)
         if self.found is None or found["working_mode"] != EXTERNAL_CONTROL:
             # The latter: somebody changed the mode since; theirs is what to put back.
             self.found = found
@@ -476,7 +478,6 @@ class VictronInverter(ModbusBattery):
         self._forget_others()
         if found["working_mode"] != EXTERNAL_CONTROL:
             gx, _ = self._register("working_mode")
-            self.wear.check(self.address)
             await self._write_mode(gx, EXTERNAL_CONTROL)
             self._note({"working_mode": EXTERNAL_CONTROL})
             self._mode_writes += 1
@@ -498,7 +499,7 @@ class VictronInverter(ModbusBattery):
     @override
     def wears_flash(self, power: float) -> bool:
         """External control is a setting in flash; the setpoints are not."""
-        return self.found is None
+        return not self._wanted or bool(self._taken_over)
 
     @override
     async def is_held(self) -> bool:
