@@ -1176,12 +1176,15 @@ async def test_a_refused_write_ends_with_the_owners_settings(
         connected(inverter, allow_export=True) as battery,
     ):
         await battery.set_power_setpoint(-1000)
+        found = battery.found
         refused = refuse(inverter, monkeypatch, lambda number, _: number == nth)
         try:
             await battery.set_power_setpoint(power)
         except DeviceRefusedError:
             assert given_back(inverter)
-            assert battery.found is None
+            # Whoever held it has it stored, and will tell it again.
+            assert battery.found == found is not None
+            assert await battery.keep_alive() is None
         else:
             assert refused == [] or power == 0
             assert await battery.get("power_setpoint") == power

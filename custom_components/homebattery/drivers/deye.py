@@ -351,6 +351,9 @@ class DeyeInverter(DeyeDevice):
                 with suppress(BatteryError):
                     await method.restrict(words)
                     await self.release()
+                    # Whoever held it before will tell it again, or release it: what
+                    # they keep of it, over a crash too, must go on being true.
+                    self.found = before[0]
             else:
                 self.found, self._setpoint, self._granted = before
             raise
