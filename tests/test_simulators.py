@@ -275,6 +275,26 @@ async def test_faults_last_as_long_as_they_are_counted() -> None:
             server.set_faults(nonsense=1)
 
 
+@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("taken", [True, False])
+async def test_the_connection_can_be_lost_at_any_write(
+    taken: bool, for_good: bool
+) -> None:
+    async with ModbusServer(Words()) as server:
+        server.set_faults(cut_write=2, cut_taken=taken, cut_for_good=for_good)
+        async with client(server) as raw:
+            await raw.write(1, 5, 6)
+            assert await raw.read(1, 7) == [7]
+            with pytest.raises(asyncio.IncompleteReadError):
+                await raw.write(1, 8, 9)
+        assert server.traffic.writes == [(1, 5, [6]), (1, 8, [9])][: 1 + taken]
+        async with client(server) as raw:
+            if for_good:
+                assert await raw.reader.read() == b""
+            else:
+                await raw.write(1, 8, 9)
+
+
 # Images of vectors.
 
 

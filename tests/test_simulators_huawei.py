@@ -377,6 +377,34 @@ async def test_writing_duration_and_command_again_restarts_the_countdown() -> No
         assert (at.battery, at.device["remaining"]) == (500, 60)
 
 
+async def test_what_it_would_do_is_what_it_does_when_it_comes_to_that() -> None:
+    """Asked before, in another situation, later; and nothing comes of asking."""
+    async with bench() as at:
+        await at.force(CHARGE, 2000)
+        await at.write(47075, 0, 1500)
+        device = at.simulator.device
+        expected = [
+            device.what_if(),
+            device.what_if(load=3000, pv=2500),
+            device.what_if(soc=100, pv=2500),
+            device.what_if(later=601),
+            device.what_if(device.trail[0], soc=20),
+        ]
+        assert len(device.trail) == 5
+        seen = [(at.battery, at.grid)]
+        at.plant.fixed_load, at.plant.fixed_pv = 3000, 2500
+        seen.append((at.battery, at.grid))
+        at.plant.fixed_load, at.plant.fixed_pv, at.plant.capacity = LOAD, 0, 1e9
+        at.clock.advance(601)
+        seen.append((at.battery, at.grid))
+        await at.force(CHARGE, 2000)
+        at.plant.fixed_pv, at.plant.soc = 2500, 100
+        seen.append((at.battery, at.grid))
+
+        assert seen == [expected[each] for each in (0, 1, 3, 2)]
+        assert expected[4] == (-LOAD, 0)
+
+
 async def test_somebody_else_may_run_a_forcible_command() -> None:
     async with bench() as at:
         await at.simulator.misbehave("other_controller", power=-1500, minutes=1)

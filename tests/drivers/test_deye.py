@@ -1026,6 +1026,43 @@ async def test_without_the_grid_the_setpoint_is_let_go(
         assert given_back(inverter)
 
 
+@pytest.mark.parametrize("lost", ["letting go", "taking up again"])
+async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection may be lost with the grid, and when it is back."""
+    monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+    plant = house(soc=60)
+    async with simulator(plant=plant) as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(1000)
+        await inverter.misbehave("grid_lost")
+        if lost == "taking up again":
+            await battery.keep_alive()
+            await inverter.misbehave("grid_lost", on=False)
+        await inverter.misbehave("cut_write", nth=2, for_good=False)
+        with pytest.raises(CannotConnectError):
+            await battery.keep_alive()
+        await inverter.misbehave("grid_lost", on=False)
+
+        assert await battery.keep_alive() == 1000
+        assert await battery.get("power_setpoint") == 1000
+        await battery.release()
+        assert given_back(inverter)
+
+
+async def test_without_the_grid_letting_go_is_tried_again() -> None:
+    """The connection was lost half way, and the grid is still not there."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(0)
+        await inverter.misbehave("grid_lost")
+        await inverter.misbehave("cut_write", nth=1, for_good=False)
+        with pytest.raises(CannotConnectError):
+            await battery.keep_alive()
+        assert await battery.keep_alive() == 0
+
+        assert given_back(inverter)
+
+
 async def test_a_setpoint_without_the_grid_is_not_written() -> None:
     """It is kept for when the grid is back."""
     async with simulator() as inverter, connected(inverter) as battery:
@@ -1176,12 +1213,15 @@ async def test_a_refused_write_ends_with_the_owners_settings(
         connected(inverter, allow_export=True) as battery,
     ):
         await battery.set_power_setpoint(-1000)
+        found = battery.found
         refused = refuse(inverter, monkeypatch, lambda number, _: number == nth)
         try:
             await battery.set_power_setpoint(power)
         except DeviceRefusedError:
             assert given_back(inverter)
-            assert battery.found is None
+            # Whoever held it has it stored, and will tell it again.
+            assert battery.found == found is not None
+            assert await battery.keep_alive() is None
         else:
             assert refused == [] or power == 0
             assert await battery.get("power_setpoint") == power

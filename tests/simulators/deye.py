@@ -230,11 +230,6 @@ class DeyeSimulator(Simulator):
         """Let writes take effect so long after they were answered."""
         self.inverter.apply_delay = seconds
 
-    def fault_cut_write(self, nth: int = 1, for_good: bool = True) -> None:
-        """Let the nth write from now take effect, and the connection end, for good, unanswered."""
-        self.units.cut_write = nth
-        self.units.on_cut = lambda: self.server.set_faults(refuse=for_good)
-
     def fault_no_amps(
         self, how: Literal["refused", "kept", "taken"] = "refused"
     ) -> None:

@@ -14,11 +14,9 @@ from .modbus import (
     READ_HOLDING,
     WRITE_MULTIPLE,
     WRITE_SINGLE,
-    Dropped,
     Refused,
     Silent,
     Units,
-    Write,
 )
 
 type Absent = Literal["refused", "silent"]
@@ -67,9 +65,6 @@ class DeyeUnits(Units):
         """Functions that it does not know get half an answer instead of an exception."""
         self.refuses_no_amps = False
         """A charge or discharge current of 0 is refused."""
-        self.cut_write = 0
-        """The connection ends after the nth write from now (1: the next) took effect."""
-        self.on_cut: Callable[[], None] = lambda: None
 
     def read(self, unit: int, address: int, count: int) -> list[int]:
         """Return words; settings and live values may be in one block."""
@@ -110,12 +105,6 @@ class DeyeUnits(Units):
             inverter.write(address, words)
         elif self.out_of_range == "refused":
             raise Refused(ILLEGAL_VALUE)
-        if self.cut_write:
-            self.cut_write -= 1
-            if not self.cut_write:
-                self.traffic.log.append(Write(unit, address, words))
-                self.on_cut()
-                raise Dropped
 
     def other(self, unit: int, pdu: bytes) -> bytes:
         """Refuse what is neither reading nor writing several registers."""

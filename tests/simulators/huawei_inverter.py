@@ -6,10 +6,11 @@ Panels and batteries are on the DC side of the one inverter. Inverter power insi
 positive = from AC into DC, as in the house; the device's own active power is its opposite.
 """
 
+import copy
 from dataclasses import dataclass
 from enum import IntEnum
 import math
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from .huawei_registers import BATTERY_SETTINGS, INVERTER_SETTINGS, Setting
 from .plant import Inverter, Plant
@@ -59,6 +60,24 @@ RESUME_AFTER: Final = 1.0
 CURTAILED_WATTS: Final = 50.0  # less than this is not worth telling
 MINUTE: Final = 60.0
 THURSDAY: Final = 4  # what day the unix time began at, Sunday = 0
+
+
+class Step(NamedTuple):
+    """What a write left."""
+
+    settings: dict[str, Value]
+    """All settings after it."""
+    remaining: float
+    """Seconds that a forcible command runs from then on."""
+
+
+class Outcome(NamedTuple):
+    """What the device does, W."""
+
+    battery: float
+    """Positive = charging."""
+    grid: float
+    """Positive = import."""
 
 
 class NotTaken(Exception):
@@ -135,6 +154,8 @@ class Sun2000:
 
         self.flash_writes: dict[str, int] = {}
         """How often each setting was written."""
+        self.trail: list[Step] = []
+        """Every write that took effect, and what it left; see `what_if`."""
         self.energies = Energies()
         self.curtailing = False
         self._deadline = 0.0
@@ -211,6 +232,40 @@ class Sun2000:
             minutes = self.number("forcible_minutes")
             self._deadline = self.plant.clock() + minutes * MINUTE
         self.update()
+        self.trail.append(self.step)
+
+    @property
+    def step(self) -> Step:
+        """How the device is left now."""
+        return Step(dict(self.settings), self._deadline - self.plant.clock())
+
+    def what_if(
+        self,
+        step: Step | None = None,
+        *,
+        soc: float | None = None,
+        pv: float | None = None,
+        load: float | None = None,
+        later: float = 0.0,
+    ) -> Outcome:
+        """Return what the device would do if it had been left so, in another situation.
+
+        `soc` in %, `pv` and `load` in W; as they are, unless given. `later` are the seconds
+        until one looks, in which nothing else changes.
+        """
+        twin = copy.deepcopy(self, {id(self.trail): []})
+        plant = twin.plant
+        if step is not None:
+            twin.settings = dict(step.settings)
+            twin._deadline = plant.clock() + step.remaining
+        if soc is not None:
+            plant.soc = soc
+        if pv is not None:
+            plant.fixed_pv = pv
+        if load is not None:
+            plant.fixed_load = load
+        plant.freeze(later)
+        return Outcome(plant.battery, sum(plant.grid))
 
     def restart(self) -> None:
         """Forget what is not kept in flash."""

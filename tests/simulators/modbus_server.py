@@ -16,6 +16,7 @@ from .modbus import WRITE_MULTIPLE, WRITE_SINGLE, Dropped, Traffic, Units
 
 HEADER: Final = struct.Struct(">HHHB")  # transaction, protocol (always 0), length, unit
 MAX_LENGTH: Final = 260
+WRITES: Final = (WRITE_SINGLE, WRITE_MULTIPLE)
 
 
 @dataclass
@@ -41,6 +42,12 @@ class Faults:
     """The exceptions are for this unit only; None: for every unit."""
     cut_request: int = 0
     """Close the connection at each of the next n requests instead of answering."""
+    cut_write: int = 0
+    """Close the connection at the n-th write from now (1: the next) instead of answering."""
+    cut_taken: bool = True
+    """… and take that write all the same."""
+    cut_for_good: bool = True
+    """… and refuse new connections from then on."""
     one_client: bool = False
     """A new connection closes the older ones."""
     max_clients: int = 0
@@ -169,6 +176,13 @@ class TcpServer(ABC):
         if faults.cut_request:
             faults.cut_request -= 1
             raise Dropped
+        if faults.cut_write and pdu[0] in WRITES:
+            faults.cut_write -= 1
+            if not faults.cut_write:
+                if faults.cut_taken:
+                    units.answer(unit, pdu)
+                faults.refuse |= faults.cut_for_good
+                raise Dropped
         if faults.exception_count and faults.exception_unit in (None, unit):
             faults.exception_count -= 1
             return bytes((pdu[0] | 0x80, faults.exception))
@@ -214,7 +228,7 @@ class ModbusServer(TcpServer):
                 self.lost += 1
                 continue
             await self._pause()
-            if pdu[0] in (WRITE_SINGLE, WRITE_MULTIPLE) and self.faults.write_delay:
+            if pdu[0] in WRITES and self.faults.write_delay:
                 await asyncio.sleep(self.faults.write_delay)
             answer = self._answer(self.units, unit, pdu)
             if answer is None:

@@ -36,6 +36,14 @@ MODBUS_FAULTS: Final[Mapping[str, Fault]] = {
     "write_delay": Fault(
         "each write is answered so late", {"seconds": ("write_delay", 1.0)}
     ),
+    "cut_write": Fault(
+        "the nth write from now, taken or not, ends the connection, for good or once",
+        {
+            "nth": ("cut_write", 1),
+            "for_good": ("cut_for_good", True),
+            "taken": ("cut_taken", True),
+        },
+    ),
     "refuse": Fault("new connections are closed at once", {"on": ("refuse", True)}),
     "drop": Fault("the nth request from now is lost", {"nth": ("drop", 1)}),
     "wrong_transaction": Fault(

@@ -351,6 +351,9 @@ class DeyeInverter(DeyeDevice):
                 with suppress(BatteryError):
                     await method.restrict(words)
                     await self.release()
+                    # Whoever held it before will tell it again, or release it: what
+                    # they keep of it, over a crash too, must go on being true.
+                    self.found = before[0]
             else:
                 self.found, self._setpoint, self._granted = before
             raise
@@ -449,21 +452,29 @@ class DeyeInverter(DeyeDevice):
         assert self.found is not None
         if self._let_go_at is None:
             _LOGGER.warning("%s: %s, setpoint let go", self.address, why.text)
-        method, words = self._how(self.found)
-        await method.put_back(words)
+        # From now on it is tried again, should the connection be lost on the way.
         self._let_go_at = asyncio.get_running_loop().time()
         self._granted, self.limited_by = 0, why.reason
+        method, words = self._how(self.found)
+        await method.put_back(words)
 
     async def _take_up_again(
         self, setpoint: _Setpoint, let_go_at: float, v: Values
     ) -> int:
         """Hold the setpoint again once all has been well for a while."""
         now = asyncio.get_running_loop().time()
-        if not v or self._reason_to_let_go(self._power_of(setpoint, v).power, v):
+        if not v:
             self._let_go_at = now
+        elif why := self._reason_to_let_go(self._power_of(setpoint, v).power, v):
+            await self._let_go(why)
         elif now - let_go_at >= RESUME_AFTER:
             _LOGGER.info("%s: taking up the setpoint again", self.address)
-            return await self._hold(setpoint)
+            try:
+                return await self._hold(setpoint)
+            except BatteryError:
+                # It is still wanted.
+                self._setpoint, self._let_go_at = setpoint, now
+                raise
         return 0
 
     # Giving it back
