@@ -1,13 +1,17 @@
 """Fixtures of the tests that run the integration in Home Assistant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+import inspect
+import logging
 from typing import Any, Final
 
+from homeassistant import block_async_io
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
+from homeassistant.util import loop as loop_util
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -103,6 +107,47 @@ def _integration_is_found(request: pytest.FixtureRequest) -> None:
     if "hass" in request.fixturenames:
         request.getfixturevalue("socket_enabled")
         request.getfixturevalue("enable_custom_integrations")
+
+
+class _Reports(logging.Handler):
+    """Keeps what Home Assistant's detector says of this integration."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if f"integration '{DOMAIN}'" in message:
+            self.messages.append(message)
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """Fail a test in whose event loop the integration blocks; return what did.
+
+    That is Home Assistant's own detector, with all that it knows: it leaves files out
+    in tests, unless told otherwise. Some calls it refuses, others it only reports.
+    """
+    reports = _Reports()
+    if not inspect.iscoroutinefunction(request.function):
+        yield reports.messages
+        return
+    if "hass" in request.fixturenames:
+        # Home Assistant has to be there before: it reads files while it starts.
+        request.getfixturevalue("hass")
+    request.getfixturevalue("disable_block_async_io")
+    monkeypatch.setattr(block_async_io, "_IN_TESTS", False)
+    # What was reported once is not again.
+    monkeypatch.setattr(loop_util, "_PREVIOUSLY_REPORTED", set())
+    loop_util._LOGGER.addHandler(reports)
+    block_async_io.enable()
+    yield reports.messages
+    loop_util._LOGGER.removeHandler(reports)
+    assert reports.messages == []
 
 
 @dataclass
