@@ -55,10 +55,6 @@ class Watched[State](ABC):
         return ()
 
     @abstractmethod
-    def lasting(self, state: State) -> Mapping[Any, Any]:
-        """Return the part of a state that has to be given back, word by word."""
-
-    @abstractmethod
     def key(self, state: State) -> Hashable:
         """Return what tells states apart."""
 
@@ -118,16 +114,6 @@ class WatchedHuawei(Watched[Step]):
     @override
     def trail(self) -> Sequence[Step]:
         return self._device.trail
-
-    @override
-    def lasting(self, state: Step) -> Mapping[str, Any]:
-        """Return the command and all that is kept in flash, as both limits are."""
-        rows = self._device.rows
-        return {
-            name: value
-            for name, value in state.settings.items()
-            if name == "forcible" or not rows[name].volatile
-        }
 
     @override
     def key(self, state: Step) -> Hashable:
@@ -203,12 +189,6 @@ class WatchedDeye(Watched[DeyeState]):
         words |= dict.fromkeys(range(166, 172), words[117])
         words |= dict.fromkeys(range(172, 178), 0)
         return (DeyeState(words, self._found.remote),)
-
-    @override
-    def lasting(self, state: DeyeState) -> Mapping[int, int]:
-        """Return all settings; of remote mode, which is not kept, whether it is on."""
-        remote = {at: word for at, word in state.remote.items() if at == REMOTE_MODE}
-        return {**state.words, **remote}
 
     @override
     def key(self, state: DeyeState) -> Hashable:
