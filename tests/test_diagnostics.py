@@ -86,7 +86,7 @@ async def test_what_a_device_lacks_is_listed(
     await warp(61)
     raw = (await downloaded(victron_home))["raw"]
     (lacking,) = (raw["missing"][name] for name in raw["missing"] if "225" in name)
-    assert "266 (service_soc)" in lacking
+    assert "266 (bms_soc)" in lacking
     assert "IllegalAddressError 2" in raw["refused"]["225"].values()
 
 
@@ -141,6 +141,17 @@ async def test_entry_that_could_not_be_set_up_has_diagnostics_too(
     assert data["entry"]["state"] == "setup_retry"
     assert "raw" not in data
     assert sessy.host not in json.dumps(data)
+
+
+async def test_another_device_at_the_address_is_not_told_by_its_serial_number(
+    make_home: MakeHome, victron: VictronSimulator
+) -> None:
+    home = make_home(victron)
+    home.hass.config_entries.async_update_entry(home.entry, unique_id="c0619a000002")
+    assert not await home.set_up()
+    data = await downloaded(home)
+    assert data["entry"]["reason"] == "another_device"
+    assert "c0619a" not in json.dumps(data)
 
 
 # What is not in it -------------------------------------------------------------

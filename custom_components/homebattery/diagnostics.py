@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
 """What of an entry's data is private; errors may quote it."""
+_SERIAL: Final = re.compile(r"\b[0-9A-Za-z]*\d{7}[0-9A-Za-z]*\b")
+"""What may be the serial number of yet another device in an error."""
 
 
 async def async_get_config_entry_diagnostics(
@@ -41,7 +44,7 @@ async def async_get_config_entry_diagnostics(
         },
         "entry": {
             "state": entry.state.value,
-            "reason": _without(_secrets_of(entry.data), entry.reason),
+            "reason": _reason(entry),
             "data": _redacted(entry.data),
             "options": dict(entry.options),
         },
@@ -62,6 +65,14 @@ async def async_get_config_entry_diagnostics(
         data["recent_errors"] = _errors(coordinator.recent_errors, secrets)
         data["raw"] = battery.raw
     return data
+
+
+def _reason(entry: HomeBatteryConfigEntry) -> str | None:
+    """Return why it is not set up."""
+    if entry.error_reason_translation_key == "another_device":
+        # The text has the serial numbers of both.
+        return entry.error_reason_translation_key
+    return _without(_secrets_of(entry.data), entry.reason)
 
 
 def _battery(battery: Battery) -> dict[str, Any]:
@@ -147,6 +158,9 @@ def _secrets_of(
 
 
 def _without(secrets: Iterable[str], text: str | None) -> str | None:
-    for secret in secrets if text else ():
-        text = (text or "").replace(secret, REDACTED)
-    return text
+    """Return an error's text without secrets."""
+    if text is None:
+        return None
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return _SERIAL.sub(REDACTED, text)
