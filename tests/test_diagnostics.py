@@ -140,6 +140,8 @@ async def test_entry_that_could_not_be_set_up_has_diagnostics_too(
     assert home.entry_is(ConfigEntryState.SETUP_RETRY)
     assert data["entry"]["state"] == "setup_retry"
     assert "raw" not in data
+    with pytest.raises(ValueError, match="Nothing was read"):
+        replay({"data": data})
     assert sessy.host not in json.dumps(data)
 
 
@@ -311,6 +313,11 @@ async def test_a_replayed_device_can_be_replayed_again(victron_home: Home) -> No
         second = await downloaded(again)
         await again.hass.config_entries.async_unload(again.entry.entry_id)
     assert second["raw"]["units"] == file["raw"]["units"]
+
+
+def test_another_file_is_not_replayed() -> None:
+    with pytest.raises(ValueError, match="not a diagnostics file"):
+        replay({"data": {}})
 
 
 async def test_file_as_home_assistant_made_it_is_replayed_from_the_command_line(

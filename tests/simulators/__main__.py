@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     types = main.add_subparsers(metavar="TYPE", dest="type", required=True)
     for name, simulator in SIMULATORS.items():
         _add_type(types.add_parser, name, simulator)
-    summary = "the device of a diagnostics file, as it was when that was downloaded"
+    summary = "The device of a diagnostics file, as it was when that was downloaded."
     replay = types.add_parser(REPLAY, help=summary, description=summary)
     replay.add_argument(
         "file", type=Path, metavar="FILE", help="as Home Assistant made it"

@@ -63,8 +63,13 @@ def replay_file(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> Replay
 
 
 def vector_of(file: Json) -> Vector:
-    """Return a diagnostics file as a vector, which is what tests are made from."""
-    data: dict[str, Any] = file["data"] if "raw" in file.get("data", {}) else file
+    """Return a diagnostics file as a vector, which is what tests are made from.
+
+    Raises ValueError for a file that is none, or of a device that was not read.
+    """
+    data: dict[str, Any] = file if "entry" in file else file.get("data", {})
+    if "entry" not in data:
+        raise ValueError("This is not a diagnostics file of a home battery")
     entry, raw = data["entry"], data.get("raw", {})
     vector: Vector = {
         "battery_type": entry["data"]["battery_type"],
