@@ -91,6 +91,8 @@ class Control:
         self._failing = False
         self._release_failures = 0
         self._taken_over: deque[float] = deque(maxlen=TAKEN_OVER_OFTEN)
+        self.times_taken_over = 0
+        """How often somebody else was seen to control the battery, since the start."""
         self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
         """When (loop time) flash was last written for a setpoint."""
         self._timers = Timers(
@@ -129,6 +131,11 @@ class Control:
     def granted_power(self) -> int | None:
         """What the device was told in the end, W; None in automatic."""
         return None if self._lease is None else self._lease.granted
+
+    @property
+    def limited_by(self) -> Reason | None:
+        """Why less was granted than asked for; None when nothing was cut."""
+        return None if self._lease is None else self._lease.limited_by
 
     @property
     def expires(self) -> datetime | None:
@@ -274,6 +281,7 @@ class Control:
                 try:
                     await self._go_on_or_release()
                 except BatteryError as err:
+                    self._coordinator.recent_errors.note(err)
                     _LOGGER.warning(
                         "%s could not be told or given back yet: %s",
                         self._entry.title,
@@ -360,6 +368,7 @@ class Control:
             await asyncio.wait({self._looking})
 
     def _say_left_held(self, err: BatteryError) -> None:
+        self._coordinator.recent_errors.note(err)
         _LOGGER.error(
             "%s could not be given back to its own control and may stay at its last "
             "setpoint until Home Assistant reaches it again; set it right on the "
@@ -583,6 +592,7 @@ class Control:
     def _count_intervention(self) -> None:
         """Note that somebody else controls the battery; say so when it is often."""
         now = self._hass.loop.time()
+        self.times_taken_over += 1
         self._taken_over.append(now)
         if (
             len(self._taken_over) == TAKEN_OVER_OFTEN
@@ -591,6 +601,7 @@ class Control:
             repairs.report_other_controller(self._hass, self._entry)
 
     def _say_failing(self, err: BatteryError) -> None:
+        self._coordinator.recent_errors.note(err)
         if not self._failing:
             _LOGGER.warning(
                 "%s: cannot renew or release its setpoint, and will try again: %s",

@@ -22,6 +22,7 @@ from .drivers.battery import (
     Readings,
 )
 from .errors import translated
+from .recent_errors import RecentErrors
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
@@ -58,6 +59,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         )
         self.battery = battery
         self.data = Readings()
+        self.recent_errors = RecentErrors()
+        """What went wrong lately, also with the control of the battery."""
         self._everything_read = False
         self.last_fresh: datetime | None = None
         """When the last poll came through; None before the first."""
@@ -79,8 +82,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                     self._due() if self._everything_read else None
                 )
             except AuthenticationError as err:
+                self.recent_errors.note(err)
                 raise translated(ConfigEntryAuthFailed, self.name, err) from err
             except BatteryError as err:
+                self.recent_errors.note(err)
                 if not self._everything_read or self._poll_missed:
                     raise translated(UpdateFailed, self.name, err) from err
                 _LOGGER.debug("%s: missed a poll: %s", self.name, err)
@@ -126,6 +131,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             for key, err in self.data.failures.items()
             if key not in new and key not in new.failures
         }
+        # A block that fails is one error, however many keys come from it.
+        for err in set(new.failures.values()):
+            if not isinstance(err, NotSupportedError):
+                self.recent_errors.note(err)
         missed = set()
         for key, err in new.failures.items():
             if (
@@ -168,6 +177,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                     set(keys).intersection(self.battery.measurements)
                 )
             except BatteryError as err:
+                self.recent_errors.note(err)
                 _LOGGER.debug("%s: cannot read back: %s", self.name, err)
                 return
             self.data = self._merged(readings)

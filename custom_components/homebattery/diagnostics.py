@@ -1,80 +1,166 @@
-"""What helps to understand a battery from afar, without what is private."""
+"""What helps to understand a battery from afar, without what is private.
 
-from collections.abc import Mapping
+`tests/simulators/replay.py` makes a device of such a file again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
 from homeassistant.core import HomeAssistant
+from homeassistant.loader import async_get_integration
+from homeassistant.util import dt as dt_util
+import pymodbus
 
-from .drivers.battery import BatteryError, Value
+from .const import DOMAIN
+from .coordinator import BatteryCoordinator
+from .drivers.battery import Battery, BatteryError
+from .drivers.raw import is_private
+from .recent_errors import RecentErrors
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
+    from .control import Control
 
-_PRIVATE: Final = {
-    CONF_HOST,
-    CONF_PASSWORD,
-    CONF_USERNAME,
-    "logger_serial",
-    "serial_number",
-    "grid_meter_serial",
-    "custom_name",
-    "name",
-}
+_PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
+"""What of an entry's data is private; errors may quote it."""
+_SERIAL: Final = re.compile(r"\b[0-9A-Za-z]*\d{7}[0-9A-Za-z]*\b")
+"""What may be the serial number of yet another device in an error."""
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> dict[str, Any]:
     """Return what is known of a battery, for its owner to send to others."""
-    runtime = entry.runtime_data
-    battery, coordinator, control = (
-        runtime.battery,
-        runtime.coordinator,
-        runtime.control,
-    )
-    identity = battery.identity
-    limits = battery.setpoint_limits
-    data = {
+    integration = await async_get_integration(hass, DOMAIN)
+    data: dict[str, Any] = {
+        "versions": {
+            "homebattery": str(integration.version),
+            "pymodbus": pymodbus.__version__,
+        },
         "entry": {
-            "data": dict(entry.data),
+            "state": entry.state.value,
+            "reason": _reason(entry),
+            "data": _redacted(entry.data),
             "options": dict(entry.options),
         },
-        "identity": {
-            "manufacturer": identity.manufacturer,
-            "model": identity.model,
-            "name": identity.name,
-            "serial_number": identity.serial_number,
-            "firmware": identity.firmware,
-            "hardware": identity.hardware,
-        },
-        "settings": {key: str(value) for key, value in battery.settings.items()},
-        "setpoint_limits": None if limits is None else list(limits),
-        "last_update_success": coordinator.last_update_success,
-        "readings": _sorted(coordinator.data),
-        "failures": {
-            key: _without_host(err, battery.address)
+    }
+    if entry.state is ConfigEntryState.LOADED:
+        runtime = entry.runtime_data
+        battery, coordinator = runtime.battery, runtime.coordinator
+        secrets = _secrets_of(entry.data, battery)
+        data["entry"]["found"] = _redacted(battery.setup_found)
+        data |= _battery(battery)
+        data["coordinator"] = _coordinator(coordinator)
+        data["control"] = _control(runtime.control, battery)
+        data["readings"] = _redacted(dict(sorted(coordinator.data.items())))
+        data["failures"] = {
+            key: _without(secrets, _text(err))
             for key, err in sorted(coordinator.data.failures.items())
-        },
-        "control": {
-            "mode": control.mode,
-            "status": control.status,
-            "reason": control.reason,
-            "expires": control.expires,
-            "flash_writes_today": control.flash_writes_today,
-            "requested_power": control.requested_power,
-            "requested_current": control.requested_current,
-            "granted_power": control.granted_power,
-            "found": battery.found,
+        }
+        data["recent_errors"] = _errors(coordinator.recent_errors, secrets)
+        data["raw"] = battery.raw
+    return data
+
+
+def _reason(entry: HomeBatteryConfigEntry) -> str | None:
+    """Return why it is not set up."""
+    if entry.error_reason_translation_key == "another_device":
+        # The text has the serial numbers of both.
+        return entry.error_reason_translation_key
+    return _without(_secrets_of(entry.data), entry.reason)
+
+
+def _battery(battery: Battery) -> dict[str, Any]:
+    limits = battery.setpoint_limits
+    return {
+        "identity": _redacted(asdict(battery.identity)),
+        "settings": {key: str(value) for key, value in battery.settings.items()},
+        "limits": {
+            "setpoint": None if limits is None else list(limits),
+            "max_charge_power": battery.max_charge_power,
+            "max_discharge_power": battery.max_discharge_power,
         },
     }
-    return async_redact_data(data, _PRIVATE)
 
 
-def _sorted(readings: Mapping[str, Value]) -> dict[str, Value]:
-    return dict(sorted(readings.items()))
+def _coordinator(coordinator: BatteryCoordinator) -> dict[str, Any]:
+    interval, fresh = coordinator.update_interval, coordinator.last_fresh
+    return {
+        "last_update_success": coordinator.last_update_success,
+        "last_fresh": None if fresh is None else fresh.isoformat(),
+        "interval": None if interval is None else interval.total_seconds(),
+        "now": dt_util.utcnow().isoformat(),
+    }
 
 
-def _without_host(err: BatteryError, host: str) -> str:
-    return f"{type(err).__name__}: {err}".replace(host, REDACTED)
+def _control(control: Control, battery: Battery) -> dict[str, Any]:
+    expires = control.expires
+    phases = range(1, battery.setpoint_phases + 1)
+    return {
+        "mode": control.mode,
+        "status": control.status,
+        "reason": control.reason,
+        "requested_power": control.requested_power,
+        "requested_current": control.requested_current,
+        "requested_phases": {
+            str(phase): control.requested_phase(phase) for phase in phases
+        },
+        "granted_power": control.granted_power,
+        "limited_by": control.limited_by,
+        "expires": None if expires is None else expires.isoformat(),
+        "found": battery.found,
+        "times_taken_over": control.times_taken_over,
+        "flash_writes_today": control.flash_writes_today,
+    }
+
+
+def _errors(errors: RecentErrors, secrets: Iterable[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "time": error.time.isoformat(),
+            "count": error.count,
+            "error": _without(secrets, error.text),
+        }
+        for error in errors
+    ]
+
+
+def _text(err: BatteryError) -> str:
+    return f"{type(err).__name__}: {err}"
+
+
+# What is private --------------------------------------------------------------
+
+
+def _redacted(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data without what is private by its name."""
+    private = {key for key in data if key in _PRIVATE or is_private(key)}
+    return async_redact_data(dict(data), {*private, "name"})
+
+
+def _secrets_of(
+    setup: Mapping[str, Any], battery: Battery | None = None
+) -> tuple[str, ...]:
+    """Return what texts must not quote, the longest first."""
+    found: set[object] = {setup.get(key) for key in _PRIVATE}
+    if battery is not None:
+        found |= {battery.setup_found.get(key) for key in _PRIVATE}
+        found |= {battery.identity.serial_number, battery.identity.name}
+    texts = {str(each) for each in found if each}
+    # People type them in other letters than the device has them.
+    texts |= {text.upper() for text in texts}
+    return tuple(sorted(texts, key=len, reverse=True))
+
+
+def _without(secrets: Iterable[str], text: str | None) -> str | None:
+    """Return an error's text without secrets."""
+    if text is None:
+        return None
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return _SERIAL.sub(REDACTED, text)

@@ -29,6 +29,7 @@ from .drivers.battery import (
 
 if TYPE_CHECKING:
     from .entity import HomeBatteryEntity
+    from .recent_errors import RecentErrors
 
 # The same keys name an error of the configuration flow and an exception. Kinds
 # before what they are kinds of.
@@ -69,14 +70,17 @@ def translated[ErrorT: HomeAssistantError](
 @contextmanager
 def translating(hass: HomeAssistant, entry: ConfigEntry) -> Iterator[None]:
     """Turn what goes wrong with a battery into an error that people can read."""
+    recent: RecentErrors = entry.runtime_data.coordinator.recent_errors
     try:
         yield
     except InvalidValueError as err:
         raise translated(ServiceValidationError, entry.title, err) from err
     except AuthenticationError as err:
+        recent.note(err)
         entry.async_start_reauth(hass)
         raise translated(HomeAssistantError, entry.title, err) from err
     except BatteryError as err:
+        recent.note(err)
         raise translated(HomeAssistantError, entry.title, err) from err
 
 

@@ -1,9 +1,13 @@
-"""Run one simulated device: python -m tests.simulators TYPE [options]."""
+"""Run one simulated device: python -m tests.simulators TYPE [options].
+
+Or the one of a diagnostics file: python -m tests.simulators replay FILE.
+"""
 
 import argparse
 import asyncio
 from collections.abc import Callable
 import json
+from pathlib import Path
 import signal
 import sys
 import time
@@ -20,6 +24,9 @@ from typing import (
 
 from . import SIMULATORS, Plant, Simulator
 from .http_server import NOT_FOUND, Answer, Json, JsonServer, Request
+from .replay import Replayed, replay_file
+
+REPLAY: Final = "replay"
 
 PLANT_DEFAULTS: Final = {"ramp": 2000.0}
 """How the house differs from the one in tests: power takes its time."""
@@ -121,7 +128,22 @@ def parser() -> argparse.ArgumentParser:
     types = main.add_subparsers(metavar="TYPE", dest="type", required=True)
     for name, simulator in SIMULATORS.items():
         _add_type(types.add_parser, name, simulator)
+    summary = "The device of a diagnostics file, as it was when that was downloaded."
+    replay = types.add_parser(REPLAY, help=summary, description=summary)
+    replay.add_argument(
+        "file", type=Path, metavar="FILE", help="as Home Assistant made it"
+    )
+    _add_address(replay)
     return main
+
+
+def _add_address(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--host", default="127.0.0.1", help="where to listen (%(default)s)"
+    )
+    one.add_argument(
+        "--port", type=int, default=0, metavar="INT", help="0: any free one"
+    )
 
 
 def _add_type(
@@ -149,12 +171,7 @@ ways to misbehave:
 {faults}
 """,
     )
-    one.add_argument(
-        "--host", default="127.0.0.1", help="where to listen (%(default)s)"
-    )
-    one.add_argument(
-        "--port", type=int, default=0, metavar="INT", help="0: any free one"
-    )
+    _add_address(one)
     one.add_argument(
         "--control-port", type=int, default=0, metavar="INT", help="0: any free one"
     )
@@ -196,19 +213,34 @@ def build(arguments: argparse.Namespace) -> Simulator:
     return simulator
 
 
+def _where(kind: str, device: Simulator | Replayed) -> Json:
+    """Return how to reach a device that listens."""
+    return {
+        "type": kind,
+        "host": device.host,
+        "port": device.port,
+        "setup": device.setup,
+    }
+
+
 async def run(arguments: argparse.Namespace) -> None:
     """Run the device until a signal ends it."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
+    if arguments.type == REPLAY:
+        device: Replayed = replay_file(
+            arguments.file, host=arguments.host, port=arguments.port
+        )
+        async with device:
+            print(json.dumps(_where(device.vector["battery_type"], device)), flush=True)
+            await ended.wait()
+        return
     simulator = build(arguments)
     async with simulator, Control(simulator, arguments.control_port) as control:
         where = {
-            "type": simulator.type,
-            "host": simulator.host,
-            "port": simulator.port,
-            "setup": simulator.setup,
+            **_where(simulator.type, simulator),
             "state_url": f"http://{control.host}:{control.port}/state",
         }
         print(json.dumps(where), flush=True)

@@ -46,9 +46,12 @@ def load(battery_type: str) -> list[Vector]:
     return vectors
 
 
-def serve(vector: Vector) -> ModbusImage | HttpImage:
+def serve(
+    vector: Vector, *, host: str = "127.0.0.1", port: int = 0
+) -> ModbusImage | HttpImage:
     """Return the server for a vector, not yet started; it is an asynchronous context manager."""
-    return ModbusImage(vector) if "units" in vector else HttpImage(vector)
+    image = ModbusImage if "units" in vector else HttpImage
+    return image(vector, host=host, port=port)
 
 
 class VectorUnits(Units):
@@ -63,7 +66,7 @@ class VectorUnits(Units):
             for unit, words in vector["units"].items()
         }
         self._other_unit = OTHER_UNIT.get(kind, NO_RESPONSE)
-        self._unused_word = UNUSED_WORD.get(kind)
+        self._unused_word: int | None = vector.get("unused_word", UNUSED_WORD.get(kind))
         # Some registers can only be written; reading them stays an error.
         self._write_only = {
             (unit, address + offset)
@@ -122,6 +125,8 @@ class ModbusImage(ModbusServer):
     @property
     def setup(self) -> Json:
         """What a user would enter to reach this device."""
+        if "setup" in self.vector:
+            return {"host": self.host, "port": self.port, **self.vector["setup"]}
         ids = self.vector.get("unit_ids")
         if ids is None:
             return {

@@ -45,6 +45,7 @@ from .modbus import (
     Register,
     Value,
 )
+from .raw import WatchedConnection, raw_words
 from .recognition import Detected, Visit
 
 if TYPE_CHECKING:
@@ -313,6 +314,14 @@ class Battery(ABC):
     @property
     def setup_found(self) -> Mapping[str, Any]:
         """What `connect` found out of `fields` that were left empty."""
+        return {}
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """What the device said last, as it came, to find mistakes and to replay it.
+
+        As JSON can hold it, with placeholders for serial numbers and names.
+        """
         return {}
 
     @property
@@ -655,12 +664,12 @@ class ModbusBattery(Battery):
         self.unit_id = unit_id
         self.devices: list[ModbusDevice] = []
         self._formulas = {formula.key: formula for formula in self.formulas}
-        self._connection: ModbusConnection | None = None
+        self._connection: WatchedConnection | None = None
         self._connects_seen = 0
         self._once: dict[str, Value] = {}
 
     @property
-    def connection(self) -> ModbusConnection:
+    def connection(self) -> WatchedConnection:
         """The open connection; raises CannotConnectError when there is none."""
         if self._connection is None:
             raise CannotConnectError(f"{self.address}:{self.port}: not connected yet")
@@ -684,7 +693,7 @@ class ModbusBattery(Battery):
     @override
     async def connect(self) -> None:
         if self._connection is None:
-            connection = self._make_connection()
+            connection = WatchedConnection(self._make_connection())
             await connection.open()
             self._connection = connection
         # It may be another device by now, or have another firmware.
@@ -720,6 +729,17 @@ class ModbusBattery(Battery):
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()
+
+    @property
+    @override
+    def raw(self) -> Mapping[str, Any]:
+        """The words last seen of each unit, and what is missing.
+
+        `units` has consecutive words as lists, by unit and address of the first.
+        """
+        if self._connection is None:
+            return {}
+        return raw_words(self._connection, self.devices)
 
     # Reading
 

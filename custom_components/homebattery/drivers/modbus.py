@@ -318,7 +318,7 @@ class ModbusDevice:
         self.registers = {register.name: register for register in registers}
         self.missing: set[str] = set()
         self.words: dict[int, int] = {}
-        """The last words seen, by address, as they came (for diagnostics)."""
+        """The last words seen, by address, as they came."""
         self.wear: FlashWear | None = None
         """Where writes to flash are counted."""
         self._unit = unit

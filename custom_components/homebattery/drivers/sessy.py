@@ -50,6 +50,7 @@ from .battery import (
     WrongDeviceError,
     bounded,
 )
+from .raw import hidden_answer
 from .sessy_client import SessyClient
 from .sessy_fields import (
     API,
@@ -139,7 +140,7 @@ class SessyInverter(Battery):
         self.kind: Kind | None = None
         """What kind of dongle it is; known once connected."""
         self.answers: dict[str, Answer] = {}
-        """The last answer of each path, as it came (for diagnostics)."""
+        """The last answer of each path, as it came."""
         self.clock: Callable[[], float] = time.time
         """Where the Unix time comes from."""
         self._fields: Mapping[str, Field] = {}
@@ -283,6 +284,18 @@ class SessyInverter(Battery):
             firmware=firmware if isinstance(firmware, str) and firmware else None,
             hardware=hardware,
         )
+
+    @property
+    @override
+    def raw(self) -> Mapping[str, Any]:
+        """The last answer of each path, and which paths have none."""
+        return {
+            "answers": {
+                path: hidden_answer(answer)
+                for path, answer in sorted(self.answers.items())
+            },
+            "missing": sorted(endpoint.path for endpoint in self._absent),
+        }
 
     # Reading
 
