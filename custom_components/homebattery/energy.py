@@ -5,19 +5,31 @@ and kept over restarts. Which of the two is decided once: changing from one to t
 other would make the total jump, and spoil the statistics.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+import logging
 from typing import TYPE_CHECKING, Any, Final, override
 
+from homeassistant.components.recorder.history import state_changes_during_period
+from homeassistant.components.recorder.statistics import get_last_short_term_statistics
 from homeassistant.components.sensor import (
     SensorDeviceClass,
     SensorEntity,
     SensorStateClass,
 )
-from homeassistant.const import UnitOfEnergy
+from homeassistant.const import (
+    ATTR_UNIT_OF_MEASUREMENT,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+    UnitOfEnergy,
+)
 from homeassistant.core import callback
-from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
+from homeassistant.helpers.recorder import DATA_INSTANCE, get_instance
 from homeassistant.helpers.typing import StateType
+from homeassistant.util import dt as dt_util
+from homeassistant.util.unit_conversion import EnergyConverter
+from sqlalchemy.exc import SQLAlchemyError
 
 from .const import (
     BATTERY_POWER,
@@ -25,14 +37,18 @@ from .const import (
     ENERGY_CHARGED_TOTAL,
     SCAN_INTERVAL,
 )
+from .counter import CounterEntity
 from .drivers.battery import as_number
-from .entity import HomeBatteryEntity
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
 
+_LOGGER = logging.getLogger(__name__)
+
 POLLS_IN_A_GAP: Final = 3
 """Polls that may be late or missed until their time no longer counts."""
+_UNCOMPILED: Final = timedelta(days=1)
+"""How far back to look where no statistics have been made yet."""
 _WH: Final = 3
 """Decimals of a kWh that are shown."""
 
@@ -44,19 +60,7 @@ class Source(StrEnum):
     POWER = "power"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredEnergy(ExtraStoredData):
-    """What is kept over restarts: the source, and the total if we make it, kWh."""
-
-    source: Source
-    energy: float
-
-    @override
-    def as_dict(self) -> dict[str, Any]:
-        return {"source": self.source, "energy": self.energy}
-
-
-class EnergyTotalSensor(HomeBatteryEntity, RestoreEntity, SensorEntity):
+class EnergyTotalSensor(CounterEntity, SensorEntity):
     """Energy charged, or discharged, in all."""
 
     _attr_device_class = SensorDeviceClass.ENERGY
@@ -80,20 +84,59 @@ class EnergyTotalSensor(HomeBatteryEntity, RestoreEntity, SensorEntity):
         self._looked = 0.0
 
     @override
-    async def async_added_to_hass(self) -> None:
-        if (stored := await self.async_get_last_extra_data()) is not None:
-            data = stored.as_dict()
+    async def _async_restore(self, data: Mapping[str, Any]) -> None:
+        await super()._async_restore(data)
+        if "source" in data:
             self._source = Source(data["source"])
             self._energy = float(data["energy"])
         if self._source is Source.POWER:
+            self._energy = max(self._energy, await self._async_last_recorded())
             self._keys = self.coordinator_context = (BATTERY_POWER,)
             self._look()
-        await super().async_added_to_hass()
+
+    async def _async_last_recorded(self) -> float:
+        """Return the total that was recorded last, kWh.
+
+        What is stored is up to a quarter of an hour old after a power cut. Statistics
+        are newer, and a total that falls would spoil them.
+        """
+        if DATA_INSTANCE not in self.hass.data:
+            return 0.0
+        recorder = get_instance(self.hass)
+        try:
+            return await recorder.async_add_executor_job(self._read_last_recorded)
+        except SQLAlchemyError as err:
+            _LOGGER.warning("%s: cannot read its history: %s", self.entity_id, err)
+            return 0.0
+
+    def _read_last_recorded(self) -> float:
+        """Return the highest total since statistics were made last, kWh."""
+        compiled = get_last_short_term_statistics(
+            self.hass, 1, self.entity_id, False, {"state"}
+        ).get(self.entity_id)
+        since = (
+            datetime.fromtimestamp(compiled[0]["start"], UTC)
+            if compiled
+            else dt_util.utcnow() - _UNCOMPILED
+        )
+        states = state_changes_during_period(self.hass, since, None, self.entity_id)
+        return max(
+            (
+                EnergyConverter.convert(
+                    float(state.state),
+                    state.attributes[ATTR_UNIT_OF_MEASUREMENT],
+                    UnitOfEnergy.KILO_WATT_HOUR,
+                )
+                for state in states.get(self.entity_id, [])
+                if state.state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+            ),
+            default=0.0,
+        )
 
     @property
     @override
-    def extra_restore_state_data(self) -> ExtraStoredData:
-        return StoredEnergy(source=self._source, energy=self._energy)
+    def _own_data(self) -> Mapping[str, Any]:
+        return {"source": self._source, "energy": self._energy}
 
     @property
     @override
@@ -108,7 +151,7 @@ class EnergyTotalSensor(HomeBatteryEntity, RestoreEntity, SensorEntity):
     def native_value(self) -> StateType:
         if self._source is Source.POWER:
             return round(self._energy, _WH)
-        return as_number(self._value)
+        return self.counted
 
     @property
     @override

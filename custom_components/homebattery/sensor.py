@@ -40,7 +40,9 @@ from .const import (
     POWER_SETPOINT,
     ControlStatus,
 )
+from .counter import CounterEntity
 from .drivers.battery import Battery
+from .drivers.counters import is_counter
 from .drivers.measurements import MEASUREMENTS, Quantity
 from .energy import EnergyTotalSensor
 from .entity import ControlEntity, HomeBatteryEntity
@@ -183,7 +185,7 @@ async def async_setup_entry(
     battery = entry.runtime_data.battery
     energy = (ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL)
     entities: list[SensorEntity] = [
-        MeasurementSensor(entry, key)
+        (CounterSensor if is_counter(key) else MeasurementSensor)(entry, key)
         for key in sensor_keys(battery)
         if key not in energy
     ]
@@ -223,6 +225,20 @@ class MeasurementSensor(HomeBatteryEntity, SensorEntity):
             # A newer firmware may know states that nobody has named yet.
             value = value if value in (self._attr_options or ()) else None
         return None if isinstance(value, tuple) else value
+
+
+class CounterSensor(CounterEntity, MeasurementSensor):
+    """A counter of the device."""
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        return self.counted
+
+    @property
+    @override
+    def _shown(self) -> object:
+        return self.native_value
 
 
 class ControlStatusSensor(ControlEntity, SensorEntity):

@@ -1,6 +1,6 @@
 """The check: try every battery through Home Assistant and compare with what the device says."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from . import DOMAIN, ROOT, DemoError, home_assistant
+from . import DOMAIN, ROOT, DemoError, dashboard, home_assistant
 from .api import Api
 from .devices import read_state
 from .house import Battery, House
@@ -19,6 +19,7 @@ from .waiting import describe, wait_for
 _SOC_SECONDS: Final = 60
 _FOLLOW_SECONDS: Final = 60
 _RELEASE_SECONDS: Final = 60
+_DASHBOARD_SECONDS: Final = 60
 
 # A battery takes a bit less than its inverter is asked for: that much is lost, or noise.
 _TOLERANCE_SHARE: Final = 0.15
@@ -40,7 +41,7 @@ _MOVING: Final = frozenset(
     }
 )
 
-_NEEDED: Final = ("battery_soc", "battery_power", "power_setpoint", "control_mode")
+_NEEDED: Final = (*dashboard.NEEDED, "power_setpoint", "control_mode")
 
 _RECORD_START: Final = re.compile(
     r"^\d{4}-\d\d-\d\d [\d:.]+ (?P<level>[A-Z]+) \(.*?\) \[(?P<logger>[^\]]*)\]"
@@ -96,7 +97,10 @@ async def check(house: House) -> bool:
     start = time.monotonic()
     async with house:
         seen = [await _try(house, battery) for battery in house.batteries]
-    trouble = [f"{row.title}: {text}" for row in seen for text in row.trouble]
+        dashboard_trouble = await _try_dashboard(house)
+    trouble = dashboard_trouble + [
+        f"{row.title}: {text}" for row in seen for text in row.trouble
+    ]
     if not house.batteries:
         trouble.append("there is no battery")
     if house.exit_status != 0:
@@ -120,6 +124,67 @@ async def _try(house: House, battery: Battery) -> Seen:
     return seen
 
 
+async def _try_dashboard(house: House) -> list[str]:
+    """Put every battery on the energy dashboard; return what is wrong with that.
+
+    Statistics themselves come later than anybody would wait here; what they will be
+    made of can be told at once.
+    """
+    print("Trying the energy dashboard …")
+    sources = [
+        dashboard.battery_source(
+            battery.title, await _find_entities(house.api, battery, dashboard.NEEDED)
+        )
+        for battery in house.batteries
+    ]
+
+    async def look() -> list[str]:
+        listed = await house.api.command("recorder/list_statistic_ids")
+        validation = await house.api.command("energy/validate")
+        return [
+            *dashboard.complaints(validation, ignored=[dashboard.NOT_YET]),
+            *(
+                text
+                for source in saved["energy_sources"]
+                for text in dashboard.missing_statistics(source, listed)
+            ),
+        ]
+
+    try:
+        saved = await house.api.command("energy/save_prefs", energy_sources=sources)
+        await wait_for(
+            "the energy dashboard to be content",
+            look,
+            lambda seen: not seen,
+            seconds=_DASHBOARD_SECONDS,
+        )
+    except (DemoError, aiohttp.ClientError, TimeoutError) as err:
+        return [describe(err)]
+    return []
+
+
+async def _find_entities(
+    api: Api, battery: Battery, keys: Collection[str]
+) -> dict[str, str]:
+    """Find the entities by what their unique ids end with, never by their names."""
+
+    async def look() -> dict[str, str]:
+        entities = await api.entities(battery.entry_id)
+        return {
+            key: entity["entity_id"]
+            for key in keys
+            for entity in entities
+            if entity["unique_id"].endswith(f"_{key}")
+        }
+
+    return await wait_for(
+        f"the entities {', '.join(keys)} of {battery.title}",
+        look,
+        lambda seen: len(seen) == len(keys),
+        seconds=_SOC_SECONDS,
+    )
+
+
 class _Trial:
     """One battery: read, charge, release."""
 
@@ -134,30 +199,11 @@ class _Trial:
         return self._house.api
 
     async def run(self) -> None:
-        self._entities = await self._find_entities()
+        self._entities = await _find_entities(self._api, self._battery, _NEEDED)
         before = await self._see_soc()
         # Also what did not follow must be let go.
         await self._seen.note_trouble(self._charge())
         await self._seen.note_trouble(self._release(before))
-
-    async def _find_entities(self) -> dict[str, str]:
-        """Find the entities by what their unique ids end with, never by their names."""
-
-        async def look() -> dict[str, str]:
-            entities = await self._api.entities(self._battery.entry_id)
-            return {
-                key: entity["entity_id"]
-                for key in _NEEDED
-                for entity in entities
-                if entity["unique_id"].endswith(f"_{key}")
-            }
-
-        return await wait_for(
-            f"the entities {', '.join(_NEEDED)} of {self._battery.title}",
-            look,
-            lambda seen: len(seen) == len(_NEEDED),
-            seconds=_SOC_SECONDS,
-        )
 
     async def _see_soc(self) -> dict[str, Any]:
         """See the SOC in Home Assistant, and that it is the device's; return its state."""

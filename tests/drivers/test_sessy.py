@@ -1131,14 +1131,14 @@ async def test_counter_that_falls_to_zero_is_no_value() -> None:
     assert (before, meanwhile, after) == (1234.567, None, 1234.6)
 
 
-async def test_counter_may_begin_at_zero() -> None:
+async def test_counter_that_begins_at_zero_is_not_believed_at_once() -> None:
     energy = answer_of(
         VECTORS[0], ENERGY, sessy_energy={"import_wh": 0, "export_wh": 0}
     )
     async with connected(image(ENERGY=energy)) as battery:
         charged = await battery.get("energy_charged_total")
 
-    assert charged == 0
+    assert charged is None
 
 
 @pytest.mark.parametrize(
@@ -1212,7 +1212,7 @@ async def test_meter_shows_import_as_positive(
     )
     assert all(sign * value > 0 for value in phases(readings, "grid_current"))
     assert all(value > 200 for value in phases(readings, "grid_voltage"))
-    assert isinstance(readings["grid_import_total"], float)
+    assert readings.keys() >= {"grid_import_total", "grid_export_total"}
     assert identity.model == model
     assert identity.serial_number == f"{device[0].upper()}ABC1234"
 

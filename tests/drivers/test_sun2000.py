@@ -26,7 +26,6 @@ from custom_components.homebattery.drivers.battery import (
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.counters import CounterWatch
 from custom_components.homebattery.drivers.modbus import (
     ModbusTcpConnection,
     Register,
@@ -947,29 +946,6 @@ async def test_counters_that_fall_to_zero_are_unknown() -> None:
 
     assert {value for read in while_zero for value in read.values()} == {None}
     assert dict(then) == dict(first)
-
-
-@pytest.mark.parametrize(
-    ("readings", "seen"),
-    [
-        pytest.param([10, 10.5, 11.5], [10, 10.5, 11.5], id="counts"),
-        pytest.param([10, 900, 10.1], [10, None, 10.1], id="torn once"),
-        pytest.param([10, None, 10.1], [10, None, 10.1], id="unknown once"),
-        pytest.param([10, 9], [10, None], id="falls"),
-        pytest.param([-10, -10.5, -90], [-10, -10.5, None], id="counts backwards"),
-        pytest.param([10, *[3] * 4], [10, None, None, None, 3], id="another meter"),
-        pytest.param([10, *[0] * 5], [10, *[None] * 5], id="never falls to zero"),
-        pytest.param([0, 0, 10, 10.1], [None, None, 10, 10.1], id="wakes up"),
-        pytest.param([0, 0, 0, 0, 0.1], [None, None, None, 0, 0.1], id="is new"),
-    ],
-)
-def test_counters_are_believed_when_they_can_be(readings: Any, seen: Any) -> None:
-    watch = CounterWatch(power=5000)
-    checked = [
-        watch.checked({"total": value}, now=60 * minute)["total"]
-        for minute, value in enumerate(readings)
-    ]
-    assert checked == seen
 
 
 # Settings

@@ -16,6 +16,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, override
 
+from .counters import CounterWatch
 from .errors import (
     AuthenticationError,
     BatteryError,
@@ -265,6 +266,8 @@ class Battery(ABC):
         self.limited_by: Reason | None = None
         """Why less was granted last than was wanted; None when nothing was cut."""
         self.wear = FlashWear()
+        self.counters = CounterWatch()
+        """Keeps what cannot be from being read as a counter's value."""
         self._looking = False
         self._identity: Identity | None = None
         self._unsupported: set[str] = set()
@@ -384,6 +387,10 @@ class Battery(ABC):
             wanted - halves | ({"battery_power"} if halves else set())
         )
         values = {key: _clean(key, value) for key, value in snapshot.items()}
+        if rated_power := as_number(values.get("rated_power")):
+            self.counters.rated_power = rated_power
+        now = asyncio.get_running_loop().time()
+        values.update(self.counters.checked(values, now))
         failures = dict(snapshot.failures)
         for key in halves:
             if "battery_power" in values:

@@ -1,23 +1,19 @@
 """Reading a Deye hybrid inverter, and changing its settings; not yet controlling it."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 import re
 from typing import ClassVar, Final, override
 
 from .battery import (
-    MEASUREMENTS,
     Identity,
     IllegalAddressError,
     ModbusBattery,
     NotConfirmedError,
-    Quantity,
-    Readings,
     Setting,
     Value,
     WrongDeviceError,
 )
-from .counters import CounterWatch
 from .deye_blocks import CautiousUnit, RegisterBlock, answers
 from .deye_formulas import firmware, formulas, number, word
 from .deye_registers import (
@@ -38,8 +34,6 @@ _LIVE: Final = 586
 """Where the live values of a three-phase inverter begin."""
 _WHOLE_KWH_RELEASE: Final = 0x1098
 """The firmware of high-voltage inverters from which counters count whole kWh."""
-_COUNTER_POWER: Final = 60_000
-"""W that any counter may rise with; more on sites with a larger inverter."""
 
 MODEL: Final = "Deye hybrid inverter"
 """What it is called where only its plate is known."""
@@ -85,7 +79,7 @@ class DeyeDevice(ModbusBattery):
             await self._see_live_values(unit)
             words = []
         self._learn(words)
-        self._counters = CounterWatch(max(3 * self.rated_power, _COUNTER_POWER))
+        self.counters.rated_power = self.rated_power
 
     @property
     def _unit_id(self) -> int:
@@ -180,18 +174,6 @@ class DeyeDevice(ModbusBattery):
             if not isinstance(device, RegisterBlock) or device.there is not False
             for name in device.registers
         }
-
-    @override
-    async def _read(self, keys: Collection[str]) -> Readings:
-        readings = await super()._read(keys)
-        counted = {
-            key: value
-            for key, value in readings.items()
-            if MEASUREMENTS[key].quantity is Quantity.ENERGY_TOTAL
-        }
-        now = asyncio.get_running_loop().time()
-        checked = self._counters.checked(counted, now)
-        return Readings({**readings, **checked}, readings.failures)
 
     # Settings
 

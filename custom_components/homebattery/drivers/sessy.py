@@ -37,7 +37,6 @@ from .battery import (
     NotSupportedError,
     Poll,
     ProtocolError,
-    Quantity,
     Readings,
     Reason,
     SetpointLimits,
@@ -78,7 +77,6 @@ with the voltage of the pack (37.5 A); the device sees to that itself."""
 _ONE_ENDPOINT_ERRORS: Final = (DeviceRefusedError, NotSupportedError, ProtocolError)
 """What goes wrong with one endpoint while the device as a whole is well."""
 
-_COUNTERS: Final = (Quantity.ENERGY_TOTAL, Quantity.VOLUME_GAS)
 _HALVES: Final = ("battery_charge_power", "battery_discharge_power")
 _SERIAL: Final = "serial_number"
 
@@ -147,7 +145,6 @@ class SessyInverter(Battery):
         self._formulas: Mapping[str, Formula] = {}
         self._absent: dict[Endpoint, str] = {}
         self._strange: set[tuple[str, str]] = set()
-        self._counted: set[str] = set()
         # Held from reading to writing: settings are written as a whole, so that of
         # two changes at once one would be lost; and no release may come between a
         # strategy and its setpoint.
@@ -398,12 +395,6 @@ class SessyInverter(Battery):
             raise NotSupportedError(
                 f"{self.address}{field.endpoint.path}: has no {missing.args[0]}"
             ) from None
-        if field.quantity in _COUNTERS:
-            # A dongle that does not know says 0, and a counter never falls.
-            if raw == 0 and field.key in self._counted:
-                return None
-            if raw:
-                self._counted.add(field.key)
         try:
             return field.decode(raw)
         except ValueError:

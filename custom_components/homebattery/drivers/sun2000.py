@@ -44,7 +44,6 @@ from .battery import (
     Written,
     WrongDeviceError,
 )
-from .counters import CounterWatch
 from .modbus import ModbusDevice, ModbusTcpConnection, Register
 from .sun2000_anatomy import ASKED, Anatomy, explore
 from .sun2000_commands import PERMITTED, ControlState, ForcedControl
@@ -67,7 +66,6 @@ from .sun2000_registers import (
     PEAK_SHAVING,
     STOP,
     TOU_TABLE,
-    counters,
 )
 from .sun2000_setpoint import Limits, Setpoint, within
 from .sun2000_settings import battery_settings, inverter_settings
@@ -85,8 +83,6 @@ _LOST_WITHIN: Final = 600.0
 """So many lost connections in so many seconds are another client's doing."""
 _UNKNOWN_POWER: Final = 5000
 """W, where neither inverter nor owner tells what is possible."""
-_COUNTED_POWER: Final = 55_000
-"""W that a counter may grow with at least: three phases of a large house."""
 _START_UP: Final = "start_up"
 _SHUT_DOWN: Final = "shut_down"
 _MAX_GRID_CHARGE: Final = "max_grid_charge_power"
@@ -178,8 +174,6 @@ class Sun2000Inverter(ModbusBattery):
         self._lost: deque[float] = deque(maxlen=_LOST_OFTEN)
         # The owner's power limits as last read, W.
         self._limits: dict[str, int] = {}
-        self._counter_names: Collection[str] = ()
-        self._counters = CounterWatch(_COUNTED_POWER)
         self._add_formulas()
 
     @classmethod
@@ -255,9 +249,7 @@ class Sun2000Inverter(ModbusBattery):
         self._permitted.clear()
         self._most.clear()
         self._limits.clear()
-        self._counters = CounterWatch(
-            max(_COUNTED_POWER, 2 * (self.anatomy.power or 0))
-        )
+        self.counters.rated_power = self.anatomy.power or 0
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
@@ -275,9 +267,6 @@ class Sun2000Inverter(ModbusBattery):
                 self._part("Time-of-use periods", TOU_TABLE, Table),
                 self._part("Fixed periods", FIXED_TABLE, Table),
             ]
-        self._counter_names = counters(
-            register for device in devices for register in device.registers.values()
-        )
         return devices
 
     @override
@@ -321,14 +310,12 @@ class Sun2000Inverter(ModbusBattery):
         values: dict[str, Value],
         failures: dict[str, BatteryError],
     ) -> None:
-        """Read registers; doubt counters that jump, and note what is permitted."""
+        """Read registers, and note what is permitted."""
         read: dict[str, Value] = {}
         await super()._read_into(names, read, failures)
         now = asyncio.get_running_loop().time()
         if self._setpoint is not None:
             self._setpoint.note(read)
-        counted = {name: read[name] for name in read.keys() & self._counter_names}
-        read.update(self._counters.checked(counted, now))
         for name in read.keys() & set(LIMITS):
             # 0 is a hold, ours or a stranded one, and not what may be done at most.
             if power := number(read[name]):

@@ -8,7 +8,7 @@ All are holding registers. What is 'not available' has a value of its own for ea
 type (0xFFFF, 0x7FFF, …). Only what we have a reason to write is writable here.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from .modbus import WORD, AccessType, DataType, Layout, Poll, Register
@@ -641,12 +641,3 @@ LAYOUT: Final = Layout(
         }
     ),
 )
-
-
-def counters(registers: Iterable[Register]) -> Collection[str]:
-    """Return the names of those that count energy over the device's life."""
-    return {
-        register.name
-        for register in registers
-        if register.unit == "kWh" and register.name.endswith(("_total", "_export"))
-    }

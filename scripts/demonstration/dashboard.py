@@ -1,0 +1,79 @@
+"""The energy dashboard: batteries as their owner would configure them there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+ENERGY: Final = ("energy_discharged_total", "energy_charged_total")
+POWER: Final = "battery_power"
+POWERS: Final = ("battery_discharge_power", "battery_charge_power")
+SOC: Final = "battery_soc"
+NEEDED: Final = (*ENERGY, POWER, SOC)
+
+NOT_YET: Final = "statistics_not_defined"
+"""What is said of every new entity, until statistics are made: every five minutes."""
+
+type Source = dict[str, Any]
+
+
+def battery_source(
+    name: str, entities: Mapping[str, str], *, two_sensors: bool = False
+) -> Source:
+    """Return a battery as the dashboard stores it, from its entities by key.
+
+    To the dashboard a power above zero discharges; to us, it charges.
+    """
+    discharged, charged = (entities[key] for key in ENERGY)
+    power = (
+        dict(
+            zip(
+                ("stat_rate_from", "stat_rate_to"),
+                (entities[key] for key in POWERS),
+                strict=True,
+            )
+        )
+        if two_sensors
+        else {"stat_rate_inverted": entities[POWER]}
+    )
+    return {
+        "type": "battery",
+        "name": name,
+        "stat_energy_from": discharged,
+        "stat_energy_to": charged,
+        "power_config": power,
+        "stat_soc": entities[SOC],
+    }
+
+
+def complaints(
+    validation: Mapping[str, Any], ignored: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield what `energy/validate` finds wrong."""
+    for issues in validation["energy_sources"]:
+        for issue in issues:
+            if issue["type"] not in ignored:
+                yield f"energy dashboard: {issue['type']}: {issue['affected_entities']}"
+
+
+def missing_statistics(
+    source: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield which statistics of a source are not made, or not such as they should be.
+
+    `energy/validate` does not look at a battery's power and SOC. `listed` is the answer
+    of `recorder/list_statistic_ids`, which also knows what is about to be made.
+    """
+    by_id = {each["statistic_id"]: each for each in listed}
+    energy = {"unit_class": "energy", "has_sum": True}
+    power = {"unit_class": "power", "has_mean": True}
+    wanted = {
+        source["stat_energy_from"]: energy,
+        source["stat_energy_to"]: energy,
+        source["stat_rate"]: power,
+        source["stat_soc"]: {"statistics_unit_of_measurement": "%", "has_mean": True},
+        **dict.fromkeys(source["power_config"].values(), power),
+    }
+    for statistic_id, expected in wanted.items():
+        found = by_id.get(statistic_id)
+        seen = found and {key: found[key] for key in expected}
+        if seen != expected:
+            yield f"statistics of {statistic_id} are {found}, not {expected}"
