@@ -131,7 +131,7 @@ BROKEN: Final[list[tuple[Check, Break, str]]] = [
     (manifest_problems, put(MANIFEST, "colour", value="red"), "colour"),
     (manifest_problems, put(MANIFEST, "codeowners", value=["me"]), "codeowners"),
     (manifest_problems, put(MANIFEST, "iot_class", value="magic"), "iot_class"),
-    (manifest_problems, put(MANIFEST, "after_dependencies", value=[]), "by alphabet"),
+    (manifest_problems, put(MANIFEST, "dependencies", value=[]), "by alphabet"),
     (manifest_problems, put(MANIFEST, "domain", value="sun"), "Home Assistant's"),
     (manifest_problems, put(MANIFEST, "domain", value="other"), "of the folder"),
     (
