@@ -16,6 +16,7 @@ from .modbus import WRITE_MULTIPLE, WRITE_SINGLE, Dropped, Traffic, Units
 
 HEADER: Final = struct.Struct(">HHHB")  # transaction, protocol (always 0), length, unit
 MAX_LENGTH: Final = 260
+WRITES: Final = (WRITE_SINGLE, WRITE_MULTIPLE)
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Faults:
     exception_count: int = 0
     exception_unit: int | None = None
     """The exceptions are for this unit only; None: for every unit."""
+    write_exception: int = 0
+    """Answer each write with this exception code; 0: the device answers."""
     cut_request: int = 0
     """Close the connection at each of the next n requests instead of answering."""
     one_client: bool = False
@@ -172,6 +175,8 @@ class TcpServer(ABC):
         if faults.exception_count and faults.exception_unit in (None, unit):
             faults.exception_count -= 1
             return bytes((pdu[0] | 0x80, faults.exception))
+        if faults.write_exception and pdu[0] in WRITES:
+            return bytes((pdu[0] | 0x80, faults.write_exception))
         return units.answer(unit, pdu)
 
 
@@ -214,7 +219,7 @@ class ModbusServer(TcpServer):
                 self.lost += 1
                 continue
             await self._pause()
-            if pdu[0] in (WRITE_SINGLE, WRITE_MULTIPLE) and self.faults.write_delay:
+            if pdu[0] in WRITES and self.faults.write_delay:
                 await asyncio.sleep(self.faults.write_delay)
             answer = self._answer(self.units, unit, pdu)
             if answer is None:
