@@ -33,6 +33,7 @@ from .drivers.battery import (
     CannotConnectError,
     FlashBudgetError,
     InvalidValueError,
+    NotConfirmedError,
     NotSupportedError,
     Reason,
     RequestTimeoutError,
@@ -537,7 +538,10 @@ class Control:
         try:
             await self._renew(lease)
         except BatteryError as err:
-            fault = _fault(err) or self._battery.limited_by or Reason.REFUSED
+            fault = _fault(err) or self._battery.limited_by
+            if fault is None:
+                in_vain = isinstance(err, NotConfirmedError)
+                fault = Reason.NO_EFFECT if in_vain else Reason.REFUSED
             if fault is Reason.OTHER_CONTROLLER is not lease.fault:
                 self._count_intervention()
             lease.fault = fault
