@@ -33,6 +33,7 @@ from .drivers.battery import (
     CannotConnectError,
     FlashBudgetError,
     InvalidValueError,
+    NotConfirmedError,
     NotSupportedError,
     Reason,
     RequestTimeoutError,
@@ -480,6 +481,9 @@ class Control:
             if self._wait_for_flash(lease.setpoint.power) > 0:
                 await self._battery.keep_alive()  # what was told before this one
                 return
+            if self._battery.found is None:
+                self._battery.found = await self._battery.read_found()
+            await self._keep()
             await self._tell(lease)
             await self.async_save()
             return
@@ -579,7 +583,10 @@ class Control:
         try:
             await self._renew(lease)
         except BatteryError as err:
-            fault = _fault(err) or self._battery.limited_by or Reason.REFUSED
+            fault = _fault(err) or self._battery.limited_by
+            if fault is None:
+                in_vain = isinstance(err, NotConfirmedError)
+                fault = Reason.NO_EFFECT if in_vain else Reason.REFUSED
             if fault is Reason.OTHER_CONTROLLER is not lease.fault:
                 self._count_intervention()
             lease.fault = fault

@@ -268,6 +268,11 @@ class HuaweiSimulator(Simulator):
         self.device.settings[setting] = value
         self.device.update()
 
+    def fault_limits(self, power: float = 3000.0) -> None:
+        """Change both power limits, as somebody with the app would."""
+        for setting in ("charge_limit", "discharge_limit"):
+            self.fault_setting(setting, power)
+
     def fault_restart(self) -> None:
         """Restart: connections end, and what is not in flash is forgotten."""
         self.device.restart()

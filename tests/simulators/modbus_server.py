@@ -40,6 +40,8 @@ class Faults:
     exception_count: int = 0
     exception_unit: int | None = None
     """The exceptions are for this unit only; None: for every unit."""
+    write_exception: int = 0
+    """Answer each write with this exception code; 0: the device answers."""
     cut_request: int = 0
     """Close the connection at each of the next n requests instead of answering."""
     cut_write: int = 0
@@ -186,6 +188,8 @@ class TcpServer(ABC):
         if faults.exception_count and faults.exception_unit in (None, unit):
             faults.exception_count -= 1
             return bytes((pdu[0] | 0x80, faults.exception))
+        if faults.write_exception and pdu[0] in WRITES:
+            return bytes((pdu[0] | 0x80, faults.write_exception))
         return units.answer(unit, pdu)
 
 

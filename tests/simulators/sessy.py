@@ -133,6 +133,15 @@ class SessySimulator(Simulator):
         if self.battery:
             self.battery.setpoint = power
 
+    async def fault_restart(self, forgets: bool = False) -> None:
+        """Restart the dongle: connections end. Whether it forgets its setpoint is not known."""
+        self.server.restarts += 1
+        if self.battery and forgets:
+            self.battery.setpoint = 0
+            self.battery.update()
+        await self.server.stop()
+        await self.server.start()
+
     def fault_unsaved_settings(self, on: bool = True) -> None:
         """Answer that settings were never saved."""
         if isinstance(self.server, BatteryDongle):

@@ -57,6 +57,10 @@ MODBUS_FAULTS: Final[Mapping[str, Fault]] = {
             "unit": ("exception_unit", None),
         },
     ),
+    "refuse_writes": Fault(
+        "each write is refused with this code; 0: they are taken again",
+        {"code": ("write_exception", 4)},
+    ),
     "one_client": Fault(
         "a new connection ends the older ones", {"on": ("one_client", True)}
     ),

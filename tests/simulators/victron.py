@@ -16,6 +16,8 @@ from .victron_gx import (
     MODE,
     NO_CHARGE,
     NO_FEED_IN,
+    OFF,
+    ON,
     OVERRIDE,
     SETPOINTS,
     SOC,
@@ -291,6 +293,28 @@ class VictronSimulator(Simulator):
     def fault_alarm(self, path: str, level: int = 2, service: str = "vebus") -> None:
         """Raise an alarm such as /Alarms/HighTemperature: 1 warning, 2 alarm, 0 over."""
         self.gx.alarms[(service, path)] = level
+
+    def fault_restart(self) -> None:
+        """Restart the GX: connections end, settings stay, what is not in flash is forgotten."""
+        self.gx.restart()
+        self.fault_cut()
+
+    def fault_switch(self, on: bool = False) -> None:
+        """Switch the inverter itself off or on; what the GX tells it is taken all the same."""
+        self.gx.vebus["/Mode"] = ON if on else OFF
+        self.gx.update()
+
+    def fault_ess_mode(self, mode: int = 1) -> None:
+        """Change the ESS mode, as somebody at the display would."""
+        self.gx.settings[MODE] = mode
+        self.gx.update()
+
+    def fault_other_controller(self, power: float = 1000.0) -> None:
+        """Let somebody else write a setpoint (W at the AC input of each phase)."""
+        for path in SETPOINTS[: self.plant.phases]:
+            self.gx.write("vebus", path, power)
+        for path in (NO_CHARGE, NO_FEED_IN):
+            self.gx.write("vebus", path, 0)
 
     def fault_bms(self, charge: float = 0.0, discharge: float = 0.0) -> None:
         """Let the BMS allow these currents, A."""

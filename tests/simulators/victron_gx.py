@@ -15,7 +15,8 @@ type BatteryKind = Literal["bms", "shunt", "none"]
 
 EXTERNAL: Final = 3  # ESS mode: somebody outside writes the setpoints
 KEEP_CHARGED: Final = 9
-OFF: Final = 4  # switch position
+ON: Final = 3  # switch positions
+OFF: Final = 4
 PASSTHRU: Final = 8  # states
 INVERTING: Final = 9
 EXTERNAL_CONTROL: Final = 252
@@ -104,7 +105,7 @@ class Gx:
             **dict.fromkeys(SETPOINTS[: plant.phases], 0.0),
             NO_CHARGE: 0,
             NO_FEED_IN: 0,
-            "/Mode": 3,
+            "/Mode": ON,
             "/Ac/ActiveIn/CurrentLimit": 25.0,
             "/PvInverter/Disable": 0,
             "/Hub4/DoNotFeedInOvervoltage": 0,
@@ -168,6 +169,22 @@ class Gx:
             "vebus": self.vebus,
             "battery": self.battery_relay,
         }[service]
+
+    def restart(self) -> None:
+        """Begin anew: what is not a setting is forgotten, and nobody has set a setpoint yet.
+
+        Until somebody does, ESS mode 3 rests, as it does when a setpoint has lapsed.
+        """
+        self._pending.clear()
+        self.hub4[OVERRIDE] = 0
+        self.flows = dict.fromkeys(FLOWS, 0.0)
+        self._lapse()
+        self.update()
+
+    def _lapse(self) -> None:
+        self.lapsed = True
+        self.vebus.update(dict.fromkeys(SETPOINTS[: self.plant.phases], 0.0))
+        self.vebus[NO_CHARGE] = self.vebus[NO_FEED_IN] = 0
 
     def _apply_pending(self, now: float) -> None:
         due = [entry for entry in self._pending if entry[0] <= now]
@@ -239,9 +256,7 @@ class Gx:
     def _follow_setpoints(self, now: float) -> None:
         """ESS mode 3. Min SOC and the BMS' discharge current are not looked at."""
         if not self.lapsed and now - self._renewed >= self.watchdog:
-            self.lapsed = True
-            self.vebus.update(dict.fromkeys(SETPOINTS[: self.plant.phases], 0.0))
-            self.vebus[NO_CHARGE] = self.vebus[NO_FEED_IN] = 0
+            self._lapse()
         plant = self.plant
         plant.may_discharge = math.inf
         if self.passthru:

@@ -75,6 +75,9 @@ _TWIN_LATE: Final = 5.0
 """Seconds that a changed setpoint may need to show in its twin."""
 _STRANGE_READS: Final = 2
 """So many reads in a row that show somebody else's setpoint are no accident."""
+_RESTARTS_APART: Final = 600.0
+"""Seconds between two times that external control was found off, from which both may
+have been a restart of the device; sooner it is somebody who switches it off."""
 
 _IDENTITY: Final = (
     *(register.name for register in PLATE),
@@ -158,6 +161,9 @@ class SmaInverter(ModbusBattery):
         self._twins_tell = False
         self._twins_read_at = _NEVER
         self._strange_reads = 0
+        self._found_off_at = _NEVER
+        """When (loop time, s) external control was last found off, and renewed."""
+        self._is_off = False
         self._conditions = Conditions()
         self._sign_questioned = False
         for formula in (
@@ -249,7 +255,7 @@ class SmaInverter(ModbusBattery):
         """Count the reads in a row in which the setpoint is not ours any more.
 
         Whether the twins follow the setpoint is uncertain, so they say something only
-        once they have.
+        once they have. A device that has restarted is off, too, and is to be renewed.
         """
         if self._granted is None or self._halted is not None:
             return
@@ -258,8 +264,15 @@ class SmaInverter(ModbusBattery):
         now = asyncio.get_running_loop().time()
         self._twins_read_at = now
         if self._setpoint_on_device(read) == self._granted:
-            self._twins_tell, self._strange_reads = True, 0
-        elif self._twins_tell and now - self._changed_at >= _TWIN_LATE:
+            self._twins_tell, self._strange_reads, self._is_off = True, 0, False
+        elif not self._twins_tell or now - self._changed_at < _TWIN_LATE:
+            return
+        elif (
+            read["external_control_twin"] != ACTIVE
+            and now - self._found_off_at >= _RESTARTS_APART
+        ):
+            self._is_off = True
+        else:
             self._strange_reads += 1
 
     def _compare_signs(self, read: Values) -> None:
@@ -381,8 +394,8 @@ class SmaInverter(ModbusBattery):
             await self._look_up()
             self._refuse_without_gate()
         self._asked_off_grid = self._conditions.off_grid is not None
-        self._overshot = False
-        self._strange_reads = 0
+        self._overshot = self._is_off = False
+        self._strange_reads, self._found_off_at = 0, _NEVER
         self._wanted = wanted
         return await self._hold(*self._permitted(wanted))
 
@@ -405,6 +418,9 @@ class SmaInverter(ModbusBattery):
                 f"{self.address}: the device shows a setpoint that another controller "
                 "has written"
             )
+        if self._is_off:
+            self._is_off = False
+            self._found_off_at = self._changed_at = asyncio.get_running_loop().time()
         if self._halted is None:
             await self._write(self._granted)
         await self.look()
@@ -506,8 +522,8 @@ class SmaInverter(ModbusBattery):
             await self._give_back(self.found)
         self.found = None
         self._wanted = self._granted = self._halted = self.limited_by = None
-        self._overshot = False
-        self._strange_reads = 0
+        self._overshot = self._is_off = False
+        self._strange_reads, self._found_off_at = 0, _NEVER
 
     async def _give_back(self, found: Found) -> None:
         await self._write_inactive()

@@ -138,16 +138,20 @@ class Setpoint:
         granted, held.reason = within(held.wanted, state.limits, await permits())
         if granted == 0:
             return 0
-        held.renewed = _now()
+        now = _now()
         if state.command == STOP:
             as_they_are = dict.fromkeys(LIMITS, 0.0)
             held.granted = await self._control.force(
                 granted, state, as_they_are, minutes=minutes
             )
+            held.strange_reads = 0
         else:
             if granted != held.granted:
                 held.granted = await self._control.change_power(granted)
+                if abs(held.granted) < abs(granted):
+                    held.reason = Reason.BATTERY
             await self._control.refresh(held.granted, minutes)
+        held.renewed = now
         return held.granted
 
     def note(self, read: Mapping[str, Value]) -> None:
@@ -169,8 +173,9 @@ class Setpoint:
         """Raise TakenOverError when the command that runs is not ours."""
         if state.command not in (STOP, direction_of(held.granted)):
             self._give_up(f"is told to {state.command}")
-        # One may be a read that was under way when the power was changed.
-        if held.strange_reads > 1:
+        # One may be a read that was under way when the power was changed. And a device
+        # that has restarted has forgotten its power with its command.
+        if state.command != STOP and held.strange_reads > 1:
             self._give_up("is told another power")
 
     def _give_up(self, what: str) -> None:

@@ -188,6 +188,8 @@ class VictronInverter(ModbusBattery):
         self._lately: deque[list[int]] = deque(maxlen=8)
         self._strange: deque[float] = deque(maxlen=_STRANGE_READS)
         self._mode_writes = 0
+        self._mode_seen = True
+        """False until the mode that was written is read."""
         self._taken_over = ""
         """What somebody else has done to the device since the setpoint was given."""
         # The conditions of a setpoint as last read, and when (loop time, s).
@@ -481,6 +483,7 @@ class VictronInverter(ModbusBattery):
             await self._write_mode(gx, EXTERNAL_CONTROL)
             self._note({"working_mode": EXTERNAL_CONTROL})
             self._mode_writes += 1
+            self._mode_seen = False
         await self._look()
         return await self._renew()
 
@@ -518,7 +521,14 @@ class VictronInverter(ModbusBattery):
 
         Raises TakenOverError when somebody else has left external control (the
         setpoint registers then belong to the GX's own loop), or writes setpoints too.
+        And NotConfirmedError while the device does not show external control.
         """
+        if not self._mode_seen and not self._is_external:
+            raise NotConfirmedError(
+                f"{self.address}: ESS mode is still "
+                f"{self._conditions_seen['working_mode']} after writing "
+                f"{EXTERNAL_CONTROL}"
+            )
         self._taken_over = self._taken_over or self._what_others_did()
         if self._taken_over:
             raise TakenOverError(f"{self.address}: {self._taken_over}")
@@ -527,10 +537,16 @@ class VictronInverter(ModbusBattery):
         self._granted, self.limited_by = grant.power, grant.reason
         return grant.power
 
+    @property
+    def _is_external(self) -> bool:
+        """False when the ESS mode that was read last is another one."""
+        mode = self._conditions_seen.get("working_mode")
+        return mode in (None, EXTERNAL_CONTROL)
+
     def _what_others_did(self) -> str:
         """Return what somebody else did to the device; nothing most of the time."""
-        mode = self._conditions_seen.get("working_mode")
-        if mode is not None and mode != EXTERNAL_CONTROL:
+        if not self._is_external:
+            mode = self._conditions_seen["working_mode"]
             return (
                 f"ESS mode is {mode} instead of external control; somebody else has "
                 "changed it"
@@ -593,6 +609,7 @@ class VictronInverter(ModbusBattery):
                 read["bms_temperature"] = None
             self._bms_temperature_seen |= bool(read.get("bms_temperature"))
             self._note(read)
+            self._mode_seen |= read.get("working_mode") == EXTERNAL_CONTROL
             values.update(read)
 
     def _note(self, values: Mapping[str, Value]) -> None:
