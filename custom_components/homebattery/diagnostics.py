@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
-from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_USERNAME
 from homeassistant.core import HomeAssistant
 
 from .drivers.battery import BatteryError, Value
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PRIVATE: Final = {
     CONF_HOST,
+    CONF_MAC,
     CONF_PASSWORD,
     CONF_USERNAME,
     "logger_serial",
