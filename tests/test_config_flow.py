@@ -560,10 +560,10 @@ async def test_mac_stays_with_its_logger(
 def announced(sessy: SessySimulator, **changes: Any) -> ZeroconfServiceInfo:
     """Return what a dongle tells the network of itself."""
     serial = sessy.setup["username"]
-    host = ip_address(changes.pop("host", sessy.host))
+    hosts = [ip_address(host) for host in changes.pop("hosts", [sessy.host])]
     return ZeroconfServiceInfo(
-        ip_address=host,
-        ip_addresses=[host],
+        ip_address=hosts[0],
+        ip_addresses=list(hosts),
         port=sessy.port,
         hostname=f"sessy-{serial[:4]}.local.",
         type="_http._tcp.local.",
@@ -632,12 +632,25 @@ async def test_known_sessy_is_followed(
     assert home.entry_is(ConfigEntryState.LOADED)
 
 
+async def test_sessy_with_several_addresses_stays_at_the_one_it_has(
+    sessy_home: Home,
+) -> None:
+    sessy = sessy_home.simulator
+    assert isinstance(sessy, SessySimulator)
+    aborted = await find_sessy(
+        sessy_home.hass, announced(sessy, hosts=["127.0.0.3", sessy.host])
+    )
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert sessy_home.entry.data["host"] == sessy.host
+
+
 async def test_another_sessy_is_offered_beside_a_known_one(sessy_home: Home) -> None:
     hass, sessy = sessy_home.hass, sessy_home.simulator
     assert isinstance(sessy, SessySimulator)
     form = await find_sessy(
         hass,
-        announced(sessy, host="127.0.0.3", properties={"serial": "DOTHER00"}),
+        announced(sessy, hosts=["127.0.0.3"], properties={"serial": "DOTHER00"}),
     )
     assert form["step_id"] == "sessy"
     assert suggested(form)["username"] == "DOTHER00"
@@ -649,7 +662,7 @@ async def test_sessy_is_announced_once(
     hass: HomeAssistant, sessy: SessySimulator
 ) -> None:
     form = await find_sessy(hass, announced(sessy))
-    again = await find_sessy(hass, announced(sessy, host="127.0.0.3"))
+    again = await find_sessy(hass, announced(sessy, hosts=["127.0.0.3"]))
     assert again["type"] is FlowResultType.ABORT
     assert again["reason"] == "already_in_progress"
     hass.config_entries.flow.async_abort(form["flow_id"])
@@ -847,15 +860,15 @@ async def test_known_logger_is_followed(
     assert home.entry.data == {**before, "mac": "34:ea:e7:00:00:01"}
 
 
+@pytest.mark.parametrize("way", [{CONF_BATTERY_TYPE: "deye_modbus"}, {"port": 502}])
 async def test_inverter_that_is_reached_otherwise_is_left_as_it_is(
-    make_home: MakeHome, logger: DeyeSolarmanSimulator, usual_port: Put
+    make_home: MakeHome,
+    logger: DeyeSolarmanSimulator,
+    usual_port: Put,
+    way: dict[str, Any],
 ) -> None:
     home = make_home(logger)
-    otherwise = {
-        **home.entry.data,
-        CONF_BATTERY_TYPE: "deye_modbus",
-        "host": "127.0.0.2",
-    }
+    otherwise = {**home.entry.data, "host": "127.0.0.2", **way}
     home.hass.config_entries.async_update_entry(home.entry, data=otherwise)
     usual_port(logger)
     aborted = await find_logger(home.hass)

@@ -24,6 +24,9 @@ from custom_components.homebattery.discovery import (
 )
 from custom_components.homebattery.drivers.solarman import Logger
 
+from .conftest import MakeHome
+from .simulators import DeyeSolarmanSimulator, ManualClock
+
 HERE = Logger("192.0.2.1", "34EAE7000001", 1)
 MOVED = Logger("192.0.2.22", "34EAE7000002", 2)
 NEW = Logger("192.0.2.3", "34EAE7000003", 3)
@@ -69,6 +72,23 @@ async def test_loggers_are_looked_for_now_and_then(
     loggers.append(NEW)
     await look_again(hass)
     assert begun == [MOVED.address, MOVED.address, NEW.address]
+
+
+async def test_logger_that_answers_where_it_is_thought_to_be_stays_there(
+    make_home: MakeHome, clock: ManualClock, loggers: list[Logger], begun: list[str]
+) -> None:
+    house = DeyeSolarmanSimulator.house(clock=clock)
+    async with DeyeSolarmanSimulator(house) as simulator:
+        home = make_home(simulator)
+        loggers.append(MOVED._replace(serial=simulator.server.serial))
+        assert await home.set_up()
+        begun.clear()  # before it was set up, it did not answer
+        await look_again(home.hass)
+        assert begun == []
+        home.data.coordinator.last_update_success = False
+        await look_again(home.hass)
+        assert begun == [MOVED.address]
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
 async def test_strange_logger_is_asked_once_at_each_address(

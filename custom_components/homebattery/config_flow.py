@@ -347,9 +347,11 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
                 and _dongle(entry.data[CONF_USERNAME]) == serial
             ):
                 await self.async_set_unique_id(entry.unique_id)
-                self._abort_if_unique_id_configured(
-                    updates={CONF_HOST: discovery_info.host}
-                )
+                # It may have several addresses; one that it has is good enough.
+                host = entry.data[CONF_HOST]
+                if host not in discovery_info.addresses:
+                    host = discovery_info.host
+                self._abort_if_unique_id_configured(updates={CONF_HOST: host})
         await self.async_set_unique_id(serial)
         self._abort_if_unique_id_configured()
         device = Detected(battery_type=battery_type, model="Sessy", setup=setup)
@@ -404,10 +406,10 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._mac = dr.format_mac(discovery_info[CONF_MAC])
         entry = await self.async_set_unique_id(device.serial_number)
         # The same inverter may be set up by way of something else.
-        same_way = (
-            entry is not None
-            and entry.data.get(CONF_BATTERY_TYPE) == device.battery_type
-        )
+        same_way = entry is not None and (
+            entry.data.get(CONF_BATTERY_TYPE),
+            entry.data.get(CONF_PORT),
+        ) == (device.battery_type, device.setup[CONF_PORT])
         where = (CONF_HOST, CONF_LOGGER_SERIAL)
         self._abort_if_unique_id_configured(
             updates={

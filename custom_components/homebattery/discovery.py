@@ -8,7 +8,11 @@ from datetime import datetime, timedelta
 import logging
 from typing import Final
 
-from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY
+from homeassistant.config_entries import (
+    SOURCE_INTEGRATION_DISCOVERY,
+    ConfigEntry,
+    ConfigEntryState,
+)
 from homeassistant.const import CONF_HOST, CONF_MAC
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.discovery_flow import async_create_flow
@@ -38,6 +42,14 @@ async def async_find_loggers() -> list[Logger]:
         return []
 
 
+def _answers(entry: ConfigEntry) -> bool:
+    """Return True when a device answers where it is thought to be."""
+    return (
+        entry.state is ConfigEntryState.LOADED
+        and entry.runtime_data.coordinator.last_update_success
+    )
+
+
 @callback
 def async_keep_looking(hass: HomeAssistant) -> None:
     """Look for loggers now and then, if one is set up."""
@@ -56,7 +68,9 @@ def async_keep_looking(hass: HomeAssistant) -> None:
         known = {entry.data.get(CONF_LOGGER_SERIAL): entry for entry in entries}
         for logger in await async_find_loggers():
             entry = known.get(logger.serial)
-            if entry is not None and entry.data[CONF_HOST] == logger.address:
+            if entry is not None and (
+                entry.data[CONF_HOST] == logger.address or _answers(entry)
+            ):
                 continue
             # Loggers serve few clients: a strange one is bothered only once.
             if entry is None and logger in asked:
