@@ -15,7 +15,7 @@ from homeassistant.util import loop as loop_util
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery import HomeBatteryData
+from custom_components.homebattery import HomeBatteryData, discovery
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, WORKING_MODE
 from custom_components.homebattery.drivers import (
     DRIVERS,
@@ -29,6 +29,7 @@ from custom_components.homebattery.drivers import (
 from custom_components.homebattery.drivers.battery import ModbusBattery
 from custom_components.homebattery.drivers.recognition import Visit
 from custom_components.homebattery.drivers.sessy_client import SessyClient
+from custom_components.homebattery.drivers.solarman import Logger
 from tests.simulators import (
     SIMULATORS,
     ManualClock,
@@ -232,6 +233,18 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
     monkeypatch.setattr(Visit, "connect_delay", 0)
     monkeypatch.setattr(Visit, "timeout", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def loggers(monkeypatch: pytest.MonkeyPatch) -> list[Logger]:
+    """Return the loggers that answer in the network; none unless a test adds some."""
+    answering: list[Logger] = []
+
+    async def discover() -> list[Logger]:
+        return list(answering)
+
+    monkeypatch.setattr(discovery, "discover", discover)
+    return answering
 
 
 @pytest.fixture

@@ -1,13 +1,26 @@
 """Setting a battery up by its kind and address; signing in again; options."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
-from homeassistant.config_entries import SOURCE_USER, ConfigEntryState, ConfigFlowResult
+from homeassistant.config_entries import (
+    SOURCE_DHCP,
+    SOURCE_IGNORE,
+    SOURCE_INTEGRATION_DISCOVERY,
+    SOURCE_USER,
+    SOURCE_ZEROCONF,
+    ConfigEntryState,
+    ConfigFlowResult,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.helpers.selector import SelectSelector
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import config_flow
 from custom_components.homebattery.config_flow import SECTION_ADVANCED
@@ -29,16 +42,20 @@ from custom_components.homebattery.drivers.battery import (
     WrongDeviceError,
 )
 from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.deye_device import MODEL
+from custom_components.homebattery.drivers.solarman import Logger
 
 from .conftest import KINDS, Home, MakeHome
 from .simulators import (
     SIMULATORS,
+    DeyeSolarmanSimulator,
     ManualClock,
     SessySimulator,
     Simulator,
     VictronSimulator,
 )
 from .simulators.image import HttpImage, load
+from .simulators.solarman import MAC
 
 ERRORS = {
     "cannot_connect": CannotConnectError("x"),
@@ -249,6 +266,30 @@ async def test_several_found_are_a_choice(
         assert created["result"].unique_id == KINDS["victron"].serial
 
 
+@pytest.mark.parametrize("host", ["  ", "http://127.0.0.1/", "127.0.0.1:502", "a b"])
+@pytest.mark.parametrize("step", ["detect", "victron"])
+async def test_what_is_no_address_is_said_at_its_field(
+    hass: HomeAssistant,
+    victron: VictronSimulator,
+    listen: Listen,
+    host: str,
+    step: str,
+) -> None:
+    listen(p502=victron)
+    form = await begin(hass, step)
+    values = {"host": host} if step == "detect" else typed(victron, host=host)
+    form = await answer(hass, form, values)
+    assert form["step_id"] == step
+    assert form["errors"] == {"host": "invalid_host"}
+    assert suggested(form)["host"] == host.strip()
+    values["host"] = victron.host
+    done = await answer(hass, form, values)
+    assert done["step_id" if step == "detect" else "type"] in (
+        "victron",
+        FlowResultType.CREATE_ENTRY,
+    )
+
+
 # Telling the kind oneself
 
 
@@ -426,6 +467,523 @@ async def test_signing_in_to_another_device_is_refused(sessy_home: Home) -> None
     assert done["reason"] == "another_device"
 
 
+# Reaching it in another way
+
+
+async def reconfigure(home: Home) -> ConfigFlowResult:
+    form = await home.entry.start_reconfigure_flow(home.hass)
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == home.simulator.type
+    assert form["errors"] == {}
+    return form
+
+
+async def test_what_is_set_up_can_be_changed(
+    make_home: MakeHome, simulator: Simulator
+) -> None:
+    home = make_home(simulator, max_charge_power=1500)
+    data = {**defaults(simulator.type), **home.entry.data}
+    home.hass.config_entries.async_update_entry(
+        home.entry, data={**data, "host": "127.0.0.2"}
+    )
+    form = await reconfigure(home)
+    filled_in = suggested(form)
+    assert {name: value for name, value in filled_in.items() if value is not None} == {
+        name: value for name, value in home.entry.data.items() if name in filled_in
+    }
+    assert filled_in["host"] == "127.0.0.2"
+    filled_in["host"] = simulator.host
+    done = await answer(home.hass, form, typed_as(simulator.type, filled_in))
+    assert done["type"] is FlowResultType.ABORT
+    assert done["reason"] == "reconfigure_successful"
+    assert home.entry.data == data
+    assert home.entry.options == {"max_charge_power": 1500}
+    assert home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_running_battery_can_be_reconfigured(home: Home) -> None:
+    form = await reconfigure(home)
+    done = await answer(home.hass, form, typed_as(home.simulator.type, suggested(form)))
+    assert done["reason"] == "reconfigure_successful"
+    assert home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_another_device_is_refused(home: Home) -> None:
+    hass, entry = home.hass, home.entry
+    hass.config_entries.async_update_entry(entry, unique_id="other")
+    before = dict(entry.data)
+    form = await reconfigure(home)
+    refused = await answer(hass, form, typed(home.simulator))
+    assert refused["type"] is FlowResultType.ABORT
+    assert refused["reason"] == "another_device"
+    assert entry.data == before
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_reconfiguring_can_be_tried_again(
+    victron_home: Home, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    async def fail(_: Battery) -> None:
+        raise ERRORS[error]
+
+    hass, entry, victron = (
+        victron_home.hass,
+        victron_home.entry,
+        victron_home.simulator,
+    )
+    before = dict(entry.data)
+    form = await reconfigure(victron_home)
+    with monkeypatch.context() as patch:
+        patch.setattr(DRIVERS["victron"], "connect", fail)
+        form = await answer(hass, form, typed(victron, pv_unit_id=20))
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == "victron"
+    assert form["errors"] == {"base": error}
+    assert suggested(form)["pv_unit_id"] == 20
+    assert entry.data == before
+    done = await answer(hass, form, typed(victron))
+    assert done["reason"] == "reconfigure_successful"
+    assert entry.data == before
+
+
+async def test_emptied_unit_id_is_found_again_or_gone(victron_home: Home) -> None:
+    hass, entry, victron = (
+        victron_home.hass,
+        victron_home.entry,
+        victron_home.simulator,
+    )
+    before = dict(entry.data)
+    hass.config_entries.async_update_entry(entry, data={**before, "pv_unit_id": 20})
+    form = await reconfigure(victron_home)
+    assert suggested(form)["pv_unit_id"] == 20
+    done = await answer(hass, form, typed(victron, unit_id=None, pv_unit_id=None))
+    assert done["reason"] == "reconfigure_successful"
+    assert entry.data == before
+
+
+async def test_unit_id_zero_stays_what_it_is(
+    make_home: MakeHome, victron: VictronSimulator
+) -> None:
+    """It is a unit id as good as any, not an empty field."""
+    async with SIMULATORS["sma"]() as sma:
+        home = make_home(sma)
+        home.hass.config_entries.async_update_entry(
+            home.entry, data={**home.entry.data, "unit_id": 0}
+        )
+        form = await reconfigure(home)
+        assert suggested(form)["unit_id"] == 0
+        home.hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+@pytest.mark.parametrize(("serial", "kept"), [(None, True), (1, False)])
+async def test_mac_stays_with_its_logger(
+    make_home: MakeHome,
+    logger: DeyeSolarmanSimulator,
+    serial: int | None,
+    kept: bool,
+) -> None:
+    home = make_home(logger)
+    data = {**defaults(logger.type), **home.entry.data}
+    if serial is not None:
+        data["logger_serial"] = serial
+    home.hass.config_entries.async_update_entry(
+        home.entry, data={**data, "mac": "34:ea:e7:00:00:01"}
+    )
+    form = await reconfigure(home)
+    done = await answer(home.hass, form, typed(logger))
+    assert done["reason"] == "reconfigure_successful"
+    assert home.entry.data["logger_serial"] == logger.setup["logger_serial"]
+    assert ("mac" in home.entry.data) is kept
+
+
+# Found in the network
+
+
+def announced(sessy: SessySimulator, **changes: Any) -> ZeroconfServiceInfo:
+    """Return what a dongle tells the network of itself."""
+    serial = sessy.setup["username"]
+    hosts = [ip_address(host) for host in changes.pop("hosts", [sessy.host])]
+    return ZeroconfServiceInfo(
+        ip_address=hosts[0],
+        ip_addresses=list(hosts),
+        port=sessy.port,
+        hostname=f"sessy-{serial[:4]}.local.",
+        type="_http._tcp.local.",
+        name=f"sessy-{serial[:4]}._http._tcp.local.",
+        properties=changes.pop("properties", {"serial": serial}),
+    )
+
+
+async def find_sessy(
+    hass: HomeAssistant, announcement: ZeroconfServiceInfo
+) -> ConfigFlowResult:
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_ZEROCONF}, data=announcement
+    )
+    await hass.async_block_till_done()
+    return result
+
+
+async def test_announced_sessy_needs_its_password(
+    hass: HomeAssistant, sessy: SessySimulator
+) -> None:
+    form = await find_sessy(hass, announced(sessy))
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == "sessy"
+    [flow] = hass.config_entries.flow.async_progress()
+    serial = sessy.setup["username"]
+    assert flow["context"]["unique_id"] == serial
+    assert flow["context"]["title_placeholders"] == {"name": f"Sessy {serial}"}
+    assert not sessy.server.requests  # nothing was asked
+    filled_in = suggested(form)
+    assert filled_in["host"] == sessy.host
+    assert filled_in["port"] == sessy.port
+    assert filled_in["username"] == serial
+    assert filled_in["password"] is None
+    form = await answer(hass, form, typed(sessy, password="wrong"))
+    assert form["errors"] == {"base": "invalid_auth"}
+    created = await answer(hass, form, typed(sessy))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == KINDS["sessy"].serial
+    assert created["result"].data == {CONF_BATTERY_TYPE: "sessy", **sessy.setup}
+
+
+async def test_known_sessy_is_followed(
+    make_home: MakeHome, sessy: SessySimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Battery) -> None:
+        raise CannotConnectError("x")
+
+    home = make_home(sessy)
+    home.hass.config_entries.async_update_entry(
+        home.entry,
+        data={
+            **home.entry.data,
+            "host": "127.0.0.2",
+            "username": f" {sessy.setup['username'].lower()}",
+        },
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(DRIVERS["sessy"], "connect", fail)
+        assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    aborted = await find_sessy(home.hass, announced(sessy))
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert home.entry.data["host"] == sessy.host
+    assert home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_sessy_with_several_addresses_stays_at_the_one_it_has(
+    sessy_home: Home,
+) -> None:
+    sessy = sessy_home.simulator
+    assert isinstance(sessy, SessySimulator)
+    aborted = await find_sessy(
+        sessy_home.hass, announced(sessy, hosts=["127.0.0.3", sessy.host])
+    )
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert sessy_home.entry.data["host"] == sessy.host
+
+
+async def test_another_sessy_is_offered_beside_a_known_one(sessy_home: Home) -> None:
+    hass, sessy = sessy_home.hass, sessy_home.simulator
+    assert isinstance(sessy, SessySimulator)
+    form = await find_sessy(
+        hass,
+        announced(sessy, hosts=["127.0.0.3"], properties={"serial": "DOTHER00"}),
+    )
+    assert form["step_id"] == "sessy"
+    assert suggested(form)["username"] == "DOTHER00"
+    assert sessy_home.entry.data["host"] == sessy.host
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_sessy_is_announced_once(
+    hass: HomeAssistant, sessy: SessySimulator
+) -> None:
+    form = await find_sessy(hass, announced(sessy))
+    again = await find_sessy(hass, announced(sessy, hosts=["127.0.0.3"]))
+    assert again["type"] is FlowResultType.ABORT
+    assert again["reason"] == "already_in_progress"
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_ignored_sessy_is_not_offered(
+    hass: HomeAssistant, sessy: SessySimulator
+) -> None:
+    MockConfigEntry(
+        domain=DOMAIN, unique_id=sessy.setup["username"], source=SOURCE_IGNORE
+    ).add_to_hass(hass)
+    aborted = await find_sessy(hass, announced(sessy))
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+
+
+@pytest.mark.parametrize("properties", [{}, {"serial": None}, {"serial": " "}])
+async def test_sessy_without_serial_number_is_left_alone(
+    hass: HomeAssistant, sessy: SessySimulator, properties: dict[str, str | None]
+) -> None:
+    aborted = await find_sessy(hass, announced(sessy, properties=properties))
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "not_recognised"
+
+
+async def test_what_is_added_by_hand_is_no_longer_offered(
+    hass: HomeAssistant, sessy: SessySimulator, victron: VictronSimulator
+) -> None:
+    await find_sessy(hass, announced(sessy))
+    other = await find_sessy(hass, announced(sessy, properties={"serial": "DOTHER00"}))
+    form = await begin(hass, "victron")
+    created = await answer(hass, form, typed(victron))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert len(hass.config_entries.flow.async_progress()) == 2
+    form = await begin(hass, "sessy")
+    created = await answer(hass, form, typed(sessy))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    [left] = hass.config_entries.flow.async_progress()
+    assert left["flow_id"] == other["flow_id"]
+    hass.config_entries.flow.async_abort(other["flow_id"])
+
+
+async def see_by_dhcp(
+    hass: HomeAssistant, mac: str, ip: str = "127.0.0.1"
+) -> ConfigFlowResult:
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN,
+        context={"source": SOURCE_DHCP},
+        data=DhcpServiceInfo(ip=ip, hostname="", macaddress=mac),
+    )
+    await hass.async_block_till_done()
+    assert result["type"] is FlowResultType.ABORT
+    return result
+
+
+async def test_gx_with_another_address_is_followed(victron_home: Home) -> None:
+    hass, entry = victron_home.hass, victron_home.entry
+    mac = KINDS["victron"].serial
+    same = await see_by_dhcp(hass, mac)
+    assert same["reason"] == "already_configured"
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "host": "127.0.0.2"}
+    )
+    followed = await see_by_dhcp(hass, mac)
+    assert followed["reason"] == "already_configured"
+    assert entry.data["host"] == "127.0.0.1"
+    assert victron_home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_address_with_another_device_is_not_taken_over(
+    victron_home: Home,
+) -> None:
+    hass, entry = victron_home.hass, victron_home.entry
+    victron = victron_home.simulator
+    before = dict(entry.data)
+    async with VictronSimulator() as gone:
+        pass
+    hass.config_entries.async_update_entry(
+        entry, data={**before, "host": "127.0.0.2", "port": gone.port}
+    )
+    nobody = await see_by_dhcp(hass, KINDS["victron"].serial)
+    assert nobody["reason"] == "not_recognised"
+    hass.config_entries.async_update_entry(
+        entry, unique_id="other", data={**before, "host": "127.0.0.2"}
+    )
+    other = await see_by_dhcp(hass, KINDS["victron"].serial)
+    assert other["reason"] == "not_recognised"
+    assert entry.data["host"] == "127.0.0.2"
+    assert victron.port == entry.data["port"]
+
+
+async def test_mac_of_nobody_is_left_alone(victron_home: Home) -> None:
+    seen = await see_by_dhcp(victron_home.hass, "001122334455")
+    assert seen["reason"] == "not_recognised"
+
+
+# Loggers
+
+
+@pytest.fixture
+async def logger(clock: ManualClock) -> AsyncIterator[DeyeSolarmanSimulator]:
+    async with DeyeSolarmanSimulator(
+        DeyeSolarmanSimulator.house(clock=clock)
+    ) as simulator:
+        yield simulator
+
+
+def answering(simulator: DeyeSolarmanSimulator, host: str = "127.0.0.1") -> Logger:
+    return Logger(host, MAC, simulator.server.serial)
+
+
+@pytest.fixture
+def usual_port(monkeypatch: pytest.MonkeyPatch) -> Callable[[Simulator], None]:
+    """Return a function that puts a simulator where loggers usually listen."""
+
+    def put(simulator: Simulator) -> None:
+        monkeypatch.setattr(config_flow, "LOGGER_PORT", simulator.port)
+
+    return put
+
+
+type Put = Callable[[Simulator], None]
+
+
+async def find_logger(hass: HomeAssistant, host: str = "127.0.0.1") -> ConfigFlowResult:
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN,
+        context={"source": SOURCE_INTEGRATION_DISCOVERY},
+        data={"host": host, "mac": MAC},
+    )
+    await hass.async_block_till_done()
+    return result
+
+
+async def test_new_logger_is_recognised_and_confirmed(
+    hass: HomeAssistant,
+    logger: DeyeSolarmanSimulator,
+    usual_port: Put,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_: Battery) -> None:
+        raise CannotConnectError("x")
+
+    usual_port(logger)
+    form = await find_logger(hass)
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == "discovery_confirm"
+    serial = KINDS["deye_solarman"].serial
+    assert form["description_placeholders"] == {
+        "device": MODEL,
+        "serial_number": serial,
+        "host": logger.host,
+    }
+    [flow] = hass.config_entries.flow.async_progress()
+    assert flow["context"]["unique_id"] == serial
+    assert flow["context"]["title_placeholders"] == {"name": f"{MODEL} ({serial})"}
+    with monkeypatch.context() as patch:
+        patch.setattr(DRIVERS["deye_solarman"], "connect", fail)
+        form = await answer(hass, form, {})
+    assert form["step_id"] == "discovery_confirm"
+    assert form["errors"] == {"base": "cannot_connect"}
+    created = await answer(hass, form, {})
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    entry = created["result"]
+    assert entry.unique_id == serial
+    assert entry.title == KINDS["deye_solarman"].title
+    assert entry.data == {
+        CONF_BATTERY_TYPE: "deye_solarman",
+        **defaults("deye_solarman"),
+        **logger.setup,
+        "mac": "34:ea:e7:00:00:01",
+    }
+    assert entry.state is ConfigEntryState.LOADED
+    # Its MAC address is enough from now on.
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "host": "127.0.0.2"}
+    )
+    followed = await see_by_dhcp(hass, MAC.lower())
+    assert followed["reason"] == "already_configured"
+    assert entry.data["host"] == "127.0.0.1"
+
+
+async def test_known_logger_is_followed(
+    make_home: MakeHome, logger: DeyeSolarmanSimulator, usual_port: Put
+) -> None:
+    home = make_home(logger)
+    before = dict(home.entry.data)
+    home.hass.config_entries.async_update_entry(
+        home.entry, data={**before, "host": "127.0.0.2", "logger_serial": 1}
+    )
+    usual_port(logger)
+    aborted = await find_logger(home.hass)
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert home.entry.data == {**before, "mac": "34:ea:e7:00:00:01"}
+
+
+@pytest.mark.parametrize("way", [{CONF_BATTERY_TYPE: "deye_modbus"}, {"port": 502}])
+async def test_inverter_that_is_reached_otherwise_is_left_as_it_is(
+    make_home: MakeHome,
+    logger: DeyeSolarmanSimulator,
+    usual_port: Put,
+    way: dict[str, Any],
+) -> None:
+    home = make_home(logger)
+    otherwise = {**home.entry.data, "host": "127.0.0.2", **way}
+    home.hass.config_entries.async_update_entry(home.entry, data=otherwise)
+    usual_port(logger)
+    aborted = await find_logger(home.hass)
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert home.entry.data == otherwise
+
+
+async def test_logger_that_speaks_modbus_is_recognised(
+    hass: HomeAssistant, clock: ManualClock, usual_port: Put
+) -> None:
+    house = DeyeSolarmanSimulator.house(clock=clock)
+    async with DeyeSolarmanSimulator(house, logger="ethernet") as simulator:
+        usual_port(simulator)
+        form = await find_logger(hass)
+        assert form["step_id"] == "discovery_confirm"
+        created = await answer(hass, form, {})
+        assert created["type"] is FlowResultType.CREATE_ENTRY
+        assert created["result"].data[CONF_BATTERY_TYPE] == "deye_modbus"
+        assert created["result"].data["mac"] == "34:ea:e7:00:00:01"
+        await hass.config_entries.async_unload(created["result"].entry_id)
+
+
+async def test_logger_of_something_else_is_left_alone(
+    hass: HomeAssistant, victron: VictronSimulator, usual_port: Put
+) -> None:
+    usual_port(victron)
+    aborted = await find_logger(hass)
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "not_recognised"
+
+
+async def test_form_is_filled_in_with_the_only_logger(
+    hass: HomeAssistant, logger: DeyeSolarmanSimulator, loggers: list[Logger]
+) -> None:
+    loggers.append(answering(logger))
+    form = await begin(hass, "deye_solarman")
+    assert suggested(form)["host"] == logger.host
+    created = await answer(hass, form, typed(logger))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].data["mac"] == "34:ea:e7:00:00:01"
+
+
+async def test_one_of_several_loggers_can_be_chosen(
+    hass: HomeAssistant, logger: DeyeSolarmanSimulator, loggers: list[Logger]
+) -> None:
+    loggers += [answering(logger), Logger("127.0.0.3", "34EAE7000003", 3)]
+    form = await begin(hass, "deye_solarman")
+    for _ in range(2):
+        assert form["data_schema"] is not None
+        choice = form["data_schema"].schema["host"]
+        assert isinstance(choice, SelectSelector)
+        assert [option["value"] for option in choice.config["options"]] == [  # type: ignore[index]
+            "127.0.0.1",
+            "127.0.0.3",
+        ]
+        form = await answer(hass, form, typed(logger, port=1))
+        assert form["errors"] == {"base": "cannot_connect"}
+    loggers.clear()
+    created = await answer(hass, form, typed(logger))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_loggers_that_are_set_up_are_not_suggested(
+    make_home: MakeHome, logger: DeyeSolarmanSimulator, loggers: list[Logger]
+) -> None:
+    home = make_home(logger)
+    loggers.append(answering(logger))
+    form = await begin(home.hass, "deye_solarman")
+    assert suggested(form)["host"] is None
+    home.hass.config_entries.flow.async_abort(form["flow_id"])
+
+
 # Options
 
 
@@ -433,14 +991,16 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     hass, entry = home.hass, home.entry
     form = await hass.config_entries.options.async_init(entry.entry_id)
     assert form["step_id"] == "init"
-    options = {"scan_interval": 10, "max_charge_power": 1500, "capacity": 5000}
-    options |= {
-        field.name: not field.default
-        for field in DRIVERS[home.simulator.type].owner_options
-    }
-    done = await hass.config_entries.options.async_configure(form["flow_id"], options)
+    options: dict[str, Any] = {"scan_interval": 10, "max_charge_power": 1500}
+    rare: dict[str, Any] = {"capacity": 5000}
+    for field in DRIVERS[home.simulator.type].owner_options:
+        (rare if field.rare else options)[field.name] = not field.default
+    done = await hass.config_entries.options.async_configure(
+        form["flow_id"], {**options, SECTION_ADVANCED: rare}
+    )
     await hass.async_block_till_done()
     assert done["type"] is FlowResultType.CREATE_ENTRY
+    options |= rare
     assert entry.options == options
     assert home.state_of("power_setpoint").attributes["max"] == 1500
     assert home.data.battery.capacity == 5000
@@ -449,16 +1009,38 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     assert interval.total_seconds() == 10
 
 
-async def test_limit_can_be_taken_away_again(
+async def test_options_show_what_is_chosen_and_can_be_taken_away_again(
     make_home: MakeHome, victron: VictronSimulator
 ) -> None:
-    home = make_home(victron, scan_interval=5, max_charge_power=1500)
+    chosen = {
+        "scan_interval": 7,
+        "max_charge_power": 1500,
+        "max_discharge_power": 1000,
+        "capacity": 9000,
+        "setpoint_timeout": 600,
+    }
+    home = make_home(victron, **chosen)
     await home.set_up()
     form = await home.hass.config_entries.options.async_init(home.entry.entry_id)
-    assert suggested(form)["max_charge_power"] == 1500
+    assert suggested(form) == chosen
     await home.hass.config_entries.options.async_configure(
-        form["flow_id"], {"scan_interval": 5}
+        form["flow_id"], {"scan_interval": 7, SECTION_ADVANCED: {}}
     )
     await home.hass.async_block_till_done()
-    assert home.entry.options == {"scan_interval": 5}
+    assert home.entry.options == {"scan_interval": 7}
     assert home.state_of("power_setpoint").attributes["max"] == 5000
+
+
+async def test_impossible_option_is_not_taken(victron_home: Home) -> None:
+    hass = victron_home.hass
+    form = await hass.config_entries.options.async_init(victron_home.entry.entry_id)
+    for typed_options in (
+        {"scan_interval": 0, SECTION_ADVANCED: {}},
+        {"scan_interval": 5, SECTION_ADVANCED: {"capacity": 0}},
+    ):
+        with pytest.raises(InvalidData):
+            await hass.config_entries.options.async_configure(
+                form["flow_id"], typed_options
+            )
+    hass.config_entries.options.async_abort(form["flow_id"])
+    assert victron_home.entry.options == {}

@@ -17,6 +17,7 @@ from custom_components.homebattery import errors
 from custom_components.homebattery.config_flow import (
     _FIELDS,
     _OPTIONS,
+    _RARE_OPTIONS,
     SECTION_ADVANCED,
 )
 from custom_components.homebattery.const import (
@@ -67,7 +68,7 @@ def placeholders(text: str) -> set[str]:
 
 def test_each_kind_of_battery_has_its_step() -> None:
     steps = EN["config"]["step"]
-    others = {"user", "detect", "detected", "reauth_confirm"}
+    others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
     assert steps.keys() == {*others, *DRIVERS}
     assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
     kinds = dict(steps["user"]["menu_options"])
@@ -97,11 +98,18 @@ def test_each_field_is_named_and_explained(battery_type: str) -> None:
 
 def test_each_option_is_named_and_explained() -> None:
     step = EN["options"]["step"]["init"]
-    of_drivers = {
-        field.name for driver in DRIVERS.values() for field in driver.owner_options
-    }
-    options = {str(option) for option in _OPTIONS.schema} | of_drivers
-    assert step["data"].keys() == step["data_description"].keys() == options
+    for rare, texts, options in (
+        (False, step, _OPTIONS),
+        (True, step["sections"][SECTION_ADVANCED], _RARE_OPTIONS),
+    ):
+        of_drivers = {
+            field.name
+            for driver in DRIVERS.values()
+            for field in driver.owner_options
+            if field.rare == rare
+        }
+        names = {str(option) for option in options} | of_drivers
+        assert texts["data"].keys() == texts["data_description"].keys() == names
 
 
 def test_each_choice_on_a_form_has_a_text() -> None:
@@ -119,7 +127,7 @@ def error_keys() -> set[str]:
 
 
 def test_each_error_of_the_flow_has_a_text() -> None:
-    by_flow = set(re.findall(r'errors\["base"\] = "(\w+)"', SOURCES))
+    by_flow = set(re.findall(r'errors\[(?:"base"|CONF_HOST)\] = "(\w+)"', SOURCES))
     by_flow -= {"not_released"}  # of a repair
     # A flow only reads.
     of_writing = {"flash_budget", "taken_over"}

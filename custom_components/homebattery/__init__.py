@@ -24,6 +24,7 @@ from . import repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
 from .control import Control
 from .coordinator import BatteryCoordinator
+from .discovery import async_keep_looking
 from .drivers import DRIVERS
 from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
 from .errors import translated
@@ -55,8 +56,9 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
-    """Register the actions; they are there as long as the integration is."""
+    """Register the actions, and begin to look for loggers, as long as we are here."""
     async_setup_services(hass)
+    async_keep_looking(hass)
     return True
 
 

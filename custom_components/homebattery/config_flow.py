@@ -1,10 +1,22 @@
-"""Setting up a battery by its kind and address, and the options of one."""
+"""Setting up a battery that was found or is known, and the options of one.
 
-from collections.abc import Awaitable, Callable, Mapping
+What announces itself, or answers when it is asked, is found in the network:
+
+- A Sessy announces itself (zeroconf) and says its dongle's serial number.
+- A data logger answers a broadcast (`discovery.py`).
+- A device whose MAC address is known is seen at a new address (dhcp).
+
+Nothing sound is known by which to tell a Victron GX, a Huawei SUN2000 or an SMA Sunny
+Island from afar, nor which MAC addresses or host names loggers have; so the manifest
+has no matcher for them. An address of theirs can be looked at in step `detect`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 import logging
 from typing import Any, Final, override
 
 from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
     ConfigEntry,
     ConfigFlow,
     ConfigFlowResult,
@@ -13,6 +25,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import (
     CONF_HOST,
+    CONF_MAC,
     CONF_PASSWORD,
     CONF_PORT,
     CONF_USERNAME,
@@ -22,23 +35,29 @@ from homeassistant.const import (
 )
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import section
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.selector import (
     BooleanSelector,
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
+    SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
 )
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+from homeassistant.helpers.typing import DiscoveryInfoType
 import probatio as vol
 
 from .const import (
     CONF_BATTERY_TYPE,
     CONF_CAPACITY,
+    CONF_LOGGER_SERIAL,
     CONF_MAX_CHARGE_POWER,
     CONF_MAX_DISCHARGE_POWER,
     CONF_SCAN_INTERVAL,
@@ -50,9 +69,11 @@ from .const import (
     SHORTEST_SCAN_INTERVAL,
     SHORTEST_SETPOINT_TIMEOUT,
 )
-from .drivers import DRIVERS
+from .discovery import BEHIND_LOGGERS, async_find_loggers
+from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
 from .drivers.battery import BatteryError, Identity, SetupField
-from .drivers.detection import Detected, detect
+from .drivers.detection import Detected, detect, detect_at
+from .drivers.solarman import PORT as LOGGER_PORT, Logger
 from .entity import device_name
 from .errors import UNKNOWN, error_key
 
@@ -90,37 +111,44 @@ _FIELDS: Final[Mapping[str, object]] = {
     "framing": SelectSelector(
         SelectSelectorConfig(options=["tcp", "rtu"], translation_key="framing")
     ),
-    "logger_serial": _number(1, _LARGEST_SERIAL),
+    CONF_LOGGER_SERIAL: _number(1, _LARGEST_SERIAL),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
 }
 """How to ask for each field that a driver may have."""
 
 
-def _schema(fields: tuple[SetupField, ...], known: Mapping[str, Any]) -> vol.Schema:
+def _schema(
+    fields: tuple[SetupField, ...],
+    known: Mapping[str, Any],
+    selectors: Mapping[str, object] = _FIELDS,
+) -> vol.Schema:
     """Return the form for a driver's fields, filled in with what is known."""
 
     def form(*, rare: bool) -> dict[vol.Marker, object]:
         return {
-            _marker(field, known): _FIELDS[field.name]
+            _marker(field, known): selectors[field.name]
             for field in fields
             if field.rare == rare
         }
 
     schema: dict[vol.Marker, object] = form(rare=False)
     if advanced := form(rare=True):
-        schema[vol.Required(SECTION_ADVANCED)] = section(
-            vol.Schema(advanced), {"collapsed": True}
-        )
+        schema[vol.Required(SECTION_ADVANCED)] = _collapsed(advanced)
     return vol.Schema(schema)
+
+
+def _collapsed(rare: Mapping[vol.Marker, object]) -> section:
+    """Return the section of a form for what hardly anybody needs."""
+    return section(vol.Schema(rare), {"collapsed": True})
 
 
 def _marker(field: SetupField, known: Mapping[str, Any]) -> vol.Marker:
     """Return the name of a field with what is suggested for it."""
     value = known.get(field.name)
-    if field.required and field.default is not None:
-        return vol.Required(field.name, default=value or field.default)
     suggested = field.default if value is None else value
+    if field.required and field.default is not None:
+        return vol.Required(field.name, default=suggested)
     kind = vol.Required if field.required else vol.Optional
     return kind(field.name, description={"suggested_value": suggested})
 
@@ -129,8 +157,37 @@ def _flat(user_input: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was typed, wherever on the form."""
     flat = {key: value for key, value in user_input.items() if key != SECTION_ADVANCED}
     flat.update(user_input.get(SECTION_ADVANCED, {}))
-    flat[CONF_HOST] = flat[CONF_HOST].strip()
     return flat
+
+
+def _setup(user_input: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+    """Return what was typed of how to reach a device; see whether it can be meant."""
+    setup = _flat(user_input)
+    host = setup[CONF_HOST] = setup[CONF_HOST].strip()
+    with_port = host.count(":") == 1
+    if not host or with_port or "/" in host or any(map(str.isspace, host)):
+        errors[CONF_HOST] = "invalid_host"
+    return setup
+
+
+def _dongle(username: str) -> str:
+    """Return the serial number that the user name of a Sessy is, as it is printed."""
+    return username.strip().upper()
+
+
+def _one_of(loggers: Iterable[Logger]) -> SelectSelector:
+    """Return a list of loggers to choose from; another address can be typed, too."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=[
+                SelectOptionDict(
+                    value=logger.address, label=f"{logger.address} ({logger.serial})"
+                )
+                for logger in loggers
+            ],
+            custom_value=True,
+        )
+    )
 
 
 class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -141,6 +198,8 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     def __init__(self) -> None:
         """Begin knowing of no device."""
         self._detected: Mapping[str, Detected] = {}
+        self._loggers: Mapping[int, Logger] = {}
+        self._mac: str | None = None
 
     @staticmethod
     @callback
@@ -164,16 +223,21 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         known: dict[str, Any] = {}
         if user_input is not None:
-            known = _flat(user_input)
-            found = await detect(
-                known[CONF_HOST], session=async_get_clientsession(self.hass)
+            known = _setup(user_input, errors)
+            found = (
+                []
+                if errors
+                else await detect(
+                    known[CONF_HOST], session=async_get_clientsession(self.hass)
+                )
             )
             self._detected = {device.battery_type: device for device in found}
             if len(self._detected) == 1:
                 return await self._async_step_battery(next(iter(self._detected)))
             if self._detected:
                 return await self.async_step_detected()
-            errors["base"] = "nothing_found"
+            if not errors:
+                errors["base"] = "nothing_found"
         return self.async_show_form(
             step_id=STEP_DETECT,
             data_schema=_schema((SetupField(CONF_HOST),), known),
@@ -193,22 +257,221 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask how to reach a battery of this kind, and try it."""
         errors: dict[str, str] = {}
-        detected = self._detected.get(battery_type)
-        known = {} if detected is None else dict(detected.setup)
+        selectors = dict(_FIELDS)
         if user_input is not None:
-            known = _flat(user_input)
+            known = _setup(user_input, errors)
             identity = await self._async_try(battery_type, known, errors)
             if identity is not None:
-                await self.async_set_unique_id(identity.serial_number)
-                self._abort_if_unique_id_configured()
-                return self.async_create_entry(
-                    title=device_name(identity),
-                    data={CONF_BATTERY_TYPE: battery_type, **known},
-                )
+                if self.source == SOURCE_RECONFIGURE:
+                    return await self._async_reconfigured(identity, known)
+                return await self._async_create(battery_type, identity, known)
+        elif self.source == SOURCE_RECONFIGURE:
+            known = dict(self._get_reconfigure_entry().data)
+        elif battery_type in self._detected:
+            known = dict(self._detected[battery_type].setup)
+        else:
+            known = {}
+            if battery_type == DeyeSolarmanInverter.battery_type:
+                await self._async_find_loggers()
+                if len(self._loggers) == 1:
+                    (logger,) = self._loggers.values()
+                    known = {CONF_HOST: logger.address}
+        if len(self._loggers) > 1:
+            selectors[CONF_HOST] = _one_of(self._loggers.values())
         return self.async_show_form(
             step_id=battery_type,
-            data_schema=_schema(DRIVERS[battery_type].fields, known),
+            data_schema=_schema(DRIVERS[battery_type].fields, known, selectors),
             errors=errors,
+        )
+
+    async def _async_find_loggers(self) -> None:
+        """See which loggers are there that are not set up yet."""
+        known = {
+            entry.data.get(CONF_LOGGER_SERIAL)
+            for entry in self._async_current_entries(include_ignore=False)
+        }
+        self._loggers = {
+            logger.serial: logger
+            for logger in await async_find_loggers()
+            if logger.serial not in known
+        }
+
+    async def _async_create(
+        self, battery_type: str, identity: Identity, setup: dict[str, Any]
+    ) -> ConfigFlowResult:
+        """Set up the battery that was tried, unless it is already."""
+        # A battery that was discovered may as well be added by hand.
+        await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
+        self._abort_if_unique_id_configured()
+        data = {CONF_BATTERY_TYPE: battery_type, **setup}
+        if logger := self._loggers.get(setup.get(CONF_LOGGER_SERIAL, 0)):
+            self._mac = dr.format_mac(logger.mac)
+        if self._mac:
+            data[CONF_MAC] = self._mac
+        self._withdraw(setup.get(CONF_USERNAME))
+        return self.async_create_entry(title=device_name(identity), data=data)
+
+    @callback
+    def _withdraw(self, username: str | None) -> None:
+        """No longer offer the dongle that is set up now by hand.
+
+        Flows for the battery's own serial number end by themselves.
+        """
+        for flow in self._async_in_progress():
+            if username and flow["context"].get("unique_id") == _dongle(username):
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
+
+    # What is found in the network
+
+    @override
+    async def async_step_zeroconf(
+        self, discovery_info: ZeroconfServiceInfo
+    ) -> ConfigFlowResult:
+        """See who the Sessy is that has announced itself: known, or new.
+
+        It says its dongle's serial number, which is the user name. That of the
+        battery is not known without the password.
+        """
+        battery_type = SessyInverter.battery_type
+        serial = _dongle(str(discovery_info.properties.get("serial") or ""))
+        if not serial:
+            return self.async_abort(reason="not_recognised")
+        setup = {
+            CONF_HOST: discovery_info.host,
+            CONF_PORT: discovery_info.port,
+            CONF_USERNAME: serial,
+        }
+        for entry in self._async_current_entries(include_ignore=False):
+            if (
+                entry.data[CONF_BATTERY_TYPE] == battery_type
+                and _dongle(entry.data[CONF_USERNAME]) == serial
+            ):
+                await self.async_set_unique_id(entry.unique_id)
+                # It may have several addresses; one that it has is good enough.
+                host = entry.data[CONF_HOST]
+                if host not in discovery_info.addresses:
+                    host = discovery_info.host
+                self._abort_if_unique_id_configured(updates={CONF_HOST: host})
+        await self.async_set_unique_id(serial)
+        self._abort_if_unique_id_configured()
+        device = Detected(battery_type=battery_type, model="Sessy", setup=setup)
+        self._detected = {battery_type: device}
+        self.context["title_placeholders"] = {"name": f"Sessy {serial}"}
+        return await self._async_step_battery(battery_type)
+
+    @override
+    async def async_step_dhcp(
+        self, discovery_info: DhcpServiceInfo
+    ) -> ConfigFlowResult:
+        """Follow a device, known by its MAC address, to where it is now."""
+        mac = dr.format_mac(discovery_info.macaddress)
+        devices = dr.async_get(self.hass).async_get_devices(
+            connections={(dr.CONNECTION_NETWORK_MAC, mac)}
+        )
+        ours = {device.config_entry_id for device in devices}
+        for entry in self._async_current_entries(include_ignore=False):
+            if entry.entry_id in ours:
+                await self._async_follow(entry, discovery_info.ip)
+        return self.async_abort(reason="not_recognised")
+
+    async def _async_follow(self, entry: ConfigEntry, host: str) -> None:
+        """Take over the new address of a device, if it is the device that is there."""
+        if host != entry.data[CONF_HOST]:
+            driver = DRIVERS[entry.data[CONF_BATTERY_TYPE]]
+            found = await detect_at(
+                host,
+                entry.data.get(CONF_PORT, driver.ports[0]),
+                [driver],
+                async_get_clientsession(self.hass),
+            )
+            if entry.unique_id not in {device.serial_number for device in found}:
+                return
+        await self.async_set_unique_id(entry.unique_id)
+        self._abort_if_unique_id_configured(updates={CONF_HOST: host})
+
+    @override
+    async def async_step_integration_discovery(
+        self, discovery_info: DiscoveryInfoType
+    ) -> ConfigFlowResult:
+        """See which inverter is behind a logger that has answered: known, or new."""
+        found = await detect_at(
+            discovery_info[CONF_HOST],
+            LOGGER_PORT,
+            BEHIND_LOGGERS,
+            async_get_clientsession(self.hass),
+        )
+        device = next((each for each in found if each.serial_number is not None), None)
+        if device is None:
+            return self.async_abort(reason="not_recognised")
+        self._mac = dr.format_mac(discovery_info[CONF_MAC])
+        entry = await self.async_set_unique_id(device.serial_number)
+        # The same inverter may be set up by way of something else.
+        same_way = entry is not None and (
+            entry.data.get(CONF_BATTERY_TYPE),
+            entry.data.get(CONF_PORT),
+        ) == (device.battery_type, device.setup[CONF_PORT])
+        where = (CONF_HOST, CONF_LOGGER_SERIAL)
+        self._abort_if_unique_id_configured(
+            updates={
+                **{name: device.setup[name] for name in where if name in device.setup},
+                CONF_MAC: self._mac,
+            }
+            if same_way
+            else None
+        )
+        self._detected = {device.battery_type: device}
+        self.context["title_placeholders"] = {
+            "name": f"{device.model} ({device.serial_number})"
+        }
+        return await self.async_step_discovery_confirm()
+
+    async def async_step_discovery_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether to add what was found and recognised."""
+        errors: dict[str, str] = {}
+        (device,) = self._detected.values()
+        if user_input is not None:
+            setup = dict(device.setup)
+            identity = await self._async_try(device.battery_type, setup, errors)
+            if identity is not None:
+                return await self._async_create(device.battery_type, identity, setup)
+        self._set_confirm_only()
+        return self.async_show_form(
+            step_id="discovery_confirm",
+            description_placeholders={
+                "device": device.model,
+                "serial_number": str(device.serial_number),
+                "host": device.setup[CONF_HOST],
+            },
+            errors=errors,
+        )
+
+    # What is set up already
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask anew how to reach a battery, on the form that it was set up with."""
+        battery_type = self._get_reconfigure_entry().data[CONF_BATTERY_TYPE]
+        return await self._async_step_battery(battery_type)
+
+    async def _async_reconfigured(
+        self, identity: Identity, setup: dict[str, Any]
+    ) -> ConfigFlowResult:
+        """Take over how to reach a battery, if it is still the same one."""
+        entry = self._get_reconfigure_entry()
+        await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
+        self._abort_if_unique_id_mismatch(reason="another_device")
+        kept = [CONF_BATTERY_TYPE]
+        if setup.get(CONF_LOGGER_SERIAL) == entry.data.get(CONF_LOGGER_SERIAL):
+            kept.append(CONF_MAC)
+        return self.async_update_reload_and_abort(
+            entry,
+            data={
+                **{name: entry.data[name] for name in kept if name in entry.data},
+                **setup,
+            },
         )
 
     async def async_step_reauth(
@@ -253,6 +516,8 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
 
         What the battery was found to be set up with is added to `setup`.
         """
+        if errors:
+            return None
         try:
             battery = DRIVERS[battery_type].from_setup(
                 setup, session=async_get_clientsession(self.hass)
@@ -289,6 +554,23 @@ for _battery_type in DRIVERS:
     setattr(HomeBatteryConfigFlow, f"async_step_{_battery_type}", _step(_battery_type))
 
 
+_YES_OR_NO: Final = BooleanSelector()
+_POWER: Final = _number(0, LARGEST_POWER, UnitOfPower.WATT)
+_OPTIONS: Final[Mapping[vol.Marker, object]] = {
+    vol.Optional(CONF_MAX_CHARGE_POWER): _POWER,
+    vol.Optional(CONF_MAX_DISCHARGE_POWER): _POWER,
+    vol.Required(CONF_SCAN_INTERVAL, default=SCAN_INTERVAL): _number(
+        SHORTEST_SCAN_INTERVAL, LONGEST_SCAN_INTERVAL, UnitOfTime.SECONDS
+    ),
+}
+_RARE_OPTIONS: Final[Mapping[vol.Marker, object]] = {
+    vol.Optional(CONF_SETPOINT_TIMEOUT): _number(
+        SHORTEST_SETPOINT_TIMEOUT, LONGEST_SETPOINT_TIMEOUT, UnitOfTime.SECONDS
+    ),
+    vol.Optional(CONF_CAPACITY): _number(1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR),
+}
+
+
 class HomeBatteryOptionsFlow(OptionsFlowWithReload):
     """Changes how a battery is polled, and what its owner allows."""
 
@@ -297,37 +579,35 @@ class HomeBatteryOptionsFlow(OptionsFlowWithReload):
     ) -> ConfigFlowResult:
         """Ask for the options; what is left empty is up to the device."""
         if user_input is not None:
-            return self.async_create_entry(data=user_input)
+            return self.async_create_entry(data=_flat(user_input))
+        options = self.config_entry.options
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
-                _OPTIONS.extend(
-                    {
-                        vol.Required(field.name, default=field.default): _YES_OR_NO
-                        for field in DRIVERS[
-                            self.config_entry.data[CONF_BATTERY_TYPE]
-                        ].owner_options
-                    }
+                _options_schema(
+                    DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].owner_options
                 ),
-                self.config_entry.options,
+                {**options, SECTION_ADVANCED: options},
             ),
         )
 
 
-_YES_OR_NO: Final = BooleanSelector()
-_POWER: Final = _number(0, LARGEST_POWER, UnitOfPower.WATT)
-_OPTIONS: Final = vol.Schema(
-    {
-        vol.Required(CONF_SCAN_INTERVAL, default=SCAN_INTERVAL): _number(
-            SHORTEST_SCAN_INTERVAL, LONGEST_SCAN_INTERVAL, UnitOfTime.SECONDS
-        ),
-        vol.Optional(CONF_MAX_CHARGE_POWER): _POWER,
-        vol.Optional(CONF_MAX_DISCHARGE_POWER): _POWER,
-        vol.Optional(CONF_CAPACITY): _number(
-            1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR
-        ),
-        vol.Optional(CONF_SETPOINT_TIMEOUT): _number(
-            SHORTEST_SETPOINT_TIMEOUT, LONGEST_SETPOINT_TIMEOUT, UnitOfTime.SECONDS
-        ),
-    }
-)
+def _options_schema(of_driver: tuple[SetupField, ...]) -> vol.Schema:
+    """Return the form for the options of a battery, those of its driver among them."""
+
+    def yes_or_no(*, rare: bool) -> dict[vol.Marker, object]:
+        return {
+            vol.Required(field.name, default=field.default): _YES_OR_NO
+            for field in of_driver
+            if field.rare == rare
+        }
+
+    return vol.Schema(
+        {
+            **_OPTIONS,
+            **yes_or_no(rare=False),
+            vol.Required(SECTION_ADVANCED): _collapsed(
+                {**_RARE_OPTIONS, **yes_or_no(rare=True)}
+            ),
+        }
+    )

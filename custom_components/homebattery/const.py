@@ -16,6 +16,7 @@ PLATFORMS: Final = [
 ]
 
 CONF_BATTERY_TYPE: Final = "battery_type"
+CONF_LOGGER_SERIAL: Final = "logger_serial"
 
 # Options. The limits and the capacity are also the names of a driver's arguments.
 CONF_SCAN_INTERVAL: Final = "scan_interval"

@@ -120,6 +120,8 @@ class Identity:
     name: str | None = None
     firmware: str | None = None
     hardware: str | None = None
+    mac: str | None = None
+    """Its address on the Ethernet; only of devices that tell it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from .recognition import Detected, Visit
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-__all__ = ["Detected", "detect"]
+__all__ = ["Detected", "detect", "detect_at"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,14 +41,23 @@ async def detect(
         for port in driver.ports:
             drivers.setdefault((ports or {}).get(port, port), []).append(driver)
     visits = [
-        _visit(Visit(host, port, session), asking) for port, asking in drivers.items()
+        detect_at(host, port, asking, session) for port, asking in drivers.items()
     ]
     found = [device for devices in await asyncio.gather(*visits) for device in devices]
     return [device for device in found if device.certain] or found
 
 
-async def _visit(visit: Visit, drivers: Iterable[type[Battery]]) -> list[Detected]:
-    """Return what the first driver finds that recognises something."""
+async def detect_at(
+    host: str,
+    port: int,
+    drivers: Iterable[type[Battery]],
+    session: ClientSession | None = None,
+) -> list[Detected]:
+    """Return what the first of `drivers` finds at one port that recognises something.
+
+    Asked as by `detect`: nothing is written, and no password is sent.
+    """
+    visit = Visit(host, port, session)
     try:
         async with asyncio.timeout(PORT_LIMIT):
             for driver in drivers:

@@ -115,7 +115,7 @@ class DeyeInverter(DeyeDevice):
     current_step = 0.03
     owner_options: ClassVar[tuple[SetupField, ...]] = (
         SetupField("allow_export", False),
-        SetupField("remote_mode", False),
+        SetupField("remote_mode", False, rare=True),
     )
 
     control_facts = ControlFacts(

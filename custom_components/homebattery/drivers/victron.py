@@ -307,8 +307,11 @@ class VictronInverter(ModbusBattery):
         self._rule = SetpointRule(self.ratings)
         name = values.get("custom_name")
         version = firmware(values) if "firmware_version" in values else None
+        serial_number = str(serial_number)
         return Identity(
-            serial_number=str(serial_number),
+            serial_number=serial_number,
+            # The serial number of a GX is the MAC address of its Ethernet port.
+            mac=serial_number if _GX_SERIAL.fullmatch(serial_number) else None,
             manufacturer=self.manufacturer,
             model="Multi RS (GX device)"
             if self._is_rs

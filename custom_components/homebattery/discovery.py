@@ -1,0 +1,89 @@
+"""Looking for data loggers in the network, and keeping up with those that move.
+
+A manifest cannot say what they look like: they announce nothing, and which MAC
+addresses or host names they have is not known. But they answer when they are asked.
+"""
+
+from datetime import datetime, timedelta
+import logging
+from typing import Final
+
+from homeassistant.config_entries import (
+    SOURCE_INTEGRATION_DISCOVERY,
+    ConfigEntry,
+    ConfigEntryState,
+)
+from homeassistant.const import CONF_HOST, CONF_MAC
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.discovery_flow import async_create_flow
+from homeassistant.helpers.event import async_track_time_interval
+
+from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, DOMAIN
+from .drivers import DRIVERS
+from .drivers.solarman import PORT as LOGGER_PORT, Logger, discover
+
+_LOGGER = logging.getLogger(__name__)
+
+LOOK_INTERVAL: Final = timedelta(minutes=15)
+
+BEHIND_LOGGERS: Final = tuple(
+    driver for driver in DRIVERS.values() if LOGGER_PORT in driver.ports
+)
+"""The drivers of what may be behind a logger."""
+_TYPES: Final = {driver.battery_type for driver in BEHIND_LOGGERS}
+
+
+async def async_find_loggers() -> list[Logger]:
+    """Return the loggers that answer; none where nothing can be asked."""
+    try:
+        return await discover()
+    except OSError as err:
+        _LOGGER.debug("No looking for loggers: %s", err)
+        return []
+
+
+def _answers(entry: ConfigEntry) -> bool:
+    """Return True when a device answers where it is thought to be."""
+    return (
+        entry.state is ConfigEntryState.LOADED
+        and entry.runtime_data.coordinator.last_update_success
+    )
+
+
+@callback
+def async_keep_looking(hass: HomeAssistant) -> None:
+    """Look for loggers now and then, if one is set up."""
+    asked: set[Logger] = set()
+
+    async def look(_now: datetime | None = None) -> None:
+        entries = [
+            entry
+            for entry in hass.config_entries.async_entries(
+                DOMAIN, include_ignore=False, include_disabled=False
+            )
+            if entry.data[CONF_BATTERY_TYPE] in _TYPES
+        ]
+        if not entries:
+            return
+        known = {entry.data.get(CONF_LOGGER_SERIAL): entry for entry in entries}
+        for logger in await async_find_loggers():
+            entry = known.get(logger.serial)
+            if entry is not None and (
+                entry.data[CONF_HOST] == logger.address or _answers(entry)
+            ):
+                continue
+            # Loggers serve few clients: a strange one is bothered only once.
+            if entry is None and logger in asked:
+                continue
+            asked.add(logger)
+            async_create_flow(
+                hass,
+                DOMAIN,
+                {"source": SOURCE_INTEGRATION_DISCOVERY},
+                {CONF_HOST: logger.address, CONF_MAC: logger.mac},
+            )
+
+    hass.async_create_background_task(look(), f"{DOMAIN} looks for loggers")
+    async_track_time_interval(
+        hass, look, LOOK_INTERVAL, name="loggers", cancel_on_shutdown=True
+    )
