@@ -257,7 +257,6 @@ class Owner:
 
     async def regulate(self, name: str, unit: str = "W", **inputs: Any) -> None:
         """Make an automation that follows the meter."""
-        await self.home.enable("battery_power")
         self.unit, self.two = unit, "grid_export" in inputs
         self.show_grid(unit)
         blueprint = yaml_util.load_yaml_dict(ROOT / PATH.format(name))
@@ -301,7 +300,7 @@ class Owner:
         return [
             body["setpoint"]
             for _, path, body in sessy.server.posts
-            if path.endswith("setpoint")
+            if body and path.endswith("setpoint")
         ]
 
     @property
