@@ -210,8 +210,12 @@ async def test_all_batteries_fit_on_the_dashboard(
             listed = await ask("recorder/list_statistic_ids")
             assert list(dashboard.complaints(validation)) == []
             assert len(saved["energy_sources"]) == len(SIMULATORS)
+            attributes = {
+                state.entity_id: state.attributes for state in hass.states.async_all()
+            }
             for source in saved["energy_sources"]:
                 assert list(dashboard.missing_statistics(source, listed)) == []
+                assert list(dashboard.wrong_classes(source, attributes)) == []
 
 
 async def test_eleven_bounces_in_a_day_add_nothing(home: Home, warp: Warp) -> None:

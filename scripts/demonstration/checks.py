@@ -141,12 +141,19 @@ async def _try_dashboard(house: House) -> list[str]:
     async def look() -> list[str]:
         listed = await house.api.command("recorder/list_statistic_ids")
         validation = await house.api.command("energy/validate")
+        attributes = {
+            state["entity_id"]: state["attributes"]
+            for state in await house.api.get("/api/states")
+        }
         return [
             *dashboard.complaints(validation, ignored=[dashboard.NOT_YET]),
             *(
                 text
                 for source in saved["energy_sources"]
-                for text in dashboard.missing_statistics(source, listed)
+                for text in (
+                    *dashboard.missing_statistics(source, listed),
+                    *dashboard.wrong_classes(source, attributes),
+                )
             ),
         ]
 

@@ -59,8 +59,8 @@ def missing_statistics(
 ) -> Iterator[str]:
     """Yield which statistics of a source are not made, or not such as they should be.
 
-    `energy/validate` does not look at a battery's power and SOC. `listed` is the answer
-    of `recorder/list_statistic_ids`, which also knows what is about to be made.
+    `listed` is the answer of `recorder/list_statistic_ids`, which also knows what is
+    about to be made.
     """
     by_id = {each["statistic_id"]: each for each in listed}
     energy = {"unit_class": "energy", "has_sum": True}
@@ -77,3 +77,23 @@ def missing_statistics(
         seen = found and {key: found[key] for key in expected}
         if seen != expected:
             yield f"statistics of {statistic_id} are {found}, not {expected}"
+
+
+def wrong_classes(
+    source: Mapping[str, Any], attributes: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield which entities of a source nobody could choose there.
+
+    `energy/validate` does not look at a battery's power and SOC.
+    """
+    wanted = {
+        source["stat_energy_from"]: ("energy", "total_increasing"),
+        source["stat_energy_to"]: ("energy", "total_increasing"),
+        source["stat_soc"]: ("battery", "measurement"),
+        **dict.fromkeys(source["power_config"].values(), ("power", "measurement")),
+    }
+    for entity_id, expected in wanted.items():
+        found = attributes[entity_id]
+        seen = (found.get("device_class"), found.get("state_class"))
+        if seen != expected:
+            yield f"{entity_id} is {seen}, not {expected}"
