@@ -55,8 +55,8 @@ class CounterWatch:
     """Keeps impossible readings of counters from being taken for values.
 
     Impossible are 0 where something was counted before, a fall, and more than the
-    device can have counted in the time; nor is a counter believed that shows 0 at
-    first. What goes on counting for a while nevertheless is true: the counter has
+    device can have counted in the time. A counter that shows 0 at first is passed on,
+    and not believed yet. What goes on counting for a while nevertheless is true: the counter has
     been cleared, has wrapped around or is another one. 0 never becomes true that
     way, except where nothing was counted before.
 
@@ -102,7 +102,9 @@ class CounterWatch:
             likely = self._follows(key, last.value, last.at, value, now)
             possible = value > 0 or restarts
         if not likely and not (self._has_lasted(key, value, now) and possible):
-            return None
+            # Nothing contradicts a first 0: it is what the device says, and is not
+            # believed yet (see `counted`).
+            return value if last is None else None
         moved = 0.0 if last is None else last.moved
         if last is not None and not likely and not restarts:
             moved += value - last.value
