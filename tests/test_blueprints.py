@@ -155,9 +155,8 @@ class Delays:
     def _running(self) -> Iterator[asyncio.Future[Any]]:
         """Tasks under way, without those that only wait for their script's."""
         for task in self.hass._tasks | self.hass._background_tasks:
-            name = (
-                task.get_coro().__qualname__ if isinstance(task, asyncio.Task) else ""
-            )
+            coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+            name = getattr(coroutine, "__qualname__", "")
             if not task.done() and not name.startswith("AutomationEntity."):
                 yield task
 
