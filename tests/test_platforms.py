@@ -36,9 +36,12 @@ def described(home: Home, platform: Platform) -> dict[str, str]:
             **(entity.capabilities or {}),
             **(state.attributes if state else {}),
         }
+        shown = "disabled" if state is None else state.state
+        if entity.original_device_class == SensorDeviceClass.TIMESTAMP:
+            shown = "a time"
         facts = [
             entity.original_name,
-            "disabled" if state is None else state.state,
+            shown,
             entity.unit_of_measurement,
             entity.original_device_class,
             capabilities.get("state_class"),
