@@ -298,7 +298,7 @@ def code_problems(folder: Path) -> Problems:
     if manifest.get("config_flow", False) != flow.exists():
         problems.append("config_flow.py: does not go with the manifest")
     for key in _DISCOVERY:
-        if key not in manifest:
+        if key not in manifest or not flow.exists():
             continue
         if f"async_step_{key}" not in _functions(flow):
             problems.append(f"config_flow.py: no step for {key}")
