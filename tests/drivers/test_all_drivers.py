@@ -1,5 +1,6 @@
 """What every driver can do: the same calls for all of them, each against its device."""
 
+import asyncio
 from collections.abc import AsyncIterator
 import json
 
@@ -84,6 +85,53 @@ async def test_battery_is_held_renewed_and_given_back(
     assert battery.found is None
     assert mode(simulator) == "automatic"
     assert power(simulator) == pytest.approx(before, abs=5)
+
+
+async def test_a_setpoint_that_was_left_is_still_held(
+    battery: Battery, simulator: Simulator
+) -> None:
+    """As a new object is told that takes it up; and it writes nothing to know."""
+    await battery.set_power_setpoint(1000)
+    found = battery.found
+    async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:
+        another.found = found
+        before = simulator.settings_words()
+        assert await another.is_held()
+        assert simulator.settings_words() == before
+    await battery.release()
+
+
+async def test_a_first_setpoint_may_wear_flash_and_the_same_again_does_not(
+    battery: Battery, simulator: Simulator
+) -> None:
+    """What is said beforehand is what is counted afterwards."""
+    for _ in range(2):
+        before = battery.wear.writes_today
+        wears = battery.wears_flash(1000)
+        await battery.set_power_setpoint(1000)
+        assert (battery.wear.writes_today > before) == wears
+    assert not wears
+
+
+async def test_renewing_does_not_wait_for_a_look_that_takes_long(
+    battery: Battery, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does what is safe with what is known."""
+    done = asyncio.Event()
+
+    async def slow_look() -> None:
+        await done.wait()
+
+    await battery.set_power_setpoint(1000)
+    monkeypatch.setattr(battery, "_look", slow_look)
+    looking = asyncio.create_task(battery.look())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert await battery.keep_alive() in (1000, None)
+    assert not looking.done()
+    assert power(simulator) == pytest.approx(1000, rel=0.1)
+    done.set()
+    await looking
 
 
 async def test_releasing_what_is_not_held_does_nothing(

@@ -19,9 +19,11 @@ from custom_components.homebattery.drivers.battery import (
     NumberSetting,
     Poll,
     ProtocolError,
+    Reason,
     RequestTimeoutError,
     SelectSetting,
     SetpointLimits,
+    TakenOverError,
     UnitAbsentError,
     Visit,
     WrongDeviceError,
@@ -986,6 +988,110 @@ async def test_keeping_a_setpoint_writes_nothing() -> None:
         await battery.set_power_setpoint(-800)
 
         assert len(inverter.units.traffic.writes) == writes
+
+
+async def test_settings_that_somebody_changes_are_not_fought() -> None:
+    """What was found comes back with the release, whatever was changed since."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        found = inverter.inverter.words[108]
+        await battery.set_power_setpoint(2000)
+        await inverter.misbehave("owner", address=108, words=[50])
+        writes = len(inverter.units.traffic.writes)
+        for _ in range(2):
+            with pytest.raises(TakenOverError, match="somebody else"):
+                await battery.keep_alive()
+        assert len(inverter.units.traffic.writes) == writes
+
+        assert await battery.set_power_setpoint(2000) == 2000
+        assert await battery.keep_alive() is None
+        await battery.release()
+        assert inverter.inverter.words[108] == found
+
+
+@pytest.mark.parametrize("words", [{115: 25}, {178: 0}])
+async def test_settings_that_are_not_ours_may_change(words: dict[int, int]) -> None:
+    """Only those that hold the battery count."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(2000)
+        for address, word in words.items():
+            await inverter.misbehave("owner", address=address, words=[word])
+
+        assert await battery.keep_alive() is None
+
+
+@pytest.mark.parametrize(
+    ("soc", "power", "reason"),
+    [
+        (50, 2000, None),
+        (50, 9000, Reason.SETTING),
+        (100, 2000, Reason.FULL),
+        (15, -2000, Reason.EMPTY),
+        (50, 30, Reason.TOO_LITTLE),
+    ],
+)
+async def test_the_reason_for_less_is_told(
+    soc: float, power: int, reason: Reason | None
+) -> None:
+    """And forgotten with it."""
+    plant = house(soc=soc)
+    async with simulator(plant=plant) as inverter, connected(inverter) as battery:
+        granted = await battery.set_power_setpoint(power)
+        assert (granted, battery.limited_by)[1] is reason
+        assert (granted == power) == (reason is None)
+        await battery.release()
+        assert battery.limited_by is None
+
+
+async def test_a_bms_that_permits_less_is_the_reason() -> None:
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("bms", charge=10, discharge=10)
+        assert await battery.set_power_setpoint(2000) < 600
+        assert battery.limited_by is Reason.BATTERY
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "reason"),
+    [
+        ("grid_lost", {}, Reason.NO_GRID),
+        (
+            "bms",
+            {"charge": 100, "discharge": 100, "force_charge": True},
+            Reason.PROTECTION,
+        ),
+    ],
+)
+async def test_the_reason_to_let_go_is_told(
+    fault: str, arguments: dict[str, Any], reason: Reason
+) -> None:
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(-1000)
+        await inverter.misbehave(fault, **arguments)
+        assert await battery.keep_alive() == 0
+        assert battery.limited_by is reason
+
+
+async def test_held_is_what_is_not_as_it_was_found() -> None:
+    async with simulator() as inverter, connected(inverter) as battery:
+        assert not await battery.is_held()
+        await battery.set_power_setpoint(2000)
+        assert await battery.is_held()
+        inverter.inverter.words |= inverter.inverter.owner
+        assert not await battery.is_held()
+
+
+async def test_remote_mode_wears_no_flash() -> None:
+    """Settings do, whenever another setpoint comes."""
+    async with simulator(remote=True) as inverter:
+        async with connected(inverter) as by_settings:
+            await by_settings.set_power_setpoint(1000)
+            assert not by_settings.wears_flash(1000)
+            assert by_settings.wears_flash(1200)
+            await by_settings.release()
+        async with connected(inverter, remote_mode=True) as remote:
+            assert not remote.wears_flash(1000)
+            before = inverter.state()["device"]["flash_writes"]
+            await remote.set_power_setpoint(1000)
+            assert inverter.state()["device"]["flash_writes"] == before
 
 
 async def test_keep_alive_without_a_setpoint_does_nothing() -> None:

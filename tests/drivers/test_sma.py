@@ -18,8 +18,10 @@ from custom_components.homebattery.drivers.battery import (
     NotSupportedError,
     NumberSetting,
     Poll,
+    Reason,
     SetpointLimits,
     SwitchSetting,
+    TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
 )
@@ -35,6 +37,7 @@ from tests.simulators import ManualClock, Plant, SmaSimulator
 from tests.simulators.image import ModbusImage, Vector, load
 from tests.simulators.modbus import Read, Write
 
+from .conftest import Leap
 from .vectors import assert_expected, by_name, read_plausible
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -1076,6 +1079,64 @@ async def test_a_device_that_was_off_is_held_again_by_the_next_renewal() -> None
         assert (lost, simulator.state()["mode"]) == ("automatic", "controlled")
 
 
+async def test_another_controllers_setpoint_is_noticed(leap: Leap) -> None:
+    """After two reads it is theirs: to renew, and to end."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await battery.get("power_setpoint")
+        leap(10)
+        await simulator.misbehave("other_controller", power=700)
+        before = len(simulator.server.traffic.writes)
+        for _ in range(2):
+            await battery.get("power_setpoint")
+        with pytest.raises(TakenOverError):
+            await battery.keep_alive()
+        await battery.release()
+
+        assert len(simulator.server.traffic.writes) == before
+        assert simulator.state()["battery_power"] < 0
+
+
+@pytest.mark.parametrize(("minutes", "is_theirs"), [(1, True), (20, False)])
+async def test_external_control_that_is_switched_off_twice(
+    leap: Leap, minutes: int, is_theirs: bool
+) -> None:
+    """Once may be a restart. Soon again is somebody who does it; later a restart."""
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        for passing in (10, 60 * minutes):
+            await battery.get("power_setpoint")
+            leap(passing)
+            simulator.device.restart()
+            for _ in range(3):
+                await battery.get("power_setpoint")
+            if passing == 10 or not is_theirs:
+                assert await battery.keep_alive() == 1500
+                assert simulator.mode == "controlled"
+        if is_theirs:
+            with pytest.raises(TakenOverError):
+                await battery.keep_alive()
+            assert simulator.mode == "automatic"
+
+
+async def test_the_reason_for_less_is_told() -> None:
+    """And forgotten with it."""
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(3000)
+        assert battery.limited_by is None
+        put(image, 40189, 900)
+        await battery.keep_alive()
+        assert battery.limited_by is Reason.BATTERY
+        put(image, 31061, 1130)  # "no"
+        with pytest.raises(NotConfirmedError):
+            await battery.keep_alive()
+        assert battery.limited_by is Reason.REFUSED
+        await battery.release()
+        assert battery.limited_by is None
+
+
 async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None:
     """The house is fed meanwhile."""
     simulator, clock = island()
@@ -1085,6 +1146,7 @@ async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None
         clock.advance(30)
         with pytest.raises(NotConfirmedError, match="backup"):
             await battery.keep_alive()
+        assert battery.limited_by is Reason.NO_GRID
         resting = simulator.state()["mode"]
         await simulator.misbehave("grid_lost", on=False)
         clock.advance(30)

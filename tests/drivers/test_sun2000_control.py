@@ -11,7 +11,9 @@ from custom_components.homebattery.drivers.battery import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
+    Reason,
     SetpointLimits,
+    TakenOverError,
 )
 from custom_components.homebattery.drivers.sun2000 import Sun2000Inverter
 from tests.simulators import HuaweiSimulator
@@ -334,6 +336,101 @@ async def test_somebody_elses_other_command_is_not_fought() -> None:
 
         assert b.writes[before:] == []
         assert await b.battery.get("power_setpoint") == 0
+
+
+async def test_another_power_of_somebody_elses_is_noticed() -> None:
+    """At the second read in a row: one may have been under way during a change."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("other_controller", power=400)
+        before = len(b.writes)
+        await b.battery.get("power_setpoint")
+        await b.battery.get("power_setpoint")
+        with pytest.raises(TakenOverError, match="another power"):
+            await b.battery.keep_alive()
+        await b.battery.release()
+
+        assert b.writes[before:] == []
+        assert b.power == pytest.approx(400, abs=20)
+
+
+async def test_a_hold_that_somebody_lifted_is_theirs() -> None:
+    """Its limits are not written again, nor put back."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        await b.simulator.misbehave("limits", power=3000)
+        before = len(b.writes)
+        with pytest.raises(TakenOverError, match="not held any more"):
+            await b.battery.keep_alive()
+        await b.battery.release()
+
+        assert b.writes[before:] == []
+        assert b.control() == ("stop", 0, 3000, 3000)
+
+
+async def test_a_restart_is_an_end_and_nobody_elses_power() -> None:
+    """The device has forgotten the power together with the command."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        b.simulator.device.restart()
+        for _ in range(3):
+            await b.battery.get("power_setpoint")
+        before = len(b.writes)
+
+        assert await b.battery.keep_alive() == 0
+        assert b.battery.limited_by is Reason.ENDED
+        assert b.writes[before:] == []
+
+
+async def test_renewals_that_were_refused_did_not_renew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command that ran out for want of them is begun again."""
+    leap = leaping(monkeypatch)
+    async with bench(duration_min=10) as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("read_only")
+        for _ in range(2):
+            leap(310)
+            b.clock.advance(310)
+            with pytest.raises(DeviceRefusedError):
+                await b.battery.keep_alive()
+        assert b.device["forcible"] == "stop"
+        await b.simulator.misbehave("read_only", on=False)
+
+        assert await b.battery.keep_alive() == 1000
+        assert b.device["forcible"] == "charge"
+
+
+async def test_the_reason_for_less_is_told() -> None:
+    """Also of a power that the device trims again at each renewal."""
+    async with bench() as b:
+        await b.simulator.misbehave("setting", setting="charge_limit", value=800)
+        assert await b.battery.set_power_setpoint(1000) == 800
+        assert b.battery.limited_by is Reason.SETTING
+        await b.simulator.misbehave("setting", setting="charge_limit", value=5000)
+        assert await b.battery.keep_alive() == 1000
+        assert b.battery.limited_by is None
+        b.simulator.plant.max_charge = 600
+        assert await b.battery.set_power_setpoint(1500) == 600
+        for _ in range(2):
+            assert await b.battery.keep_alive() == 600
+            assert b.battery.limited_by is Reason.BATTERY
+        await b.battery.release()
+        assert b.battery.limited_by is None
+
+
+async def test_only_what_changes_the_limits_wears_flash() -> None:
+    """A hold is made of them, and leaving it puts them back; a command is not."""
+    async with bench() as b:
+        worn = []
+        for setpoint in (1000, -500, 0, 0, 1000):
+            wears, before = b.battery.wears_flash(setpoint), b.device["flash_writes"]
+            await b.battery.set_power_setpoint(setpoint)
+            assert (b.device["flash_writes"] > before) == wears
+            worn.append(wears)
+
+        assert worn == [False, False, True, False, True]
 
 
 async def test_a_duration_that_does_not_end_is_ended_by_release() -> None:

@@ -17,8 +17,10 @@ from custom_components.homebattery.drivers.battery import (
     NotSupportedError,
     NumberSetting,
     Poll,
+    Reason,
     SelectSetting,
     SetpointLimits,
+    TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
 )
@@ -560,6 +562,64 @@ async def test_a_new_setpoint_after_that_gives_back_the_new_mode() -> None:
         assert gx.state()["device"]["ess_mode"] == 2
 
 
+async def test_a_mode_that_was_not_taken_is_nobody_elses() -> None:
+    """Nothing is written while the GX's own loop owns the setpoints."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("ignore_writes")
+        with pytest.raises(
+            NotConfirmedError, match="mode is still self_consumption"
+        ) as error:
+            await battery.set_power_setpoint(500)
+        with pytest.raises(NotConfirmedError):
+            await battery.keep_alive()
+
+        assert not isinstance(error.value, TakenOverError)
+        assert [write.address for write in gx.server.traffic.writes] == [2902]
+
+
+async def test_setpoints_of_another_controller_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third in a minute is no accident; theirs are neither fought nor cleared."""
+    monkeypatch.setattr(victron, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(2):
+            await gx.misbehave("other_controller", power=-700)
+            await battery.keep_alive()
+        await gx.misbehave("other_controller", power=-700)
+        with pytest.raises(TakenOverError, match="another controller"):
+            await battery.keep_alive()
+        before = len(gx.server.traffic.writes)
+        with pytest.raises(TakenOverError):
+            await battery.keep_alive()
+        await battery.release()
+
+        assert gx.server.traffic.writes[before:] == [(100, 2902, [1])]
+
+
+async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Zeros are what a restart leaves, however often."""
+    monkeypatch.setattr(victron, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(4):
+            gx.gx.restart()
+            assert await battery.keep_alive() == 500
+
+
+async def test_held_is_what_is_in_external_control() -> None:
+    """Whoever takes up a setpoint after a restart has to know."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        assert not await battery.is_held()
+        await battery.set_power_setpoint(500)
+        assert await battery.is_held()
+        await gx.misbehave("ess_mode", mode=1)
+        assert not await battery.is_held()
+
+
 async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
     """Writes without effect: the error says what still stands, and nothing is forgotten."""
     async with VictronSimulator() as gx, connected(gx) as battery:
@@ -685,6 +745,38 @@ async def test_the_word_of_the_bms_counts(
         assert await battery.set_power_setpoint(-1000) == discharge
 
 
+@pytest.mark.parametrize(
+    ("fault", "arguments", "reason"),
+    [
+        ("bms", {"charge": 100, "discharge": 10}, Reason.BATTERY),
+        ("bms", {"charge": 100, "discharge": 0}, Reason.BATTERY),
+        ("grid_lost", {}, Reason.NO_GRID),
+        ("absent", {"service": "battery"}, None),
+    ],
+)
+async def test_the_reason_for_less_is_told(
+    fault: str, arguments: dict[str, Any], reason: Reason | None
+) -> None:
+    """And forgotten with it."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(-1000)
+        assert battery.limited_by is None
+        await gx.misbehave(fault, **arguments)
+        await battery.keep_alive()
+        assert battery.limited_by is reason
+        await battery.release()
+        assert battery.limited_by is None
+
+
+async def test_the_minimum_soc_is_a_reason_for_discharging_only() -> None:
+    """A battery below it may be charged."""
+    async with VictronSimulator(min_soc=60) as gx, connected(gx) as battery:
+        assert await battery.set_power_setpoint(-1000) == 0
+        assert battery.limited_by is Reason.EMPTY
+        assert await battery.set_power_setpoint(1000) == 1000
+        assert battery.limited_by is None
+
+
 async def test_without_grid_the_inverter_cannot_follow() -> None:
     """Off grid the loads decide: hold is written and nothing granted."""
     async with VictronSimulator() as gx, connected(gx) as battery:
@@ -703,6 +795,7 @@ async def test_conditions_that_are_too_old_hold_the_battery(
         monkeypatch.setattr(victron, "_TOO_OLD", 0)
 
         assert await battery.keep_alive() == 0
+        assert battery.limited_by is Reason.UNKNOWN_STATE
         assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
 
 

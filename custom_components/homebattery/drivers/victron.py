@@ -480,7 +480,6 @@ class VictronInverter(ModbusBattery):
             # The latter: somebody changed the mode since; theirs is what to put back.
             self.found = found
         self._wanted = wanted
-        self._forget_others()
         if found["working_mode"] != EXTERNAL_CONTROL:
             gx, _ = self._register("working_mode")
             await self._write_mode(gx, EXTERNAL_CONTROL)
@@ -488,6 +487,8 @@ class VictronInverter(ModbusBattery):
             self._mode_writes += 1
             self._mode_seen = False
         await self._look()
+        # What was seen so far is what is to be replaced now.
+        self._forget_others()
         return await self._renew()
 
     async def _write_mode(self, gx: ModbusDevice, mode: Value) -> None:
