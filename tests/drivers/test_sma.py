@@ -1125,16 +1125,18 @@ async def test_the_reason_for_less_is_told() -> None:
     """And forgotten with it."""
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(3000)
-        assert battery.limited_by is None
+        reasons = [battery.limited_by]
         put(image, 40189, 900)
         await battery.keep_alive()
-        assert battery.limited_by is Reason.BATTERY
+        reasons.append(battery.limited_by)
         put(image, 31061, 1130)  # "no"
         with pytest.raises(NotConfirmedError):
             await battery.keep_alive()
-        assert battery.limited_by is Reason.REFUSED
+        reasons.append(battery.limited_by)
         await battery.release()
-        assert battery.limited_by is None
+        reasons.append(battery.limited_by)
+
+    assert reasons == [None, Reason.BATTERY, Reason.REFUSED, None]
 
 
 async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None:
