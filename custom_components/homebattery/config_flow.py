@@ -134,7 +134,7 @@ def _schema(
 
     schema: dict[vol.Marker, object] = form(rare=False)
     if advanced := form(rare=True):
-        schema[vol.Required(SECTION_ADVANCED)] = _collapsed(advanced)
+        schema[vol.Required(SECTION_ADVANCED, default=dict)] = _collapsed(advanced)
     return vol.Schema(schema)
 
 
@@ -606,7 +606,7 @@ def _options_schema(of_driver: tuple[SetupField, ...]) -> vol.Schema:
         {
             **_OPTIONS,
             **yes_or_no(rare=False),
-            vol.Required(SECTION_ADVANCED): _collapsed(
+            vol.Required(SECTION_ADVANCED, default=dict): _collapsed(
                 {**_RARE_OPTIONS, **yes_or_no(rare=True)}
             ),
         }

@@ -1131,14 +1131,15 @@ async def test_counter_that_falls_to_zero_is_no_value() -> None:
     assert (before, meanwhile, after) == (1234.567, None, 1234.6)
 
 
-async def test_counter_that_begins_at_zero_is_not_believed_at_once() -> None:
+async def test_counter_that_begins_at_zero_is_read_and_not_believed_at_once() -> None:
     energy = answer_of(
         VECTORS[0], ENERGY, sessy_energy={"import_wh": 0, "export_wh": 0}
     )
     async with connected(image(ENERGY=energy)) as battery:
         charged = await battery.get("energy_charged_total")
 
-    assert charged is None
+    assert charged == 0
+    assert battery.counters.counted("energy_charged_total") is None
 
 
 @pytest.mark.parametrize(
