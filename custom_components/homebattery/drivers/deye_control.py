@@ -11,7 +11,7 @@ on the inverter would notice. With selling first and time of use on, the slot po
 all that stands between the battery and full export: so the working mode leaves
 selling first before the slot power rises, and enters it last, when power, SOC and
 flags are in place. Charge flags go before current limits widen; limits are narrowed
-before anything is enabled, and for an owner who sells first before selling ends. Whatever is written, each state on the way is at most the
+before anything is enabled. Whatever is written, each state on the way is at most the
 old setpoint, the new one, plain following of the load, or the owner's own settings.
 
 Uncertain, and arranged so that it does not matter: whether the charge current also
@@ -105,9 +105,7 @@ def charge(snapshot: Image, *, amps: int, words: int, max_soc: int) -> Plan:
             _WORKING_MODE: _not_selling(snapshot),
             _TOU: EVERY_DAY,
         },
-        (CURRENTS, GRID, MODE, TARGETS, POWERS, TOU)
-        if _sells(snapshot)
-        else (MODE, CURRENTS, GRID, TARGETS, POWERS, TOU),
+        (MODE, CURRENTS, GRID, TARGETS, POWERS, TOU),
     )
 
 
@@ -142,16 +140,13 @@ def follow_load(snapshot: Image, *, words: int, amps: int, min_soc: int) -> Plan
         {
             **snapshot,
             _DISCHARGE_CURRENT: _at_most(amps, snapshot[_DISCHARGE_CURRENT]),
-            _GRID_CHARGE: 0 if _sells(snapshot) else snapshot[_GRID_CHARGE],
             _WORKING_MODE: _not_selling(snapshot),
             **dict.fromkeys(POWERS, words),
             **dict.fromkeys(SOCS, min_soc),
             **{flags: snapshot[flags] & ~(GRID_FLAG | SELL_FLAG) for flags in FLAGS},
             _TOU: EVERY_DAY,
         },
-        (GRID, MODE, POWERS, TARGETS, CURRENTS, TOU)
-        if _sells(snapshot)
-        else (MODE, POWERS, TARGETS, GRID, CURRENTS, TOU),
+        (MODE, POWERS, TARGETS, GRID, CURRENTS, TOU),
     )
 
 
@@ -159,9 +154,7 @@ def hold(snapshot: Image) -> Plan:
     """Neither charge nor discharge: no current either way, no grid charge."""
     return Plan(
         {**snapshot, **dict.fromkeys(CURRENTS, 0), _GRID_CHARGE: 0},
-        (CURRENTS, GRID, TOU, TARGETS, POWERS, MODE)
-        if _sells(snapshot)
-        else (CURRENTS, GRID, MODE, TOU, TARGETS, POWERS),
+        _with_mode(snapshot, (CURRENTS, GRID), (TOU, TARGETS, POWERS)),
     )
 
 
@@ -181,19 +174,14 @@ def hold_by_soc(snapshot: Image) -> Plan:
             _WORKING_MODE: _not_selling(snapshot),
             _TOU: EVERY_DAY,
         },
-        (CURRENTS, GRID, MODE, TARGETS, TOU, POWERS)
-        if _sells(snapshot)
-        else (MODE, TARGETS, GRID, CURRENTS, TOU, POWERS),
+        (MODE, TARGETS, GRID, CURRENTS, TOU, POWERS),
     )
 
 
 def automatic(snapshot: Image) -> Plan:
     """Everything as its owner had it."""
     return Plan(
-        snapshot,
-        (TOU, TARGETS, POWERS, MODE, CURRENTS, GRID)
-        if _sells(snapshot)
-        else (MODE, TOU, TARGETS, POWERS, GRID, CURRENTS),
+        snapshot, _with_mode(snapshot, (), (TOU, TARGETS, POWERS, GRID, CURRENTS))
     )
 
 
@@ -202,20 +190,19 @@ def restrict(snapshot: Image) -> Plan:
     return Plan(hold(snapshot).target, (CURRENTS, GRID))
 
 
-def _sells(snapshot: Image) -> bool:
-    """Return True for an owner who sells first.
-
-    While it sells, an inverter may not heed the slots that charge from the grid
-    [uncertain], so that charging is narrowed before selling ends, and comes back after
-    it has begun again.
-    """
-    return snapshot[_WORKING_MODE] == SELLING_FIRST
-
-
 def _not_selling(snapshot: Image) -> int:
     """Return the owner's working mode, unless that is selling first."""
     mode = snapshot[_WORKING_MODE]
     return ZERO_EXPORT_TO_CT if mode == SELLING_FIRST else mode
+
+
+def _with_mode(
+    snapshot: Image, before: tuple[range, ...], after: tuple[range, ...]
+) -> tuple[range, ...]:
+    """Put the working mode where it is safe: leaving selling early, entering it last."""
+    if snapshot[_WORKING_MODE] == SELLING_FIRST:
+        return (*before, *after, MODE)
+    return (*before, MODE, *after)
 
 
 def _at_most(amps: int | None, limit: int) -> int:
