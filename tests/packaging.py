@@ -77,7 +77,8 @@ def json_problems(folder: Path) -> Problems:
         depth = 0
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
-            closing = len(re.match(r"[\]}]*", outside.strip())[0])  # type: ignore[index]
+            bare = outside.strip()
+            closing = len(bare) - len(bare.lstrip("]}"))
             wanted = 2 * (depth - closing)
             if len(line) - len(line.lstrip(" ")) != wanted or line != line.rstrip():
                 problems.append(f"{path.name}, line {number}: not indented by {wanted}")
