@@ -1608,3 +1608,27 @@ async def test_the_owner_in_selling_first_gets_it_back_last() -> None:
         await battery.release()
 
     assert units.traffic.writes[-1] == (1, 142, [0])
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        pytest.param(588, 25, id="a slot would charge now"),
+        pytest.param(588, 40, id="a slot would charge soon"),
+        pytest.param(587, 0, id="no voltage, SOC unknown"),
+    ],
+)
+async def test_charging_that_sleeps_while_selling_is_not_woken(
+    address: int, word: int
+) -> None:
+    """Grid charge is off before the owner's slots come back, and on after all else."""
+    async with on_image(vector(SELLING), allow_export=False) as (battery, units):
+        await battery.set_power_setpoint(1000)
+        before = len(units.traffic.writes)
+        units.units[1][address] = word
+        await battery.release()
+
+    writes = units.traffic.writes[before:]
+    assert writes[0] == (1, 128, [60, 0, 0])
+    assert (1, 142, [0]) in writes
+    assert writes[-1] == (1, 128, [60, 0, 1])

@@ -14,6 +14,7 @@ from custom_components.homebattery.drivers.deye_control import (
     Plan,
     automatic,
     charge,
+    charging_sleeps,
     decide,
     follow_load,
     hold,
@@ -22,6 +23,7 @@ from custom_components.homebattery.drivers.deye_control import (
     remote_power,
     restrict,
     sell,
+    stop_grid_charge,
 )
 from custom_components.homebattery.drivers.deye_formulas import formulas, join
 from custom_components.homebattery.drivers.deye_registers import Kind, high, low
@@ -105,17 +107,17 @@ def test_the_recipe_writes_these_words_in_this_order() -> None:
     assert known == FOUND
 
 
-def plans(found: Image) -> dict[str, Plan]:
+def plans(found: Image, *, sleeps: bool = False) -> dict[str, Plan]:
     """Return everything that may be held, by name."""
     return {
-        "charge": charge(found, amps=47, words=POWER, max_soc=100),
-        "charge more": charge(found, amps=150, words=8000, max_soc=100),
+        "charge": charge(found, amps=47, words=POWER, max_soc=100, sleeps=sleeps),
+        "charge more": charge(found, amps=150, words=8000, max_soc=100, sleeps=sleeps),
         "sell": sell(found, words=POWER, min_soc=15, flag=True),
         "sell less": sell(found, words=800, min_soc=15, flag=True),
         "hold": hold(found),
-        "hold by SOC": hold_by_soc(found),
-        "automatic": automatic(found),
-        "follow": follow_load(found, words=POWER, amps=47, min_soc=15),
+        "hold by SOC": hold_by_soc(found, sleeps=sleeps),
+        "automatic": automatic(found, sleeps=sleeps),
+        "follow": follow_load(found, words=POWER, amps=47, min_soc=15, sleeps=sleeps),
     }
 
 
@@ -129,6 +131,7 @@ def transitions() -> Iterator[Any]:
     )
 
 
+CHARGES_IN_ALL_SLOTS: dict[int, int] = {130: 1, **dict.fromkeys(range(172, 178), 1)}
 OWNERS: dict[str, dict[str, Any]] = {
     "sells first": {"work_mode": "selling_first"},
     "sells first, time of use off": {"work_mode": "selling_first", "tou": False},
@@ -141,6 +144,23 @@ OWNERS: dict[str, dict[str, Any]] = {
     "serves the backup port": {"work_mode": "zero_export_to_load"},
     "no grid charge": {"settings": {130: 0}},
     "slots may sell": {"settings": dict.fromkeys(range(172, 178), 0x20)},
+    "sells first, and charges in no slot": {
+        "work_mode": "selling_first",
+        "settings": dict.fromkeys(range(172, 178), 0),
+    },
+    "sells first, and charges up to another SOC": {
+        "work_mode": "selling_first",
+        "settings": {**CHARGES_IN_ALL_SLOTS, **dict.fromkeys(range(166, 172), 15)},
+    },
+    "sells first, and would charge": {
+        "work_mode": "selling_first",
+        "settings": {**CHARGES_IN_ALL_SLOTS, **dict.fromkeys(range(166, 172), 90)},
+    },
+    "sells first, and would charge without time of use": {
+        "work_mode": "selling_first",
+        "tou": False,
+        "settings": {127: 90},
+    },
 }
 HABITS: dict[str, dict[str, Any]] = {
     "as documented": {},
@@ -167,10 +187,15 @@ def test_every_state_on_the_way_is_harmless(one: str, other: str) -> None:
         inverter = DeyeModbusSimulator(house(soc=60), **owner, **habits).inverter
         words = dict(inverter.words)
         found = {address: words[address] for address in SNAPSHOT}
-        known = {**words, **plans(found)[one].target}
-        steps = [dict(known)]
-        for address, block in plans(found)[other].writes(known):
-            steps.append(steps[-1] | dict(enumerate(block, address)))
+        sleeps = charging_sleeps(found, words, 60)
+        named = plans(found, sleeps=sleeps)
+        steps = [{**words, **named[one].target}]
+        stages = [named[other]]
+        if sleeps and other == "automatic":
+            stages.insert(0, stop_grid_charge(found))
+        for stage in stages:
+            for address, block in stage.writes(dict(steps[-1])):
+                steps.append(steps[-1] | dict(enumerate(block, address)))
         follow = follow_load(found, words=12_000, amps=999, min_soc=15)
         for situation in SITUATIONS:
             at_ends = [
@@ -186,6 +211,40 @@ def test_every_state_on_the_way_is_harmless(one: str, other: str) -> None:
             for step in steps[1:-1]:
                 on_the_way = inverter.what_if(step, **situation)
                 assert within(on_the_way, at_ends), (owner, habits, situation, step)
+
+
+@pytest.mark.parametrize(
+    ("changed", "soc", "sleeps"),
+    [
+        pytest.param({}, 60, True, id="a slot wants more"),
+        pytest.param({}, 70, True, id="a slot wants just that"),
+        pytest.param({}, 110, True, id="not far above"),
+        pytest.param({}, 111, False, id="far above"),
+        pytest.param({}, None, True, id="SOC unknown"),
+        pytest.param({142: 2}, 60, False, id="does not sell first"),
+        pytest.param({130: 0}, 60, False, id="no grid charge"),
+        pytest.param({173: 0}, 60, False, id="no slot charges"),
+        pytest.param({173: 0x20}, 60, False, id="another flag"),
+        pytest.param({111: 0}, 111, True, id="by voltage"),
+        pytest.param({173: 0, 127: 30}, 60, True, id="without time of use"),
+    ],
+)
+def test_charging_sleeps_while_selling_comes_first(
+    changed: Image, soc: float | None, sleeps: bool
+) -> None:
+    """It does where the grid charges to more than about the present SOC."""
+    settings = {
+        **SETTINGS,
+        111: 1,
+        127: 10,
+        142: 0,
+        167: 70,
+        168: 99,
+        173: 1,
+        **changed,
+    }
+
+    assert charging_sleeps(settings, settings, soc) is sleeps
 
 
 def within(decision: Decision, others: list[Decision]) -> bool:

@@ -192,7 +192,9 @@ class DeyeInverter(DeyeDevice):
     async def _find_units(self) -> None:
         await super()._find_units()
         name = f"{self.address}:{self.port} unit {self._unit_id}"
-        by_settings = BySettings(name, self._unit, self.settle, self.wear)
+        by_settings = BySettings(
+            name, self._unit, self.settle, self.wear, self._read_soc
+        )
         by_remote_mode = ByRemoteMode(
             name,
             self._unit,
@@ -260,6 +262,11 @@ class DeyeInverter(DeyeDevice):
             may_export=self.allow_export,
             sell_flag=self._firmware_sells_by_flag,
         )
+
+    async def _read_soc(self) -> float | None:
+        """Return the SOC, %; None without a battery to speak of."""
+        now = self._conditions(await self._read_conditions())
+        return None if now is None else now.soc
 
     @property
     def _firmware_sells_by_flag(self) -> bool:

@@ -19,6 +19,12 @@ caps what comes from the grid (both are set), whether the inverter charges from 
 grid while selling first (it never has to), whether slot power counts for more than
 selling (without selling the discharge current limits as well).
 
+One kind of owner needs another order: who sells first and has slots that would charge
+from the grid at an SOC that is not far off. If the inverter does not heed them while it
+sells, they sleep, and to leave selling first would wake them with the owner's full
+current: so grid charge is narrowed before selling ends, and comes back after it has
+begun.
+
 All this is pure: words in, words out. Addresses are those of three-phase inverters;
 of single-phase ones the conditions for it are not known well enough.
 """
@@ -57,6 +63,10 @@ BY_VOLTAGE: Final = 0
 BY_SOC: Final = 1
 SHUTDOWN_SOC: Final = 115
 LOW_SOC: Final = 117
+START_SOC: Final = 127
+"""Below it the battery is charged from the grid while time of use is off."""
+WAKING_DISTANCE: Final = 40
+"""% of SOC, which a battery takes hours to lose [our choice]."""
 MAX_SELL_POWER: Final = 143
 SWITCHES: Final = 178
 PEAK_SHAVING_BITS: Final = 0x30
@@ -91,8 +101,28 @@ class Plan:
                 yield block.start, words
 
 
-def charge(snapshot: Image, *, amps: int, words: int, max_soc: int) -> Plan:
-    """Charge with `amps`, up to `max_soc` %; `words` is the power as slots count it."""
+def charging_sleeps(snapshot: Image, settings: Image, soc: float | None) -> bool:
+    """Return True when the owner's settings may charge once selling first ends.
+
+    `soc` in %, None where it is not known. Nothing wakes above all SOCs up to which
+    the grid charges; not even while a lost connection stays away, with a distance.
+    """
+    if not _sells(snapshot) or not snapshot[_GRID_CHARGE]:
+        return False
+    if soc is None or settings[CONTROL_MODE] != BY_SOC:
+        return True
+    slots = zip(SOCS, FLAGS, strict=True)
+    flagged = [snapshot[each] for each, flags in slots if snapshot[flags] & GRID_FLAG]
+    return soc <= max([settings[START_SOC], *flagged]) + WAKING_DISTANCE
+
+
+def charge(
+    snapshot: Image, *, amps: int, words: int, max_soc: int, sleeps: bool = False
+) -> Plan:
+    """Charge with `amps`, up to `max_soc` %; `words` is the power as slots count it.
+
+    `sleeps`, here and below: what `charging_sleeps` says.
+    """
     return Plan(
         {
             **snapshot,
@@ -105,7 +135,9 @@ def charge(snapshot: Image, *, amps: int, words: int, max_soc: int) -> Plan:
             _WORKING_MODE: _not_selling(snapshot),
             _TOU: EVERY_DAY,
         },
-        (MODE, CURRENTS, GRID, TARGETS, POWERS, TOU),
+        (CURRENTS, GRID, MODE, TARGETS, POWERS, TOU)
+        if sleeps
+        else (MODE, CURRENTS, GRID, TARGETS, POWERS, TOU),
     )
 
 
@@ -134,19 +166,24 @@ def sell(
     )
 
 
-def follow_load(snapshot: Image, *, words: int, amps: int, min_soc: int) -> Plan:
+def follow_load(
+    snapshot: Image, *, words: int, amps: int, min_soc: int, sleeps: bool = False
+) -> Plan:
     """Discharge into the house only, with at most `words` and `amps`."""
     return Plan(
         {
             **snapshot,
             _DISCHARGE_CURRENT: _at_most(amps, snapshot[_DISCHARGE_CURRENT]),
+            _GRID_CHARGE: 0 if sleeps else snapshot[_GRID_CHARGE],
             _WORKING_MODE: _not_selling(snapshot),
             **dict.fromkeys(POWERS, words),
             **dict.fromkeys(SOCS, min_soc),
             **{flags: snapshot[flags] & ~(GRID_FLAG | SELL_FLAG) for flags in FLAGS},
             _TOU: EVERY_DAY,
         },
-        (MODE, POWERS, TARGETS, GRID, CURRENTS, TOU),
+        (GRID, MODE, POWERS, TARGETS, CURRENTS, TOU)
+        if sleeps
+        else (MODE, POWERS, TARGETS, GRID, CURRENTS, TOU),
     )
 
 
@@ -154,11 +191,13 @@ def hold(snapshot: Image) -> Plan:
     """Neither charge nor discharge: no current either way, no grid charge."""
     return Plan(
         {**snapshot, **dict.fromkeys(CURRENTS, 0), _GRID_CHARGE: 0},
-        _with_mode(snapshot, (CURRENTS, GRID), (TOU, TARGETS, POWERS)),
+        (CURRENTS, GRID, TOU, TARGETS, POWERS, MODE)
+        if _sells(snapshot)
+        else (CURRENTS, GRID, MODE, TOU, TARGETS, POWERS),
     )
 
 
-def hold_by_soc(snapshot: Image) -> Plan:
+def hold_by_soc(snapshot: Image, *, sleeps: bool = False) -> Plan:
     """Hold where a current of 0 A is refused: the slots want a full battery.
 
     On grid the battery does not discharge below its slot's SOC; without the grid it
@@ -174,15 +213,24 @@ def hold_by_soc(snapshot: Image) -> Plan:
             _WORKING_MODE: _not_selling(snapshot),
             _TOU: EVERY_DAY,
         },
-        (MODE, TARGETS, GRID, CURRENTS, TOU, POWERS),
+        (CURRENTS, GRID, MODE, TARGETS, TOU, POWERS)
+        if sleeps
+        else (MODE, TARGETS, GRID, CURRENTS, TOU, POWERS),
     )
 
 
-def automatic(snapshot: Image) -> Plan:
-    """Everything as its owner had it."""
-    return Plan(
-        snapshot, _with_mode(snapshot, (), (TOU, TARGETS, POWERS, GRID, CURRENTS))
-    )
+def automatic(snapshot: Image, *, sleeps: bool = False) -> Plan:
+    """Everything as its owner had it; where charging sleeps, after `stop_grid_charge`."""
+    if sleeps:
+        return Plan(snapshot, (TOU, TARGETS, POWERS, MODE, CURRENTS, GRID))
+    if _sells(snapshot):
+        return Plan(snapshot, (TOU, TARGETS, POWERS, GRID, CURRENTS, MODE))
+    return Plan(snapshot, (MODE, TOU, TARGETS, POWERS, GRID, CURRENTS))
+
+
+def stop_grid_charge(snapshot: Image) -> Plan:
+    """Nothing from the grid, before the owner's slots come back."""
+    return Plan({**{each: snapshot[each] for each in GRID}, _GRID_CHARGE: 0}, (GRID,))
 
 
 def restrict(snapshot: Image) -> Plan:
@@ -192,17 +240,12 @@ def restrict(snapshot: Image) -> Plan:
 
 def _not_selling(snapshot: Image) -> int:
     """Return the owner's working mode, unless that is selling first."""
-    mode = snapshot[_WORKING_MODE]
-    return ZERO_EXPORT_TO_CT if mode == SELLING_FIRST else mode
+    return ZERO_EXPORT_TO_CT if _sells(snapshot) else snapshot[_WORKING_MODE]
 
 
-def _with_mode(
-    snapshot: Image, before: tuple[range, ...], after: tuple[range, ...]
-) -> tuple[range, ...]:
-    """Put the working mode where it is safe: leaving selling early, entering it last."""
-    if snapshot[_WORKING_MODE] == SELLING_FIRST:
-        return (*before, *after, MODE)
-    return (*before, MODE, *after)
+def _sells(snapshot: Image) -> bool:
+    """Return True for an owner who sells first."""
+    return snapshot[_WORKING_MODE] == SELLING_FIRST
 
 
 def _at_most(amps: int | None, limit: int) -> int:
@@ -300,7 +343,8 @@ def _decide_charge(
     if amps < 1:
         return Decision(reason=reason or Reason.TOO_LITTLE)
     words = math.ceil(round(power, 3) / now.watts_per_word)
-    plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc)
+    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc, sleeps=sleeps)
     return Decision(_told(power, amps, now), plan, reason)
 
 
@@ -328,7 +372,10 @@ def _decide_discharge(
         flag = now.sell_flag or any(snapshot[flags] & SELL_FLAG for flags in FLAGS)
         plan = sell(snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps)
         return Decision(-words * now.watts_per_word, plan, reason)
-    plan = follow_load(snapshot, words=words, amps=most, min_soc=now.min_soc)
+    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    plan = follow_load(
+        snapshot, words=words, amps=most, min_soc=now.min_soc, sleeps=sleeps
+    )
     return Decision(-_told(power, most, now), plan, reason)
 
 

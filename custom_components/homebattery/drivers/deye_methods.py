@@ -6,7 +6,7 @@ depends on, and when not to hold at all, is the driver's business.
 
 from abc import ABC, abstractmethod
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 import logging
 from typing import ClassVar, Final, NamedTuple, override
@@ -28,6 +28,7 @@ from .deye_control import (
     Image,
     Plan,
     automatic,
+    charging_sleeps,
     decide,
     hold,
     hold_by_soc,
@@ -35,6 +36,7 @@ from .deye_control import (
     remote,
     remote_power,
     restrict,
+    stop_grid_charge,
 )
 from .deye_writer import PlanWriter
 from .errors import (
@@ -124,12 +126,21 @@ class BySettings(Method):
     changes = SNAPSHOT
 
     def __init__(
-        self, name: str, unit: ModbusUnit, settle: float, wear: FlashWear
+        self,
+        name: str,
+        unit: ModbusUnit,
+        settle: float,
+        wear: FlashWear,
+        read_soc: Callable[[], Awaitable[float | None]],
     ) -> None:
-        """Describe the inverter; nothing is read."""
+        """Describe the inverter; nothing is read.
+
+        `read_soc` returns the SOC, %, or None where it is not known.
+        """
         super().__init__()
         self._name = name
         self._writer = PlanWriter(name, unit, SETTINGS, settle, wear)
+        self._read_soc = read_soc
         self._zero_amps_refused = False
         self._seen: Image = {}
 
@@ -181,13 +192,13 @@ class BySettings(Method):
         if now is not None:
             decision = decide(wanted.power, found, known, now, amps=wanted.amps)
         if decision.plan is None:
-            await self._hold_still(found, known)
+            await self._hold_still(found, known, None if now is None else now.soc)
         else:
             await self._apply(decision.plan, known)
         self.reason = decision.reason
         return decision.granted
 
-    async def _hold_still(self, found: Image, known: Image) -> None:
+    async def _hold_still(self, found: Image, known: Image, soc: float | None) -> None:
         """Hold at 0 W, the other way where a current of 0 A is not taken."""
         if not self._zero_amps_refused:
             try:
@@ -201,7 +212,8 @@ class BySettings(Method):
                 self._zero_amps_refused = True
             else:
                 return
-        await self._apply(hold_by_soc(found), known)
+        sleeps = charging_sleeps(found, known, soc)
+        await self._apply(hold_by_soc(found, sleeps=sleeps), known)
 
     async def _apply(self, plan: Plan, known: Image) -> None:
         self._writer.check_wear(plan, known)
@@ -221,7 +233,19 @@ class BySettings(Method):
     async def put_back(self, found: Image) -> None:
         """Write the owner's settings, word by word as they were."""
         self.target, self._seen = {}, {}
-        await self._writer.apply(automatic(found), await self._writer.read())
+        known = await self._writer.read()
+        sleeps = await self._charging_sleeps(found, known)
+        if sleeps:
+            first = stop_grid_charge(found)
+            await self._writer.apply(first, known)
+            known.update(first.target)
+        await self._writer.apply(automatic(found, sleeps=sleeps), known)
+
+    async def _charging_sleeps(self, found: Image, known: Image) -> bool:
+        """Say it as `charging_sleeps` does; the SOC is read only where it matters."""
+        return charging_sleeps(found, known, None) and charging_sleeps(
+            found, known, await self._read_soc()
+        )
 
 
 class ByRemoteMode(Method):
