@@ -215,10 +215,19 @@ def test_modes_of_control_have_names() -> None:
     assert reasons.keys() == {reason.value for reason in Reason}
 
 
+def names_by_device(of_platform: Texts) -> list[list[str]]:
+    """Return the names of entities, those of each battery unit or pack apart."""
+    names: dict[str, list[str]] = {}
+    for key, entity in of_platform.items():
+        part = re.match("battery[12]_|pack[1-8]_", key)
+        names.setdefault(part[0] if part else "", []).append(entity["name"])
+    return list(names.values())
+
+
 @pytest.mark.parametrize("platform", EN["entity"])
-def test_names_of_a_platform_differ(platform: str) -> None:
-    names = [entity["name"] for entity in EN["entity"][platform].values()]
-    assert len(names) == len(set(names))
+def test_names_of_a_device_differ(platform: str) -> None:
+    for names in names_by_device(entities(Platform(platform))):
+        assert len(names) == len(set(names))
 
 
 FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
@@ -226,8 +235,8 @@ FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
     (SessySimulator, {}, {}),
     (SmaSimulator, {"phases": 3}, {}),
     (HuaweiSimulator, {"phases": 3}, {"battery_units": 2}),
-    (DeyeModbusSimulator, {"phases": 3}, {"packs": 1}),
-    (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 1}),
+    (DeyeModbusSimulator, {"phases": 3}, {"packs": 8}),
+    (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 8}),
 ]
 """Devices, their houses and options, that have all that their kind can have."""
 
@@ -351,17 +360,19 @@ SAME_EVERYWHERE: Final[dict[str, str]] = {
 }
 SAME_IN: Final[dict[str, dict[str, str]]] = {
     "nl": {
-        "Alarm Generator Lithium Lithium-ion Model Open": "Dutch words as well",
+        "Alarm Generator Lithium Lithium-ion Model Open Status": (
+            "Dutch words as well"
+        ),
         "AI Bulk Eco Firmware Host Offline Peak shaving": "what owners say",
     },
     "de": {
-        "Absorption Alarm Generator Lithium Normal Port Problem": (
+        "Absorption Alarm Generator Lithium Normal Port Problem Status": (
             "German words as well"
         ),
         "Bulk Eco Firmware Host Offline Standby": "what owners say",
     },
     "fr": {
-        "Absorption Lithium Lithium-ion Local Normal Options Port": (
+        "Absorption Lithium Lithium-ion Local Mode Normal Options Port": (
             "French words as well"
         ),
         "Bulk": "what owners say",
@@ -439,8 +450,8 @@ def test_each_text_is_plain(language: str) -> None:
 def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
     """Names within a platform, the states of an entity: none is mistaken."""
     for platform, of_platform in LANGUAGES[language]["entity"].items():
-        names = [entity["name"] for entity in of_platform.values()]
-        assert len(names) == len(set(names)), platform
+        for names in names_by_device(of_platform):
+            assert len(names) == len(set(names)), platform
         for key, entity in of_platform.items():
             english = entities(platform)[key].get("state", {})
             states = entity.get("state", {})

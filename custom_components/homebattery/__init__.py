@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 import logging
 
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import (
@@ -18,15 +18,16 @@ from homeassistant.exceptions import (
 )
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.device_registry import DeviceEntry
 from homeassistant.helpers.typing import ConfigType
 
-from . import repairs
+from . import devices, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
 from .control import Control
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
-from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
+from .drivers.battery import AuthenticationError, Battery, BatteryError, Found, Part
 from .errors import translated
 from .lease import LeaseStore
 from .services import async_setup_services
@@ -43,6 +44,10 @@ class HomeBatteryData:
     battery: Battery
     coordinator: BatteryCoordinator
     control: Control
+    device_id: str
+    """The device of the battery itself, to which its parts refer."""
+    parts: tuple[Part, ...]
+    """The parts that have devices of their own."""
 
     async def async_close(self) -> None:
         """Give the battery back to its own control, and close the connection."""
@@ -91,6 +96,8 @@ async def _async_start(
         battery=battery,
         coordinator=coordinator,
         control=Control(hass, entry, coordinator),
+        device_id=devices.async_register(hass, entry, battery),
+        parts=battery.parts,
     )
     entry.runtime_data = data
     await data.control.async_start()
@@ -116,6 +123,7 @@ async def _async_start(
     except BaseException:
         await data.control.async_close()
         raise
+    devices.async_look_for_parts(hass, entry)
 
 
 async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:
@@ -151,6 +159,18 @@ async def async_unload_entry(
         return False
     await entry.runtime_data.async_close()
     return True
+
+
+async def async_remove_config_entry_device(
+    _hass: HomeAssistant, entry: HomeBatteryConfigEntry, device: DeviceEntry
+) -> bool:
+    """Allow a device to be removed when it is a part that is no longer there.
+
+    Not by ourselves: a battery unit that is off, or asleep, may look the same.
+    """
+    return entry.state is ConfigEntryState.LOADED and not devices.is_present(
+        entry, device
+    )
 
 
 async def async_remove_entry(

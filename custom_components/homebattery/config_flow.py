@@ -69,12 +69,12 @@ from .const import (
     SHORTEST_SCAN_INTERVAL,
     SHORTEST_SETPOINT_TIMEOUT,
 )
+from .devices import device_name
 from .discovery import BEHIND_LOGGERS, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
 from .drivers.battery import BatteryError, Identity, SetupField
 from .drivers.detection import Detected, detect, detect_at
 from .drivers.solarman import PORT as LOGGER_PORT, Logger
-from .entity import device_name
 from .errors import UNKNOWN, error_key
 
 _LOGGER = logging.getLogger(__name__)

@@ -2,52 +2,20 @@
 
 from typing import TYPE_CHECKING, override
 
-from homeassistant.const import CONF_MAC, EntityCategory
+from homeassistant.const import EntityCategory
 from homeassistant.core import callback
-from homeassistant.helpers.device_registry import (
-    CONNECTION_NETWORK_MAC,
-    DeviceInfo,
-    format_mac,
-)
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .const import DOMAIN, ControlMode
+from .const import ControlMode
 from .coordinator import BatteryCoordinator
-from .drivers.battery import Identity, Value
+from .devices import device_info
+from .drivers.battery import Value
 from .drivers.measurements import MEASUREMENTS
 from .drivers.turns import urgent
 from .errors import battery_action
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
-
-
-def device_name(identity: Identity) -> str:
-    """Return what a device is called unless its owner calls it something else."""
-    return identity.name or identity.model
-
-
-def device_info(entry: HomeBatteryConfigEntry) -> DeviceInfo:
-    """Return the device that all entities of a battery belong to.
-
-    Its MAC address, where that is known, is how it is found again when its address in
-    the network has changed.
-    """
-    battery = entry.runtime_data.battery
-    identity = battery.identity
-    mac = identity.mac or entry.data.get(CONF_MAC)
-    host = f"[{battery.address}]" if ":" in battery.address else battery.address
-    return DeviceInfo(
-        identifiers={(DOMAIN, identity.serial_number)},
-        connections={(CONNECTION_NETWORK_MAC, format_mac(mac))} if mac else set(),
-        manufacturer=identity.manufacturer,
-        model=identity.model,
-        name=device_name(identity),
-        serial_number=identity.serial_number,
-        sw_version=identity.firmware,
-        hw_version=identity.hardware,
-        configuration_url=f"http://{host}/" if battery.web_page else None,
-    )
 
 
 class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
@@ -75,7 +43,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
         self._written: object = None
         self._attr_translation_key = key
         self._attr_unique_id = f"{self._battery.identity.serial_number}_{key}"
-        self._attr_device_info = device_info(entry)
+        self._attr_device_info = device_info(entry, key)
         if measurement := MEASUREMENTS.get(key):
             self._attr_entity_registry_enabled_default = measurement.enabled
             if measurement.diagnostic:

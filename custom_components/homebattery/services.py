@@ -142,7 +142,9 @@ def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> dict[str, A
 
 
 def _batteries(call: ServiceCall) -> dict[str, HomeBatteryConfigEntry]:
-    """Return the batteries that an action is for, by device id.
+    """Return the batteries that an action is for, by their own device id.
+
+    A part of one, such as a battery unit, stands for the whole.
 
     Raises ServiceValidationError when there is none, or one cannot be controlled now:
     before anything is written to any of them.
@@ -157,7 +159,7 @@ def _batteries(call: ServiceCall) -> dict[str, HomeBatteryConfigEntry]:
         battery = cast("HomeBatteryConfigEntry", entry)
         if battery.runtime_data.battery.setpoint_limits is None:
             raise _refusal("not_controllable", battery.title)
-        batteries[device.id] = battery
+        batteries[battery.runtime_data.device_id] = battery
     if not batteries:
         raise ServiceValidationError(
             translation_domain=DOMAIN, translation_key="no_battery"

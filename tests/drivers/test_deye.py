@@ -17,6 +17,7 @@ from custom_components.homebattery.drivers.battery import (
     NotConfirmedError,
     NotSupportedError,
     NumberSetting,
+    PartKind,
     Poll,
     ProtocolError,
     Reason,
@@ -354,11 +355,9 @@ async def test_blocks_that_are_never_answered_are_tried_once(way: str) -> None:
         await battery.read()
         again = battery.connection.connects
 
-    assert set(first.failures) == {
-        *("battery_pack_count", "remote_mode", "charge_cycles"),
-        *("min_cell_voltage", "max_cell_voltage"),
-        *("min_cell_temperature", "max_cell_temperature"),
-    }
+    absent = {key for key in first.failures if not key.startswith("pack")}
+    assert absent == {"battery_pack_count", "remote_mode"}
+    assert not [key for key in first if key.startswith("pack")]
     assert "battery_pack_count" not in battery.measurements
     assert again == lost
 
@@ -516,16 +515,40 @@ async def test_limits_of_the_bms_are_shown_as_current_and_power() -> None:
     assert readings["max_discharge_power"] == round(200 * 53.62)
 
 
-async def test_battery_packs_tell_their_cells() -> None:
-    """Of the first pack."""
+async def test_battery_packs_tell_of_themselves() -> None:
+    """Each of its own cells, and nobody asks for more of them than there are."""
     async with simulator(packs=2) as inverter, connected(inverter) as battery:
-        readings = await battery.read(
-            ["battery_pack_count", "min_cell_voltage", "max_cell_temperature"]
-        )
+        readings = await battery.read()
+        parts = battery.parts
+        # What has been asked for once is not tried again.
+        asked = inverter.units.traffic.reads.copy()
+        await battery.read(["pack2_soc", "pack3_soc"])
+        again = inverter.units.traffic.reads[len(asked) :]
 
     assert readings["battery_pack_count"] == 2
-    assert readings["min_cell_voltage"] == pytest.approx(3.3, abs=0.3)
-    assert readings["max_cell_temperature"] == pytest.approx(25, abs=15)
+    for pack in (1, 2):
+        assert readings[f"pack{pack}_soc"] == pytest.approx(50, abs=0.1)
+        assert readings[f"pack{pack}_min_cell_voltage"] == pytest.approx(3.3, abs=0.3)
+        assert readings[f"pack{pack}_mos_temperature"] == pytest.approx(25, abs=15)
+    assert "pack3_soc" not in readings
+    assert "pack3_soc" not in battery.measurements
+    assert [(part.kind, part.number) for part in parts] == [
+        (PartKind.BATTERY_PACK, 1),
+        (PartKind.BATTERY_PACK, 2),
+    ]
+    assert parts[1].serial_number == "PACK000000000002"
+    assert "pack2_charge_cycles" in parts[1].keys
+    assert "battery_soc" not in parts[1].keys
+    assert not [address for _, address, _ in asked if address > 10_070 + 37]
+    assert len(again) == 1
+
+
+async def test_packs_that_are_counted_late_are_found_all_the_same() -> None:
+    """Whoever asks for a later pack first counts them."""
+    async with simulator(packs=2) as inverter, connected(inverter) as battery:
+        readings = await battery.read(["pack2_soc"])
+
+    assert readings["pack2_soc"] == pytest.approx(50, abs=0.1)
 
 
 async def test_a_gateway_that_drops_long_reads_is_asked_for_less() -> None:

@@ -20,6 +20,7 @@ from custom_components.homebattery.drivers.battery import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
+    PartKind,
     Poll,
     RequestTimeoutError,
     SelectSetting,
@@ -731,6 +732,49 @@ async def test_battery_units_and_packs_are_told_apart(empty_slots: bool) -> None
     assert readings["battery2_pack2_serial_number"] == "BM2250002002"
     assert readings["battery1_pack1_max_temperature"] == 27.4
     assert "battery1_pack3_soc" not in readings
+
+
+async def test_battery_units_are_parts_of_the_inverter() -> None:
+    """Each with its measurements and those of its packs, who it is, and nothing else."""
+    async with bench(battery_units=2, packs=2) as b:
+        readings = await b.battery.read()
+        first, second = b.battery.parts
+
+    assert (first.number, second.number) == (1, 2)
+    assert {first.kind, second.kind} == {PartKind.BATTERY_UNIT}
+    assert (second.manufacturer, second.model) == ("Huawei", "LUNA2000")
+    assert second.serial_number == readings["battery2_serial_number"]
+    assert second.firmware == readings["battery2_firmware"]
+    assert {"battery2_soc", "battery2_pack2_soc"} <= second.keys
+    assert not first.keys & second.keys
+    assert "battery_soc" not in first.keys | second.keys
+
+
+async def test_a_pack_that_was_added_is_new() -> None:
+    async with bench(battery_units=1, packs=1) as b:
+        before = await b.battery.has_new_parts()
+        b.simulator.fit(battery_units=1, packs=2)
+        after = await b.battery.has_new_parts()
+        await b.battery.connect()
+        known = await b.battery.has_new_parts()
+
+    assert (before, after, known) == (False, True, False)
+
+
+async def test_a_battery_that_was_added_is_new() -> None:
+    async with bench(battery_units=0) as b:
+        before = await b.battery.has_new_parts()
+        b.simulator.fit(battery_units=1, packs=1)
+        after = await b.battery.has_new_parts()
+
+    assert (before, after) == (False, True)
+
+
+async def test_a_battery_unit_that_has_gone_is_nothing_new() -> None:
+    """It may be off, or asleep."""
+    async with bench(battery_units=2) as b:
+        b.simulator.fit(battery_units=1, packs=2)
+        assert not await b.battery.has_new_parts()
 
 
 async def test_a_second_unit_alone_gives_the_temperature() -> None:

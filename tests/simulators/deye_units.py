@@ -25,7 +25,7 @@ type OutOfRange = Literal["refused", "ignored"]
 READABLE: Final = range(730)
 WRITABLE: Final = range(60, 500)
 LIVE: Final = range(500, 730)
-PACKS: Final = range(10000, 10064)
+PACKS: Final = range(10000, PACK_ADDRESS + 32 * PACK_WORDS)
 
 
 class DeyeUnits(Units):

@@ -108,6 +108,11 @@ class HuaweiSimulator(Simulator):
         else:
             self.server.set_faults(one_client=True)
 
+    def fit(self, *, battery_units: int, packs: int) -> None:
+        """Connect other batteries, each with so many packs, as an installer does."""
+        self.device.battery_units, self.values.packs = battery_units, packs
+        self.units.refit()
+
     @property
     def setup(self) -> dict[str, Any]:
         """What a user would enter."""

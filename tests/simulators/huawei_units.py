@@ -199,6 +199,11 @@ class HuaweiUnits(Units):
 
     # Who listens.
 
+    def refit(self) -> None:
+        """Answer for other batteries, after they have been changed."""
+        self.listeners[self.unit] = self._inverter()
+        self._published_at = -float("inf")
+
     def _inverter(self) -> Listener:
         device = self.device
         registers = [*IDENTITY, *INVERTER, *METER, *BATTERY, *UNIT_2]

@@ -46,6 +46,7 @@ from .modbus import (
     Register,
     Value,
 )
+from .parts import Part, PartKind
 from .raw import WatchedConnection, raw_words
 from .recognition import Detected, Visit
 
@@ -77,6 +78,8 @@ __all__ = [
     "NotConfirmedError",
     "NotSupportedError",
     "NumberSetting",
+    "Part",
+    "PartKind",
     "Poll",
     "ProtocolError",
     "Quantity",
@@ -328,6 +331,18 @@ class Battery(ABC):
         As JSON can hold it, with placeholders for serial numbers and names.
         """
         return {}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Its parts with an identity of their own, as far as has been read by now."""
+        return ()
+
+    async def has_new_parts(self) -> bool:
+        """Return True for a part that was not there when it was connected.
+
+        Asks a little; raises what `read` raises.
+        """
+        return False
 
     @property
     @abstractmethod

@@ -172,3 +172,27 @@ class RegisterBlock(ModbusDevice):
                 pass
             return True
         return False
+
+
+class LaterPack(RegisterBlock):
+    """A battery pack after the first: there if so many are counted."""
+
+    def __init__(
+        self,
+        name: str,
+        unit: ModbusUnit,
+        registers: Sequence[Register],
+        layout: Layout,
+        *,
+        lives: Callable[[], Awaitable[bool]],
+        is_counted: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Describe the pack; nothing is read."""
+        super().__init__(
+            name, unit, registers, layout, optional=True, proof=(), lives=lives
+        )
+        self._is_counted = is_counted
+
+    @override
+    async def _is_there(self) -> bool:
+        return await self._is_counted() and await super()._is_there()

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 import re
 from typing import ClassVar, Final, override
 
@@ -10,19 +12,25 @@ from .battery import (
     IllegalAddressError,
     ModbusBattery,
     NotConfirmedError,
+    NotSupportedError,
+    Part,
+    PartKind,
     Setting,
     Value,
     WrongDeviceError,
 )
-from .deye_blocks import CautiousUnit, RegisterBlock, answers
+from .deye_blocks import CautiousUnit, LaterPack, RegisterBlock, answers
 from .deye_formulas import firmware, formulas, number, word
 from .deye_registers import (
     IDENTITY,
     KINDS,
     LAYOUT,
     OTHER_KINDS,
+    PACK_COUNT,
+    PACKS,
     Kind,
     RegisterMap,
+    Run,
     single_phase,
     three_phase,
 )
@@ -127,18 +135,36 @@ class DeyeDevice(ModbusBattery):
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
-        return [
-            RegisterBlock(
-                f"{self.manufacturer} (unit {self._unit_id}) {run.name}",
+        return [self._block(run) for run in self._map]
+
+    def _block(self, run: Run) -> RegisterBlock:
+        name = f"{self.manufacturer} (unit {self._unit_id}) {run.name}"
+        if run.pack > 1:
+            return LaterPack(
+                name,
                 self._unit,
                 run.registers,
                 self.layout,
-                optional=run.optional,
-                proof=run.proof,
                 lives=self._lives,
+                is_counted=partial(self._is_counted, run.pack),
             )
-            for run in self._map
-        ]
+        return RegisterBlock(
+            name,
+            self._unit,
+            run.registers,
+            self.layout,
+            optional=run.optional,
+            proof=run.proof,
+            lives=self._lives,
+        )
+
+    async def _is_counted(self, pack: int) -> bool:
+        """Return True when there are so many battery packs."""
+        device, register = self._register(PACK_COUNT)
+        if register.address not in device.words:
+            with suppress(NotSupportedError):
+                await device.read_register(PACK_COUNT)
+        return device.words.get(register.address, 0) >= pack
 
     async def _lives(self) -> bool:
         """Return True when the inverter answers."""
@@ -162,6 +188,34 @@ class DeyeDevice(ModbusBattery):
             name="Deye",
             firmware=str(firmware(values)) if self.firmware_release else None,
         )
+
+    @property
+    @override
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(
+            Part(
+                kind=PartKind.BATTERY_PACK,
+                number=pack,
+                keys=frozenset(
+                    key for key in self.measurements if key.startswith(f"pack{pack}_")
+                ),
+                serial_number=serial_number,
+            )
+            for pack in PACKS
+            if (serial_number := self._pack_serial_number(pack))
+        )
+
+    def _pack_serial_number(self, pack: int) -> str | None:
+        """Return the serial number of a battery pack that has been read."""
+        try:
+            device, register = self._register(f"pack{pack}_serial_number")
+        except NotSupportedError:
+            return None
+        words = [
+            device.words.get(each, 0) for each in range(register.address, register.end)
+        ]
+        text = register.decode(words, low_word_first=True)
+        return str(text) if text else None
 
     # Reading
 

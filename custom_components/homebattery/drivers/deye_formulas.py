@@ -7,6 +7,7 @@ from .battery import Formula, Value, Values
 from .deye_registers import (
     ENERGY_PATTERN,
     FAULTS,
+    PACKS,
     SLOT_CHARGE,
     SLOTS,
     SPLIT_POWERS,
@@ -320,11 +321,23 @@ _THREE_PHASE: Final = (
     Formula(
         "phases", ("mppts_and_phases",), lambda v: word(v["mppts_and_phases"]) & 0x0F
     ),
-    # Of the first pack; there may be more.
-    _cell_voltage("min_cell_voltage"),
-    _cell_voltage("max_cell_voltage"),
-    _temperature("min_cell_temperature"),
-    _temperature("max_cell_temperature"),
+    *(
+        make(f"pack{pack}_{key}")
+        for pack in PACKS
+        for make, keys in (
+            (_cell_voltage, ("min_cell_voltage", "max_cell_voltage")),
+            (
+                _temperature,
+                (
+                    "temperature",
+                    "min_cell_temperature",
+                    "max_cell_temperature",
+                    "mos_temperature",
+                ),
+            ),
+        )
+        for key in keys
+    ),
 )
 
 _SINGLE_PHASE: Final = (

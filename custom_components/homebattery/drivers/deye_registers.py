@@ -126,6 +126,8 @@ class Run(NamedTuple):
     optional: bool = True
     proof: tuple[str, ...] = ()
     """Registers of which never all are 0, but while the inverter wakes up."""
+    pack: int = 1
+    """The battery pack that they tell of; nobody asks for one that is not counted."""
 
 
 type RegisterMap = tuple[Run, ...]
@@ -469,25 +471,46 @@ def _live(volts: float, watts: float) -> tuple[Register, ...]:
     )
 
 
-# The scales of pack and cell voltages are disputed; the formulas tell them apart.
-_PACK_1: Final = (
-    Register(10002, "battery_pack_count", poll=SLOW),
-    Register(10032, "pack_serial", STRING, length=8, poll=SLOW),
-    Register(10040, "pack_voltage_raw", poll=SLOW),
-    Register(10041, "pack_current", INT16, 10, "A", poll=SLOW),
-    Register(10042, "pack_temperature_raw", UINT16, 10, "°C", poll=SLOW),
-    Register(10043, "max_cell_temperature_raw", UINT16, 10, "°C", poll=SLOW),
-    Register(10044, "min_cell_temperature_raw", UINT16, 10, "°C", poll=SLOW),
-    Register(10045, "pack_mos_temperature_raw", UINT16, 10, "°C", poll=SLOW),
-    Register(10047, "pack_soc", UINT16, 10, "%", poll=SLOW),
-    Register(10048, "pack_soh", UINT16, 10, "%", poll=SLOW),
-    Register(10050, "pack_capacity_ah", UINT16, 10, "Ah", poll=SLOW),
-    Register(10054, "max_cell_voltage_raw", poll=SLOW),
-    Register(10055, "min_cell_voltage_raw", poll=SLOW),
-    Register(10056, "charge_cycles", poll=SLOW),
-    *_other("pack_alarm", 10058, 10059),
-    *_other("pack_fault", 10060, 10061),
-)
+PACK_COUNT: Final = "battery_pack_count"
+PACKS: Final = range(1, 9)
+"""The battery packs that are looked at, where there are as many [our choice]."""
+_FIRST_PACK: Final = 10032
+_PACK_WORDS: Final = 38
+
+
+def _pack(number: int) -> tuple[Register, ...]:
+    """Return the registers of a battery pack.
+
+    The scales of its voltages are disputed; the formulas tell those of cells apart.
+    """
+    base = _FIRST_PACK + _PACK_WORDS * (number - 1)
+    name = f"pack{number}"
+    return (
+        Register(base, f"{name}_serial_number", STRING, length=8, poll=SLOW),
+        Register(base + 8, f"{name}_voltage_raw", poll=SLOW),
+        Register(base + 9, f"{name}_current", INT16, 10, "A", poll=SLOW),
+        *(
+            Register(base + place, f"{name}_{key}_raw", UINT16, 10, "°C", poll=SLOW)
+            for place, key in enumerate(
+                (
+                    "temperature",
+                    "max_cell_temperature",
+                    "min_cell_temperature",
+                    "mos_temperature",
+                ),
+                10,
+            )
+        ),
+        Register(base + 15, f"{name}_soc", UINT16, 10, "%", poll=SLOW),
+        Register(base + 16, f"{name}_soh", UINT16, 10, "%", poll=SLOW),
+        Register(base + 18, f"{name}_capacity_ah", UINT16, 10, "Ah", poll=SLOW),
+        Register(base + 22, f"{name}_max_cell_voltage_raw", poll=SLOW),
+        Register(base + 23, f"{name}_min_cell_voltage_raw", poll=SLOW),
+        Register(base + 24, f"{name}_charge_cycles", poll=SLOW),
+        *_other(f"{name}_alarm", base + 26, base + 27),
+        *_other(f"{name}_fault", base + 28, base + 29),
+    )
+
 
 _RW: Final = AccessType.READ_WRITE
 # Volatile; the sign of 1109 is uncertain.
@@ -550,7 +573,8 @@ def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
         Run("solar", solar),
         Run("reactive power", reactive_power),
         Run("PV 5 to 8", tuple(_other("pv_5_to_8", *range(719, 731)))),
-        Run("battery packs", _PACK_1),
+        Run("battery packs", (Register(10002, PACK_COUNT, poll=SLOW), *_pack(1))),
+        *(Run(f"battery pack {each}", _pack(each), pack=each) for each in PACKS[1:]),
         Run("remote mode", _REMOTE),
     )
 

@@ -34,7 +34,7 @@ class Quantity(Enum):
     TEMPERATURE = auto()
     """°C"""
     SOC = auto()
-    """% of the battery that is charged; one a device"""
+    """% of the battery that is charged; one a device, and one a part of it"""
     PERCENT = auto()
     """% of anything else"""
     CHARGE = auto()
@@ -401,7 +401,11 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
                 *(f"battery{unit}_pack{pack}" for unit in (1, 2) for pack in (1, 2, 3)),
             )
             for measurement in (
-                *_inside(Quantity.PERCENT, f"{part}_soc"),
+                *(
+                    _inside(Quantity.PERCENT, f"{part}_soc")
+                    if "pack" in part
+                    else _usual(Quantity.SOC, f"{part}_soc")
+                ),
                 *_inside(_P, f"{part}_power"),
                 *_inside(_V, f"{part}_voltage"),
                 *_inside(_I, f"{part}_current"),
@@ -465,6 +469,29 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.FLAG, "battery_force_charge"),
         *_inside(Quantity.CHARGE, "corrected_capacity_ah"),
         *_inside(Quantity.COUNT, "battery_pack_count"),
+        *(
+            measurement
+            for pack in range(1, 9)
+            for measurement in (
+                *_usual(Quantity.SOC, f"pack{pack}_soc"),
+                *_inside(Quantity.PERCENT, f"pack{pack}_soh"),
+                *_inside(
+                    _T,
+                    f"pack{pack}_temperature",
+                    f"pack{pack}_min_cell_temperature",
+                    f"pack{pack}_max_cell_temperature",
+                    f"pack{pack}_mos_temperature",
+                ),
+                *_inside(
+                    Quantity.CELL_VOLTAGE,
+                    f"pack{pack}_min_cell_voltage",
+                    f"pack{pack}_max_cell_voltage",
+                ),
+                *_inside(Quantity.CHARGE, f"pack{pack}_capacity_ah"),
+                *_inside(Quantity.COUNT, f"pack{pack}_charge_cycles"),
+                *_inside(Quantity.TEXT, f"pack{pack}_serial_number"),
+            )
+        ),
         *_inside(_P, "max_export_power", "max_import_power"),
         *_inside(Quantity.PERCENT, "low_soc", "grid_charge_start_soc"),
         *_inside(

@@ -34,6 +34,8 @@ from .battery import (
     ModbusBattery,
     ModbusConnection,
     NotSupportedError,
+    Part,
+    PartKind,
     Poll,
     SetpointLimits,
     Setting,
@@ -45,7 +47,7 @@ from .battery import (
     WrongDeviceError,
 )
 from .modbus import ModbusDevice, ModbusTcpConnection, Register
-from .sun2000_anatomy import ASKED, Anatomy, explore
+from .sun2000_anatomy import ASKED, Anatomy, explore, explore_batteries
 from .sun2000_commands import PERMITTED, ControlState, ForcedControl
 from .sun2000_devices import Meter, Table
 from .sun2000_formulas import (
@@ -60,6 +62,7 @@ from .sun2000_formulas import (
 from .sun2000_gateways import check_inverter, find_inverter, recognise_inverter
 from .sun2000_registers import (
     ALARMS,
+    BATTERY_MODELS,
     CHARGE,
     FIXED_TABLE,
     LAYOUT,
@@ -293,6 +296,37 @@ class Sun2000Inverter(ModbusBattery):
             model=str(self._once["model"]),
             firmware=str(firmware) if firmware else None,
         )
+
+    @property
+    @override
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(map(self._battery_unit, self.anatomy.products))
+
+    def _battery_unit(self, unit: int) -> Part:
+        """Return a battery unit; who it is has been read with everything else."""
+        name = f"battery{unit}_"
+        manufacturer, model = BATTERY_MODELS.get(
+            self.anatomy.products[unit], (None, None)
+        )
+        return Part(
+            kind=PartKind.BATTERY_UNIT,
+            number=unit,
+            keys=frozenset(key for key in self.measurements if key.startswith(name)),
+            manufacturer=manufacturer,
+            model=model,
+            serial_number=self._text(f"{name}serial_number"),
+            firmware=self._text(f"{name}firmware"),
+        )
+
+    def _text(self, name: str) -> str | None:
+        """Return what a part was seen to be called."""
+        text = self._once.get(name)
+        return str(text) if text else None
+
+    @override
+    async def has_new_parts(self) -> bool:
+        now = await explore_batteries(self._part("SUN2000", ASKED))
+        return not now <= self.anatomy.batteries
 
     # Reading
 

@@ -62,6 +62,11 @@ class Anatomy:
     """False where only battery unit 1 tells of itself."""
 
     @property
+    def batteries(self) -> frozenset[tuple[int, int]]:
+        """What was seen of the battery: (unit, pack), pack 0 for the unit itself."""
+        return frozenset((*((unit, 0) for unit in self.products), *self.packs))
+
+    @property
     def inverter(self) -> tuple[Register, ...]:
         """The registers of the inverter itself."""
         return inverter(self.phases, self.strings, self.mppts)
@@ -96,6 +101,7 @@ async def explore(device: ModbusDevice, model: str) -> Anatomy:
     )
     phases = await _phases(device, model, identity)
     products = await _products(device)
+    packs = await _packs(device, products)
     totals = {} if not products else await _read(device, ["battery_soc"])
     return Anatomy(
         phases=phases,
@@ -106,14 +112,16 @@ async def explore(device: ModbusDevice, model: str) -> Anatomy:
         or None,
         meter_phases=await _meter_phases(device, phases),
         products=products,
-        packs=[
-            (unit, pack)
-            for unit in products
-            for pack in PACKS
-            if await _is_pack(device, unit, pack)
-        ],
+        packs=packs,
         has_totals="battery_soc" in totals,
     )
+
+
+async def explore_batteries(device: ModbusDevice) -> frozenset[tuple[int, int]]:
+    """Return the `batteries` of the inverter; raises what `explore` raises."""
+    products = await _products(device)
+    packs = await _packs(device, products)
+    return Anatomy(products=products, packs=packs).batteries
 
 
 async def _phases(
@@ -151,6 +159,16 @@ async def _products(device: ModbusDevice) -> dict[int, int]:
         for unit, name in zip(UNITS, names, strict=True)
     }
     return {unit: product for unit, product in products.items() if product}
+
+
+async def _packs(device: ModbusDevice, units: Collection[int]) -> list[tuple[int, int]]:
+    """Return unit and number of each battery pack in these units."""
+    return [
+        (unit, pack)
+        for unit in units
+        for pack in PACKS
+        if await _is_pack(device, unit, pack)
+    ]
 
 
 async def _is_pack(device: ModbusDevice, unit: int, pack: int) -> bool:

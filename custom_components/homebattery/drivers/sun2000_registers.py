@@ -145,6 +145,11 @@ BATTERY_MODE = {
     11: "remote_ai",
 }
 LG_RESU, LUNA2000 = 1, 2
+BATTERY_MODELS: Final[Mapping[int, tuple[str, str]]] = {
+    LG_RESU: ("LG", "RESU"),
+    LUNA2000: ("Huawei", "LUNA2000"),
+}
+"""Maker and model of a battery unit, by product; there may be others."""
 """The kinds of battery that have a number; others occur."""
 
 WORKING_MODE = {

@@ -42,6 +42,8 @@ from .battery import (
     NotConfirmedError,
     NotSupportedError,
     NumberSetting,
+    Part,
+    PartKind,
     Reason,
     RequestTimeoutError,
     SelectSetting,
@@ -56,6 +58,7 @@ from .battery import (
     Written,
     WrongDeviceError,
 )
+from .counters import is_counter
 from .modbus import WORD, ModbusDevice, Register
 from .victron_formulas import FORMULAS, firmware, number, per_phase
 from .victron_registers import (
@@ -319,6 +322,23 @@ class VictronInverter(ModbusBattery):
             name=str(name) if name else "Victron",
             firmware=str(version) if version else None,
         )
+
+    @property
+    @override
+    def parts(self) -> tuple[Part, ...]:
+        """The battery that has a service of its own; its serial number is not told.
+
+        Energy counters are those of the system, wherever they are kept.
+        """
+        if self.battery_unit_id is None:
+            return ()
+        own = {register.name for register in BATTERY}
+        keys = (
+            key
+            for key in self.measurements
+            if own.issuperset(self._needs(key)) and not is_counter(key)
+        )
+        return (Part(kind=PartKind.BATTERY, keys=frozenset(keys)),)
 
     # Settings
 
