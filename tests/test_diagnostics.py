@@ -30,7 +30,14 @@ from custom_components.homebattery.drivers.raw import is_private
 from custom_components.homebattery.recent_errors import KEPT, RecentErrors
 
 from .conftest import Home, MakeHome, Warp
-from .simulators import SessySimulator, Simulator, VictronSimulator
+from .simulators import (
+    DeyeModbusSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    VictronSimulator,
+)
 from .simulators.replay import Replayed, replay
 
 type File = dict[str, Any]
@@ -212,6 +219,36 @@ async def test_nothing_private_is_in_the_file(
         if key in home.entry.data:
             assert data["entry"]["data"][key] == REDACTED
     assert data["identity"]["serial_number"] == REDACTED
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "serial"),
+    [
+        (HuaweiSimulator, {"battery_units": 2}, "TA2250000002"),
+        (DeyeModbusSimulator, {"packs": 2}, "PACK000000000002"),
+    ],
+)
+async def test_parts_are_described_but_not_told_apart(
+    make_home: MakeHome,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    options: dict[str, Any],
+    serial: str,
+) -> None:
+    """Who looks for a mistake sees what they are; whose they are stays private."""
+    monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
+    async with kind(kind.house(clock=clock), **options) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        data = await downloaded(home)
+
+    assert [part["number"] for part in data["parts"]] == [1, 2]
+    assert data["parts"][1]["serial_number"] == REDACTED
+    text = json.dumps(data)
+    assert len(data["parts"][1]["keys"]) > 5
+    assert serial not in text
+    assert not any(serial.encode() in run for run in as_bytes(data["raw"]))
 
 
 # A device made of it -------------------------------------------------------------

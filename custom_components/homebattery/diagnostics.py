@@ -79,6 +79,10 @@ def _battery(battery: Battery) -> dict[str, Any]:
     limits = battery.setpoint_limits
     return {
         "identity": _redacted(asdict(battery.identity)),
+        "parts": [
+            _redacted({**asdict(part), "keys": sorted(part.keys)})
+            for part in battery.parts
+        ],
         "settings": {key: str(value) for key, value in battery.settings.items()},
         "limits": {
             "setpoint": None if limits is None else list(limits),
