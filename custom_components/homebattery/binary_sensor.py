@@ -1,5 +1,6 @@
 """Binary sensors: what is wrong, yes or no, and whether the battery charges."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.components.binary_sensor import BinarySensorEntity
@@ -20,6 +21,15 @@ PARALLEL_UPDATES = 0
 CHARGING: Final = 20
 """W from which a battery counts as charging; less is its own consumption or noise."""
 ATTR_ACTIVE: Final = "active"
+
+
+DEVICE_CLASSES: Final[Mapping[str, BinarySensorDeviceClass]] = {
+    "inverter_on": BinarySensorDeviceClass.RUNNING,
+    "grid_connected": BinarySensorDeviceClass.CONNECTIVITY,
+    "pv_connected": BinarySensorDeviceClass.CONNECTIVITY,
+    "generator_connected": BinarySensorDeviceClass.CONNECTIVITY,
+}
+"""Those flags that are more than yes or no."""
 
 
 async def async_setup_entry(
@@ -43,6 +53,12 @@ async def async_setup_entry(
 
 class FlagSensor(HomeBatteryEntity, BinarySensorEntity):
     """Yes or no, as the device says."""
+
+    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
+        """Describe the sensor of a key."""
+        super().__init__(entry, key)
+        if device_class := DEVICE_CLASSES.get(key):
+            self._attr_device_class = device_class
 
     @property
     @override

@@ -49,6 +49,7 @@ BATTERY_POWER: Final = "battery_power"
 BATTERY_SOC: Final = "battery_soc"
 BATTERY_VOLTAGE: Final = "battery_voltage"
 MIN_SOC: Final = "min_soc"
+RATED_CAPACITY: Final = "rated_capacity"
 ENERGY_CHARGED_TOTAL: Final = "energy_charged_total"
 ENERGY_DISCHARGED_TOTAL: Final = "energy_discharged_total"
 

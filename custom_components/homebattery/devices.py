@@ -126,4 +126,6 @@ def async_look_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
             _LOGGER.info("%s: has new parts, is set up with them", entry.title)
             hass.config_entries.async_schedule_reload(entry.entry_id)
 
-    entry.async_on_unload(async_track_time_interval(hass, look, LOOK_INTERVAL))
+    entry.async_on_unload(
+        async_track_time_interval(hass, look, LOOK_INTERVAL, cancel_on_shutdown=True)
+    )

@@ -30,6 +30,7 @@ KINDS: Final[Mapping[Quantity, tuple[NumberDeviceClass | None, str | None]]] = {
     Quantity.POWER: (NumberDeviceClass.POWER, UnitOfPower.WATT),
     Quantity.CURRENT: (NumberDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE),
     Quantity.VOLTAGE: (NumberDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT),
+    Quantity.SOC_LEVEL: (NumberDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE),
     Quantity.PERCENT: (None, UnitOfRatio.PERCENTAGE),
     Quantity.DURATION: (NumberDeviceClass.DURATION, UnitOfTime.SECONDS),
     Quantity.COUNT: (None, None),

@@ -38,6 +38,7 @@ from .const import (
     FLASH_WRITES_TODAY,
     LAST_FRESH,
     POWER_SETPOINT,
+    RATED_CAPACITY,
     ControlStatus,
 )
 from .counter import CounterEntity
@@ -124,6 +125,7 @@ KINDS: Final[Mapping[Quantity, Kind]] = {
         unit=UnitOfRatio.PERCENTAGE,
         precision=0,
     ),
+    Quantity.SOC_LEVEL: Kind(unit=UnitOfRatio.PERCENTAGE, precision=0),
     Quantity.PERCENT: Kind(unit=UnitOfRatio.PERCENTAGE, precision=0),
     Quantity.CHARGE: Kind(unit="Ah", precision=1),
     Quantity.CAPACITY: Kind(
@@ -155,6 +157,8 @@ KINDS: Final[Mapping[Quantity, Kind]] = {
         precision=0,
     ),
     Quantity.COUNT: Kind(precision=0),
+    Quantity.CYCLES: Kind(state_class=_TOTAL, precision=0),
+    Quantity.CODE: Kind(state_class=None),
     Quantity.TEXT: Kind(state_class=None),
     Quantity.STATUS: Kind(device_class=SensorDeviceClass.ENUM, state_class=None),
 }
@@ -196,6 +200,8 @@ async def async_setup_entry(
     )
     if battery.setpoint_limits is not None:
         entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
+    if battery.capacity and RATED_CAPACITY not in battery.measurements:
+        entities.append(OwnersCapacitySensor(entry, RATED_CAPACITY, battery.capacity))
     entities.append(LastFreshSensor(entry, LAST_FRESH, ()))
     if battery.settings:
         entities.append(FlashWritesSensor(entry, FLASH_WRITES_TODAY, ()))
@@ -205,9 +211,14 @@ async def async_setup_entry(
 class MeasurementSensor(HomeBatteryEntity, SensorEntity):
     """A measurement, shown as its quantity is shown."""
 
-    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
+    def __init__(
+        self,
+        entry: HomeBatteryConfigEntry,
+        key: str,
+        keys: tuple[str, ...] | None = None,
+    ) -> None:
         """Describe the sensor of a key."""
-        super().__init__(entry, key)
+        super().__init__(entry, key, keys)
         kind = KINDS[MEASUREMENTS[key].quantity]
         self._attr_device_class = kind.device_class
         self._attr_state_class = kind.state_class
@@ -239,6 +250,21 @@ class CounterSensor(CounterEntity, MeasurementSensor):
     @override
     def _shown(self) -> object:
         return self.native_value
+
+
+class OwnersCapacitySensor(MeasurementSensor):
+    """What a full battery holds, as its owner says: the device does not tell."""
+
+    def __init__(self, entry: HomeBatteryConfigEntry, key: str, capacity: int) -> None:
+        """Describe the sensor of a capacity in Wh."""
+        super().__init__(entry, key, ())
+        self._attr_entity_registry_enabled_default = True
+        self._capacity = capacity
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        return self._capacity / 1000
 
 
 class ControlStatusSensor(ControlEntity, SensorEntity):

@@ -35,6 +35,8 @@ class Quantity(Enum):
     """°C"""
     SOC = auto()
     """% of the battery that is charged; one a device, and one a part of it"""
+    SOC_LEVEL = auto()
+    """% of the battery at which something happens, or is to"""
     PERCENT = auto()
     """% of anything else"""
     CHARGE = auto()
@@ -58,7 +60,11 @@ class Quantity(Enum):
     RESISTANCE = auto()
     """MΩ, of an insulation"""
     COUNT = auto()
-    """a number without unit"""
+    """a number of things"""
+    CYCLES = auto()
+    """a number of cycles over the device's life; never falls"""
+    CODE = auto()
+    """a number that stands for something, such as an error"""
     TEXT = auto()
     """words for people, such as a firmware version"""
     STATUS = auto()
@@ -80,6 +86,7 @@ UNITS: Final[Mapping[Quantity, str]] = {
     Quantity.FREQUENCY: "Hz",
     Quantity.TEMPERATURE: "°C",
     Quantity.SOC: "%",
+    Quantity.SOC_LEVEL: "%",
     Quantity.PERCENT: "%",
     Quantity.CHARGE: "Ah",
     Quantity.CAPACITY: "kWh",
@@ -98,8 +105,8 @@ UNITS: Final[Mapping[Quantity, str]] = {
 class Measurement:
     """One thing that a battery can tell.
 
-    `enabled`: shown without asking. `diagnostic`: about the device's inside
-    rather than about energy.
+    `enabled`: shown without asking. `diagnostic`: about the device's inside, or how it
+    is set, rather than about energy.
     """
 
     key: str
@@ -122,6 +129,7 @@ PLAUSIBLE: Final[Mapping[Quantity, tuple[float, float]]] = {
     Quantity.FREQUENCY: (0, 100),
     Quantity.TEMPERATURE: (-60, 200),
     Quantity.SOC: (0, 100),
+    Quantity.SOC_LEVEL: (0, 100),
     Quantity.PERCENT: (-100, 200),
 }
 
@@ -144,7 +152,7 @@ def _unusual(quantity: Quantity, *keys: str) -> list[Measurement]:
 
 
 def _inside(quantity: Quantity, *keys: str, enabled: bool = False) -> list[Measurement]:
-    """Return measurements of the device's inside, hidden unless `enabled`."""
+    """Return what is inside a device, or set on it, hidden unless `enabled`."""
     return [Measurement(key, quantity, enabled, diagnostic=True) for key in keys]
 
 
@@ -181,7 +189,8 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.CHARGE, "rated_capacity_ah", "consumed_ah"),
         *_inside(Quantity.CAPACITY, "rated_capacity"),
         *_inside(Quantity.DURATION, "time_to_go"),
-        *_inside(Quantity.COUNT, "charge_cycles", "modules_online", "modules_offline"),
+        *_inside(Quantity.CYCLES, "charge_cycles"),
+        *_inside(Quantity.COUNT, "modules_online", "modules_offline"),
         *_inside(
             Quantity.COUNT, "modules_blocking_charge", "modules_blocking_discharge"
         ),
@@ -192,7 +201,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             Quantity.FLAG, "allow_to_charge", "allow_to_discharge", "battery_relay"
         ),
         *_inside(Quantity.STATUS, "battery_bms_state", "battery_mode"),
-        *_inside(Quantity.COUNT, "battery_error"),
+        *_inside(Quantity.CODE, "battery_error"),
         # Energy
         *_usual(
             Quantity.ENERGY_TOTAL,
@@ -213,7 +222,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(_T, "device_temperature", enabled=True),
         *_inside(_P, "rated_power"),
         *_inside(_P, *_phases("rated_power")),
-        *_inside(Quantity.COUNT, "phases"),
+        *_inside(Quantity.CODE, "phases"),
         # Grid, PV, house
         *_usual(_P, "grid_power", "pv_power", "load_power"),
         *_unusual(_P, *_phases("grid_power"), *_phases("load_power")),
@@ -245,10 +254,10 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         ),
         *_inside(Quantity.FLAG, "dynamic_ess_active", "dynamic_ess_available"),
         *_inside(Quantity.STATUS, "dynamic_ess_error", "dynamic_ess_strategy"),
-        *_inside(Quantity.PERCENT, "dynamic_ess_target_soc"),
-        *_inside(Quantity.COUNT, "battery_life_state"),
+        *_inside(Quantity.SOC_LEVEL, "dynamic_ess_target_soc"),
+        *_inside(Quantity.CODE, "battery_life_state"),
         *_inside(Quantity.STATUS, "ess_state", enabled=True),
-        *_inside(Quantity.PERCENT, "active_soc_limit"),
+        *_inside(Quantity.SOC_LEVEL, "active_soc_limit"),
         *_inside(Quantity.FLAG, "feed_in_limiting_active", "disable_pv_inverters"),
         # Victron: VE.Bus
         *_inside(Quantity.FREQUENCY, "grid_frequency_l2", "grid_frequency_l3"),
@@ -268,7 +277,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "vebus_bms_allow_discharge",
             "sustain_active",
         ),
-        *_inside(Quantity.COUNT, "vebus_bms_error"),
+        *_inside(Quantity.CODE, "vebus_bms_error"),
         *_inside(
             Quantity.ENERGY_SINCE_START,
             "energy_ac_in_1_to_ac_out",
@@ -307,7 +316,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.PRICE, "energy_price"),
         # Meters of a Sessy
         *_usual(Quantity.VOLUME_GAS, "gas_total"),
-        *_inside(Quantity.COUNT, "active_tariff"),
+        *_inside(Quantity.CODE, "active_tariff"),
         *_inside(Quantity.STATUS, "meter_status"),
         *_inside(
             Quantity.ENERGY_TOTAL,
@@ -330,7 +339,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             *("battery_chemistry", "battery_usage_area", "maintenance_charge"),
         ),
         *_inside(Quantity.FLAG, "absorption_phase", "cluster"),
-        *_inside(Quantity.COUNT, "event_number"),
+        *_inside(Quantity.CODE, "event_number"),
         *_inside(Quantity.DURATION, "time_to_feed_in"),
         *_inside(_P, "output_power_limit", "fallback_max_power"),
         *_inside(_T, "lowest_battery_temperature", "highest_battery_temperature"),
@@ -340,13 +349,13 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "energy_absorbed_total",
             "energy_released_total",
         ),
-        *_inside(Quantity.PERCENT, "feed_in_lock_soc", "deep_discharge_limit"),
-        *_unusual(Quantity.STATUS, "operation", "bms_mode"),
-        *_unusual(Quantity.FLAG, "self_consumption_increase"),
-        *_unusual(_I, "ac_charge_current_limit"),
-        *_unusual(
+        *_inside(Quantity.SOC_LEVEL, "feed_in_lock_soc", "deep_discharge_limit"),
+        *_inside(Quantity.STATUS, "operation", "bms_mode"),
+        *_inside(Quantity.FLAG, "self_consumption_increase"),
+        *_inside(_I, "ac_charge_current_limit"),
+        *_inside(Quantity.SOC_LEVEL, "feed_in_resume_soc"),
+        *_inside(
             Quantity.PERCENT,
-            "feed_in_resume_soc",
             "deep_discharge_protection_width",
             "backup_width",
             "conservation_width",
@@ -359,7 +368,8 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.FLAG, "has_battery", "grid_connected", "pv_connected"),
         *_inside(Quantity.FLAG, "off_grid", "power_derated", "backup_enabled"),
         *_inside(Quantity.PROBLEMS, "alarms"),
-        *_inside(Quantity.COUNT, "fault_code", "optimizers", "optimizers_online"),
+        *_inside(Quantity.CODE, "fault_code"),
+        *_inside(Quantity.COUNT, "optimizers", "optimizers_online"),
         *_inside(_P, "max_active_power", "present_max_active_power"),
         *_inside(_P, "peak_power_today", "active_power_fast"),
         *_inside(Quantity.REACTIVE_POWER, "reactive_power", "meter_reactive_power"),
@@ -387,12 +397,12 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         # Huawei: battery units, and the packs in them
         *_inside(Quantity.STATUS, "battery1_status", "battery2_status"),
         *_inside(Quantity.STATUS, "battery1_mode", "forced_command", "forced_end"),
-        *_inside(Quantity.COUNT, "battery1_fault_code"),
+        *_inside(Quantity.CODE, "battery1_fault_code"),
         *_inside(_P, "battery1_rated_charge_power", "battery1_rated_discharge_power"),
         *_inside(_P, "forced_charge_power", "forced_discharge_power"),
         *_inside(_P, "max_grid_charge_power", "grid_point_power_limit"),
         *_inside(Quantity.DURATION, "forced_duration", "forced_time_left"),
-        *_inside(Quantity.PERCENT, "forced_target_soc"),
+        *_inside(Quantity.SOC_LEVEL, "forced_target_soc"),
         *_inside(Quantity.TEXT, "tou_periods", "fixed_periods"),
         *(
             measurement
@@ -488,12 +498,12 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
                     f"pack{pack}_max_cell_voltage",
                 ),
                 *_inside(Quantity.CHARGE, f"pack{pack}_capacity_ah"),
-                *_inside(Quantity.COUNT, f"pack{pack}_charge_cycles"),
+                *_inside(Quantity.CYCLES, f"pack{pack}_charge_cycles"),
                 *_inside(Quantity.TEXT, f"pack{pack}_serial_number"),
             )
         ),
         *_inside(_P, "max_export_power", "max_import_power"),
-        *_inside(Quantity.PERCENT, "low_soc", "grid_charge_start_soc"),
+        *_inside(Quantity.SOC_LEVEL, "low_soc", "grid_charge_start_soc"),
         *_inside(
             Quantity.STATUS,
             "battery_control_mode",
@@ -501,33 +511,33 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "gen_port_mode",
         ),
         *_inside(Quantity.FLAG, "generator_charge"),
-        *_unusual(_I, "grid_charge_current_limit"),
-        *_unusual(Quantity.PERCENT, "shutdown_soc", "restart_soc"),
-        *_unusual(
+        *_inside(_I, "grid_charge_current_limit"),
+        *_inside(Quantity.SOC_LEVEL, "shutdown_soc", "restart_soc"),
+        *_inside(
             _P,
             "zero_export_power",
             "max_sell_power",
             "max_solar_power",
             "grid_peak_shaving_power",
         ),
-        *_unusual(Quantity.FLAG, "solar_sell", "tou_enabled", "grid_peak_shaving"),
-        *_unusual(_P, *_slots("power")),
-        *_unusual(Quantity.PERCENT, *_slots("soc")),
-        *_unusual(Quantity.STATUS, *_slots("charge")),
+        *_inside(Quantity.FLAG, "solar_sell", "tou_enabled", "grid_peak_shaving"),
+        *_inside(_P, *_slots("power")),
+        *_inside(Quantity.SOC_LEVEL, *_slots("soc")),
+        *_inside(Quantity.STATUS, *_slots("charge")),
         *_inside(Quantity.TEXT, *_slots("time")),
-        # Settings and setpoints, as the device reports them
+        # Setpoints and settings, as the device reports them
         *_usual(_P, "power_setpoint", "grid_setpoint", "grid_target"),
         *_usual(_I, "current_setpoint"),
         *_unusual(_P, *_phases("power_setpoint")),
-        *_usual(_P, "charge_power_limit", "discharge_power_limit"),
-        *_usual(_I, "charge_current_limit", "discharge_current_limit"),
-        *_usual(Quantity.PERCENT, "min_soc", "max_soc", "backup_soc"),
-        *_usual(Quantity.STATUS, "working_mode"),
-        *_unusual(_P, "max_feed_in_power", "min_power", "eco_charge_power"),
-        *_unusual(_I, "ac_input_current_limit", "ac_export_limit", "ac_import_limit"),
-        *_unusual(_V, "charge_voltage_limit"),
-        *_unusual(Quantity.COUNT, "noise_level", "eco_charge_hours"),
-        *_unusual(
+        *_inside(_P, "charge_power_limit", "discharge_power_limit", enabled=True),
+        *_inside(_I, "charge_current_limit", "discharge_current_limit", enabled=True),
+        *_inside(Quantity.SOC_LEVEL, "min_soc", "max_soc", "backup_soc", enabled=True),
+        *_inside(Quantity.STATUS, "working_mode", enabled=True),
+        *_inside(_P, "max_feed_in_power", "min_power", "eco_charge_power"),
+        *_inside(_I, "ac_input_current_limit", "ac_export_limit", "ac_import_limit"),
+        *_inside(_V, "charge_voltage_limit"),
+        *_inside(Quantity.COUNT, "noise_level", "eco_charge_hours"),
+        *_inside(
             Quantity.STATUS,
             "ess_battery_life_mode",
             "peak_shaving_mode",
@@ -536,7 +546,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "ac_input_2_type",
             "switch_position",
         ),
-        *_unusual(
+        *_inside(
             Quantity.FLAG,
             "feed_in_dc_pv",
             "prevent_ac_pv_feed_in",
@@ -545,17 +555,16 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             "limit_pack_temperature",
         ),
         # Settings of Huawei
-        *_usual(Quantity.FLAG, "grid_charge"),
-        *_unusual(Quantity.FLAG, "inverter_on", "mppt_scan"),
-        *_unusual(Quantity.STATUS, "surplus_pv_use", "feed_in_mode"),
-        *_unusual(_P, "grid_charge_power_limit", "active_power_limit"),
-        *_unusual(
+        *_inside(Quantity.FLAG, "grid_charge", enabled=True),
+        *_inside(Quantity.FLAG, "inverter_on", "mppt_scan"),
+        *_inside(Quantity.STATUS, "surplus_pv_use", "feed_in_mode"),
+        *_inside(_P, "grid_charge_power_limit", "active_power_limit"),
+        *_inside(Quantity.SOC_LEVEL, "grid_charge_cutoff_soc", "peak_shaving_soc"),
+        *_inside(
             Quantity.PERCENT,
-            "grid_charge_cutoff_soc",
-            "peak_shaving_soc",
             "max_feed_in_percent",
             "active_power_limit_percent",
         ),
-        *_unusual(Quantity.DURATION, "mppt_scan_interval"),
+        *_inside(Quantity.DURATION, "mppt_scan_interval"),
     ]
 }
