@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 from typing import Any, Final
 
+from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -39,6 +40,7 @@ from custom_components.homebattery.drivers.sun2000_registers import (
     PEAK_SHAVING,
 )
 from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
+from custom_components.homebattery.number import KINDS as NUMBERS
 from custom_components.homebattery.repairs import FIXABLE, Issue
 from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 
@@ -349,6 +351,38 @@ def test_icons_are_of_entities_that_exist() -> None:
         for key, icon in icons.items():
             states = EN["entity"][platform][key].get("state", {})
             assert icon.get("state", {}).keys() <= states.keys()
+
+
+CLASSES: Final = {
+    Platform.BINARY_SENSOR: {Quantity.PROBLEMS},
+    Platform.NUMBER: {
+        quantity for quantity, (device_class, _) in NUMBERS.items() if device_class
+    },
+    # The icon of an enum is that of anything.
+    Platform.SENSOR: {
+        quantity
+        for quantity, kind in KINDS.items()
+        if kind.device_class not in (None, SensorDeviceClass.ENUM)
+    },
+}
+"""The quantities that have a device class, which has an icon."""
+
+
+@pytest.mark.parametrize("platform", EN["entity"])
+def test_what_has_no_device_class_has_an_icon(platform: str) -> None:
+    classes = CLASSES.get(Platform(platform), set())
+    without = entities(Platform(platform)).keys() - ICONS["entity"][platform].keys()
+    for key in without - {BATTERY_CHARGING}:
+        assert MEASUREMENTS[key].quantity in classes, key
+
+
+def test_icons_of_a_range_are_found() -> None:
+    """By the highest number that is not above the state, written as JavaScript does."""
+    for icons in ICONS["entity"].values():
+        for key, icon in icons.items():
+            limits = list(icon.get("range", {}))
+            assert limits == [f"{float(each):.7g}" for each in limits], key
+            assert limits == sorted(limits, key=float), key
 
 
 def test_no_text_stands_in_the_code() -> None:
