@@ -500,6 +500,12 @@ def test_each_text_is_plain(language: str) -> None:
         assert not re.search(r"</?\w|://|\[.*\]\(|'\{|\}'", text), key
 
 
+def test_french_marks_stand_apart() -> None:
+    """By a space at which no line breaks."""
+    for key, text in leaves(LANGUAGES["fr"]):
+        assert not re.search("[^\N{NO-BREAK SPACE}][:;?!]", text), key
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
     """Names within a platform, the states of an entity: none is mistaken."""
