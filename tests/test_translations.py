@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 from typing import Any, Final
 
+from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -22,6 +23,7 @@ from custom_components.homebattery.config_flow import (
 )
 from custom_components.homebattery.const import (
     BATTERY_CHARGING,
+    CONTROL_MODE,
     CONTROL_STATUS,
     FLASH_WRITES_TODAY,
     LAST_FRESH,
@@ -31,11 +33,18 @@ from custom_components.homebattery.const import (
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.battery import Advice, Reason
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
-from custom_components.homebattery.drivers.sun2000_registers import PEAK_SHAVING
+from custom_components.homebattery.drivers.sun2000_registers import (
+    MAX_MPPTS,
+    MAX_STRINGS,
+    MODES_OF_OTHERS,
+    PEAK_SHAVING,
+)
+from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
+from custom_components.homebattery.number import KINDS as NUMBERS
 from custom_components.homebattery.repairs import FIXABLE, Issue
 from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 
-from .conftest import KINDS as DEVICES, MakeHome
+from .conftest import MakeHome
 from .simulators import (
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
@@ -189,19 +198,17 @@ def entities(platform: Platform) -> Texts:
 
 
 def test_each_measurement_has_a_name() -> None:
-    binary = {
-        key
-        for key, measurement in MEASUREMENTS.items()
-        if measurement.quantity in (Quantity.FLAG, Quantity.PROBLEMS)
-    }
-    assert entities(Platform.BINARY_SENSOR).keys() == binary | {BATTERY_CHARGING}
-    others = MEASUREMENTS.keys() - binary
-    assert all(MEASUREMENTS[key].quantity in KINDS for key in others)
-    assert entities(Platform.SENSOR).keys() == others | {
+    """On one platform at least; on which, the devices tell."""
+    named = {key for names in EN["entity"].values() for key in names}
+    assert named == MEASUREMENTS.keys() | {
+        BATTERY_CHARGING,
+        CONTROL_MODE,
         CONTROL_STATUS,
         FLASH_WRITES_TODAY,
         LAST_FRESH,
     }
+    binary = (Quantity.FLAG, Quantity.PROBLEMS)
+    assert KINDS.keys() == set(Quantity) - set(binary)
 
 
 def test_modes_of_control_have_names() -> None:
@@ -233,37 +240,61 @@ def test_names_of_a_device_differ(platform: str) -> None:
 FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
     (VictronSimulator, {"phases": 3}, {}),
     (SessySimulator, {}, {}),
+    (SessySimulator, {}, {"device": "p1"}),
+    (SessySimulator, {}, {"device": "ct"}),
     (SmaSimulator, {"phases": 3}, {}),
-    (HuaweiSimulator, {"phases": 3}, {"battery_units": 2}),
-    (DeyeModbusSimulator, {"phases": 3}, {"packs": 8}),
+    (HuaweiSimulator, {"phases": 3}, {"battery_units": 2, "packs": 3}),
+    (DeyeModbusSimulator, {"phases": 3}, {"packs": 8, "remote": True}),
     (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 8}),
 ]
 """Devices, their houses and options, that have all that their kind can have."""
 
+ONLY_SHOWN: Final[list[tuple[Any, Texts, Texts]]] = [
+    (VictronSimulator, {"phases": 3}, {"ess": False}),
+    (DeyeModbusSimulator, {"phases": 1}, {"variant": "single"}),
+]
+"""The same of devices that only show what others let their owners set."""
 
-NOT_SIMULATED: Final = {
-    Platform.NUMBER: {"peak_shaving_soc": set[str]()},
-    Platform.SELECT: {"peak_shaving_mode": set(PEAK_SHAVING.values())},
+NOT_SIMULATED: Final[dict[Platform, dict[str, set[str]]]] = {
+    Platform.NUMBER: {"peak_shaving_soc": set()},
+    Platform.SELECT: {
+        "peak_shaving_mode": set(PEAK_SHAVING.values()),
+        # A SUN2000 with a battery of another make.
+        "working_mode": set(MODES_OF_OTHERS.values()),
+    },
+    Platform.SENSOR: {
+        # A SUN2000 without a battery: settings of a battery, kept by the inverter.
+        "peak_shaving_soc": set(),
+        "peak_shaving_mode": set(PEAK_SHAVING.values()),
+        # A Multi RS is only read.
+        "switch_position": set(SWITCH_POSITION.values()),
+        # A SUN2000 for a business; those for a house have fewer.
+        **{
+            f"pv{string}_{quantity}": set()
+            for string in range(1, MAX_STRINGS + 1)
+            for quantity in ("voltage", "current")
+        },
+        **{f"mppt{mppt}_energy_total": set() for mppt in range(1, MAX_MPPTS + 1)},
+    },
 }
-"""Settings whose registers no simulated device has, with their options."""
+"""What no simulated device has, with its options."""
 
 
-def houses(clock: ManualClock) -> list[tuple[Simulator, str]]:
-    """Return a device of each kind, with its serial number."""
-    sessy = SessySimulator.house
-    devices: list[tuple[Simulator, str]] = [
-        (
-            device(device.house(clock=clock, **house), **options),
-            DEVICES[device.type].serial,
-        )
-        for device, house, options in FULLY_EQUIPPED
+async def devices(clock: ManualClock) -> list[Simulator]:
+    """Return devices that have, together, all that can be simulated."""
+    made: list[Simulator] = [
+        device(device.house(clock=clock, **house), **options)
+        for device, house, options in (*FULLY_EQUIPPED, *ONLY_SHOWN)
         if device.type in DRIVERS
     ]
-    return [
-        *devices,
-        (SessySimulator(sessy(clock=clock), device="p1"), "PABC1234"),
-        (SessySimulator(sessy(clock=clock), device="ct"), "CABC1234"),
-    ]
+    # What a Sessy does not tell while it is set up is only shown.
+    house = SessySimulator.house
+    battery = SessySimulator(house(clock=clock))
+    await battery.misbehave("unsaved_settings")
+    await battery.misbehave("error", count=1000, path="strategy")
+    meter = SessySimulator(house(clock=clock), device="p1")
+    await meter.misbehave("error", count=1000, path="grid_target")
+    return [*made, battery, meter]
 
 
 async def modbus_meter_states() -> tuple[str, ...]:
@@ -277,50 +308,41 @@ async def modbus_meter_states() -> tuple[str, ...]:
             return meter.options("meter_status")
 
 
+async def serial_number(simulator: Simulator) -> str:
+    driver = DRIVERS[simulator.type]
+    async with driver.from_setup(simulator.setup) as battery:
+        return battery.identity.serial_number
+
+
 async def test_what_devices_have_is_named_and_nothing_else(
     hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
 ) -> None:
-    """Numbers, selects and switches; states of selects and sensors."""
+    """Entities, and the states of selects and sensors."""
     seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
-    for simulator, serial in houses(clock):
+    registry = er.async_get(hass)
+    for simulator in await devices(clock):
         async with simulator:
             home = make_home(simulator)
+            serial = await serial_number(simulator)
             hass.config_entries.async_update_entry(home.entry, unique_id=serial)
             assert await home.set_up(), serial
-            registry = er.async_get(hass)
-            for entity in er.async_entries_for_config_entry(
-                registry, home.entry.entry_id
-            ):
+            entry_id = home.entry.entry_id
+            for entity in er.async_entries_for_config_entry(registry, entry_id):
                 assert entity.translation_key is not None
                 options = (entity.capabilities or {}).get("options") or ()
                 key = entity.translation_key
                 seen[entity.domain].setdefault(key, set()).update(options)
-                if key in MEASUREMENTS and (
-                    MEASUREMENTS[key].quantity is Quantity.STATUS
-                ):
-                    seen[Platform.SENSOR].setdefault(key, set()).update(
-                        home.data.battery.options(key)
-                    )
-            await hass.config_entries.async_unload(home.entry.entry_id)
+            await hass.config_entries.async_remove(entry_id)
     seen[Platform.SENSOR]["meter_status"].update(await modbus_meter_states())
-    for platform, settings in NOT_SIMULATED.items():
-        for key, states in settings.items():
+    for platform, unseen in NOT_SIMULATED.items():
+        for key, states in unseen.items():
             seen[platform].setdefault(key, set()).update(states)
-    for platform in (Platform.NUMBER, Platform.SELECT, Platform.SWITCH):
-        assert set(entities(platform)) == set(seen[platform]), platform
-    for platform in (Platform.SELECT, Platform.SENSOR):
-        for key, options in seen[platform].items():
-            assert entities(platform)[key].get("state", {}).keys() >= options, key
-    # A state is also one of the sensor that shows it where it cannot be set.
-    everywhere = {
-        key: seen[Platform.SELECT].get(key, set())
-        | seen[Platform.SENSOR].get(key, set())
-        for key in seen[Platform.SELECT].keys() | seen[Platform.SENSOR].keys()
-    }
-    for platform in (Platform.SELECT, Platform.SENSOR):
-        for key, entity in entities(platform).items():
-            unused = entity.get("state", {}).keys() - everywhere.get(key, set())
-            assert not unused, (key, unused)
+    for domain, keys in seen.items():
+        texts = entities(Platform(domain))
+        assert texts.keys() == keys.keys(), domain
+        if domain in (Platform.SELECT, Platform.SENSOR):
+            for key, states in keys.items():
+                assert texts[key].get("state", {}).keys() == states, (domain, key)
 
 
 def test_icons_are_of_entities_that_exist() -> None:
@@ -329,6 +351,38 @@ def test_icons_are_of_entities_that_exist() -> None:
         for key, icon in icons.items():
             states = EN["entity"][platform][key].get("state", {})
             assert icon.get("state", {}).keys() <= states.keys()
+
+
+CLASSES: Final = {
+    Platform.BINARY_SENSOR: {Quantity.PROBLEMS},
+    Platform.NUMBER: {
+        quantity for quantity, (device_class, _) in NUMBERS.items() if device_class
+    },
+    # The icon of an enum is that of anything.
+    Platform.SENSOR: {
+        quantity
+        for quantity, kind in KINDS.items()
+        if kind.device_class not in (None, SensorDeviceClass.ENUM)
+    },
+}
+"""The quantities that have a device class, which has an icon."""
+
+
+@pytest.mark.parametrize("platform", EN["entity"])
+def test_what_has_no_device_class_has_an_icon(platform: str) -> None:
+    classes = CLASSES.get(Platform(platform), set())
+    without = entities(Platform(platform)).keys() - ICONS["entity"][platform].keys()
+    for key in without - {BATTERY_CHARGING}:
+        assert MEASUREMENTS[key].quantity in classes, key
+
+
+def test_icons_of_a_range_are_found() -> None:
+    """By the highest number that is not above the state, written as JavaScript does."""
+    for icons in ICONS["entity"].values():
+        for key, icon in icons.items():
+            limits = list(icon.get("range", {}))
+            assert limits == [f"{float(each):.7g}" for each in limits], key
+            assert limits == sorted(limits, key=float), key
 
 
 def test_no_text_stands_in_the_code() -> None:
@@ -444,6 +498,12 @@ def test_each_text_is_plain(language: str) -> None:
     for key, text in leaves({"en": EN, **LANGUAGES}[language]):
         assert text == text.strip(), key
         assert not re.search(r"</?\w|://|\[.*\]\(|'\{|\}'", text), key
+
+
+def test_french_marks_stand_apart() -> None:
+    """By a space at which no line breaks."""
+    for key, text in leaves(LANGUAGES["fr"]):
+        assert not re.search("[^\N{NO-BREAK SPACE}][:;?!]", text), key
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
