@@ -1,9 +1,10 @@
 """Every entity of every kind of battery: what it is, and what it shows."""
 
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 import logging
 import re
-from typing import Any
+from typing import Any, Final
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import Platform
@@ -19,20 +20,34 @@ from custom_components.homebattery.drivers.measurements import (
 )
 from custom_components.homebattery.sensor import KINDS
 
-from .conftest import Home, MakeHome, Warp
-from .simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
+from .conftest import LOAD, Home, MakeHome, Warp
+from .simulators import (
+    DeyeModbusSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    VictronSimulator,
+)
 
 _SHOWN_ATTRIBUTES = ("min", "max", "step", "options", "active")
 
 
 def described(home: Home, platform: Platform) -> dict[str, str]:
-    """Return a line for each entity of a platform, enabled or not, by its key."""
+    """Return a line for each entity of a platform, enabled or not, by its key.
+
+    The decimals that are shown are only known of those that are enabled.
+    """
     registry = er.async_get(home.hass)
     lines = {}
     for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
         if entity.domain != platform:
             continue
         key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
+        assert entity.has_entity_name
+        assert entity.translation_key == key
+        options: Mapping[str, Any] = entity.options.get("sensor") or {}
+        decimals = options.get("suggested_display_precision")
         state = home.hass.states.get(entity.entity_id)
         capabilities: dict[str, Any] = {
             **(entity.capabilities or {}),
@@ -45,6 +60,7 @@ def described(home: Home, platform: Platform) -> dict[str, str]:
             entity.original_name,
             shown,
             entity.unit_of_measurement,
+            None if decimals is None else f"decimals {decimals}",
             entity.original_device_class,
             capabilities.get("state_class"),
             entity.entity_category,
@@ -72,6 +88,43 @@ async def test_entities(
     home: Home, platform: Platform, snapshot: SnapshotAssertion
 ) -> None:
     assert described(home, platform) == snapshot
+
+
+OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
+    "sessy_p1_meter": (SessySimulator, {"device": "p1"}),
+    "sessy_ct_meter": (SessySimulator, {"device": "ct"}),
+    "victron_without_ess": (VictronSimulator, {"ess": False}),
+    "huawei_with_two_battery_units": (HuaweiSimulator, {"battery_units": 2}),
+    "deye_with_two_packs": (DeyeModbusSimulator, {"packs": 2}),
+}
+"""What has more, or less, than the usual device of its kind."""
+
+
+@pytest.fixture(params=OTHERS)
+async def other_home(
+    request: pytest.FixtureRequest, make_home: MakeHome, clock: ManualClock
+) -> AsyncIterator[Home]:
+    device, options = OTHERS[request.param]
+    house = device.house(clock=clock)
+    house.fixed_pv, house.fixed_load = 0.0, LOAD
+    async with device(house, **options) as simulator:
+        home = make_home(simulator)
+        if device is SessySimulator:
+            # Every dongle has a serial number of its own, which is its user name.
+            home.hass.config_entries.async_update_entry(
+                home.entry, unique_id=simulator.setup["username"]
+            )
+        assert await home.set_up()
+        yield home
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_entities_of_others(
+    other_home: Home, snapshot: SnapshotAssertion
+) -> None:
+    assert {
+        platform.value: described(other_home, platform) for platform in _PLATFORMS
+    } == snapshot
 
 
 async def test_a_device_shows_what_most_owners_want_and_hides_the_rest(
