@@ -13,8 +13,9 @@ from homeassistant.components.automation.helpers import async_get_blueprints
 from homeassistant.components.blueprint.models import Blueprint
 from homeassistant.components.blueprint.schemas import BLUEPRINT_SCHEMA
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr, event
+from homeassistant.helpers import device_registry as dr, entity_registry as er, event
 from homeassistant.helpers.script import _ScriptRun
+from homeassistant.helpers.selector import DeviceSelector
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util, yaml as yaml_util
 import pytest
@@ -345,6 +346,52 @@ async def test_home_assistant_finds_them(hass: HomeAssistant, blueprints: None) 
     found = await async_get_blueprints(hass).async_get_blueprints()
     for name in NAMES:
         assert isinstance(found[f"homebattery/{name}.yaml"], Blueprint)
+
+
+# What their form offers
+
+
+def offered(home: Home, name: str) -> set[str | None]:
+    """Return the devices that the form of a blueprint offers as its battery.
+
+    As Home Assistant's frontend does: those of which an entity with a state matches.
+    """
+    blueprint = yaml_util.load_yaml_dict(ROOT / PATH.format(name))["blueprint"]
+    config = blueprint["input"]["battery"]["selector"]["device"]
+    DeviceSelector(config)
+    assert config["filter"] == [{"integration": DOMAIN}]
+    [wanted] = config["entity"]
+    assert wanted.keys() == {"integration", "domain"}
+    return {
+        entity.device_id
+        for entity in er.async_get(home.hass).entities.values()
+        if entity.platform == wanted["integration"]
+        and entity.domain == wanted["domain"]
+        and home.hass.states.get(entity.entity_id)
+    }
+
+
+async def test_battery_itself_is_offered(home: Home) -> None:
+    for name in NAMES:
+        assert offered(home, name) == {home.data.device_id}
+
+
+@pytest.mark.parametrize(
+    "other_home",
+    ["huawei_with_two_battery_units", "deye_with_two_packs"],
+    indirect=True,
+)
+async def test_units_and_packs_are_not_offered(other_home: Home) -> None:
+    for name in NAMES:
+        assert offered(other_home, name) == {other_home.data.device_id}
+
+
+@pytest.mark.parametrize(
+    "other_home", ["sessy_p1_meter", "sessy_ct_meter"], indirect=True
+)
+async def test_meters_are_not_offered(other_home: Home) -> None:
+    for name in NAMES:
+        assert offered(other_home, name) == set()
 
 
 # Cheapest hours

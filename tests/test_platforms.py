@@ -1,10 +1,10 @@
 """Every entity of every kind of battery: what it is, and what it shows."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 import logging
 import re
-from typing import Any, Final
+from typing import Any
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import Platform
@@ -20,15 +20,8 @@ from custom_components.homebattery.drivers.measurements import (
 )
 from custom_components.homebattery.sensor import KINDS
 
-from .conftest import LOAD, Home, MakeHome, Warp
-from .simulators import (
-    DeyeModbusSimulator,
-    HuaweiSimulator,
-    ManualClock,
-    SessySimulator,
-    Simulator,
-    VictronSimulator,
-)
+from .conftest import Home, MakeHome, Warp
+from .simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
 
 _SHOWN_ATTRIBUTES = ("min", "max", "step", "options", "active")
 
@@ -88,35 +81,6 @@ async def test_entities(
     home: Home, platform: Platform, snapshot: SnapshotAssertion
 ) -> None:
     assert described(home, platform) == snapshot
-
-
-OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
-    "sessy_p1_meter": (SessySimulator, {"device": "p1"}),
-    "sessy_ct_meter": (SessySimulator, {"device": "ct"}),
-    "victron_without_ess": (VictronSimulator, {"ess": False}),
-    "huawei_with_two_battery_units": (HuaweiSimulator, {"battery_units": 2}),
-    "deye_with_two_packs": (DeyeModbusSimulator, {"packs": 2}),
-}
-"""What has more, or less, than the usual device of its kind."""
-
-
-@pytest.fixture(params=OTHERS)
-async def other_home(
-    request: pytest.FixtureRequest, make_home: MakeHome, clock: ManualClock
-) -> AsyncIterator[Home]:
-    device, options = OTHERS[request.param]
-    house = device.house(clock=clock)
-    house.fixed_pv, house.fixed_load = 0.0, LOAD
-    async with device(house, **options) as simulator:
-        home = make_home(simulator)
-        if device is SessySimulator:
-            # Every dongle has a serial number of its own, which is its user name.
-            home.hass.config_entries.async_update_entry(
-                home.entry, unique_id=simulator.setup["username"]
-            )
-        assert await home.set_up()
-        yield home
-        await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
 async def test_entities_of_others(
