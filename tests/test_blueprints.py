@@ -978,6 +978,51 @@ async def test_peak_is_shaved_and_the_battery_given_back(
     assert owner.is_idle()
 
 
+@pytest.mark.parametrize("unit", ["W", "kW"])
+@pytest.mark.parametrize("sensors", [1, 2])
+async def test_peak_is_seen_at_once_by_any_meter(
+    sessy_owner: Owner, passes: Passes, unit: str, sensors: int
+) -> None:
+    owner = sessy_owner
+    await owner.idle()
+    inputs = {"grid_export": EXPORT} if sensors == 2 else {}
+    await owner.regulate("peak_shaving", unit=unit, limit=2000, **inputs)
+    plant_of(owner).fixed_pv = 1500.0
+    await owner.reports(65, passes)
+    # What is exported is no peak.
+    assert owner.is_idle()
+    plant_of(owner).fixed_pv, plant_of(owner).fixed_load = 0.0, 3200.0
+    # Not as late as the next minute.
+    await owner.reports(20, passes)
+    assert 1700 < owner.grid < 2000
+    assert owner.power < -1000
+
+
+@pytest.mark.parametrize("unit", ["W", "kW"])
+async def test_what_is_exported_is_room_to_recharge(
+    sessy_owner: Owner, sessy: SessySimulator, passes: Passes, unit: str
+) -> None:
+    owner = sessy_owner
+    await owner.idle()
+    plant_of(owner).fixed_pv = 1500.0
+    # Until that is known of the battery.
+    await passes(30, 10)
+    await owner.regulate(
+        "peak_shaving",
+        unit=unit,
+        grid_export=EXPORT,
+        limit=1000,
+        dead_band=100,
+        between="recharge",
+        recharge_power=2200,
+    )
+    await owner.reports(65, passes)
+    # The 900 W that are exported, and 900 W below the limit; from the beginning.
+    assert owner.setpoints(sessy)[0] == pytest.approx(-1800, abs=30)
+    assert owner.power == pytest.approx(1800, rel=0.1)
+    assert owner.grid < 1000
+
+
 async def test_battery_kept_for_peaks_is_recharged_below_the_limit(
     victron_owner: Owner, passes: Passes
 ) -> None:
