@@ -32,6 +32,8 @@ from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.solarman import Logger
 from tests.simulators import (
     SIMULATORS,
+    DeyeModbusSimulator,
+    HuaweiSimulator,
     ManualClock,
     Plant,
     SessySimulator,
@@ -322,6 +324,34 @@ async def sessy_home(make_home: MakeHome, sessy: SessySimulator) -> Home:
     made = make_home(sessy)
     assert await made.set_up()
     return made
+
+
+OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
+    "sessy_p1_meter": (SessySimulator, {"device": "p1"}),
+    "sessy_ct_meter": (SessySimulator, {"device": "ct"}),
+    "victron_without_ess": (VictronSimulator, {"ess": False}),
+    "huawei_with_two_battery_units": (HuaweiSimulator, {"battery_units": 2}),
+    "deye_with_two_packs": (DeyeModbusSimulator, {"packs": 2}),
+}
+"""Devices that have more, or less, than the usual one of their kind."""
+
+
+@pytest.fixture(params=OTHERS)
+async def other_home(
+    request: pytest.FixtureRequest, make_home: MakeHome, clock: ManualClock
+) -> AsyncIterator[Home]:
+    """Each device that is not the usual one of its kind in turn, set up."""
+    device, options = OTHERS[request.param]
+    async with device(_house(device, clock), **options) as simulator:
+        home = make_home(simulator)
+        if device is SessySimulator:
+            # Every dongle has a serial number of its own, which is its user name.
+            home.hass.config_entries.async_update_entry(
+                home.entry, unique_id=simulator.setup["username"]
+            )
+        assert await home.set_up()
+        yield home
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
 type Warp = Callable[[float], Awaitable[None]]

@@ -13,8 +13,9 @@ from homeassistant.components.automation.helpers import async_get_blueprints
 from homeassistant.components.blueprint.models import Blueprint
 from homeassistant.components.blueprint.schemas import BLUEPRINT_SCHEMA
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr, event
+from homeassistant.helpers import device_registry as dr, entity_registry as er, event
 from homeassistant.helpers.script import _ScriptRun
+from homeassistant.helpers.selector import DeviceSelector
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util, yaml as yaml_util
 import pytest
@@ -345,6 +346,52 @@ async def test_home_assistant_finds_them(hass: HomeAssistant, blueprints: None) 
     found = await async_get_blueprints(hass).async_get_blueprints()
     for name in NAMES:
         assert isinstance(found[f"homebattery/{name}.yaml"], Blueprint)
+
+
+# What their form offers
+
+
+def offered(home: Home, name: str) -> set[str | None]:
+    """Return the devices that the form of a blueprint offers as its battery.
+
+    As Home Assistant's frontend does: those of which an entity with a state matches.
+    """
+    blueprint = yaml_util.load_yaml_dict(ROOT / PATH.format(name))["blueprint"]
+    config = blueprint["input"]["battery"]["selector"]["device"]
+    DeviceSelector(config)
+    assert config["filter"] == [{"integration": DOMAIN}]
+    [wanted] = config["entity"]
+    assert wanted.keys() == {"integration", "domain"}
+    return {
+        entity.device_id
+        for entity in er.async_get(home.hass).entities.values()
+        if entity.platform == wanted["integration"]
+        and entity.domain == wanted["domain"]
+        and home.hass.states.get(entity.entity_id)
+    }
+
+
+async def test_battery_itself_is_offered(home: Home) -> None:
+    for name in NAMES:
+        assert offered(home, name) == {home.data.device_id}
+
+
+@pytest.mark.parametrize(
+    "other_home",
+    ["huawei_with_two_battery_units", "deye_with_two_packs"],
+    indirect=True,
+)
+async def test_units_and_packs_are_not_offered(other_home: Home) -> None:
+    for name in NAMES:
+        assert offered(other_home, name) == {other_home.data.device_id}
+
+
+@pytest.mark.parametrize(
+    "other_home", ["sessy_p1_meter", "sessy_ct_meter"], indirect=True
+)
+async def test_meters_are_not_offered(other_home: Home) -> None:
+    for name in NAMES:
+        assert offered(other_home, name) == set()
 
 
 # Cheapest hours
@@ -929,6 +976,51 @@ async def test_peak_is_shaved_and_the_battery_given_back(
     plant.fixed_load = 1500.0
     await owner.reports(240, passes)
     assert owner.is_idle()
+
+
+@pytest.mark.parametrize("unit", ["W", "kW"])
+@pytest.mark.parametrize("sensors", [1, 2])
+async def test_peak_is_seen_at_once_by_any_meter(
+    sessy_owner: Owner, passes: Passes, unit: str, sensors: int
+) -> None:
+    owner = sessy_owner
+    await owner.idle()
+    inputs = {"grid_export": EXPORT} if sensors == 2 else {}
+    await owner.regulate("peak_shaving", unit=unit, limit=2000, **inputs)
+    plant_of(owner).fixed_pv = 1500.0
+    await owner.reports(65, passes)
+    # What is exported is no peak.
+    assert owner.is_idle()
+    plant_of(owner).fixed_pv, plant_of(owner).fixed_load = 0.0, 3200.0
+    # Not as late as the next minute.
+    await owner.reports(20, passes)
+    assert 1700 < owner.grid < 2000
+    assert owner.power < -1000
+
+
+@pytest.mark.parametrize("unit", ["W", "kW"])
+async def test_what_is_exported_is_room_to_recharge(
+    sessy_owner: Owner, sessy: SessySimulator, passes: Passes, unit: str
+) -> None:
+    owner = sessy_owner
+    await owner.idle()
+    plant_of(owner).fixed_pv = 1500.0
+    # Until that is known of the battery.
+    await passes(30, 10)
+    await owner.regulate(
+        "peak_shaving",
+        unit=unit,
+        grid_export=EXPORT,
+        limit=1000,
+        dead_band=100,
+        between="recharge",
+        recharge_power=2200,
+    )
+    await owner.reports(65, passes)
+    # The 900 W that are exported, and 900 W below the limit; from the beginning.
+    assert owner.setpoints(sessy)[0] == pytest.approx(-1800, abs=30)
+    assert owner.power == pytest.approx(1800, rel=0.1)
+    assert owner.grid < 1000
 
 
 async def test_battery_kept_for_peaks_is_recharged_below_the_limit(

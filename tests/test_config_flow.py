@@ -457,6 +457,32 @@ async def test_new_password_is_taken(
     assert entry.state is ConfigEntryState.LOADED
 
 
+@pytest.mark.parametrize("error", ERRORS)
+async def test_signing_in_can_be_tried_again(
+    sessy_home: Home, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    async def fail(_: Battery) -> None:
+        raise ERRORS[error]
+
+    hass, entry = sessy_home.hass, sessy_home.entry
+    before = dict(entry.data)
+    user = {name: entry.data[name] for name in ("username", "password")}
+    form = await entry.start_reauth_flow(hass)
+    with monkeypatch.context() as patch:
+        patch.setattr(DRIVERS["sessy"], "connect", fail)
+        form = await answer(hass, form, {"username": "TYPED", "password": "WRONG"})
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == "reauth_confirm"
+    assert form["errors"] == {"base": error}
+    # What was typed stays, but for the password.
+    assert suggested(form) == {"username": "TYPED", "password": None}
+    assert entry.data == before
+    done = await answer(hass, form, user)
+    assert done["type"] is FlowResultType.ABORT
+    assert done["reason"] == "reauth_successful"
+    assert sessy_home.entry_is(ConfigEntryState.LOADED)
+
+
 async def test_signing_in_to_another_device_is_refused(sessy_home: Home) -> None:
     hass, entry = sessy_home.hass, sessy_home.entry
     hass.config_entries.async_update_entry(entry, unique_id="other")

@@ -1,6 +1,7 @@
 """Every entity of every kind of battery: what it is, and what it shows."""
 
 from collections import Counter
+from collections.abc import Mapping
 import logging
 import re
 from typing import Any
@@ -26,13 +27,20 @@ _SHOWN_ATTRIBUTES = ("min", "max", "step", "options", "active")
 
 
 def described(home: Home, platform: Platform) -> dict[str, str]:
-    """Return a line for each entity of a platform, enabled or not, by its key."""
+    """Return a line for each entity of a platform, enabled or not, by its key.
+
+    The decimals that are shown are only known of those that are enabled.
+    """
     registry = er.async_get(home.hass)
     lines = {}
     for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
         if entity.domain != platform:
             continue
         key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
+        assert entity.has_entity_name
+        assert entity.translation_key == key
+        options: Mapping[str, Any] = entity.options.get("sensor") or {}
+        decimals = options.get("suggested_display_precision")
         state = home.hass.states.get(entity.entity_id)
         capabilities: dict[str, Any] = {
             **(entity.capabilities or {}),
@@ -45,6 +53,7 @@ def described(home: Home, platform: Platform) -> dict[str, str]:
             entity.original_name,
             shown,
             entity.unit_of_measurement,
+            None if decimals is None else f"decimals {decimals}",
             entity.original_device_class,
             capabilities.get("state_class"),
             entity.entity_category,
@@ -72,6 +81,14 @@ async def test_entities(
     home: Home, platform: Platform, snapshot: SnapshotAssertion
 ) -> None:
     assert described(home, platform) == snapshot
+
+
+async def test_entities_of_others(
+    other_home: Home, snapshot: SnapshotAssertion
+) -> None:
+    assert {
+        platform.value: described(other_home, platform) for platform in _PLATFORMS
+    } == snapshot
 
 
 async def test_a_device_shows_what_most_owners_want_and_hides_the_rest(

@@ -18,3 +18,7 @@ class DemoError(Exception):
 
 class AnswerError(DemoError):
     """Home Assistant answered with an error."""
+
+
+class NotThereError(DemoError):
+    """Home Assistant answered that there is no such thing."""

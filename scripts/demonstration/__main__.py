@@ -59,6 +59,10 @@ async def _demo(options: argparse.Namespace) -> bool:
             DEMO_FOLDER, session, port=_choose_port(options), keep=options.keep
         ) as house,
     ):
+        # What was chosen there by hand since last time stays.
+        if not await house.api.has_dashboard():
+            print("Putting them on the energy dashboard …")
+            await house.fill_dashboard()
         print(
             f"\nHome Assistant is at {house.url}\n"
             f"  user      {house.username}\n"

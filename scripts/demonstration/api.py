@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 import aiohttp
 
-from . import DOMAIN, AnswerError, DemoError
+from . import DOMAIN, AnswerError, DemoError, NotThereError
 
 _MAX_FLOW_STEPS: Final = 6
 
@@ -44,7 +44,9 @@ class Api:
             await socket.send_json({"id": 1, "type": command, **data})
             answer = await socket.receive_json()
         if not answer["success"]:
-            raise DemoError(f"Home Assistant refused {command}: {answer['error']}")
+            error = answer["error"]
+            kind = NotThereError if error["code"] == "not_found" else DemoError
+            raise kind(f"Home Assistant refused {command}: {error}")
         return answer["result"]
 
     async def call_service(self, service: str, entity_id: str, **data: Any) -> None:
@@ -72,6 +74,14 @@ class Api:
             for entity in await self.command("config/entity_registry/list")
             if entity["config_entry_id"] == entry_id and entity["disabled_by"] is None
         ]
+
+    async def has_dashboard(self) -> bool:
+        """Tell whether somebody has chosen what the energy dashboard shows, if only nothing."""
+        try:
+            await self.command("energy/get_prefs")
+        except NotThereError:
+            return False
+        return True
 
     async def add_entry(
         self, battery_type: str, setup: dict[str, Any]

@@ -1,6 +1,6 @@
 """The check: try every battery through Home Assistant and compare with what the device says."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
@@ -131,12 +131,6 @@ async def _try_dashboard(house: House) -> list[str]:
     made of can be told at once.
     """
     print("Trying the energy dashboard …")
-    sources = [
-        dashboard.battery_source(
-            battery.title, await _find_entities(house.api, battery, dashboard.NEEDED)
-        )
-        for battery in house.batteries
-    ]
 
     async def look() -> list[str]:
         listed = await house.api.command("recorder/list_statistic_ids")
@@ -149,7 +143,7 @@ async def _try_dashboard(house: House) -> list[str]:
             *dashboard.complaints(validation, ignored=[dashboard.NOT_YET]),
             *(
                 text
-                for source in saved["energy_sources"]
+                for source in stored
                 for text in (
                     *dashboard.missing_statistics(source, listed),
                     *dashboard.wrong_classes(source, attributes),
@@ -158,7 +152,7 @@ async def _try_dashboard(house: House) -> list[str]:
         ]
 
     try:
-        saved = await house.api.command("energy/save_prefs", energy_sources=sources)
+        stored = await house.fill_dashboard()
         await wait_for(
             "the energy dashboard to be content",
             look,
@@ -168,28 +162,6 @@ async def _try_dashboard(house: House) -> list[str]:
     except (DemoError, aiohttp.ClientError, TimeoutError) as err:
         return [describe(err)]
     return []
-
-
-async def _find_entities(
-    api: Api, battery: Battery, keys: Collection[str]
-) -> dict[str, str]:
-    """Find the entities by what their unique ids end with, never by their names."""
-
-    async def look() -> dict[str, str]:
-        entities = await api.entities(battery.entry_id)
-        return {
-            key: entity["entity_id"]
-            for key in keys
-            for entity in entities
-            if entity["unique_id"].endswith(f"_{key}")
-        }
-
-    return await wait_for(
-        f"the entities {', '.join(keys)} of {battery.title}",
-        look,
-        lambda seen: len(seen) == len(keys),
-        seconds=_SOC_SECONDS,
-    )
 
 
 class _Trial:
@@ -206,7 +178,7 @@ class _Trial:
         return self._house.api
 
     async def run(self) -> None:
-        self._entities = await _find_entities(self._api, self._battery, _NEEDED)
+        self._entities = await self._house.find_entities(self._battery, _NEEDED)
         before = await self._see_soc()
         # Also what did not follow must be let go.
         await self._seen.note_trouble(self._charge())

@@ -1,6 +1,7 @@
 """The whole demo: the simulated devices, Home Assistant, and a config entry for each device."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 import fcntl
 import json
@@ -12,12 +13,14 @@ from typing import IO, Any, Final, Self
 
 import aiohttp
 
-from . import DemoError, api as ha_api, home_assistant
+from . import DemoError, api as ha_api, dashboard, home_assistant
 from .devices import TYPES, Device, start_device
 from .processes import Child, is_free
 from .waiting import wait_for
 
 _RECORD: Final = "demo.json"
+
+_ENTITIES_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,39 @@ class House:
                 )
             print("Home Assistant starts again …")
             self._home_assistant = await home_assistant.start(self.config)
+
+    async def find_entities(
+        self, battery: Battery, keys: Collection[str]
+    ) -> dict[str, str]:
+        """Find the entities by what their unique ids end with, never by their names."""
+
+        async def look() -> dict[str, str]:
+            entities = await self.api.entities(battery.entry_id)
+            return {
+                key: entity["entity_id"]
+                for key in keys
+                for entity in entities
+                if entity["unique_id"].endswith(f"_{key}")
+            }
+
+        return await wait_for(
+            f"the entities {', '.join(keys)} of {battery.title}",
+            look,
+            lambda seen: len(seen) == len(keys),
+            seconds=_ENTITIES_SECONDS,
+        )
+
+    async def fill_dashboard(self) -> list[dashboard.Source]:
+        """Put every battery on the energy dashboard; return them as they are stored."""
+        sources = [
+            dashboard.battery_source(
+                battery.title, await self.find_entities(battery, dashboard.NEEDED)
+            )
+            for battery in self.batteries
+        ]
+        saved = await self.api.command("energy/save_prefs", energy_sources=sources)
+        stored: list[dashboard.Source] = saved["energy_sources"]
+        return stored
 
     async def _start(self) -> None:
         self._take_folder()
