@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 import logging
 import math
-from typing import ClassVar, Final, Protocol, override
-from weakref import WeakValueDictionary
+from typing import Final, Protocol, override
 
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
+from .connection import SharedConnection
 from .errors import (
     BatteryError,
     CannotConnectError,
@@ -33,7 +33,6 @@ from .errors import (
     UnitAbsentError,
 )
 from .flash import FlashWear
-from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -456,27 +455,13 @@ def refusal(where: str, code: int) -> DeviceRefusedError:
     return kind(f"{where}: refused with exception {code} ({text})", code)
 
 
-class ModbusTcpConnection:
+class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     """One TCP connection to a Modbus server, shared by all who talk to it.
 
     Many servers accept a single client, so there is one connection for each host
-    and port in an event loop: take it with `open`, give it back with `close`.
-    One request is under way at a time; an urgent one (see `turns.py`) waits for no
-    other than that. The `framer` is another one than that of Modbus TCP behind
-    gateways that pass on RTU frames as they are.
+    and port in an event loop. The `framer` is another one than that of Modbus TCP
+    behind gateways that pass on RTU frames as they are.
     """
-
-    # Whoever asks for the same address must get the same connection, and drivers
-    # do not know of each other: hence a common, weak table.
-    _shared: ClassVar[
-        WeakValueDictionary[
-            tuple[asyncio.AbstractEventLoop, str, int, FramerType], ModbusTcpConnection
-        ]
-    ] = WeakValueDictionary()
-
-    FIRST_BACK_OFF: ClassVar = 1.0
-    """Seconds to leave an unreachable server alone; doubles with each failure."""
-    LONGEST_BACK_OFF: ClassVar = 30.0
 
     @classmethod
     def shared(
@@ -487,11 +472,9 @@ class ModbusTcpConnection:
         framer: FramerType = FramerType.SOCKET,
     ) -> ModbusTcpConnection:
         """Return the connection for this address; made, not opened, if new."""
-        key = (asyncio.get_running_loop(), host, port, framer)
-        connection = cls._shared.get(key)
-        if connection is None:
-            connection = cls._shared[key] = cls(host, port, timeout, framer)
-        return connection
+        return cls._shared_by(
+            host, port, framer, make=lambda: cls(host, port, timeout, framer)
+        )
 
     def __init__(
         self,
@@ -501,25 +484,9 @@ class ModbusTcpConnection:
         framer: FramerType = FramerType.SOCKET,
     ) -> None:
         """Describe the connection; `timeout` is for connecting and each answer, s."""
-        self.host = host
-        self.port = port
-        self.connect_delay = 0.0
-        """Seconds of silence that the device needs after a connect."""
-        self.spacing = 0.0
-        """Seconds of silence that the device needs between two requests."""
-        self.connects = 0
-        """How often a connection was made; a driver sees from it that it is new."""
-        self.requests = 0
-        """How many requests were sent."""
-        self._timeout = timeout
+        super().__init__(host, port, timeout)
         self._framer = framer
-        self._client: AsyncModbusTcpClient | None = None
         self._sending: asyncio.Future[ModbusPDU] | None = None
-        self._turns = Turns()
-        self._users = 0
-        self._back_off = 0.0
-        self._not_before = 0.0
-        self._quiet_until = 0.0
 
     @override
     def __str__(self) -> str:
@@ -529,22 +496,6 @@ class ModbusTcpConnection:
     def unit(self, unit_id: int) -> ModbusUnit:
         """Return the view of one unit id."""
         return _TcpUnit(self, unit_id)
-
-    async def open(self) -> None:
-        """Take the connection into use, connecting if need be.
-
-        Raises CannotConnectError.
-        """
-        async with self._turns:
-            await self._connected_client()
-            self._users += 1
-
-    async def close(self) -> None:
-        """Give the connection back; the last user closes the socket."""
-        async with self._turns:
-            self._users = max(0, self._users - 1)
-            if not self._users:
-                self._disconnect()
 
     async def request(
         self,
@@ -558,9 +509,7 @@ class ModbusTcpConnection:
         """
         where = f"{self} unit {unit_id}, {what}"
         async with self._turns:
-            if not self._users:
-                # A poll that outlives its battery must not open the socket again.
-                raise CannotConnectError(f"{where}: the connection is not in use")
+            self._refuse_unless_used(where)
             client = await self._connected_client()
             await self._keep_quiet()
             self.requests += 1
@@ -578,21 +527,13 @@ class ModbusTcpConnection:
                 raise self._failure(client, where, err) from err
             finally:
                 self._sending = None
-                self._quiet_until = asyncio.get_running_loop().time() + self.spacing
+                self._keep_quiet_for(self.spacing)
         if isinstance(response, ExceptionResponse):
             raise refusal(where, response.exception_code)
         return response.registers
 
-    async def _connected_client(self) -> AsyncModbusTcpClient:
-        """Return the client, connected; leave a dead server alone for a while."""
-        if self._client is not None and self._client.connected:
-            return self._client
-        self._disconnect()
-        now = asyncio.get_running_loop().time()
-        if now < self._not_before:
-            raise CannotConnectError(
-                f"{self}: no connection, next try in {self._not_before - now:.0f} s"
-            )
+    @override
+    async def _connect(self) -> AsyncModbusTcpClient:
         # pymodbus's own reconnecting would go on behind our back; with a delay of
         # 0 it leaves that to us.
         client = AsyncModbusTcpClient(
@@ -614,34 +555,15 @@ class ModbusTcpConnection:
             raise
         if not connected:
             client.close()
-            self._back_off = min(
-                max(self.FIRST_BACK_OFF, 2 * self._back_off), self.LONGEST_BACK_OFF
-            )
-            self._not_before = asyncio.get_running_loop().time() + self._back_off
             raise CannotConnectError(
                 f"{self}: no connection. Is the device on, and its Modbus TCP server?"
             )
-        self._client = client
-        self._back_off = 0
-        self.connects += 1
-        self._quiet_until = asyncio.get_running_loop().time() + self.connect_delay
         return client
 
     def _connection_changed(self, connected: bool) -> None:
         """End the request under way when the server closes the connection."""
         if not connected and self._sending is not None:
             self._sending.cancel()
-
-    def _disconnect(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    async def _keep_quiet(self) -> None:
-        """Wait until the device will listen again."""
-        wait = self._quiet_until - asyncio.get_running_loop().time()
-        if wait > 0:
-            await asyncio.sleep(wait)
 
     def _failure(
         self,

@@ -15,9 +15,9 @@ from contextlib import suppress
 import logging
 import socket
 import struct
-from typing import ClassVar, Final, NamedTuple, override
-from weakref import WeakValueDictionary
+from typing import Final, NamedTuple, override
 
+from .connection import SharedConnection
 from .errors import (
     CannotConnectError,
     DeviceRefusedError,
@@ -34,7 +34,6 @@ from .solarman_frames import (
     V5FrameError,
     WrongLoggerError,
 )
-from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,55 +50,27 @@ class _ConnectionLostError(CannotConnectError):
     """The logger closed a connection that had worked."""
 
 
-class SolarmanConnection:
+class SolarmanConnection(SharedConnection[LoggerClient]):
     """One TCP connection to a logger, shared by all who talk to the same one.
 
-    Take it with `open`, give it back with `close`. One request is under way at a
-    time. A request whose connection turns out to be closed, or that gets a garbled
-    answer, is sent once more on a new one; reading and setting registers to fixed
-    values may both be repeated.
+    A request whose connection turns out to be closed, or that gets a garbled answer,
+    is sent once more on a new one; reading and setting registers to fixed values may
+    both be repeated.
     """
-
-    # As with Modbus TCP: drivers do not know of each other, loggers accept few.
-    _shared: ClassVar[
-        WeakValueDictionary[
-            tuple[asyncio.AbstractEventLoop, str, int, int], SolarmanConnection
-        ]
-    ] = WeakValueDictionary()
-
-    FIRST_BACK_OFF: ClassVar = 1.0
-    """Seconds to leave an unreachable logger alone; doubles with each failure."""
-    LONGEST_BACK_OFF: ClassVar = 30.0
 
     @classmethod
     def shared(
         cls, host: str, port: int, serial: int, timeout: float
     ) -> SolarmanConnection:
         """Return the connection for this logger; made, not opened, if new."""
-        key = (asyncio.get_running_loop(), host, port, serial)
-        connection = cls._shared.get(key)
-        if connection is None:
-            connection = cls._shared[key] = cls(host, port, serial, timeout)
-        return connection
+        return cls._shared_by(
+            host, port, serial, make=lambda: cls(host, port, serial, timeout)
+        )
 
     def __init__(self, host: str, port: int, serial: int, timeout: float) -> None:
         """Describe the connection; `timeout` is for connecting and each answer, s."""
-        self.host = host
-        self.port = port
+        super().__init__(host, port, timeout)
         self.serial = serial
-        self.spacing = 0.0
-        """Seconds of silence that the device needs between two requests."""
-        self.connects = 0
-        """How often a connection was made."""
-        self.requests = 0
-        """How many requests were sent."""
-        self._timeout = timeout
-        self._client: LoggerClient | None = None
-        self._turns = Turns()
-        self._users = 0
-        self._back_off = 0.0
-        self._not_before = 0.0
-        self._quiet_until = 0.0
 
     @override
     def __str__(self) -> str:
@@ -109,22 +80,6 @@ class SolarmanConnection:
     def unit(self, unit_id: int) -> ModbusUnit:
         """Return the view of one unit id behind the logger."""
         return _SolarmanUnit(self, unit_id)
-
-    async def open(self) -> None:
-        """Take the connection into use, connecting if need be.
-
-        Raises CannotConnectError.
-        """
-        async with self._turns:
-            await self._connected_client()
-            self._users += 1
-
-    async def close(self) -> None:
-        """Give the connection back; the last user closes the socket."""
-        async with self._turns:
-            self._users = max(0, self._users - 1)
-            if not self._users:
-                self._disconnect()
 
     async def request[T](
         self, unit_id: int, what: str, ask: Callable[[LoggerClient], Awaitable[T]]
@@ -136,8 +91,7 @@ class SolarmanConnection:
         """
         where = f"{self} unit {unit_id}, {what}"
         async with self._turns:
-            if not self._users:
-                raise CannotConnectError(f"{where}: the connection is not in use")
+            self._refuse_unless_used(where)
             try:
                 return await self._try(unit_id, where, ask)
             except (_ConnectionLostError, ProtocolError) as err:
@@ -178,46 +132,20 @@ class SolarmanConnection:
         finally:
             if not answered:
                 self._disconnect()
-            self._quiet_until = asyncio.get_running_loop().time() + self.spacing
+            self._keep_quiet_for(self.spacing)
         return result
 
-    async def _connected_client(self) -> LoggerClient:
-        """Return the client, connected; leave a dead logger alone for a while."""
-        if self._client is not None and self._client.connected:
-            return self._client
-        self._disconnect()
-        now = asyncio.get_running_loop().time()
-        if now < self._not_before:
-            raise CannotConnectError(
-                f"{self}: no connection, next try in {self._not_before - now:.0f} s"
-            )
+    @override
+    async def _connect(self) -> LoggerClient:
         try:
             async with asyncio.timeout(self._timeout):
                 reader, writer = await asyncio.open_connection(self.host, self.port)
         except (OSError, UnicodeError, OverflowError) as err:
-            self._back_off = min(
-                max(self.FIRST_BACK_OFF, 2 * self._back_off), self.LONGEST_BACK_OFF
-            )
-            self._not_before = asyncio.get_running_loop().time() + self._back_off
             raise CannotConnectError(
                 f"{self}: no connection. Is the logger on and in this network? Loggers "
                 "whose serial number begins with a D do not let anybody in"
             ) from err
-        self._client = LoggerClient(self.host, self.serial, reader, writer)
-        self._back_off = 0
-        self.connects += 1
-        return self._client
-
-    def _disconnect(self) -> None:
-        if self._client is not None:
-            self._client.hang_up()
-            self._client = None
-
-    async def _keep_quiet(self) -> None:
-        """Wait until the device will listen again."""
-        wait = self._quiet_until - asyncio.get_running_loop().time()
-        if wait > 0:
-            await asyncio.sleep(wait)
+        return LoggerClient(self.host, self.serial, reader, writer)
 
 
 class _SolarmanUnit:

@@ -170,7 +170,7 @@ class LoggerClient(PySolarmanV5Async):
         """False once the other side is known to have hung up."""
         return not self._reader.at_eof() and not self._writer.is_closing()
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the connection."""
         self._writer.close()
 
