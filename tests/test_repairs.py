@@ -10,11 +10,16 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.control import RETRY
+from custom_components.homebattery.control import (
+    RETRY,
+    TAKEN_OVER_OFTEN,
+    TAKEN_OVER_WITHIN,
+)
 from custom_components.homebattery.drivers.battery import Advice
-from custom_components.homebattery.repairs import Issue, report_other_controller
+from custom_components.homebattery.repairs import Issue
 
 from .conftest import Home, MakeHome, Warp
+from .lease_support import issues
 from .simulators import (
     HuaweiSimulator,
     ManualClock,
@@ -64,6 +69,14 @@ async def fail_to_release(home: Home, warp: Warp) -> None:
     await warp(RETRY)
 
 
+async def take_over(home: Home, warp: Warp, times: int = TAKEN_OVER_OFTEN) -> None:
+    """Let the app of a Sessy overrule a setpoint, each time that it is set."""
+    for _ in range(times):
+        await home.set_power(600)
+        await home.simulator.misbehave("strategy", strategy="ROI")
+        await warp(31)
+
+
 async def test_a_release_that_failed_can_be_tried_at_once(
     sessy_home: Home, sessy: SessySimulator, fix: Fix, warp: Warp
 ) -> None:
@@ -88,28 +101,83 @@ async def test_a_release_that_failed_can_be_tried_at_once(
 async def test_a_battery_can_be_left_to_another_controller(
     sessy_home: Home, sessy: SessySimulator, fix: Fix, warp: Warp
 ) -> None:
-    await sessy_home.set_power(600)
-    await sessy.misbehave("strategy", strategy="ROI")
-    await warp(31)
-    report_other_controller(sessy_home.hass, sessy_home.entry)
+    await take_over(sessy_home, warp)
 
     done = await fix.submit(await fix.begin(sessy_home, Issue.OTHER_CONTROLLER))
 
     assert done["type"] == "create_entry"
     assert sessy_home.state("control_mode") == "automatic"
     assert sessy.battery is not None and sessy.battery.strategy == "ROI"
+    assert issues(sessy_home) == set()
 
 
 async def test_nothing_can_be_fixed_of_a_battery_that_is_not_set_up(
-    sessy_home: Home, fix: Fix
+    sessy_home: Home, fix: Fix, warp: Warp
 ) -> None:
-    report_other_controller(sessy_home.hass, sessy_home.entry)
+    await take_over(sessy_home, warp)
     question = await fix.begin(sessy_home, Issue.OTHER_CONTROLLER)
     await sessy_home.hass.config_entries.async_unload(sessy_home.entry.entry_id)
 
     aborted = await fix.submit(question)
 
     assert (aborted["type"], aborted["reason"]) == ("abort", "not_loaded")
+
+
+# … and are gone when there is no reason for them any more
+
+
+async def test_a_battery_that_is_held_again_is_not_one_that_cannot_be_given_back(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await fail_to_release(sessy_home, warp)
+    assert issues(sessy_home) == {Issue.RELEASE_FAILED}
+
+    await sessy.misbehave("error", path="setpoint", count=0)
+    await sessy_home.set_power(600)
+
+    assert issues(sessy_home) == set()
+
+
+async def test_who_gives_the_battery_back_knows_of_the_other_controller(
+    sessy_home: Home, warp: Warp
+) -> None:
+    """It is said again when somebody takes over once more all the same."""
+    await take_over(sessy_home, warp)
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+
+    await sessy_home.choose("automatic")
+    assert issues(sessy_home) == set()
+
+    await take_over(sessy_home, warp, times=1)
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+
+
+async def test_another_controller_that_has_stopped_is_forgotten_after_a_day(
+    sessy_home: Home, warp: Warp
+) -> None:
+    await take_over(sessy_home, warp)
+    await sessy_home.set_power(600)
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+    await warp(TAKEN_OVER_WITHIN)
+    await warp(6)
+    assert issues(sessy_home) == set()
+
+
+async def unload(home: Home) -> None:
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def remove(home: Home) -> None:
+    await home.hass.config_entries.async_remove(home.entry.entry_id)
+
+
+@pytest.mark.parametrize("way", [unload, remove])
+async def test_of_a_battery_that_is_not_there_nobody_takes_control(
+    sessy_home: Home, warp: Warp, way: Any
+) -> None:
+    await take_over(sessy_home, warp)
+    await way(sessy_home)
+    assert issues(sessy_home) == set()
 
 
 # What an owner can put right on the device
@@ -138,7 +206,7 @@ async def test_victron_without_ess_assistant(
         home = make_home(simulator)
         assert await home.set_up()
         assert issue_of(home, Advice.NO_ESS)
-        await home.hass.config_entries.async_unload(home.entry.entry_id)
+        await unload(home)
         assert issue_of(home, Advice.NO_ESS) is None
 
 

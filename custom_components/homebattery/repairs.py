@@ -1,6 +1,6 @@
 """What an owner has to know, or do, and would not see on a dashboard."""
 
-from collections.abc import Iterable
+from collections.abc import Container
 from enum import StrEnum
 import logging
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -25,48 +25,30 @@ class Issue(StrEnum):
     """The issues about control, as their texts are called."""
 
     RELEASE_FAILED = "release_failed"
+    """A battery could not be given back so far."""
     LEFT_HELD = "left_held"
+    """A battery was removed and could not be given back."""
     OTHER_CONTROLLER = "other_controller"
+    """Somebody else controls a battery, again and again."""
 
 
 FIXABLE: Final = (Issue.RELEASE_FAILED, Issue.OTHER_CONTROLLER)
 """Where a release is what helps."""
+_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.LEFT_HELD)
+_PERSISTENT: Final = (Issue.LEFT_HELD,)
+"""What nobody would find out again after a restart."""
 
 
 @callback
-def report_release_failed(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Say that a battery could not be given back so far."""
-    _report(hass, entry, Issue.RELEASE_FAILED, ir.IssueSeverity.ERROR)
-
-
-@callback
-def forget_release_failed(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Withdraw what was said of a battery that has been given back."""
-    for issue in (Issue.RELEASE_FAILED, Issue.LEFT_HELD):
-        ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, issue))
-
-
-@callback
-def report_left_held(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Say that a battery was removed and could not be given back."""
-    forget_release_failed(hass, entry)
-    _report(hass, entry, Issue.LEFT_HELD, ir.IssueSeverity.ERROR, persistent=True)
-
-
-@callback
-def report_other_controller(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Say that somebody else controls a battery, again and again."""
-    _report(hass, entry, Issue.OTHER_CONTROLLER, ir.IssueSeverity.WARNING)
-
-
-@callback
-def show_advice(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, advice: Iterable[Advice]
+def show(
+    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
+    issues: Container[Issue | Advice],
 ) -> None:
-    """Show what applies, and withdraw what does not apply any more."""
-    for each in Advice:
-        if each in advice:
-            _report(hass, entry, each, ir.IssueSeverity.WARNING)
+    """Show what applies to a battery, and withdraw what does not apply any more."""
+    for each in (*Issue, *Advice):
+        if each in issues:
+            _report(hass, entry, each)
         else:
             ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, each))
 
@@ -77,20 +59,16 @@ def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | Advice) -> str:
 
 
 def _report(
-    hass: HomeAssistant,
-    entry: HomeBatteryConfigEntry,
-    issue: Issue | Advice,
-    severity: ir.IssueSeverity,
-    *,
-    persistent: bool = False,
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | Advice
 ) -> None:
+    severity = ir.IssueSeverity.ERROR if issue in _ERRORS else ir.IssueSeverity.WARNING
     ir.async_create_issue(
         hass,
         DOMAIN,
         _issue_id(entry, issue),
         data={ENTRY_ID: entry.entry_id},
         is_fixable=issue in FIXABLE,
-        is_persistent=persistent,
+        is_persistent=issue in _PERSISTENT,
         severity=severity,
         translation_key=issue,
         translation_placeholders={"device": entry.title},
