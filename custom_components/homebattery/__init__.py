@@ -100,6 +100,7 @@ async def _async_start(
         parts=battery.parts,
     )
     entry.runtime_data = data
+    await _async_forget_what_is_settled(hass, entry)
     await data.control.async_start()
 
     @callback
@@ -129,6 +130,21 @@ async def _async_start(
         await data.control.async_close()
         raise
     devices.async_look_for_parts(hass, entry)
+
+
+async def _async_forget_what_is_settled(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry
+) -> None:
+    """Forget what its owner has set right by hand after the battery was removed.
+
+    Usually that is done when it is confirmed. But without a battery nobody asks us:
+    Home Assistant itself then takes the confirmation, and removes the issue.
+    """
+    store = LeaseStore(hass, str(entry.unique_id))
+    await store.async_load()
+    if store.left and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+        _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
+        await store.async_remove()
 
 
 async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:
@@ -189,6 +205,7 @@ async def async_remove_entry(
     await store.async_load()
     if store.found is not None and not await _async_give_back(hass, entry, store.found):
         repairs.show(hass, entry, {Issue.LEFT_HELD})
+        await store.async_leave()
         return
     await store.async_remove()
     repairs.show(hass, entry, ())
