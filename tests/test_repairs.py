@@ -1,6 +1,6 @@
 """What is shown under Repairs, and the fixes that a click can do."""
 
-from typing import Any
+from typing import Any, Final
 
 from homeassistant.components.repairs import DOMAIN as REPAIRS
 from homeassistant.core import HomeAssistant
@@ -16,17 +16,25 @@ from custom_components.homebattery.control import (
     TAKEN_OVER_WITHIN,
 )
 from custom_components.homebattery.drivers.battery import Advice
+from custom_components.homebattery.drivers.deye_control import (
+    BY_VOLTAGE,
+    CHEMISTRY,
+    CONTROL_MODE,
+)
 from custom_components.homebattery.repairs import Issue
 
 from .conftest import Home, MakeHome, Warp
 from .lease_support import file_of, issues, stored
 from .simulators import (
+    DeyeModbusSimulator,
     HuaweiSimulator,
     ManualClock,
     SessySimulator,
     SmaSimulator,
     VictronSimulator,
 )
+
+LEAD_ACID: Final = 0
 
 
 def issue_of(home: Home, issue: Issue | Advice) -> ir.IssueEntry | None:
@@ -373,6 +381,21 @@ async def test_sma_that_keeps_the_last_setpoint(
         await warp(6)
         assert issue_of(home, Advice.KEEPS_SETPOINT) is None
         await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+@pytest.mark.parametrize("simulator", ["deye_modbus"], indirect=True)
+@pytest.mark.parametrize(
+    ("address", "wrong"), [(CONTROL_MODE, BY_VOLTAGE), (CHEMISTRY, LEAD_ACID)]
+)
+async def test_deye_that_does_not_control_its_battery_by_capacity(
+    home: Home, simulator: DeyeModbusSimulator, warp: Warp, address: int, wrong: int
+) -> None:
+    """It is seen when it is chosen on the inverter, and when it is put right there."""
+    for word, expected in ((wrong, {Advice.NOT_BY_CAPACITY}), (1, set())):
+        await simulator.misbehave("owner", address=address, words=[word])
+        await warp(61)
+        await warp(6)
+        assert issues(home) == expected
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
