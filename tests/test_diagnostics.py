@@ -163,6 +163,31 @@ async def test_another_device_at_the_address_is_not_told_by_its_serial_number(
     assert "c0619a" not in json.dumps(data)
 
 
+async def test_why_a_total_is_unknown_is_seen(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    """Until another counter is believed, and what it had counted before is left out."""
+    key = "energy_discharged_total"
+    before = float(sessy_home.state(key))
+    sessy.plant.counters.discharged -= 50_000  # Wh
+    await warp(61)
+    assert sessy_home.state(key) == "unknown"
+
+    data = await downloaded(sessy_home)
+    counter, now = data["counters"][key], data["coordinator"]["now"]
+    assert counter["believed"]["value"] == before
+    assert counter["believed"]["moved"] == 0
+    assert counter["doubted"]["value"] == pytest.approx(before - 50, abs=0.1)
+    assert counter["believed"]["at"] < counter["doubted"]["since"] < now
+
+    for _ in range(11):
+        await warp(61)
+    counter = (await downloaded(sessy_home))["counters"][key]
+    assert counter["doubted"] is None
+    assert counter["believed"]["value"] == pytest.approx(before - 50, abs=0.2)
+    assert counter["believed"]["moved"] == pytest.approx(-50, abs=0.2)
+
+
 # What is not in it -------------------------------------------------------------
 
 

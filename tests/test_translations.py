@@ -41,7 +41,13 @@ from custom_components.homebattery.drivers.sun2000_registers import (
 )
 from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
 from custom_components.homebattery.number import KINDS as NUMBERS
-from custom_components.homebattery.repairs import FIXABLE, Issue
+from custom_components.homebattery.repairs import (
+    FIXES,
+    ForgetFlow,
+    Issue,
+    LookAgainFlow,
+    ReleaseFlow,
+)
 from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 
 from .conftest import MakeHome
@@ -137,7 +143,6 @@ def error_keys() -> set[str]:
 
 def test_each_error_of_the_flow_has_a_text() -> None:
     by_flow = set(re.findall(r'errors\[(?:"base"|CONF_HOST)\] = "(\w+)"', SOURCES))
-    by_flow -= {"not_released"}  # of a repair
     # A flow only reads.
     of_writing = {"flash_budget", "taken_over"}
     assert EN["config"]["error"].keys() == (error_keys() | by_flow) - of_writing
@@ -145,7 +150,6 @@ def test_each_error_of_the_flow_has_a_text() -> None:
 
 def test_each_reason_to_abort_has_a_text() -> None:
     named = set(re.findall(r'reason="(\w+)"', SOURCES))
-    named -= {"not_loaded"}  # of a repair
     by_home_assistant = {"already_configured", "reauth_successful"}
     assert EN["config"]["abort"].keys() == named | by_home_assistant
 
@@ -160,16 +164,23 @@ def test_each_exception_has_a_text_with_its_placeholders() -> None:
         assert "device" in placeholders(EN["exceptions"][key]["message"])
 
 
+FIX_ENDINGS: Final = {
+    ReleaseFlow: {"error": {"not_released"}, "abort": {"not_loaded"}},
+    LookAgainFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
+    ForgetFlow: {"abort": {"settled"}},
+}
+"""How each fix of an issue can fail."""
+
+
 def test_each_issue_has_its_texts() -> None:
     assert EN["issues"].keys() == {each.value for each in (*Issue, *Advice)}
     for issue, texts in EN["issues"].items():
-        if issue in FIXABLE:
+        if issue in FIXES:
             assert texts.keys() == {"title", "fix_flow"}
-            flow = texts["fix_flow"]
-            assert flow.keys() == {"step", "error", "abort"}
-            assert flow["error"].keys() == {"not_released"}
-            assert flow["abort"].keys() == {"not_loaded"}
-            described = flow["step"]["confirm"]
+            flow = dict(texts["fix_flow"])
+            described = flow.pop("step")["confirm"]
+            endings = {name: set(ending) for name, ending in flow.items()}
+            assert endings == FIX_ENDINGS[FIXES[issue]]
             assert placeholders(described["title"]) == {"device"}
         else:
             assert texts.keys() == {"title", "description"}

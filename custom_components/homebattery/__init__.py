@@ -5,7 +5,6 @@ and a control that holds it at a setpoint and gives it back.
 """
 
 from dataclasses import dataclass
-from functools import partial
 import logging
 
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
@@ -30,6 +29,7 @@ from .drivers import DRIVERS
 from .drivers.battery import AuthenticationError, Battery, BatteryError, Found, Part
 from .errors import translated
 from .lease import LeaseStore
+from .repairs import Issue
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
@@ -100,15 +100,21 @@ async def _async_start(
         parts=battery.parts,
     )
     entry.runtime_data = data
+    await _async_forget_what_is_settled(hass, entry)
     await data.control.async_start()
 
     @callback
-    def show_advice() -> None:
-        repairs.show_advice(hass, entry, battery.advice)
+    def show_issues() -> None:
+        repairs.show(hass, entry, {*battery.advice, *data.control.issues})
 
-    show_advice()
-    entry.async_on_unload(coordinator.async_add_listener(show_advice))
-    entry.async_on_unload(partial(repairs.show_advice, hass, entry, ()))
+    @callback
+    def show_what_stays() -> None:
+        # A battery that could not be given back is still held.
+        repairs.show(hass, entry, data.control.issues)
+
+    show_issues()
+    entry.async_on_unload(coordinator.async_add_listener(show_issues))
+    entry.async_on_unload(show_what_stays)
 
     async def async_stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops. At this event it still
@@ -124,6 +130,21 @@ async def _async_start(
         await data.control.async_close()
         raise
     devices.async_look_for_parts(hass, entry)
+
+
+async def _async_forget_what_is_settled(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry
+) -> None:
+    """Forget what its owner has set right by hand after the battery was removed.
+
+    Usually that is done when it is confirmed. But without a battery nobody asks us:
+    Home Assistant itself then takes the confirmation, and removes the issue.
+    """
+    store = LeaseStore(hass, str(entry.unique_id))
+    await store.async_load()
+    if store.left and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+        _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
+        await store.async_remove()
 
 
 async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:
@@ -183,10 +204,11 @@ async def async_remove_entry(
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
     if store.found is not None and not await _async_give_back(hass, entry, store.found):
-        repairs.report_left_held(hass, entry)
+        repairs.show(hass, entry, {Issue.LEFT_HELD})
+        await store.async_leave()
         return
     await store.async_remove()
-    repairs.forget_release_failed(hass, entry)
+    repairs.show(hass, entry, ())
 
 
 async def _async_give_back(

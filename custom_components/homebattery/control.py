@@ -9,13 +9,13 @@ import asyncio
 from collections import deque
 from datetime import datetime, timedelta
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util import dt as dt_util
 
-from . import repairs
 from .const import (
     BATTERY_POWER,
     BATTERY_SOC,
@@ -42,6 +42,7 @@ from .drivers.battery import (
 )
 from .drivers.turns import urgent
 from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
+from .repairs import Issue
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class Control:
         self._failing = False
         self._release_failures = 0
         self._taken_over: deque[float] = deque(maxlen=TAKEN_OVER_OFTEN)
+        """When (loop time) somebody else was last seen to control the battery."""
+        self._yielded = -math.inf
+        """When (loop time) the owner last gave the battery back."""
         self.times_taken_over = 0
         """How often somebody else was seen to control the battery, since the start."""
         self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
@@ -157,6 +161,25 @@ class Control:
     def reason(self) -> Reason | None:
         """Why it does not do all of it; None when there is nothing to explain."""
         return self._status[1]
+
+    @property
+    def issues(self) -> frozenset[Issue]:
+        """What its owner has to know of the control, as it is now."""
+        not_released = self.status is ControlStatus.RELEASE_FAILED
+        wrong = {
+            Issue.RELEASE_FAILED: not_released and self._release_failures > 1,
+            Issue.OTHER_CONTROLLER: not self._closed and self._is_contested,
+        }
+        return frozenset(issue for issue, applies in wrong.items() if applies)
+
+    @property
+    def _is_contested(self) -> bool:
+        """Whether somebody else took over often of late, and after the owner gave in."""
+        taken_over = self._taken_over
+        if len(taken_over) < TAKEN_OVER_OFTEN:
+            return False
+        of_late = self._hass.loop.time() - taken_over[0] <= TAKEN_OVER_WITHIN
+        return of_late and taken_over[-1] > self._yielded
 
     @property
     def _status(self) -> tuple[ControlStatus, Reason | None]:
@@ -249,11 +272,13 @@ class Control:
         """Give the battery back to its own control, and see that it took it.
 
         With `due`, only from a setpoint that ends by itself then: another may have
-        been given while this waited for its turn. Raises what the driver raises; it
-        is then tried again until it works.
+        been given while this waited for its turn. Without, its owner wants it. Raises
+        what the driver raises; it is then tried again until it works.
         """
         with urgent():
             async with self._lock:
+                if due is None:
+                    self._yielded = self._hass.loop.time()
                 if self.mode is ControlMode.AUTOMATIC:
                     return
                 if due is not None:
@@ -377,7 +402,6 @@ class Control:
             self._entry.title,
             err,
         )
-        repairs.report_release_failed(self._hass, self._entry)
 
     # How it is done; all that writes holds the lock
 
@@ -501,12 +525,9 @@ class Control:
             await self._battery.release()
         except BatteryError:
             self._release_failures += 1
-            if self._release_failures > 1:
-                repairs.report_release_failed(self._hass, self._entry)
             raise
         else:
             self._release_failures = 0
-            repairs.forget_release_failed(self._hass, self._entry)
         finally:
             # Given back or not: it is not renewed any more.
             self._lease = None
@@ -597,15 +618,9 @@ class Control:
             raise
 
     def _count_intervention(self) -> None:
-        """Note that somebody else controls the battery; say so when it is often."""
-        now = self._hass.loop.time()
+        """Note that somebody else controls the battery."""
         self.times_taken_over += 1
-        self._taken_over.append(now)
-        if (
-            len(self._taken_over) == TAKEN_OVER_OFTEN
-            and now - self._taken_over[0] <= TAKEN_OVER_WITHIN
-        ):
-            repairs.report_other_controller(self._hass, self._entry)
+        self._taken_over.append(self._hass.loop.time())
 
     def _say_failing(self, err: BatteryError) -> None:
         self._coordinator.recent_errors.note(err)

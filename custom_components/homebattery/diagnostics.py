@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import timedelta
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ import pymodbus
 from .const import DOMAIN
 from .coordinator import BatteryCoordinator
 from .drivers.battery import Battery, BatteryError
+from .drivers.counters import Counted, CounterWatch, Doubted
 from .drivers.raw import is_private
 from .recent_errors import RecentErrors
 
@@ -57,6 +59,7 @@ async def async_get_config_entry_diagnostics(
         data |= _battery(battery)
         data["coordinator"] = _coordinator(coordinator)
         data["control"] = _control(runtime.control, battery)
+        data["counters"] = _counters(battery.counters, hass.loop.time())
         data["readings"] = _redacted(dict(sorted(coordinator.data.items())))
         data["failures"] = {
             key: _without(secrets, _text(err))
@@ -120,6 +123,32 @@ def _control(control: Control, battery: Battery) -> dict[str, Any]:
         "found": battery.found,
         "times_taken_over": control.times_taken_over,
         "flash_writes_today": control.flash_writes_today,
+    }
+
+
+def _counters(watch: CounterWatch, now: float) -> dict[str, Any]:
+    """Return what each counter is believed to show, and what not; `now` is loop time."""
+    believed, doubted = watch.believed, watch.doubted
+    return {
+        key: _counter(believed.get(key), doubted.get(key), now)
+        for key in sorted({*believed, *doubted})
+    }
+
+
+def _counter(
+    believed: Counted | None, doubted: Doubted | None, now: float
+) -> dict[str, Any]:
+    def when(time: float) -> str:
+        return (dt_util.utcnow() - timedelta(seconds=now - time)).isoformat()
+
+    return {
+        "believed": believed
+        and {
+            "value": believed.value,
+            "at": when(believed.at),
+            "moved": believed.moved,
+        },
+        "doubted": doubted and {"value": doubted.value, "since": when(doubted.since)},
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import copy
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -136,6 +136,8 @@ class _Stored(TypedDict):
     """All that is kept of the control of one battery."""
 
     lease: _StoredLease | None
+    left: NotRequired[bool]
+    """Whether the battery was removed without being given back."""
     flash_day: str
     flash_writes: int
 
@@ -162,6 +164,8 @@ class LeaseStore:
         self.setpoint: Setpoint | None = None
         """What was held; None while it was being released."""
         self.expires: datetime | None = None
+        self.left = False
+        """Whether it was left to whoever adds the battery again."""
 
     async def async_load(self, wear: FlashWear | None = None) -> None:
         """Read what an earlier life has left, and let `wear` go on from its count."""
@@ -172,6 +176,7 @@ class LeaseStore:
             wear.restore(
                 date.fromisoformat(stored["flash_day"]), stored["flash_writes"]
             )
+        self.left = stored.get("left", False)
         if (lease := stored["lease"]) is None:
             return
         self.found = copy.deepcopy(lease["found"])
@@ -193,6 +198,7 @@ class LeaseStore:
         """
         new: _Stored = {
             "lease": None if found is None else _stored_lease(found, lease),
+            "left": False,
             "flash_day": wear.today().isoformat(),
             "flash_writes": wear.writes_today,
         }
@@ -219,6 +225,12 @@ class LeaseStore:
         if last is None or kept is None or kept["lease"] != last["lease"]:
             self._last = None
             raise NotKeptError(why)
+
+    async def async_leave(self) -> None:
+        """Leave what has to be given back to whoever adds the battery again."""
+        if self._last is not None and self.found is not None:
+            lease = _stored_lease(self.found, None)
+            await self._store.async_save({**self._last, "lease": lease, "left": True})
 
     async def async_remove(self) -> None:
         """Forget it all."""

@@ -1,17 +1,20 @@
 """What an owner has to know, or do, and would not see on a dashboard."""
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Container, Mapping
 from enum import StrEnum
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
 from .drivers.battery import Advice, BatteryError
+from .lease import LeaseStore
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
@@ -19,56 +22,46 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 ENTRY_ID: Final = "entry_id"
+UNIQUE_ID: Final = "unique_id"
 
 
 class Issue(StrEnum):
     """The issues about control, as their texts are called."""
 
     RELEASE_FAILED = "release_failed"
+    """A battery could not be given back so far."""
     LEFT_HELD = "left_held"
+    """A battery was removed and could not be given back."""
     OTHER_CONTROLLER = "other_controller"
+    """Somebody else controls a battery, again and again."""
 
 
-FIXABLE: Final = (Issue.RELEASE_FAILED, Issue.OTHER_CONTROLLER)
-"""Where a release is what helps."""
-
-
-@callback
-def report_release_failed(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Say that a battery could not be given back so far."""
-    _report(hass, entry, Issue.RELEASE_FAILED, ir.IssueSeverity.ERROR)
+_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.LEFT_HELD)
+_PERSISTENT: Final = (Issue.LEFT_HELD,)
+"""What nobody would find out again after a restart."""
 
 
 @callback
-def forget_release_failed(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Withdraw what was said of a battery that has been given back."""
-    for issue in (Issue.RELEASE_FAILED, Issue.LEFT_HELD):
-        ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, issue))
-
-
-@callback
-def report_left_held(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Say that a battery was removed and could not be given back."""
-    forget_release_failed(hass, entry)
-    _report(hass, entry, Issue.LEFT_HELD, ir.IssueSeverity.ERROR, persistent=True)
-
-
-@callback
-def report_other_controller(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Say that somebody else controls a battery, again and again."""
-    _report(hass, entry, Issue.OTHER_CONTROLLER, ir.IssueSeverity.WARNING)
-
-
-@callback
-def show_advice(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, advice: Iterable[Advice]
+def show(
+    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
+    issues: Container[Issue | Advice],
 ) -> None:
-    """Show what applies, and withdraw what does not apply any more."""
-    for each in Advice:
-        if each in advice:
-            _report(hass, entry, each, ir.IssueSeverity.WARNING)
+    """Show what applies to a battery, and withdraw what does not apply any more."""
+    for each in (*Issue, *Advice):
+        if each in issues:
+            _report(hass, entry, each)
         else:
             ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, each))
+
+
+@callback
+def is_shown(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | Advice
+) -> bool:
+    """Return whether an issue of a battery is there, be it one that is ignored."""
+    registry = ir.async_get(hass)
+    return registry.async_get_issue(DOMAIN, _issue_id(entry, issue)) is not None
 
 
 def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | Advice) -> str:
@@ -77,33 +70,32 @@ def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | Advice) -> str:
 
 
 def _report(
-    hass: HomeAssistant,
-    entry: HomeBatteryConfigEntry,
-    issue: Issue | Advice,
-    severity: ir.IssueSeverity,
-    *,
-    persistent: bool = False,
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | Advice
 ) -> None:
+    severity = ir.IssueSeverity.ERROR if issue in _ERRORS else ir.IssueSeverity.WARNING
     ir.async_create_issue(
         hass,
         DOMAIN,
         _issue_id(entry, issue),
-        data={ENTRY_ID: entry.entry_id},
-        is_fixable=issue in FIXABLE,
-        is_persistent=persistent,
+        data={ENTRY_ID: entry.entry_id, UNIQUE_ID: entry.unique_id},
+        is_fixable=issue in FIXES,
+        is_persistent=issue in _PERSISTENT,
         severity=severity,
         translation_key=issue,
         translation_placeholders={"device": entry.title},
     )
 
 
-class ReleaseFlow(RepairsFlow):
-    """Gives a battery back to its own control, if its owner says so."""
+# What a click can do ---------------------------------------------------------
 
-    def __init__(self, entry_id: str, device: str) -> None:
-        """Describe the battery."""
-        self._entry_id = entry_id
-        self._device = device
+
+class FixFlow(RepairsFlow):
+    """Says what a click would do, and does it when its owner clicks."""
+
+    def __init__(self, issue: ir.IssueEntry) -> None:
+        """Keep the issue: it may be withdrawn while the question is open."""
+        self._issue = issue
+        self._placeholders = issue.translation_placeholders or {}
 
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
@@ -114,34 +106,88 @@ class ReleaseFlow(RepairsFlow):
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask, then release; a failure is shown, and may be tried again."""
-        errors: dict[str, str] = {}
+        """Ask, then fix; a failure is shown, and may be tried again."""
+        error = None
         if user_input is not None:
-            entry = self.hass.config_entries.async_get_entry(self._entry_id)
-            if entry is None or entry.state is not ConfigEntryState.LOADED:
-                return self.async_abort(
-                    reason="not_loaded",
-                    description_placeholders={"device": self._device},
-                )
-            battery = cast("HomeBatteryConfigEntry", entry)
-            try:
-                await battery.runtime_data.control.async_release()
-            except BatteryError as err:
-                _LOGGER.warning("%s could not be given back: %s", self._device, err)
-                errors["base"] = "not_released"
-            else:
+            error = await self._fix()
+            if error is None:
                 return self.async_create_entry(data={})
         return self.async_show_form(
             step_id="confirm",
-            description_placeholders={"device": self._device},
-            errors=errors,
+            description_placeholders=self._placeholders,
+            errors={} if error is None else {"base": error},
         )
+
+    @abstractmethod
+    async def _fix(self) -> str | None:
+        """Do what helps; return the key of an error if it did not help."""
+
+    def _loaded_entry(self) -> HomeBatteryConfigEntry:
+        """Return the entry of the battery; raises AbortFlow unless it is set up."""
+        entry_id = self._of_issue(ENTRY_ID)
+        entry = self.hass.config_entries.async_get_entry(entry_id)
+        if entry is None or entry.state is not ConfigEntryState.LOADED:
+            raise self._nothing_to_fix("not_loaded")
+        return cast("HomeBatteryConfigEntry", entry)
+
+    def _of_issue(self, key: str) -> str:
+        return str((self._issue.data or {})[key])
+
+    def _nothing_to_fix(self, reason: str) -> AbortFlow:
+        return AbortFlow(reason, self._placeholders)
+
+
+class ReleaseFlow(FixFlow):
+    """Gives a battery back to its own control."""
+
+    @override
+    async def _fix(self) -> str | None:
+        entry = self._loaded_entry()
+        try:
+            await entry.runtime_data.control.async_release()
+        except BatteryError as err:
+            _LOGGER.warning("%s could not be given back: %s", entry.title, err)
+            return "not_released"
+        return None
+
+
+class LookAgainFlow(FixFlow):
+    """Sets a battery up anew, so that what it was found to lack is looked for again."""
+
+    @override
+    async def _fix(self) -> str | None:
+        await self.hass.config_entries.async_reload(self._loaded_entry().entry_id)
+        advice = self._loaded_entry().runtime_data.battery.advice
+        return "not_found" if self._issue.translation_key in advice else None
+
+
+class ForgetFlow(FixFlow):
+    """Forgets what a removed battery was to be given back; writes nothing to it."""
+
+    @override
+    async def _fix(self) -> str | None:
+        registry = ir.async_get(self.hass)
+        if registry.async_get_issue(DOMAIN, self._issue.issue_id) is None:
+            # It was added again meanwhile, and what was kept is in use.
+            raise self._nothing_to_fix("settled")
+        await LeaseStore(self.hass, self._of_issue(UNIQUE_ID)).async_remove()
+        return None
+
+
+FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
+    Issue.RELEASE_FAILED: ReleaseFlow,
+    Issue.LEFT_HELD: ForgetFlow,
+    Issue.OTHER_CONTROLLER: ReleaseFlow,
+    Advice.NO_ESS: LookAgainFlow,
+}
+"""The issues that a click can fix."""
 
 
 async def async_create_fix_flow(
-    hass: HomeAssistant, issue_id: str, data: dict[str, Any] | None
+    hass: HomeAssistant,
+    issue_id: str,
+    data: dict[str, str | int | float | None] | None,
 ) -> RepairsFlow:
-    """Return the flow that fixes an issue: all of them by a release."""
-    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
-    placeholders = (issue and issue.translation_placeholders) or {}
-    return ReleaseFlow(str((data or {})[ENTRY_ID]), placeholders.get("device", ""))
+    """Return the flow that fixes an issue."""
+    issue = ir.async_get(hass).issues[DOMAIN, issue_id]
+    return FIXES[issue.translation_key](issue)

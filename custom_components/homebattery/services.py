@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import (
@@ -24,6 +24,7 @@ from homeassistant.helpers.target import (
     TargetSelection,
     async_extract_referenced_entity_ids,
 )
+from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
@@ -81,7 +82,7 @@ async def _async_set_power(call: ServiceCall) -> ServiceResponse:
     for entry in batteries.values():
         entry.runtime_data.control.check_limits(power)
 
-    async def set_power(entry: HomeBatteryConfigEntry) -> dict[str, Any]:
+    async def set_power(entry: HomeBatteryConfigEntry) -> JsonObjectType:
         control = entry.runtime_data.control
         return _as_response(entry, await control.async_set_power(power, duration))
 
@@ -91,7 +92,7 @@ async def _async_set_power(call: ServiceCall) -> ServiceResponse:
 async def _async_release(call: ServiceCall) -> ServiceResponse:
     """Give batteries back to their own control; return for each how that went."""
 
-    async def release(entry: HomeBatteryConfigEntry) -> dict[str, Any]:
+    async def release(entry: HomeBatteryConfigEntry) -> JsonObjectType:
         control = entry.runtime_data.control
         await control.async_release()
         return {"name": entry.title, "control_mode": control.mode}
@@ -102,18 +103,18 @@ async def _async_release(call: ServiceCall) -> ServiceResponse:
 async def _async_at_each(
     call: ServiceCall,
     batteries: Mapping[str, HomeBatteryConfigEntry],
-    action: Callable[[HomeBatteryConfigEntry], Awaitable[dict[str, Any]]],
+    action: Callable[[HomeBatteryConfigEntry], Awaitable[JsonObjectType]],
 ) -> ServiceResponse:
     """Do something to all batteries at once; return by device what each answers.
 
     One that fails does not keep it from the others; its error is raised after them.
     """
 
-    async def attempt(entry: HomeBatteryConfigEntry) -> dict[str, Any]:
+    async def attempt(entry: HomeBatteryConfigEntry) -> JsonObjectType:
         with translating(call.hass, entry):
             return await action(entry)
 
-    answers: dict[str, Any] = {}
+    answers: JsonObjectType = {}
     errors: list[BaseException] = []
     for device_id, result in zip(
         batteries,
@@ -131,7 +132,7 @@ async def _async_at_each(
     return {"batteries": answers} if call.return_response else None
 
 
-def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> dict[str, Any]:
+def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> JsonObjectType:
     return {
         "name": entry.title,
         "requested": outcome.requested,

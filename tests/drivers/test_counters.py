@@ -6,7 +6,11 @@ from typing import Any, Final
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homebattery.drivers.counters import Counted, CounterWatch
+from custom_components.homebattery.drivers.counters import (
+    Counted,
+    CounterWatch,
+    Doubted,
+)
 
 CHARGED: Final = "energy_charged_total"
 IMPORTED: Final = "grid_import_total"
@@ -92,6 +96,17 @@ def test_what_has_not_been_counted_is_told() -> None:
     counted = watch.counted(CHARGED)
     assert counted is not None
     assert (counted.value, counted.moved, counted.total) == (4711.5, 4701, 10.5)
+
+
+def test_what_is_believed_and_what_is_not_can_be_looked_at() -> None:
+    watch = CounterWatch()
+    seen(CHARGED, [10, 3, 3.1], watch)
+    assert watch.believed == {CHARGED: Counted(10, at=0)}
+    assert watch.doubted == {CHARGED: Doubted(since=60, value=3.1, at=120)}
+
+    watch.check(CHARGED, 10.1, 180)
+    assert watch.believed == {CHARGED: Counted(10.1, at=180)}
+    assert watch.doubted == {}
 
 
 def test_a_leap_is_measured_by_time_and_by_the_size_of_the_device() -> None:

@@ -11,6 +11,7 @@ import pytest
 from custom_components.homebattery.drivers import deye, deye_methods
 from custom_components.homebattery.drivers.battery import (
     MEASUREMENTS,
+    Advice,
     CannotConnectError,
     DeviceRefusedError,
     InvalidValueError,
@@ -31,7 +32,11 @@ from custom_components.homebattery.drivers.battery import (
 )
 from custom_components.homebattery.drivers.deye import DeyeInverter
 from custom_components.homebattery.drivers.deye_blocks import CautiousUnit, answers
-from custom_components.homebattery.drivers.deye_control import SNAPSHOT
+from custom_components.homebattery.drivers.deye_control import (
+    BY_VOLTAGE,
+    CONTROL_MODE,
+    SNAPSHOT,
+)
 from custom_components.homebattery.drivers.deye_modbus import DeyeModbusInverter
 from custom_components.homebattery.drivers.deye_registers import (
     NEVER_WRITE,
@@ -947,6 +952,40 @@ async def test_an_inverter_that_would_not_obey_is_not_controlled(
             await battery.set_power_setpoint(power)
         assert units.traffic.writes == []
         assert battery.found is None
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        pytest.param({}, set(), id="as it should be"),
+        pytest.param({"r111": 0}, {Advice.NOT_BY_CAPACITY}, id="by voltage"),
+        pytest.param({"r98": 0}, {Advice.NOT_BY_CAPACITY}, id="lead-acid"),
+        pytest.param({"r111": 2, "r98": 0}, set(), id="no battery"),
+    ],
+)
+async def test_the_owner_of_an_inverter_that_would_not_obey_is_advised(
+    words: dict[str, int], advice: set[Advice]
+) -> None:
+    """As soon as its settings have been read, with what is read anyway."""
+    async with on_image(vector(MIDDAY, **words)) as (battery, units):
+        assert battery.advice == set()
+        before = len(units.traffic.reads)
+        await battery.get("power_setpoint")
+        assert battery.advice == advice
+        first, *more = units.traffic.reads[before + 1 :]  # after asking if it is there
+        assert (first.address, first.address + first.words) == (98, 178)
+        assert more == []
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+async def test_remote_mode_does_not_go_by_the_settings(chosen: bool) -> None:
+    """Who holds the battery by remote mode needs no advice about them."""
+    async with (
+        simulator(remote=True, settings={CONTROL_MODE: BY_VOLTAGE}) as inverter,
+        connected(inverter, remote_mode=chosen) as battery,
+    ):
+        await battery.read()
+        assert (battery.advice == set()) == chosen
 
 
 async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:

@@ -7,6 +7,7 @@ while, answers get mixed up, a data logger makes up words.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from .measurements import MEASUREMENTS, Quantity
@@ -43,8 +44,8 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubted:
-    """Impossible readings that follow one another."""
+class Doubted:
+    """Impossible readings that follow one another: since when, and the last."""
 
     since: float
     value: float
@@ -82,7 +83,17 @@ class CounterWatch:
         self.rated_power = 0.0
         """Of the inverter, W; 0 while it is not known."""
         self._believed: dict[str, Counted] = {}
-        self._doubted: dict[str, _Doubted] = {}
+        self._doubted: dict[str, Doubted] = {}
+
+    @property
+    def believed(self) -> Mapping[str, Counted]:
+        """Where each counter stood when it was last believed; a view."""
+        return MappingProxyType(self._believed)
+
+    @property
+    def doubted(self) -> Mapping[str, Doubted]:
+        """What counters show that is not believed, or not yet; a view."""
+        return MappingProxyType(self._doubted)
 
     def checked(self, values: Mapping[str, Value], now: float) -> dict[str, Value]:
         """Return the counters among values, with None for what cannot be."""
@@ -126,7 +137,7 @@ class CounterWatch:
         run = self._doubted.get(key)
         goes_on = run is not None and self._follows(key, run.value, run.at, value, now)
         since = run.since if run is not None and goes_on else now
-        self._doubted[key] = _Doubted(since, value, now)
+        self._doubted[key] = Doubted(since, value, now)
         return now - since >= self.BELIEVED_AFTER
 
     def counted(self, key: str) -> Counted | None:

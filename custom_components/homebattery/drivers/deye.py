@@ -25,6 +25,7 @@ import logging
 from typing import ClassVar, Final, NamedTuple, TypedDict, Unpack, override
 
 from .battery import (
+    Advice,
     BatteryError,
     ControlFacts,
     Formula,
@@ -41,7 +42,16 @@ from .battery import (
     Written,
 )
 from .deye_blocks import RegisterBlock
-from .deye_control import BLOCKS, REMOTE_POWER, REMOTE_SIDE, Conditions, Image
+from .deye_control import (
+    BLOCKS,
+    CHEMISTRY,
+    CONTROL_MODE,
+    REMOTE_POWER,
+    REMOTE_SIDE,
+    Conditions,
+    Image,
+    goes_another_way,
+)
 from .deye_device import DeyeDevice
 from .deye_formulas import FORCE_CHARGE, GRID_RELAY, number, word
 from .deye_methods import ByRemoteMode, BySettings, Method, Wanted
@@ -209,12 +219,11 @@ class DeyeInverter(DeyeDevice):
         self._methods = (by_remote_mode, by_settings)
         if not by_settings.works:
             return
-        addresses = {
-            address
-            for method in self._methods
-            if method.works
-            for address in method.changes
-        }
+        # What the advice goes by lies beside the rest, and is read along with it.
+        addresses = {CHEMISTRY, CONTROL_MODE}
+        for method in self._methods:
+            if method.works:
+                addresses.update(method.changes)
         names = (
             register.name
             for run in self._map
@@ -226,6 +235,26 @@ class DeyeInverter(DeyeDevice):
         )
 
     # What a setpoint depends on
+
+    @property
+    @override
+    def advice(self) -> frozenset[Advice]:
+        by_settings = isinstance(self._preferred, BySettings)
+        wrong = by_settings and goes_another_way(self._last_words)
+        return frozenset({Advice.NOT_BY_CAPACITY} if wrong else ())
+
+    @property
+    def _preferred(self) -> Method | None:
+        """The way in which a setpoint would be held now."""
+        return next((method for method in self._methods if method.works), None)
+
+    @property
+    def _last_words(self) -> Image:
+        """What was last read of all registers."""
+        words: dict[int, int] = {}
+        for device in self.devices:
+            words |= device.words
+        return words
 
     @property
     @override
@@ -295,14 +324,14 @@ class DeyeInverter(DeyeDevice):
 
     @override
     async def read_found(self) -> Found:
-        for method in self._methods:
-            if method.works:
-                words = await method.read_found()
-                return {method.key: {str(each): words[each] for each in words}}
-        raise NotSupportedError(
-            f"{self.address}: no setpoint, this inverter ({self.kind.value}) is not "
-            "known well enough"
-        )
+        method = self._preferred
+        if method is None:
+            raise NotSupportedError(
+                f"{self.address}: no setpoint, this inverter ({self.kind.value}) is "
+                "not known well enough"
+            )
+        words = await method.read_found()
+        return {method.key: {str(each): words[each] for each in words}}
 
     def _how(self, found: Found) -> tuple[Method, Image]:
         """Return the method that found something, and what it found."""
@@ -374,9 +403,7 @@ class DeyeInverter(DeyeDevice):
         if self.found is None:
             return None
         method, _ = self._how(self.found)
-        words: dict[int, int] = {}
-        for device in self.devices:
-            words |= device.words
+        words = self._last_words
         same = all(words.get(each) == word for each, word in method.target.items())
         return self._granted if method.target and same else None
 
@@ -397,9 +424,8 @@ class DeyeInverter(DeyeDevice):
     @override
     def wears_flash(self, power: float) -> bool:
         """Say yes to every change of the settings; remote mode is outside of flash."""
-        method = next((each for each in self._methods if each.works), None)
         same = self._setpoint == _Setpoint(power=self._clamp(power))
-        return isinstance(method, BySettings) and not same
+        return isinstance(self._preferred, BySettings) and not same
 
     @override
     async def is_held(self) -> bool:

@@ -38,6 +38,7 @@ from .holding import Bound, Reason, bounded
 from .modbus import WORD
 
 type Image = Mapping[int, int]
+"""Words by address."""
 
 SETTINGS: Final = range(98, 192)
 """Everything below, and what it depends on, in one read."""
@@ -84,6 +85,16 @@ EVERY_DAY: Final = 0x00FF
 GRID_FLAG: Final = 0x01
 SELL_FLAG: Final = 0x20
 """A slot may sell; on newer firmware of three-phase inverters only."""
+
+
+def goes_another_way(settings: Image) -> bool:
+    """Return True when the battery is not controlled by capacity, as plans need it.
+
+    Not before that is known, and not of an inverter that is said to have no battery.
+    """
+    by = settings.get(CONTROL_MODE)
+    another_kind = settings.get(CHEMISTRY, LITHIUM) != LITHIUM
+    return by == BY_VOLTAGE or (by == BY_SOC and another_kind)
 
 
 @dataclass(frozen=True, slots=True)

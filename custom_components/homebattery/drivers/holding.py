@@ -51,6 +51,8 @@ class Advice(StrEnum):
     """Another client of a device that serves one at a time."""
     OLD_FIRMWARE = "old_firmware"
     """Without the commands that a setpoint needs."""
+    NOT_BY_CAPACITY = "not_by_capacity"
+    """A Deye that is set to control its battery otherwise, or to another battery."""
 
 
 class Bound(NamedTuple):
