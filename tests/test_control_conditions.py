@@ -186,6 +186,23 @@ async def test_a_first_setpoint_that_is_refused(home: Home, wait: Wait) -> None:
     assert home.simulator.settings_words() == before
 
 
+async def test_a_first_setpoint_while_writing_is_switched_off_leaves_nothing_behind(
+    victron_home: Home, wait: Wait
+) -> None:
+    """The device was not changed: it is not said to be held, however long that lasts."""
+    await victron_home.simulator.misbehave("refuse_writes", code=2)
+    with pytest.raises(HomeAssistantError, match="refuses this"):
+        await victron_home.set_power(1000)
+    await wait(3 * RETRY)
+
+    assert told(victron_home) == ("automatic", None)
+    assert victron_home.state("control_mode") == "automatic"
+    issues = ir.async_get(victron_home.hass).issues
+    assert [issue for _, issue in issues] == [
+        f"writes_off_{victron_home.entry.unique_id}"
+    ]
+
+
 async def test_a_change_that_is_refused(home: Home, wait: Wait) -> None:
     """The former setpoint stays in force, and is told again."""
     await home.set_power(1000)

@@ -499,10 +499,16 @@ class VictronInverter(ModbusBattery):
         if self.found is None or found["working_mode"] != EXTERNAL_CONTROL:
             # The latter: somebody changed the mode since; theirs is what to put back.
             self.found = found
-        self._wanted = wanted
+        before, self._wanted = self._wanted, wanted
         if found["working_mode"] != EXTERNAL_CONTROL:
             gx, _ = self._register("working_mode")
-            await self._write_mode(gx, EXTERNAL_CONTROL)
+            try:
+                await self._write_mode(gx, EXTERNAL_CONTROL)
+            except DeviceRefusedError:
+                if not before:
+                    # Nothing was written yet, so there is nothing to give back.
+                    self.found, self._wanted = None, []
+                raise
             self._note({"working_mode": EXTERNAL_CONTROL})
             self._mode_writes += 1
             self._mode_seen = False
