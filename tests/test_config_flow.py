@@ -989,7 +989,8 @@ async def test_one_of_several_loggers_can_be_chosen(
         assert form["data_schema"] is not None
         choice = form["data_schema"].schema["host"]
         assert isinstance(choice, SelectSelector)
-        assert [option["value"] for option in choice.config["options"]] == [  # type: ignore[index]
+        options: Any = choice.config["options"]
+        assert [option["value"] for option in options] == [
             "127.0.0.1",
             "127.0.0.3",
         ]

@@ -316,7 +316,7 @@ async def test_a_first_reading_that_is_wrong_adds_nothing(
 async def test_a_week_without_home_assistant_is_counted(home: Home, warp: Warp) -> None:
     """A device may have counted what its power allows."""
     counter = Discharged(home)
-    stored = {
+    stored: dict[str, Any] = {
         "source": Source.DEVICE,
         "energy": 0,
         "counter": {
@@ -327,7 +327,7 @@ async def test_a_week_without_home_assistant_is_counted(home: Home, warp: Warp) 
     }
     await restart(home, stored)
     assert float(home.state(DISCHARGED)) == pytest.approx(counter.kwh, abs=STEP)
-    stored["counter"]["at"] = dt_util.utcnow().isoformat()  # type: ignore[index]
+    stored["counter"]["at"] = dt_util.utcnow().isoformat()
     await restart(home, stored)
     assert home.state(DISCHARGED) == "unknown"
 

@@ -228,7 +228,8 @@ class Bench:
 
     async def is_cut(self, cut: Cut) -> bool:
         """Return whether the connection was lost, as it should; if not, it never is."""
-        if self.simulator.server.faults.cut_write:  # type: ignore[union-attr]
+        server: Any = self.simulator.server
+        if server.faults.cut_write:
             await self.simulator.misbehave("cut_write", nth=0)
             return False
         if cut.away:

@@ -1,5 +1,7 @@
 """Sensors of what the owner says, and how what the device says is taken."""
 
+from typing import Any
+
 from homeassistant.const import EntityCategory
 from homeassistant.helpers import entity_registry as er
 import pytest
@@ -51,10 +53,10 @@ async def test_a_device_that_tells_its_capacity_knows_better(
     ],
 )
 async def test_a_setting_that_can_only_be_seen_is_diagnostic(
-    make_home: MakeHome, clock: ManualClock, kind: type, key: str
+    make_home: MakeHome, clock: ManualClock, kind: Any, key: str
 ) -> None:
     """It says how the device is set, and not how it does."""
-    async with kind(kind.house(clock=clock)) as simulator:  # type: ignore[attr-defined]
+    async with kind(kind.house(clock=clock)) as simulator:
         home = make_home(simulator)
         assert await home.set_up()
         entity = er.async_get(home.hass).async_get(home.entity_id(key))

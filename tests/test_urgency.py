@@ -2,7 +2,7 @@
 
 import asyncio
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from pymodbus.client import AsyncModbusTcpClient
 import pytest
@@ -117,13 +117,13 @@ async def test_readings_that_do_not_come_make_a_renewal_safe_not_late(
 ) -> None:
     """Nothing is known of loads and limits for 15 s: the battery is held."""
     await victron_home.set_power(1000)
-    battery = victron_home.data.battery
+    battery: Any = victron_home.data.battery
 
     async def nothing(*_: object) -> None:
         """Read nothing, as a device that refuses to be read."""
 
     monkeypatch.setattr(VictronInverter, "_read_into", nothing)
-    seen_at = battery._seen_at  # type: ignore[attr-defined]
+    seen_at = battery._seen_at
     for name in seen_at:
         seen_at[name] -= 16
 

@@ -94,7 +94,7 @@ async def test_holding_on_writes_no_flash(home: Home, warp: Warp) -> None:
 
 @of(*DEYE)
 async def test_burst_of_setpoints_waits_and_ends_with_the_last(
-    home: Home, warp: Warp
+    home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = home.simulator.settings_words()
     for each in CHARGES[:FLASH_BURST]:
@@ -121,7 +121,7 @@ async def test_burst_of_setpoints_waits_and_ends_with_the_last(
         told.append(power)
         return await tell(power)
 
-    home.data.battery.set_power_setpoint = note  # type: ignore[method-assign]
+    monkeypatch.setattr(home.data.battery, "set_power_setpoint", note)
     await warp(FLASH_WINDOW / 2)
     await warp(20)
     assert told == [CHARGES[-1]]

@@ -548,6 +548,21 @@ async def test_battery_packs_tell_of_themselves() -> None:
     assert len(again) == 1
 
 
+async def test_packs_that_nobody_counts_are_not_there() -> None:
+    """Their registers may answer all the same, with zeros: no SOC of 0 % comes of it."""
+    words = dict.fromkeys(range(10_002, 10_071), 0)
+    case = vector(MIDDAY)
+    case["units"]["1"] |= {str(each): word for each, word in words.items()}
+    async with on_image(case) as (battery, _):
+        readings = await battery.read()
+        parts = battery.parts
+
+    assert readings["battery_pack_count"] == 0
+    assert parts == ()
+    assert "pack1_soc" not in readings
+    assert "pack1_soc" not in battery.measurements
+
+
 async def test_packs_that_are_counted_late_are_found_all_the_same() -> None:
     """Whoever asks for a later pack first counts them."""
     async with simulator(packs=2) as inverter, connected(inverter) as battery:

@@ -174,8 +174,8 @@ class RegisterBlock(ModbusDevice):
         return False
 
 
-class LaterPack(RegisterBlock):
-    """A battery pack after the first: there if so many are counted."""
+class BatteryPack(RegisterBlock):
+    """A battery pack: there if so many are counted."""
 
     def __init__(
         self,
@@ -184,15 +184,17 @@ class LaterPack(RegisterBlock):
         registers: Sequence[Register],
         layout: Layout,
         *,
+        number: int,
         lives: Callable[[], Awaitable[bool]],
-        is_counted: Callable[[], Awaitable[bool]],
+        is_counted: Callable[[int], Awaitable[bool]],
     ) -> None:
         """Describe the pack; nothing is read."""
         super().__init__(
             name, unit, registers, layout, optional=True, proof=(), lives=lives
         )
+        self.number = number
         self._is_counted = is_counted
 
     @override
     async def _is_there(self) -> bool:
-        return await self._is_counted() and await super()._is_there()
+        return await self._is_counted(self.number) and await super()._is_there()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 import re
 from typing import ClassVar, Final, override
 
@@ -19,7 +18,7 @@ from .battery import (
     Value,
     WrongDeviceError,
 )
-from .deye_blocks import CautiousUnit, LaterPack, RegisterBlock, answers
+from .deye_blocks import BatteryPack, CautiousUnit, RegisterBlock, answers
 from .deye_formulas import firmware, formulas, number, word
 from .deye_registers import (
     IDENTITY,
@@ -27,7 +26,6 @@ from .deye_registers import (
     LAYOUT,
     OTHER_KINDS,
     PACK_COUNT,
-    PACKS,
     Kind,
     RegisterMap,
     Run,
@@ -139,14 +137,15 @@ class DeyeDevice(ModbusBattery):
 
     def _block(self, run: Run) -> RegisterBlock:
         name = f"{self.manufacturer} (unit {self._unit_id}) {run.name}"
-        if run.pack > 1:
-            return LaterPack(
+        if run.pack:
+            return BatteryPack(
                 name,
                 self._unit,
                 run.registers,
                 self.layout,
+                number=run.pack,
                 lives=self._lives,
-                is_counted=partial(self._is_counted, run.pack),
+                is_counted=self._is_counted,
             )
         return RegisterBlock(
             name,
@@ -193,29 +192,25 @@ class DeyeDevice(ModbusBattery):
     @override
     def parts(self) -> tuple[Part, ...]:
         return tuple(
-            Part(
-                kind=PartKind.BATTERY_PACK,
-                number=pack,
-                keys=frozenset(
-                    key for key in self.measurements if key.startswith(f"pack{pack}_")
-                ),
-                serial_number=serial_number,
-            )
-            for pack in PACKS
-            if (serial_number := self._pack_serial_number(pack))
+            self._pack(device)
+            for device in self.devices
+            if isinstance(device, BatteryPack) and device.there
         )
 
-    def _pack_serial_number(self, pack: int) -> str | None:
-        """Return the serial number of a battery pack that has been read."""
-        try:
-            device, register = self._register(f"pack{pack}_serial_number")
-        except NotSupportedError:
-            return None
+    def _pack(self, device: BatteryPack) -> Part:
+        """Return a battery pack; who it is has been read with everything else."""
+        name = f"pack{device.number}_"
+        register = device.registers[f"{name}serial_number"]
         words = [
             device.words.get(each, 0) for each in range(register.address, register.end)
         ]
-        text = register.decode(words, low_word_first=True)
-        return str(text) if text else None
+        serial_number = register.decode(words, low_word_first=True)
+        return Part(
+            kind=PartKind.BATTERY_PACK,
+            number=device.number,
+            keys=frozenset(key for key in self.measurements if key.startswith(name)),
+            serial_number=str(serial_number) if serial_number else None,
+        )
 
     # Reading
 

@@ -126,8 +126,8 @@ class Run(NamedTuple):
     optional: bool = True
     proof: tuple[str, ...] = ()
     """Registers of which never all are 0, but while the inverter wakes up."""
-    pack: int = 1
-    """The battery pack that they tell of; nobody asks for one that is not counted."""
+    pack: int = 0
+    """The battery pack that they tell of, if it is one; only those counted are there."""
 
 
 type RegisterMap = tuple[Run, ...]
@@ -573,8 +573,8 @@ def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
         Run("solar", solar),
         Run("reactive power", reactive_power),
         Run("PV 5 to 8", tuple(_other("pv_5_to_8", *range(719, 731)))),
-        Run("battery packs", (Register(10002, PACK_COUNT, poll=SLOW), *_pack(1))),
-        *(Run(f"battery pack {each}", _pack(each), pack=each) for each in PACKS[1:]),
+        Run("battery packs", (Register(10002, PACK_COUNT, poll=SLOW),)),
+        *(Run(f"battery pack {each}", _pack(each), pack=each) for each in PACKS),
         Run("remote mode", _REMOTE),
     )
 
