@@ -13,9 +13,10 @@ from homeassistant.helpers import issue_registry as ir
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.control import RETRY, TAKEN_OVER_WITHIN
+from custom_components.homebattery.control import RETRY
 from custom_components.homebattery.control_status import SETTLE
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.interventions import OF_LATE
 
 from .conftest import LOAD, Home, Warp
 from .simulators import (
@@ -612,7 +613,7 @@ async def test_interventions_on_different_days_are_not_repeated_ones(
     for _ in range(3):
         await sessy_home.set_power(1000)
         await intervene(sessy_home, INTERVENTIONS["strategy"], wait)
-        await wait(TAKEN_OVER_WITHIN / 2, step=TAKEN_OVER_WITHIN / 2)
+        await wait(OF_LATE / 2, step=OF_LATE / 2)
         await sessy_home.choose("automatic")
     assert issue_of(sessy_home) is None
 

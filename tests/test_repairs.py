@@ -10,17 +10,14 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.control import (
-    RETRY,
-    TAKEN_OVER_OFTEN,
-    TAKEN_OVER_WITHIN,
-)
+from custom_components.homebattery.control import RETRY
 from custom_components.homebattery.drivers.battery import Advice
 from custom_components.homebattery.drivers.deye_control import (
     BY_VOLTAGE,
     CHEMISTRY,
     CONTROL_MODE,
 )
+from custom_components.homebattery.interventions import OF_LATE, OFTEN
 from custom_components.homebattery.repairs import Issue
 
 from .conftest import Home, MakeHome, Warp
@@ -100,7 +97,7 @@ async def remove_out_of_reach(home: Home, warp: Warp) -> None:
         await warp(RETRY)
 
 
-async def take_over(home: Home, warp: Warp, times: int = TAKEN_OVER_OFTEN) -> None:
+async def take_over(home: Home, warp: Warp, times: int = OFTEN) -> None:
     """Let the app of a Sessy overrule a setpoint, each time that it is set."""
     for _ in range(times):
         await home.set_power(600)
@@ -288,7 +285,7 @@ async def test_another_controller_that_has_stopped_is_forgotten_after_a_day(
     await take_over(sessy_home, warp)
     await sessy_home.set_power(600)
     assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
-    await warp(TAKEN_OVER_WITHIN)
+    await warp(OF_LATE)
     await warp(6)
     assert issues(sessy_home) == set()
 

@@ -9,7 +9,6 @@ import asyncio
 from collections import deque
 from datetime import datetime, timedelta
 import logging
-import math
 from typing import TYPE_CHECKING, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -41,6 +40,7 @@ from .drivers.battery import (
     as_number,
 )
 from .drivers.turns import urgent
+from .interventions import Interventions
 from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
 from .repairs import Issue
 from .timers import Timers
@@ -61,9 +61,6 @@ longer is renewed with what is known, and read for the next time."""
 FLASH_BURST: Final = 3
 FLASH_WINDOW: Final = 60.0
 """So many changes that wear flash may be made in so many seconds; the next waits."""
-TAKEN_OVER_OFTEN: Final = 3
-TAKEN_OVER_WITHIN: Final = 24 * 3600.0
-"""So many interventions of somebody else in so many seconds are worth a repair issue."""
 
 _READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
 _LOOKED_AT: Final = (BATTERY_POWER, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
@@ -92,12 +89,7 @@ class Control:
         self._looking: asyncio.Task[None] | None = None
         self._failing = False
         self._release_failures = 0
-        self._taken_over: deque[float] = deque(maxlen=TAKEN_OVER_OFTEN)
-        """When (loop time) somebody else was last seen to control the battery."""
-        self._yielded = -math.inf
-        """When (loop time) the owner last gave the battery back."""
-        self.times_taken_over = 0
-        """How often somebody else was seen to control the battery, since the start."""
+        self.interventions = Interventions()
         self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
         """When (loop time) flash was last written for a setpoint."""
         self._timers = Timers(
@@ -166,20 +158,12 @@ class Control:
     def issues(self) -> frozenset[Issue]:
         """What its owner has to know of the control, as it is now."""
         not_released = self.status is ControlStatus.RELEASE_FAILED
+        contested = self.interventions.are_frequent(self._hass.loop.time())
         wrong = {
             Issue.RELEASE_FAILED: not_released and self._release_failures > 1,
-            Issue.OTHER_CONTROLLER: not self._closed and self._is_contested,
+            Issue.OTHER_CONTROLLER: not self._closed and contested,
         }
         return frozenset(issue for issue, applies in wrong.items() if applies)
-
-    @property
-    def _is_contested(self) -> bool:
-        """Whether somebody else took over often of late, and after the owner gave in."""
-        taken_over = self._taken_over
-        if len(taken_over) < TAKEN_OVER_OFTEN:
-            return False
-        of_late = self._hass.loop.time() - taken_over[0] <= TAKEN_OVER_WITHIN
-        return of_late and taken_over[-1] > self._yielded
 
     @property
     def _status(self) -> tuple[ControlStatus, Reason | None]:
@@ -278,7 +262,7 @@ class Control:
         with urgent():
             async with self._lock:
                 if due is None:
-                    self._yielded = self._hass.loop.time()
+                    self.interventions.owner_yields(self._hass.loop.time())
                 if self.mode is ControlMode.AUTOMATIC:
                     return
                 if due is not None:
@@ -609,18 +593,13 @@ class Control:
                 in_vain = isinstance(err, NotConfirmedError)
                 fault = Reason.NO_EFFECT if in_vain else Reason.REFUSED
             if fault is Reason.OTHER_CONTROLLER is not lease.fault:
-                self._count_intervention()
+                self.interventions.note(self._hass.loop.time())
             lease.fault = fault
             if self._battery.found is None:
                 # The driver has given the battery back: there is nothing to hold.
                 self._lease = None
                 await self.async_save()
             raise
-
-    def _count_intervention(self) -> None:
-        """Note that somebody else controls the battery."""
-        self.times_taken_over += 1
-        self._taken_over.append(self._hass.loop.time())
 
     def _say_failing(self, err: BatteryError) -> None:
         self._coordinator.recent_errors.note(err)
