@@ -211,14 +211,9 @@ async def async_setup_entry(
 class MeasurementSensor(HomeBatteryEntity, SensorEntity):
     """A measurement, shown as its quantity is shown."""
 
-    def __init__(
-        self,
-        entry: HomeBatteryConfigEntry,
-        key: str,
-        keys: tuple[str, ...] | None = None,
-    ) -> None:
+    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
         """Describe the sensor of a key."""
-        super().__init__(entry, key, keys)
+        super().__init__(entry, key)
         kind = KINDS[MEASUREMENTS[key].quantity]
         self._attr_device_class = kind.device_class
         self._attr_state_class = kind.state_class
@@ -257,7 +252,8 @@ class OwnersCapacitySensor(MeasurementSensor):
 
     def __init__(self, entry: HomeBatteryConfigEntry, key: str, capacity: int) -> None:
         """Describe the sensor of a capacity in Wh."""
-        super().__init__(entry, key, ())
+        super().__init__(entry, key)
+        # Who has entered it wants to see it.
         self._attr_entity_registry_enabled_default = True
         self._capacity = capacity
 

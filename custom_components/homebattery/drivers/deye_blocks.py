@@ -1,10 +1,11 @@
 """Reading a Deye inverter whose firmware lacks registers, or whose gateway is small."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 import logging
 from typing import Final, override
 
+from .deye_registers import LAYOUT, Run
 from .errors import (
     DeviceRefusedError,
     IllegalAddressError,
@@ -13,7 +14,7 @@ from .errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from .modbus import Layout, ModbusDevice, ModbusUnit, Register, RegisterReport
+from .modbus import ModbusDevice, ModbusUnit, RegisterReport
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -120,19 +121,15 @@ class RegisterBlock(ModbusDevice):
         self,
         name: str,
         unit: ModbusUnit,
-        registers: Sequence[Register],
-        layout: Layout,
-        *,
-        optional: bool,
-        proof: Collection[str],
+        run: Run,
         lives: Callable[[], Awaitable[bool]],
     ) -> None:
         """Describe the block; nothing is read."""
-        super().__init__(name, unit, registers, layout)
+        super().__init__(name, unit, run.registers, LAYOUT)
         self.there: bool | None = None
         """Whether the inverter has the block; None until it was tried."""
-        self._optional = optional
-        self._proof = proof
+        self._optional = run.optional
+        self._proof = run.proof
         self._lives = lives
 
     @override
@@ -181,18 +178,13 @@ class BatteryPack(RegisterBlock):
         self,
         name: str,
         unit: ModbusUnit,
-        registers: Sequence[Register],
-        layout: Layout,
-        *,
-        number: int,
+        run: Run,
         lives: Callable[[], Awaitable[bool]],
         is_counted: Callable[[int], Awaitable[bool]],
     ) -> None:
         """Describe the pack; nothing is read."""
-        super().__init__(
-            name, unit, registers, layout, optional=True, proof=(), lives=lives
-        )
-        self.number = number
+        super().__init__(name, unit, run, lives)
+        self.number = run.pack
         self._is_counted = is_counted
 
     @override

@@ -138,24 +138,8 @@ class DeyeDevice(ModbusBattery):
     def _block(self, run: Run) -> RegisterBlock:
         name = f"{self.manufacturer} (unit {self._unit_id}) {run.name}"
         if run.pack:
-            return BatteryPack(
-                name,
-                self._unit,
-                run.registers,
-                self.layout,
-                number=run.pack,
-                lives=self._lives,
-                is_counted=self._is_counted,
-            )
-        return RegisterBlock(
-            name,
-            self._unit,
-            run.registers,
-            self.layout,
-            optional=run.optional,
-            proof=run.proof,
-            lives=self._lives,
-        )
+            return BatteryPack(name, self._unit, run, self._lives, self._is_counted)
+        return RegisterBlock(name, self._unit, run, self._lives)
 
     async def _is_counted(self, pack: int) -> bool:
         """Return True when there are so many battery packs."""
