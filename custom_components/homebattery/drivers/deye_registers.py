@@ -482,6 +482,7 @@ def _pack(number: int) -> tuple[Register, ...]:
     """Return the registers of a battery pack.
 
     The scales of its voltages are disputed; the formulas tell those of cells apart.
+    Temperatures count from -100 °C, as is written of the last of them [uncertain].
     """
     base = _FIRST_PACK + _PACK_WORDS * (number - 1)
     name = f"pack{number}"

@@ -64,7 +64,7 @@ class Quantity(Enum):
     CYCLES = auto()
     """a number of cycles over the device's life; never falls"""
     CODE = auto()
-    """a number that stands for something, such as an error"""
+    """a number without an average: that of an error or a tariff, how many phases"""
     TEXT = auto()
     """words for people, such as a firmware version"""
     STATUS = auto()
