@@ -59,6 +59,7 @@ async def _demo(options: argparse.Namespace) -> bool:
             DEMO_FOLDER, session, port=_choose_port(options), keep=options.keep
         ) as house,
     ):
+        await house.add_batteries()
         # What was chosen there by hand since last time stays.
         if not await house.api.has_dashboard():
             print("Putting them on the energy dashboard …")

@@ -33,6 +33,13 @@ class Api:
         ) as response:
             return await _checked(response)
 
+    async def delete(self, path: str) -> Any:
+        """Delete something over the REST interface."""
+        async with self._session.delete(
+            f"{self._url}{path}", headers=self._headers
+        ) as response:
+            return await _checked(response)
+
     async def command(self, command: str, **data: Any) -> Any:
         """Send one command over the websocket."""
         async with self._session.ws_connect(f"{self._url}/api/websocket") as socket:
@@ -66,6 +73,10 @@ class Api:
         """Return the integration's config entries."""
         found = await self.get(f"/api/config/config_entries/entry?domain={DOMAIN}")
         return cast(list[dict[str, Any]], found)
+
+    async def delete_entry(self, entry_id: str) -> None:
+        """Delete a config entry."""
+        await self.delete(f"/api/config/config_entries/entry/{entry_id}")
 
     async def entities(self, entry_id: str) -> list[dict[str, Any]]:
         """Return the enabled entities of a config entry."""

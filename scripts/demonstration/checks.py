@@ -96,6 +96,7 @@ async def check(house: House) -> bool:
     """Start the house, try every battery, stop, and tell whether all was well."""
     start = time.monotonic()
     async with house:
+        await house.add_batteries()
         seen = [await _try(house, battery) for battery in house.batteries]
         dashboard_trouble = await _try_dashboard(house)
     trouble = dashboard_trouble + [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import sys
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 
@@ -15,6 +15,13 @@ from .processes import Child
 from .waiting import wait_for
 
 TYPES: tuple[str, ...] = tuple(SIMULATORS)
+
+
+class Place(NamedTuple):
+    """Where a simulated device listens; port 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +35,16 @@ class Device:
     child: Child
 
 
-async def start_device(battery_type: str, folder: Path, *, port: int = 0) -> Device:
-    """Start the simulator of this type, on any free port unless told which."""
+async def start_device(
+    battery_type: str, folder: Path, place: Place | None = None
+) -> Device:
+    """Start the simulator of this type, on any free port unless told where."""
+    host, port = place or Place()
     out = folder / f"{battery_type}.json"
     command = [sys.executable, "-m", "tests.simulators", battery_type]
     child = await Child.start(
         f"The simulated {battery_type}",
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        [*command, "--host", host, "--port", str(port)],
         folder=ROOT,
         out=out,
         err=out.with_suffix(".log"),

@@ -1,7 +1,7 @@
 """The whole demo: the simulated devices, Home Assistant, and a config entry for each device."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 import fcntl
 import json
@@ -14,7 +14,7 @@ from typing import IO, Any, Final, Self
 import aiohttp
 
 from . import DemoError, api as ha_api, dashboard, home_assistant
-from .devices import TYPES, Device, start_device
+from .devices import TYPES, Device, Place, start_device
 from .processes import Child, is_free
 from .waiting import wait_for
 
@@ -44,19 +44,25 @@ class House:
         *,
         port: int,
         keep: bool = False,
+        places: Mapping[str, Place] | None = None,
     ) -> None:
-        """Plan a house in this folder; `keep` goes on with what is there."""
+        """Plan a house in this folder; `keep` goes on with what is there.
+
+        `places` says where devices listen; elsewhere it is any free port.
+        """
         self.url = f"http://127.0.0.1:{port}"
         self.username = "admin"
         self.password = secrets.token_urlsafe(6)
         self.session = session
+        self.devices: list[Device] = []
         self.batteries: list[Battery] = []
         self.exit_status: int | None = None
         self._folder = folder
         self._port = port
         self._keep = keep
-        self._devices: list[Device] = []
+        self._places = places or {}
         self._home_assistant: Child | None = None
+        self.token = ""
         self._lock: IO[str] | None = None
 
     @property
@@ -94,9 +100,9 @@ class House:
             self.exit_status = await self._home_assistant.stop(seconds=60)
             self._home_assistant = None
         await asyncio.gather(
-            *(device.child.stop(seconds=10) for device in self._devices)
+            *(device.child.stop(seconds=10) for device in self.devices)
         )
-        self._devices.clear()
+        self.devices.clear()
         if self._lock:
             self._lock.close()
 
@@ -133,6 +139,20 @@ class House:
             seconds=_ENTITIES_SECONDS,
         )
 
+    async def add_batteries(self) -> None:
+        """Add a config entry for each device, unless it is there from last time."""
+        print("Adding the batteries …")
+        known = self._read_record().get("entries", {})
+        entries = {entry["entry_id"]: entry for entry in await self.api.entries()}
+        for device in self.devices:
+            entry = entries.get(known.get(device.type, ""))
+            if entry is None:
+                entry = await self.api.add_entry(device.type, device.setup)
+            self.batteries.append(
+                Battery(device=device, entry_id=entry["entry_id"], title=entry["title"])
+            )
+        self._write_record()
+
     async def fill_dashboard(self) -> list[dashboard.Source]:
         """Put every battery on the energy dashboard; return them as they are stored."""
         sources = [
@@ -158,17 +178,15 @@ class House:
         await home_assistant.wait_until_it_answers(
             self._home_assistant, self.session, self.url
         )
-        token = record.get("token") or await self._make_user()
+        self.token = record.get("token") or await self._make_user()
         self.password = record.get("password", self.password)
-        self.api = ha_api.Api(self.session, self.url, token)
+        self.api = ha_api.Api(self.session, self.url, self.token)
         await wait_for(
             "Home Assistant to finish starting",
             self._is_running,
             bool,
             seconds=120,
         )
-        await self._add_entries(record.get("entries", {}))
-        self._write_record(token)
 
     async def _is_running(self) -> bool:
         if self._home_assistant:
@@ -192,15 +210,15 @@ class House:
     async def _start_devices(self, ports: dict[str, int]) -> None:
         async def start(battery_type: str) -> None:
             # A kept config entry knows its device by the port.
-            port = ports.get(battery_type, 0)
-            if port and not is_free(port):
-                raise DemoError(
-                    f"port {port} of the simulated {battery_type} is in use;"
-                    " start without --keep"
-                )
-            self._devices.append(
-                await start_device(battery_type, self._folder, port=port)
-            )
+            place = self._places.get(battery_type)
+            if port := ports.get(battery_type, 0):
+                place = Place(port=port)
+                if not is_free(port):
+                    raise DemoError(
+                        f"port {port} of the simulated {battery_type} is in use;"
+                        " start without --keep"
+                    )
+            self.devices.append(await start_device(battery_type, self._folder, place))
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -209,38 +227,27 @@ class House:
         except ExceptionGroup as group:
             # The others were stopped because of this one.
             raise group.exceptions[0] from None
-        self._devices.sort(key=lambda device: TYPES.index(device.type))
+        self.devices.sort(key=lambda device: TYPES.index(device.type))
 
     async def _make_user(self) -> str:
         return await ha_api.make_user(
             self.session, self.url, username=self.username, password=self.password
         )
 
-    async def _add_entries(self, known: dict[str, str]) -> None:
-        print("Adding the batteries …")
-        entries = {entry["entry_id"]: entry for entry in await self.api.entries()}
-        for device in self._devices:
-            entry = entries.get(known.get(device.type, ""))
-            if entry is None:
-                entry = await self.api.add_entry(device.type, device.setup)
-            self.batteries.append(
-                Battery(device=device, entry_id=entry["entry_id"], title=entry["title"])
-            )
-
     def _read_record(self) -> dict[str, Any]:
         path = self._folder / _RECORD
         record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return record
 
-    def _write_record(self, token: str) -> None:
+    def _write_record(self) -> None:
         """Note what --keep and scripts/screenshot need; it opens only this demo."""
         record = {
             "url": self.url,
             "username": self.username,
             "password": self.password,
-            "token": token,
-            "ports": {device.type: device.port for device in self._devices},
-            "state_urls": {device.type: device.state_url for device in self._devices},
+            "token": self.token,
+            "ports": {device.type: device.port for device in self.devices},
+            "state_urls": {device.type: device.state_url for device in self.devices},
             "entries": {b.device.type: b.entry_id for b in self.batteries},
         }
         path = self._folder / _RECORD

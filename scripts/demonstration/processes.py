@@ -19,12 +19,12 @@ def free_port() -> int:
         return port
 
 
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on this port of 127.0.0.1."""
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether nobody listens on this port, and we may."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
         return True
