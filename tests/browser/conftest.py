@@ -1,0 +1,110 @@
+"""Fixtures of the browser suite: the stage, and a window on it."""
+
+from collections.abc import Generator, Iterator
+import os
+import re
+import shutil
+from typing import Any, Final
+
+from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
+import pytest
+
+from scripts.demonstration import ROOT, DemoError
+from scripts.demonstration.processes import is_free
+
+from .frontend import Frontend, log_in_script
+from .stage import PLACES, Stage
+
+_FOLDER: Final = ROOT / ".demo" / "browser"
+_PICTURES: Final = ROOT / ".cache" / "browser"
+
+_PATIENCE: Final = 20_000
+"""Milliseconds that the frontend may take to show something."""
+
+WINDOWS: Final[dict[str, dict[str, Any]]] = {
+    "desktop": {"viewport": ViewportSize(width=1280, height=900)},
+    "phone": {
+        "viewport": ViewportSize(width=390, height=844),
+        "is_mobile": True,
+        "has_touch": True,
+    },
+    "dark": {
+        "viewport": ViewportSize(width=1280, height=900),
+        "color_scheme": "dark",
+    },
+}
+
+_failed: Final = pytest.StashKey[bool]()
+
+
+def in_every_window(function: Any) -> Any:
+    """Decorate a test that is run in every kind of window."""
+    return pytest.mark.parametrize("frontend", WINDOWS, indirect=True)(function)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether a test has failed, for the fixture that takes its picture."""
+    report = yield
+    if report.when == "call":
+        item.stash[_failed] = report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    """Start the simulated batteries, and a Home Assistant without any."""
+    for battery_type, (host, port) in PLACES.items():
+        if not is_free(port, host):
+            raise DemoError(
+                f"The simulated {battery_type} cannot listen at {host}:{port}. Ports"
+                " below 1024 are for root, unless the setting of the kernel"
+                " net.ipv4.ip_unprivileged_port_start says otherwise"
+            )
+    shutil.rmtree(_PICTURES, ignore_errors=True)
+    with Stage(_FOLDER) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start Debian's Chromium, or the one that $CHROMIUM names."""
+    arguments = [
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        # The pages get to see this machine and nothing else.
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")
+    expect.set_options(timeout=_PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=arguments,
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def frontend(
+    request: pytest.FixtureRequest, stage: Stage, browser: Browser
+) -> Iterator[Frontend]:
+    """Open a window on a Home Assistant without batteries."""
+    stage.clear()
+    window = WINDOWS[getattr(request, "param", "desktop")]
+    context = browser.new_context(locale="en-GB", **window)
+    context.add_init_script(log_in_script(stage.url, stage.token))
+    page = context.new_page()
+    page.set_default_timeout(_PATIENCE)
+    name = re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
+    frontend = Frontend(page, stage.url, _PICTURES / name)
+    yield frontend
+    if request.node.stash.get(_failed, True):
+        number = len(list((_PICTURES / name).glob("failed*"))) + 1
+        frontend.picture(f"failed-{number}")
+    context.close()

@@ -1,0 +1,302 @@
+"""Home Assistant's frontend, as far as tests use it: pages, dialogs, rows.
+
+Its pages are made of shadow roots inside shadow roots. Locators look into them, texts do
+not; those are read by `text_of`.
+"""
+
+import json
+from pathlib import Path
+import re
+import time
+from typing import Any, Final
+
+from playwright.sync_api import Download, Locator, Page, TimeoutError, expect
+
+_READ_TEXT: Final = """
+(root) => {
+  const parts = [];
+  const walk = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) {
+      const text = node.textContent.trim();
+      if (text) parts.push(text);
+      return;
+    }
+    if (["STYLE", "SCRIPT"].includes(node.tagName)) return;
+    if (node.shadowRoot) walk(node.shadowRoot);
+    if (node.tagName === "SLOT") node.assignedNodes().forEach(walk);
+    else if (!node.shadowRoot) node.childNodes.forEach(walk);
+  };
+  walk(root);
+  return parts.join("\\n");
+}
+"""
+"""The text of an element as it is seen, that in shadow roots and slots included."""
+
+INTEGRATION_PAGE: Final = "/config/integrations/integration/homebattery"
+ANSWER: Final = 60_000
+"""Milliseconds that a form may take to be answered: a device is asked meanwhile."""
+_END: Final = re.compile("^(Finish|Skip and finish|OK|Close)$")
+
+
+def log_in_script(url: str, token: str) -> str:
+    """Return the script that makes the pages believe that somebody has logged in."""
+    tokens = {
+        "access_token": token,
+        "refresh_token": "",
+        "expires_in": 86400,
+        "expires": int((time.time() + 86400) * 1000),
+        "token_type": "Bearer",
+        "hassUrl": url,
+        "clientId": f"{url}/",
+    }
+    return f"localStorage.setItem('hassTokens', {json.dumps(json.dumps(tokens))});"
+
+
+def text_of(element: Locator) -> str:
+    """Return the text of an element as it is seen."""
+    return str(element.evaluate(_READ_TEXT))
+
+
+class Dialog:
+    """The dialog of a config, options or repair flow."""
+
+    def __init__(self, page: Page) -> None:
+        """Find it; it may still be opening."""
+        self._page = page
+        self.element = page.locator("dialog-data-entry-flow")
+
+    @property
+    def text(self) -> str:
+        """All that is written on it."""
+        return text_of(self.element)
+
+    def choose(self, option: str) -> None:
+        """Choose from a menu."""
+        self.element.get_by_text(option, exact=True).click()
+
+    def options(self) -> list[str]:
+        """Return what a menu offers, each with its description behind a line break."""
+        items = self.element.locator(
+            "ha-list-item, ha-list-item-button, ha-md-list-item"
+        )
+        items.first.wait_for()
+        return [text_of(item) for item in items.all()]
+
+    def field(self, label: str) -> Locator:
+        """Return the box of a field."""
+        name = re.compile(rf"^\s*{re.escape(label)}\s*\*?\s*$")
+        return self.element.get_by_role("textbox", name=name).or_(
+            self.element.get_by_role("spinbutton", name=name)
+        )
+
+    def expect_text(self, text: str) -> None:
+        """Wait until a text is shown."""
+        expect(self.element.get_by_text(text)).to_be_visible()
+
+    def expect(self, label: str) -> None:
+        """Wait until a field is shown."""
+        expect(self.field(label)).to_be_visible(timeout=ANSWER)
+
+    def fill(self, fields: dict[str, Any]) -> None:
+        """Type into fields."""
+        for label, value in fields.items():
+            self.field(label).fill(str(value))
+
+    def open_section(self) -> None:
+        """Open the section of what is rarely needed, unless it is open."""
+        panel = self.element.locator("ha-expansion-panel")
+        if panel.get_attribute("expanded") is None:
+            panel.get_by_role("button").first.click()
+            expect(panel).to_have_attribute("expanded", "")
+
+    @property
+    def section_is_open(self) -> bool:
+        """Whether what is rarely needed is shown."""
+        panel = self.element.locator("ha-expansion-panel")
+        return panel.get_attribute("expanded") is not None
+
+    def submit(self) -> None:
+        """Send it; what comes of it is for the next call to wait for."""
+        self.element.get_by_role("button", name="Submit").click()
+
+    def error(self) -> str:
+        """Wait for an error; return it, whether it is of a field or of all."""
+        alert = self.element.locator("ha-alert").first
+        alert.wait_for(timeout=ANSWER)
+        return text_of(alert)
+
+    def finish(self) -> str:
+        """Wait until it has succeeded, and close it; return what it says."""
+        end = self.element.locator("step-flow-create-entry, step-flow-abort")
+        try:
+            end.wait_for(timeout=ANSWER)
+        except TimeoutError:
+            raise AssertionError(f"It did not succeed: {self.text}") from None
+        said = self.text
+        self.element.get_by_role("button", name=_END).last.click()
+        expect(self.element.locator("ha-dialog")).to_be_hidden()
+        return said
+
+    def close(self) -> None:
+        """Close it without an answer."""
+        self.element.get_by_role("button", name="Close").first.click()
+        expect(self.element.locator("ha-dialog")).to_be_hidden()
+
+
+class Frontend:
+    """One browser window on Home Assistant."""
+
+    def __init__(self, page: Page, url: str, pictures: Path) -> None:
+        """Use this page; pictures go into a folder."""
+        self.page = page
+        self._url = url
+        self._pictures = pictures
+
+    def picture(self, name: str) -> None:
+        """Keep a picture of the page."""
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=self._pictures / f"{name}.png")
+
+    def go(self, path: str) -> None:
+        """Go to a page."""
+        self.page.goto(f"{self._url}{path}")
+
+    # Flows
+
+    def add_integration(self) -> Dialog:
+        """Click "Add integration" and choose ours; return its first dialog."""
+        self.go("/config/integrations/dashboard")
+        self.page.get_by_role("button", name="Add integration").click()
+        self.page.get_by_placeholder("Search for a brand name").fill("home battery")
+        self.page.get_by_text("Home Battery", exact=True).first.click()
+        return Dialog(self.page)
+
+    def entry(self, title: str) -> Locator:
+        """Go to the integration's page; return the row of a battery there."""
+        self.go(INTEGRATION_PAGE)
+        return self.page.locator("ha-config-entry-row", has_text=title)
+
+    def options(self, title: str) -> Dialog:
+        """Open the options of a battery."""
+        self.entry(title).get_by_role("button", name="Configure").click()
+        return Dialog(self.page)
+
+    def choose_from_menu(self, title: str, item: str) -> None:
+        """Choose from the menu of a battery."""
+        self.entry(title).get_by_role("button", name="Menu").first.click()
+        self.page.get_by_role("menuitem", name=item).click()
+
+    def reconfigure(self, title: str) -> Dialog:
+        """Open the form that says anew how a battery is reached."""
+        self.choose_from_menu(title, "Reconfigure")
+        return Dialog(self.page)
+
+    def delete(self, title: str) -> None:
+        """Delete a battery, and say yes when asked whether that is meant."""
+        self.choose_from_menu(title, "Delete")
+        self.page.get_by_role("button", name="Delete").click()
+
+    def download_diagnostics(self, title: str) -> Download:
+        """Download the diagnostics of a battery."""
+        with self.page.expect_download(timeout=ANSWER) as download:
+            self.choose_from_menu(title, "Download diagnostics")
+        return download.value
+
+    def sign_in_again(self, title: str) -> Dialog:
+        """Open the form that asks for the password anew."""
+        self.go(INTEGRATION_PAGE)
+        self.page.get_by_role("button", name="Reconfigure").click()
+        return Dialog(self.page)
+
+    def fix(self, issue: str) -> Dialog:
+        """Open a repair issue, by its title."""
+        self.go("/config/repairs")
+        self.page.get_by_text(issue, exact=True).click()
+        return Dialog(self.page)
+
+    # Tools
+
+    def choose_action(self, action: str, device: str) -> Locator:
+        """Choose an action and the device it is for; return the form of its data."""
+        self.go("/config/tools/action")
+        self.page.locator("ha-service-picker").click()
+        self._pick(action)
+        self.page.get_by_role("button", name="Add target").click()
+        self.page.get_by_role("button", name="Devices", exact=True).click()
+        self._pick(device)
+        chosen = self.page.locator("ha-target-picker-item-row", has_text=device)
+        expect(chosen).to_be_visible()
+        return self.page.locator("ha-service-control")
+
+    def _pick(self, item: str) -> None:
+        """Search for an item in the list that is open, and choose it."""
+        box = self.page.locator("ha-picker-combo-box")
+        box.locator("input").fill(item)
+        box.locator("ha-combo-box-item", has_text=item).first.click()
+
+    def perform_action(self) -> str:
+        """Perform the action that was chosen; return its response."""
+        self.page.get_by_role("button", name="Perform action").click()
+        response = self.page.locator("ha-card", has_text="Response")
+        response.wait_for(timeout=ANSWER)
+        return text_of(response)
+
+    # Blueprints
+
+    def import_blueprint(self, url: str) -> None:
+        """Import a blueprint from an address."""
+        self.go("/config/blueprint/dashboard")
+        self.page.get_by_role("button", name="Import blueprint").click()
+        dialog = self.page.locator("ha-dialog-import-blueprint")
+        dialog.locator("input").first.fill(url)
+        dialog.get_by_role("button", name="Preview").click()
+        dialog.get_by_role("button", name="Import blueprint").click()
+        expect(dialog.locator("ha-dialog")).to_be_hidden()
+
+    def new_automation(self, blueprint: str) -> Locator:
+        """Begin an automation of a blueprint; return the form of its inputs."""
+        self.go("/config/blueprint/dashboard")
+        self.page.get_by_text(blueprint, exact=True).click()
+        return self.page.locator("blueprint-automation-editor")
+
+    def choose(self, picker: Locator, item: str) -> None:
+        """Choose an item in a picker of devices or entities."""
+        picker.click()
+        self._pick(item)
+
+    def save_automation(self) -> None:
+        """Save it by the name that is proposed."""
+        self.page.get_by_role("button", name="Save").click()
+
+    # A device's page
+
+    def row(self, name: str) -> Locator:
+        """Return the row of an entity on a device's page."""
+        rows = self.page.locator(
+            "hui-sensor-entity-row, hui-number-entity-row, hui-select-entity-row,"
+            "hui-simple-entity-row, hui-toggle-entity-row"
+        )
+        exactly = self.page.get_by_text(name, exact=True)
+        return rows.filter(has=exactly)
+
+    def expect_state(
+        self, name: str, state: str | re.Pattern[str], seconds: float = 60
+    ) -> None:
+        """Wait until an entity shows a state."""
+        shown = self.row(name).filter(has_text=state)
+        expect(shown).to_be_visible(timeout=seconds * 1000)
+
+    def number(self, name: str) -> str:
+        """Return what the row of a number shows; nothing while it is unknown."""
+        return self.row(name).locator("input").input_value()
+
+    def set_number(self, name: str, value: float) -> None:
+        """Type a number into the row of an entity."""
+        box = self.row(name).locator("input")
+        box.fill(f"{value:g}")
+        box.press("Enter")
+
+    def select(self, name: str, option: str) -> None:
+        """Choose an option in the row of an entity."""
+        self.row(name).click()
+        self.page.get_by_role("menuitem", name=option, exact=True).click()

@@ -1,0 +1,256 @@
+"""The demo as the tests use it: simulated batteries, and a Home Assistant without any.
+
+It runs in a thread of its own, so that tests can be plain functions as playwright's are.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+import json
+from pathlib import Path
+import threading
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+import aiohttp
+
+from scripts.demonstration import DOMAIN, DemoError
+from scripts.demonstration.api import Api
+from scripts.demonstration.devices import TYPES, Device, Place, read_state, start_device
+from scripts.demonstration.house import House
+from scripts.demonstration.processes import free_port
+from scripts.demonstration.waiting import wait_for
+
+_LONGEST: Final = 300
+"""Seconds that one thing done on the stage may take: Home Assistant's start, say."""
+
+PLACES: Final = {
+    "victron": Place("127.0.0.11", 502),
+    "sun2000": Place("127.0.0.12", 502),
+    "deye_modbus": Place("127.0.0.13", 502),
+    "deye_solarman": Place("127.0.0.14", 8899),
+    "sessy": Place("127.0.0.15", 80),
+    "sma": Place("127.0.0.16", 502),
+}
+"""Each device has an address of its own and listens where a real one does, so that a
+form can be submitted with only what is visibly empty filled in."""
+
+AS_AT_FIRST: Final = {"load": 800, "pv": 0, "soc": 50, "grid_lost": False}
+"""The house of each device before a test: its battery has something to do."""
+
+
+class Stage:
+    """Simulated devices and Home Assistant; used as a context, it stops them all."""
+
+    def __init__(self, folder: Path) -> None:
+        """Plan a stage in this folder; nothing is started."""
+        self._folder = folder
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._stack = AsyncExitStack()
+        self._spoilt: set[str] = set()
+        """The devices that are not as they are when new."""
+        self._house: House
+        self._session: aiohttp.ClientSession
+
+    def __enter__(self) -> Self:
+        """Start everything."""
+        self._thread.start()
+        try:
+            self._do(self._start())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop everything."""
+        try:
+            self._do(self._stack.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _start(self) -> None:
+        self._session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        house = House(self._folder, self._session, port=free_port(), places=PLACES)
+        self._house = await self._stack.enter_async_context(house)
+
+    def _do[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Have something done in the stage's own thread; return what comes of it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_LONGEST)
+
+    # Home Assistant
+
+    @property
+    def url(self) -> str:
+        """Where Home Assistant is."""
+        return self._house.url
+
+    @property
+    def token(self) -> str:
+        """A token that opens it."""
+        return self._house.token
+
+    @property
+    def _api(self) -> Api:
+        return self._house.api
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the entries of batteries that are set up."""
+        return self._do(self._api.entries())
+
+    def stored(self, battery_type: str) -> dict[str, Any]:
+        """Return what is on disk of the only battery of a kind: `data` and `options`."""
+        file = self._house.config / ".storage" / "core.config_entries"
+        (entry,) = (
+            entry
+            for entry in json.loads(file.read_text())["data"]["entries"]
+            if entry["data"].get("battery_type") == battery_type
+        )
+        return cast(dict[str, Any], entry)
+
+    def add(self, battery_type: str) -> str:
+        """Add a battery, not as a person does but at once; return the entry's id."""
+        entry = self._do(self._api.add_entry(battery_type, self.setup(battery_type)))
+        entry_id: str = entry["entry_id"]
+        return entry_id
+
+    def device_page(self, entry_id: str) -> str:
+        """Return the path of the page of a battery itself (not of a part of it)."""
+        devices = self._do(self._api.command("config/device_registry/list"))
+        (device,) = (
+            device
+            for device in devices
+            if entry_id in device["config_entries"] and device["via_device_id"] is None
+        )
+        return f"/config/devices/device/{device['id']}"
+
+    def entity_id(self, entry_id: str, key: str) -> str:
+        """Return the entity of a key."""
+        entities = self._do(self._api.entities(entry_id))
+        (found,) = (
+            entity["entity_id"]
+            for entity in entities
+            if entity["unique_id"].endswith(f"_{key}")
+        )
+        return cast(str, found)
+
+    def state(self, entity_id: str) -> str:
+        """Return the state of an entity."""
+        return str(self._do(self._api.state(entity_id))["state"])
+
+    def call(self, service: str, entity_id: str, **data: Any) -> None:
+        """Call a service on one entity."""
+        self._do(self._api.call_service(service, entity_id, **data))
+
+    def automations(self) -> list[dict[str, Any]]:
+        """Return the states of the automations that there are."""
+        states = self._do(self._api.get("/api/states"))
+        return [s for s in states if s["entity_id"].startswith("automation.")]
+
+    def issues(self) -> list[str]:
+        """Return the ids of the repair issues that are shown of batteries."""
+        issues = self._do(self._api.command("repairs/list_issues"))["issues"]
+        return [
+            issue["issue_id"]
+            for issue in issues
+            if issue["domain"] == DOMAIN and not issue["ignored"]
+        ]
+
+    # The devices
+
+    def device(self, battery_type: str) -> Device:
+        """Return a simulated device."""
+        return next(d for d in self._house.devices if d.type == battery_type)
+
+    def setup(self, battery_type: str) -> dict[str, Any]:
+        """Return what a person would type to add a device."""
+        return self.device(battery_type).setup
+
+    def really(self, battery_type: str) -> dict[str, Any]:
+        """Return how a device really does, asked by a way of its own."""
+        return self._do(read_state(self._session, self.device(battery_type)))
+
+    def change_house(self, battery_type: str, **changes: float | None) -> None:
+        """Change the house of a device: its load, say, or SOC."""
+        self._do(self._tell(battery_type, "plant", changes))
+
+    def misbehave(self, battery_type: str, name: str, **arguments: Any) -> None:
+        """Have a device misbehave, until it is switched off or the test ends."""
+        self._spoilt.add(battery_type)
+        self._do(self._tell(battery_type, "misbehave", {"name": name, **arguments}))
+
+    async def _tell(self, battery_type: str, what: str, body: dict[str, Any]) -> None:
+        url = self.device(battery_type).state_url.removesuffix("state") + what
+        async with self._session.post(url, json=body) as response:
+            if not response.ok:
+                raise DemoError(f"{battery_type}: {await response.text()}")
+
+    def stop_device(self, battery_type: str) -> None:
+        """Switch a device off."""
+        self._spoilt.add(battery_type)
+        self._do(self.device(battery_type).child.stop(seconds=10))
+
+    def start_device(self, battery_type: str, host: str | None = None) -> None:
+        """Switch a device on, as it is when new; its router may give it another host."""
+        device, place = self.device(battery_type), PLACES[battery_type]
+        if host is not None:
+            place = place._replace(host=host)
+        self._house.devices[self._house.devices.index(device)] = self._do(
+            start_device(battery_type, self._folder, place)
+        )
+        self._spoilt.discard(battery_type)
+
+    # Between tests
+
+    def clear(self) -> None:
+        """Remove all batteries, and make the devices as they were at first."""
+        for entry in self.entries():
+            self._do(self._api.delete_entry(entry["entry_id"]))
+        for automation in self.automations():
+            number = automation["attributes"]["id"]
+            self._do(self._api.delete(f"/api/config/automation/config/{number}"))
+        self._forget_blueprints()
+        for battery_type in TYPES:
+            if not self._is_as_at_first(battery_type):
+                self.stop_device(battery_type)
+                self.start_device(battery_type)
+            self.change_house(battery_type, **AS_AT_FIRST)
+
+    def _forget_blueprints(self) -> None:
+        """Remove the blueprints that did not come with Home Assistant."""
+        domain = "automation"
+        there = self._do(self._api.command("blueprint/list", domain=domain))
+        for path in there:
+            if not path.startswith("homeassistant/"):
+                self._do(
+                    self._api.command("blueprint/delete", domain=domain, path=path)
+                )
+
+    def _is_as_at_first(self, battery_type: str) -> bool:
+        return (
+            battery_type not in self._spoilt
+            and self.setup(battery_type)["host"] == PLACES[battery_type].host
+            and self.really(battery_type)["mode"] == "automatic"
+        )
+
+    def until[T](
+        self,
+        what: str,
+        look: Callable[[], T],
+        enough: Callable[[T], bool],
+        seconds: float = 60,
+    ) -> T:
+        """Wait until what is looked at is enough; return it."""
+
+        async def look_async() -> T:
+            return await asyncio.to_thread(look)
+
+        return self._do(wait_for(what, look_async, enough, seconds=seconds, pause=0.2))

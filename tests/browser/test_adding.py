@@ -1,0 +1,144 @@
+"""Add integration: each kind of battery by its form, one by its address, and what is wrong."""
+
+from typing import Any, Final
+
+import pytest
+
+from .conftest import in_every_window
+from .frontend import Dialog, Frontend
+from .stage import PLACES, Stage
+from .words import english, field_of
+
+VISIBLY_EMPTY: Final = {
+    "deye_solarman": ("host",),
+    "deye_modbus": ("host",),
+    "sun2000": ("host",),
+    "sessy": ("host", "username", "password"),
+    "sma": ("host",),
+    "victron": ("host",),
+}
+"""The fields that a person must fill in; all others are found out, or shown filled in."""
+
+NOBODY: Final = "127.0.0.99"
+"""An address where nothing listens."""
+
+
+def begin(frontend: Frontend, battery_type: str) -> Dialog:
+    """Go to the form of a kind of battery."""
+    dialog = frontend.add_integration()
+    dialog.choose(english(f"config.step.user.menu_options.{battery_type}"))
+    return dialog
+
+
+def fill(dialog: Dialog, battery_type: str, values: dict[str, Any]) -> None:
+    """Fill in fields by their names in an entry."""
+    dialog.fill({field_of(battery_type, name): values[name] for name in values})
+
+
+def visible(stage: Stage, battery_type: str) -> dict[str, Any]:
+    """Return what is to be filled in for a simulated device."""
+    setup = stage.setup(battery_type)
+    return {name: setup[name] for name in VISIBLY_EMPTY[battery_type]}
+
+
+def error(key: str, **placeholders: str) -> str:
+    return english(f"config.error.{key}", **placeholders)
+
+
+@pytest.mark.parametrize("battery_type", VISIBLY_EMPTY)
+def test_a_battery_is_added_by_what_is_visibly_empty(
+    stage: Stage, frontend: Frontend, battery_type: str
+) -> None:
+    dialog = begin(frontend, battery_type)
+    fill(dialog, battery_type, visible(stage, battery_type))
+    frontend.picture("form")
+    dialog.submit()
+    dialog.finish()
+    (entry,) = stage.entries()
+    assert entry["state"] == "loaded"
+
+
+@in_every_window
+def test_a_battery_is_found_by_its_address(stage: Stage, frontend: Frontend) -> None:
+    dialog = frontend.add_integration()
+    frontend.picture("menu")
+    dialog.choose(english("config.step.user.menu_options.detect"))
+    dialog.fill({english("config.step.detect.data.host"): PLACES["deye_solarman"].host})
+    dialog.submit()
+    # What was found out is shown filled in; there is nothing left to type.
+    dialog.expect(field_of("deye_solarman", "logger_serial"))
+    frontend.picture("found")
+    dialog.submit()
+    dialog.finish()
+    assert [entry["state"] for entry in stage.entries()] == ["loaded"]
+
+
+def test_a_wrong_address_is_told_and_can_be_corrected(
+    stage: Stage, frontend: Frontend
+) -> None:
+    dialog = begin(frontend, "sessy")
+    fill(dialog, "sessy", visible(stage, "sessy") | {"host": NOBODY})
+    dialog.submit()
+    assert dialog.error() == error("cannot_connect")
+    frontend.picture("error")
+    # Only what was wrong has to be typed again.
+    fill(dialog, "sessy", {"host": PLACES["sessy"].host})
+    dialog.submit()
+    dialog.finish()
+    assert [entry["state"] for entry in stage.entries()] == ["loaded"]
+
+
+def test_a_wrong_password_is_told_at_its_field(
+    stage: Stage, frontend: Frontend
+) -> None:
+    dialog = begin(frontend, "sessy")
+    fill(dialog, "sessy", visible(stage, "sessy") | {"password": "WRONG123"})
+    dialog.submit()
+    assert dialog.error() == error("invalid_auth")
+    frontend.picture("error")
+    fill(dialog, "sessy", {"password": stage.setup("sessy")["password"]})
+    dialog.submit()
+    dialog.finish()
+    assert [entry["state"] for entry in stage.entries()] == ["loaded"]
+
+
+def test_a_wrong_unit_id_is_told_with_the_section_open(
+    stage: Stage, frontend: Frontend
+) -> None:
+    dialog = begin(frontend, "victron")
+    fill(dialog, "victron", visible(stage, "victron"))
+    dialog.open_section()
+    fill(dialog, "victron", {"unit_id": 99})
+    dialog.submit()
+    assert dialog.error() == error("unit_absent")
+    assert dialog.section_is_open
+    unit_id = dialog.field(field_of("victron", "unit_id"))
+    assert unit_id.input_value() == "99"
+    frontend.picture("error")
+    unit_id.fill("")
+    dialog.submit()
+    dialog.finish()
+    assert [entry["state"] for entry in stage.entries()] == ["loaded"]
+
+
+def test_a_wrong_kind_of_battery_is_told(stage: Stage, frontend: Frontend) -> None:
+    dialog = begin(frontend, "sma")
+    fill(dialog, "sma", {"host": PLACES["victron"].host})
+    dialog.submit()
+    assert dialog.error() == error("wrong_device")
+    frontend.picture("error")
+    dialog.close()
+    assert stage.entries() == []
+
+
+def test_a_data_logger_asked_as_modbus_is_called_one(
+    stage: Stage, frontend: Frontend
+) -> None:
+    dialog = begin(frontend, "deye_modbus")
+    host, port = PLACES["deye_solarman"]
+    fill(dialog, "deye_modbus", {"host": host, "port": port})
+    dialog.submit()
+    assert dialog.error() == error("is_logger")
+    frontend.picture("error")
+    dialog.close()
+    assert stage.entries() == []

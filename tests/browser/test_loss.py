@@ -1,0 +1,35 @@
+"""A device that falls silent, and comes back: what its page says meanwhile."""
+
+import re
+
+from .frontend import Frontend
+from .stage import Stage
+from .words import entity, state
+
+STATUS = entity("sensor", "control_status")
+POWER = entity("sensor", "battery_power")
+
+
+def status(value: str) -> str:
+    return state("sensor", "control_status", value)
+
+
+def test_a_device_that_is_off_is_not_said_to_follow(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("victron")
+    frontend.go(stage.device_page(entry_id))
+    frontend.set_number(entity("number", "power_setpoint"), 700)
+    frontend.expect_state(STATUS, status("following"))
+
+    stage.stop_device("victron")
+    frontend.expect_state(POWER, "Unavailable")
+    frontend.expect_state(STATUS, status("pending"))
+    frontend.picture("soon")
+    frontend.expect_state(STATUS, status("not_following"))
+    frontend.picture("later")
+
+    stage.start_device("victron")
+    frontend.expect_state(POWER, re.compile(r"\d W"), seconds=90)
+    frontend.expect_state(STATUS, status("following"), seconds=90)
+    frontend.picture("back")
