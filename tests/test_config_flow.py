@@ -534,6 +534,28 @@ async def test_running_battery_can_be_reconfigured(home: Home) -> None:
     assert home.entry_is(ConfigEntryState.LOADED)
 
 
+async def test_a_section_that_is_not_sent_is_left_as_it_is(home: Home) -> None:
+    """By API, that is: the frontend sends one as soon as a field of it has a value."""
+    hass, entry, simulator = home.hass, home.entry, home.simulator
+    before = {**defaults(simulator.type), **entry.data}
+    values = typed(simulator)
+    del values[SECTION_ADVANCED]
+    form = await reconfigure(home)
+    done = await answer(hass, form, values)
+    assert done["reason"] == "reconfigure_successful"
+    assert entry.data == before
+    options = {"scan_interval": 7, "capacity": 9000}
+    hass.config_entries.async_update_entry(entry, options=options)
+    form = await hass.config_entries.options.async_init(entry.entry_id)
+    await hass.config_entries.options.async_configure(
+        form["flow_id"], {"scan_interval": 9}
+    )
+    of_driver = {
+        field.name: field.default for field in DRIVERS[simulator.type].owner_options
+    }
+    assert entry.options == {**options, **of_driver, "scan_interval": 9}
+
+
 async def test_another_device_is_refused(home: Home) -> None:
     hass, entry = home.hass, home.entry
     hass.config_entries.async_update_entry(entry, unique_id="other")

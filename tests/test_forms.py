@@ -201,7 +201,7 @@ async def test_what_an_address_was_asked_for_is_sent_as_it_stands(
     await add.choose("detect")
     await add.submit(host=usual.host)
     assert add.step["step_id"] == usual.type
-    empty = in_view(usual).keys() - add.shown.keys()
+    empty = {name for name in in_view(usual) if not add.shown[name]}
     assert empty == ({"username", "password"} if usual.type == "sessy" else set())
     await add.submit(**{name: usual.setup[name] for name in empty})
     assert add.step["type"] == "create_entry"
@@ -332,6 +332,26 @@ def stored_fields(simulator: Simulator) -> dict[str, Any]:
     return {
         field.name: data.get(field.name) for field in DRIVERS[simulator.type].fields
     }
+
+
+async def test_an_error_of_a_field_in_the_section_opens_it(
+    dialog: MakeDialog, usual: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is the section's own: the frontend shows none of a field in it."""
+    [name, *_] = [field.name for field in DRIVERS[usual.type].fields if field.rare]
+
+    async def fail(*args: Any) -> None:
+        errors: dict[str, str] = args[-1]
+        errors[name] = "unit_absent"
+
+    monkeypatch.setattr(config_flow.HomeBatteryConfigFlow, "_async_try", fail)
+    add = dialog(CONFIG)
+    await add.begin(handler=DOMAIN)
+    await add.choose(usual.type)
+    assert not add.shows_section()
+    await add.submit(**in_view(usual))
+    assert add.step["errors"] == {ADVANCED: "unit_absent"}
+    assert add.shows_section()
 
 
 # What is set up already

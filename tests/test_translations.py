@@ -18,7 +18,6 @@ from custom_components.homebattery import errors
 from custom_components.homebattery.config_flow import (
     _FIELDS,
     _OPTIONS,
-    _RARE_OPTIONS,
     SECTION_ADVANCED,
 )
 from custom_components.homebattery.const import (
@@ -113,17 +112,11 @@ def test_each_field_is_named_and_explained(battery_type: str) -> None:
 
 def test_each_option_is_named_and_explained() -> None:
     step = EN["options"]["step"]["init"]
-    for rare, texts, options in (
-        (False, step, _OPTIONS),
-        (True, step["sections"][SECTION_ADVANCED], _RARE_OPTIONS),
-    ):
-        of_drivers = {
-            field.name
-            for driver in DRIVERS.values()
-            for field in driver.owner_options
-            if field.rare == rare
-        }
-        names = {str(option) for option in options} | of_drivers
+    of_drivers = [
+        field for driver in DRIVERS.values() for field in driver.owner_options
+    ]
+    for rare, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
+        names = {field.name for field in (*_OPTIONS, *of_drivers) if field.rare == rare}
         assert texts["data"].keys() == texts["data_description"].keys() == names
 
 

@@ -11,7 +11,7 @@ Island from afar, nor which MAC addresses or host names loggers have; so the man
 has no matcher for them. An address of theirs can be looked at in step `detect`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 import logging
 from typing import Any, Final, override
 
@@ -122,8 +122,13 @@ def _schema(
     fields: tuple[SetupField, ...],
     known: Mapping[str, Any],
     selectors: Mapping[str, object] = _FIELDS,
+    errors: Container[str] = (),
 ) -> vol.Schema:
-    """Return the form for a driver's fields, filled in with what is known."""
+    """Return a form with these fields, filled in with what is known.
+
+    The section is open when it has something to see: a value of the user's own, or a
+    field with an error.
+    """
 
     def form(*, rare: bool) -> dict[vol.Marker, object]:
         return {
@@ -134,35 +139,65 @@ def _schema(
 
     schema: dict[vol.Marker, object] = form(rare=False)
     if advanced := form(rare=True):
-        schema[vol.Required(SECTION_ADVANCED, default=dict)] = _collapsed(advanced)
+        has_something = any(
+            field.name in errors or _value(field, known) != field.default
+            for field in fields
+            if field.rare
+        )
+        # The frontend would show a default of the section instead of what its fields
+        # have, so there is none.
+        schema[vol.Optional(SECTION_ADVANCED)] = section(
+            vol.Schema(advanced), {"collapsed": not has_something}
+        )
     return vol.Schema(schema)
 
 
-def _collapsed(rare: Mapping[vol.Marker, object]) -> section:
-    """Return the section of a form for what hardly anybody needs."""
-    return section(vol.Schema(rare), {"collapsed": True})
+def _value(field: SetupField, known: Mapping[str, Any]) -> Any:
+    """Return what a field has: what is known, else its default, else None."""
+    value = known.get(field.name)
+    return field.default if value is None else value
 
 
 def _marker(field: SetupField, known: Mapping[str, Any]) -> vol.Marker:
     """Return the name of a field with what is suggested for it."""
-    value = known.get(field.name)
-    suggested = field.default if value is None else value
+    suggested = _value(field, known)
     if field.required and field.default is not None:
         return vol.Required(field.name, default=suggested)
     kind = vol.Required if field.required else vol.Optional
     return kind(field.name, description={"suggested_value": suggested})
 
 
-def _flat(user_input: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was typed, wherever on the form."""
-    flat = {key: value for key, value in user_input.items() if key != SECTION_ADVANCED}
-    flat.update(user_input.get(SECTION_ADVANCED, {}))
-    return flat
+def _flat(
+    user_input: Mapping[str, Any],
+    fields: tuple[SetupField, ...],
+    before: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the values of a form, wherever on it.
+
+    What was emptied is not sent. A section that is not sent at all stays as it was.
+    """
+    in_view = {key: user_input[key] for key in user_input if key != SECTION_ADVANCED}
+    advanced = user_input.get(SECTION_ADVANCED)
+    if advanced is None:
+        values = {field.name: _value(field, before) for field in fields if field.rare}
+        advanced = {name: values[name] for name in values if values[name] is not None}
+    return {**in_view, **advanced}
 
 
-def _setup(user_input: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+def _errors_shown(
+    fields: tuple[SetupField, ...], errors: Mapping[str, str]
+) -> dict[str, str]:
+    """Return errors where the frontend shows them: inside a section it shows none."""
+    in_section = {field.name for field in fields if field.rare}
+    return {
+        SECTION_ADVANCED if name in in_section else name: error
+        for name, error in errors.items()
+    }
+
+
+def _setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
     """Return what was typed of how to reach a device; see whether it can be meant."""
-    setup = _flat(user_input)
+    setup = dict(typed)
     host = setup[CONF_HOST] = setup[CONF_HOST].strip()
     with_port = host.count(":") == 1
     if not host or with_port or "/" in host or any(map(str.isspace, host)):
@@ -257,32 +292,36 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask how to reach a battery of this kind, and try it."""
         errors: dict[str, str] = {}
+        fields = DRIVERS[battery_type].fields
+        known = self._known(battery_type)
         selectors = dict(_FIELDS)
         if user_input is not None:
-            known = _setup(user_input, errors)
+            known = _setup(_flat(user_input, fields, known), errors)
             identity = await self._async_try(battery_type, known, errors)
             if identity is not None:
                 if self.source == SOURCE_RECONFIGURE:
                     return await self._async_reconfigured(identity, known)
                 return await self._async_create(battery_type, identity, known)
-        elif self.source == SOURCE_RECONFIGURE:
-            known = dict(self._get_reconfigure_entry().data)
-        elif battery_type in self._detected:
-            known = dict(self._detected[battery_type].setup)
-        else:
-            known = {}
-            if battery_type == DeyeSolarmanInverter.battery_type:
-                await self._async_find_loggers()
-                if len(self._loggers) == 1:
-                    (logger,) = self._loggers.values()
-                    known = {CONF_HOST: logger.address}
+        elif not known and battery_type == DeyeSolarmanInverter.battery_type:
+            await self._async_find_loggers()
+            if len(self._loggers) == 1:
+                (logger,) = self._loggers.values()
+                known = {CONF_HOST: logger.address}
         if len(self._loggers) > 1:
             selectors[CONF_HOST] = _one_of(self._loggers.values())
         return self.async_show_form(
             step_id=battery_type,
-            data_schema=_schema(DRIVERS[battery_type].fields, known, selectors),
-            errors=errors,
+            data_schema=_schema(fields, known, selectors, errors),
+            errors=_errors_shown(fields, errors),
         )
+
+    def _known(self, battery_type: str) -> dict[str, Any]:
+        """Return what is known of a battery before anything is typed."""
+        if self.source == SOURCE_RECONFIGURE:
+            return dict(self._get_reconfigure_entry().data)
+        if battery_type in self._detected:
+            return dict(self._detected[battery_type].setup)
+        return {}
 
     async def _async_find_loggers(self) -> None:
         """See which loggers are there that are not set up yet."""
@@ -556,18 +595,24 @@ for _battery_type in DRIVERS:
 
 _YES_OR_NO: Final = BooleanSelector()
 _POWER: Final = _number(0, LARGEST_POWER, UnitOfPower.WATT)
-_OPTIONS: Final[Mapping[vol.Marker, object]] = {
-    vol.Optional(CONF_MAX_CHARGE_POWER): _POWER,
-    vol.Optional(CONF_MAX_DISCHARGE_POWER): _POWER,
-    vol.Required(CONF_SCAN_INTERVAL, default=SCAN_INTERVAL): _number(
+_OPTIONS: Final = (
+    SetupField(CONF_MAX_CHARGE_POWER, required=False),
+    SetupField(CONF_MAX_DISCHARGE_POWER, required=False),
+    SetupField(CONF_SCAN_INTERVAL, SCAN_INTERVAL),
+    SetupField(CONF_SETPOINT_TIMEOUT, required=False, rare=True),
+    SetupField(CONF_CAPACITY, required=False, rare=True),
+)
+"""The options of any battery; what is left empty is up to the device."""
+_OPTION_SELECTORS: Final[Mapping[str, object]] = {
+    CONF_MAX_CHARGE_POWER: _POWER,
+    CONF_MAX_DISCHARGE_POWER: _POWER,
+    CONF_SCAN_INTERVAL: _number(
         SHORTEST_SCAN_INTERVAL, LONGEST_SCAN_INTERVAL, UnitOfTime.SECONDS
     ),
-}
-_RARE_OPTIONS: Final[Mapping[vol.Marker, object]] = {
-    vol.Optional(CONF_SETPOINT_TIMEOUT): _number(
+    CONF_SETPOINT_TIMEOUT: _number(
         SHORTEST_SETPOINT_TIMEOUT, LONGEST_SETPOINT_TIMEOUT, UnitOfTime.SECONDS
     ),
-    vol.Optional(CONF_CAPACITY): _number(1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR),
+    CONF_CAPACITY: _number(1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR),
 }
 
 
@@ -577,37 +622,14 @@ class HomeBatteryOptionsFlow(OptionsFlowWithReload):
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the options; what is left empty is up to the device."""
-        if user_input is not None:
-            return self.async_create_entry(data=_flat(user_input))
+        """Ask for the options, those of the battery's driver among them."""
         options = self.config_entry.options
+        of_driver = DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].owner_options
+        fields = (*_OPTIONS, *of_driver)
+        if user_input is not None:
+            return self.async_create_entry(data=_flat(user_input, fields, options))
+        yes_or_no = {field.name: _YES_OR_NO for field in of_driver}
         return self.async_show_form(
             step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                _options_schema(
-                    DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].owner_options
-                ),
-                {**options, SECTION_ADVANCED: options},
-            ),
+            data_schema=_schema(fields, options, {**_OPTION_SELECTORS, **yes_or_no}),
         )
-
-
-def _options_schema(of_driver: tuple[SetupField, ...]) -> vol.Schema:
-    """Return the form for the options of a battery, those of its driver among them."""
-
-    def yes_or_no(*, rare: bool) -> dict[vol.Marker, object]:
-        return {
-            vol.Required(field.name, default=field.default): _YES_OR_NO
-            for field in of_driver
-            if field.rare == rare
-        }
-
-    return vol.Schema(
-        {
-            **_OPTIONS,
-            **yes_or_no(rare=False),
-            vol.Required(SECTION_ADVANCED, default=dict): _collapsed(
-                {**_RARE_OPTIONS, **yes_or_no(rare=True)}
-            ),
-        }
-    )
