@@ -27,6 +27,7 @@ from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery import Advice
 from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.recognition import Visit
 from custom_components.homebattery.repairs import Issue
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
 
@@ -195,7 +196,7 @@ async def test_what_an_address_was_asked_for_is_sent_as_it_stands(
     usual: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(config_flow, "detect", partial(detect, ports=only_at(usual)))
+    ask_only_at(monkeypatch, {DRIVERS[usual.type].ports[0]: usual.port})
     add = dialog(CONFIG)
     await add.begin(handler=DOMAIN)
     await add.choose("detect")
@@ -216,8 +217,7 @@ async def test_one_of_several_at_an_address_is_sent_as_it_stands(
 ) -> None:
     async with HttpImage(load("sessy")[0]) as sessy:
         sessy.username = None  # it answers whoever asks, as some firmware does
-        ports = {**only_at(victron), 80: sessy.port}
-        monkeypatch.setattr(config_flow, "detect", partial(detect, ports=ports))
+        ask_only_at(monkeypatch, {502: victron.port, 80: sessy.port})
         add = dialog(CONFIG)
         await add.begin(handler=DOMAIN)
         await add.choose("detect")
@@ -228,10 +228,12 @@ async def test_one_of_several_at_an_address_is_sent_as_it_stands(
     assert the_entry(hass).data == stored(victron)
 
 
-def only_at(simulator: Simulator) -> dict[int, int]:
-    """Return ports for `detect`: nobody is there but this simulator."""
+def ask_only_at(monkeypatch: pytest.MonkeyPatch, ports: dict[int, int]) -> None:
+    """Let an address be asked at these ports only, patiently; nobody is at the others."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
-    return dict.fromkeys(usual, 1) | {DRIVERS[simulator.type].ports[0]: simulator.port}
+    everywhere = dict.fromkeys(usual, 1) | ports
+    monkeypatch.setattr(config_flow, "detect", partial(detect, ports=everywhere))
+    monkeypatch.setattr(Visit, "timeout", 5)
 
 
 async def test_an_announced_sessy_needs_its_password_only(
