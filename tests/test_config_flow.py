@@ -16,6 +16,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.selector import SelectSelector
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
@@ -153,6 +154,45 @@ async def test_battery_is_found_and_set_up(
     }
     assert entry.options == {}
     assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_a_battery_is_called_what_its_user_typed(
+    hass: HomeAssistant, simulator: Simulator
+) -> None:
+    """The name is the title of the entry and of its device, and nothing else."""
+    form = await begin(hass, simulator.type)
+    form = await answer(hass, form, typed(simulator, name=" Garage ", host="a b"))
+    assert suggested(form)["name"] == " Garage "
+    created = await answer(hass, form, typed(simulator, name=" Garage "))
+    entry = created["result"]
+    assert entry.title == "Garage"
+    assert entry.data == {
+        CONF_BATTERY_TYPE: simulator.type,
+        **defaults(simulator.type),
+        **simulator.setup,
+    }
+    device = dr.async_get(hass).async_get_device_by_identifier(
+        (DOMAIN, KINDS[simulator.type].serial), entry.entry_id
+    )
+    assert device is not None
+    assert device.name == "Garage"
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("", "Sessy battery 0002"), ("  ", "Sessy battery 0002"), ("Shed", "Shed")],
+)
+async def test_a_second_one_of_a_model_can_be_told_apart(
+    sessy_home: Home, clock: ManualClock, name: str, title: str
+) -> None:
+    usual = sessy_home.entry.title
+    house = SessySimulator.house(clock=clock)
+    async with SessySimulator(house, serial="ABC0002") as second:
+        form = await begin(sessy_home.hass, "sessy")
+        created = await answer(sessy_home.hass, form, typed(second, name=name))
+        assert created["result"].title == title
+        await sessy_home.hass.config_entries.async_unload(created["result"].entry_id)
+    assert sessy_home.entry.title == usual
 
 
 async def test_every_kind_of_battery_is_on_the_menu(hass: HomeAssistant) -> None:
@@ -518,6 +558,7 @@ async def test_what_is_set_up_can_be_changed(
         name: value for name, value in home.entry.data.items() if name in filled_in
     }
     assert filled_in["host"] == "127.0.0.2"
+    assert "name" not in filled_in
     filled_in["host"] = simulator.host
     done = await answer(home.hass, form, typed_as(simulator.type, filled_in))
     assert done["type"] is FlowResultType.ABORT
@@ -911,14 +952,15 @@ async def test_new_logger_is_recognised_and_confirmed(
     assert flow["context"]["title_placeholders"] == {"name": f"{MODEL} ({serial})"}
     with monkeypatch.context() as patch:
         patch.setattr(DRIVERS["deye_solarman"], "connect", fail)
-        form = await answer(hass, form, {})
+        form = await answer(hass, form, {"name": "Attic"})
     assert form["step_id"] == "discovery_confirm"
     assert form["errors"] == {"base": "cannot_connect"}
-    created = await answer(hass, form, {})
+    assert suggested(form) == {"name": "Attic"}
+    created = await answer(hass, form, {"name": "Attic"})
     assert created["type"] is FlowResultType.CREATE_ENTRY
     entry = created["result"]
     assert entry.unique_id == serial
-    assert entry.title == KINDS["deye_solarman"].title
+    assert entry.title == "Attic"
     assert entry.data == {
         CONF_BATTERY_TYPE: "deye_solarman",
         **defaults("deye_solarman"),

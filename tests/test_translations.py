@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from homeassistant.components.sensor import SensorDeviceClass
-from homeassistant.const import Platform
+from homeassistant.const import CONF_NAME, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import SelectSelector
@@ -90,6 +90,8 @@ def test_each_kind_of_battery_has_its_step() -> None:
     assert steps["detected"]["menu_options"] == kinds
     for battery_type, name in kinds.items():
         assert steps[battery_type]["title"] == name
+    confirm = steps["discovery_confirm"]
+    assert confirm["data"].keys() == confirm["data_description"].keys() == {CONF_NAME}
     detect = steps["detect"]
     assert detect["data"].keys() == detect["data_description"].keys() == {"host"}
 
@@ -98,7 +100,7 @@ def test_each_kind_of_battery_has_its_step() -> None:
 def test_each_field_is_named_and_explained(battery_type: str) -> None:
     step = EN["config"]["step"][battery_type]
     fields = DRIVERS[battery_type].fields
-    usual = {field.name for field in fields if not field.rare}
+    usual = {field.name for field in fields if not field.rare} | {CONF_NAME}
     rare = {field.name for field in fields if field.rare}
     assert step["data"].keys() == usual
     assert step["data_description"].keys() == usual
@@ -424,7 +426,7 @@ SAME_IN: Final[dict[str, dict[str, str]]] = {
         "AI Bulk Eco Firmware Host Offline Peak shaving": "what owners say",
     },
     "de": {
-        "Absorption Alarm Generator Lithium Normal Port Problem Status": (
+        "Absorption Alarm Generator Lithium Name Normal Port Problem Status": (
             "German words as well"
         ),
         "Bulk Eco Firmware Host Offline Standby": "what owners say",

@@ -26,6 +26,7 @@ from homeassistant.config_entries import (
 from homeassistant.const import (
     CONF_HOST,
     CONF_MAC,
+    CONF_NAME,
     CONF_PASSWORD,
     CONF_PORT,
     CONF_USERNAME,
@@ -114,8 +115,11 @@ _FIELDS: Final[Mapping[str, object]] = {
     CONF_LOGGER_SERIAL: _number(1, _LARGEST_SERIAL),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
+    CONF_NAME: _TEXT,
 }
-"""How to ask for each field that a driver may have."""
+"""How to ask for each field that a driver may have, and for the name."""
+_NAME: Final = SetupField(CONF_NAME, required=False)
+"""What a new battery is to be called; it becomes the title of its entry."""
 
 
 def _schema(
@@ -293,6 +297,8 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         """Ask how to reach a battery of this kind, and try it."""
         errors: dict[str, str] = {}
         fields = DRIVERS[battery_type].fields
+        if self.source != SOURCE_RECONFIGURE:
+            fields = (*fields, _NAME)
         known = self._known(battery_type)
         selectors = dict(_FIELDS)
         if user_input is not None:
@@ -338,17 +344,31 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     async def _async_create(
         self, battery_type: str, identity: Identity, setup: dict[str, Any]
     ) -> ConfigFlowResult:
-        """Set up the battery that was tried, unless it is already."""
+        """Set up the battery that was tried, unless it is already.
+
+        `setup` may have a name for it, too, which is no part of how to reach it.
+        """
         # A battery that was discovered may as well be added by hand.
         await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
         self._abort_if_unique_id_configured()
+        title = self._title(identity, setup.pop(CONF_NAME, ""))
         data = {CONF_BATTERY_TYPE: battery_type, **setup}
         if logger := self._loggers.get(setup.get(CONF_LOGGER_SERIAL, 0)):
             self._mac = dr.format_mac(logger.mac)
         if self._mac:
             data[CONF_MAC] = self._mac
         self._withdraw(setup.get(CONF_USERNAME))
-        return self.async_create_entry(title=device_name(identity), data=data)
+        return self.async_create_entry(title=title, data=data)
+
+    def _title(self, identity: Identity, name: str) -> str:
+        """Return the name that was typed, else one that no other battery has."""
+        if name := name.strip():
+            return name
+        usual = device_name(identity)
+        others = self._async_current_entries(include_ignore=False)
+        if usual not in {entry.title for entry in others}:
+            return usual
+        return f"{usual} {identity.serial_number[-4:]}"
 
     @callback
     def _withdraw(self, username: str | None) -> None:
@@ -471,13 +491,14 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         (device,) = self._detected.values()
         if user_input is not None:
-            setup = dict(device.setup)
+            setup = {**device.setup, **user_input}
             identity = await self._async_try(device.battery_type, setup, errors)
             if identity is not None:
                 return await self._async_create(device.battery_type, identity, setup)
         self._set_confirm_only()
         return self.async_show_form(
             step_id="discovery_confirm",
+            data_schema=_schema((_NAME,), user_input or {}),
             description_placeholders={
                 "device": device.model,
                 "serial_number": str(device.serial_number),
