@@ -20,6 +20,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.selector import SelectSelector
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+from homeassistant.helpers.translation import async_get_translations
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -195,11 +196,18 @@ async def test_a_second_one_of_a_model_can_be_told_apart(
     assert sessy_home.entry.title == usual
 
 
-async def test_every_kind_of_battery_is_on_the_menu(hass: HomeAssistant) -> None:
+async def test_every_kind_of_battery_is_on_the_menu_by_its_english_name(
+    hass: HomeAssistant,
+) -> None:
+    """After the way that needs no name."""
     menu = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_USER}
     )
-    assert menu["menu_options"] == ["detect", *DRIVERS]
+    texts = await async_get_translations(hass, "en", "config", [DOMAIN])
+    step = f"component.{DOMAIN}.config.step.user"
+    names = {kind: texts[f"{step}.menu_options.{kind}"] for kind in DRIVERS}
+    in_order = sorted(names, key=lambda kind: names[kind].casefold())
+    assert menu["menu_options"] == ["detect", *in_order]
 
 
 # Looking at an address
@@ -295,9 +303,7 @@ async def test_several_found_are_a_choice(
         menu = await answer(hass, form, {"host": victron.host})
         assert menu["type"] is FlowResultType.MENU
         assert menu["step_id"] == "detected"
-        kinds = menu["menu_options"]
-        assert isinstance(kinds, list)
-        assert sorted(kinds) == ["sessy", "victron"]
+        assert menu["menu_options"] == ["sessy", "victron"]
         form = await answer(hass, menu, {"next_step_id": "victron"})
         assert form["step_id"] == "victron"
         assert suggested(form)["port"] == victron.port

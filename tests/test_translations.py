@@ -85,14 +85,17 @@ def test_each_kind_of_battery_has_its_step() -> None:
     others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
     assert steps.keys() == {*others, *DRIVERS}
     assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
-    kinds = dict(steps["user"]["menu_options"])
-    del kinds["detect"]
-    assert steps["detected"]["menu_options"] == kinds
-    for battery_type, name in kinds.items():
+    for texts in ("menu_options", "menu_option_descriptions"):
+        of_kinds = dict(steps["user"][texts])
+        del of_kinds["detect"]
+        assert steps["detected"][texts] == of_kinds
+        assert of_kinds.keys() == DRIVERS.keys()
+    for battery_type, name in steps["detected"]["menu_options"].items():
         assert steps[battery_type]["title"] == name
     confirm = steps["discovery_confirm"]
     assert confirm["data"].keys() == confirm["data_description"].keys() == {CONF_NAME}
     detect = steps["detect"]
+    assert detect["title"] == steps["user"]["menu_options"]["detect"]
     assert detect["data"].keys() == detect["data_description"].keys() == {"host"}
 
 

@@ -82,6 +82,15 @@ _LOGGER = logging.getLogger(__name__)
 
 SECTION_ADVANCED: Final = "advanced"
 STEP_DETECT: Final = "detect"
+MENU: Final = (
+    "deye_solarman",
+    "deye_modbus",
+    "sun2000",
+    "sessy",
+    "sma",
+    "victron",
+)
+"""The kinds of batteries by their English names: Deye, Huawei, Sessy, SMA, Victron."""
 
 LARGEST_POWER: Final = 1_000_000
 """W; beyond it is a slip of the keyboard."""
@@ -251,9 +260,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask which kind of battery it is, or where to look for one."""
-        return self.async_show_menu(
-            step_id="user", menu_options=[STEP_DETECT, *DRIVERS]
-        )
+        return self.async_show_menu(step_id="user", menu_options=[STEP_DETECT, *MENU])
 
     async def async_step_detect(
         self, user_input: dict[str, Any] | None = None
@@ -288,7 +295,8 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask which of the devices that were found it is."""
         return self.async_show_menu(
-            step_id="detected", menu_options=list(self._detected)
+            step_id="detected",
+            menu_options=[kind for kind in MENU if kind in self._detected],
         )
 
     async def _async_step_battery(
