@@ -17,6 +17,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import HomeBatteryData, discovery
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, WORKING_MODE
+from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import (
     DRIVERS,
     SmaInverter,
@@ -293,7 +294,7 @@ def make_home(hass: HomeAssistant) -> MakeHome:
     def make(simulator: Simulator, **options: Any) -> Home:
         entry = MockConfigEntry(
             domain=DOMAIN,
-            title="Battery",
+            title=KINDS[simulator.type].title,
             unique_id=KINDS[simulator.type].serial,
             data={CONF_BATTERY_TYPE: simulator.type, **simulator.setup},
             options=options,
@@ -344,10 +345,11 @@ async def other_home(
     device, options = OTHERS[request.param]
     async with device(_house(device, clock), **options) as simulator:
         home = make_home(simulator)
-        if device is SessySimulator:
-            # Every dongle has a serial number of its own, which is its user name.
+        async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
             home.hass.config_entries.async_update_entry(
-                home.entry, unique_id=simulator.setup["username"]
+                home.entry,
+                title=device_name(battery.identity),
+                unique_id=battery.identity.serial_number,
             )
         assert await home.set_up()
         yield home

@@ -16,9 +16,11 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.selector import SelectSelector
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+from homeassistant.helpers.translation import async_get_translations
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -155,11 +157,57 @@ async def test_battery_is_found_and_set_up(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_every_kind_of_battery_is_on_the_menu(hass: HomeAssistant) -> None:
+async def test_a_battery_is_called_what_its_user_typed(
+    hass: HomeAssistant, simulator: Simulator
+) -> None:
+    """The name is the title of the entry and of its device, and nothing else."""
+    form = await begin(hass, simulator.type)
+    form = await answer(hass, form, typed(simulator, name=" Garage ", host="a b"))
+    assert suggested(form)["name"] == " Garage "
+    created = await answer(hass, form, typed(simulator, name=" Garage "))
+    entry = created["result"]
+    assert entry.title == "Garage"
+    assert entry.data == {
+        CONF_BATTERY_TYPE: simulator.type,
+        **defaults(simulator.type),
+        **simulator.setup,
+    }
+    device = dr.async_get(hass).async_get_device_by_identifier(
+        (DOMAIN, KINDS[simulator.type].serial), entry.entry_id
+    )
+    assert device is not None
+    assert device.name == "Garage"
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("", "Sessy battery 0002"), ("  ", "Sessy battery 0002"), ("Shed", "Shed")],
+)
+async def test_a_second_one_of_a_model_can_be_told_apart(
+    sessy_home: Home, clock: ManualClock, name: str, title: str
+) -> None:
+    usual = sessy_home.entry.title
+    house = SessySimulator.house(clock=clock)
+    async with SessySimulator(house, serial="ABC0002") as second:
+        form = await begin(sessy_home.hass, "sessy")
+        created = await answer(sessy_home.hass, form, typed(second, name=name))
+        assert created["result"].title == title
+        await sessy_home.hass.config_entries.async_unload(created["result"].entry_id)
+    assert sessy_home.entry.title == usual
+
+
+async def test_every_kind_of_battery_is_on_the_menu_by_its_english_name(
+    hass: HomeAssistant,
+) -> None:
+    """After the way that needs no name."""
     menu = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_USER}
     )
-    assert menu["menu_options"] == ["detect", *DRIVERS]
+    texts = await async_get_translations(hass, "en", "config", [DOMAIN])
+    step = f"component.{DOMAIN}.config.step.user"
+    names = {kind: texts[f"{step}.menu_options.{kind}"] for kind in DRIVERS}
+    in_order = sorted(names, key=lambda kind: names[kind].casefold())
+    assert menu["menu_options"] == ["detect", *in_order]
 
 
 # Looking at an address
@@ -255,9 +303,7 @@ async def test_several_found_are_a_choice(
         menu = await answer(hass, form, {"host": victron.host})
         assert menu["type"] is FlowResultType.MENU
         assert menu["step_id"] == "detected"
-        kinds = menu["menu_options"]
-        assert isinstance(kinds, list)
-        assert sorted(kinds) == ["sessy", "victron"]
+        assert menu["menu_options"] == ["sessy", "victron"]
         form = await answer(hass, menu, {"next_step_id": "victron"})
         assert form["step_id"] == "victron"
         assert suggested(form)["port"] == victron.port
@@ -518,6 +564,7 @@ async def test_what_is_set_up_can_be_changed(
         name: value for name, value in home.entry.data.items() if name in filled_in
     }
     assert filled_in["host"] == "127.0.0.2"
+    assert "name" not in filled_in
     filled_in["host"] = simulator.host
     done = await answer(home.hass, form, typed_as(simulator.type, filled_in))
     assert done["type"] is FlowResultType.ABORT
@@ -532,6 +579,28 @@ async def test_running_battery_can_be_reconfigured(home: Home) -> None:
     done = await answer(home.hass, form, typed_as(home.simulator.type, suggested(form)))
     assert done["reason"] == "reconfigure_successful"
     assert home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_a_section_that_is_not_sent_is_left_as_it_is(home: Home) -> None:
+    """By API, that is: the frontend sends one as soon as a field of it has a value."""
+    hass, entry, simulator = home.hass, home.entry, home.simulator
+    before = {**defaults(simulator.type), **entry.data}
+    values = typed(simulator)
+    del values[SECTION_ADVANCED]
+    form = await reconfigure(home)
+    done = await answer(hass, form, values)
+    assert done["reason"] == "reconfigure_successful"
+    assert entry.data == before
+    options = {"scan_interval": 7, "capacity": 9000}
+    hass.config_entries.async_update_entry(entry, options=options)
+    form = await hass.config_entries.options.async_init(entry.entry_id)
+    await hass.config_entries.options.async_configure(
+        form["flow_id"], {"scan_interval": 9}
+    )
+    of_driver = {
+        field.name: field.default for field in DRIVERS[simulator.type].owner_options
+    }
+    assert entry.options == {**options, **of_driver, "scan_interval": 9}
 
 
 async def test_another_device_is_refused(home: Home) -> None:
@@ -889,14 +958,15 @@ async def test_new_logger_is_recognised_and_confirmed(
     assert flow["context"]["title_placeholders"] == {"name": f"{MODEL} ({serial})"}
     with monkeypatch.context() as patch:
         patch.setattr(DRIVERS["deye_solarman"], "connect", fail)
-        form = await answer(hass, form, {})
+        form = await answer(hass, form, {"name": "Attic"})
     assert form["step_id"] == "discovery_confirm"
     assert form["errors"] == {"base": "cannot_connect"}
-    created = await answer(hass, form, {})
+    assert suggested(form) == {"name": "Attic"}
+    created = await answer(hass, form, {"name": "Attic"})
     assert created["type"] is FlowResultType.CREATE_ENTRY
     entry = created["result"]
     assert entry.unique_id == serial
-    assert entry.title == KINDS["deye_solarman"].title
+    assert entry.title == "Attic"
     assert entry.data == {
         CONF_BATTERY_TYPE: "deye_solarman",
         **defaults("deye_solarman"),

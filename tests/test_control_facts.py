@@ -32,8 +32,8 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "control.md"
 NAMES: Final = {
     "victron": "Victron",
     "sun2000": "Huawei",
-    "deye_modbus": "Deye, over Modbus",
-    "deye_solarman": "Deye, over its data logger",
+    "deye_modbus": "Deye (Modbus TCP)",
+    "deye_solarman": "Deye (data logger)",
     "sessy": "Sessy",
     "sma": "SMA",
 }

@@ -118,11 +118,11 @@ async def test_one_miss_is_not_shown_and_the_second_is(
     assert home.state("battery_soc") == "unavailable"
     assert home.state("control_mode") == "unavailable"
     await warp(6)
-    assert caplog.text.count("Error fetching Battery data") == 1
+    assert caplog.text.count(f"Error fetching {home.entry.title} data") == 1
     await home.simulator.misbehave("away", on=False)
     await warp(35)  # the transport leaves a dead device alone for a while
     assert float(home.state("battery_soc")) == pytest.approx(50, abs=1)
-    assert "Fetching Battery data recovered" in caplog.text
+    assert f"Fetching {home.entry.title} data recovered" in caplog.text
 
 
 async def test_failing_block_takes_only_its_entities(
@@ -139,7 +139,7 @@ async def test_failing_block_takes_only_its_entities(
     assert victron_home.state("battery_soh") == "unavailable"
     assert victron_home.state("battery_power") != "unavailable"
     assert victron_home.state("grid_power") != "unavailable"
-    assert caplog.text.count("Battery: cannot read") == 1
+    assert caplog.text.count(f"{victron_home.entry.title}: cannot read") == 1
     await victron.misbehave("exception", code=4, count=0, unit=BATTERY_UNIT)
     await warp(61)
     assert victron_home.state("battery_soh") == "98.0"

@@ -81,6 +81,26 @@ async def test_battery_units_of_huawei_are_devices(huawei_home: Home) -> None:
     assert huawei_home.state("battery2_soc") == "50.0"
 
 
+async def test_devices_are_called_like_the_entry(
+    make_home: MakeHome, huawei: HuaweiSimulator
+) -> None:
+    """So two of a model differ in lists; a name of a user's own for a device stays."""
+    home = make_home(huawei)
+    assert await home.set_up()
+    own, registry = devices_of(home)["_battery_unit_1"], dr.async_get(home.hass)
+    registry.async_update_device(own.id, name_by_user="Left")
+    entity_id = home.entity_id("battery_soc")
+    home.hass.config_entries.async_update_entry(home.entry, title="Garage")
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    await home.hass.async_block_till_done()
+
+    devices = devices_of(home)
+    assert devices[""].name == "Garage"
+    assert devices["_battery_unit_2"].name == "Garage battery unit 2"
+    assert devices["_battery_unit_1"].name_by_user == "Left"
+    assert home.entity_id("battery_soc") == entity_id
+
+
 async def test_the_battery_of_victron_is_a_device(victron_home: Home) -> None:
     """With what its service tells; what the GX knows of the system stays there."""
     devices = devices_of(victron_home)

@@ -113,7 +113,7 @@ async def test_a_release_that_failed_can_be_tried_at_once(
     assert found is not None and found.is_fixable
     question = await fix.begin(sessy_home, Issue.RELEASE_FAILED)
     assert question["step_id"] == "confirm"
-    assert question["description_placeholders"] == {"device": "Battery"}
+    assert question["description_placeholders"] == {"device": sessy_home.entry.title}
 
     still_ill = await fix.submit(question)
     assert still_ill["errors"] == {"base": "not_released"}
@@ -176,7 +176,7 @@ async def test_what_was_remembered_of_a_removed_battery_can_be_forgotten(
     left = sessy.settings_words()
     question = await fix.begin(sessy_home, Issue.LEFT_HELD)
     assert question["step_id"] == "confirm"
-    assert question["description_placeholders"] == {"device": "Battery"}
+    assert question["description_placeholders"] == {"device": sessy_home.entry.title}
 
     await fix.close(question)
     assert issues(sessy_home) == {Issue.LEFT_HELD}

@@ -86,7 +86,7 @@ async def test_battery_is_held_and_given_back(home: Home) -> None:
     answer = await act(home.hass, "set_power", at_device(home), power=600)
     assert answer == {
         device_id(home): {
-            "name": "Battery",
+            "name": home.entry.title,
             "requested": 600,
             "granted": 600,
             "limited_by": None,
@@ -97,7 +97,8 @@ async def test_battery_is_held_and_given_back(home: Home) -> None:
     assert home.state("control_mode") == "manual"
 
     answer = await act(home.hass, "release", at_device(home))
-    assert answer == {device_id(home): {"name": "Battery", "control_mode": "automatic"}}
+    released = {"name": home.entry.title, "control_mode": "automatic"}
+    assert answer == {device_id(home): released}
     assert changed(found, home.simulator) == {}
     assert home.state("control_mode") == "automatic"
 
@@ -334,7 +335,8 @@ async def test_error_of_a_device_is_told_in_words(
     with pytest.raises(HomeAssistantError) as told:
         await act(sessy_home.hass, "set_power", at_device(sessy_home), power=600)
     assert told.value.translation_key == key
-    assert told.value.translation_placeholders == {"device": "Battery", "error": "x"}
+    device = sessy_home.entry.title
+    assert told.value.translation_placeholders == {"device": device, "error": "x"}
 
 
 async def test_refused_password_starts_a_new_sign_in(

@@ -114,7 +114,7 @@ async def test_errors_name_device_and_cause(
 
     monkeypatch.setattr(Battery, "set_value", fail)
     key, value = KINDS[home.simulator.type].number
-    with pytest.raises(kind, match=rf"Battery.*{error}"):
+    with pytest.raises(kind, match=rf"{home.entry.title}.*{error}"):
         await home.call("number.set_value", key, value=value)
 
 

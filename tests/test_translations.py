@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from homeassistant.components.sensor import SensorDeviceClass
-from homeassistant.const import Platform
+from homeassistant.const import CONF_NAME, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import SelectSelector
@@ -18,7 +18,6 @@ from custom_components.homebattery import errors
 from custom_components.homebattery.config_flow import (
     _FIELDS,
     _OPTIONS,
-    _RARE_OPTIONS,
     SECTION_ADVANCED,
 )
 from custom_components.homebattery.const import (
@@ -86,12 +85,17 @@ def test_each_kind_of_battery_has_its_step() -> None:
     others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
     assert steps.keys() == {*others, *DRIVERS}
     assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
-    kinds = dict(steps["user"]["menu_options"])
-    del kinds["detect"]
-    assert steps["detected"]["menu_options"] == kinds
-    for battery_type, name in kinds.items():
+    for texts in ("menu_options", "menu_option_descriptions"):
+        of_kinds = dict(steps["user"][texts])
+        del of_kinds["detect"]
+        assert steps["detected"][texts] == of_kinds
+        assert of_kinds.keys() == DRIVERS.keys()
+    for battery_type, name in steps["detected"]["menu_options"].items():
         assert steps[battery_type]["title"] == name
+    confirm = steps["discovery_confirm"]
+    assert confirm["data"].keys() == confirm["data_description"].keys() == {CONF_NAME}
     detect = steps["detect"]
+    assert detect["title"] == steps["user"]["menu_options"]["detect"]
     assert detect["data"].keys() == detect["data_description"].keys() == {"host"}
 
 
@@ -99,7 +103,7 @@ def test_each_kind_of_battery_has_its_step() -> None:
 def test_each_field_is_named_and_explained(battery_type: str) -> None:
     step = EN["config"]["step"][battery_type]
     fields = DRIVERS[battery_type].fields
-    usual = {field.name for field in fields if not field.rare}
+    usual = {field.name for field in fields if not field.rare} | {CONF_NAME}
     rare = {field.name for field in fields if field.rare}
     assert step["data"].keys() == usual
     assert step["data_description"].keys() == usual
@@ -113,17 +117,11 @@ def test_each_field_is_named_and_explained(battery_type: str) -> None:
 
 def test_each_option_is_named_and_explained() -> None:
     step = EN["options"]["step"]["init"]
-    for rare, texts, options in (
-        (False, step, _OPTIONS),
-        (True, step["sections"][SECTION_ADVANCED], _RARE_OPTIONS),
-    ):
-        of_drivers = {
-            field.name
-            for driver in DRIVERS.values()
-            for field in driver.owner_options
-            if field.rare == rare
-        }
-        names = {str(option) for option in options} | of_drivers
+    of_drivers = [
+        field for driver in DRIVERS.values() for field in driver.owner_options
+    ]
+    for rare, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
+        names = {field.name for field in (*_OPTIONS, *of_drivers) if field.rare == rare}
         assert texts["data"].keys() == texts["data_description"].keys() == names
 
 
@@ -431,7 +429,7 @@ SAME_IN: Final[dict[str, dict[str, str]]] = {
         "AI Bulk Eco Firmware Host Offline Peak shaving": "what owners say",
     },
     "de": {
-        "Absorption Alarm Generator Lithium Normal Port Problem Status": (
+        "Absorption Alarm Generator Lithium Name Normal Port Problem Status": (
             "German words as well"
         ),
         "Bulk Eco Firmware Host Offline Standby": "what owners say",

@@ -11,7 +11,7 @@ Island from afar, nor which MAC addresses or host names loggers have; so the man
 has no matcher for them. An address of theirs can be looked at in step `detect`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 import logging
 from typing import Any, Final, override
 
@@ -26,6 +26,7 @@ from homeassistant.config_entries import (
 from homeassistant.const import (
     CONF_HOST,
     CONF_MAC,
+    CONF_NAME,
     CONF_PASSWORD,
     CONF_PORT,
     CONF_USERNAME,
@@ -81,6 +82,15 @@ _LOGGER = logging.getLogger(__name__)
 
 SECTION_ADVANCED: Final = "advanced"
 STEP_DETECT: Final = "detect"
+MENU: Final = (
+    "deye_solarman",
+    "deye_modbus",
+    "sun2000",
+    "sessy",
+    "sma",
+    "victron",
+)
+"""The kinds of batteries by their English names: Deye, Huawei, Sessy, SMA, Victron."""
 
 LARGEST_POWER: Final = 1_000_000
 """W; beyond it is a slip of the keyboard."""
@@ -114,16 +124,24 @@ _FIELDS: Final[Mapping[str, object]] = {
     CONF_LOGGER_SERIAL: _number(1, _LARGEST_SERIAL),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
+    CONF_NAME: _TEXT,
 }
-"""How to ask for each field that a driver may have."""
+"""How to ask for each field that a driver may have, and for the name."""
+_NAME: Final = SetupField(CONF_NAME, required=False)
+"""What a new battery is to be called; it becomes the title of its entry."""
 
 
 def _schema(
     fields: tuple[SetupField, ...],
     known: Mapping[str, Any],
     selectors: Mapping[str, object] = _FIELDS,
+    errors: Container[str] = (),
 ) -> vol.Schema:
-    """Return the form for a driver's fields, filled in with what is known."""
+    """Return a form with these fields, filled in with what is known.
+
+    The section is open when it has something to see: a value of the user's own, or a
+    field with an error.
+    """
 
     def form(*, rare: bool) -> dict[vol.Marker, object]:
         return {
@@ -134,35 +152,65 @@ def _schema(
 
     schema: dict[vol.Marker, object] = form(rare=False)
     if advanced := form(rare=True):
-        schema[vol.Required(SECTION_ADVANCED, default=dict)] = _collapsed(advanced)
+        has_something = any(
+            field.name in errors or _value(field, known) != field.default
+            for field in fields
+            if field.rare
+        )
+        # The frontend would show a default of the section instead of what its fields
+        # have, so there is none.
+        schema[vol.Optional(SECTION_ADVANCED)] = section(
+            vol.Schema(advanced), {"collapsed": not has_something}
+        )
     return vol.Schema(schema)
 
 
-def _collapsed(rare: Mapping[vol.Marker, object]) -> section:
-    """Return the section of a form for what hardly anybody needs."""
-    return section(vol.Schema(rare), {"collapsed": True})
+def _value(field: SetupField, known: Mapping[str, Any]) -> Any:
+    """Return what a field has: what is known, else its default, else None."""
+    value = known.get(field.name)
+    return field.default if value is None else value
 
 
 def _marker(field: SetupField, known: Mapping[str, Any]) -> vol.Marker:
     """Return the name of a field with what is suggested for it."""
-    value = known.get(field.name)
-    suggested = field.default if value is None else value
+    suggested = _value(field, known)
     if field.required and field.default is not None:
         return vol.Required(field.name, default=suggested)
     kind = vol.Required if field.required else vol.Optional
     return kind(field.name, description={"suggested_value": suggested})
 
 
-def _flat(user_input: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was typed, wherever on the form."""
-    flat = {key: value for key, value in user_input.items() if key != SECTION_ADVANCED}
-    flat.update(user_input.get(SECTION_ADVANCED, {}))
-    return flat
+def _flat(
+    user_input: Mapping[str, Any],
+    fields: tuple[SetupField, ...],
+    before: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the values of a form, wherever on it.
+
+    What was emptied is not sent. A section that is not sent at all stays as it was.
+    """
+    in_view = {key: user_input[key] for key in user_input if key != SECTION_ADVANCED}
+    advanced = user_input.get(SECTION_ADVANCED)
+    if advanced is None:
+        values = {field.name: _value(field, before) for field in fields if field.rare}
+        advanced = {name: values[name] for name in values if values[name] is not None}
+    return {**in_view, **advanced}
 
 
-def _setup(user_input: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+def _errors_shown(
+    fields: tuple[SetupField, ...], errors: Mapping[str, str]
+) -> dict[str, str]:
+    """Return errors where the frontend shows them: inside a section it shows none."""
+    in_section = {field.name for field in fields if field.rare}
+    return {
+        SECTION_ADVANCED if name in in_section else name: error
+        for name, error in errors.items()
+    }
+
+
+def _setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
     """Return what was typed of how to reach a device; see whether it can be meant."""
-    setup = _flat(user_input)
+    setup = dict(typed)
     host = setup[CONF_HOST] = setup[CONF_HOST].strip()
     with_port = host.count(":") == 1
     if not host or with_port or "/" in host or any(map(str.isspace, host)):
@@ -212,9 +260,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask which kind of battery it is, or where to look for one."""
-        return self.async_show_menu(
-            step_id="user", menu_options=[STEP_DETECT, *DRIVERS]
-        )
+        return self.async_show_menu(step_id="user", menu_options=[STEP_DETECT, *MENU])
 
     async def async_step_detect(
         self, user_input: dict[str, Any] | None = None
@@ -249,7 +295,8 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask which of the devices that were found it is."""
         return self.async_show_menu(
-            step_id="detected", menu_options=list(self._detected)
+            step_id="detected",
+            menu_options=[kind for kind in MENU if kind in self._detected],
         )
 
     async def _async_step_battery(
@@ -257,32 +304,38 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask how to reach a battery of this kind, and try it."""
         errors: dict[str, str] = {}
+        fields = DRIVERS[battery_type].fields
+        if self.source != SOURCE_RECONFIGURE:
+            fields = (*fields, _NAME)
+        known = self._known(battery_type)
         selectors = dict(_FIELDS)
         if user_input is not None:
-            known = _setup(user_input, errors)
+            known = _setup(_flat(user_input, fields, known), errors)
             identity = await self._async_try(battery_type, known, errors)
             if identity is not None:
                 if self.source == SOURCE_RECONFIGURE:
                     return await self._async_reconfigured(identity, known)
                 return await self._async_create(battery_type, identity, known)
-        elif self.source == SOURCE_RECONFIGURE:
-            known = dict(self._get_reconfigure_entry().data)
-        elif battery_type in self._detected:
-            known = dict(self._detected[battery_type].setup)
-        else:
-            known = {}
-            if battery_type == DeyeSolarmanInverter.battery_type:
-                await self._async_find_loggers()
-                if len(self._loggers) == 1:
-                    (logger,) = self._loggers.values()
-                    known = {CONF_HOST: logger.address}
+        elif not known and battery_type == DeyeSolarmanInverter.battery_type:
+            await self._async_find_loggers()
+            if len(self._loggers) == 1:
+                (logger,) = self._loggers.values()
+                known = {CONF_HOST: logger.address}
         if len(self._loggers) > 1:
             selectors[CONF_HOST] = _one_of(self._loggers.values())
         return self.async_show_form(
             step_id=battery_type,
-            data_schema=_schema(DRIVERS[battery_type].fields, known, selectors),
-            errors=errors,
+            data_schema=_schema(fields, known, selectors, errors),
+            errors=_errors_shown(fields, errors),
         )
+
+    def _known(self, battery_type: str) -> dict[str, Any]:
+        """Return what is known of a battery before anything is typed."""
+        if self.source == SOURCE_RECONFIGURE:
+            return dict(self._get_reconfigure_entry().data)
+        if battery_type in self._detected:
+            return dict(self._detected[battery_type].setup)
+        return {}
 
     async def _async_find_loggers(self) -> None:
         """See which loggers are there that are not set up yet."""
@@ -299,17 +352,31 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     async def _async_create(
         self, battery_type: str, identity: Identity, setup: dict[str, Any]
     ) -> ConfigFlowResult:
-        """Set up the battery that was tried, unless it is already."""
+        """Set up the battery that was tried, unless it is already.
+
+        `setup` may have a name for it, too, which is no part of how to reach it.
+        """
         # A battery that was discovered may as well be added by hand.
         await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
         self._abort_if_unique_id_configured()
+        title = self._title(identity, setup.pop(CONF_NAME, ""))
         data = {CONF_BATTERY_TYPE: battery_type, **setup}
         if logger := self._loggers.get(setup.get(CONF_LOGGER_SERIAL, 0)):
             self._mac = dr.format_mac(logger.mac)
         if self._mac:
             data[CONF_MAC] = self._mac
         self._withdraw(setup.get(CONF_USERNAME))
-        return self.async_create_entry(title=device_name(identity), data=data)
+        return self.async_create_entry(title=title, data=data)
+
+    def _title(self, identity: Identity, name: str) -> str:
+        """Return the name that was typed, else one that no other battery has."""
+        if name := name.strip():
+            return name
+        usual = device_name(identity)
+        others = self._async_current_entries(include_ignore=False)
+        if usual not in {entry.title for entry in others}:
+            return usual
+        return f"{usual} {identity.serial_number[-4:]}"
 
     @callback
     def _withdraw(self, username: str | None) -> None:
@@ -432,13 +499,14 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         (device,) = self._detected.values()
         if user_input is not None:
-            setup = dict(device.setup)
+            setup = {**device.setup, **user_input}
             identity = await self._async_try(device.battery_type, setup, errors)
             if identity is not None:
                 return await self._async_create(device.battery_type, identity, setup)
         self._set_confirm_only()
         return self.async_show_form(
             step_id="discovery_confirm",
+            data_schema=_schema((_NAME,), user_input or {}),
             description_placeholders={
                 "device": device.model,
                 "serial_number": str(device.serial_number),
@@ -556,18 +624,24 @@ for _battery_type in DRIVERS:
 
 _YES_OR_NO: Final = BooleanSelector()
 _POWER: Final = _number(0, LARGEST_POWER, UnitOfPower.WATT)
-_OPTIONS: Final[Mapping[vol.Marker, object]] = {
-    vol.Optional(CONF_MAX_CHARGE_POWER): _POWER,
-    vol.Optional(CONF_MAX_DISCHARGE_POWER): _POWER,
-    vol.Required(CONF_SCAN_INTERVAL, default=SCAN_INTERVAL): _number(
+_OPTIONS: Final = (
+    SetupField(CONF_MAX_CHARGE_POWER, required=False),
+    SetupField(CONF_MAX_DISCHARGE_POWER, required=False),
+    SetupField(CONF_SCAN_INTERVAL, SCAN_INTERVAL),
+    SetupField(CONF_SETPOINT_TIMEOUT, required=False, rare=True),
+    SetupField(CONF_CAPACITY, required=False, rare=True),
+)
+"""The options of any battery; what is left empty is up to the device."""
+_OPTION_SELECTORS: Final[Mapping[str, object]] = {
+    CONF_MAX_CHARGE_POWER: _POWER,
+    CONF_MAX_DISCHARGE_POWER: _POWER,
+    CONF_SCAN_INTERVAL: _number(
         SHORTEST_SCAN_INTERVAL, LONGEST_SCAN_INTERVAL, UnitOfTime.SECONDS
     ),
-}
-_RARE_OPTIONS: Final[Mapping[vol.Marker, object]] = {
-    vol.Optional(CONF_SETPOINT_TIMEOUT): _number(
+    CONF_SETPOINT_TIMEOUT: _number(
         SHORTEST_SETPOINT_TIMEOUT, LONGEST_SETPOINT_TIMEOUT, UnitOfTime.SECONDS
     ),
-    vol.Optional(CONF_CAPACITY): _number(1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR),
+    CONF_CAPACITY: _number(1, LARGEST_CAPACITY, UnitOfEnergy.WATT_HOUR),
 }
 
 
@@ -577,37 +651,14 @@ class HomeBatteryOptionsFlow(OptionsFlowWithReload):
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the options; what is left empty is up to the device."""
-        if user_input is not None:
-            return self.async_create_entry(data=_flat(user_input))
+        """Ask for the options, those of the battery's driver among them."""
         options = self.config_entry.options
+        of_driver = DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].owner_options
+        fields = (*_OPTIONS, *of_driver)
+        if user_input is not None:
+            return self.async_create_entry(data=_flat(user_input, fields, options))
+        yes_or_no = {field.name: _YES_OR_NO for field in of_driver}
         return self.async_show_form(
             step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                _options_schema(
-                    DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].owner_options
-                ),
-                {**options, SECTION_ADVANCED: options},
-            ),
+            data_schema=_schema(fields, options, {**_OPTION_SELECTORS, **yes_or_no}),
         )
-
-
-def _options_schema(of_driver: tuple[SetupField, ...]) -> vol.Schema:
-    """Return the form for the options of a battery, those of its driver among them."""
-
-    def yes_or_no(*, rare: bool) -> dict[vol.Marker, object]:
-        return {
-            vol.Required(field.name, default=field.default): _YES_OR_NO
-            for field in of_driver
-            if field.rare == rare
-        }
-
-    return vol.Schema(
-        {
-            **_OPTIONS,
-            **yes_or_no(rare=False),
-            vol.Required(SECTION_ADVANCED, default=dict): _collapsed(
-                {**_RARE_OPTIONS, **yes_or_no(rare=True)}
-            ),
-        }
-    )

@@ -26,7 +26,7 @@ LOOK_INTERVAL: Final = timedelta(hours=1)
 
 
 def device_name(identity: Identity) -> str:
-    """Return what a device is called unless its owner calls it something else."""
+    """Return what a battery is called unless its user calls it something else."""
     return identity.name or identity.model
 
 
@@ -46,12 +46,12 @@ def device_info(entry: HomeBatteryConfigEntry, key: str) -> DeviceInfo:
     data = entry.runtime_data
     for part in data.parts:
         if key in part.keys:
-            return _part(data.battery.identity, part, data.device_id)
+            return _part(entry, part)
     return _whole(entry, data.battery)
 
 
 def _whole(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
-    """Return the device of a battery itself.
+    """Return the device of a battery itself, which is called like its entry.
 
     Its MAC address, where that is known, is how it is found again when its address in
     the network has changed.
@@ -64,7 +64,7 @@ def _whole(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
         connections={(CONNECTION_NETWORK_MAC, format_mac(mac))} if mac else set(),
         manufacturer=identity.manufacturer,
         model=identity.model,
-        name=device_name(identity),
+        name=entry.title,
         serial_number=identity.serial_number,
         sw_version=identity.firmware,
         hw_version=identity.hardware,
@@ -72,20 +72,21 @@ def _whole(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
     )
 
 
-def _part(identity: Identity, part: Part, device_id: str) -> DeviceInfo:
+def _part(entry: HomeBatteryConfigEntry, part: Part) -> DeviceInfo:
     """Return the device of a part."""
+    data = entry.runtime_data
     return DeviceInfo(
-        identifiers={_identifier(identity, part)},
+        identifiers={_identifier(data.battery.identity, part)},
         manufacturer=part.manufacturer,
         model=part.model,
         serial_number=part.serial_number,
         sw_version=part.firmware,
         translation_key=part.kind,
         translation_placeholders={
-            "device": device_name(identity),
+            "device": entry.title,
             "number": str(part.number),
         },
-        via_device_id=device_id,
+        via_device_id=data.device_id,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 import aiohttp
 
 from . import DOMAIN, AnswerError, DemoError, NotThereError
+from .frontend_form import FormError, fill_in
 
 _MAX_FLOW_STEPS: Final = 6
 
@@ -122,28 +123,10 @@ def _answer(
         raise DemoError(f"the flow of {battery_type} ended otherwise: {step}")
     if step["errors"]:
         raise DemoError(f"the flow of {battery_type} refused {setup}: {step['errors']}")
-    return _fill(step["data_schema"], battery_type, setup)
-
-
-def _fill(
-    fields: list[dict[str, Any]], battery_type: str, setup: dict[str, Any]
-) -> dict[str, Any]:
-    """Fill in a form with what the simulator said; the rest is left to the defaults."""
-    values: dict[str, Any] = {}
-    for field in fields:
-        name = field["name"]
-        if field.get("type") == "expandable":
-            values[name] = _fill(field["schema"], battery_type, setup)
-        elif name in setup:
-            values[name] = setup[name]
-        elif field.get("required") and "default" in field:
-            values[name] = field["default"]
-        elif field.get("required"):
-            raise DemoError(
-                f"the flow of {battery_type} asks for '{name}', which the simulator"
-                f" did not give: {setup}"
-            )
-    return values
+    try:
+        return fill_in(step["data_schema"], setup)
+    except FormError as err:
+        raise DemoError(f"the flow of {battery_type}, given {setup}: {err}") from err
 
 
 async def make_user(
