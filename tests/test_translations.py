@@ -564,3 +564,16 @@ def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
             english = entities(platform)[key].get("state", {})
             states = entity.get("state", {})
             assert len(set(states.values())) == len(set(english.values())), key
+
+
+# What a text is read as
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_a_victron_that_is_automatic_is_controlled_by_ess(language: str) -> None:
+    """'External control' is what it calls its own ESS, at rest as well."""
+    texts = {"en": EN, **LANGUAGES}[language]["entity"]
+    status = texts[Platform.SENSOR]["device_status"]["state"]["external_control"]
+    mode = texts[Platform.SELECT]["working_mode"]["state"]["external_control"]
+    assert "ESS" in status
+    assert status != mode
