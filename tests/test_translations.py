@@ -453,25 +453,26 @@ LANGUAGES: Final[dict[str, Texts]] = {
 SAME_EVERYWHERE: Final[dict[str, str]] = {
     "Huawei SUN2000": "a maker and its product",
     "Sessy Connect": "a maker and its service",
+    "Open API Eco Sustain": "modes and states, as their makers call them",
     "SMA Sunny Island": "a maker and its product",
     "Deye Victron VRM": "makers, and a service",
     "Modbus TCP RTU": "protocols",
     "AC-in AC-out": "as printed beside the terminals",
     "AC DC PV SOC SOH BMS CT ESS GX MPPT": "abbreviations of the trade",
-    "API IP OK": "abbreviations of everybody",
+    "IP OK": "abbreviations of everybody",
     "L1 L2 L3": "phases",
     "W kW Wh kWh V A Ah Hz var %": "units",
 }
 SAME_IN: Final[dict[str, dict[str, str]]] = {
     "nl": {
-        "Alarm Generator Lithium Lithium-ion Model Open": "Dutch words as well",
-        "AI Bulk Eco Firmware Host Offline Peak shaving": "what owners say",
+        "Alarm Generator Lithium Lithium-ion Model": "Dutch words as well",
+        "AI Bulk Firmware Host Offline Peak shaving": "what owners say",
     },
     "de": {
         "Absorption Alarm Generator Lithium Normal Port Problem": (
             "German words as well"
         ),
-        "Bulk Eco Firmware Host Offline Standby": "what owners say",
+        "Bulk Firmware Host Offline Standby": "what owners say",
     },
     "fr": {
         "Absorption Lithium Lithium-ion Local Normal Options Port": (
@@ -577,3 +578,27 @@ def test_a_victron_that_is_automatic_is_controlled_by_ess(language: str) -> None
     mode = texts[Platform.SELECT]["working_mode"]["state"]["external_control"]
     assert "ESS" in status
     assert status != mode
+
+
+MAKERS_NAMES: Final[dict[str, str]] = {
+    "select.working_mode.state.api": "Open API",
+    "select.working_mode.state.nom": "NOM",
+    "select.working_mode.state.roi": "ROI",
+    "select.working_mode.state.eco": "Eco",
+    "select.working_mode.state.sessy_connect": "Sessy Connect",
+    "select.working_mode.state.selling_first": "Selling first",
+    "select.working_mode.state.zero_export_to_load": "Zero export to load",
+    "select.working_mode.state.zero_export_to_ct": "Zero export to CT",
+    "binary_sensor.dynamic_ess_active.name": "Dynamic ESS",
+    "sensor.dynamic_ess_strategy.name": "Dynamic ESS",
+    "sensor.device_status.state.sustain": "Sustain",
+    "binary_sensor.sustain_active.name": "Sustain",
+}
+"""What a device's own display or app calls it, whatever the language."""
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_makers_own_names_are_recognisable(language: str) -> None:
+    texts = dict(leaves({"en": EN, **LANGUAGES}[language]["entity"]))
+    for key, name in MAKERS_NAMES.items():
+        assert name in texts[key], key
