@@ -580,6 +580,24 @@ def test_a_victron_that_is_automatic_is_controlled_by_ess(language: str) -> None
     assert status != mode
 
 
+MISREAD: Final[dict[str, str]] = {
+    "nl": r"laadstatus|instelpunt|\bze (aanstaat|vol)|niet geladen|instandhouding|\bverzend\b",
+    "de": "aufrechterh",
+    "fr": "maintien (actif|de la batterie)",
+}
+"""What says something else to those who own a battery than what is meant.
+
+'Laadstatus' says whether it charges, 'niet geladen' that it is empty, 'instandhouding'
+that somebody repairs it, 'maintien' that it floats.
+"""
+
+
+@pytest.mark.parametrize("language", MISREAD)
+def test_no_text_is_misread(language: str) -> None:
+    for key, text in leaves(LANGUAGES[language]):
+        assert not re.search(MISREAD[language], text, re.IGNORECASE), key
+
+
 MAKERS_NAMES: Final[dict[str, str]] = {
     "select.working_mode.state.api": "Open API",
     "select.working_mode.state.nom": "NOM",
