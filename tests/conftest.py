@@ -73,7 +73,7 @@ KINDS: Final = {
     "victron": Kind(
         serial="c0619a000001", title="MultiPlus-II", requests=5, missing=(225, 262)
     ),
-    "sessy": Kind(serial="AABC1234", title="Sessy battery", requests=2),
+    "sessy": Kind(serial="AABC1234", title="Sessy", requests=2),
     "sma": Kind(
         serial="3012345678",
         title="SI8.0H-13",

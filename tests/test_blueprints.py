@@ -377,16 +377,6 @@ async def test_battery_itself_is_offered(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    "other_home",
-    ["huawei_with_two_battery_units", "deye_with_two_packs"],
-    indirect=True,
-)
-async def test_units_and_packs_are_not_offered(other_home: Home) -> None:
-    for name in NAMES:
-        assert offered(other_home, name) == {other_home.data.device_id}
-
-
-@pytest.mark.parametrize(
     "other_home", ["sessy_p1_meter", "sessy_ct_meter"], indirect=True
 )
 async def test_meters_are_not_offered(other_home: Home) -> None:

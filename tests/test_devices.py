@@ -1,14 +1,11 @@
-"""The devices of a battery in Home Assistant: itself, and its parts."""
+"""The device of a battery in Home Assistant, with its parts."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
-from homeassistant.setup import async_setup_component
 import pytest
-from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.devices import LOOK_INTERVAL
@@ -47,6 +44,13 @@ def device_of(home: Home, key: str) -> str | None:
     return entity.device_id
 
 
+def name_of(home: Home, key: str) -> str | None:
+    """Return the name of an entity, without that of its device."""
+    entity = er.async_get(home.hass).async_get(home.entity_id(key))
+    assert entity is not None
+    return entity.original_name
+
+
 @pytest.fixture
 async def huawei(clock: ManualClock) -> AsyncIterator[HuaweiSimulator]:
     house = HuaweiSimulator.house(clock=clock)
@@ -62,23 +66,29 @@ async def huawei_home(make_home: MakeHome, huawei: HuaweiSimulator) -> Home:
     return made
 
 
-async def test_battery_units_of_huawei_are_devices(huawei_home: Home) -> None:
-    """They hang on the inverter, say who they are, and have what is about them."""
-    devices = devices_of(huawei_home)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (VictronSimulator, {}),
+        (SessySimulator, {}),
+        (SmaSimulator, {}),
+        (HuaweiSimulator, {"battery_units": 2, "packs": 2}),
+        (DeyeModbusSimulator, {"packs": 2}),
+    ],
+)
+async def test_all_of_a_battery_is_one_device(
+    make_home: MakeHome, clock: ManualClock, kind: Any, options: dict[str, Any]
+) -> None:
+    """A battery unit or pack would show next to nothing on a page of its own."""
+    async with kind(kind.house(clock=clock), **options) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
 
-    assert devices.keys() == {"", "_battery_unit_1", "_battery_unit_2"}
-    inverter, unit = devices[""], devices["_battery_unit_2"]
-    assert unit.via_device_id == inverter.id
-    assert inverter.via_device_id is None
-    assert unit.name == f"{inverter.name} battery unit 2"
-    assert (unit.manufacturer, unit.model) == ("Huawei", "LUNA2000")
-    assert unit.serial_number == "TA2250000002"
-    assert unit.sw_version == "V100R002C00SPC132"
-    for key in ("battery2_soc", "battery2_pack2_soc"):
-        assert device_of(huawei_home, key) == unit.id
-    for key in ("battery_soc", "power_setpoint", "energy_charged_total"):
-        assert device_of(huawei_home, key) == inverter.id
-    assert huawei_home.state("battery2_soc") == "50.0"
+    assert devices_of(home).keys() == {""}
+    entities = er.async_entries_for_config_entry(
+        er.async_get(home.hass), home.entry.entry_id
+    )
+    assert {entity.device_id for entity in entities} == {home.data.device_id}
 
 
 async def test_devices_are_called_like_the_entry(
@@ -87,33 +97,45 @@ async def test_devices_are_called_like_the_entry(
     """So two of a model differ in lists; a name of a user's own for a device stays."""
     home = make_home(huawei)
     assert await home.set_up()
-    own, registry = devices_of(home)["_battery_unit_1"], dr.async_get(home.hass)
-    registry.async_update_device(own.id, name_by_user="Left")
     entity_id = home.entity_id("battery_soc")
     home.hass.config_entries.async_update_entry(home.entry, title="Garage")
     await home.hass.config_entries.async_reload(home.entry.entry_id)
     await home.hass.async_block_till_done()
 
-    devices = devices_of(home)
-    assert devices[""].name == "Garage"
-    assert devices["_battery_unit_2"].name == "Garage battery unit 2"
-    assert devices["_battery_unit_1"].name_by_user == "Left"
+    assert devices_of(home)[""].name == "Garage"
     assert home.entity_id("battery_soc") == entity_id
 
 
-async def test_the_battery_of_victron_is_a_device(victron_home: Home) -> None:
-    """With what its service tells; what the GX knows of the system stays there."""
-    devices = devices_of(victron_home)
+@pytest.mark.parametrize(
+    ("language", "unit", "pack"),
+    [
+        ("en", "Battery unit 2 voltage", "Battery unit 2 pack 1 voltage"),
+        ("nl", "Batterij-eenheid 2: spanning", "Batterij-eenheid 2, pack 1: spanning"),
+        ("de", "Batterieeinheit 2: Spannung", "Batterieeinheit 2, Pack 1: Spannung"),
+        (
+            "fr",
+            "Unité de batterie 2\N{NO-BREAK SPACE}: tension",
+            "Unité de batterie 2, pack 1\N{NO-BREAK SPACE}: tension",
+        ),
+    ],
+)
+async def test_names_tell_the_part_that_they_are_about(
+    hass: HomeAssistant,
+    make_home: MakeHome,
+    huawei: HuaweiSimulator,
+    language: str,
+    unit: str,
+    pack: str,
+) -> None:
+    hass.config.language = language
+    home = make_home(huawei)
+    assert await home.set_up()
 
-    assert devices.keys() == {"", "_battery_1"}
-    assert devices["_battery_1"].via_device_id == devices[""].id
-    assert devices["_battery_1"].name == f"{devices[''].name} battery"
-    assert device_of(victron_home, "battery_soh") == devices["_battery_1"].id
-    for key in ("battery_soc", "battery_voltage", "energy_charged_total", "problem"):
-        assert device_of(victron_home, key) == devices[""].id
+    assert name_of(home, "battery2_voltage") == unit
+    assert name_of(home, "battery2_pack1_voltage") == pack
 
 
-async def test_battery_packs_of_deye_are_devices(
+async def test_battery_packs_of_deye_are_told_apart(
     make_home: MakeHome, clock: ManualClock
 ) -> None:
     async with DeyeModbusSimulator(
@@ -121,56 +143,46 @@ async def test_battery_packs_of_deye_are_devices(
     ) as simulator:
         home = make_home(simulator)
         assert await home.set_up()
-        devices = devices_of(home)
 
-    assert devices.keys() == {"", "_battery_pack_1", "_battery_pack_2"}
-    pack = devices["_battery_pack_2"]
-    assert pack.serial_number == "PACK000000000002"
-    assert pack.name == "Deye battery pack 2"
-    assert device_of(home, "pack2_soc") == pack.id
-    assert device_of(home, "battery_soc") == devices[""].id
+    assert name_of(home, "pack2_soc") == "Battery pack 2 state of charge"
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        (SessySimulator, {}),
-        (SmaSimulator, {}),
-        (DeyeModbusSimulator, {}),
-        (HuaweiSimulator, {"battery_units": 0}),
-        (VictronSimulator, {"battery": "none"}),
-    ],
-)
-async def test_what_has_no_parts_is_one_device(
-    make_home: MakeHome, clock: ManualClock, kind: Any, options: dict[str, Any]
+async def test_entities_of_parts_that_were_devices_move_to_the_battery(
+    hass: HomeAssistant, make_home: MakeHome, huawei: HuaweiSimulator
 ) -> None:
-    async with kind(kind.house(clock=clock), **options) as simulator:
-        home = make_home(simulator)
-        assert await home.set_up()
-
-        assert devices_of(home).keys() == {""}
-
-
-@pytest.mark.parametrize(
-    ("language", "name"),
-    [
-        ("nl", "SUN2000-6KTL-M1 batterij-eenheid 1"),
-        ("de", "SUN2000-6KTL-M1 Batterieeinheit 1"),
-        ("fr", "Unité de batterie 1 de SUN2000-6KTL-M1"),
-    ],
-)
-async def test_parts_are_named_in_the_language_of_the_house(
-    hass: HomeAssistant,
-    make_home: MakeHome,
-    huawei: HuaweiSimulator,
-    language: str,
-    name: str,
-) -> None:
-    hass.config.language = language
+    """As they are: their ids, and that they are shown, also of a part that is off."""
+    huawei.fit(battery_units=1, packs=2)
     home = make_home(huawei)
+    serial = home.entry.unique_id
+    unit_2 = dr.async_get(hass).async_get_or_create(
+        config_entry_id=home.entry.entry_id,
+        identifiers={(DOMAIN, f"{serial}_battery_unit_2")},
+    )
+    unit_1 = dr.async_get(hass).async_get_or_create(
+        config_entry_id=home.entry.entry_id,
+        identifiers={(DOMAIN, f"{serial}_battery_unit_1")},
+    )
+    former = {
+        key: er.async_get(hass)
+        .async_get_or_create(
+            "sensor",
+            DOMAIN,
+            f"{serial}_{key}",
+            config_entry=home.entry,
+            device_id=device.id,
+            suggested_object_id=f"former_{key}",
+        )
+        .entity_id
+        for key, device in (("battery1_soc", unit_1), ("battery2_soc", unit_2))
+    }
+
     assert await home.set_up()
 
-    assert devices_of(home)["_battery_unit_1"].name == name
+    assert devices_of(home).keys() == {""}
+    for key, entity_id in former.items():
+        assert home.entity_id(key) == entity_id
+        assert device_of(home, key) == home.data.device_id
+    assert home.state("battery1_soc") == "50.0"
 
 
 # Parts that come
@@ -183,12 +195,13 @@ async def test_a_battery_unit_that_is_added_appears_by_itself(
     huawei.fit(battery_units=1, packs=2)
     home = make_home(huawei)
     assert await home.set_up()
-    assert devices_of(home).keys() == {"", "_battery_unit_1"}
+    assert home.find("battery2_soc") is None
 
     huawei.fit(battery_units=2, packs=2)
     await warp(A_WHILE)
+    assert home.find("battery2_soc") is not None
+    await home.enable("battery2_soc")
 
-    assert devices_of(home).keys() == {"", "_battery_unit_1", "_battery_unit_2"}
     assert home.state("battery2_soc") == home.state("battery_soc")
 
 
@@ -213,11 +226,11 @@ async def test_a_battery_that_is_held_is_not_set_up_again(
     huawei.fit(battery_units=2, packs=2)
     await warp(A_WHILE)
     assert home.state("control_mode") == "manual"
-    assert "_battery_unit_2" not in devices_of(home)
+    assert home.find("battery2_soc") is None
 
     await home.choose("automatic")
     await warp(A_WHILE)
-    assert "_battery_unit_2" in devices_of(home)
+    assert home.find("battery2_soc") is not None
 
 
 async def test_a_device_that_is_away_is_not_looked_at_in_vain(
@@ -231,64 +244,3 @@ async def test_a_device_that_is_away_is_not_looked_at_in_vain(
 
     assert huawei_home.data is before
     assert "ERROR" not in {record.levelname for record in caplog.records}
-
-
-# Parts that go
-
-
-async def remove(home: Home, ws: WebSocketGenerator, device: dr.DeviceEntry) -> bool:
-    """Remove a device as a user does on its page; return whether that worked."""
-    assert await async_setup_component(home.hass, "config", {})
-    client = await ws(home.hass)
-    await client.send_json_auto_id(
-        {
-            "type": "config/device_registry/remove_config_entry",
-            "config_entry_id": home.entry.entry_id,
-            "device_id": device.id,
-        }
-    )
-    answer = await client.receive_json()
-    return bool(answer["success"])
-
-
-async def test_a_battery_unit_that_has_gone_can_be_removed(
-    huawei_home: Home, huawei: HuaweiSimulator, hass_ws_client: WebSocketGenerator
-) -> None:
-    """By its owner: to us it may be off. The others cannot."""
-    huawei.fit(battery_units=1, packs=2)
-    await huawei_home.hass.config_entries.async_reload(huawei_home.entry.entry_id)
-    devices = devices_of(huawei_home)
-    assert "_battery_unit_2" in devices
-
-    assert not await remove(huawei_home, hass_ws_client, devices[""])
-    assert not await remove(huawei_home, hass_ws_client, devices["_battery_unit_1"])
-    assert await remove(huawei_home, hass_ws_client, devices["_battery_unit_2"])
-    assert devices_of(huawei_home).keys() == {"", "_battery_unit_1"}
-
-
-async def test_while_nobody_knows_what_is_there_nothing_can_be_removed(
-    huawei_home: Home, hass_ws_client: WebSocketGenerator
-) -> None:
-    await huawei_home.hass.config_entries.async_unload(huawei_home.entry.entry_id)
-    assert huawei_home.entry_is(ConfigEntryState.NOT_LOADED)
-
-    for device in devices_of(huawei_home).values():
-        assert not await remove(huawei_home, hass_ws_client, device)
-
-
-# Parts in actions
-
-
-async def test_an_action_for_a_part_is_for_the_whole(huawei_home: Home) -> None:
-    """Whoever picks a battery unit means the battery, once."""
-    devices = devices_of(huawei_home)
-    answer: Any = await huawei_home.hass.services.async_call(
-        DOMAIN,
-        "set_power",
-        {"power": 1000, "device_id": [device.id for device in devices.values()]},
-        blocking=True,
-        return_response=True,
-    )
-
-    assert answer["batteries"].keys() == {devices[""].id}
-    assert huawei_home.data.control.requested_power == 1000

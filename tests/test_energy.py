@@ -94,7 +94,7 @@ async def test_total_once_added_up_does_not_change_to_a_counter(
     make_home: MakeHome, sessy: SessySimulator, warp: Warp
 ) -> None:
     home = make_home(sessy)
-    restore(home, "sensor.sessy_battery_energy_charged", Source.POWER, 3.0)
+    restore(home, "sensor.sessy_energy_charged", Source.POWER, 3.0)
     await home.set_up()
     await warp(6)
     assert home.state(CHARGED) == "3.0"

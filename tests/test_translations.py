@@ -1,6 +1,7 @@
 """Every text that can be shown is there, and no other, in every language."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 import json
 from pathlib import Path
 import re
@@ -11,6 +12,7 @@ from homeassistant.const import CONF_NAME, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import SelectSelector
+from homeassistant.util import slugify
 from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
@@ -29,6 +31,7 @@ from custom_components.homebattery.const import (
     ControlMode,
     ControlStatus,
 )
+from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.battery import Advice, Reason
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
@@ -49,7 +52,7 @@ from custom_components.homebattery.repairs import (
 )
 from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 
-from .conftest import MakeHome
+from .conftest import Home, MakeHome
 from .simulators import (
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
@@ -231,19 +234,14 @@ def test_modes_of_control_have_names() -> None:
     assert reasons.keys() == {reason.value for reason in Reason}
 
 
-def names_by_device(of_platform: Texts) -> list[list[str]]:
-    """Return the names of entities, those of each battery unit or pack apart."""
-    names: dict[str, list[str]] = {}
-    for key, entity in of_platform.items():
-        part = re.match("battery[12]_|pack[1-8]_", key)
-        names.setdefault(part[0] if part else "", []).append(entity["name"])
-    return list(names.values())
+def names(of_platform: Texts) -> list[str]:
+    return [entity["name"] for entity in of_platform.values()]
 
 
 @pytest.mark.parametrize("platform", EN["entity"])
-def test_names_of_a_device_differ(platform: str) -> None:
-    for names in names_by_device(entities(Platform(platform))):
-        assert len(names) == len(set(names))
+def test_names_of_a_platform_differ(platform: str) -> None:
+    found = names(entities(Platform(platform)))
+    assert len(found) == len(set(found))
 
 
 FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
@@ -323,25 +321,37 @@ async def serial_number(simulator: Simulator) -> str:
         return battery.identity.serial_number
 
 
-async def test_what_devices_have_is_named_and_nothing_else(
+async def each_home(
     hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
-) -> None:
-    """Entities, and the states of selects and sensors."""
-    seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
-    registry = er.async_get(hass)
+) -> AsyncIterator[Home]:
+    """Yield each of the devices in turn, set up by itself."""
     for simulator in await devices(clock):
         async with simulator:
             home = make_home(simulator)
             serial = await serial_number(simulator)
             hass.config_entries.async_update_entry(home.entry, unique_id=serial)
             assert await home.set_up(), serial
-            entry_id = home.entry.entry_id
-            for entity in er.async_entries_for_config_entry(registry, entry_id):
-                assert entity.translation_key is not None
-                options = (entity.capabilities or {}).get("options") or ()
-                key = entity.translation_key
-                seen[entity.domain].setdefault(key, set()).update(options)
-            await hass.config_entries.async_remove(entry_id)
+            yield home
+            await hass.config_entries.async_remove(home.entry.entry_id)
+
+
+def entries_of(home: Home) -> list[er.RegistryEntry]:
+    return er.async_entries_for_config_entry(
+        er.async_get(home.hass), home.entry.entry_id
+    )
+
+
+async def test_what_devices_have_is_named_and_nothing_else(
+    hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """Entities, and the states of selects and sensors."""
+    seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
+    async for home in each_home(hass, make_home, clock):
+        for entity in entries_of(home):
+            assert entity.translation_key is not None
+            options = (entity.capabilities or {}).get("options") or ()
+            key = entity.translation_key
+            seen[entity.domain].setdefault(key, set()).update(options)
     seen[Platform.SENSOR]["meter_status"].update(await modbus_meter_states())
     for platform, unseen in NOT_SIMULATED.items():
         for key, states in unseen.items():
@@ -352,6 +362,35 @@ async def test_what_devices_have_is_named_and_nothing_else(
         if domain in (Platform.SELECT, Platform.SENSOR):
             for key, states in keys.items():
                 assert texts[key].get("state", {}).keys() == states, (domain, key)
+
+
+BATTERY: Final = {"battery", "batterij", "batterie"}
+
+
+def doubled_words(text: str) -> list[str]:
+    """Return the words that stand twice in a row, and 'battery' if it is repeated."""
+    found = slugify(text).split("_")
+    doubled = [word for word, following in pairwise(found) if word == following]
+    return [*doubled, *(word for word in BATTERY if found.count(word) > 1)]
+
+
+async def test_no_word_of_a_name_is_doubled(
+    hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """In entity ids, and in what is shown: the device's name, then the entity's.
+
+    Enabled or not, in any language.
+    """
+    doubled = []
+    async for home in each_home(hass, make_home, clock):
+        device = device_name(home.data.battery.identity)
+        for entity in entries_of(home):
+            shown = [entity.entity_id.partition(".")[2]]
+            for texts in (EN, *LANGUAGES.values()):
+                name = texts["entity"][entity.domain][entity.translation_key]["name"]
+                shown.append(f"{device} {name}")
+            doubled += [text for text in shown if doubled_words(text)]
+    assert doubled == []
 
 
 def test_icons_are_of_entities_that_exist() -> None:
@@ -412,30 +451,29 @@ LANGUAGES: Final[dict[str, Texts]] = {
 SAME_EVERYWHERE: Final[dict[str, str]] = {
     "Huawei SUN2000": "a maker and its product",
     "Sessy Connect": "a maker and its service",
+    "Open API Eco Sustain": "modes and states, as their makers call them",
     "SMA Sunny Island": "a maker and its product",
     "Deye Victron VRM": "makers, and a service",
     "Modbus TCP RTU": "protocols",
     "AC-in AC-out": "as printed beside the terminals",
     "AC DC PV SOC SOH BMS CT ESS GX MPPT": "abbreviations of the trade",
-    "API IP OK": "abbreviations of everybody",
+    "IP OK": "abbreviations of everybody",
     "L1 L2 L3": "phases",
     "W kW Wh kWh V A Ah Hz var %": "units",
 }
 SAME_IN: Final[dict[str, dict[str, str]]] = {
     "nl": {
-        "Alarm Generator Lithium Lithium-ion Model Open Status": (
-            "Dutch words as well"
-        ),
-        "AI Bulk Eco Firmware Host Offline Peak shaving": "what owners say",
+        "Alarm Generator Lithium Lithium-ion Model": "Dutch words as well",
+        "AI Bulk Firmware Host Offline Peak shaving": "what owners say",
     },
     "de": {
-        "Absorption Alarm Generator Lithium Name Normal Port Problem Status": (
+        "Absorption Alarm Generator Lithium Name Normal Port Problem": (
             "German words as well"
         ),
-        "Bulk Eco Firmware Host Offline Standby": "what owners say",
+        "Bulk Firmware Host Offline Standby": "what owners say",
     },
     "fr": {
-        "Absorption Lithium Lithium-ion Local Mode Normal Options Port": (
+        "Absorption Lithium Lithium-ion Local Normal Options Port": (
             "French words as well"
         ),
         "Bulk": "what owners say",
@@ -519,9 +557,64 @@ def test_french_marks_stand_apart() -> None:
 def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
     """Names within a platform, the states of an entity: none is mistaken."""
     for platform, of_platform in LANGUAGES[language]["entity"].items():
-        for names in names_by_device(of_platform):
-            assert len(names) == len(set(names)), platform
+        found = names(of_platform)
+        assert len(found) == len(set(found)), platform
         for key, entity in of_platform.items():
             english = entities(platform)[key].get("state", {})
             states = entity.get("state", {})
             assert len(set(states.values())) == len(set(english.values())), key
+
+
+# What a text is read as
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_a_victron_that_is_automatic_is_controlled_by_ess(language: str) -> None:
+    """'External control' is what it calls its own ESS, at rest as well."""
+    texts = {"en": EN, **LANGUAGES}[language]["entity"]
+    status = texts[Platform.SENSOR]["device_status"]["state"]["external_control"]
+    mode = texts[Platform.SELECT]["working_mode"]["state"]["external_control"]
+    assert "ESS" in status
+    assert status != mode
+
+
+MISREAD: Final[dict[str, str]] = {
+    "nl": r"laadstatus|instelpunt|\bze (aanstaat|vol)|niet geladen|instandhouding|\bverzend\b",
+    "de": "aufrechterh",
+    "fr": "maintien (actif|de la batterie)",
+}
+"""What says something else to those who own a battery than what is meant.
+
+'Laadstatus' says whether it charges, 'niet geladen' that it is empty, 'instandhouding'
+that somebody repairs it, 'maintien' that it floats.
+"""
+
+
+@pytest.mark.parametrize("language", MISREAD)
+def test_no_text_is_misread(language: str) -> None:
+    for key, text in leaves(LANGUAGES[language]):
+        assert not re.search(MISREAD[language], text, re.IGNORECASE), key
+
+
+MAKERS_NAMES: Final[dict[str, str]] = {
+    "select.working_mode.state.api": "Open API",
+    "select.working_mode.state.nom": "NOM",
+    "select.working_mode.state.roi": "ROI",
+    "select.working_mode.state.eco": "Eco",
+    "select.working_mode.state.sessy_connect": "Sessy Connect",
+    "select.working_mode.state.selling_first": "Selling first",
+    "select.working_mode.state.zero_export_to_load": "Zero export to load",
+    "select.working_mode.state.zero_export_to_ct": "Zero export to CT",
+    "binary_sensor.dynamic_ess_active.name": "Dynamic ESS",
+    "sensor.dynamic_ess_strategy.name": "Dynamic ESS",
+    "sensor.device_status.state.sustain": "Sustain",
+    "binary_sensor.sustain_active.name": "Sustain",
+}
+"""What a device's own display or app calls it, whatever the language."""
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_makers_own_names_are_recognisable(language: str) -> None:
+    texts = dict(leaves({"en": EN, **LANGUAGES}[language]["entity"]))
+    for key, name in MAKERS_NAMES.items():
+        assert name in texts[key], key

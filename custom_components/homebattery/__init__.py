@@ -7,7 +7,7 @@ and a control that holds it at a setpoint and gives it back.
 from dataclasses import dataclass
 import logging
 
-from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import (
@@ -17,7 +17,6 @@ from homeassistant.exceptions import (
 )
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
-from homeassistant.helpers.device_registry import DeviceEntry
 from homeassistant.helpers.typing import ConfigType
 
 from . import devices, repairs
@@ -26,7 +25,7 @@ from .control import Control
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
-from .drivers.battery import AuthenticationError, Battery, BatteryError, Found, Part
+from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
 from .errors import translated
 from .lease import LeaseStore
 from .repairs import Issue
@@ -45,9 +44,6 @@ class HomeBatteryData:
     coordinator: BatteryCoordinator
     control: Control
     device_id: str
-    """The device of the battery itself, to which its parts refer."""
-    parts: tuple[Part, ...]
-    """The parts that have devices of their own."""
 
     async def async_close(self) -> None:
         """Give the battery back to its own control, and close the connection."""
@@ -97,7 +93,6 @@ async def _async_start(
         coordinator=coordinator,
         control=Control(hass, entry, coordinator),
         device_id=devices.async_register(hass, entry, battery),
-        parts=battery.parts,
     )
     entry.runtime_data = data
     await _async_forget_what_is_settled(hass, entry)
@@ -180,18 +175,6 @@ async def async_unload_entry(
         return False
     await entry.runtime_data.async_close()
     return True
-
-
-async def async_remove_config_entry_device(
-    _hass: HomeAssistant, entry: HomeBatteryConfigEntry, device: DeviceEntry
-) -> bool:
-    """Allow a device to be removed when it is a part that is no longer there.
-
-    Not by ourselves: a battery unit that is off, or asleep, may look the same.
-    """
-    return entry.state is ConfigEntryState.LOADED and not devices.is_present(
-        entry, device
-    )
 
 
 async def async_remove_entry(

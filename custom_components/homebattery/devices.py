@@ -1,4 +1,4 @@
-"""The devices of a battery: itself, and the parts that have an identity of their own."""
+"""The device of a battery, with all that it consists of."""
 
 from datetime import datetime, timedelta
 import logging
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from homeassistant.const import CONF_MAC
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import (
     CONNECTION_NETWORK_MAC,
     DeviceInfo,
@@ -15,7 +15,7 @@ from homeassistant.helpers.device_registry import (
 from homeassistant.helpers.event import async_track_time_interval
 
 from .const import DOMAIN, ControlMode
-from .drivers.battery import Battery, BatteryError, Identity, Part
+from .drivers.battery import Battery, BatteryError, Identity
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
@@ -34,24 +34,37 @@ def device_name(identity: Identity) -> str:
 def async_register(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
 ) -> str:
-    """Register a battery itself, to which its parts refer; return its device id."""
-    device = dr.async_get(hass).async_get_or_create(
-        config_entry_id=entry.entry_id, **_whole(entry, battery)
+    """Register the device of a battery; return its id."""
+    devices = dr.async_get(hass)
+    device = devices.async_get_or_create(
+        config_entry_id=entry.entry_id, **_device_info(entry, battery)
     )
+    for other in dr.async_entries_for_config_entry(devices, entry.entry_id):
+        if other.id != device.id:
+            _move_entities(hass, other.id, device.id)
+            devices.async_remove_device(other.id)
     return device.id
 
 
-def device_info(entry: HomeBatteryConfigEntry, key: str) -> DeviceInfo:
-    """Return the device that the entity of a key belongs to."""
-    data = entry.runtime_data
-    for part in data.parts:
-        if key in part.keys:
-            return _part(entry, part)
-    return _whole(entry, data.battery)
+def _move_entities(hass: HomeAssistant, source: str, target: str) -> None:
+    """Move all entities of one device to another, as they are.
+
+    Earlier versions made a device of each battery unit or pack.
+    """
+    entities = er.async_get(hass)
+    for entity in er.async_entries_for_device(
+        entities, source, include_disabled_entities=True
+    ):
+        entities.async_update_entity(entity.entity_id, device_id=target)
 
 
-def _whole(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
-    """Return the device of a battery itself, which is called like its entry.
+def device_info(entry: HomeBatteryConfigEntry) -> DeviceInfo:
+    """Return the device that all entities of a battery belong to."""
+    return _device_info(entry, entry.runtime_data.battery)
+
+
+def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
+    """Return the device of a battery.
 
     Its MAC address, where that is known, is how it is found again when its address in
     the network has changed.
@@ -70,40 +83,6 @@ def _whole(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
         hw_version=identity.hardware,
         configuration_url=f"http://{host}/" if battery.web_page else None,
     )
-
-
-def _part(entry: HomeBatteryConfigEntry, part: Part) -> DeviceInfo:
-    """Return the device of a part."""
-    data = entry.runtime_data
-    return DeviceInfo(
-        identifiers={_identifier(data.battery.identity, part)},
-        manufacturer=part.manufacturer,
-        model=part.model,
-        serial_number=part.serial_number,
-        sw_version=part.firmware,
-        translation_key=part.kind,
-        translation_placeholders={
-            "device": entry.title,
-            "number": str(part.number),
-        },
-        via_device_id=data.device_id,
-    )
-
-
-def _identifier(identity: Identity, part: Part) -> tuple[str, str]:
-    """Return what a part is known by: its place, so that its successor goes on there."""
-    return DOMAIN, f"{identity.serial_number}_{part.key}"
-
-
-def is_present(entry: HomeBatteryConfigEntry, device: dr.DeviceEntry) -> bool:
-    """Return True for the battery itself, and for the parts that it has."""
-    data = entry.runtime_data
-    identity = data.battery.identity
-    present = {
-        (DOMAIN, identity.serial_number),
-        *(_identifier(identity, part) for part in data.parts),
-    }
-    return not present.isdisjoint(device.identifiers)
 
 
 @callback

@@ -43,7 +43,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
         self._written: object = None
         self._attr_translation_key = key
         self._attr_unique_id = f"{self._battery.identity.serial_number}_{key}"
-        self._attr_device_info = device_info(entry, key)
+        self._attr_device_info = device_info(entry)
         if measurement := MEASUREMENTS.get(key):
             self._attr_entity_registry_enabled_default = measurement.enabled
             if measurement.diagnostic:

@@ -145,8 +145,6 @@ def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> JsonObjectT
 def _batteries(call: ServiceCall) -> dict[str, HomeBatteryConfigEntry]:
     """Return the batteries that an action is for, by their own device id.
 
-    A part of one, such as a battery unit, stands for the whole.
-
     Raises ServiceValidationError when there is none, or one cannot be controlled now:
     before anything is written to any of them.
     """

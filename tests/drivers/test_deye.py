@@ -226,16 +226,16 @@ async def test_a_few_watts_are_idle(word: int, status: str) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "model"),
     [
-        ({}, Kind.THREE_PHASE, "12 kW hybrid inverter (three-phase, low-voltage"),
+        ({}, Kind.THREE_PHASE, "SUN-12K-SG0xLP3"),
         (
             {"variant": "hv", "rated_power": 25_000},
             Kind.HIGH_VOLTAGE,
-            "25 kW hybrid inverter (three-phase, high-voltage",
+            "SUN-25K-SG0xHP3",
         ),
         (
             {"variant": "single", "rated_power": 6000},
             Kind.SINGLE_PHASE,
-            "6 kW hybrid inverter (single-phase)",
+            "SUN-6K-SG0xLP1",
         ),
     ],
 )
@@ -252,7 +252,7 @@ async def test_the_kind_of_inverter_is_found_out(
         volts = inverter.inverter.voltage
 
     assert battery.kind is kind
-    assert battery.identity.model.startswith(model)
+    assert battery.identity.model == model
     assert battery.identity.serial_number == "2207112233"
     assert readings["battery_soc"] == 55
     assert readings["battery_voltage"] == pytest.approx(volts, abs=0.1)

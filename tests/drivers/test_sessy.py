@@ -1050,7 +1050,7 @@ async def test_identity_tells_all_that_is_known() -> None:
         identity = battery.identity
 
     assert identity.manufacturer == "Charged"
-    assert identity.model == "Sessy battery"
+    assert identity.model == "Sessy"
     assert identity.serial_number == "AABC1234"
     assert identity.firmware == "1.12.3"
     assert identity.hardware == "1.05"
@@ -1196,7 +1196,7 @@ async def metered(
         yield simulator, battery
 
 
-@pytest.mark.parametrize(("device", "model"), [("p1", "P1 meter"), ("ct", "CT meter")])
+@pytest.mark.parametrize(("device", "model"), [("p1", "Sessy P1"), ("ct", "Sessy CT")])
 @pytest.mark.parametrize(("load", "pv"), [(900.0, 0.0), (0.0, 900.0)])
 async def test_meter_shows_import_as_positive(
     device: Device, model: str, load: float, pv: float
@@ -1253,7 +1253,7 @@ async def test_meter_without_its_port_knows_nothing_but_that() -> None:
     assert readings["gas_total"] is None
     assert phases(readings, "grid_current") == []
     assert "grid_power" in known
-    assert model == "P1 meter"
+    assert model == "Sessy P1"
 
 
 async def test_meter_with_a_state_alone_keeps_its_measurements() -> None:
@@ -1326,7 +1326,7 @@ async def test_modbus_meter_stands_in_for_the_port() -> None:
         readings = await battery.read()
         model = battery.identity.model
 
-    assert model == "Modbus meter"
+    assert model == "Sessy Modbus"
     assert readings["meter_status"] == "ok"
     assert readings["grid_power"] == 0
     assert phases(readings, "grid_power") == [-460, 460]
@@ -1342,4 +1342,4 @@ async def test_kind_is_what_answers_not_what_the_serial_says(letter: str) -> Non
     async with connected(device) as battery:
         model = battery.identity.model
 
-    assert model == "P1 meter"
+    assert model == "Sessy P1"

@@ -221,7 +221,7 @@ def test_firmware_is_written_as_people_do(code: int | None, text: str | None) ->
     [
         (9476, "SI8.0H-13"),
         (9223, "SI6.0H-11"),
-        (9999, "battery inverter (model 9999)"),
+        (9999, "SMA 9999"),
         (None, "Sunny Island"),
     ],
 )

@@ -243,6 +243,7 @@ async def test_identity_is_that_of_the_gx() -> None:
 
     assert identity.serial_number == "c0619ab1c2d3"
     assert identity.name == "Garage MP-II"
+    assert identity.model == "VE.Bus system"
     assert identity.firmware == "3.73"
 
 

@@ -26,6 +26,7 @@ from .deye_registers import (
     LAYOUT,
     OTHER_KINDS,
     PACK_COUNT,
+    SERIES,
     Kind,
     RegisterMap,
     Run,
@@ -163,11 +164,11 @@ class DeyeDevice(ModbusBattery):
             for register in IDENTITY
             if words
         }
-        size = f"{self.rated_power / 1000:g} kW " if self.rated_power else ""
+        power = f"SUN-{self.rated_power / 1000:g}K-" if self.rated_power else ""
         return Identity(
             serial_number=str(values.get("serial_number") or self.address),
             manufacturer=self.manufacturer,
-            model=f"{size}hybrid inverter ({self.kind.value})",
+            model=power + SERIES[self.kind],
             name="Deye",
             firmware=str(firmware(values)) if self.firmware_release else None,
         )

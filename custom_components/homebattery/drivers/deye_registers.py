@@ -37,6 +37,13 @@ class Kind(Enum):
     SINGLE_PHASE = "single-phase"
 
 
+SERIES: Final[Mapping[Kind, str]] = {
+    Kind.THREE_PHASE: "SG0xLP3",
+    Kind.HIGH_VOLTAGE: "SG0xHP3",
+    Kind.SINGLE_PHASE: "SG0xLP1",
+}
+"""The end of a model's name; which digit stands for the x, no register says."""
+
 KINDS: Final[Mapping[int, Kind]] = {
     **dict.fromkeys((0x0003, 0x0300), Kind.SINGLE_PHASE),
     **dict.fromkeys((0x0005, 0x0500), Kind.THREE_PHASE),

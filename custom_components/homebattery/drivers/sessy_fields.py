@@ -371,7 +371,7 @@ _OF_ANY_DONGLE: Final = (
 )
 
 BATTERY: Final = Kind(
-    model="Sessy battery",
+    model="Sessy",
     letter="D",
     live=POWER,
     fields=(
@@ -450,7 +450,7 @@ _METER_SETTINGS: Final[Mapping[str, Setting]] = {
 }
 
 P1_METER: Final = Kind(
-    model="P1 meter",
+    model="Sessy P1",
     letter="P",
     live=P1,
     unused=frozenset({"P1_NOT_CONNECTED"}),
@@ -482,7 +482,7 @@ P1_METER: Final = Kind(
 )
 
 MODBUS_METER: Final = Kind(
-    model="Modbus meter",  # read by a P1 dongle, in place of a P1 port
+    model="Sessy Modbus",  # read by a P1 dongle, in place of a P1 port
     letter="P",
     live=MODBUS,
     unused=frozenset({"MODBUS_DISABLED", "MODBUS_UNSUPPORTED"}),
@@ -504,7 +504,7 @@ MODBUS_METER: Final = Kind(
 )
 
 CT_METER: Final = Kind(
-    model="CT meter",
+    model="Sessy CT",
     letter="C",
     live=CT,
     fields=(

@@ -58,7 +58,7 @@ def model(code: Value) -> str:
     """Return the name of a model by its code."""
     if not isinstance(code, int):
         return "Sunny Island"
-    return MODELS.get(code, f"battery inverter (model {code})")
+    return MODELS.get(code, f"SMA {code}")
 
 
 def rating(v: Values) -> Value:

@@ -316,9 +316,7 @@ class VictronInverter(ModbusBattery):
             # The serial number of a GX is the MAC address of its Ethernet port.
             mac=serial_number if _GX_SERIAL.fullmatch(serial_number) else None,
             manufacturer=self.manufacturer,
-            model="Multi RS (GX device)"
-            if self._is_rs
-            else "VE.Bus system (GX device)",
+            model="Multi RS" if self._is_rs else "VE.Bus system",
             name=str(name) if name else "Victron",
             firmware=str(version) if version else None,
         )
