@@ -180,8 +180,7 @@ async def test_a_battery_is_called_what_its_user_typed(
 
 
 @pytest.mark.parametrize(
-    ("name", "title"),
-    [("", "Sessy battery 0002"), ("  ", "Sessy battery 0002"), ("Shed", "Shed")],
+    ("name", "title"), [("", "{usual} 0002"), ("  ", "{usual} 0002"), ("Shed", "Shed")]
 )
 async def test_a_second_one_of_a_model_can_be_told_apart(
     sessy_home: Home, clock: ManualClock, name: str, title: str
@@ -191,7 +190,7 @@ async def test_a_second_one_of_a_model_can_be_told_apart(
     async with SessySimulator(house, serial="ABC0002") as second:
         form = await begin(sessy_home.hass, "sessy")
         created = await answer(sessy_home.hass, form, typed(second, name=name))
-        assert created["result"].title == title
+        assert created["result"].title == title.format(usual=usual)
         await sessy_home.hass.config_entries.async_unload(created["result"].entry_id)
     assert sessy_home.entry.title == usual
 

@@ -342,8 +342,9 @@ async def test_an_error_of_a_field_in_the_section_opens_it(
     """The error is the section's own: the frontend shows none of a field in it."""
     [name, *_] = [field.name for field in DRIVERS[usual.type].fields if field.rare]
 
-    async def fail(*args: Any) -> None:
-        errors: dict[str, str] = args[-1]
+    async def fail(
+        _flow: object, _type: str, _setup: object, errors: dict[str, str]
+    ) -> None:
         errors[name] = "unit_absent"
 
     monkeypatch.setattr(config_flow.HomeBatteryConfigFlow, "_async_try", fail)
