@@ -39,15 +39,20 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return inodes
 
 
+def inodes(*paths: str) -> set[int]:
+    return {Path(path).stat().st_ino for path in paths}
+
+
 async def test_lease_is_synced_before_the_first_write(
     home: Home, synced: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = Path(home.hass.config.path(STORAGE_DIR, file_of(home)))
+    path = home.hass.config.path(STORAGE_DIR, file_of(home))
+    folder = home.hass.config.path(STORAGE_DIR)
     set_power = home.data.battery.set_power_setpoint
     safe: list[bool] = []
 
     async def first_write(power: float) -> int:
-        safe.append({path.stat().st_ino, path.parent.stat().st_ino} <= synced)
+        safe.append(inodes(path, folder) <= synced)
         return await set_power(power)
 
     monkeypatch.setattr(home.data.battery, "set_power_setpoint", first_write)
