@@ -84,7 +84,7 @@ def placeholders(text: str) -> set[str]:
 def test_each_kind_of_battery_has_its_step() -> None:
     steps = EN["config"]["step"]
     others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
-    assert steps.keys() == {*others, *DRIVERS}
+    assert steps.keys() == {*others, "new_address", *DRIVERS}
     assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
     kinds = dict(steps["user"]["menu_options"])
     del kinds["detect"]
