@@ -11,6 +11,7 @@ from homeassistant.config_entries import (
     SOURCE_INTEGRATION_DISCOVERY,
     SOURCE_USER,
     SOURCE_ZEROCONF,
+    ConfigEntryDisabler,
     ConfigEntryState,
     ConfigFlowResult,
 )
@@ -742,9 +743,12 @@ async def test_announced_sessy_needs_its_password(
     assert created["result"].data == {CONF_BATTERY_TYPE: "sessy", **sessy.setup}
 
 
-async def test_known_sessy_is_followed(
+@pytest.fixture
+async def lost_sessy(
     make_home: MakeHome, sessy: SessySimulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Home:
+    """Return a Sessy that no longer answers where it was set up."""
+
     async def fail(_: Battery) -> None:
         raise CannotConnectError("x")
 
@@ -761,11 +765,138 @@ async def test_known_sessy_is_followed(
         patch.setattr(DRIVERS["sessy"], "connect", fail)
         assert not await home.set_up()
     assert home.entry_is(ConfigEntryState.SETUP_RETRY)
-    aborted = await find_sessy(home.hass, announced(sessy))
-    assert aborted["type"] is FlowResultType.ABORT
-    assert aborted["reason"] == "already_configured"
+    return home
+
+
+async def test_sessy_with_a_new_address_is_followed_once_its_owner_says_so(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    home, hass = lost_sessy, lost_sessy.hass
+    form = await find_sessy(hass, announced(sessy))
+    assert form["step_id"] == "new_address"
+    assert form["description_placeholders"] == {
+        "device": "Battery",
+        "old_host": "127.0.0.2",
+        "new_host": sessy.host,
+    }
+    [flow] = hass.config_entries.flow.async_progress()
+    assert flow["context"]["title_placeholders"] == {"name": "Battery (127.0.0.1)"}
+    assert not sessy.server.requests
+    assert home.entry.data["host"] == "127.0.0.2"
+
+    done = await answer(hass, form, {})
+    assert done["type"] is FlowResultType.ABORT
+    assert done["reason"] == "address_changed"
     assert home.entry.data["host"] == sessy.host
     assert home.entry_is(ConfigEntryState.LOADED)
+
+
+SPOOFED = "127.0.0.3"
+
+
+@pytest.fixture
+async def impostor(lost_sessy: Home) -> AsyncIterator[SessySimulator]:
+    """Return another Sessy, where the lost one would be if announcements were true."""
+    async with SessySimulator(serial="OTHER00") as simulator:
+        simulator.server.username = None  # whoever asks is noted, with any password
+        lost_sessy.hass.config_entries.async_update_entry(
+            lost_sessy.entry,
+            data={**lost_sessy.entry.data, "port": simulator.port},
+        )
+        yield simulator
+
+
+async def test_password_is_not_sent_to_who_only_announces_itself(
+    lost_sessy: Home, sessy: SessySimulator, impostor: SessySimulator
+) -> None:
+    hass = lost_sessy.hass
+    form = await find_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    assert form["step_id"] == "new_address"
+    again = await find_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    assert again["reason"] == "already_in_progress"
+    assert impostor.server.requests == []
+    assert lost_sessy.entry.data["host"] == "127.0.0.2"
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_new_address_is_of_no_use_once_the_sessy_answers(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    """And a false one does not keep the right one from being offered."""
+    hass = lost_sessy.hass
+    spoofed = await find_sessy(hass, announced(sessy, hosts=[SPOOFED]))
+    form = await find_sessy(hass, announced(sessy))
+    done = await answer(hass, form, {})
+    assert done["reason"] == "address_changed"
+    aborted = await answer(hass, spoofed, {})
+    assert aborted["reason"] == "already_configured"
+    assert lost_sessy.entry.data["host"] == sessy.host
+
+
+async def test_another_device_at_the_new_address_is_not_taken_over(
+    lost_sessy: Home, sessy: SessySimulator, impostor: SessySimulator
+) -> None:
+    hass = lost_sessy.hass
+    form = await find_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    await impostor.misbehave("away")
+    form = await answer(hass, form, {})
+    assert form["errors"] == {"base": "cannot_connect"}
+    await impostor.misbehave("away", on=False)
+    aborted = await answer(hass, form, {})
+    assert aborted["reason"] == "another_device"
+    assert lost_sessy.entry.data["host"] == "127.0.0.2"
+
+
+async def test_new_address_can_be_ignored(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    """It is the address that is ignored, not the battery."""
+    hass = lost_sessy.hass
+    form = await find_sessy(hass, announced(sessy, hosts=[SPOOFED]))
+    [flow] = hass.config_entries.flow.async_progress()
+    await hass.config_entries.flow.async_init(
+        DOMAIN,
+        context={"source": SOURCE_IGNORE},
+        data={"unique_id": flow["context"]["unique_id"], "title": "x"},
+    )
+    assert hass.config_entries.flow.async_progress() == []
+    again = await find_sessy(hass, announced(sessy, hosts=[SPOOFED]))
+    assert again["reason"] == "already_configured"
+    assert hass.config_entries.async_get_entry(lost_sessy.entry.entry_id) is not None
+    form = await find_sessy(hass, announced(sessy))
+    assert form["step_id"] == "new_address"
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_new_address_of_a_battery_that_was_removed_is_of_no_use(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    hass = lost_sessy.hass
+    form = await find_sessy(hass, announced(sessy))
+    await hass.config_entries.async_remove(lost_sessy.entry.entry_id)
+    aborted = await answer(hass, form, {})
+    assert aborted["reason"] == "not_recognised"
+
+
+async def test_sessy_that_is_disabled_is_not_asked_about(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    hass = lost_sessy.hass
+    await hass.config_entries.async_set_disabled_by(
+        lost_sessy.entry.entry_id, ConfigEntryDisabler.USER
+    )
+    aborted = await find_sessy(hass, announced(sessy))
+    assert aborted["reason"] == "already_configured"
+
+
+async def test_sessy_that_answers_is_not_moved_by_an_announcement(
+    sessy_home: Home, sessy: SessySimulator
+) -> None:
+    aborted = await find_sessy(sessy_home.hass, announced(sessy, hosts=[SPOOFED]))
+    assert aborted["type"] is FlowResultType.ABORT
+    assert aborted["reason"] == "already_configured"
+    assert sessy_home.entry.data["host"] == sessy.host
+    assert sessy_home.hass.config_entries.flow.async_progress() == []
 
 
 async def test_sessy_with_several_addresses_stays_at_the_one_it_has(
@@ -862,6 +993,10 @@ async def test_gx_with_another_address_is_followed(victron_home: Home) -> None:
     hass.config_entries.async_update_entry(
         entry, data={**entry.data, "host": "127.0.0.2"}
     )
+    stayed = await see_by_dhcp(hass, mac)
+    assert stayed["reason"] == "already_configured"
+    assert entry.data["host"] == "127.0.0.2"  # as long as it answers there
+    victron_home.data.coordinator.last_update_success = False
     followed = await see_by_dhcp(hass, mac)
     assert followed["reason"] == "already_configured"
     assert entry.data["host"] == "127.0.0.1"
@@ -874,6 +1009,7 @@ async def test_address_with_another_device_is_not_taken_over(
     hass, entry = victron_home.hass, victron_home.entry
     victron = victron_home.simulator
     before = dict(entry.data)
+    victron_home.data.coordinator.last_update_success = False
     async with VictronSimulator() as gone:
         pass
     hass.config_entries.async_update_entry(
@@ -973,7 +1109,8 @@ async def test_new_logger_is_recognised_and_confirmed(
         "mac": "34:ea:e7:00:00:01",
     }
     assert entry.state is ConfigEntryState.LOADED
-    # Its MAC address is enough from now on.
+    # Its MAC address is enough from now on, once it does not answer where it was.
+    entry.runtime_data.coordinator.last_update_success = False
     hass.config_entries.async_update_entry(
         entry, data={**entry.data, "host": "127.0.0.2"}
     )
@@ -995,6 +1132,19 @@ async def test_known_logger_is_followed(
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
     assert home.entry.data == {**before, "mac": "34:ea:e7:00:00:01"}
+
+
+async def test_logger_that_answers_is_not_moved_by_another_answer(
+    make_home: MakeHome, logger: DeyeSolarmanSimulator, usual_port: Put
+) -> None:
+    home = make_home(logger)
+    assert await home.set_up()
+    before = {**home.entry.data, "host": "localhost"}
+    home.hass.config_entries.async_update_entry(home.entry, data=before)
+    usual_port(logger)
+    aborted = await find_logger(home.hass)
+    assert aborted["reason"] == "already_configured"
+    assert home.entry.data == before
 
 
 @pytest.mark.parametrize("way", [{CONF_BATTERY_TYPE: "deye_modbus"}, {"port": 502}])

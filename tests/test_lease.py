@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from .conftest import Home, MakeHome, Warp
 from .lease_support import after_a_crash, changed, stored
 from .simulators import Simulator
+from .simulators.http_server import Answer, Request
+from .simulators.modbus import Units
+from .simulators.modbus_server import WRITES
 
 
 async def test_what_is_found_is_kept_while_a_setpoint_is_held(
@@ -217,6 +221,58 @@ async def test_full_disk_does_not_keep_a_battery_from_being_given_back(
     assert home.state("control_mode") == "automatic"
     # What could not be written then is with the next change.
     await home.data.control.async_save()
+    assert stored(hass_storage, home) is None
+
+
+def deny_all_after_writes(simulator: Simulator, count: int) -> None:
+    """Let a device take so many writes more, and then say that it has nothing."""
+    server: Any = simulator.server
+    left = count
+    if simulator.type == "sessy":
+        answer = server.answer
+
+        async def answer_and_deny(request: Request) -> Answer:
+            nonlocal left
+            left -= request.method == "POST"
+            if not left:
+                server.answer = answer
+                server.set_faults(error_status=404, error=1_000_000)
+            given: Answer = await answer(request)
+            return given
+
+        server.answer = answer_and_deny
+        return
+    take = server._answer
+
+    def take_and_deny(units: Units, unit: int, pdu: bytes) -> bytes | None:
+        nonlocal left
+        taken: bytes | None = take(units, unit, pdu)
+        left -= pdu[0] in WRITES
+        if not left:
+            server._answer = take
+            server.set_faults(exception=2, exception_count=1_000_000)
+        return taken
+
+    server._answer = take_and_deny
+
+
+@pytest.mark.parametrize("writes_taken", [1, 2])
+async def test_battery_that_denies_all_half_way_is_given_back(
+    home: Home, hass_storage: dict[str, Any], warp: Warp, writes_taken: int
+) -> None:
+    """A refusal does not say that nothing was written before it."""
+    found = home.simulator.settings_words()
+    deny_all_after_writes(home.simulator, writes_taken)
+    with suppress(HomeAssistantError):
+        await home.set_power(0)
+    assert changed(found, home.simulator) != {}
+
+    await warp(31)
+    fault = "error" if home.simulator.type == "sessy" else "exception"
+    await home.simulator.misbehave(fault, count=0)
+    await warp(31)
+    await home.choose("automatic")
+    assert changed(found, home.simulator) == {}
     assert stored(hass_storage, home) is None
 
 

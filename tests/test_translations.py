@@ -86,7 +86,7 @@ def placeholders(text: str) -> set[str]:
 def test_each_kind_of_battery_has_its_step() -> None:
     steps = EN["config"]["step"]
     others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
-    assert steps.keys() == {*others, *DRIVERS}
+    assert steps.keys() == {*others, "new_address", *DRIVERS}
     assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
     for texts in ("menu_options", "menu_option_descriptions"):
         of_kinds = dict(steps["user"][texts])

@@ -71,7 +71,7 @@ from .const import (
     SHORTEST_SETPOINT_TIMEOUT,
 )
 from .devices import device_name
-from .discovery import BEHIND_LOGGERS, async_find_loggers
+from .discovery import BEHIND_LOGGERS, answers, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
 from .drivers.battery import BatteryError, Identity, SetupField
 from .drivers.detection import Detected, detect, detect_at
@@ -243,6 +243,11 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
 
     VERSION = 1
 
+    _known_entry: ConfigEntry
+    """What may have another address now, …"""
+    _new_host: str
+    """… and which."""
+
     def __init__(self) -> None:
         """Begin knowing of no device."""
         self._detected: Mapping[str, Detected] = {}
@@ -398,6 +403,10 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
 
         It says its dongle's serial number, which is the user name. That of the
         battery is not known without the password.
+
+        Anybody can announce that, and nothing proves it but to send the password
+        there. So a known one that answers stays where it is, and one that does not
+        answer is moved by its user only.
         """
         battery_type = SessyInverter.battery_type
         serial = _dongle(str(discovery_info.properties.get("serial") or ""))
@@ -413,18 +422,63 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
                 entry.data[CONF_BATTERY_TYPE] == battery_type
                 and _dongle(entry.data[CONF_USERNAME]) == serial
             ):
-                await self.async_set_unique_id(entry.unique_id)
                 # It may have several addresses; one that it has is good enough.
-                host = entry.data[CONF_HOST]
-                if host not in discovery_info.addresses:
-                    host = discovery_info.host
-                self._abort_if_unique_id_configured(updates={CONF_HOST: host})
+                stays = entry.data[CONF_HOST] in discovery_info.addresses
+                if not (stays or answers(entry) or entry.disabled_by):
+                    return await self._async_offer_address(entry, discovery_info.host)
+                await self.async_set_unique_id(entry.unique_id)
+                self._abort_if_unique_id_configured()
         await self.async_set_unique_id(serial)
         self._abort_if_unique_id_configured()
         device = Detected(battery_type=battery_type, model="Sessy", setup=setup)
         self._detected = {battery_type: device}
         self.context["title_placeholders"] = {"name": f"Sessy {serial}"}
         return await self._async_step_battery(battery_type)
+
+    async def _async_offer_address(
+        self, entry: ConfigEntry, host: str
+    ) -> ConfigFlowResult:
+        """Offer to reach a known device at another address."""
+        # Not the entry's own: to ignore the offer would replace the entry.
+        await self.async_set_unique_id(f"{entry.unique_id}@{host}")
+        self._abort_if_unique_id_configured()
+        self._known_entry, self._new_host = entry, host
+        self.context["title_placeholders"] = {"name": f"{entry.title} ({host})"}
+        return await self.async_step_new_address()
+
+    async def async_step_new_address(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether a known device has another address now, and try it there."""
+        entry = self._known_entry
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            if self.hass.config_entries.async_get_entry(entry.entry_id) is None:
+                return self.async_abort(reason="not_recognised")
+            if answers(entry):
+                return self.async_abort(reason="already_configured")
+            setup = {**entry.data, CONF_HOST: self._new_host}
+            identity = await self._async_try(
+                entry.data[CONF_BATTERY_TYPE], setup, errors
+            )
+            if identity is not None:
+                if identity.serial_number != entry.unique_id:
+                    return self.async_abort(reason="another_device")
+                return self.async_update_reload_and_abort(
+                    entry,
+                    data_updates={CONF_HOST: self._new_host},
+                    reason="address_changed",
+                )
+        self._set_confirm_only()
+        return self.async_show_form(
+            step_id="new_address",
+            description_placeholders={
+                "device": entry.title,
+                "old_host": entry.data[CONF_HOST],
+                "new_host": self._new_host,
+            },
+            errors=errors,
+        )
 
     @override
     async def async_step_dhcp(
@@ -442,7 +496,12 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_abort(reason="not_recognised")
 
     async def _async_follow(self, entry: ConfigEntry, host: str) -> None:
-        """Take over the new address of a device, if it is the device that is there."""
+        """Take over the new address of a device, if it is the device that is there.
+
+        Not while it answers where it is.
+        """
+        if answers(entry):
+            host = entry.data[CONF_HOST]
         if host != entry.data[CONF_HOST]:
             driver = DRIVERS[entry.data[CONF_BATTERY_TYPE]]
             found = await detect_at(
@@ -472,18 +531,21 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_abort(reason="not_recognised")
         self._mac = dr.format_mac(discovery_info[CONF_MAC])
         entry = await self.async_set_unique_id(device.serial_number)
-        # The same inverter may be set up by way of something else.
-        same_way = entry is not None and (
-            entry.data.get(CONF_BATTERY_TYPE),
-            entry.data.get(CONF_PORT),
-        ) == (device.battery_type, device.setup[CONF_PORT])
+        # The same inverter may be set up by way of something else, and one that
+        # answers where it is has not moved.
+        may_follow = (
+            entry is not None
+            and (entry.data.get(CONF_BATTERY_TYPE), entry.data.get(CONF_PORT))
+            == (device.battery_type, device.setup[CONF_PORT])
+            and (entry.data[CONF_HOST] == device.setup[CONF_HOST] or not answers(entry))
+        )
         where = (CONF_HOST, CONF_LOGGER_SERIAL)
         self._abort_if_unique_id_configured(
             updates={
                 **{name: device.setup[name] for name in where if name in device.setup},
                 CONF_MAC: self._mac,
             }
-            if same_way
+            if may_follow
             else None
         )
         self._detected = {device.battery_type: device}

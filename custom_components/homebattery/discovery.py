@@ -42,7 +42,7 @@ async def async_find_loggers() -> list[Logger]:
         return []
 
 
-def _answers(entry: ConfigEntry) -> bool:
+def answers(entry: ConfigEntry) -> bool:
     """Return True when a device answers where it is thought to be."""
     return (
         entry.state is ConfigEntryState.LOADED
@@ -69,7 +69,7 @@ def async_keep_looking(hass: HomeAssistant) -> None:
         for logger in await async_find_loggers():
             entry = known.get(logger.serial)
             if entry is not None and (
-                entry.data[CONF_HOST] == logger.address or _answers(entry)
+                entry.data[CONF_HOST] == logger.address or answers(entry)
             ):
                 continue
             # Loggers serve few clients: a strange one is bothered only once.

@@ -155,8 +155,13 @@ class LeaseStore:
 
     def __init__(self, hass: HomeAssistant, unique_id: str) -> None:
         """Describe the file; nothing is read."""
+        # Written atomically, the file has reached the disk when a save is done: after
+        # a power cut it is still known what has to be given back.
         self._store = Store[_Stored](
-            hass, STORAGE_VERSION, f"{DOMAIN}.{slugify(unique_id)}"
+            hass,
+            STORAGE_VERSION,
+            f"{DOMAIN}.{slugify(unique_id)}",
+            atomic_writes=True,
         )
         self._last: _Stored | None = None
         self.found: Found | None = None

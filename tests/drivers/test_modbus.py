@@ -479,6 +479,22 @@ async def test_missing_register_is_looked_for_again_after_forget() -> None:
 
 
 @sockets
+async def test_missing_register_that_is_asked_for_is_there_again_from_then_on() -> None:
+    async with image_of({100: 7, 102: 9}) as image, connected(image) as connection:
+        device = device_on(connection, registers_at(100, 101, 102))
+        await device.read(device.registers)
+        still_missing = await device.ask(["r101"])
+        image.units.units[1][101] = 8
+
+        asked = await device.ask(["r100", "r101"])
+        polled = await device.read(["r101"])
+
+    assert isinstance(still_missing.failures["r101"], NotSupportedError)
+    assert asked.values == {"r100": 7, "r101": 8}
+    assert polled.values == {"r101": 8}
+
+
+@sockets
 async def test_hole_between_registers_becomes_a_border() -> None:
     registers = registers_at(100, 105, 106)
     words = {100: 7, 105: 8, 106: 9}

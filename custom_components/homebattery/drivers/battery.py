@@ -862,8 +862,14 @@ class ModbusBattery(Battery):
             )
 
     async def _read_registers(self, names: Collection[str]) -> dict[str, Value]:
-        """Read registers by name, for a driver's own use; those that fail are absent."""
+        """Read registers by name, for a driver's own use; those that fail are absent.
+
+        Also asks for those that were missing the last time: what a setpoint depends on
+        does not go by that.
+        """
         values: dict[str, Value] = {}
+        for device in self.devices:
+            device.retry(names)
         await self._read_into(names, values, {})
         return values
 
@@ -902,7 +908,11 @@ class ModbusBattery(Battery):
             self.wear.check(device.name)
         await device.write(register.name, value)
         await asyncio.sleep(self.settle)
-        seen = await device.read_register(register.name)
+        try:
+            seen = await device.read_register(register.name)
+        except NotSupportedError as err:
+            # It was there when it was written.
+            raise NotConfirmedError(f"{err}, which was just written") from err
         if seen != wanted:
             raise NotConfirmedError(
                 f"{device.name}: {key} is still {seen} after writing {value}"

@@ -133,6 +133,12 @@ class RegisterBlock(ModbusDevice):
         self._lives = lives
 
     @override
+    def retry(self, names: Collection[str]) -> None:
+        super().retry(names)
+        if self.there is False and not self.registers.keys().isdisjoint(names):
+            self.there = None
+
+    @override
     async def read(self, names: Collection[str]) -> RegisterReport:
         if not names:
             return RegisterReport()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 import re
 from typing import ClassVar, Final, override
 
@@ -11,7 +10,6 @@ from .battery import (
     IllegalAddressError,
     ModbusBattery,
     NotConfirmedError,
-    NotSupportedError,
     Part,
     PartKind,
     Setting,
@@ -146,8 +144,7 @@ class DeyeDevice(ModbusBattery):
         """Return True when there are so many battery packs."""
         device, register = self._register(PACK_COUNT)
         if register.address not in device.words:
-            with suppress(NotSupportedError):
-                await device.read_register(PACK_COUNT)
+            await device.read([PACK_COUNT])
         return device.words.get(register.address, 0) >= pack
 
     async def _lives(self) -> bool:

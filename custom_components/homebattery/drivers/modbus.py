@@ -306,7 +306,8 @@ class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
     What the device turns out not to have is found by halving a refused block,
-    once, and remembered until `forget`.
+    once, and remembered until `forget`. A refusal may also be a passing one, so
+    nothing that holds or releases a battery goes by it: that is read with `ask`.
     """
 
     def __init__(
@@ -328,6 +329,10 @@ class ModbusDevice:
         """Learn anew what the device has: it may run another firmware now."""
         self.missing.clear()
         self._borders.clear()
+
+    def retry(self, names: Collection[str]) -> None:
+        """Have the next read ask for registers that were missing the last time."""
+        self.missing.difference_update(names)
 
     async def read(self, names: Collection[str]) -> RegisterReport:
         """Read the registers called `names`; those that fail are in the report.
@@ -351,12 +356,17 @@ class ModbusDevice:
             await self._read_block(block, report)
         return report
 
+    async def ask(self, names: Collection[str]) -> RegisterReport:
+        """Read registers as `read` does, also those that were missing the last time."""
+        self.retry(names)
+        return await self.read(names)
+
     async def read_register(self, name: str) -> Value:
-        """Read one register.
+        """Read one register, also if it was missing the last time.
 
         Raises what `ModbusUnit` raises, NotSupportedError if it is missing.
         """
-        report = await self.read([name])
+        report = await self.ask([name])
         if name in report.failures:
             raise report.failures[name]
         return report.values[name]

@@ -56,6 +56,7 @@ from .sessy_fields import (
     BATTERY,
     INFO,
     KINDS,
+    POWER,
     SETPOINT_PATH,
     SETTINGS,
     STRATEGY,
@@ -379,10 +380,22 @@ class SessyInverter(Battery):
             return await self._fetch(endpoint.older)
         raise NotSupportedError(self._absent[endpoint])
 
+    def _retry(self, endpoint: Endpoint) -> None:
+        """Have an endpoint asked again that was missing the last time.
+
+        A 404 may be a passing one: what holds or releases a battery does not go by it.
+        """
+        self._absent.pop(endpoint, None)
+
+    async def _ask(self, endpoint: Endpoint) -> Answer:
+        """Return what an endpoint says now, also if it was missing the last time."""
+        self._retry(endpoint)
+        return await self._fetch(endpoint)
+
     async def _seen(self, endpoint: Endpoint) -> Answer:
         """Return what an endpoint says, or what it said last while it is ill."""
         try:
-            return await self._fetch(endpoint)
+            return await self._ask(endpoint)
         except _ONE_ENDPOINT_ERRORS as err:
             _LOGGER.debug("%s", err)
             return self.answers.get(endpoint.path, {})
@@ -441,7 +454,7 @@ class SessyInverter(Battery):
         raw = field.encode(value)
         wanted = field.decode(raw)
         async with self._writing:
-            present = await self._fetch(field.endpoint)
+            present = await self._ask(field.endpoint)
             if self._value(field, present) == wanted:
                 return
             self.wear.check(self.address)
@@ -456,7 +469,7 @@ class SessyInverter(Battery):
 
     async def _see(self, field: Field) -> Value:
         """Read one field."""
-        return self._value(field, await self._fetch(field.endpoint))
+        return self._value(field, await self._ask(field.endpoint))
 
     async def _confirm(
         self, what: str, wanted: Value, see: Callable[[], Awaitable[Value]]
@@ -542,6 +555,7 @@ class SessyInverter(Battery):
                 return None
             if (strategy := await self._strategy()) != API:
                 self._give_up(f"the strategy is {strategy}")
+            self._retry(POWER)
             readings = await self._read({"power_setpoint", "strategy_overridden"})
             if readings.get("strategy_overridden"):
                 self._give_up("the strategy is overridden")
@@ -604,7 +618,7 @@ class SessyInverter(Battery):
 
     async def _strategy(self) -> str:
         """Read the strategy in the device's own words: it may be one unknown here."""
-        strategy = (await self._fetch(STRATEGY)).get("strategy")
+        strategy = (await self._ask(STRATEGY)).get("strategy")
         if not isinstance(strategy, str):
             raise ProtocolError(f"{self.address}{STRATEGY.path}: no strategy")
         return strategy

@@ -83,7 +83,8 @@ class SessyClient:
     async def post(self, path: str, body: Answer) -> None:
         """Post `body`, again if need be: heard twice, it means the same.
 
-        Raises what `get` raises.
+        Raises what `get` raises; a 404 is a refusal like any other, since something
+        may have been written before it.
         """
         _LOGGER.debug("%s: posting %s to %s", self.address, body, path)
         await self._request("POST", path, body)
@@ -120,7 +121,7 @@ class SessyClient:
                 f"{where}: user name or password refused; both are on the sticker of "
                 "the dongle"
             )
-        if status == 404:
+        if status == 404 and body is None:
             raise NotSupportedError(f"{where}: not in this device or its firmware")
         if status != 200:
             error = DeviceBusyError if status == 503 else DeviceRefusedError

@@ -239,7 +239,12 @@ class SmaInverter(ModbusBattery):
         try:
             await super()._read_into(names, read, failures)
         finally:
-            self._conditions.note(read, asyncio.get_running_loop().time())
+            refused = [
+                name
+                for name in names
+                if isinstance(failures.get(name), NotSupportedError)
+            ]
+            self._conditions.note(read, refused, asyncio.get_running_loop().time())
             self._compare_twins(read)
             self._set_interval()
             self._compare_signs(read)
@@ -451,8 +456,6 @@ class SmaInverter(ModbusBattery):
         names = self._conditions.old(now, held=self._granted is not None)
         if self._twins_tell and now - self._twins_read_at >= _TWIN_FRESH:
             names |= set(_TWINS)
-        for device in self.devices:
-            names -= device.missing
         await self._read_registers(names)
 
     def _obstacle(self, granted: int) -> tuple[str, Reason] | None:

@@ -52,11 +52,14 @@ class Conditions:
         self.values.clear()
         self._read_at.clear()
 
-    def note(self, read: Mapping[str, Value], now: float) -> None:
-        """Take what matters of what was just read."""
+    def note(
+        self, read: Mapping[str, Value], refused: Collection[str], now: float
+    ) -> None:
+        """Take what matters of what was just read; `refused` is asked again later."""
         for name in read.keys() & {*CONDITIONS, _POWER}:
             self.values[name] = read[name]
             self._read_at[name] = now
+        self._read_at.update(dict.fromkeys(CONDITIONS.intersection(refused), now))
 
     def old(self, now: float, *, held: bool) -> set[str]:
         """Return what must be read again; the power only of a cluster that is held."""

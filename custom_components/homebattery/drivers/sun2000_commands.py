@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .battery import DeviceRefusedError, NotConfirmedError, Value
+from .battery import DeviceRefusedError, NotConfirmedError, NotSupportedError, Value
 from .modbus import ModbusDevice
 from .sun2000_formulas import LIMITS, number
 from .sun2000_registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP, TO_SOC
@@ -182,14 +182,13 @@ class ForcedControl:
 
         A device that lacks these registers bounds nothing.
         """
-        names = {PERMITTED[limit] for limit in limits} - self._device.missing
+        names = {PERMITTED[limit] for limit in limits}
         for tries_left in reversed(range(WAKE_UP_TRIES)):
-            report = await self._device.read(names)
-            known = {name: number(report.values.get(name)) for name in names}
+            report = await self._device.ask(names)
             known = {
-                name: most
-                for name, most in known.items()
-                if name not in self._device.missing
+                name: number(report.values.get(name))
+                for name in names
+                if not isinstance(report.failures.get(name), NotSupportedError)
             }
             if all(known.values()):
                 return {
@@ -222,7 +221,11 @@ class ForcedControl:
         wrong: dict[str, Value] = {}
         for _ in range(CONFIRM_TRIES):
             await asyncio.sleep(self._settle)
-            seen = await self._read({*wanted, *besides})
+            try:
+                seen = await self._read({*wanted, *besides})
+            except NotSupportedError as err:
+                # It was there when it was written.
+                raise NotConfirmedError(f"{err}, which was just written") from err
             wrong = {
                 name: seen[name]
                 for name, value in wanted.items()
@@ -240,7 +243,7 @@ class ForcedControl:
 
     async def _read(self, names: Collection[str]) -> dict[str, Value]:
         """Read registers that must all be there."""
-        report = await self._device.read(names)
+        report = await self._device.ask(names)
         for failure in report.failures.values():
             raise failure
         return report.values

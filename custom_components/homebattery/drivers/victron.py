@@ -597,15 +597,16 @@ class VictronInverter(ModbusBattery):
 
     @property
     def _needed(self) -> set[str]:
-        """The registers a setpoint depends on, as far as there are any."""
+        """The registers a setpoint depends on, without those refused the last time."""
         return self._register_names() & CONDITIONS - {
             name for device in self.devices for name in device.missing
         }
 
     @override
     async def _look(self) -> None:
+        conditions = self._register_names() & CONDITIONS
         try:
-            await self._read_into(self._older_than(_FRESH, self._needed), {}, {})
+            await self._read_registers(self._older_than(_FRESH, conditions))
         except (CannotConnectError, RequestTimeoutError) as err:
             _LOGGER.debug("%s: cannot read for the setpoint: %s", self.address, err)
 
