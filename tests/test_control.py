@@ -67,6 +67,7 @@ async def test_no_setpoint_is_shown_nor_written_down_while_automatic(
 ) -> None:
     """Whatever the device says of its own, such as a Sessy of where it moves to."""
     await home.enable("device_setpoint")
+    await warp(6)
     before = home.state_of("power_setpoint")
     assert before.state == "unknown"
     assert before.attributes["max"] > 0 > before.attributes["min"]

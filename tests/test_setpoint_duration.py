@@ -32,6 +32,11 @@ def left(home: Home) -> float | None:
     return (datetime.fromisoformat(ends) - dt_util.utcnow()).total_seconds() / MINUTE
 
 
+def is_held(home: Home) -> bool:
+    """Return whether the device is held at a setpoint."""
+    return home.simulator.mode == "controlled"
+
+
 def minutes_of(home: Home) -> float:
     """Return what the number says, 0 for nothing."""
     return float(home.state("setpoint_duration"))
@@ -43,7 +48,7 @@ async def set_duration(home: Home, minutes: float) -> None:
 
 @pytest.fixture
 async def with_option(make_home: MakeHome, sessy: SessySimulator) -> Home:
-    """A battery with the option 'End setpoints after'."""
+    """Return a battery with the option 'End setpoints after'."""
     home = make_home(sessy, setpoint_timeout=OPTION)
     assert await home.set_up()
     return home
@@ -62,9 +67,9 @@ async def test_so_much_power_for_so_long(home: Home, warp: Warp) -> None:
     assert left(home) is None
     await home.set_power(500)
     assert left(home) == pytest.approx(60, abs=0.2)
-    assert home.simulator.mode == "controlled"
+    assert is_held(home)
     await warp(60 * MINUTE + 1)
-    assert home.simulator.mode == "automatic"
+    assert not is_held(home)
     assert home.state("control_mode") == "automatic"
     assert left(home) is None
     assert minutes_of(home) == 60
@@ -111,9 +116,9 @@ async def test_change_gives_the_held_setpoint_a_new_end_from_now(
     expires = home.data.control.expires
     assert expires is not None
     assert stored(hass_storage, home)["expires"] == expires.isoformat()
-    assert home.simulator.mode == "controlled"
+    assert is_held(home)
     await warp(10 * MINUTE + 1)
-    assert home.simulator.mode == "automatic"
+    assert not is_held(home)
 
 
 async def test_zero_takes_the_end_away(sessy_home: Home, warp: Warp) -> None:
@@ -122,7 +127,7 @@ async def test_zero_takes_the_end_away(sessy_home: Home, warp: Warp) -> None:
     await set_duration(sessy_home, 0)
     assert left(sessy_home) is None
     await warp(2 * MINUTE)
-    assert sessy_home.simulator.mode == "controlled"
+    assert is_held(sessy_home)
 
 
 async def test_zero_leaves_the_end_to_the_option(with_option: Home) -> None:
@@ -148,7 +153,7 @@ async def test_new_end_that_cannot_be_kept_is_refused(
     assert minutes_of(sessy_home) == 30
     assert left(sessy_home) == pytest.approx(30, abs=0.2)
     await warp(30 * MINUTE + 1)
-    assert sessy_home.simulator.mode == "automatic"
+    assert not is_held(sessy_home)
 
 
 async def test_duration_is_kept_over_a_restart(

@@ -226,7 +226,7 @@ SETPOINTS: Final = {
 }
 
 
-@pytest.mark.parametrize("key", SETPOINTS)
+@pytest.mark.parametrize("key", sorted(SETPOINTS))
 def test_setpoints_say_what_they_do(key: str) -> None:
     attributes = entities(Platform.NUMBER)[key]["state_attributes"]
     assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
