@@ -290,7 +290,7 @@ class SetpointDurationNumber(ControlEntity, RestoreNumber):
     _attr_device_class = NumberDeviceClass.DURATION
     _attr_mode = NumberMode.BOX
     _attr_native_min_value = 0
-    _attr_native_max_value = LONGEST_SETPOINT_TIMEOUT / 60
+    _attr_native_max_value = LONGEST_SETPOINT_TIMEOUT // 60
     _attr_native_step = 1
     _attr_native_unit_of_measurement = UnitOfTime.MINUTES
 
