@@ -49,18 +49,72 @@ async def test_battery_follows_the_number(home: Home, warp: Warp, asked: int) ->
 
 
 async def test_automatic_gives_the_battery_back(home: Home, warp: Warp) -> None:
-    before = home.state("power_setpoint")
     await home.set_power(1000)
     await home.choose("automatic")
     assert home.simulator.mode == "automatic"
     assert power(home) == pytest.approx(-LOAD, rel=0.2)
     assert home.state("control_mode") == "automatic"
     assert home.state("control_status") == "automatic"
-    assert home.state("power_setpoint") == before
+    assert home.state("power_setpoint") == "unknown"
     assert home.data.control.granted_power is None
     # And nobody renews it any more.
     await warp(6)
     assert home.simulator.mode == "automatic"
+
+
+async def test_no_setpoint_is_shown_nor_written_down_while_automatic(
+    home: Home, warp: Warp
+) -> None:
+    """Whatever the device says of its own, such as a Sessy of where it moves to."""
+    await home.enable("device_setpoint")
+    for _ in range(2):  # Home Assistant itself reloads the entry after half a minute
+        await warp(61)
+    before = home.state_of("power_setpoint")
+    assert before.state == "unknown"
+    assert before.attributes["max"] > 0 > before.attributes["min"]
+    home.simulator.plant.fixed_load = 2 * LOAD
+    for _ in range(2):
+        await warp(61)
+    after = home.state_of("power_setpoint")
+    assert after.state == "unknown"
+    assert after.last_reported == before.last_reported
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+async def test_setpoint_of_the_device_is_only_read_for_who_wants_it(
+    home: Home, enabled: bool
+) -> None:
+    if enabled:
+        await home.enable("device_setpoint")
+    coordinator = home.data.coordinator
+    assert ("power_setpoint" in coordinator.subscribed) is enabled
+    # While the battery is held, it shows whether somebody else controls it.
+    await home.set_power(1000)
+    assert "power_setpoint" in coordinator.subscribed
+    await home.choose("automatic")
+    assert ("power_setpoint" in coordinator.subscribed) is enabled
+
+
+@pytest.mark.parametrize(
+    ("simulator", "by_itself"),
+    [("sessy", str(-LOAD)), ("sun2000", "0"), ("victron", "unknown")],
+    indirect=["simulator"],
+)
+async def test_what_the_device_says_of_its_setpoint_is_a_sensor(
+    home: Home, warp: Warp, by_itself: str
+) -> None:
+    await home.enable("device_setpoint")
+    assert home.state("device_setpoint") in (by_itself, by_itself.removesuffix(".0"))
+    await home.set_power(500)
+    await warp(6)
+    assert home.state("device_setpoint") == home.state("power_setpoint") == "500"
+
+
+async def test_the_number_says_what_it_does(home: Home) -> None:
+    attributes = home.state_of("power_setpoint").attributes
+    assert attributes["charges_at_most"] == attributes["max"]
+    assert attributes["discharges_at_most"] == -attributes["min"]
+    assert attributes["at_zero"] == "holds"
 
 
 async def test_manual_without_a_setpoint_holds(home: Home, warp: Warp) -> None:
@@ -235,6 +289,23 @@ async def test_status_is_shown_while_the_device_is_away(home: Home, warp: Warp) 
     assert home.state("control_mode") == "manual"
 
 
+async def test_one_missed_poll_changes_nothing_and_the_second_puts_in_doubt(
+    home: Home, warp: Warp
+) -> None:
+    await home.set_power(1000)
+    await warp(6)
+    await home.simulator.misbehave("away")
+    await warp(6)
+    assert home.state("control_status") == "following"
+    await warp(6)
+    assert home.state("control_status") == "pending"
+    assert home.state_of("control_status").attributes["reason"] == "unreachable"
+    await home.simulator.misbehave("away", on=False)
+    for _ in range(6):
+        await warp(6)
+    assert home.state("control_status") == "following"
+
+
 # Current
 
 
@@ -243,6 +314,7 @@ async def test_current_is_followed_as_the_voltage_moves(home: Home, warp: Warp) 
     def voltage() -> float:
         return float(home.state("battery_voltage"))
 
+    await home.enable("current_setpoint")
     current = round(1000 / voltage(), 1)
     await home.call("number.set_value", "current_setpoint", value=current)
     assert home.state("current_setpoint") == str(current)
@@ -268,6 +340,7 @@ async def test_current_needs_a_voltage(
     async def nothing(self: Battery, key: str) -> Value:
         return None
 
+    await home.enable("current_setpoint")
     monkeypatch.setattr(Battery, "get", nothing)
     with pytest.raises(HomeAssistantError, match="no battery voltage"):
         await home.call("number.set_value", "current_setpoint", value=2)
@@ -277,6 +350,7 @@ async def test_current_needs_a_voltage(
 async def test_range_of_the_current_follows_only_large_changes_of_voltage(
     victron_home: Home, victron: VictronSimulator, warp: Warp
 ) -> None:
+    await victron_home.enable("current_setpoint")
     attributes = victron_home.state_of("current_setpoint").attributes
     assert (attributes["min"], attributes["max"]) == (-96, 96)  # 5000 W at 51.6 V
     victron.plant.soc = 95
@@ -467,6 +541,7 @@ async def test_range_of_the_setpoint_follows_the_owners_limit_but_not_a_hold(
 async def test_current_of_a_deye_is_set_as_current(
     home: Home, simulator: Simulator
 ) -> None:
+    await home.enable("current_setpoint")
     await home.call("number.set_value", "current_setpoint", value=20)
     charging = simulator.state()["device"]
     assert (charging["charge_current"], charging["grid_charge_current"]) == (20, 20)
@@ -481,6 +556,7 @@ async def test_current_of_a_deye_is_set_as_current(
 async def test_current_of_the_others_is_power_at_the_battery_voltage(
     home: Home,
 ) -> None:
+    await home.enable("current_setpoint")
     volts = float(home.state("battery_voltage"))
     await home.call("number.set_value", "current_setpoint", value=-2)
     assert home.data.control.requested_power == pytest.approx(-2 * volts, abs=3)

@@ -9,6 +9,7 @@ from custom_components.homebattery.control_status import (
     control_status,
     follows,
 )
+from custom_components.homebattery.drivers.battery import Reason
 
 PENDING = ControlStatus.PENDING
 FOLLOWING = ControlStatus.FOLLOWING
@@ -94,6 +95,48 @@ def test_control_status(
         astray=age if astray is None else astray,
     )
     assert status is expected
+
+
+@pytest.mark.parametrize(
+    ("granted", "measured", "age", "astray", "expected"),
+    [
+        (1000, None, 1, NEVER, PENDING),
+        (1000, None, 999, GRACE - 1, PENDING),
+        (500, None, 999, GRACE - 1, PENDING),
+        (1000, None, 999, GRACE, NOT_FOLLOWING),
+        (1000, None, SETTLE, NEVER, NOT_FOLLOWING),
+        # Renewed in vain, and still doing it
+        (1000, 1000, 999, 0, PENDING),
+    ],
+)
+def test_what_is_not_known_is_not_said_to_follow(
+    granted: float,
+    measured: float | None,
+    age: float,
+    astray: float | None,
+    expected: ControlStatus,
+) -> None:
+    assert control_status(
+        requested=1000,
+        granted=granted,
+        measured=measured,
+        age=age,
+        astray=age if astray is None else astray,
+        lost=True,
+    ) == (expected, Reason.UNREACHABLE)
+
+
+def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None:
+    status = control_status(
+        requested=1000,
+        granted=0,
+        measured=None,
+        age=999,
+        astray=999,
+        limited_by=Reason.FULL,
+        lost=True,
+    )
+    assert status == (NOT_FOLLOWING, Reason.UNREACHABLE)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,13 @@ from custom_components.homebattery.const import (
     BATTERY_CHARGING,
     CONTROL_MODE,
     CONTROL_STATUS,
+    CURRENT_SETPOINT,
+    DEVICE_SETPOINT,
     FLASH_WRITES_TODAY,
     LAST_FRESH,
+    POWER_SETPOINT,
+    SETPOINT_DURATION,
+    SETPOINT_ENDS,
     ControlMode,
     ControlStatus,
 )
@@ -42,7 +47,13 @@ from custom_components.homebattery.drivers.sun2000_registers import (
     PEAK_SHAVING,
 )
 from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
-from custom_components.homebattery.number import KINDS as NUMBERS
+from custom_components.homebattery.number import (
+    ATTR_AT_ZERO,
+    ATTR_CHARGES,
+    ATTR_DISCHARGES,
+    HOLDS,
+    KINDS as NUMBERS,
+)
 from custom_components.homebattery.repairs import (
     FIXES,
     ForgetFlow,
@@ -209,15 +220,32 @@ def entities(platform: Platform) -> Texts:
     return found
 
 
+SETPOINTS: Final = {
+    POWER_SETPOINT,
+    CURRENT_SETPOINT,
+    *(f"{POWER_SETPOINT}_l{phase}" for phase in (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("key", sorted(SETPOINTS))
+def test_setpoints_say_what_they_do(key: str) -> None:
+    attributes = entities(Platform.NUMBER)[key]["state_attributes"]
+    assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
+    assert attributes[ATTR_AT_ZERO]["state"].keys() == {HOLDS}
+
+
 def test_each_measurement_has_a_name() -> None:
     """On one platform at least; on which, the devices tell."""
     named = {key for names in EN["entity"].values() for key in names}
-    assert named == MEASUREMENTS.keys() | {
+    assert named == MEASUREMENTS.keys() | SETPOINTS | {
         BATTERY_CHARGING,
         CONTROL_MODE,
         CONTROL_STATUS,
+        DEVICE_SETPOINT,
         FLASH_WRITES_TODAY,
         LAST_FRESH,
+        SETPOINT_DURATION,
+        SETPOINT_ENDS,
     }
     binary = (Quantity.FLAG, Quantity.PROBLEMS)
     assert KINDS.keys() == set(Quantity) - set(binary)

@@ -8,7 +8,12 @@ from homeassistant.helpers.entity import Entity
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
+from custom_components.homebattery.const import (
+    CONF_BATTERY_TYPE,
+    DEVICE_SETPOINT,
+    DOMAIN,
+    POWER_SETPOINT,
+)
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery import NumberSetting
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, UNITS
@@ -27,7 +32,8 @@ IN_HOURS: Final = 3600
 
 def shown(home: Home, key: str) -> Any:
     """Return what an entity shows, as a vector would say it."""
-    state = home.state_of(key)
+    # The number of that name is what we hold, not what the device says.
+    state = home.state_of(DEVICE_SETPOINT if key == POWER_SETPOINT else key)
     platform = state.entity_id.split(".")[0]
     setting = home.data.battery.settings.get(key)
     if isinstance(setting, NumberSetting) and setting.unlimited:

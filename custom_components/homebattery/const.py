@@ -39,6 +39,10 @@ LONGEST_SETPOINT_TIMEOUT: Final = 7 * 24 * 3600
 # Keys that this integration adds to those that a device measures, or treats apart.
 POWER_SETPOINT: Final = "power_setpoint"
 CURRENT_SETPOINT: Final = "current_setpoint"
+DEVICE_SETPOINT: Final = "device_setpoint"
+"""The sensor of what the device says of its own setpoint, measured as `power_setpoint`."""
+SETPOINT_DURATION: Final = "setpoint_duration"
+SETPOINT_ENDS: Final = "setpoint_ends"
 CONTROL_MODE: Final = "control_mode"
 CONTROL_STATUS: Final = "control_status"
 FLASH_WRITES_TODAY: Final = "flash_writes_today"

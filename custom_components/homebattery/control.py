@@ -63,7 +63,9 @@ FLASH_WINDOW: Final = 60.0
 """So many changes that wear flash may be made in so many seconds; the next waits."""
 
 _READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
-_LOOKED_AT: Final = (BATTERY_POWER, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
+_LOOKED_AT: Final = (*_READ_BACK, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
+"""What is polled while a battery is held. Some drivers only see another controller in
+the setpoint that the device says it has."""
 
 
 class Control:
@@ -90,6 +92,8 @@ class Control:
         self._failing = False
         self._release_failures = 0
         self.interventions = Interventions()
+        self.setpoint_duration = timedelta()
+        """How long a setpoint is held unless it says so itself; 0: as the options say."""
         self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
         """When (loop time) flash was last written for a setpoint."""
         self._timers = Timers(
@@ -177,12 +181,15 @@ class Control:
     def _measured(self) -> Measured:
         coordinator = self._coordinator
 
+        def is_lost(key: str) -> bool:
+            failures = coordinator.data.failures
+            return not coordinator.last_update_success or key in failures
+
         def last(key: str) -> float | None:
-            if not coordinator.last_update_success or key in coordinator.data.failures:
-                return None
-            return as_number(coordinator.data.get(key))
+            return None if is_lost(key) else as_number(coordinator.data.get(key))
 
         return Measured(
+            is_lost=is_lost(BATTERY_POWER),
             power=last(BATTERY_POWER),
             voltage=last(BATTERY_VOLTAGE),
             soc=last(BATTERY_SOC),
@@ -212,8 +219,8 @@ class Control:
     ) -> Outcome:
         """Hold the battery at `power` W: above zero charges, below discharges, 0 holds.
 
-        It ends after `duration`, or what the owner has chosen for setpoints that are
-        not set again. Raises ServiceValidationError beyond the limits, and what the
+        It ends after `duration`, else after `setpoint_duration` if that is above 0, else
+        as the options say. Raises ServiceValidationError beyond the limits, and what the
         driver raises.
         """
         return await self._async_hold(Setpoint(power=round(power)), duration)
@@ -251,6 +258,34 @@ class Control:
             await self.async_release()
         elif self._lease is None:
             await self.async_set_power(0)
+
+    async def async_set_setpoint_duration(self, duration: timedelta) -> None:
+        """Let setpoints end after `duration`, the held one so long from now.
+
+        0 leaves that to the options. Raises HomeAssistantError when the new end cannot
+        be kept on disk; nothing has changed then.
+        """
+        with urgent():
+            async with self._lock:
+                before, self.setpoint_duration = self.setpoint_duration, duration
+                try:
+                    if self._lease is not None:
+                        await self._change_end(self._lease, self._expiry(None))
+                except BaseException:
+                    self.setpoint_duration = before
+                    raise
+                finally:
+                    self._after_change()
+
+    async def _change_end(self, lease: Lease, expires: datetime | None) -> None:
+        """Change when a setpoint ends: on disk first, which may outlive us."""
+        before, lease.expires = lease.expires, expires
+        try:
+            await self._keep()
+        except BaseException:
+            lease.expires = before
+            await self.async_save()
+            raise
 
     async def async_release(self, due: datetime | None = None) -> None:
         """Give the battery back to its own control, and see that it took it.
@@ -417,10 +452,9 @@ class Control:
 
     def _expiry(self, duration: timedelta | None) -> datetime | None:
         """Return when a setpoint that is given now ends by itself."""
-        if duration is None:
-            seconds = self._entry.options.get(CONF_SETPOINT_TIMEOUT)
-            duration = timedelta(seconds=seconds) if seconds else None
-        return None if duration is None else dt_util.utcnow() + duration
+        timeout = timedelta(seconds=self._entry.options.get(CONF_SETPOINT_TIMEOUT) or 0)
+        duration = duration or self.setpoint_duration or timeout
+        return dt_util.utcnow() + duration if duration else None
 
     def _new_lease(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
         now = self._hass.loop.time()
@@ -473,7 +507,8 @@ class Control:
         finally:
             if battery.wear.writes_today != written:
                 self._flash_changes.append(self._hass.loop.time())
-        lease.told, lease.fault = True, None
+        lease.told = True
+        lease.renewed()
         lease.limited_by = battery.limited_by
 
     def _wait_for_flash(self, power: float) -> float:
@@ -500,7 +535,7 @@ class Control:
         finally:
             # It may have let the device go for a while, which writes to flash.
             await self.async_save()
-        lease.fault = None
+        lease.renewed()
         if granted is not None:
             lease.granted, lease.limited_by = granted, self._battery.limited_by
 
@@ -595,6 +630,7 @@ class Control:
             if fault is Reason.OTHER_CONTROLLER is not lease.fault:
                 self.interventions.note(self._hass.loop.time())
             lease.fault = fault
+            lease.failures += 1
             if self._battery.found is None:
                 # The driver has given the battery back: there is nothing to hold.
                 self._lease = None

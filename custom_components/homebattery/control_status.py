@@ -49,14 +49,16 @@ def control_status(
     min_soc: float | None = None,
     limited_by: Reason | None = None,
     fault: Reason | None = None,
+    lost: bool = False,
 ) -> tuple[ControlStatus, Reason | None]:
     """Return how well a held setpoint is followed, and why not better.
 
     Powers in W, + = charging. `granted` is what the device was told in the end, None
     while it has not been told; `limited_by` says why it is less than was asked for,
-    `fault` why the device could not be told or renewed. `age` and `astray` are the
-    seconds since `requested` last changed, and since it was last seen followed (the
-    same while it has not been).
+    `fault` why the device could not be told or renewed; `lost`: it is not known whether
+    the device still holds the setpoint. `age` and `astray` are the seconds since
+    `requested` last changed, and since it was last seen followed (the same while it has
+    not been).
     """
     if fault is Reason.OTHER_CONTROLLER:
         return ControlStatus.NOT_FOLLOWING, fault
@@ -67,13 +69,17 @@ def control_status(
     extreme = _extreme(requested, soc, min_soc)
     reduced = abs(requested) - abs(granted) >= 1
     why = extreme if limited_by in (None, Reason.BATTERY) and extreme else limited_by
-    if granted == 0 and reduced and why in _LEFT_TO_THE_DEVICE:
+    if granted == 0 and reduced and why in _LEFT_TO_THE_DEVICE and not lost:
         return ControlStatus.LIMITED, why
+    unsure = (fault or Reason.UNREACHABLE) if lost else None
+    pending = ControlStatus.PENDING, unsure
     well = (ControlStatus.LIMITED, why) if reduced else (ControlStatus.FOLLOWING, None)
+    if lost:
+        well = pending
     if measured is not None and follows(granted, measured):
         return well
     if astray >= age and age < SETTLE:
-        return ControlStatus.PENDING, None
+        return pending
     if astray < min(age, GRACE):
         return well
     if measured is None:

@@ -33,18 +33,22 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
         entry: HomeBatteryConfigEntry,
         key: str,
         keys: tuple[str, ...] | None = None,
+        *,
+        entity_key: str | None = None,
     ) -> None:
-        """Describe the entity called `key`."""
+        """Describe the entity called `key`, or `entity_key` where that is given."""
+        entity_key = entity_key or key
         self._keys = (key,) if keys is None else keys
         super().__init__(entry.runtime_data.coordinator, self._keys)
         self._battery = entry.runtime_data.battery
         self._control = entry.runtime_data.control
         self._key = key
         self._written: object = None
-        self._attr_translation_key = key
-        self._attr_unique_id = f"{self._battery.identity.serial_number}_{key}"
+        self._attr_translation_key = entity_key
+        self._attr_unique_id = f"{self._battery.identity.serial_number}_{entity_key}"
         self._attr_device_info = device_info(entry)
-        if measurement := MEASUREMENTS.get(key):
+        # Not by its name alone: the number of a setpoint does not show what is measured.
+        if key in self._keys and (measurement := MEASUREMENTS.get(key)):
             self._attr_entity_registry_enabled_default = measurement.enabled
             if measurement.diagnostic:
                 self._attr_entity_category = EntityCategory.DIAGNOSTIC
@@ -116,7 +120,6 @@ class ControlEntity(HomeBatteryEntity):
     def _shown(self) -> object:
         control = self._control
         return (
-            self._value,
             control.mode,
             control.requested_power,
             control.requested_current,

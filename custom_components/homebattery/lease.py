@@ -29,6 +29,8 @@ STORAGE_VERSION: Final = 1
 class Measured:
     """What was polled last, as far as it is known: W, V, %, %."""
 
+    is_lost: bool
+    """Whether the power could not be read twice in a row or more."""
     power: float | None
     voltage: float | None
     soc: float | None
@@ -75,6 +77,8 @@ class Lease:
     """Why less was granted."""
     fault: Reason | None = None
     """Why it could not be told, or renewed, the last time."""
+    failures: int = 0
+    """How often in a row."""
 
     def status(
         self, now: float, measured: Measured
@@ -90,7 +94,21 @@ class Lease:
             min_soc=measured.min_soc,
             limited_by=self.limited_by,
             fault=self.fault,
+            lost=measured.is_lost or self._is_in_doubt,
         )
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether the device may not hold the setpoint any more.
+
+        A renewal without an answer may have been lost on the way, once.
+        """
+        unanswered = self.fault is Reason.UNREACHABLE
+        return self.failures > 1 if unanswered else self.fault is not None
+
+    def renewed(self) -> None:
+        """Note that the device has taken the setpoint."""
+        self.fault, self.failures = None, 0
 
     def look(self, now: float, measured: Measured, current_step: float) -> None:
         """Note whether it is followed, and let a held current follow the voltage.

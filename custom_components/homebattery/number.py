@@ -1,10 +1,16 @@
 """Numbers: the setpoints, and the limits that a device lets its owner set."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 import math
-from typing import TYPE_CHECKING, Final, override
+from typing import TYPE_CHECKING, Any, ClassVar, Final, override
 
-from homeassistant.components.number import NumberDeviceClass, NumberEntity, NumberMode
+from homeassistant.components.number import (
+    NumberDeviceClass,
+    NumberEntity,
+    NumberMode,
+    RestoreNumber,
+)
 from homeassistant.const import (
     UnitOfElectricCurrent,
     UnitOfElectricPotential,
@@ -15,7 +21,13 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .const import BATTERY_VOLTAGE, CURRENT_SETPOINT, POWER_SETPOINT
+from .const import (
+    BATTERY_VOLTAGE,
+    CURRENT_SETPOINT,
+    LONGEST_SETPOINT_TIMEOUT,
+    POWER_SETPOINT,
+    SETPOINT_DURATION,
+)
 from .drivers.battery import NumberSetting, SetpointLimits, as_number
 from .drivers.measurements import MEASUREMENTS, Quantity
 from .entity import ControlEntity, SettingEntity
@@ -36,6 +48,11 @@ KINDS: Final[Mapping[Quantity, tuple[NumberDeviceClass | None, str | None]]] = {
     Quantity.COUNT: (None, None),
 }
 """Device class and unit of the quantities that can be set."""
+
+ATTR_CHARGES: Final = "charges_at_most"
+ATTR_DISCHARGES: Final = "discharges_at_most"
+ATTR_AT_ZERO: Final = "at_zero"
+HOLDS: Final = "holds"
 
 POWER_STEP: Final = 10
 CURRENT_STEP: Final = 0.1
@@ -58,6 +75,7 @@ async def async_setup_entry(
     ]
     if (limits := battery.setpoint_limits) is not None:
         entities.append(PowerSetpointNumber(entry, limits))
+        entities.append(SetpointDurationNumber(entry, SETPOINT_DURATION, ()))
         if BATTERY_VOLTAGE in battery.measurements:
             entities.append(CurrentSetpointNumber(entry, limits))
         if battery.setpoint_phases > 1:
@@ -100,9 +118,15 @@ class SettingNumber(SettingEntity, NumberEntity):
 
 
 class SetpointNumber(ControlEntity, NumberEntity):
-    """What the battery is held at. Setting it takes the battery into manual control."""
+    """What the battery is held at; unknown while it is not.
+
+    Setting it takes the battery into manual control.
+    """
+
+    quantity: ClassVar[Quantity]
 
     _attr_mode = NumberMode.BOX
+    _unrecorded_attributes = frozenset({ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO})
 
     def __init__(
         self,
@@ -115,7 +139,7 @@ class SetpointNumber(ControlEntity, NumberEntity):
         super().__init__(entry, key, keys)
         self._limits = limits
         self._attr_device_class, self._attr_native_unit_of_measurement = KINDS[
-            MEASUREMENTS[key].quantity
+            self.quantity
         ]
 
     @callback
@@ -127,12 +151,24 @@ class SetpointNumber(ControlEntity, NumberEntity):
 
     @property
     @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        # In words, for who does not know which sign does what.
+        return {
+            ATTR_CHARGES: self.native_max_value,
+            ATTR_DISCHARGES: -self.native_min_value,
+            ATTR_AT_ZERO: HOLDS,
+        }
+
+    @property
+    @override
     def _shown(self) -> object:
         return (super()._shown, self.native_min_value, self.native_max_value)
 
 
 class PowerSetpointNumber(SetpointNumber):
     """Battery power, W: above zero charges, below zero discharges, zero holds."""
+
+    quantity = Quantity.POWER
 
     _attr_native_step = POWER_STEP
 
@@ -141,10 +177,9 @@ class PowerSetpointNumber(SetpointNumber):
         entry: HomeBatteryConfigEntry,
         limits: SetpointLimits,
         key: str = POWER_SETPOINT,
-        keys: tuple[str, ...] = (POWER_SETPOINT,),
     ) -> None:
         """Describe the power setpoint."""
-        super().__init__(entry, key, keys, limits)
+        super().__init__(entry, key, (), limits)
 
     @property
     @override
@@ -159,8 +194,6 @@ class PowerSetpointNumber(SetpointNumber):
     @property
     @override
     def native_value(self) -> float | None:
-        if self._key in self._battery.measurements:
-            return as_number(self._value)
         return self._control.granted_power
 
     @battery_action
@@ -172,6 +205,9 @@ class PowerSetpointNumber(SetpointNumber):
 class CurrentSetpointNumber(SetpointNumber):
     """Battery current (DC), A: above zero charges, below zero discharges."""
 
+    quantity = Quantity.CURRENT
+
+    _attr_entity_registry_enabled_default = False
     _attr_native_step = CURRENT_STEP
 
     def __init__(self, entry: HomeBatteryConfigEntry, limits: SetpointLimits) -> None:
@@ -223,11 +259,13 @@ class CurrentSetpointNumber(SetpointNumber):
 class PhaseSetpointNumber(PowerSetpointNumber):
     """Battery power of one phase, W; the phases that were not set are held at 0."""
 
+    _attr_entity_registry_enabled_default = False
+
     def __init__(
         self, entry: HomeBatteryConfigEntry, phase: int, limits: SetpointLimits
     ) -> None:
         """Describe the setpoint of a phase (1 to 3)."""
-        super().__init__(entry, limits, f"{POWER_SETPOINT}_l{phase}", ())
+        super().__init__(entry, limits, f"{POWER_SETPOINT}_l{phase}")
         self._phase = phase
 
     @property
@@ -244,3 +282,35 @@ class PhaseSetpointNumber(PowerSetpointNumber):
     @override
     async def async_set_native_value(self, value: float) -> None:
         await self._control.async_set_phase(self._phase, value)
+
+
+class SetpointDurationNumber(ControlEntity, RestoreNumber):
+    """Minutes after which a setpoint ends by itself; 0 leaves that to the options."""
+
+    _attr_device_class = NumberDeviceClass.DURATION
+    _attr_mode = NumberMode.BOX
+    _attr_native_min_value = 0
+    _attr_native_max_value = LONGEST_SETPOINT_TIMEOUT // 60
+    _attr_native_step = 1
+    _attr_native_unit_of_measurement = UnitOfTime.MINUTES
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        if (last := await self.async_get_last_number_data()) and last.native_value:
+            self._control.setpoint_duration = timedelta(minutes=last.native_value)
+
+    @property
+    @override
+    def native_value(self) -> float:
+        return self._control.setpoint_duration / timedelta(minutes=1)
+
+    @property
+    @override
+    def _shown(self) -> object:
+        return self.native_value
+
+    @battery_action
+    @override
+    async def async_set_native_value(self, value: float) -> None:
+        await self._control.async_set_setpoint_duration(timedelta(minutes=value))

@@ -32,13 +32,14 @@ from homeassistant.helpers.typing import StateType
 from .const import (
     BATTERY_POWER,
     CONTROL_STATUS,
-    CURRENT_SETPOINT,
+    DEVICE_SETPOINT,
     ENERGY_CHARGED_TOTAL,
     ENERGY_DISCHARGED_TOTAL,
     FLASH_WRITES_TODAY,
     LAST_FRESH,
     POWER_SETPOINT,
     RATED_CAPACITY,
+    SETPOINT_ENDS,
     ControlStatus,
 )
 from .counter import CounterEntity
@@ -165,18 +166,20 @@ KINDS: Final[Mapping[Quantity, Kind]] = {
 """Every quantity that is a sensor; FLAG and PROBLEMS are binary sensors."""
 
 
+_ENTITY_KEYS: Final = {POWER_SETPOINT: DEVICE_SETPOINT}
+"""The keys of sensors that are not those of their measurements: a number has that."""
+
+
 def sensor_keys(battery: Battery) -> list[str]:
     """Return the keys that a battery's sensors show.
 
     What can be set is a number, select or switch instead.
     """
-    set_elsewhere = set(battery.settings)
-    if battery.setpoint_limits is not None:
-        set_elsewhere |= {POWER_SETPOINT, CURRENT_SETPOINT}
+    settings = battery.settings
     return [
         key
         for key in battery.measurements
-        if MEASUREMENTS[key].quantity in KINDS and key not in set_elsewhere
+        if MEASUREMENTS[key].quantity in KINDS and key not in settings
     ]
 
 
@@ -200,6 +203,7 @@ async def async_setup_entry(
     )
     if battery.setpoint_limits is not None:
         entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
+        entities.append(SetpointEndsSensor(entry, SETPOINT_ENDS, ()))
     if battery.capacity and RATED_CAPACITY not in battery.measurements:
         entities.append(OwnersCapacitySensor(entry, RATED_CAPACITY, battery.capacity))
     entities.append(LastFreshSensor(entry, LAST_FRESH, ()))
@@ -212,8 +216,8 @@ class MeasurementSensor(HomeBatteryEntity, SensorEntity):
     """A measurement, shown as its quantity is shown."""
 
     def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
-        """Describe the sensor of a key."""
-        super().__init__(entry, key)
+        """Describe the sensor of a measurement."""
+        super().__init__(entry, key, entity_key=_ENTITY_KEYS.get(key))
         kind = KINDS[MEASUREMENTS[key].quantity]
         self._attr_device_class = kind.device_class
         self._attr_state_class = kind.state_class
@@ -278,6 +282,17 @@ class ControlStatusSensor(ControlEntity, SensorEntity):
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
         return {ATTR_REASON: self._control.reason, ATTR_EXPIRES: self._control.expires}
+
+
+class SetpointEndsSensor(ControlEntity, SensorEntity):
+    """When the held setpoint ends by itself; unknown while it does not."""
+
+    _attr_device_class = SensorDeviceClass.TIMESTAMP
+
+    @property
+    @override
+    def native_value(self) -> datetime | None:
+        return self._control.expires
 
 
 class FlashWritesSensor(ControlEntity, SensorEntity):

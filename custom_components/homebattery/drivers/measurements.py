@@ -522,9 +522,8 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.STATUS, *_slots("charge")),
         *_inside(Quantity.TEXT, *_slots("time")),
         # Setpoints and settings, as the device reports them
-        *_usual(_P, "power_setpoint", "grid_setpoint", "grid_target"),
-        *_usual(_I, "current_setpoint"),
-        *_unusual(_P, *_phases("power_setpoint")),
+        *_inside(_P, "power_setpoint"),
+        *_usual(_P, "grid_setpoint", "grid_target"),
         *_inside(_P, "charge_power_limit", "discharge_power_limit", enabled=True),
         *_inside(_I, "charge_current_limit", "discharge_current_limit", enabled=True),
         *_inside(Quantity.SOC_LEVEL, "min_soc", "max_soc", "backup_soc", enabled=True),
