@@ -5,16 +5,22 @@ from typing import ClassVar, Final, Unpack, override
 from pymodbus import FramerType
 
 from .battery import (
+    BatteryError,
+    CannotConnectError,
     Detected,
     InvalidValueError,
     ModbusConnection,
+    ProtocolError,
     RequestTimeoutError,
     SetupField,
+    SolarmanSpokenError,
+    UnknownHostError,
     Visit,
 )
 from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
 from .deye_device import MODEL, PLATE, recognised
 from .modbus import ModbusTcpConnection
+from .solarman import speaks_solarman
 
 LOGGER_PORT: Final = 8899
 """Of loggers: Ethernet ones speak plain Modbus there, Wi-Fi ones do not."""
@@ -88,6 +94,22 @@ class DeyeModbusInverter(DeyeInverter):
                 f"{err}. A Wi-Fi logger does not speak plain Modbus on this port: if it "
                 "is one, set it up as battery type deye_solarman"
             ) from err
+
+    @override
+    async def explain(self, err: BatteryError) -> BatteryError:
+        """Return that a data logger answers, where one does: here or at its usual port."""
+        match err:
+            case UnknownHostError():
+                return err
+            case CannotConnectError() | RequestTimeoutError() | ProtocolError():
+                for port in dict.fromkeys((self.port, LOGGER_PORT)):
+                    if await speaks_solarman(self.address, port, self.timeout):
+                        return SolarmanSpokenError(
+                            f"{self.address}:{port}: a data logger answers that speaks "
+                            "Solarman V5: set it up as battery type deye_solarman",
+                            port,
+                        )
+        return err
 
     @override
     def _make_connection(self) -> ModbusConnection:

@@ -10,14 +10,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, override
 
-from .errors import UnitAbsentError, WrongDeviceError
+from .errors import UnitAbsentError, WrongDeviceError, WrongLoggerError
 
 __all__ = [
     "CRCError",
     "LoggerClient",
     "ModbusError",
     "V5FrameError",
-    "WrongLoggerError",
     "cut_frame",
 ]
 
@@ -100,18 +99,6 @@ _WRONG_SERIAL: Final = b"\x06\x00"
 _READS: Final = (3, 4)
 
 
-class WrongLoggerError(WrongDeviceError):
-    """The logger has another serial number than it was asked for.
-
-    `serial` is the right one, if the logger told it.
-    """
-
-    def __init__(self, message: str, serial: int | None = None) -> None:
-        """Keep the serial number beside the text."""
-        super().__init__(message)
-        self.serial = serial
-
-
 def cut_frame(buffer: bytearray) -> bytes | None:
     """Take the next whole frame out of `buffer`; None until more has come.
 
@@ -164,6 +151,12 @@ class LoggerClient(PySolarmanV5Async):
         self._received = bytearray()
         self.heard = False
         """Whether anything has come since the last request."""
+        self._has_framed = False
+
+    @property
+    def heard_only_others(self) -> bool:
+        """Whether something has come, but never a V5 frame nor a part of one."""
+        return self.heard and not self._received and not self._has_framed
 
     @property
     def connected(self) -> bool:
@@ -197,6 +190,7 @@ class LoggerClient(PySolarmanV5Async):
                 raise ConnectionResetError
             self._received += received
             self.heard = True
+        self._has_framed = True
         return frame
 
     def _check_logger(self, frame: bytes) -> None:
