@@ -51,20 +51,25 @@ class UnitNotFoundError(WrongDeviceError):
 
 
 class WrongLoggerError(WrongDeviceError):
-    """The data logger has another serial number than it was asked for.
+    """The data logger has another serial number than `tried`: `serial`.
 
-    `serial` is the right one, if the logger told it.
+    `serial` is None in the kind below.
     """
 
-    def __init__(self, message: str, serial: int | None = None) -> None:
-        """Keep the serial number beside the text."""
+    def __init__(self, message: str, tried: int, serial: int | None = None) -> None:
+        """Keep the serial numbers beside the text."""
         super().__init__(message)
+        self.tried = tried
         self.serial = serial
 
     @property
     @override
     def details(self) -> Mapping[str, str]:
-        return {} if self.serial is None else {"actual_serial": str(self.serial)}
+        return {"logger_serial": str(self.tried), "actual_serial": str(self.serial)}
+
+
+class LoggerSerialRefusedError(WrongLoggerError):
+    """The data logger refuses the serial number `tried`, and does not tell its own."""
 
 
 class LoggerSerialNeededError(WrongDeviceError):

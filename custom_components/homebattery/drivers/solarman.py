@@ -112,7 +112,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             answered = True
             raise UnitAbsentError(f"{where}: {err}") from err
         except WrongLoggerError as err:
-            raise WrongLoggerError(f"{where}: {err}", err.serial) from err
+            raise type(err)(f"{where}: {err}", err.tried, err.serial) from err
         except WrongDeviceError as err:
             raise ModbusSpokenError(f"{where}: {err}", self.port) from err
         except TimeoutError as err:

@@ -10,7 +10,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, override
 
-from .errors import UnitAbsentError, WrongDeviceError, WrongLoggerError
+from .errors import (
+    LoggerSerialRefusedError,
+    UnitAbsentError,
+    WrongDeviceError,
+    WrongLoggerError,
+)
 
 __all__ = [
     "CRCError",
@@ -198,12 +203,15 @@ class LoggerClient(PySolarmanV5Async):
         serial = int.from_bytes(frame[_SERIAL], "little")
         if serial != self._serial:
             raise WrongLoggerError(
-                f"this logger's serial number is {serial}, not {self._serial}", serial
+                f"this logger's serial number is {serial}, not {self._serial}",
+                self._serial,
+                serial,
             )
         if frame[_RTU] == _WRONG_SERIAL:
-            raise WrongLoggerError(
+            raise LoggerSerialRefusedError(
                 f"the logger refuses the serial number {self._serial}: it must be the "
-                "logger's own, from its sticker, not that of the inverter"
+                "logger's own, from its sticker, not that of the inverter",
+                self._serial,
             )
         if frame[_RTU] == _NO_SUCH_UNIT:
             raise UnitAbsentError(
