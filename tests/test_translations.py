@@ -31,11 +31,7 @@ from custom_components.homebattery.const import (
     ControlStatus,
 )
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
-from custom_components.homebattery.drivers.battery import (
-    Advice,
-    Reason,
-    WrongUnitError,
-)
+from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.sun2000_registers import (
     MAX_MPPTS,
