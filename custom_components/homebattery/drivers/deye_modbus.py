@@ -6,19 +6,16 @@ from pymodbus import FramerType
 
 from .battery import (
     BatteryError,
-    CannotConnectError,
     Detected,
     InvalidValueError,
     ModbusConnection,
-    ProtocolError,
     RequestTimeoutError,
     SetupField,
     SolarmanSpokenError,
-    UnknownHostError,
     Visit,
 )
 from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
-from .deye_device import MODEL, PLATE, recognised
+from .deye_device import MODEL, PLATE, ports_of_another_way, recognised
 from .modbus import ModbusTcpConnection
 from .solarman import speaks_solarman
 
@@ -98,17 +95,13 @@ class DeyeModbusInverter(DeyeInverter):
     @override
     async def explain(self, err: BatteryError) -> BatteryError:
         """Return that a data logger answers, where one does: here or at its usual port."""
-        match err:
-            case UnknownHostError():
-                return err
-            case CannotConnectError() | RequestTimeoutError() | ProtocolError():
-                for port in dict.fromkeys((self.port, LOGGER_PORT)):
-                    if await speaks_solarman(self.address, port, self.timeout):
-                        return SolarmanSpokenError(
-                            f"{self.address}:{port}: a data logger answers that speaks "
-                            "Solarman V5: set it up as battery type deye_solarman",
-                            port,
-                        )
+        for port in ports_of_another_way(err, self.port, LOGGER_PORT):
+            if await speaks_solarman(self.address, port, self.timeout):
+                return SolarmanSpokenError(
+                    f"{self.address}:{port}: a data logger answers that speaks "
+                    "Solarman V5: set it up as battery type deye_solarman",
+                    port,
+                )
         return err
 
     @override

@@ -6,21 +6,18 @@ from typing import Any, ClassVar, Final, Unpack, override
 
 from .battery import (
     BatteryError,
-    CannotConnectError,
     Detected,
     InvalidValueError,
     ModbusConnection,
     ModbusSpokenError,
-    ProtocolError,
     RequestTimeoutError,
     SetupField,
     UnitAbsentError,
-    UnknownHostError,
     Value,
     Visit,
 )
 from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
-from .deye_device import MODEL, PLATE, recognised
+from .deye_device import MODEL, PLATE, ports_of_another_way, recognised
 from .modbus import Block
 from .solarman import PORT, SolarmanConnection, find_serial
 
@@ -144,17 +141,13 @@ class DeyeSolarmanInverter(DeyeInverter):
     @override
     async def explain(self, err: BatteryError) -> BatteryError:
         """Return that the inverter answers over Modbus, where it does: here or at 502."""
-        match err:
-            case UnknownHostError():
-                return err
-            case CannotConnectError() | RequestTimeoutError() | ProtocolError():
-                for port in dict.fromkeys((self.port, MODBUS_PORT)):
-                    if await self._answers_modbus(port):
-                        return ModbusSpokenError(
-                            f"{self.address}:{port}: the inverter answers over plain "
-                            "Modbus TCP: set it up as battery type deye_modbus",
-                            port,
-                        )
+        for port in ports_of_another_way(err, self.port, MODBUS_PORT):
+            if await self._answers_modbus(port):
+                return ModbusSpokenError(
+                    f"{self.address}:{port}: the inverter answers over plain Modbus "
+                    "TCP: set it up as battery type deye_modbus",
+                    port,
+                )
         return err
 
     async def _answers_modbus(self, port: int) -> bool:
