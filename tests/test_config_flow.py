@@ -3,8 +3,12 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
+import json
+from pathlib import Path
+import socket
 from typing import Any
 
+from aiohttp.resolver import AsyncResolver
 from homeassistant.config_entries import (
     SOURCE_DHCP,
     SOURCE_IGNORE,
@@ -28,21 +32,30 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.homebattery import config_flow
 from custom_components.homebattery.config_flow import SECTION_ADVANCED
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
-from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers import DRIVERS, deye_modbus
 from custom_components.homebattery.drivers.battery import (
     AuthenticationError,
     Battery,
     BatteryError,
     CannotConnectError,
+    ConnectionClosedError,
     DeviceBusyError,
     DeviceRefusedError,
     InvalidValueError,
+    LoggerSerialNeededError,
+    LoggerSerialRefusedError,
+    ModbusSpokenError,
     NotConfirmedError,
     NotSupportedError,
+    PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
+    SolarmanSpokenError,
     UnitAbsentError,
+    UnitNotFoundError,
+    UnknownHostError,
     WrongDeviceError,
+    WrongLoggerError,
 )
 from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.deye_device import MODEL
@@ -51,6 +64,7 @@ from custom_components.homebattery.drivers.solarman import Logger
 from .conftest import KINDS, Home, MakeHome
 from .simulators import (
     SIMULATORS,
+    DeyeModbusSimulator,
     DeyeSolarmanSimulator,
     ManualClock,
     SessySimulator,
@@ -73,7 +87,47 @@ ERRORS = {
     "not_confirmed": NotConfirmedError("x"),
     "invalid_value": InvalidValueError("x"),
     "unknown": BatteryError("x"),
+    "unknown_host": UnknownHostError("x"),
+    "connection_closed": ConnectionClosedError("x"),
+    "unit_not_found": UnitNotFoundError("x"),
+    "wrong_logger_serial": WrongLoggerError("x", 1, 2),
+    "logger_serial_refused": LoggerSerialRefusedError("x", 1),
+    "logger_serial_needed": LoggerSerialNeededError("x"),
+    "solarman_spoken": SolarmanSpokenError("x", 8899),
+    "modbus_spoken": ModbusSpokenError("x", 502),
+    "permission_denied": PermissionDeniedError("x", 0x80),
 }
+ABOUT = {
+    "invalid_auth": "password",
+    "wrong_device": "host",
+    "unknown_host": "host",
+    "protocol": "port",
+    "unit_absent": "unit_id",
+    "unit_not_found": "unit_id",
+    "wrong_logger_serial": "logger_serial",
+    "logger_serial_refused": "logger_serial",
+    "logger_serial_needed": "logger_serial",
+}
+"""The field that an error is about; the others are about none."""
+
+
+def at_its_field(error: str, *fields: str) -> dict[str, str]:
+    """Return where a form with these fields shows an error."""
+    field = ABOUT.get(error, "base")
+    return {field if field in fields else "base": error}
+
+
+EN: dict[str, Any] = json.loads(
+    (Path(config_flow.__file__).parent / "translations/en.json").read_text("utf-8")
+)
+
+
+def shown(form: ConfigFlowResult) -> str:
+    """Return the text of the only error on a form, as the frontend makes it."""
+    assert form["errors"] is not None
+    [key] = form["errors"].values()
+    text: str = EN["config"]["error"][key]
+    return text.format_map(form["description_placeholders"] or {})
 
 
 async def begin(hass: HomeAssistant, battery_type: str) -> ConfigFlowResult:
@@ -287,7 +341,7 @@ async def test_what_needs_a_password_is_asked_for_it(
     assert filled_in["password"] is None
     assert not sessy.server.posts
     form = await answer(hass, form, typed(sessy, password="wrong"))
-    assert form["errors"] == {"base": "invalid_auth"}
+    assert form["errors"] == {"password": "invalid_auth"}
     created = await answer(hass, form, typed(sessy))
     assert created["type"] is FlowResultType.CREATE_ENTRY
     assert created["result"].unique_id == KINDS["sessy"].serial
@@ -365,7 +419,12 @@ async def test_errors_name_the_cause_and_can_be_recovered_from(
         patch.setattr(DRIVERS[simulator.type], "connect", fail)
         form = await answer(hass, form, typed(simulator))
     assert form["type"] is FlowResultType.FORM
-    assert form["errors"] == {"base": error}
+    fields = DRIVERS[simulator.type].fields
+    expected = at_its_field(error, *(field.name for field in fields))
+    if error == "unit_absent" and simulator.type in ("victron", "sun2000"):
+        expected = {"unit_id": "optional_unit_absent"}
+    assert form["errors"] == expected
+    assert "{" not in shown(form)
     kept = suggested(form)
     assert {name: kept[name] for name in simulator.setup} == simulator.setup
     created = await answer(hass, form, typed(simulator))
@@ -396,7 +455,7 @@ async def test_real_troubles_of_a_victron(
 ) -> None:
     form = await begin(hass, "victron")
     form = await answer(hass, form, typed(victron, unit_id=99))
-    assert form["errors"] == {"base": "wrong_device"}
+    assert form["errors"] == {"unit_id": "optional_unit_absent"}
     form = await answer(hass, form, typed(victron, port=1))
     assert form["errors"] == {"base": "cannot_connect"}
     created = await answer(hass, form, typed(victron))
@@ -408,11 +467,126 @@ async def test_real_troubles_of_a_sessy(
 ) -> None:
     form = await begin(hass, "sessy")
     form = await answer(hass, form, typed(sessy, password="wrong"))
-    assert form["errors"] == {"base": "invalid_auth"}
+    assert form["errors"] == {"password": "invalid_auth"}
     form = await answer(hass, form, typed(sessy, port=1))
     assert form["errors"] == {"base": "cannot_connect"}
     created = await answer(hass, form, typed(sessy))
     assert created["type"] is FlowResultType.CREATE_ENTRY
+
+
+# Something else than what was typed
+
+
+@pytest.fixture
+def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the network know no name, whoever asks for it."""
+
+    def look_up(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def resolve(*_: object, **__: object) -> object:
+        return look_up()
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(AsyncResolver, "resolve", resolve)
+
+
+@pytest.mark.usefixtures("_no_names")
+@pytest.mark.parametrize("step", ["detect", *DRIVERS])
+async def test_name_that_does_not_resolve_is_named_at_its_field(
+    hass: HomeAssistant, step: str
+) -> None:
+    form = await begin(hass, step)
+    values: dict[str, Any] = {"host": "home.invalid"}
+    if step == "sessy":
+        values |= {"username": "D", "password": "x"}
+    if step != "detect":
+        values = typed_as(step, {**defaults(step), **values})
+    form = await answer(hass, form, values)
+    assert form["errors"] == {"host": "unknown_host"}
+    assert "no address for the name home.invalid" in shown(form)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+@pytest.mark.parametrize(
+    "serial", ["D262129198A0", "2718 281828", "0", "4294967296", "٣"]
+)
+async def test_what_is_no_serial_number_of_a_logger_is_explained_at_its_field(
+    hass: HomeAssistant, logger: DeyeSolarmanSimulator, serial: str
+) -> None:
+    """People type the one that is printed largest, which has letters."""
+    form = await begin(hass, "deye_solarman")
+    form = await answer(hass, form, typed(logger, logger_serial=serial))
+    assert form["errors"] == {"logger_serial": "invalid_logger_serial"}
+    assert "letters" in shown(form)
+    assert "inverter" in shown(form)
+    assert suggested(form)["logger_serial"] == serial
+    created = await answer(hass, form, typed(logger))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_serial_number_of_a_logger_is_stored_as_a_number(
+    hass: HomeAssistant, logger: DeyeSolarmanSimulator
+) -> None:
+    form = await begin(hass, "deye_solarman")
+    serial = logger.setup["logger_serial"]
+    created = await answer(hass, form, typed(logger, logger_serial=f" {serial} "))
+    assert created["result"].data["logger_serial"] == serial
+
+
+async def test_wrong_serial_number_of_a_logger_is_named_with_the_right_one(
+    hass: HomeAssistant, logger: DeyeSolarmanSimulator
+) -> None:
+    form = await begin(hass, "deye_solarman")
+    form = await answer(hass, form, typed(logger, logger_serial="1234567890"))
+    assert form["errors"] == {"logger_serial": "wrong_logger_serial"}
+    right = logger.setup["logger_serial"]
+    assert f"serial number {right}, not 1234567890" in shown(form)
+    created = await answer(hass, form, typed(logger, logger_serial=str(right)))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_logger_that_is_asked_over_modbus_leads_to_the_other_deye(
+    hass: HomeAssistant,
+    logger: DeyeSolarmanSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the port that the form of that kind begins with, or with the logger's."""
+    monkeypatch.setattr(deye_modbus, "LOGGER_PORT", logger.port)
+    form = await begin(hass, "deye_modbus")
+    values = {"host": logger.host, "port": 1}
+    form = await answer(hass, form, typed_as("deye_modbus", values))
+    assert form["errors"] == {"base": "solarman_spoken"}
+    assert f"port {logger.port}" in shown(form)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_gateway_that_is_asked_as_a_logger_leads_to_the_other_deye(
+    hass: HomeAssistant, clock: ManualClock, loggers: list[Logger]
+) -> None:
+    async with DeyeModbusSimulator(DeyeModbusSimulator.house(clock=clock)) as gateway:
+        form = await begin(hass, "deye_solarman")
+        values = {"host": gateway.host, "port": gateway.port, "logger_serial": 1}
+        form = await answer(hass, form, typed_as("deye_solarman", values))
+    assert form["errors"] == {"base": "modbus_spoken"}
+    assert f"port {gateway.port}" in shown(form)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_port_that_speaks_something_else_is_named(
+    hass: HomeAssistant, sessy: SessySimulator, victron: VictronSimulator
+) -> None:
+    form = await begin(hass, "victron")
+    values = {"host": sessy.host, "port": sessy.port}
+    form = await answer(hass, form, typed_as("victron", values))
+    assert form["errors"] == {"port": "protocol"}
+    assert f"{sessy.host} on port {sessy.port}" in shown(form)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+    form = await begin(hass, "sessy")
+    form = await answer(hass, form, typed(sessy, port=victron.port))
+    assert form["errors"] == {"base": "connection_closed"}
+    assert f"port {victron.port}" in shown(form)
+    hass.config_entries.flow.async_abort(form["flow_id"])
 
 
 async def test_same_battery_is_not_set_up_twice(
@@ -492,7 +666,7 @@ async def test_new_password_is_taken(
     assert form["step_id"] == "reauth_confirm"
     user = {"username": sessy.setup["username"], "password": "WRONG"}
     form = await answer(hass, form, user)
-    assert form["errors"] == {"base": "invalid_auth"}
+    assert form["errors"] == {"password": "invalid_auth"}
     assert suggested(form)["username"] == user["username"]
     assert suggested(form)["password"] is None
     user["password"] = sessy.setup["password"]
@@ -519,7 +693,8 @@ async def test_signing_in_can_be_tried_again(
         form = await answer(hass, form, {"username": "TYPED", "password": "WRONG"})
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == "reauth_confirm"
-    assert form["errors"] == {"base": error}
+    assert form["errors"] == at_its_field(error, "username", "password")
+    assert "{" not in shown(form)
     # What was typed stays, but for the password.
     assert suggested(form) == {"username": "TYPED", "password": None}
     assert entry.data == before
@@ -633,7 +808,10 @@ async def test_reconfiguring_can_be_tried_again(
         form = await answer(hass, form, typed(victron, pv_unit_id=20))
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == "victron"
-    assert form["errors"] == {"base": error}
+    expected = at_its_field(error, "host", "port", "unit_id")
+    if error == "unit_absent":
+        expected = {"unit_id": "optional_unit_absent"}
+    assert form["errors"] == expected
     assert suggested(form)["pv_unit_id"] == 20
     assert entry.data == before
     done = await answer(hass, form, typed(victron))
@@ -736,7 +914,7 @@ async def test_announced_sessy_needs_its_password(
     assert filled_in["username"] == serial
     assert filled_in["password"] is None
     form = await answer(hass, form, typed(sessy, password="wrong"))
-    assert form["errors"] == {"base": "invalid_auth"}
+    assert form["errors"] == {"password": "invalid_auth"}
     created = await answer(hass, form, typed(sessy))
     assert created["type"] is FlowResultType.CREATE_ENTRY
     assert created["result"].unique_id == KINDS["sessy"].serial

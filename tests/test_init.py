@@ -1,6 +1,7 @@
 """Setting a battery up and taking it down."""
 
 import asyncio
+import socket
 
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
@@ -81,6 +82,25 @@ async def test_set_up_is_tried_again_while_the_device_is_away(
     await simulator.start()
     await warp(60)
     assert home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_set_up_says_that_the_name_does_not_resolve(
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look_up(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    home = make_home(victron)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", look_up)
+        home.hass.config_entries.async_update_entry(
+            home.entry, data={**home.entry.data, "host": "gx.invalid"}
+        )
+        assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert home.entry.error_reason_translation_key == "unknown_host"
 
 
 async def test_set_up_is_tried_again_when_the_first_poll_fails(

@@ -96,6 +96,19 @@ async def test_write_that_is_not_confirmed_is_an_error(
     assert float(victron_home.state("min_soc")) == 10
 
 
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_write_without_permission_says_that_the_installer_has_to_log_in(
+    home: Home,
+) -> None:
+    """As an inverter says on its own Wi-Fi; for a setting as for a setpoint."""
+    await home.simulator.misbehave("read_only", code=0x80)
+    with pytest.raises(HomeAssistantError, match="installer's login") as caught:
+        await home.call("number.set_value", "min_soc", value=12)
+    assert caught.value.translation_key == "permission_denied"
+    with pytest.raises(HomeAssistantError, match="installer's login"):
+        await home.set_power(600)
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -38,7 +38,7 @@ from custom_components.homebattery.const import (
 )
 from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
-from custom_components.homebattery.drivers.battery import Advice, Reason
+from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.sun2000_registers import (
     MAX_MPPTS,
@@ -150,14 +150,50 @@ def test_each_choice_on_a_form_has_a_text() -> None:
 
 
 def error_keys() -> set[str]:
-    return {key for _, key in errors._KEYS} | {errors.UNKNOWN}
+    return {words.key for words in errors._WORDS} | {errors.UNKNOWN}
 
 
 def test_each_error_of_the_flow_has_a_text() -> None:
-    by_flow = set(re.findall(r'errors\[(?:"base"|CONF_HOST)\] = "(\w+)"', SOURCES))
+    by_flow = set(re.findall(r'errors\[[A-Z_]+\] = "(\w+)"', SOURCES))
+    by_flow.update(errors._IF_OPTIONAL.values())
     # A flow only reads.
     of_writing = {"flash_budget", "taken_over"}
     assert EN["config"]["error"].keys() == (error_keys() | by_flow) - of_writing
+
+
+def test_each_error_of_the_flow_names_only_what_was_tried() -> None:
+    """A placeholder without a value would be an error of the frontend instead."""
+    always = {"host", "port"}
+    of_kind = {
+        "wrong_logger_serial": {"logger_serial", "actual_serial"},
+        "logger_serial_refused": {"logger_serial"},
+        "solarman_spoken": {"actual_port"},
+        "modbus_spoken": {"actual_port"},
+    }
+    for key, text in EN["config"]["error"].items():
+        assert placeholders(text) <= always | of_kind.get(key, set()), key
+
+
+@pytest.mark.parametrize("language", ["en", "nl", "de", "fr"])
+def test_other_kind_of_deye_is_called_as_on_the_menu(language: str) -> None:
+    texts = json.loads((FOLDER / f"translations/{language}.json").read_text("utf-8"))
+    menu = texts["config"]["step"]["user"]["menu_options"]
+    for key, battery_type in (
+        ("solarman_spoken", "deye_solarman"),
+        ("modbus_spoken", "deye_modbus"),
+    ):
+        assert menu[battery_type] in texts["config"]["error"][key]
+        assert menu[battery_type] in texts["exceptions"][key]["message"]
+
+
+@pytest.mark.parametrize("battery_type", DRIVERS)
+def test_unit_id_is_said_to_be_left_empty_only_where_it_can_be(
+    battery_type: str,
+) -> None:
+    fields = DRIVERS[battery_type].fields
+    optional = any(field.name == "unit_id" and not field.required for field in fields)
+    _, key = errors.form_error(WrongUnitError("x"), fields)
+    assert ("Leave the unit IDs empty" in EN["config"]["error"][key]) == optional
 
 
 def test_each_reason_to_abort_has_a_text() -> None:

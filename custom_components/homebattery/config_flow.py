@@ -73,10 +73,10 @@ from .const import (
 from .devices import device_name
 from .discovery import BEHIND_LOGGERS, answers, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
-from .drivers.battery import BatteryError, Identity, SetupField
+from .drivers.battery import BatteryError, Identity, SetupField, UnknownHostError
 from .drivers.detection import Detected, detect, detect_at
 from .drivers.solarman import PORT as LOGGER_PORT, Logger
-from .errors import UNKNOWN, error_key
+from .errors import BASE, UNKNOWN, error_key, form_error, form_placeholders
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -121,7 +121,8 @@ _FIELDS: Final[Mapping[str, object]] = {
     "framing": SelectSelector(
         SelectSelectorConfig(options=["tcp", "rtu"], translation_key="framing")
     ),
-    CONF_LOGGER_SERIAL: _number(1, _LARGEST_SERIAL),
+    # People type what is printed, which may have letters: see `_logger_serial`.
+    CONF_LOGGER_SERIAL: vol.All(vol.Coerce(str), _TEXT),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
     CONF_NAME: _TEXT,
@@ -215,7 +216,18 @@ def _setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
     with_port = host.count(":") == 1
     if not host or with_port or "/" in host or any(map(str.isspace, host)):
         errors[CONF_HOST] = "invalid_host"
+    if printed := str(setup.pop(CONF_LOGGER_SERIAL, "")).strip():
+        setup[CONF_LOGGER_SERIAL] = serial = _logger_serial(printed)
+        if serial == printed:
+            errors[CONF_LOGGER_SERIAL] = "invalid_logger_serial"
     return setup
+
+
+def _logger_serial(typed: str) -> int | str:
+    """Return the serial number of a logger; as it was typed if it cannot be one."""
+    if typed.isascii() and typed.isdecimal() and 0 < int(typed) <= _LARGEST_SERIAL:
+        return int(typed)
+    return typed
 
 
 def _dongle(username: str) -> str:
@@ -253,6 +265,8 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._detected: Mapping[str, Detected] = {}
         self._loggers: Mapping[int, Logger] = {}
         self._mac: str | None = None
+        self._tried: Mapping[str, str] = {}
+        """What the text of an error on the form can name."""
 
     @staticmethod
     @callback
@@ -275,25 +289,33 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         known: dict[str, Any] = {}
         if user_input is not None:
             known = _setup(user_input, errors)
-            found = (
-                []
-                if errors
-                else await detect(
-                    known[CONF_HOST], session=async_get_clientsession(self.hass)
-                )
-            )
+            found = [] if errors else await self._async_detect(known, errors)
             self._detected = {device.battery_type: device for device in found}
             if len(self._detected) == 1:
                 return await self._async_step_battery(next(iter(self._detected)))
             if self._detected:
                 return await self.async_step_detected()
             if not errors:
-                errors["base"] = "nothing_found"
+                errors[BASE] = "nothing_found"
         return self.async_show_form(
             step_id=STEP_DETECT,
             data_schema=_schema((SetupField(CONF_HOST),), known),
+            description_placeholders=self._tried,
             errors=errors,
         )
+
+    async def _async_detect(
+        self, setup: Mapping[str, Any], errors: dict[str, str]
+    ) -> list[Detected]:
+        """Return what is at an address, or put into errors that it is none."""
+        try:
+            return await detect(
+                setup[CONF_HOST], session=async_get_clientsession(self.hass)
+            )
+        except UnknownHostError as err:
+            errors[CONF_HOST] = error_key(err)
+            self._tried = {CONF_HOST: setup[CONF_HOST]}
+        return []
 
     async def async_step_detected(
         self, user_input: dict[str, Any] | None = None
@@ -331,6 +353,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id=battery_type,
             data_schema=_schema(fields, known, selectors, errors),
+            description_placeholders=self._tried,
             errors=_errors_shown(fields, errors),
         )
 
@@ -562,7 +585,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         (device,) = self._detected.values()
         if user_input is not None:
             setup = {**device.setup, **user_input}
-            identity = await self._async_try(device.battery_type, setup, errors)
+            identity = await self._async_try(device.battery_type, setup, errors, ())
             if identity is not None:
                 return await self._async_create(device.battery_type, identity, setup)
         self._set_confirm_only()
@@ -570,6 +593,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             step_id="discovery_confirm",
             data_schema=_schema((_NAME,), user_input or {}),
             description_placeholders={
+                **self._tried,
                 "device": device.model,
                 "serial_number": str(device.serial_number),
                 "host": device.setup[CONF_HOST],
@@ -618,49 +642,60 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         battery_type = entry.data[CONF_BATTERY_TYPE]
         errors: dict[str, str] = {}
         known = dict(entry.data)
+        secrets = tuple(
+            field
+            for field in DRIVERS[battery_type].fields
+            if field.name in (CONF_USERNAME, CONF_PASSWORD)
+        )
         if user_input is not None:
             known.update(user_input)
-            identity = await self._async_try(battery_type, known, errors)
+            identity = await self._async_try(battery_type, known, errors, secrets)
             if identity is not None:
                 await self.async_set_unique_id(identity.serial_number)
                 self._abort_if_unique_id_mismatch(reason="another_device")
                 return self.async_update_reload_and_abort(
                     entry, data_updates=user_input
                 )
-        secrets = tuple(
-            field
-            for field in DRIVERS[battery_type].fields
-            if field.name in (CONF_USERNAME, CONF_PASSWORD)
-        )
         return self.async_show_form(
             step_id="reauth_confirm",
             data_schema=_schema(secrets, {**known, CONF_PASSWORD: None}),
-            description_placeholders={"device": entry.title},
+            description_placeholders={**self._tried, "device": entry.title},
             errors=errors,
         )
 
     async def _async_try(
-        self, battery_type: str, setup: dict[str, Any], errors: dict[str, str]
+        self,
+        battery_type: str,
+        setup: dict[str, Any],
+        errors: dict[str, str],
+        form: tuple[SetupField, ...] | None = None,
     ) -> Identity | None:
         """Connect to the battery; return who it is, or put into errors why not.
 
-        What the battery was found to be set up with is added to `setup`.
+        What the battery was found to be set up with is added to `setup`. An error
+        goes to its field on the form, which has all fields unless `form` says which.
         """
         if errors:
             return None
+        driver = DRIVERS[battery_type]
         try:
-            battery = DRIVERS[battery_type].from_setup(
+            battery = driver.from_setup(
                 setup, session=async_get_clientsession(self.hass)
             )
-            async with battery:
-                setup.update(battery.setup_found)
-                return battery.identity
+            try:
+                async with battery:
+                    setup.update(battery.setup_found)
+                    return battery.identity
+            except BatteryError as err:
+                raise await battery.explain(err) from None
         except BatteryError as err:
             _LOGGER.debug("Setting up %s: %s", battery_type, err)
-            errors["base"] = error_key(err)
+            field, key = form_error(err, driver.fields if form is None else form)
+            errors[field] = key
+            self._tried = form_placeholders(err, driver, setup)
         except Exception:
             _LOGGER.exception("Setting up %s", battery_type)
-            errors["base"] = UNKNOWN
+            errors[BASE] = UNKNOWN
         return None
 
 

@@ -17,6 +17,7 @@ PLATFORMS: Final = [
 
 CONF_BATTERY_TYPE: Final = "battery_type"
 CONF_LOGGER_SERIAL: Final = "logger_serial"
+CONF_UNIT_ID: Final = "unit_id"
 
 # Options. The limits and the capacity are also the names of a driver's arguments.
 CONF_SCAN_INTERVAL: Final = "scan_interval"

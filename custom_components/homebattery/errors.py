@@ -1,59 +1,123 @@
 """Where errors of the driver library become words for people."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple
 
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
-from .const import DOMAIN
+from .const import CONF_LOGGER_SERIAL, CONF_UNIT_ID, DOMAIN
 from .drivers.battery import (
     AuthenticationError,
+    Battery,
     BatteryError,
     CannotConnectError,
+    ConnectionClosedError,
     DeviceBusyError,
     DeviceRefusedError,
     FlashBudgetError,
     InvalidValueError,
+    LoggerSerialNeededError,
+    LoggerSerialRefusedError,
+    ModbusSpokenError,
     NotConfirmedError,
     NotSupportedError,
+    PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
+    SetupField,
+    SolarmanSpokenError,
     TakenOverError,
     UnitAbsentError,
+    UnitNotFoundError,
+    UnknownHostError,
     WrongDeviceError,
+    WrongLoggerError,
+    WrongUnitError,
 )
 
 if TYPE_CHECKING:
     from .entity import HomeBatteryEntity
     from .recent_errors import RecentErrors
 
+BASE: Final = "base"
+"""Where a form shows what belongs to none of its fields."""
+UNKNOWN: Final = "unknown"
+
+
+class _Words(NamedTuple):
+    """How people learn of a kind of error, and which field of a form it is about."""
+
+    kind: type[BatteryError]
+    key: str
+    field: str = BASE
+
+
 # The same keys name an error of the configuration flow and an exception. Kinds
 # before what they are kinds of.
-_KEYS: Final[tuple[tuple[type[BatteryError], str], ...]] = (
-    (CannotConnectError, "cannot_connect"),
-    (RequestTimeoutError, "timeout"),
-    (AuthenticationError, "invalid_auth"),
-    (WrongDeviceError, "wrong_device"),
-    (ProtocolError, "protocol"),
-    (UnitAbsentError, "unit_absent"),
-    (DeviceBusyError, "busy"),
-    (DeviceRefusedError, "refused"),
-    (NotSupportedError, "not_supported"),
-    (TakenOverError, "taken_over"),
-    (NotConfirmedError, "not_confirmed"),
-    (FlashBudgetError, "flash_budget"),
-    (InvalidValueError, "invalid_value"),
+_WORDS: Final = (
+    _Words(UnknownHostError, "unknown_host", CONF_HOST),
+    _Words(ConnectionClosedError, "connection_closed"),
+    _Words(CannotConnectError, "cannot_connect"),
+    _Words(RequestTimeoutError, "timeout"),
+    _Words(AuthenticationError, "invalid_auth", CONF_PASSWORD),
+    _Words(WrongUnitError, "unit_absent", CONF_UNIT_ID),
+    _Words(UnitNotFoundError, "unit_not_found", CONF_UNIT_ID),
+    _Words(LoggerSerialRefusedError, "logger_serial_refused", CONF_LOGGER_SERIAL),
+    _Words(LoggerSerialNeededError, "logger_serial_needed", CONF_LOGGER_SERIAL),
+    _Words(WrongLoggerError, "wrong_logger_serial", CONF_LOGGER_SERIAL),
+    _Words(SolarmanSpokenError, "solarman_spoken"),
+    _Words(ModbusSpokenError, "modbus_spoken"),
+    _Words(WrongDeviceError, "wrong_device", CONF_HOST),
+    _Words(ProtocolError, "protocol", CONF_PORT),
+    _Words(UnitAbsentError, "unit_absent", CONF_UNIT_ID),
+    _Words(PermissionDeniedError, "permission_denied"),
+    _Words(DeviceBusyError, "busy"),
+    _Words(DeviceRefusedError, "refused"),
+    _Words(NotSupportedError, "not_supported"),
+    _Words(TakenOverError, "taken_over"),
+    _Words(NotConfirmedError, "not_confirmed"),
+    _Words(FlashBudgetError, "flash_budget"),
+    _Words(InvalidValueError, "invalid_value"),
 )
-UNKNOWN: Final = "unknown"
+_OTHER: Final = _Words(BatteryError, UNKNOWN)
+
+# Where a unit ID may be left empty, that is the first thing to try.
+_IF_OPTIONAL: Final[Mapping[str, str]] = {"unit_absent": "optional_unit_absent"}
+
+
+def _words_for(err: BatteryError) -> _Words:
+    return next((words for words in _WORDS if isinstance(err, words.kind)), _OTHER)
 
 
 def error_key(err: BatteryError) -> str:
     """Return the translation key of an error."""
-    return next((key for kind, key in _KEYS if isinstance(err, kind)), UNKNOWN)
+    return _words_for(err).key
+
+
+def form_error(err: BatteryError, fields: Iterable[SetupField]) -> tuple[str, str]:
+    """Return the field of a form that an error is about, and its translation key.
+
+    `fields` are those on the form; what is about none of them is about the base.
+    """
+    _, key, name = _words_for(err)
+    field = next((each for each in fields if each.name == name), None)
+    if field is None:
+        return BASE, key
+    return name, key if field.required else _IF_OPTIONAL.get(key, key)
+
+
+def form_placeholders(
+    err: BatteryError, driver: type[Battery], setup: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what the text of an error can name: what was tried, but no secret."""
+    tried = {field.name: field.default for field in driver.fields} | dict(setup)
+    tried.pop(CONF_PASSWORD, None)
+    return {name: str(value) for name, value in tried.items()} | dict(err.details)
 
 
 def translated[ErrorT: HomeAssistantError](

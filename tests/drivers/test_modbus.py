@@ -20,6 +20,7 @@ from custom_components.homebattery.drivers.errors import (
     IllegalAddressError,
     InvalidValueError,
     NotSupportedError,
+    PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
     UnitAbsentError,
@@ -636,6 +637,7 @@ async def test_each_function_reaches_the_unit() -> None:
         (6, DeviceBusyError, "device busy"),
         (10, UnitAbsentError, "no device at this unit id"),
         (11, UnitAbsentError, "no answer from this unit id"),
+        (0x80, PermissionDeniedError, "installer's login is needed"),
         (99, DeviceRefusedError, "unknown reason"),
     ],
 )

@@ -19,6 +19,7 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
     UnitAbsentError,
     WrongDeviceError,
+    WrongLoggerError,
 )
 from custom_components.homebattery.drivers.solarman import (
     Logger,
@@ -27,10 +28,7 @@ from custom_components.homebattery.drivers.solarman import (
     find_serial,
     parse_logger,
 )
-from custom_components.homebattery.drivers.solarman_frames import (
-    WrongLoggerError,
-    cut_frame,
-)
+from custom_components.homebattery.drivers.solarman_frames import cut_frame
 
 from .v5_logger import (
     BANNER,

@@ -21,6 +21,7 @@ from custom_components.homebattery.drivers.battery import (
     NotConfirmedError,
     NotSupportedError,
     PartKind,
+    PermissionDeniedError,
     Poll,
     RequestTimeoutError,
     SelectSetting,
@@ -584,8 +585,23 @@ async def test_single_words_too_go_by_function_16() -> None:
 async def test_writing_without_permission_says_what_to_do(code: int) -> None:
     async with bench() as b:
         await b.simulator.misbehave("read_only", code=code)
-        with pytest.raises(DeviceRefusedError, match="connect through the SDongle"):
+        with pytest.raises(
+            DeviceRefusedError,
+            match="installer's login is needed.*Connect through the SDongle",
+        ):
             await b.battery.set_value("max_soc", 95)
+
+
+async def test_exception_0x80_is_a_lack_of_permission() -> None:
+    """The one code that says nothing else; for a setting as for a setpoint."""
+    async with bench() as b:
+        await b.simulator.misbehave("read_only", code=0x80)
+        with pytest.raises(PermissionDeniedError) as caught:
+            await b.battery.set_value("max_soc", 95)
+        with pytest.raises(PermissionDeniedError):
+            await b.battery.set_power_setpoint(1000)
+
+    assert caught.value.code == 0x80
 
 
 async def test_another_refusal_of_a_write_is_passed_on() -> None:

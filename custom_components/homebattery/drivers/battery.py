@@ -21,18 +21,28 @@ from .errors import (
     AuthenticationError,
     BatteryError,
     CannotConnectError,
+    ConnectionClosedError,
     DeviceBusyError,
     DeviceRefusedError,
     FlashBudgetError,
     IllegalAddressError,
     InvalidValueError,
+    LoggerSerialNeededError,
+    LoggerSerialRefusedError,
+    ModbusSpokenError,
     NotConfirmedError,
     NotSupportedError,
+    PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
+    SolarmanSpokenError,
     TakenOverError,
     UnitAbsentError,
+    UnitNotFoundError,
+    UnknownHostError,
     WrongDeviceError,
+    WrongLoggerError,
+    WrongUnitError,
 )
 from .flash import FlashWear
 from .holding import Advice, Bound, ControlFacts, Memory, Reason, Written, bounded
@@ -54,13 +64,13 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 __all__ = [
-    "MEASUREMENTS",
     "Advice",
     "AuthenticationError",
     "Battery",
     "BatteryError",
     "Bound",
     "CannotConnectError",
+    "ConnectionClosedError",
     "ControlFacts",
     "Detected",
     "DeviceBusyError",
@@ -72,14 +82,19 @@ __all__ = [
     "Identity",
     "IllegalAddressError",
     "InvalidValueError",
+    "LoggerSerialNeededError",
+    "LoggerSerialRefusedError",
+    "MEASUREMENTS",
     "Measurement",
     "Memory",
     "ModbusBattery",
+    "ModbusSpokenError",
     "NotConfirmedError",
     "NotSupportedError",
     "NumberSetting",
     "Part",
     "PartKind",
+    "PermissionDeniedError",
     "Poll",
     "ProtocolError",
     "Quantity",
@@ -87,16 +102,21 @@ __all__ = [
     "Reason",
     "RequestTimeoutError",
     "SelectSetting",
-    "Setting",
     "SetpointLimits",
+    "Setting",
     "SetupField",
+    "SolarmanSpokenError",
     "SwitchSetting",
     "TakenOverError",
     "UnitAbsentError",
+    "UnitNotFoundError",
+    "UnknownHostError",
     "Value",
     "Visit",
     "Written",
     "WrongDeviceError",
+    "WrongLoggerError",
+    "WrongUnitError",
     "as_number",
     "bounded",
 ]
@@ -300,6 +320,14 @@ class Battery(ABC):
         when nobody is there to be asked.
         """
         return []
+
+    async def explain(self, err: BatteryError) -> BatteryError:
+        """Return why connecting failed: `err`, or what says it better.
+
+        Looks at the address by reading only, for whoever sets a battery up. The
+        battery must not be connected.
+        """
+        return err
 
     async def __aenter__(self) -> Self:
         """Connect."""

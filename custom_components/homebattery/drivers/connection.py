@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+import socket
 from typing import Any, ClassVar, Final, Protocol, Self
 from weakref import WeakValueDictionary
 
-from .errors import CannotConnectError
+from .errors import CannotConnectError, UnknownHostError
 from .turns import Turns
 
 # Whoever asks for the same address must get the same connection, and drivers do not
@@ -14,6 +16,24 @@ from .turns import Turns
 _CONNECTIONS: Final[WeakValueDictionary[tuple[object, ...], SharedConnection[Any]]] = (
     WeakValueDictionary()
 )
+
+
+async def resolve(host: str, port: int, timeout: float) -> None:
+    """Raise UnknownHostError when the network knows no address of `host`.
+
+    For after a connection has failed, to say why. A look-up that takes longer than
+    `timeout`, s, says nothing.
+    """
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.get_running_loop().getaddrinfo(
+                    host, port, type=socket.SOCK_STREAM
+                )
+    except (socket.gaierror, UnicodeError) as err:
+        raise UnknownHostError(
+            f"{host}: the network knows no address of this name"
+        ) from err
 
 
 class Client(Protocol):
@@ -56,6 +76,8 @@ class SharedConnection[C: Client](ABC):
         self._users = 0
         self._back_off = 0.0
         self._not_before = 0.0
+        self._unconnected: type[CannotConnectError] = CannotConnectError
+        """Why there was no connection the last time."""
         self._quiet_until = 0.0
 
     @classmethod
@@ -100,12 +122,13 @@ class SharedConnection[C: Client](ABC):
         self._disconnect()
         now = asyncio.get_running_loop().time()
         if now < self._not_before:
-            raise CannotConnectError(
+            raise self._unconnected(
                 f"{self}: no connection, next try in {self._not_before - now:.0f} s"
             )
         try:
             self._client = client = await self._connect()
-        except CannotConnectError:
+        except CannotConnectError as err:
+            self._unconnected = type(err)
             self._back_off = min(
                 max(self.FIRST_BACK_OFF, 2 * self._back_off), self.LONGEST_BACK_OFF
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import DRIVERS
 from .battery import Battery
+from .connection import resolve
 from .errors import BatteryError, CannotConnectError
 from .recognition import Detected, Visit
 
@@ -34,7 +35,8 @@ async def detect(
     """Return the devices at `host`, those that are certain if there are any.
 
     Nothing is written, and no password is sent. `ports` says where the host listens
-    instead of a usual port. An address where nobody answers has no devices.
+    instead of a usual port. An address where nobody answers has no devices. Raises
+    UnknownHostError when it is a name that the network does not know.
     """
     drivers: dict[int, list[type[Battery]]] = {}
     for driver in DRIVERS.values():
@@ -44,6 +46,8 @@ async def detect(
         detect_at(host, port, asking, session) for port, asking in drivers.items()
     ]
     found = [device for devices in await asyncio.gather(*visits) for device in devices]
+    if not found:
+        await resolve(host, next(iter(drivers)), Visit.timeout)
     return [device for device in found if device.certain] or found
 
 

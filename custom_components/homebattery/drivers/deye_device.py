@@ -6,13 +6,19 @@ import re
 from typing import ClassVar, Final, override
 
 from .battery import (
+    BatteryError,
+    CannotConnectError,
+    ConnectionClosedError,
     Identity,
     IllegalAddressError,
     ModbusBattery,
     NotConfirmedError,
     Part,
     PartKind,
+    ProtocolError,
+    RequestTimeoutError,
     Setting,
+    UnknownHostError,
     Value,
     WrongDeviceError,
 )
@@ -55,6 +61,22 @@ def recognised(plate: Mapping[str, Value]) -> str | None:
     if plate.get("device_type") not in KINDS or not isinstance(serial, str):
         return None
     return serial if re.fullmatch("[0-9A-Za-z]{10}", serial) else None
+
+
+def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int, ...]:
+    """Return where a Deye may be reached over another protocol, after `err` at `port`.
+
+    `usual` is the port of that protocol. Where nobody accepts a connection, nobody
+    needs to be asked again.
+    """
+    match err:
+        case UnknownHostError():
+            return ()
+        case ConnectionClosedError() | RequestTimeoutError() | ProtocolError():
+            return tuple(dict.fromkeys((port, usual)))
+        case CannotConnectError():
+            return () if port == usual else (usual,)
+    return ()
 
 
 class DeyeDevice(ModbusBattery):

@@ -5,16 +5,19 @@ from typing import ClassVar, Final, Unpack, override
 from pymodbus import FramerType
 
 from .battery import (
+    BatteryError,
     Detected,
     InvalidValueError,
     ModbusConnection,
     RequestTimeoutError,
     SetupField,
+    SolarmanSpokenError,
     Visit,
 )
 from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
-from .deye_device import MODEL, PLATE, recognised
+from .deye_device import MODEL, PLATE, ports_of_another_way, recognised
 from .modbus import ModbusTcpConnection
+from .solarman import speaks_solarman
 
 LOGGER_PORT: Final = 8899
 """Of loggers: Ethernet ones speak plain Modbus there, Wi-Fi ones do not."""
@@ -88,6 +91,18 @@ class DeyeModbusInverter(DeyeInverter):
                 f"{err}. A Wi-Fi logger does not speak plain Modbus on this port: if it "
                 "is one, set it up as battery type deye_solarman"
             ) from err
+
+    @override
+    async def explain(self, err: BatteryError) -> BatteryError:
+        """Return that a data logger answers, where one does: here or at its usual port."""
+        for port in ports_of_another_way(err, self.port, LOGGER_PORT):
+            if await speaks_solarman(self.address, port, self.timeout):
+                return SolarmanSpokenError(
+                    f"{self.address}:{port}: a data logger answers that speaks "
+                    "Solarman V5: set it up as battery type deye_solarman",
+                    port,
+                )
+        return err
 
     @override
     def _make_connection(self) -> ModbusConnection:

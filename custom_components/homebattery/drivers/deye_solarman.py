@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 import logging
-from typing import Any, ClassVar, Unpack, override
+from typing import Any, ClassVar, Final, Unpack, override
 
 from .battery import (
     BatteryError,
     Detected,
     InvalidValueError,
     ModbusConnection,
+    ModbusSpokenError,
     RequestTimeoutError,
     SetupField,
     UnitAbsentError,
@@ -16,13 +17,15 @@ from .battery import (
     Visit,
 )
 from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
-from .deye_device import MODEL, PLATE, recognised
+from .deye_device import MODEL, PLATE, ports_of_another_way, recognised
 from .modbus import Block
 from .solarman import PORT, SolarmanConnection, find_serial
 
 _LOGGER = logging.getLogger(__name__)
 
 _LARGEST_SERIAL = 0xFFFF_FFFF
+MODBUS_PORT: Final = 502
+"""Where gateways speak plain Modbus."""
 
 
 class DeyeSolarmanInverter(DeyeInverter):
@@ -134,6 +137,28 @@ class DeyeSolarmanInverter(DeyeInverter):
                 self.address, self.port, self.timeout
             )
         await super().connect()
+
+    @override
+    async def explain(self, err: BatteryError) -> BatteryError:
+        """Return that the inverter answers over Modbus, where it does: here or at 502."""
+        for port in ports_of_another_way(err, self.port, MODBUS_PORT):
+            if await self._answers_modbus(port):
+                return ModbusSpokenError(
+                    f"{self.address}:{port}: the inverter answers over plain Modbus "
+                    "TCP: set it up as battery type deye_modbus",
+                    port,
+                )
+        return err
+
+    async def _answers_modbus(self, port: int) -> bool:
+        """Return True when a Deye tells who it is over plain Modbus."""
+        visit = Visit(self.address, port)
+        try:
+            return recognised(await visit.read(self._unit_id, PLATE)) is not None
+        except BatteryError:
+            return False
+        finally:
+            await visit.close()
 
     @override
     def _make_connection(self) -> ModbusConnection:

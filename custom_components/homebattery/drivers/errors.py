@@ -5,13 +5,29 @@ be shown as it is in a log line. What a person reads in Home Assistant is a
 translation chosen by the class.
 """
 
+from collections.abc import Mapping
+from typing import override
+
 
 class BatteryError(Exception):
     """Something went wrong with a battery; every error of this library is one."""
 
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What a text of its own can name, beside what the battery was set up with."""
+        return {}
+
 
 class CannotConnectError(BatteryError):
     """The device, or the network on the way to it, does not accept a connection."""
+
+
+class UnknownHostError(CannotConnectError):
+    """The network knows no address for the host name."""
+
+
+class ConnectionClosedError(CannotConnectError):
+    """A connection was accepted, and closed without an answer."""
 
 
 class RequestTimeoutError(BatteryError):
@@ -26,8 +42,64 @@ class WrongDeviceError(BatteryError):
     """Something answers, but it is not the kind of device that was expected."""
 
 
+class WrongUnitError(WrongDeviceError):
+    """The device answers, but at the unit id that was given is not what it should be."""
+
+
+class UnitNotFoundError(WrongDeviceError):
+    """The device answers, but at none of the usual unit ids is what is looked for."""
+
+
+class WrongLoggerError(WrongDeviceError):
+    """The data logger has another serial number than `tried`: `serial`.
+
+    `serial` is None in the kind below.
+    """
+
+    def __init__(self, message: str, tried: int, serial: int | None = None) -> None:
+        """Keep the serial numbers beside the text."""
+        super().__init__(message)
+        self.tried = tried
+        self.serial = serial
+
+    @property
+    @override
+    def details(self) -> Mapping[str, str]:
+        return {"logger_serial": str(self.tried), "actual_serial": str(self.serial)}
+
+
+class LoggerSerialRefusedError(WrongLoggerError):
+    """The data logger refuses the serial number `tried`, and does not tell its own."""
+
+
+class LoggerSerialNeededError(WrongDeviceError):
+    """The data logger does not tell its serial number: it has to be given."""
+
+
+class OtherTransportError(WrongDeviceError):
+    """The inverter is reached at `port`, but over another protocol."""
+
+    def __init__(self, message: str, port: int) -> None:
+        """Keep the port beside the text."""
+        super().__init__(message)
+        self.port = port
+
+    @property
+    @override
+    def details(self) -> Mapping[str, str]:
+        return {"actual_port": str(self.port)}
+
+
+class SolarmanSpokenError(OtherTransportError):
+    """A data logger with Solarman V5 answers where plain Modbus TCP was expected."""
+
+
+class ModbusSpokenError(OtherTransportError):
+    """Plain Modbus TCP is spoken where a data logger with Solarman V5 was expected."""
+
+
 class ProtocolError(BatteryError):
-    """The device answered, but not in a form that its protocol allows."""
+    """Something answered, but not in a form that the protocol allows."""
 
 
 class DeviceRefusedError(BatteryError):
@@ -52,6 +124,10 @@ class UnitAbsentError(DeviceRefusedError):
 
 class DeviceBusyError(DeviceRefusedError):
     """The device asks for patience (Modbus exceptions 5 and 6)."""
+
+
+class PermissionDeniedError(DeviceRefusedError):
+    """The device wants its installer to log in first (Huawei: Modbus exception 0x80)."""
 
 
 class NotSupportedError(BatteryError):

@@ -12,25 +12,28 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 import logging
 import math
-from typing import Final, Protocol, override
+from typing import ClassVar, Final, Protocol, override
 
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
-from .connection import SharedConnection
+from .connection import SharedConnection, resolve
 from .errors import (
     BatteryError,
     CannotConnectError,
+    ConnectionClosedError,
     DeviceBusyError,
     DeviceRefusedError,
     IllegalAddressError,
     InvalidValueError,
     NotSupportedError,
+    PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
     UnitAbsentError,
+    UnknownHostError,
 )
 from .flash import FlashWear
 
@@ -445,6 +448,7 @@ _REFUSALS: Final[Mapping[int, type[DeviceRefusedError]]] = {
     6: DeviceBusyError,
     10: UnitAbsentError,
     11: UnitAbsentError,
+    0x80: PermissionDeniedError,
 }
 _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
     1: "function not supported",
@@ -455,7 +459,19 @@ _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
     6: "device busy",
     10: "no device at this unit id",
     11: "no answer from this unit id",
+    0x80: "no permission: the installer's login is needed",
 }
+
+
+_FUNCTIONS: Final = (3, 4, 6, 16)
+"""What is asked; an answer has the same number, a refusal also the highest bit."""
+
+
+def _is_foreign(received: bytes, framer: FramerType) -> bool:
+    """Return True when what was received cannot be the beginning of an answer."""
+    if framer is FramerType.RTU:
+        return any(code & 0x7F not in _FUNCTIONS for code in received[1:2])
+    return any(received[2:4])
 
 
 def refusal(where: str, code: int) -> DeviceRefusedError:
@@ -472,6 +488,10 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     and port in an event loop. The `framer` is another one than that of Modbus TCP
     behind gateways that pass on RTU frames as they are.
     """
+
+    GREETING_PATIENCE: ClassVar = 2.0
+    """Seconds to answer in, for what has said something before it was asked: some
+    loggers do, and so do servers that do not speak Modbus."""
 
     @classmethod
     def shared(
@@ -497,6 +517,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         super().__init__(host, port, timeout)
         self._framer = framer
         self._sending: asyncio.Future[ModbusPDU] | None = None
+        self._foreign = b""
+        """What came lately that is no Modbus."""
 
     @override
     def __str__(self) -> str:
@@ -528,8 +550,11 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 # A task, so that a lost connection can end it: pymodbus would go on
                 # waiting for the answer until the time is up.
                 self._sending = asyncio.ensure_future(send(client))
-                response = await self._sending
-            except (ModbusException, asyncio.CancelledError) as err:
+                async with asyncio.timeout(
+                    self.GREETING_PATIENCE if self._foreign else None
+                ):
+                    response = await self._sending
+            except (ModbusException, asyncio.CancelledError, TimeoutError) as err:
                 if _cancels() > cancels:
                     # It was us who gave up; pymodbus 3.13 makes an error of that.
                     self._disconnect()
@@ -538,6 +563,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             finally:
                 self._sending = None
                 self._keep_quiet_for(self.spacing)
+        self._foreign = b""
         if isinstance(response, ExceptionResponse):
             raise refusal(where, response.exception_code)
         return response.registers
@@ -546,6 +572,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     async def _connect(self) -> AsyncModbusTcpClient:
         # pymodbus's own reconnecting would go on behind our back; with a delay of
         # 0 it leaves that to us.
+        self._foreign = b""
         client = AsyncModbusTcpClient(
             self.host,
             port=self.port,
@@ -554,9 +581,12 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             retries=0,
             reconnect_delay=0,
             trace_connect=self._connection_changed,
+            trace_packet=self._packet_seen,
         )
         try:
             connected = await client.connect()
+        except UnicodeError as err:
+            raise UnknownHostError(f"{self}: not an address ({err})") from err
         except (ValueError, OverflowError) as err:
             raise CannotConnectError(f"{self}: not an address ({err})") from err
         except BaseException:
@@ -565,6 +595,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             raise
         if not connected:
             client.close()
+            await resolve(self.host, self.port, self._timeout)
             raise CannotConnectError(
                 f"{self}: no connection. Is the device on, and its Modbus TCP server?"
             )
@@ -575,11 +606,19 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         if not connected and self._sending is not None:
             self._sending.cancel()
 
+    def _packet_seen(self, sending: bool, packet: bytes) -> bytes:
+        """Note what is no Modbus, and end the request that it cannot be the answer to."""
+        if not sending and _is_foreign(packet, self._framer):
+            self._foreign = packet
+            if self._sending is not None:
+                self._sending.cancel()
+        return packet
+
     def _failure(
         self,
         client: AsyncModbusTcpClient,
         where: str,
-        err: ModbusException | asyncio.CancelledError,
+        err: ModbusException | asyncio.CancelledError | TimeoutError,
     ) -> BatteryError:
         """Return what a failed request really was, and drop the connection.
 
@@ -587,9 +626,14 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         next request.
         """
         lost = isinstance(err, ConnectionException) or not client.connected
+        foreign, self._foreign = self._foreign, b""
         self._disconnect()
+        if foreign:
+            return ProtocolError(
+                f"{where}: what answers does not speak Modbus: {foreign[:40]!r}"
+            )
         if lost:
-            return CannotConnectError(f"{where}: the connection was closed")
+            return ConnectionClosedError(f"{where}: the connection was closed")
         if "No response" in str(err):
             return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
         return ProtocolError(f"{where}: {err}")

@@ -16,6 +16,7 @@ asked, `sessy_client.py` the way there.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
@@ -264,6 +265,9 @@ class SessyInverter(Battery):
             possible.append(kind)
         if possible:
             return possible[0]
+        with suppress(NotSupportedError):
+            # What does not speak HTTP at all says so itself.
+            await self.client.get(BATTERY.live.path)
         raise WrongDeviceError(
             f"{self.address}:{self.port}: neither a Sessy battery nor one of its meters"
         )

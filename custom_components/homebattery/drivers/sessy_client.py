@@ -8,7 +8,7 @@ import asyncio
 from base64 import b64encode
 import json
 import logging
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import aiohttp
 from yarl import URL
@@ -17,16 +17,24 @@ from .errors import (
     AuthenticationError,
     BatteryError,
     CannotConnectError,
+    ConnectionClosedError,
     DeviceBusyError,
     DeviceRefusedError,
     NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
+    UnknownHostError,
 )
 from .sessy_fields import SETTINGS, Answer
 from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
+
+
+_ELSEWHERE: Final = (301, 302, 303, 307, 308)
+"""HTTP statuses that send on to another address; a dongle has no other."""
+_BAD_REQUEST: Final = 400
+"""HTTP status by which a server of HTTPS, say, answers a good question over HTTP."""
 
 
 class SessyClient:
@@ -123,6 +131,10 @@ class SessyClient:
             )
         if status == 404 and body is None:
             raise NotSupportedError(f"{where}: not in this device or its firmware")
+        if status in _ELSEWHERE or (status == _BAD_REQUEST and body is None):
+            raise ProtocolError(
+                f"{where}: HTTP status {status}: another web server, not a Sessy"
+            )
         if status != 200:
             error = DeviceBusyError if status == 503 else DeviceRefusedError
             raise error(f"{where}: HTTP status {status}: {text[:200]}", status)
@@ -151,16 +163,32 @@ class SessyClient:
                 allow_redirects=False,
             ) as response:
                 return response.status, await response.text(errors="replace")
-        except aiohttp.ConnectionTimeoutError as err:
-            raise CannotConnectError(f"{where}: nothing answers. Is it on?") from err
-        except TimeoutError as err:
-            raise RequestTimeoutError(
-                f"{where}: no answer in {self._timeout:g} s"
-            ) from err
         except (aiohttp.ClientError, OSError, ValueError) as err:
-            raise CannotConnectError(
-                f"{where}: no connection ({err}). Is the dongle on, and the host right?"
-            ) from err
+            raise _failure(where, self._timeout, err) from err
+
+
+def _failure(where: str, timeout: float, err: Exception) -> BatteryError:
+    """Return what a failed request really was; `timeout` is for an answer, s."""
+    match err:
+        case aiohttp.ConnectionTimeoutError():
+            return CannotConnectError(f"{where}: nothing answers. Is it on?")
+        case TimeoutError():
+            return RequestTimeoutError(f"{where}: no answer in {timeout:g} s")
+        case aiohttp.ClientConnectorDNSError():
+            return UnknownHostError(
+                f"{where}: the network knows no address of this name"
+            )
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            return ProtocolError(f"{where}: what answers does not speak HTTP ({err})")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() if not (
+            isinstance(err, aiohttp.ClientConnectorError)
+        ):
+            return ConnectionClosedError(
+                f"{where}: the connection was closed without an answer"
+            )
+    return CannotConnectError(
+        f"{where}: no connection ({err}). Is the dongle on, and the host right?"
+    )
 
 
 def _may_pass(err: BatteryError, is_write: bool) -> bool:

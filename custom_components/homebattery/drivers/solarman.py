@@ -17,23 +17,22 @@ import socket
 import struct
 from typing import Final, NamedTuple, override
 
-from .connection import SharedConnection
+from .connection import SharedConnection, resolve
 from .errors import (
+    BatteryError,
     CannotConnectError,
+    ConnectionClosedError,
     DeviceRefusedError,
+    LoggerSerialNeededError,
+    ModbusSpokenError,
     ProtocolError,
     RequestTimeoutError,
     UnitAbsentError,
     WrongDeviceError,
-)
-from .modbus import WORD, ModbusUnit, refusal
-from .solarman_frames import (
-    CRCError,
-    LoggerClient,
-    ModbusError,
-    V5FrameError,
     WrongLoggerError,
 )
+from .modbus import WORD, ModbusUnit, refusal
+from .solarman_frames import CRCError, LoggerClient, ModbusError, V5FrameError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -44,10 +43,6 @@ DISCOVERY_TEXTS: Final = (b"WIFIKIT-214028-READ", b"HF-A11ASSISTHREAD")
 DISCOVERY_WAIT: Final = 1.0
 """Seconds that loggers get to answer."""
 EVERYBODY: Final = "255.255.255.255"
-
-
-class _ConnectionLostError(CannotConnectError):
-    """The logger closed a connection that had worked."""
 
 
 class SolarmanConnection(SharedConnection[LoggerClient]):
@@ -94,7 +89,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             self._refuse_unless_used(where)
             try:
                 return await self._try(unit_id, where, ask)
-            except (_ConnectionLostError, ProtocolError) as err:
+            except (ConnectionClosedError, ProtocolError) as err:
                 _LOGGER.debug("%s; once more", err)
                 return await self._try(unit_id, where, ask)
 
@@ -117,16 +112,20 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             answered = True
             raise UnitAbsentError(f"{where}: {err}") from err
         except WrongLoggerError as err:
-            raise WrongLoggerError(f"{where}: {err}", err.serial) from err
+            raise type(err)(f"{where}: {err}", err.tried, err.serial) from err
         except WrongDeviceError as err:
-            raise WrongDeviceError(f"{where}: {err}") from err
+            raise ModbusSpokenError(f"{where}: {err}", self.port) from err
         except TimeoutError as err:
             late = f"in {self._timeout:g} s"
             if client.heard:
                 raise ProtocolError(f"{where}: no right answer {late}") from err
             raise RequestTimeoutError(f"{where}: no answer {late}") from err
         except OSError as err:
-            raise _ConnectionLostError(f"{where}: the connection was closed") from err
+            if client.heard_only_others:
+                raise ProtocolError(
+                    f"{where}: what answers does not speak Solarman V5"
+                ) from err
+            raise ConnectionClosedError(f"{where}: the connection was closed") from err
         except (V5FrameError, CRCError, KeyError, struct.error) as err:
             raise ProtocolError(f"{where}: {err}") from err
         finally:
@@ -141,6 +140,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             async with asyncio.timeout(self._timeout):
                 reader, writer = await asyncio.open_connection(self.host, self.port)
         except (OSError, UnicodeError, OverflowError) as err:
+            await resolve(self.host, self.port, self._timeout)
             raise CannotConnectError(
                 f"{self}: no connection. Is the logger on and in this network? Loggers "
                 "whose serial number begins with a D do not let anybody in"
@@ -268,7 +268,7 @@ async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:
 
     By asking it the way phone apps find it; failing that, by a request for the
     serial number 0, which loggers answer under their own. Raises CannotConnectError,
-    RequestTimeoutError, and WrongDeviceError when it cannot be found out.
+    RequestTimeoutError, and LoggerSerialNeededError when it cannot be found out.
     """
     connection = SolarmanConnection(host, port, 0, timeout)
     await connection.open()
@@ -283,10 +283,28 @@ async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:
         pass
     finally:
         await connection.close()
-    raise WrongDeviceError(
+    raise LoggerSerialNeededError(
         f"{host}: the logger does not tell its serial number; enter the ten digits "
         "from its sticker"
     )
+
+
+async def speaks_solarman(host: str, port: int, timeout: float) -> bool:
+    """Return True when a logger answers in Solarman V5, to a single question.
+
+    Any answer will do, also one that says that it has another serial number.
+    """
+    connection = SolarmanConnection(host, port, 0, timeout)
+    try:
+        await connection.open()
+        await connection.unit(1).read_holding_registers(0, 1)
+    except WrongLoggerError, DeviceRefusedError:
+        return True
+    except BatteryError:
+        return False
+    finally:
+        await connection.close()
+    return True
 
 
 async def _discover_at(host: str) -> list[Logger]:

@@ -10,14 +10,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, override
 
-from .errors import UnitAbsentError, WrongDeviceError
+from .errors import (
+    LoggerSerialRefusedError,
+    UnitAbsentError,
+    WrongDeviceError,
+    WrongLoggerError,
+)
 
 __all__ = [
     "CRCError",
     "LoggerClient",
     "ModbusError",
     "V5FrameError",
-    "WrongLoggerError",
     "cut_frame",
 ]
 
@@ -100,18 +104,6 @@ _WRONG_SERIAL: Final = b"\x06\x00"
 _READS: Final = (3, 4)
 
 
-class WrongLoggerError(WrongDeviceError):
-    """The logger has another serial number than it was asked for.
-
-    `serial` is the right one, if the logger told it.
-    """
-
-    def __init__(self, message: str, serial: int | None = None) -> None:
-        """Keep the serial number beside the text."""
-        super().__init__(message)
-        self.serial = serial
-
-
 def cut_frame(buffer: bytearray) -> bytes | None:
     """Take the next whole frame out of `buffer`; None until more has come.
 
@@ -164,6 +156,12 @@ class LoggerClient(PySolarmanV5Async):
         self._received = bytearray()
         self.heard = False
         """Whether anything has come since the last request."""
+        self._has_framed = False
+
+    @property
+    def heard_only_others(self) -> bool:
+        """Whether something has come, but never a V5 frame nor a part of one."""
+        return self.heard and not self._received and not self._has_framed
 
     @property
     def connected(self) -> bool:
@@ -197,6 +195,7 @@ class LoggerClient(PySolarmanV5Async):
                 raise ConnectionResetError
             self._received += received
             self.heard = True
+        self._has_framed = True
         return frame
 
     def _check_logger(self, frame: bytes) -> None:
@@ -204,12 +203,15 @@ class LoggerClient(PySolarmanV5Async):
         serial = int.from_bytes(frame[_SERIAL], "little")
         if serial != self._serial:
             raise WrongLoggerError(
-                f"this logger's serial number is {serial}, not {self._serial}", serial
+                f"this logger's serial number is {serial}, not {self._serial}",
+                self._serial,
+                serial,
             )
         if frame[_RTU] == _WRONG_SERIAL:
-            raise WrongLoggerError(
+            raise LoggerSerialRefusedError(
                 f"the logger refuses the serial number {self._serial}: it must be the "
-                "logger's own, from its sticker, not that of the inverter"
+                "logger's own, from its sticker, not that of the inverter",
+                self._serial,
             )
         if frame[_RTU] == _NO_SUCH_UNIT:
             raise UnitAbsentError(

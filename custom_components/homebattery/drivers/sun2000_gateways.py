@@ -16,8 +16,9 @@ from .battery import (
     DeviceRefusedError,
     ModbusConnection,
     RequestTimeoutError,
+    UnitNotFoundError,
     Visit,
-    WrongDeviceError,
+    WrongUnitError,
 )
 from .modbus import DataType, ModbusUnit, Register
 from .sun2000_unit import PatientUnit
@@ -104,7 +105,7 @@ SMART_LOGGER: Final = (
 async def find_inverter(where: str, connection: ModbusConnection) -> tuple[int, str]:
     """Return the unit id and model of the first inverter that answers.
 
-    `where` names the address in errors. Raises WrongDeviceError, which says what
+    `where` names the address in errors. Raises UnitNotFoundError, which says what
     was found instead, and RequestTimeoutError when nothing answered at all.
     """
     search = _Search(where, connection)
@@ -120,7 +121,7 @@ async def find_inverter(where: str, connection: ModbusConnection) -> tuple[int, 
 async def check_inverter(where: str, connection: ModbusConnection, unit_id: int) -> str:
     """Return the model of the inverter at a unit id.
 
-    Raises WrongDeviceError when it is something else, and what reading raises.
+    Raises WrongUnitError when it is something else, and what reading raises.
     """
     try:
         model = await _read_model(PatientUnit(connection.unit(unit_id)))
@@ -129,7 +130,7 @@ async def check_inverter(where: str, connection: ModbusConnection, unit_id: int)
             raise
         model = None
     if model is None or not model.startswith(_INVERTERS):
-        raise WrongDeviceError(f"{where} unit {unit_id}: {_what_is(model)}")
+        raise WrongUnitError(f"{where} unit {unit_id}: {_what_is(model)}")
     return model
 
 
@@ -217,21 +218,21 @@ class _Search:
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:
             unit_id, model = next(iter(self.models.items()))
-            return WrongDeviceError(
+            return UnitNotFoundError(
                 f"{self._where} unit {unit_id}: {_what_is(model)} ({enter})"
             )
         dongle = await self.ask(SDONGLE_UNIT)
         if dongle is not None:
-            return WrongDeviceError(
+            return UnitNotFoundError(
                 f"{self._where} unit {SDONGLE_UNIT}: {_what_is(dongle)} ({enter})"
             )
         for unit_id in self._nameless:
             if await self._is_logger(unit_id):
-                return WrongDeviceError(
+                return UnitNotFoundError(
                     f"{self._where} unit {unit_id}: {_what_is('SmartLogger')} ({enter})"
                 )
         if self._answered:
-            return WrongDeviceError(f"{self._where}: {enter}")
+            return UnitNotFoundError(f"{self._where}: {enter}")
         return RequestTimeoutError(
             f"{self._where}: accepts a connection, but answers at none of the units "
             f"{tried}. Is Modbus TCP switched on, and for this address?"

@@ -8,7 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from .battery import DeviceBusyError, DeviceRefusedError, IllegalAddressError
+from .battery import (
+    DeviceBusyError,
+    DeviceRefusedError,
+    IllegalAddressError,
+    PermissionDeniedError,
+)
 from .modbus import ModbusUnit
 
 BACK_OFFS: Final = (1.0, 3.0, 10.0)
@@ -19,11 +24,13 @@ _NOT_HERE: Final = 3
 """On reading it means the same: this firmware does not have the register."""
 _FAILED: Final = 4
 """On reading it passes; on writing it may also be a value out of range."""
-_NOT_PERMITTED: Final = 0x80
 
-_ASK_FOR_PERMISSION: Final = (
-    "If every change is refused, Modbus TCP has no permission to write: connect "
-    "through the SDongle, an EMMA or RS485 instead of the inverter's own WLAN"
+_OTHER_WAYS: Final = (
+    "Connect through the SDongle, an EMMA or RS485 instead of the inverter's own WLAN"
+)
+_MAYBE_NOT_PERMITTED: Final = (
+    "If every change is refused, Modbus TCP has no permission to write, and the "
+    f"installer's login is needed. {_OTHER_WAYS}"
 )
 
 type Words = list[int]
@@ -72,10 +79,12 @@ class PatientUnit:
                 lambda: self._unit.write_registers(address, values),
                 tries=len(BACK_OFFS) + 1,
             )
+        except PermissionDeniedError as err:
+            raise PermissionDeniedError(f"{err}. {_OTHER_WAYS}", err.code) from err
         except DeviceRefusedError as err:
-            if err.code in (_NO_SUCH_REGISTER, _FAILED, _NOT_PERMITTED):
+            if err.code in (_NO_SUCH_REGISTER, _FAILED):
                 raise DeviceRefusedError(
-                    f"{err}. {_ASK_FOR_PERMISSION}", err.code
+                    f"{err}. {_MAYBE_NOT_PERMITTED}", err.code
                 ) from err
             raise
 

@@ -57,6 +57,7 @@ from .battery import (
     Visit,
     Written,
     WrongDeviceError,
+    WrongUnitError,
 )
 from .counters import is_counter
 from .modbus import WORD, ModbusDevice, Register
@@ -254,7 +255,8 @@ class VictronInverter(ModbusBattery):
         if phases is None:
             phases = await units.read(self.unit_id, 4524)
         if phases is None:
-            raise WrongDeviceError(
+            await units.check_gx()
+            raise WrongUnitError(
                 f"{self.address}:{self.port}: no VE.Bus system at unit {self.unit_id}"
             )
         self.phases = min(max(phases[0], 1), 3)

@@ -13,6 +13,7 @@ from .battery import (
     CannotConnectError,
     DeviceRefusedError,
     ModbusConnection,
+    UnitNotFoundError,
     WrongDeviceError,
 )
 from .modbus import WORD
@@ -57,20 +58,25 @@ class GxUnits:
         self._name = name
         self._connection = connection
 
-    async def find_inverter(self) -> int:
-        """Return the unit of the VE.Bus system, or else of a Multi RS.
-
-        Raises WrongDeviceError when there is none.
-        """
+    async def check_gx(self) -> None:
+        """Raise WrongDeviceError unless this is a GX device."""
         if await self.read(SYSTEM_UNIT, 800, 6) is None:
             raise WrongDeviceError(
                 f"{self._name}: no GX device answers at unit {SYSTEM_UNIT}"
             )
+
+    async def find_inverter(self) -> int:
+        """Return the unit of the VE.Bus system, or else of a Multi RS.
+
+        Raises WrongDeviceError when this is no GX device, UnitNotFoundError when it
+        has none.
+        """
+        await self.check_gx()
         for register in (28, 4524):
             unit_id = await self._first(VEBUS_UNITS, register, _PHASES)
             if unit_id is not None:
                 return unit_id
-        raise WrongDeviceError(
+        raise UnitNotFoundError(
             f"{self._name}: this GX device shows no VE.Bus system. Its unit id is "
             "listed on the GX under Modbus TCP, available services"
         )

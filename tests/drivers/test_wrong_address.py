@@ -1,0 +1,338 @@
+"""What each driver says of an address where something else is, or nothing at all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+import socket
+import ssl
+from typing import Any, Final
+
+import pytest
+
+from custom_components.homebattery.drivers import DRIVERS, deye_modbus, deye_solarman
+from custom_components.homebattery.drivers.battery import (
+    AuthenticationError,
+    Battery,
+    BatteryError,
+    CannotConnectError,
+    ConnectionClosedError,
+    ModbusSpokenError,
+    ProtocolError,
+    RequestTimeoutError,
+    SolarmanSpokenError,
+    UnitNotFoundError,
+    UnknownHostError,
+    Visit,
+    WrongUnitError,
+)
+from custom_components.homebattery.drivers.connection import SharedConnection
+from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from custom_components.homebattery.drivers.sessy_client import SessyClient
+from tests.simulators import (
+    DeyeModbusSimulator,
+    DeyeSolarmanSimulator,
+    SmaSimulator,
+    VictronSimulator,
+)
+
+from .deye_support import house
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+HOST: Final = "127.0.0.1"
+SHORT: Final = 0.2
+"""Seconds until a silent device is given up."""
+SECRETS: Final = {"username": "D1234567", "password": "SECRET12"}
+NEEDED: Final[dict[str, dict[str, Any]]] = {
+    "sessy": SECRETS,
+    "deye_solarman": {"logger_serial": 2712345678},
+}
+
+type Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SharedConnection, "FIRST_BACK_OFF", 0)
+    monkeypatch.setattr(ModbusTcpConnection, "GREETING_PATIENCE", SHORT)
+    monkeypatch.setattr(SessyClient, "retry_pause", 0)
+    monkeypatch.setattr(Visit, "connect_delay", 0)
+
+
+def battery_at(battery_type: str, port: int, host: str = HOST) -> Battery:
+    """Return a battery that has not connected yet, and does not wait for long."""
+    driver: Callable[..., Battery] = DRIVERS[battery_type]
+    return driver(host, port, SHORT, **NEEDED.get(battery_type, {}))
+
+
+async def failure_of(battery: Battery) -> BatteryError:
+    """Return why a battery cannot be connected, as a person setting it up learns it."""
+    with pytest.raises(BatteryError) as caught:
+        await battery.connect()
+    return await battery.explain(caught.value)
+
+
+@asynccontextmanager
+async def server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Yield the port of a server; it hangs up after `talk`."""
+
+    async def accept(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(accept, HOST, 0, ssl=tls)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+        listening.abort_clients()
+
+
+async def web_server(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer like a web server: what it does not understand is a bad request."""
+    asked = await reader.read(1024)
+    status = b"301 Moved" if asked.startswith(b"GET ") else b"400 Bad Request"
+    writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+
+
+async def ssh_server(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Greet like SSH, and wait to be greeted."""
+    writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+    await writer.drain()
+    while await reader.read(1024):
+        pass
+
+
+async def tls_server(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer what is no TLS handshake with an alert, as TLS servers do."""
+    await reader.read(1024)
+    writer.write(bytes.fromhex("15 03 03 00 02 02 46"))
+    await writer.drain()
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hang up when asked something."""
+    await reader.read(1024)
+
+
+# A name
+
+
+@pytest.fixture
+def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the network know no name."""
+
+    def look_up(host: object, *_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.usefixtures("_no_names")
+@pytest.mark.parametrize("battery_type", DRIVERS)
+async def test_name_that_does_not_resolve_is_said_to_be_unknown(
+    battery_type: str,
+) -> None:
+    battery = battery_at(battery_type, 502, "battery.invalid")
+    failure = await failure_of(battery)
+    assert isinstance(failure, UnknownHostError)
+    assert "battery.invalid" in str(failure)
+
+
+@pytest.mark.usefixtures("_no_names")
+async def test_unknown_name_is_still_said_while_it_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A running battery asks again only after a while, and says the same meanwhile."""
+    monkeypatch.setattr(SharedConnection, "FIRST_BACK_OFF", 30)
+    connection = ModbusTcpConnection("battery.invalid", 502, SHORT)
+    for text in ("knows no address", "next try in 30 s"):
+        with pytest.raises(UnknownHostError, match=text):
+            await connection.open()
+
+
+@pytest.mark.parametrize("battery_type", DRIVERS)
+async def test_closed_port_is_no_connection(battery_type: str) -> None:
+    async with server(hang_up) as port:
+        pass
+    failure = await failure_of(battery_at(battery_type, port))
+    assert type(failure) is CannotConnectError
+
+
+# Another language
+
+
+@pytest.mark.parametrize("talk", [web_server, ssh_server, tls_server])
+@pytest.mark.parametrize("battery_type", DRIVERS)
+async def test_server_that_speaks_something_else_is_told_from_no_connection(
+    battery_type: str, talk: Talk
+) -> None:
+    async with server(talk) as port:
+        failure = await failure_of(battery_at(battery_type, port))
+    assert type(failure) is ProtocolError
+
+
+@pytest.mark.parametrize("talk", [web_server, ssh_server])
+async def test_gateway_for_rtu_frames_that_speaks_something_else_is_told(
+    talk: Talk,
+) -> None:
+    async with server(talk) as port:
+        battery = deye_modbus.DeyeModbusInverter(HOST, port, SHORT, framing="rtu")
+        failure = await failure_of(battery)
+    assert type(failure) is ProtocolError
+
+
+@pytest.mark.parametrize("battery_type", DRIVERS)
+async def test_connection_that_is_closed_without_an_answer_is_said_as_such(
+    battery_type: str,
+) -> None:
+    async with server(hang_up) as port:
+        failure = await failure_of(battery_at(battery_type, port))
+    assert type(failure) is ConnectionClosedError
+
+
+async def test_modbus_device_at_the_port_of_a_sessy_closes_the_connection() -> None:
+    async with VictronSimulator() as victron:
+        failure = await failure_of(battery_at("sessy", victron.port))
+    assert type(failure) is ConnectionClosedError
+
+
+async def test_web_page_with_a_password_may_be_a_sessy() -> None:
+    """Whose it is cannot be said without the right one."""
+
+    async def ask_password(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.read(1024)
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with server(ask_password) as port:
+        failure = await failure_of(battery_at("sessy", port))
+    assert type(failure) is AuthenticationError
+
+
+async def test_device_that_greets_can_speak_modbus_all_the_same() -> None:
+    """Some loggers say who they are as soon as a connection is made."""
+    async with VictronSimulator() as victron:
+
+        async def greet(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            writer.write(b"AT+YZCMPVER=LSE-3\r\n")
+            await writer.drain()
+            await asyncio.sleep(0)
+            far_reader, far_writer = await asyncio.open_connection(HOST, victron.port)
+            while asked := await reader.read(1024):
+                far_writer.write(asked)
+                writer.write(await far_reader.read(1024))
+            far_writer.close()
+
+        async with server(greet) as port:
+            connection = ModbusTcpConnection(HOST, port, 5)
+            connection.connect_delay = SHORT
+            await connection.open()
+            words = await connection.unit(100).read_holding_registers(843, 1)
+            await connection.close()
+    assert words == [50]
+
+
+# The other kind of Deye
+
+
+async def test_logger_that_is_asked_over_modbus_is_called_a_logger() -> None:
+    async with DeyeSolarmanSimulator(house()) as logger:
+        failure = await failure_of(battery_at("deye_modbus", logger.port))
+    assert type(failure) is SolarmanSpokenError
+    assert failure.port == logger.port
+    assert "deye_solarman" in str(failure)
+
+
+async def test_logger_is_seen_at_its_own_port_where_nobody_is_at_the_one_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The form begins with port 502, where a logger does not listen."""
+    async with server(hang_up) as closed:
+        pass
+    async with DeyeSolarmanSimulator(house()) as logger:
+        monkeypatch.setattr(deye_modbus, "LOGGER_PORT", logger.port)
+        failure = await failure_of(battery_at("deye_modbus", closed))
+    assert type(failure) is SolarmanSpokenError
+    assert failure.port == logger.port
+
+
+async def test_gateway_that_is_asked_as_a_logger_is_called_modbus() -> None:
+    async with DeyeModbusSimulator(house()) as gateway:
+        failure = await failure_of(battery_at("deye_solarman", gateway.port))
+    assert type(failure) is ModbusSpokenError
+    assert failure.port == gateway.port
+    assert "deye_modbus" in str(failure)
+
+
+async def test_gateway_is_seen_at_its_own_port_where_nobody_is_at_the_one_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The form begins with port 8899, where a gateway does not listen."""
+    async with server(hang_up) as closed:
+        pass
+    async with DeyeModbusSimulator(house()) as gateway:
+        monkeypatch.setattr(deye_solarman, "MODBUS_PORT", gateway.port)
+        failure = await failure_of(battery_at("deye_solarman", closed))
+    assert type(failure) is ModbusSpokenError
+    assert failure.port == gateway.port
+
+
+@pytest.mark.parametrize("other", [VictronSimulator, SmaSimulator])
+async def test_other_makes_at_the_port_of_a_logger_are_not_called_a_deye(
+    other: type[VictronSimulator | SmaSimulator],
+) -> None:
+    async with other() as device:
+        failure = await failure_of(battery_at("deye_solarman", device.port))
+    assert type(failure) is ConnectionClosedError
+
+
+async def test_gateway_to_an_inverter_that_sleeps_stays_silent() -> None:
+    """Silence behind a gateway says nothing of how it is reached."""
+    async with DeyeModbusSimulator(house()) as gateway:
+        await gateway.misbehave("hang")
+        failure = await failure_of(battery_at("deye_modbus", gateway.port))
+    assert type(failure) is RequestTimeoutError
+
+
+async def test_logger_that_works_is_not_asked_anything_more() -> None:
+    async with (
+        DeyeSolarmanSimulator(house()) as logger,
+        DRIVERS["deye_solarman"].from_setup(logger.setup),
+    ):
+        assert logger.server.connections == 1
+
+
+# Another unit id
+
+
+async def test_victron_at_another_unit_id_is_told_from_another_device() -> None:
+    async with VictronSimulator() as victron:
+        battery = DRIVERS["victron"].from_setup({**victron.setup, "unit_id": 99})
+        failure = await failure_of(battery)
+    assert type(failure) is WrongUnitError
+
+
+async def test_victron_without_inverter_asks_for_its_unit_id() -> None:
+    async with VictronSimulator() as victron:
+        await victron.misbehave("absent", service="vebus")
+        battery = DRIVERS["victron"].from_setup(
+            {"host": victron.host, "port": victron.port}
+        )
+        failure = await failure_of(battery)
+    assert type(failure) is UnitNotFoundError
