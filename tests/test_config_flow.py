@@ -1,6 +1,6 @@
 """Setting a battery up by its kind and address; signing in again; options."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from ipaddress import ip_address
 import json
@@ -50,6 +50,7 @@ from custom_components.homebattery.drivers.battery import (
     PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
+    SetupField,
     SolarmanSpokenError,
     UnitAbsentError,
     UnitNotFoundError,
@@ -111,10 +112,17 @@ ABOUT = {
 """The field that an error is about; the others are about none."""
 
 
-def at_its_field(error: str, *fields: str) -> dict[str, str]:
-    """Return where a form with these fields shows an error."""
-    field = ABOUT.get(error, "base")
-    return {field if field in fields else "base": error}
+def at_its_field(error: str, fields: Iterable[SetupField]) -> dict[str, str]:
+    """Return where a form with these fields shows an error.
+
+    The frontend shows none at a field of a section, so it stands above that.
+    """
+    field = next((each for each in fields if each.name == ABOUT.get(error)), None)
+    if field is None:
+        return {"base": error}
+    if error == "unit_absent" and not field.required:
+        error = "optional_unit_absent"
+    return {SECTION_ADVANCED if field.rare else field.name: error}
 
 
 EN: dict[str, Any] = json.loads(
@@ -419,11 +427,7 @@ async def test_errors_name_the_cause_and_can_be_recovered_from(
         patch.setattr(DRIVERS[simulator.type], "connect", fail)
         form = await answer(hass, form, typed(simulator))
     assert form["type"] is FlowResultType.FORM
-    fields = DRIVERS[simulator.type].fields
-    expected = at_its_field(error, *(field.name for field in fields))
-    if error == "unit_absent" and simulator.type in ("victron", "sun2000"):
-        expected = {"unit_id": "optional_unit_absent"}
-    assert form["errors"] == expected
+    assert form["errors"] == at_its_field(error, DRIVERS[simulator.type].fields)
     assert "{" not in shown(form)
     kept = suggested(form)
     assert {name: kept[name] for name in simulator.setup} == simulator.setup
@@ -455,7 +459,7 @@ async def test_real_troubles_of_a_victron(
 ) -> None:
     form = await begin(hass, "victron")
     form = await answer(hass, form, typed(victron, unit_id=99))
-    assert form["errors"] == {"unit_id": "optional_unit_absent"}
+    assert form["errors"] == {SECTION_ADVANCED: "optional_unit_absent"}
     form = await answer(hass, form, typed(victron, port=1))
     assert form["errors"] == {"base": "cannot_connect"}
     created = await answer(hass, form, typed(victron))
@@ -693,7 +697,8 @@ async def test_signing_in_can_be_tried_again(
         form = await answer(hass, form, {"username": "TYPED", "password": "WRONG"})
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == "reauth_confirm"
-    assert form["errors"] == at_its_field(error, "username", "password")
+    secrets = (SetupField("username"), SetupField("password"))
+    assert form["errors"] == at_its_field(error, secrets)
     assert "{" not in shown(form)
     # What was typed stays, but for the password.
     assert suggested(form) == {"username": "TYPED", "password": None}
@@ -808,10 +813,7 @@ async def test_reconfiguring_can_be_tried_again(
         form = await answer(hass, form, typed(victron, pv_unit_id=20))
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == "victron"
-    expected = at_its_field(error, "host", "port", "unit_id")
-    if error == "unit_absent":
-        expected = {"unit_id": "optional_unit_absent"}
-    assert form["errors"] == expected
+    assert form["errors"] == at_its_field(error, DRIVERS["victron"].fields)
     assert suggested(form)["pv_unit_id"] == 20
     assert entry.data == before
     done = await answer(hass, form, typed(victron))
@@ -953,12 +955,12 @@ async def test_sessy_with_a_new_address_is_followed_once_its_owner_says_so(
     form = await find_sessy(hass, announced(sessy))
     assert form["step_id"] == "new_address"
     assert form["description_placeholders"] == {
-        "device": "Battery",
+        "device": "Sessy",
         "old_host": "127.0.0.2",
         "new_host": sessy.host,
     }
     [flow] = hass.config_entries.flow.async_progress()
-    assert flow["context"]["title_placeholders"] == {"name": "Battery (127.0.0.1)"}
+    assert flow["context"]["title_placeholders"] == {"name": "Sessy (127.0.0.1)"}
     assert not sessy.server.requests
     assert home.entry.data["host"] == "127.0.0.2"
 
