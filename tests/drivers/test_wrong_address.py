@@ -40,8 +40,8 @@ from .deye_support import house
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 HOST: Final = "127.0.0.1"
-SHORT: Final = 0.2
-"""Seconds until a silent device is given up."""
+SHORT: Final = 0.5
+"""Seconds until one that is known to keep silent is given up."""
 SECRETS: Final = {"username": "D1234567", "password": "SECRET12"}
 NEEDED: Final[dict[str, dict[str, Any]]] = {
     "sessy": SECRETS,
@@ -59,10 +59,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Visit, "connect_delay", 0)
 
 
-def battery_at(battery_type: str, port: int, host: str = HOST) -> Battery:
-    """Return a battery that has not connected yet, and does not wait for long."""
+def battery_at(
+    battery_type: str, port: int, host: str = HOST, timeout: float = 5
+) -> Battery:
+    """Return a battery that has not connected yet."""
     driver: Callable[..., Battery] = DRIVERS[battery_type]
-    return driver(host, port, SHORT, **NEEDED.get(battery_type, {}))
+    return driver(host, port, timeout, **NEEDED.get(battery_type, {}))
 
 
 async def failure_of(battery: Battery) -> BatteryError:
@@ -178,8 +180,10 @@ async def test_closed_port_is_no_connection(battery_type: str) -> None:
 async def test_server_that_speaks_something_else_is_told_from_no_connection(
     battery_type: str, talk: Talk
 ) -> None:
+    is_silent = talk is ssh_server
     async with server(talk) as port:
-        failure = await failure_of(battery_at(battery_type, port))
+        battery = battery_at(battery_type, port, timeout=SHORT if is_silent else 5)
+        failure = await failure_of(battery)
     assert type(failure) is ProtocolError
 
 
@@ -253,7 +257,9 @@ async def test_device_that_greets_can_speak_modbus_all_the_same() -> None:
 
 async def test_logger_that_is_asked_over_modbus_is_called_a_logger() -> None:
     async with DeyeSolarmanSimulator(house()) as logger:
-        failure = await failure_of(battery_at("deye_modbus", logger.port))
+        failure = await failure_of(
+            battery_at("deye_modbus", logger.port, timeout=SHORT)
+        )
     assert type(failure) is SolarmanSpokenError
     assert failure.port == logger.port
     assert "deye_solarman" in str(failure)
@@ -306,7 +312,9 @@ async def test_gateway_to_an_inverter_that_sleeps_stays_silent() -> None:
     """Silence behind a gateway says nothing of how it is reached."""
     async with DeyeModbusSimulator(house()) as gateway:
         await gateway.misbehave("hang")
-        failure = await failure_of(battery_at("deye_modbus", gateway.port))
+        failure = await failure_of(
+            battery_at("deye_modbus", gateway.port, timeout=SHORT)
+        )
     assert type(failure) is RequestTimeoutError
 
 

@@ -27,7 +27,7 @@ class UnknownHostError(CannotConnectError):
 
 
 class ConnectionClosedError(CannotConnectError):
-    """A connection was accepted, and closed without an answer."""
+    """A connection was accepted, and closed before anything was ever answered on it."""
 
 
 class RequestTimeoutError(BatteryError):

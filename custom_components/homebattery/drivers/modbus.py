@@ -519,6 +519,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         self._sending: asyncio.Future[ModbusPDU] | None = None
         self._foreign = b""
         """What came lately that is no Modbus."""
+        self._has_answered = False
+        """Whether there was an answer on the connection."""
 
     @override
     def __str__(self) -> str:
@@ -563,7 +565,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             finally:
                 self._sending = None
                 self._keep_quiet_for(self.spacing)
-        self._foreign = b""
+        self._foreign, self._has_answered = b"", True
         if isinstance(response, ExceptionResponse):
             raise refusal(where, response.exception_code)
         return response.registers
@@ -572,7 +574,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     async def _connect(self) -> AsyncModbusTcpClient:
         # pymodbus's own reconnecting would go on behind our back; with a delay of
         # 0 it leaves that to us.
-        self._foreign = b""
+        self._foreign, self._has_answered = b"", False
         client = AsyncModbusTcpClient(
             self.host,
             port=self.port,
@@ -633,7 +635,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 f"{where}: what answers does not speak Modbus: {foreign[:40]!r}"
             )
         if lost:
-            return ConnectionClosedError(f"{where}: the connection was closed")
+            kind = CannotConnectError if self._has_answered else ConnectionClosedError
+            return kind(f"{where}: the connection was closed")
         if "No response" in str(err):
             return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
         return ProtocolError(f"{where}: {err}")

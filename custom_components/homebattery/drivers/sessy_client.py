@@ -64,6 +64,8 @@ class SessyClient:
         self._timeout = timeout
         self._own: aiohttp.ClientSession | None = None
         self._is_open = False
+        self._has_answered = False
+        """Whether anything has ever been answered over HTTP."""
         self._turns = Turns()
 
     def open(self) -> None:
@@ -162,33 +164,37 @@ class SessyClient:
                 ),
                 allow_redirects=False,
             ) as response:
-                return response.status, await response.text(errors="replace")
+                text = await response.text(errors="replace")
         except (aiohttp.ClientError, OSError, ValueError) as err:
-            raise _failure(where, self._timeout, err) from err
+            raise self._failure(where, err) from err
+        self._has_answered = True
+        return response.status, text
 
-
-def _failure(where: str, timeout: float, err: Exception) -> BatteryError:
-    """Return what a failed request really was; `timeout` is for an answer, s."""
-    match err:
-        case aiohttp.ConnectionTimeoutError():
-            return CannotConnectError(f"{where}: nothing answers. Is it on?")
-        case TimeoutError():
-            return RequestTimeoutError(f"{where}: no answer in {timeout:g} s")
-        case aiohttp.ClientConnectorDNSError():
-            return UnknownHostError(
-                f"{where}: the network knows no address of this name"
-            )
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            return ProtocolError(f"{where}: what answers does not speak HTTP ({err})")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() if not (
-            isinstance(err, aiohttp.ClientConnectorError)
-        ):
-            return ConnectionClosedError(
-                f"{where}: the connection was closed without an answer"
-            )
-    return CannotConnectError(
-        f"{where}: no connection ({err}). Is the dongle on, and the host right?"
-    )
+    def _failure(self, where: str, err: Exception) -> BatteryError:
+        """Return what a failed request really was."""
+        match err:
+            case aiohttp.ConnectionTimeoutError():
+                return CannotConnectError(f"{where}: nothing answers. Is it on?")
+            case TimeoutError():
+                return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
+            case aiohttp.ClientConnectorDNSError():
+                return UnknownHostError(
+                    f"{where}: the network knows no address of this name"
+                )
+            case aiohttp.ClientConnectorError():
+                pass
+            case aiohttp.ClientResponseError():
+                return ProtocolError(
+                    f"{where}: what answers does not speak HTTP ({err})"
+                )
+            case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+                kind = (
+                    CannotConnectError if self._has_answered else ConnectionClosedError
+                )
+                return kind(f"{where}: the connection was closed. Is the dongle on?")
+        return CannotConnectError(
+            f"{where}: no connection ({err}). Is the dongle on, and the host right?"
+        )
 
 
 def _may_pass(err: BatteryError, is_write: bool) -> bool:

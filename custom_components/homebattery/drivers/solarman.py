@@ -45,6 +45,10 @@ DISCOVERY_WAIT: Final = 1.0
 EVERYBODY: Final = "255.255.255.255"
 
 
+class _ConnectionLostError(CannotConnectError):
+    """The logger closed a connection that had worked."""
+
+
 class SolarmanConnection(SharedConnection[LoggerClient]):
     """One TCP connection to a logger, shared by all who talk to the same one.
 
@@ -89,7 +93,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             self._refuse_unless_used(where)
             try:
                 return await self._try(unit_id, where, ask)
-            except (ConnectionClosedError, ProtocolError) as err:
+            except (_ConnectionLostError, ConnectionClosedError, ProtocolError) as err:
                 _LOGGER.debug("%s; once more", err)
                 return await self._try(unit_id, where, ask)
 
@@ -125,7 +129,10 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
                 raise ProtocolError(
                     f"{where}: what answers does not speak Solarman V5"
                 ) from err
-            raise ConnectionClosedError(f"{where}: the connection was closed") from err
+            lost = (
+                _ConnectionLostError if client.has_answered else ConnectionClosedError
+            )
+            raise lost(f"{where}: the connection was closed") from err
         except (V5FrameError, CRCError, KeyError, struct.error) as err:
             raise ProtocolError(f"{where}: {err}") from err
         finally:

@@ -156,12 +156,13 @@ class LoggerClient(PySolarmanV5Async):
         self._received = bytearray()
         self.heard = False
         """Whether anything has come since the last request."""
-        self._has_framed = False
+        self.has_answered = False
+        """Whether a V5 frame has ever come."""
 
     @property
     def heard_only_others(self) -> bool:
         """Whether something has come, but never a V5 frame nor a part of one."""
-        return self.heard and not self._received and not self._has_framed
+        return self.heard and not self._received and not self.has_answered
 
     @property
     def connected(self) -> bool:
@@ -195,7 +196,7 @@ class LoggerClient(PySolarmanV5Async):
                 raise ConnectionResetError
             self._received += received
             self.heard = True
-        self._has_framed = True
+        self.has_answered = True
         return frame
 
     def _check_logger(self, frame: bytes) -> None:
