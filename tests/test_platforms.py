@@ -94,11 +94,14 @@ async def test_entities_of_others(
 async def test_a_device_shows_what_most_owners_want_and_hides_the_rest(
     home: Home,
 ) -> None:
-    """About 25 entities, and one of each part; those who want more enable more."""
+    """About 30 entities, six of them for setpoints, and one of each part.
+
+    Those who want more enable more.
+    """
     registry = er.async_get(home.hass)
     entities = er.async_entries_for_config_entry(registry, home.entry.entry_id)
     shown = Counter(entity.device_id for entity in entities if not entity.disabled)
-    assert 20 <= shown.pop(home.data.device_id) <= 32
+    assert 20 <= shown.pop(home.data.device_id) <= 33
     assert set(shown.values()) <= {1}
     assert len(entities) > shown.total()
 
