@@ -74,7 +74,7 @@ class ControlStatus(StrEnum):
     AUTOMATIC = "automatic"
     """Nothing is asked."""
     PENDING = "pending"
-    """Written, not yet seen."""
+    """Written, not yet seen; or seen, and not certain to be held any more."""
     FOLLOWING = "following"
     LIMITED = "limited"
     """It does less than asked: full, empty, hot, or not permitted more."""

@@ -20,7 +20,9 @@ source has, or two disagree about, is marked [uncertain].
 """
 
 import asyncio
+from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import replace
 import logging
 from typing import ClassVar, Final, NamedTuple, TypedDict, Unpack, override
 
@@ -219,20 +221,31 @@ class DeyeInverter(DeyeDevice):
         self._methods = (by_remote_mode, by_settings)
         if not by_settings.works:
             return
-        # What the advice goes by lies beside the rest, and is read along with it.
-        addresses = {CHEMISTRY, CONTROL_MODE}
-        for method in self._methods:
-            if method.works:
-                addresses.update(method.changes)
-        names = (
-            register.name
-            for run in self._map
-            for register in run.registers
-            if register.address in addresses
+        # What the advice goes by lies beside these, and is read along with them: with
+        # the one while the battery is left alone, with the other while it is held.
+        advice = {CHEMISTRY, CONTROL_MODE}
+        min_soc = self._formulas["min_soc"]
+        self._formulas["min_soc"] = replace(
+            min_soc, needs=(*min_soc.needs, *self._names_at(advice))
         )
+        changes = {
+            address
+            for method in self._methods
+            if method.works
+            for address in method.changes
+        }
         self._formulas["power_setpoint"] = Formula(
-            "power_setpoint", tuple(names), self._setpoint_on_device
+            "power_setpoint",
+            tuple(self._names_at(advice | changes)),
+            self._setpoint_on_device,
         )
+
+    def _names_at(self, addresses: Collection[int]) -> Iterator[str]:
+        """Yield the names of the registers that begin at some addresses."""
+        for run in self._map:
+            for register in run.registers:
+                if register.address in addresses:
+                    yield register.name
 
     # What a setpoint depends on
 
