@@ -36,7 +36,7 @@ logger:
   default: warning
   logs:
     custom_components.{DOMAIN}: info
-automation: []
+automation: !include automations.yaml
 script: []
 scene: []
 """
@@ -50,6 +50,8 @@ def prepare(config: Path, port: int) -> None:
     storage = config / ".storage"
     storage.mkdir(parents=True, exist_ok=True)
     (config / "configuration.yaml").write_text(_CONFIGURATION)
+    # Where automations go that are made on its pages.
+    (config / "automations.yaml").touch()
     link = config / "custom_components"
     link.unlink(missing_ok=True)
     link.symlink_to(component.parent)

@@ -107,14 +107,18 @@ class Stage:
         return self._do(self._api.entries())
 
     def stored(self, battery_type: str) -> dict[str, Any]:
-        """Return what is on disk of the only battery of a kind: `data` and `options`."""
+        """Return what is on disk of the only battery of a kind: `data` and `options`.
+
+        Home Assistant writes it a moment after it has changed; this waits for the first.
+        """
         file = self._house.config / ".storage" / "core.config_entries"
-        (entry,) = (
-            entry
-            for entry in json.loads(file.read_text())["data"]["entries"]
-            if entry["data"].get("battery_type") == battery_type
-        )
-        return cast(dict[str, Any], entry)
+
+        def look() -> list[dict[str, Any]]:
+            entries = json.loads(file.read_text())["data"]["entries"]
+            return [e for e in entries if e["data"].get("battery_type") == battery_type]
+
+        (entry,) = self.until(f"the {battery_type} to be on disk", look, bool)
+        return entry
 
     def add(self, battery_type: str) -> str:
         """Add a battery, not as a person does but at once; return the entry's id."""

@@ -110,7 +110,7 @@ def test_a_wrong_unit_id_is_told_with_the_section_open(
     dialog.open_section()
     fill(dialog, "victron", {"unit_id": 99})
     dialog.submit()
-    assert dialog.error() == error("unit_absent")
+    assert dialog.error() == error("optional_unit_absent")
     assert dialog.section_is_open
     unit_id = dialog.field(field_of("victron", "unit_id"))
     assert unit_id.input_value() == "99"
@@ -138,7 +138,7 @@ def test_a_data_logger_asked_as_modbus_is_called_one(
     host, port = PLACES["deye_solarman"]
     fill(dialog, "deye_modbus", {"host": host, "port": port})
     dialog.submit()
-    assert dialog.error() == error("is_logger")
+    assert dialog.error() == error("solarman_spoken", host=host, actual_port=f"{port}")
     frontend.picture("error")
     dialog.close()
     assert stage.entries() == []
