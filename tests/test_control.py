@@ -198,8 +198,48 @@ async def test_failing_renewal_is_said_once_and_goes_on(
     assert caplog.text.count("cannot renew or release its setpoint") == 1
     await victron.misbehave("read_only", on=False)
     await warp(KEEP_ALIVE)
-    assert caplog.text.count("done at last") == 1
+    await warp(KEEP_ALIVE)
+    assert caplog.text.count("Battery: its setpoint was renewed again") == 1
     assert power(victron_home) == pytest.approx(1000, rel=0.1)
+
+
+async def test_release_that_worked_in_the_end_is_said_once(
+    victron_home: Home,
+    victron: VictronSimulator,
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    await victron_home.set_power(1000)
+    await victron.misbehave("read_only")
+    with pytest.raises(HomeAssistantError):
+        await victron_home.choose("automatic")
+    await warp(RETRY)
+    assert caplog.text.count("cannot renew or release its setpoint") == 1
+    await victron.misbehave("read_only", on=False)
+    await warp(RETRY)
+    await warp(RETRY)
+    assert caplog.text.count("Battery: released to its own control") == 1
+    assert "renewed" not in caplog.text
+
+
+async def test_release_by_hand_ends_what_was_said_to_fail(
+    victron_home: Home,
+    victron: VictronSimulator,
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So that the next failure is said, and the next setpoint is not called renewed."""
+    caplog.set_level("INFO")
+    for _ in range(2):
+        await victron_home.set_power(1000)
+        await victron.misbehave("read_only")
+        await warp(KEEP_ALIVE)
+        await victron.misbehave("read_only", on=False)
+        await victron_home.choose("automatic")
+    assert caplog.text.count("cannot renew or release its setpoint") == 2
+    assert caplog.text.count("Battery: released to its own control") == 2
+    assert "renewed again" not in caplog.text
 
 
 async def test_slow_renewals_do_not_pile_up(

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 from datetime import datetime
+import logging
 
 from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.helpers import entity_registry as er
 import pytest
 
+from custom_components.homebattery import coordinator
 from custom_components.homebattery.drivers.battery import (
     Battery,
     DeviceRefusedError,
@@ -251,3 +253,22 @@ async def test_it_is_said_when_the_device_was_last_read(home: Home, warp: Warp) 
         await warp(6)
     assert home.state("battery_soc") == "unavailable"
     assert shown() == fresh.replace(microsecond=0)
+
+
+async def test_device_that_is_away_costs_one_line_in_the_log(
+    home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the libraries below us have to say of it."""
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    await home.simulator.misbehave("away")
+    for _ in range(5):
+        await warp(60)
+    assert not home.data.coordinator.last_update_success
+    [line] = [
+        record
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name != "asyncio"
+    ]
+    assert line.name == coordinator.__name__
+    await home.simulator.misbehave("away", on=False)

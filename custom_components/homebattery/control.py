@@ -529,6 +529,7 @@ class Control:
             await self._keep()
             await self._tell(lease)
             await self.async_save()
+            self._say_done("its setpoint was written again")
             return
         try:
             granted = await self._battery.keep_alive()
@@ -538,6 +539,7 @@ class Control:
         lease.renewed()
         if granted is not None:
             lease.granted, lease.limited_by = granted, self._battery.limited_by
+        self._say_done("its setpoint was renewed again")
 
     async def _release(self) -> None:
         try:
@@ -547,6 +549,7 @@ class Control:
             raise
         else:
             self._release_failures = 0
+            self._say_done("released to its own control")
         finally:
             # Given back or not: it is not renewed any more.
             self._lease = None
@@ -601,10 +604,6 @@ class Control:
                         await self._renew_or_note(self._lease)
         except BatteryError as err:
             self._say_failing(err)
-        else:
-            if self._failing:
-                _LOGGER.info("%s: done at last", self._entry.title)
-            self._failing = False
         finally:
             self._ticking = False
         # Whether a setpoint is followed is also a matter of time, and a poll that
@@ -646,6 +645,12 @@ class Control:
                 err,
             )
         self._failing = True
+
+    def _say_done(self, what: str) -> None:
+        """Log what was done in the end, where it was said to fail."""
+        if self._failing:
+            _LOGGER.info("%s: %s", self._entry.title, what)
+        self._failing = False
 
     async def _settled(self, _now: datetime) -> None:
         """Renew once more, and see what the device made of the change."""

@@ -8,16 +8,18 @@ pymodbus; anything else that offers the four methods of `ModbusUnit` will do too
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 import logging
 import math
+import struct
 from typing import ClassVar, Final, Protocol, override
 
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
-from pymodbus.pdu import ExceptionResponse, ModbusPDU
+from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
 
 from .connection import SharedConnection, resolve
 from .errors import (
@@ -36,6 +38,7 @@ from .errors import (
     UnknownHostError,
 )
 from .flash import FlashWear
+from .modbus_log import quiet_pymodbus
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -551,7 +554,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             try:
                 # A task, so that a lost connection can end it: pymodbus would go on
                 # waiting for the answer until the time is up.
-                self._sending = asyncio.ensure_future(send(client))
+                with quiet_pymodbus():
+                    self._sending = asyncio.ensure_future(send(client))
                 async with asyncio.timeout(
                     self.GREETING_PATIENCE if self._foreign else None
                 ):
@@ -585,8 +589,10 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             trace_connect=self._connection_changed,
             trace_packet=self._packet_seen,
         )
+        client.ctx.framer.decoder = _Decoder(is_server=False)
         try:
-            connected = await client.connect()
+            with quiet_pymodbus():
+                connected = await client.connect()
         except UnicodeError as err:
             raise UnknownHostError(f"{self}: not an address ({err})") from err
         except (ValueError, OverflowError) as err:
@@ -640,6 +646,24 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         if "No response" in str(err):
             return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
         return ProtocolError(f"{where}: {err}")
+
+
+class _Decoder(DecodePDU):
+    """Decodes answers; of one that makes no sense it makes an error of the connection.
+
+    asyncio ends the connection then. Of what pymodbus itself raises it would think that
+    a program has a fault, and log that with a traceback, each time.
+    """
+
+    @override
+    def decode(self, frame: bytes) -> ModbusPDU:
+        """Return the answer in a frame."""
+        pdu = None
+        with suppress(struct.error):
+            pdu = super().decode(frame)
+        if pdu is None:
+            raise ConnectionAbortedError("an answer that makes no sense")
+        return pdu
 
 
 def _cancels() -> int:

@@ -1,0 +1,158 @@
+"""pymodbus does not log what goes wrong for us; we say it, and others go on logging."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+import logging
+from typing import Final
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+import pytest
+
+from custom_components.homebattery.drivers import modbus_log
+from custom_components.homebattery.drivers.errors import BatteryError
+from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+TIMEOUT: Final = 0.1
+
+type Answer = Callable[[bytes], bytes]
+"""What a device answers to a request; nothing: it stays silent."""
+
+
+def word(request: bytes) -> bytes:
+    """Answer a request for one word as it should be."""
+    return request[:2] + b"\0\0\0\5" + request[6:8] + b"\2\0\7"
+
+
+def silence(_: bytes) -> bytes:
+    return b""
+
+
+def to_another(request: bytes) -> bytes:
+    """Answer a request that somebody else has made."""
+    return b"\x55\x55" + word(request)[2:]
+
+
+def other_protocol(request: bytes) -> bytes:
+    return request[:2] + b"HTTP/1.1 400 Bad Request"
+
+
+def nonsense(request: bytes) -> bytes:
+    """Answer with a frame that holds less than it says."""
+    return word(request)[:8] + b"\xc8\0\7"
+
+
+class Device:
+    """Answers each request as a test wants it, or does not listen at all."""
+
+    def __init__(self, answer: Answer | None) -> None:
+        self.answer = answer
+        self.port = 0
+
+    async def start(self) -> asyncio.Server:
+        server = await asyncio.start_server(self.talk, "127.0.0.1", self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        assert self.answer is not None
+        with suppress(ConnectionError):
+            while request := await reader.read(1024):
+                writer.write(self.answer(request))
+        writer.close()
+
+
+@pytest.fixture(params=[None, silence, to_another, other_protocol, nonsense])
+async def device(request: pytest.FixtureRequest) -> AsyncIterator[Device]:
+    """Return a device in each trouble that pymodbus has something to say about."""
+    device = Device(request.param)
+    server = await device.start()
+    if device.answer is None:
+        server.close()
+    yield device
+    server.close()
+    server.close_clients()
+
+
+@pytest.fixture(autouse=True)
+def _owners_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Log as Home Assistant does where nobody has chosen otherwise, and a bit more."""
+    caplog.set_level(logging.INFO)
+
+
+async def read(connection: ModbusTcpConnection) -> None:
+    await connection.open()
+    await connection.unit(1).read_holding_registers(100, 1)
+
+
+async def fail(device: Device) -> None:
+    """Ask for a word by way of our own connection, in vain."""
+    connection = ModbusTcpConnection("127.0.0.1", device.port, TIMEOUT)
+    with pytest.raises(BatteryError):
+        await read(connection)
+    await connection.close()
+
+
+async def fail_as_another(device: Device) -> None:
+    """Ask for a word as another user of pymodbus does, in vain."""
+    client = AsyncModbusTcpClient(
+        "127.0.0.1", port=device.port, timeout=TIMEOUT, retries=0, reconnect_delay=0
+    )
+    if await client.connect():
+        with pytest.raises(ModbusException):
+            await client.read_holding_registers(100, count=1, device_id=1)
+    client.close()
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what pymodbus has logged."""
+    return [
+        record.getMessage().partition("\n")[0]
+        for record in caplog.records
+        if record.name.startswith("pymodbus")
+    ]
+
+
+async def test_owner_reads_nothing_of_pymodbus(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await fail(device)
+    assert lines(caplog) == []
+    assert [
+        record for record in caplog.records if record.levelno >= logging.WARNING
+    ] == []
+
+
+async def test_who_debugs_us_reads_what_pymodbus_says(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, modbus_log.__name__.rpartition(".")[0])
+    await fail(device)
+    assert lines(caplog) != []
+
+
+async def test_others_log_as_ever(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also what pymodbus takes for a repetition, since it went wrong for us before."""
+    await fail(device)
+    await fail_as_another(device)
+    assert lines(caplog) != []
+    assert "Repeating...." not in lines(caplog)
+
+
+async def test_others_log_as_ever_while_we_are_connected(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    device = Device(silence)
+    server = await device.start()
+    await asyncio.gather(fail(device), fail_as_another(device))
+    server.close()
+    server.close_clients()
+    assert len(lines(caplog)) == 1
