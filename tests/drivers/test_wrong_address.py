@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 import socket
 import ssl
 from typing import Any, Final
 
+from pymodbus import FramerType
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS, deye_modbus, deye_solarman
@@ -34,6 +35,7 @@ from tests.simulators import (
     SmaSimulator,
     VictronSimulator,
 )
+from tests.simulators.rtu import framed
 
 from .deye_support import house
 
@@ -344,3 +346,44 @@ async def test_victron_without_inverter_asks_for_its_unit_id() -> None:
         )
         failure = await failure_of(battery)
     assert type(failure) is UnitNotFoundError
+
+
+async def test_stray_bytes_of_a_serial_line_are_no_other_protocol() -> None:
+    """Gateways pass on what is on their line; the answer behind it is good."""
+
+    async def gateway(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.read(1024)
+        writer.write(b"\0" + framed(1, b"\3\2\0\7"))
+        await writer.drain()
+        await reader.read(1024)
+
+    async with server(gateway) as port:
+        connection = ModbusTcpConnection(HOST, port, 5, FramerType.RTU)
+        await connection.open()
+        assert await connection.unit(1).read_holding_registers(100, 1) == [7]
+        await connection.close()
+
+
+async def test_what_has_spoken_modbus_is_not_said_to_speak_something_else() -> None:
+    """A frame that is spoilt on the way is a failed request, as it always was."""
+
+    async def spoilt_later(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        for protocol in b"\0", b"\7":
+            asked = await reader.read(1024)
+            head = asked[:2] + b"\0" + protocol
+            writer.write(head + b"\0\5\1\3\2\0\7")
+            await writer.drain()
+        await reader.read(1024)
+
+    async with server(spoilt_later) as port:
+        connection = ModbusTcpConnection(HOST, port, SHORT)
+        await connection.open()
+        unit = connection.unit(1)
+        assert await unit.read_holding_registers(100, 1) == [7]
+        with suppress(RequestTimeoutError):
+            assert await unit.read_holding_registers(100, 1) == [7]
+        await connection.close()

@@ -466,14 +466,17 @@ _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
 }
 
 
-_FUNCTIONS: Final = (3, 4, 6, 16)
-"""What is asked; an answer has the same number, a refusal also the highest bit."""
+_TEXT: Final = 3
+"""Characters that a greeting begins with, such as those of HTTP and SSH."""
 
 
 def _is_foreign(received: bytes, framer: FramerType) -> bool:
-    """Return True when what was received cannot be the beginning of an answer."""
+    """Return True when what was received cannot be the beginning of an answer.
+
+    Stray bytes on a serial line are none of that: only text is no RTU for certain.
+    """
     if framer is FramerType.RTU:
-        return any(code & 0x7F not in _FUNCTIONS for code in received[1:2])
+        return len(received) >= _TEXT and received[:_TEXT].isalnum()
     return any(received[2:4])
 
 
@@ -615,8 +618,13 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             self._sending.cancel()
 
     def _packet_seen(self, sending: bool, packet: bytes) -> bytes:
-        """Note what is no Modbus, and end the request that it cannot be the answer to."""
-        if not sending and _is_foreign(packet, self._framer):
+        """Note what is no Modbus, and end the request that it cannot be the answer to.
+
+        Not of what has answered in Modbus before: pymodbus copes with its hiccups.
+        """
+        if sending or self._has_answered:
+            return packet
+        if _is_foreign(packet, self._framer):
             self._foreign = packet
             if self._sending is not None:
                 self._sending.cancel()
