@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 import inspect
 import logging
+from types import SimpleNamespace
 from typing import Any, Final
 
 from homeassistant import block_async_io
@@ -12,6 +13,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import loop as loop_util
+import pymodbus.client.base
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -236,6 +238,17 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
     monkeypatch.setattr(Visit, "connect_delay", 0)
     monkeypatch.setattr(Visit, "timeout", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _no_rest_after_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take out the 0.1 s that pymodbus rests after each connecting, and only that."""
+
+    async def sleep(_seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    without_rest = SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
+    monkeypatch.setattr(pymodbus.client.base, "asyncio", without_rest)
 
 
 @pytest.fixture(autouse=True)
