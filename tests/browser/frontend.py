@@ -102,6 +102,19 @@ class Dialog:
         for label, value in fields.items():
             self.field(label).fill(str(value))
 
+    def _switch(self, label: str) -> Locator:
+        """Return the switch of a field."""
+        row = self.element.locator("ha-selector-boolean", has_text=label)
+        return row.get_by_role("switch")
+
+    def toggle(self, label: str) -> None:
+        """Click the switch of a field."""
+        self._switch(label).click()
+
+    def is_on(self, label: str) -> bool:
+        """Whether the switch of a field is on."""
+        return self._switch(label).is_checked()
+
     def open_section(self) -> None:
         """Open the section of what is rarely needed, unless it is open."""
         panel = self.element.locator("ha-expansion-panel")
@@ -285,6 +298,16 @@ class Frontend:
         """Wait until an entity shows a state."""
         shown = self.row(name).filter(has_text=state)
         expect(shown).to_be_visible(timeout=seconds * 1000)
+
+    def details(self, name: str) -> str:
+        """Open the details of an entity; return what they say."""
+        self.row(name).get_by_text(name, exact=True).click()
+        dialog = self.page.locator("ha-more-info-dialog")
+        dialog.get_by_role("button", name="Menu").click()
+        self.page.get_by_role("menuitem", name="Details").click()
+        details = dialog.locator("ha-more-info-details")
+        details.wait_for()
+        return text_of(details)
 
     def number(self, name: str) -> str:
         """Return what the row of a number shows; nothing while it is unknown."""

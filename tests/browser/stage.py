@@ -14,7 +14,7 @@ from typing import Any, Final, Self, cast
 
 import aiohttp
 
-from scripts.demonstration import DOMAIN, DemoError
+from scripts.demonstration import DOMAIN, DemoError, home_assistant
 from scripts.demonstration.api import Api
 from scripts.demonstration.devices import TYPES, Device, Place, read_state, start_device
 from scripts.demonstration.house import House
@@ -101,6 +101,10 @@ class Stage:
     @property
     def _api(self) -> Api:
         return self._house.api
+
+    def log(self) -> str:
+        """Return what Home Assistant has logged so far."""
+        return home_assistant.log_file(self._house.config).read_text(errors="replace")
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the entries of batteries that are set up."""

@@ -1,14 +1,17 @@
 """A setpoint, from the number on a device's page to the device, and back."""
 
+import re
+
 from .conftest import in_every_window
 from .frontend import Frontend
 from .stage import Stage
-from .words import entity, state
+from .words import english, entity, state
 
 SETPOINT = entity("number", "power_setpoint")
 MODE = entity("select", "control_mode")
 STATUS = entity("sensor", "control_status")
-POWER = entity("sensor", "battery_power")
+DURATION = entity("number", "setpoint_duration")
+ENDS = entity("sensor", "setpoint_ends")
 
 
 def status(value: str) -> str:
@@ -37,6 +40,40 @@ def test_a_setpoint_that_is_typed_is_followed_until_automatic_is_chosen(
     frontend.expect_state(STATUS, status("automatic"))
     assert frontend.number(SETPOINT) == ""
     assert stage.really("victron")["mode"] == "automatic"
+
+
+def test_a_setpoint_is_given_for_an_hour(stage: Stage, frontend: Frontend) -> None:
+    entry_id = stage.add("victron")
+    frontend.go(stage.device_page(entry_id))
+    frontend.expect_state(ENDS, "Unknown")
+    frontend.set_number(DURATION, 60)
+    frontend.set_number(SETPOINT, 800)
+    frontend.expect_state(ENDS, re.compile("In (1 hour|59 minutes)", re.IGNORECASE))
+    frontend.picture("for-an-hour")
+    frontend.set_number(DURATION, 10)
+    frontend.expect_state(ENDS, re.compile("In (10|9) minutes", re.IGNORECASE))
+
+
+def test_manual_holds_the_battery_and_is_called_so(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    frontend.go(stage.device_page(entry_id))
+    frontend.select(MODE, state("select", "control_mode", "manual"))
+    frontend.expect_state(STATUS, status("following"))
+    frontend.picture("held")
+    assert frontend.number(SETPOINT) == "0"
+    assert stage.really("sessy")["battery_power"] == 0
+
+
+def test_the_setpoint_says_what_its_signs_do(stage: Stage, frontend: Frontend) -> None:
+    entry_id = stage.add("sessy")
+    frontend.go(stage.device_page(entry_id))
+    details = frontend.details(SETPOINT)
+    for attribute in "charges_at_most", "discharges_at_most":
+        place = f"entity.number.power_setpoint.state_attributes.{attribute}.name"
+        assert english(place) in details
+    frontend.picture("details")
 
 
 def test_the_state_of_charge_moves_on_the_page(

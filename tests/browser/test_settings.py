@@ -35,6 +35,25 @@ def stored_options(stage: Stage, battery_type: str) -> Any:
     return stage.stored(battery_type)["options"]
 
 
+def test_switches_among_the_options_keep_what_was_chosen(
+    stage: Stage, frontend: Frontend
+) -> None:
+    stage.add("deye_modbus")
+    names = ("allow_export", "remote_mode")
+    dialog = frontend.options(title(stage))
+    dialog.open_section()
+    for name in names:
+        dialog.toggle(option_of(name))
+    dialog.submit()
+    dialog.finish()
+    dialog = frontend.options(title(stage))
+    # Open, for there is something of the user's own in it.
+    assert dialog.section_is_open
+    assert [dialog.is_on(option_of(name)) for name in names] == [True, True]
+    frontend.picture("opened-again")
+    dialog.close()
+
+
 @pytest.mark.parametrize("battery_type", ["sessy", "deye_modbus"])
 def test_options_are_shown_as_they_were_saved_and_keep_each_other(
     stage: Stage, frontend: Frontend, battery_type: str
