@@ -199,7 +199,7 @@ async def test_failing_renewal_is_said_once_and_goes_on(
     await victron.misbehave("read_only", on=False)
     await warp(KEEP_ALIVE)
     await warp(KEEP_ALIVE)
-    assert caplog.text.count("Battery: its setpoint was renewed again") == 1
+    assert caplog.text.count("MultiPlus-II: its setpoint was renewed again") == 1
     assert power(victron_home) == pytest.approx(1000, rel=0.1)
 
 
@@ -219,7 +219,7 @@ async def test_release_that_worked_in_the_end_is_said_once(
     await victron.misbehave("read_only", on=False)
     await warp(RETRY)
     await warp(RETRY)
-    assert caplog.text.count("Battery: released to its own control") == 1
+    assert caplog.text.count("MultiPlus-II: released to its own control") == 1
     assert "renewed" not in caplog.text
 
 
@@ -238,7 +238,7 @@ async def test_release_by_hand_ends_what_was_said_to_fail(
         await victron.misbehave("read_only", on=False)
         await victron_home.choose("automatic")
     assert caplog.text.count("cannot renew or release its setpoint") == 2
-    assert caplog.text.count("Battery: released to its own control") == 2
+    assert caplog.text.count("MultiPlus-II: released to its own control") == 2
     assert "renewed again" not in caplog.text
 
 

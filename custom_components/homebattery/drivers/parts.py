@@ -30,8 +30,3 @@ class Part:
     model: str | None = None
     serial_number: str | None = None
     firmware: str | None = None
-
-    @property
-    def key(self) -> str:
-        """What it is called within its device, for ever."""
-        return f"{self.kind}_{self.number}"
