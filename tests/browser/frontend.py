@@ -109,7 +109,8 @@ class Dialog:
 
     def toggle(self, label: str) -> None:
         """Click the switch of a field."""
-        self._switch(label).click()
+        # Its thumb lies over the box itself.
+        self._switch(label).click(force=True)
 
     def is_on(self, label: str) -> bool:
         """Whether the switch of a field is on."""

@@ -52,6 +52,8 @@ def test_a_setpoint_is_given_for_an_hour(stage: Stage, frontend: Frontend) -> No
     frontend.picture("for-an-hour")
     frontend.set_number(DURATION, 10)
     frontend.expect_state(ENDS, re.compile("In (10|9) minutes", re.IGNORECASE))
+    frontend.set_number(DURATION, 0)
+    frontend.expect_state(ENDS, "Unknown")
 
 
 def test_manual_holds_the_battery_and_is_called_so(

@@ -23,18 +23,19 @@ def test_a_device_that_is_off_is_not_said_to_follow(
     frontend.expect_state(STATUS, status("following"))
 
     logged = len(stage.log())
-    stage.stop_device("victron")
+    stage.misbehave("victron", "away")
     frontend.expect_state(POWER, "Unavailable")
     frontend.expect_state(STATUS, status("pending"))
     frontend.picture("soon")
     frontend.expect_state(STATUS, status("not_following"))
     frontend.picture("later")
 
-    stage.start_device("victron")
+    stage.misbehave("victron", "away", on=False)
     frontend.expect_state(POWER, re.compile(r"\d W"), seconds=90)
     frontend.expect_state(STATUS, status("following"), seconds=90)
     frontend.picture("back")
     # Said once, in words of ours; not at each poll, with what was on the wire.
     log = stage.log()[logged:]
-    assert log.count("Error fetching Victron data") == 1
+    (entry,) = stage.entries()
+    assert log.count(f"Error fetching {entry['title']} data") == 1
     assert "pymodbus" not in log
