@@ -1,18 +1,18 @@
 """Fixtures of the browser suite: the stage, and a window on it."""
 
 from collections.abc import Generator, Iterator
-import os
 import re
 import shutil
 from typing import Any, Final
 
-from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, expect
 import pytest
 
 from scripts.demonstration import ROOT, DemoError
+from scripts.demonstration.browser import chromium, log_in_script
 from scripts.demonstration.processes import is_free
 
-from .frontend import Frontend, log_in_script
+from .frontend import Frontend
 from .stage import PLACES, Stage
 
 _FOLDER: Final = ROOT / ".demo" / "browser"
@@ -70,24 +70,10 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Start Debian's Chromium, or the one that $CHROMIUM names."""
-    arguments = [
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        # The pages get to see this machine and nothing else.
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ]
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")
+    """Start a browser."""
     expect.set_options(timeout=_PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-            args=arguments,
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -4,33 +4,13 @@ Its pages are made of shadow roots inside shadow roots. Locators look into them,
 not; those are read by `text_of`.
 """
 
-import json
 from pathlib import Path
 import re
-import time
 from typing import Any, Final
 
 from playwright.sync_api import Download, Locator, Page, TimeoutError, expect
 
-_READ_TEXT: Final = """
-(root) => {
-  const parts = [];
-  const walk = (node) => {
-    if (node.nodeType === Node.TEXT_NODE) {
-      const text = node.textContent.trim();
-      if (text) parts.push(text);
-      return;
-    }
-    if (["STYLE", "SCRIPT"].includes(node.tagName)) return;
-    if (node.shadowRoot) walk(node.shadowRoot);
-    if (node.tagName === "SLOT") node.assignedNodes().forEach(walk);
-    else if (!node.shadowRoot) node.childNodes.forEach(walk);
-  };
-  walk(root);
-  return parts.join("\\n");
-}
-"""
-"""The text of an element as it is seen, that in shadow roots and slots included."""
+from scripts.demonstration.browser import READ_TEXT
 
 INTEGRATION_PAGE: Final = "/config/integrations/integration/homebattery"
 ANSWER: Final = 60_000
@@ -38,23 +18,9 @@ ANSWER: Final = 60_000
 _END: Final = re.compile("^(Finish|Skip and finish|OK|Close)$")
 
 
-def log_in_script(url: str, token: str) -> str:
-    """Return the script that makes the pages believe that somebody has logged in."""
-    tokens = {
-        "access_token": token,
-        "refresh_token": "",
-        "expires_in": 86400,
-        "expires": int((time.time() + 86400) * 1000),
-        "token_type": "Bearer",
-        "hassUrl": url,
-        "clientId": f"{url}/",
-    }
-    return f"localStorage.setItem('hassTokens', {json.dumps(json.dumps(tokens))});"
-
-
 def text_of(element: Locator) -> str:
     """Return the text of an element as it is seen."""
-    return str(element.evaluate(_READ_TEXT))
+    return str(element.evaluate(READ_TEXT))
 
 
 class Dialog:
