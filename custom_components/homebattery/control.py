@@ -480,6 +480,7 @@ class Control:
                 return lease
             begun = True
             await self._tell(lease)
+            self._failing = False
         except BaseException as err:
             # These come before anything is written.
             begun &= not isinstance(

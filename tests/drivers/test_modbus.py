@@ -27,6 +27,7 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
 )
 from custom_components.homebattery.drivers.modbus import (
+    ASK_AGAIN,
     AccessType,
     Block,
     DataType,
@@ -538,6 +539,58 @@ async def test_absent_unit_is_no_missing_register() -> None:
     assert all(isinstance(err, UnitAbsentError) for err in report.failures.values())
     assert device.missing == set()
     assert image.traffic.requests == 1
+
+
+async def test_what_is_missing_is_doubtful_until_it_was_refused_twice(
+    leap: Leap,
+) -> None:
+    unit = FakeUnit([100])
+    device = ModbusDevice("device", unit, registers_at(100, 101), Layout())
+    await device.read(device.registers)
+    assert device.missing == {"r101"}
+    assert device.doubtful(["r100", "r101"]) == {"r101"}
+
+    await device.read(["r101"], again=device.doubtful(["r101"]))
+    assert device.doubtful(["r101"]) == set()
+    unit.asked.clear()
+    await device.read(["r101"], again=device.doubtful(["r101"]))
+    assert unit.asked == []
+
+    leap(ASK_AGAIN)
+    assert device.doubtful(["r101"]) == {"r101"}
+    unit.present = [100, 101]
+    await device.read(["r101"], again=device.doubtful(["r101"]))
+    assert device.missing == set()
+
+
+async def test_what_was_read_well_stays_doubtful_however_often_it_is_refused() -> None:
+    unit = FakeUnit([100])
+    device = ModbusDevice("device", unit, registers_at(100), Layout())
+    await device.read(["r100"])
+    unit.present = []
+    for _ in range(3):
+        await device.ask(["r100"])
+        assert device.doubtful(["r100"]) == {"r100"}
+
+
+async def test_asking_again_without_an_answer_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a setpoint depends on is judged by what is missing, meanwhile too."""
+    unit = FakeUnit([])
+    device = ModbusDevice("device", unit, registers_at(100), Layout())
+    await device.read(["r100"])
+    seen = []
+
+    async def keep_silent(_address: int, _count: int) -> list[int]:
+        seen.append(set(device.missing))
+        raise RequestTimeoutError("no answer")
+
+    monkeypatch.setattr(unit, "read_holding_registers", keep_silent)
+    with pytest.raises(RequestTimeoutError):
+        await device.ask(["r100"])
+    assert seen == [{"r100"}]
+    assert device.missing == {"r100"}
 
 
 @sockets

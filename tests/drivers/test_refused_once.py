@@ -4,14 +4,15 @@ What a poll finds missing is remembered, so that it is not asked for again and a
 Holding and releasing a battery does not go by that: it asks the device.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers import DRIVERS, VictronInverter
 from custom_components.homebattery.drivers.battery import Battery
-from tests.simulators import Simulator
+from tests.simulators import Simulator, VictronSimulator
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
 
 from .conftest import Leap
 
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 OLD: Final = 100.0
 """Seconds after which whatever a setpoint depends on must have been read again."""
+
+BATTERY_UNIT: Final = 225
+LIMITS: Final = range(305, 309)
+"""Where the battery service of a GX has the limits of its BMS."""
 
 type Refuse = Callable[[], Awaitable[None]]
 
@@ -103,3 +108,37 @@ async def test_setpoint_of_an_earlier_life_is_known_and_released(
     assert await battery.is_held()
     await battery.release()
     assert simulator.mode == "automatic"
+
+
+async def test_what_a_device_really_lacks_costs_a_held_setpoint_little(
+    victron: VictronSimulator, leap: Leap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GX without the limits of its battery is held as well, and not asked for ever."""
+    units = victron.server.units
+    read = units.read
+    refused = 0
+
+    def refuse_limits(unit: int, address: int, count: int) -> Sequence[int]:
+        nonlocal refused
+        if (
+            unit == BATTERY_UNIT
+            and address <= LIMITS.stop
+            and address + count > LIMITS[0]
+        ):
+            refused += 1
+            raise Refused(ILLEGAL_ADDRESS)
+        return read(unit, address, count)
+
+    monkeypatch.setattr(units, "read", refuse_limits)
+    async with VictronInverter.from_setup(victron.setup) as battery:
+        await battery.read()
+        assert await battery.set_power_setpoint(1000) == 1000
+        for _ in range(2):
+            leap(10)
+            await battery.keep_alive()
+        refused = 0
+        for _ in range(3):
+            leap(10)
+            assert await battery.keep_alive() == 1000
+        assert refused == 0
+        await battery.release()

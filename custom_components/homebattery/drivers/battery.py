@@ -871,8 +871,13 @@ class ModbusBattery(Battery):
         names: Collection[str],
         values: dict[str, Value],
         failures: dict[str, BatteryError],
+        *,
+        again: Collection[str] = (),
     ) -> None:
-        """Read registers of all devices; identity only once."""
+        """Read registers of all devices; identity only once.
+
+        Of what is missing only what is among `again` is asked for.
+        """
         values.update((name, self._once[name]) for name in names if name in self._once)
         for device in self.devices:
             wanted = [
@@ -880,7 +885,7 @@ class ModbusBattery(Battery):
                 for name in names
                 if name in device.registers and name not in self._once
             ]
-            report = await device.read(wanted)
+            report = await device.read(wanted, again)
             values.update(report.values)
             failures.update(report.failures)
             self._once.update(
@@ -889,16 +894,18 @@ class ModbusBattery(Battery):
                 if device.registers[name].poll is Poll.ONCE
             )
 
-    async def _read_registers(self, names: Collection[str]) -> dict[str, Value]:
+    async def _read_registers(
+        self, names: Collection[str], again: Collection[str] | None = None
+    ) -> dict[str, Value]:
         """Read registers by name, for a driver's own use; those that fail are absent.
 
-        Also asks for those that were missing the last time: what a setpoint depends on
-        does not go by that.
+        Of what is missing, what is among `again` is asked for, or else what is
+        doubtful: a setpoint may depend on it.
         """
         values: dict[str, Value] = {}
-        for device in self.devices:
-            device.retry(names)
-        await self._read_into(names, values, {})
+        if again is None:
+            again = {name for device in self.devices for name in device.doubtful(names)}
+        await self._read_into(names, values, {}, again=again)
         return values
 
     def _relearn_after_reconnect(self) -> None:

@@ -14,7 +14,7 @@ from .errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from .modbus import ModbusDevice, ModbusUnit, RegisterReport
+from .modbus import ModbusDevice, ModbusUnit, Refusals, RegisterReport
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class RegisterBlock(ModbusDevice):
     """Registers that live together, of which an inverter may have none.
 
     So the first thing asked of it is one word. Where an `optional` block gets no
-    answer while the inverter `lives`, it is not there, and nobody asks again. While
+    answer while the inverter `lives`, it is not there, and is seldom asked again. While
     all of its `proof` is 0, the inverter has not filled it yet, and nothing is taken.
     """
 
@@ -128,27 +128,32 @@ class RegisterBlock(ModbusDevice):
         super().__init__(name, unit, run.registers, LAYOUT)
         self.there: bool | None = None
         """Whether the inverter has the block; None until it was tried."""
+        self._absences = Refusals()
         self._optional = run.optional
         self._proof = run.proof
         self._lives = lives
 
     @override
-    def retry(self, names: Collection[str]) -> None:
-        super().retry(names)
-        if self.there is False and not self.registers.keys().isdisjoint(names):
-            self.there = None
+    def doubtful(self, names: Collection[str]) -> set[str]:
+        if self.there is not False:
+            return super().doubtful(names)
+        return set(names) if self._absences.are_doubtful else set()
 
     @override
-    async def read(self, names: Collection[str]) -> RegisterReport:
+    async def read(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> RegisterReport:
         if not names:
             return RegisterReport()
-        if self.there is None:
+        if self.there is None or (self.there is False and again):
             self.there = await self._is_there()
+            if not self.there:
+                self._absences.note()
             _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
         if self.there is False:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
             return RegisterReport(failures=dict.fromkeys(names, missing))
-        report = await super().read({*names, *self._proof})
+        report = await super().read({*names, *self._proof}, again)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and not any(proof):
             zeros = ProtocolError(f"{self.name}: nothing but zeros")

@@ -36,7 +36,7 @@ class Quantity(Enum):
     SOC = auto()
     """% of the battery that is charged; one a device"""
     SOC_LEVEL = auto()
-    """% of the battery at which something happens, or is to; % of a part of it"""
+    """% of the battery at which something happens, or is to"""
     PERCENT = auto()
     """% of anything else"""
     CHARGE = auto()
@@ -411,7 +411,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
                 *(f"battery{unit}_pack{pack}" for unit in (1, 2) for pack in (1, 2, 3)),
             )
             for measurement in (
-                *_inside(Quantity.SOC_LEVEL, f"{part}_soc"),
+                *_inside(Quantity.PERCENT, f"{part}_soc"),
                 *_inside(_P, f"{part}_power"),
                 *_inside(_V, f"{part}_voltage"),
                 *_inside(_I, f"{part}_current"),
@@ -479,7 +479,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
             measurement
             for pack in range(1, 9)
             for measurement in (
-                *_inside(Quantity.SOC_LEVEL, f"pack{pack}_soc"),
+                *_inside(Quantity.PERCENT, f"pack{pack}_soc"),
                 *_inside(Quantity.PERCENT, f"pack{pack}_soh"),
                 *_inside(
                     _T,

@@ -46,6 +46,10 @@ type Value = float | int | str | bool | tuple[str, ...] | None
 """What a register or a measurement can be; None is 'the device does not know'."""
 
 WORD: Final = 0xFFFF
+CERTAIN_REFUSALS: Final = 2
+"""So many refusals in a row, and something is not there."""
+ASK_AGAIN: Final = 600.0
+"""Seconds after which that, too, is doubtful again."""
 
 
 class AccessType(StrEnum):
@@ -308,12 +312,33 @@ class RegisterReport:
     failures: dict[str, BatteryError] = field(default_factory=dict)
 
 
+class Refusals:
+    """How often in a row something was refused, and when the last time."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._count = 0
+        self._last = 0.0
+
+    def note(self) -> None:
+        """Note another one."""
+        self._count += 1
+        self._last = asyncio.get_running_loop().time()
+
+    @property
+    def are_doubtful(self) -> bool:
+        """Whether what was refused may be there after all."""
+        age = asyncio.get_running_loop().time() - self._last
+        return self._count < CERTAIN_REFUSALS or age >= ASK_AGAIN
+
+
 class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
     What the device turns out not to have is found by halving a refused block,
     once, and remembered until `forget`. A refusal may also be a passing one, so
-    nothing that holds or releases a battery goes by it: that is read with `ask`.
+    nothing that holds or releases a battery goes by it: that is read with `ask`, and
+    what it depends on is asked for again where that is `doubtful`.
     """
 
     def __init__(
@@ -323,6 +348,9 @@ class ModbusDevice:
         self.name = name
         self.registers = {register.name: register for register in registers}
         self.missing: set[str] = set()
+        self._refusals: dict[str, Refusals] = {}
+        """Of what is missing, since it was read well."""
+        self._read_well: set[str] = set()
         self.words: dict[int, int] = {}
         """The last words seen, by address, as they came."""
         self.wear: FlashWear | None = None
@@ -334,15 +362,27 @@ class ModbusDevice:
     def forget(self) -> None:
         """Learn anew what the device has: it may run another firmware now."""
         self.missing.clear()
+        self._refusals.clear()
+        self._read_well.clear()
         self._borders.clear()
 
-    def retry(self, names: Collection[str]) -> None:
-        """Have the next read ask for registers that were missing the last time."""
-        self.missing.difference_update(names)
+    def doubtful(self, names: Collection[str]) -> set[str]:
+        """Return those that are missing, and may be there after all.
 
-    async def read(self, names: Collection[str]) -> RegisterReport:
+        What was read well before is there, and one refusal says little.
+        """
+        return {
+            name
+            for name in self.missing.intersection(names)
+            if name in self._read_well or self._refusals[name].are_doubtful
+        }
+
+    async def read(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> RegisterReport:
         """Read the registers called `names`; those that fail are in the report.
 
+        What is missing is not asked for, unless it is among `again`.
         Raises CannotConnectError, RequestTimeoutError or ProtocolError when the
         device as a whole is out of reach.
         """
@@ -350,7 +390,7 @@ class ModbusDevice:
         wanted = []
         for name in names:
             register = self.registers[name]
-            if name in self.missing:
+            if name in self.missing and name not in again:
                 report.failures[name] = self._not_there(register)
             elif not register.readable:
                 report.failures[name] = NotSupportedError(
@@ -364,8 +404,7 @@ class ModbusDevice:
 
     async def ask(self, names: Collection[str]) -> RegisterReport:
         """Read registers as `read` does, also those that were missing the last time."""
-        self.retry(names)
-        return await self.read(names)
+        return await self.read(names, again=names)
 
     async def read_register(self, name: str) -> Value:
         """Read one register, also if it was missing the last time.
@@ -414,14 +453,24 @@ class ModbusDevice:
                 block.words_of(register, words),
                 low_word_first=self._layout.low_word_first,
             )
+        there = [register.name for register in block.registers]
+        for name in self.missing.intersection(there):
+            self.missing.remove(name)
+            del self._refusals[name]
+        self._read_well.update(there)
         return True
+
+    def _note_missing(self, register: Register, report: RegisterReport) -> None:
+        """Note that the device does not have a register."""
+        self.missing.add(register.name)
+        self._refusals.setdefault(register.name, Refusals()).note()
+        report.failures[register.name] = self._not_there(register)
 
     async def _halve(self, block: Block, report: RegisterReport) -> None:
         """Find what of a refused block the device has."""
         if len(block.registers) == 1:
             register = block.registers[0]
-            self.missing.add(register.name)
-            report.failures[register.name] = self._not_there(register)
+            self._note_missing(register, report)
             _LOGGER.debug(
                 "%s: no register %s (%s)", self.name, register.address, register.name
             )

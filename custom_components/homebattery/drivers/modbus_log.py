@@ -13,7 +13,9 @@ from typing import Final
 
 from pymodbus.logging import Log
 
-_LOGGER: Final = logging.getLogger(__name__)
+_PYMODBUS: Final = logging.getLogger(Log.__module__)
+_DEBUGGED: Final = (logging.getLogger(__name__), _PYMODBUS)
+"""Whoever sets one of these to debug wants to see it all."""
 
 _OURS: Final = ContextVar("pymodbus works for us", default=False)
 
@@ -34,11 +36,11 @@ def quiet_pymodbus() -> Iterator[None]:
 
 def _is_wanted(_: logging.LogRecord) -> bool:
     """Return False for a record of pymodbus that nobody needs."""
-    if not _OURS.get() or _LOGGER.isEnabledFor(logging.DEBUG):
+    if not _OURS.get() or any(each.isEnabledFor(logging.DEBUG) for each in _DEBUGGED):
         return True
     # It leaves out what it has just said; nobody has seen this.
     Log.last_log_text = ""
     return False
 
 
-logging.getLogger(Log.__module__).addFilter(_is_wanted)
+_PYMODBUS.addFilter(_is_wanted)

@@ -233,11 +233,13 @@ class SmaInverter(ModbusBattery):
         names: Collection[str],
         values: dict[str, Value],
         failures: dict[str, BatteryError],
+        *,
+        again: Collection[str] = (),
     ) -> None:
         """Read registers, and note those that a setpoint depends on."""
         read: dict[str, Value] = {}
         try:
-            await super()._read_into(names, read, failures)
+            await super()._read_into(names, read, failures, again=again)
         finally:
             refused = [
                 name
@@ -384,7 +386,7 @@ class SmaInverter(ModbusBattery):
     async def _twin(self) -> Value:
         """Return whether external control is on; None where that cannot be read."""
         name = "external_control_twin"
-        return (await self._read_registers([name])).get(name)
+        return (await self._read_registers([name], again=[name])).get(name)
 
     def _refuse_without_gate(self) -> None:
         if self._conditions.is_gate_closed:

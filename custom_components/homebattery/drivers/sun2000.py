@@ -343,10 +343,12 @@ class Sun2000Inverter(ModbusBattery):
         names: Collection[str],
         values: dict[str, Value],
         failures: dict[str, BatteryError],
+        *,
+        again: Collection[str] = (),
     ) -> None:
         """Read registers, and note what is permitted."""
         read: dict[str, Value] = {}
-        await super()._read_into(names, read, failures)
+        await super()._read_into(names, read, failures, again=again)
         now = asyncio.get_running_loop().time()
         if self._setpoint is not None:
             self._setpoint.note(read)

@@ -21,8 +21,7 @@ class Table(ModbusDevice):
     @override
     async def _halve(self, block: Block, report: RegisterReport) -> None:
         for register in block.registers:
-            self.missing.add(register.name)
-            report.failures[register.name] = self._not_there(register)
+            self._note_missing(register, report)
 
 
 class Meter(ModbusDevice):
@@ -54,7 +53,9 @@ class Meter(ModbusDevice):
         self._online, self._recheck_at = False, 0.0
 
     @override
-    async def read(self, names: Collection[str]) -> RegisterReport:
+    async def read(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> RegisterReport:
         if not names:
             return RegisterReport()
         status = self._inverter.words.get(_DEVICE_STATUS)
@@ -72,7 +73,7 @@ class Meter(ModbusDevice):
         if not self._online:
             return self._offline(names)
         try:
-            report = await super().read({*names, _STATUS})
+            report = await super().read({*names, _STATUS}, again)
         except BatteryError:
             # The connection may have been lost over it: begin with its state again.
             self._online, self._recheck_at = False, 0.0

@@ -625,12 +625,14 @@ class VictronInverter(ModbusBattery):
         names: Collection[str],
         values: dict[str, Value],
         failures: dict[str, BatteryError],
+        *,
+        again: Collection[str] = (),
     ) -> None:
         """Read registers, and note those that a setpoint depends on."""
         read: dict[str, Value] = {}
         mode_writes = self._mode_writes
         try:
-            await super()._read_into(names, read, failures)
+            await super()._read_into(names, read, failures, again=again)
         finally:
             if mode_writes != self._mode_writes:
                 # It may have been read before it was written.
