@@ -105,6 +105,8 @@ def test_control_status(
         (500, None, 999, GRACE - 1, PENDING),
         (1000, None, 999, GRACE, NOT_FOLLOWING),
         (1000, None, SETTLE, NEVER, NOT_FOLLOWING),
+        # Less than was asked may as well be what the device does by itself.
+        (1000, 300, 999, GRACE, NOT_FOLLOWING),
         # Renewed in vain, and still doing it
         (1000, 1000, 999, 0, PENDING),
     ],

@@ -84,6 +84,8 @@ def control_status(
         return well
     if measured is None:
         return ControlStatus.NOT_FOLLOWING, fault or Reason.UNREACHABLE
+    if lost:
+        return ControlStatus.NOT_FOLLOWING, unsure
     if granted * measured >= 0 and abs(measured) < abs(granted):
         if abs(measured) > TOLERANCE:
             return ControlStatus.LIMITED, why or Reason.BATTERY
