@@ -150,9 +150,9 @@ class Stage:
         )
         return cast(str, found)
 
-    def state(self, entity_id: str) -> str:
-        """Return the state of an entity."""
-        return str(self._do(self._api.state(entity_id))["state"])
+    def state(self, entity_id: str) -> dict[str, Any]:
+        """Return an entity's state, with its attributes."""
+        return self._do(self._api.state(entity_id))
 
     def call(self, service: str, entity_id: str, **data: Any) -> None:
         """Call a service on one entity."""

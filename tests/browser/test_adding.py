@@ -102,6 +102,7 @@ def test_a_wrong_password_is_told_at_its_field(
     assert [entry["state"] for entry in stage.entries()] == ["loaded"]
 
 
+@in_every_window
 def test_a_wrong_unit_id_is_told_with_the_section_open(
     stage: Stage, frontend: Frontend
 ) -> None:

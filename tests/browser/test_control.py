@@ -74,7 +74,7 @@ def test_the_setpoint_says_what_its_signs_do(stage: Stage, frontend: Frontend) -
     details = frontend.details(SETPOINT)
     for attribute in "charges_at_most", "discharges_at_most":
         place = f"entity.number.power_setpoint.state_attributes.{attribute}.name"
-        assert english(place) in details
+        assert f"{english(place)}\n2,200" in details
     frontend.picture("details")
 
 

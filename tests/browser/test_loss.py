@@ -1,6 +1,7 @@
 """A device that falls silent, and comes back: what its page says meanwhile."""
 
 import re
+from typing import cast
 
 from .frontend import Frontend
 from .stage import Stage
@@ -12,6 +13,12 @@ POWER = entity("sensor", "battery_power")
 
 def status(value: str) -> str:
     return state("sensor", "control_status", value)
+
+
+def reason(stage: Stage, entry_id: str) -> str | None:
+    """Return the reason that the status gives."""
+    attributes = stage.state(stage.entity_id(entry_id, "control_status"))["attributes"]
+    return cast(str | None, attributes["reason"])
 
 
 def test_a_device_that_is_off_is_not_said_to_follow(
@@ -26,8 +33,10 @@ def test_a_device_that_is_off_is_not_said_to_follow(
     stage.misbehave("victron", "away")
     frontend.expect_state(POWER, "Unavailable")
     frontend.expect_state(STATUS, status("pending"))
+    assert reason(stage, entry_id) == "unreachable"
     frontend.picture("soon")
     frontend.expect_state(STATUS, status("not_following"))
+    assert reason(stage, entry_id) == "unreachable"
     frontend.picture("later")
 
     stage.misbehave("victron", "away", on=False)
