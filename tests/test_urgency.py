@@ -119,7 +119,7 @@ async def test_readings_that_do_not_come_make_a_renewal_safe_not_late(
     await victron_home.set_power(1000)
     battery: Any = victron_home.data.battery
 
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **_again: object) -> None:
         """Read nothing, as a device that refuses to be read."""
 
     monkeypatch.setattr(VictronInverter, "_read_into", nothing)
