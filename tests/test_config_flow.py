@@ -971,6 +971,21 @@ async def test_sessy_with_a_new_address_is_followed_once_its_owner_says_so(
     assert home.entry_is(ConfigEntryState.LOADED)
 
 
+async def test_what_is_wrong_at_a_new_address_is_shown_where_there_are_no_fields(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    hass = lost_sessy.hass
+    form = await find_sessy(hass, announced(sessy))
+    await sessy.misbehave("unauthorized")
+    form = await answer(hass, form, {})
+    assert form["errors"] == {"base": "invalid_auth"}
+    assert "{" not in shown(form)
+    assert lost_sessy.entry.data["host"] == "127.0.0.2"
+    await sessy.misbehave("unauthorized", on=False)
+    done = await answer(hass, form, {})
+    assert done["reason"] == "address_changed"
+
+
 SPOOFED = "127.0.0.3"
 
 

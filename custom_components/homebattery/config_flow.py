@@ -482,7 +482,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
                 return self.async_abort(reason="already_configured")
             setup = {**entry.data, CONF_HOST: self._new_host}
             identity = await self._async_try(
-                entry.data[CONF_BATTERY_TYPE], setup, errors
+                entry.data[CONF_BATTERY_TYPE], setup, errors, ()
             )
             if identity is not None:
                 if identity.serial_number != entry.unique_id:
@@ -496,6 +496,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="new_address",
             description_placeholders={
+                **self._tried,
                 "device": entry.title,
                 "old_host": entry.data[CONF_HOST],
                 "new_host": self._new_host,
