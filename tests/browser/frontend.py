@@ -40,14 +40,6 @@ class Dialog:
         """Choose from a menu."""
         self.element.get_by_text(option, exact=True).click()
 
-    def options(self) -> list[str]:
-        """Return what a menu offers, each with its description behind a line break."""
-        items = self.element.locator(
-            "ha-list-item, ha-list-item-button, ha-md-list-item"
-        )
-        items.first.wait_for()
-        return [text_of(item) for item in items.all()]
-
     def field(self, label: str) -> Locator:
         """Return the box of a field."""
         name = re.compile(rf"^\s*{re.escape(label)}\s*\*?\s*$")

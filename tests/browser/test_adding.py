@@ -19,6 +19,8 @@ VISIBLY_EMPTY: Final = {
 }
 """The fields that a person must fill in; all others are found out, or shown filled in."""
 
+MENU: Final = "config.step.user.menu_options"
+
 NOBODY: Final = "127.0.0.99"
 """An address where nothing listens."""
 
@@ -26,7 +28,7 @@ NOBODY: Final = "127.0.0.99"
 def begin(frontend: Frontend, battery_type: str) -> Dialog:
     """Go to the form of a kind of battery."""
     dialog = frontend.add_integration()
-    dialog.choose(english(f"config.step.user.menu_options.{battery_type}"))
+    dialog.choose(english(f"{MENU}.{battery_type}"))
     return dialog
 
 
@@ -61,8 +63,13 @@ def test_a_battery_is_added_by_what_is_visibly_empty(
 @in_every_window
 def test_a_battery_is_found_by_its_address(stage: Stage, frontend: Frontend) -> None:
     dialog = frontend.add_integration()
+    # First on the menu, above all makers and the models each line is for.
+    dialog.expect_text(english("config.step.user.menu_option_descriptions.sma"))
+    names = ["detect", "deye_solarman", "sun2000", "sessy", "sma", "victron"]
+    places = [dialog.text.index(english(f"{MENU}.{name}")) for name in names]
+    assert places == sorted(places)
     frontend.picture("menu")
-    dialog.choose(english("config.step.user.menu_options.detect"))
+    dialog.choose(english(f"{MENU}.detect"))
     dialog.fill({english("config.step.detect.data.host"): PLACES["deye_solarman"].host})
     dialog.submit()
     # What was found out is shown filled in; there is nothing left to type.
