@@ -1,24 +1,21 @@
 """Fixtures of the tests that run the integration in Home Assistant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator
 import inspect
 import logging
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any
 
 from homeassistant import block_async_io
-from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import HomeAssistant, State
-from homeassistant.helpers import entity_registry as er
+from homeassistant.core import HomeAssistant
 from homeassistant.util import loop as loop_util
 import pymodbus.client.base
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery import HomeBatteryData, discovery
-from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, WORKING_MODE
+from custom_components.homebattery import discovery
+from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import (
     DRIVERS,
@@ -33,78 +30,14 @@ from custom_components.homebattery.drivers.battery import ModbusBattery
 from custom_components.homebattery.drivers.recognition import Visit
 from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.solarman import Logger
+from tests.home import KINDS, OTHERS, Home, MakeHome, Warp, house_of
 from tests.simulators import (
     SIMULATORS,
-    DeyeModbusSimulator,
-    HuaweiSimulator,
     ManualClock,
-    Plant,
     SessySimulator,
     Simulator,
     VictronSimulator,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """What differs from one kind of simulated device to another.
-
-    `number` is a setting and a value that its owner may want, `shown_as` its name in
-    the simulator's state; `select` is a setting with options.
-    """
-
-    serial: str
-    title: str
-    number: tuple[str, int] = ("min_soc", 25)
-    shown_as: str = "min_soc"
-    select: str = "working_mode"
-    requests: int
-    """The most that a poll of live values may take, as the device is simulated."""
-    missing: tuple[int, int] | None = None
-    """A word that old firmware lacks: unit id, address; of a Modbus device."""
-
-
-_DEYE: Final = Kind(
-    serial="2207112233",
-    title="Deye",
-    shown_as="low_soc",
-    requests=2,
-    missing=(1, 586),
-)
-KINDS: Final = {
-    "victron": Kind(
-        serial="c0619a000001", title="MultiPlus-II", requests=5, missing=(225, 262)
-    ),
-    "sessy": Kind(serial="AABC1234", title="Sessy", requests=2),
-    "sma": Kind(
-        serial="3012345678",
-        title="SI8.0H-13",
-        number=("charge_power_limit", 3000),
-        shown_as="bms_max_charge",
-        select="operation",
-        requests=6,
-        missing=(3, 30849),
-    ),
-    "sun2000": Kind(
-        serial="HV2250123456",
-        title="SUN2000-6KTL-M1",
-        number=("min_soc", 12),
-        requests=3,
-        missing=(1, 37022),
-    ),
-    "deye_modbus": _DEYE,
-    "deye_solarman": replace(_DEYE, serial="2305112244"),
-}
-WITH_WORKING_MODE: Final = [
-    battery_type
-    for battery_type in DRIVERS
-    if KINDS[battery_type].select == WORKING_MODE
-]
-
-LOAD: Final = 600.0
-"""What the simulated house takes, W; there is no sun in it."""
-
-_PLATFORMS: Final = ("binary_sensor", "number", "select", "sensor", "switch")
 
 
 @pytest.fixture(autouse=True)
@@ -156,73 +89,6 @@ def blocking_calls(
     assert reports.messages == []
 
 
-@dataclass
-class Home:
-    """One battery in Home Assistant, and the device behind it."""
-
-    hass: HomeAssistant
-    simulator: Simulator
-    entry: MockConfigEntry
-
-    def entry_is(self, state: ConfigEntryState) -> bool:
-        return bool(self.entry.state is state)
-
-    @property
-    def data(self) -> HomeBatteryData:
-        data: HomeBatteryData = self.entry.runtime_data
-        return data
-
-    async def set_up(self) -> bool:
-        """Set the entry up, and wait until its entities are there."""
-        done = await self.hass.config_entries.async_setup(self.entry.entry_id)
-        await self.hass.async_block_till_done()
-        return done
-
-    def find(self, key: str) -> str | None:
-        """Return the entity of a key, whatever its platform."""
-        registry = er.async_get(self.hass)
-        unique_id = f"{self.entry.unique_id}_{key}"
-        for platform in _PLATFORMS:
-            if found := registry.async_get_entity_id(platform, DOMAIN, unique_id):
-                return found
-        return None
-
-    def entity_id(self, key: str) -> str:
-        found = self.find(key)
-        assert found is not None, key
-        return found
-
-    def state_of(self, key: str) -> State:
-        state = self.hass.states.get(self.entity_id(key))
-        assert state is not None, key
-        return state
-
-    def state(self, key: str) -> str:
-        return self.state_of(key).state
-
-    async def call(self, service: str, key: str, **data: Any) -> None:
-        """Call a service on the entity of a key."""
-        domain, name = service.split(".")
-        await self.hass.services.async_call(
-            domain, name, {"entity_id": self.entity_id(key), **data}, blocking=True
-        )
-        await self.hass.async_block_till_done()
-
-    async def enable(self, *keys: str) -> None:
-        """Enable entities that are disabled at first."""
-        registry = er.async_get(self.hass)
-        for key in keys:
-            registry.async_update_entity(self.entity_id(key), disabled_by=None)
-        await self.hass.config_entries.async_reload(self.entry.entry_id)
-        await self.hass.async_block_till_done()
-
-    async def set_power(self, power: float) -> None:
-        await self.call("number.set_value", "power_setpoint", value=power)
-
-    async def choose(self, mode: str) -> None:
-        await self.call("select.select_option", "control_mode", option=mode)
-
-
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the pauses out of the drivers."""
@@ -271,13 +137,13 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def victron(clock: ManualClock) -> AsyncIterator[VictronSimulator]:
-    async with VictronSimulator(_house(VictronSimulator, clock)) as simulator:
+    async with VictronSimulator(house_of(VictronSimulator, clock)) as simulator:
         yield simulator
 
 
 @pytest.fixture
 async def sessy(clock: ManualClock) -> AsyncIterator[SessySimulator]:
-    async with SessySimulator(_house(SessySimulator, clock)) as simulator:
+    async with SessySimulator(house_of(SessySimulator, clock)) as simulator:
         yield simulator
 
 
@@ -287,17 +153,8 @@ async def simulator(
 ) -> AsyncIterator[Simulator]:
     """Each kind of battery in turn."""
     device: Any = SIMULATORS[request.param]  # each has options of its own
-    async with device(_house(device, clock)) as simulator:
+    async with device(house_of(device, clock)) as simulator:
         yield simulator
-
-
-def _house(device: type[Simulator], clock: ManualClock) -> Plant:
-    house = device.house(clock=clock)
-    house.fixed_pv, house.fixed_load = 0.0, LOAD
-    return house
-
-
-type MakeHome = Callable[..., Home]
 
 
 @pytest.fixture
@@ -340,23 +197,13 @@ async def sessy_home(make_home: MakeHome, sessy: SessySimulator) -> Home:
     return made
 
 
-OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
-    "sessy_p1_meter": (SessySimulator, {"device": "p1"}),
-    "sessy_ct_meter": (SessySimulator, {"device": "ct"}),
-    "victron_without_ess": (VictronSimulator, {"ess": False}),
-    "huawei_with_two_battery_units": (HuaweiSimulator, {"battery_units": 2}),
-    "deye_with_two_packs": (DeyeModbusSimulator, {"packs": 2}),
-}
-"""Devices that have more, or less, than the usual one of their kind."""
-
-
 @pytest.fixture(params=OTHERS)
 async def other_home(
     request: pytest.FixtureRequest, make_home: MakeHome, clock: ManualClock
 ) -> AsyncIterator[Home]:
     """Each device that is not the usual one of its kind in turn, set up."""
     device, options = OTHERS[request.param]
-    async with device(_house(device, clock), **options) as simulator:
+    async with device(house_of(device, clock), **options) as simulator:
         home = make_home(simulator)
         async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
             home.hass.config_entries.async_update_entry(
@@ -367,9 +214,6 @@ async def other_home(
         assert await home.set_up()
         yield home
         await home.hass.config_entries.async_unload(home.entry.entry_id)
-
-
-type Warp = Callable[[float], Awaitable[None]]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery import Battery, NotSupportedError
-from tests.conftest import KINDS, LOAD
+from tests.home import KINDS, LOAD
 from tests.simulators import Simulator
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")

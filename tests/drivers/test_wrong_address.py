@@ -37,7 +37,7 @@ from tests.simulators import (
 )
 from tests.simulators.rtu import framed
 
-from .deye_support import house
+from .deye.support import house
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 

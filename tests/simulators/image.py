@@ -25,7 +25,7 @@ from .modbus import (
 )
 from .modbus_server import ModbusServer
 
-VECTORS: Final = Path(__file__).parent.parent / "vectors"
+VECTORS: Final = Path(__file__).parents[1] / "drivers/vectors"
 
 type Vector = dict[str, Any]
 
@@ -39,7 +39,7 @@ PASSWORD: Final = "SECRET12"
 
 
 def load(battery_type: str) -> list[Vector]:
-    """Return the vectors of a file in tests/vectors, by its name without .json."""
+    """Return the vectors of a file in tests/drivers/vectors, by its name without .json."""
     vectors: list[Vector] = json.loads(
         (VECTORS / f"{battery_type}.json").read_text("utf-8")
     )

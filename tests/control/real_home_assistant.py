@@ -1,0 +1,155 @@
+"""A Home Assistant process of its own, which tests can start, kill and start again."""
+
+import asyncio
+from collections.abc import Iterable
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from scripts.demonstration import home_assistant
+from scripts.demonstration.api import Api, make_user
+from scripts.demonstration.processes import Child, free_port
+from scripts.demonstration.waiting import wait_for
+from tests.home import KINDS
+from tests.simulators import Simulator
+
+_START_SECONDS: Final = 120
+_STOP_SECONDS: Final = 60
+_STORE_SECONDS: Final = 30
+
+
+class RealHomeAssistant:
+    """`python -m homeassistant` on a folder that outlives each of its processes.
+
+    async with RealHomeAssistant(folder) as home_assistant:
+        await home_assistant.start()
+        await home_assistant.add(simulator)
+        await home_assistant.set_power([simulator], 600)
+        await home_assistant.kill()
+        await home_assistant.start()
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Plan to run in this folder; nothing is started."""
+        self._config = folder / "config"
+        self._port = free_port()
+        self._url = f"http://127.0.0.1:{self._port}"
+        self._session = aiohttp.ClientSession()
+        self._token: str | None = None
+        self._child: Child | None = None
+
+    async def __aenter__(self) -> Self:
+        """Let tests start it themselves."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave no process behind, whatever a test made of it."""
+        if self._child is not None:
+            await self._child.kill()
+        await self._session.close()
+
+    @property
+    def _api(self) -> Api:
+        assert self._token is not None
+        return Api(self._session, self._url, self._token)
+
+    async def start(self) -> None:
+        """Start it, and wait until it says that it has; its first user is made once."""
+        home_assistant.prepare(self._config, self._port)
+        child = self._child = await home_assistant.start(self._config)
+        await home_assistant.wait_until_it_answers(child, self._session, self._url)
+        if self._token is None:
+            self._token = await make_user(
+                self._session, self._url, username="test", password="test"
+            )
+
+        async def look() -> bool:
+            home_assistant.check_alive(child)
+            return await self._api.is_running()
+
+        await wait_for(
+            "Home Assistant to finish starting", look, bool, seconds=_START_SECONDS
+        )
+
+    async def kill(self) -> None:
+        """End it by SIGKILL: it can do nothing about it, as in a power cut."""
+        assert self._child is not None
+        await self._child.kill()
+        self._child = None
+
+    async def stop(self) -> int:
+        """Ask it to stop, by SIGTERM; return its exit status, 0 when all went well."""
+        assert self._child is not None
+        status = await self._child.stop(seconds=_STOP_SECONDS)
+        self._child = None
+        return status
+
+    async def add(self, simulators: Iterable[Simulator]) -> None:
+        """Add an entry for each device, through the config flow.
+
+        Home Assistant writes new entries to its folder a moment later, and would forget
+        them if it were killed before.
+        """
+        added = await asyncio.gather(
+            *(self._api.add_entry(each.type, each.setup) for each in simulators)
+        )
+        ids = {entry["entry_id"] for entry in added}
+
+        async def look() -> set[str]:
+            return ids & self._stored_entries()
+
+        await wait_for(
+            "the entries to be stored",
+            look,
+            lambda stored: stored == ids,
+            seconds=_STORE_SECONDS,
+        )
+
+    def _stored_entries(self) -> set[str]:
+        """Return the ids of those entries that the next start will know."""
+        path = self._config / ".storage" / "core.config_entries"
+        entries = json.loads(path.read_text())["data"]["entries"]
+        return {entry["entry_id"] for entry in entries}
+
+    async def set_power(self, simulators: Iterable[Simulator], power: int) -> None:
+        """Set a power setpoint, W, for each device at once; they have taken it."""
+        await asyncio.gather(
+            *(
+                self._api.call_service("number.set_value", entity_id, value=power)
+                for entity_id in await self._find(simulators, "power_setpoint")
+            )
+        )
+
+    async def states(self, simulators: Iterable[Simulator], key: str) -> list[str]:
+        """Return the state of the same entity of each device."""
+        return [
+            str((await self._api.state(entity_id))["state"])
+            for entity_id in await self._find(simulators, key)
+        ]
+
+    async def _find(self, simulators: Iterable[Simulator], key: str) -> list[str]:
+        """Return each device's entity of a key, found by its unique id."""
+        wanted = [f"{KINDS[each.type].serial}_{key}" for each in simulators]
+
+        async def look() -> dict[str, str]:
+            return {
+                entity["unique_id"]: entity["entity_id"]
+                for entity in await self._api.command("config/entity_registry/list")
+                if entity["unique_id"] in wanted
+            }
+
+        found = await wait_for(
+            f"the entities {', '.join(wanted)}",
+            look,
+            lambda seen: len(seen) == len(wanted),
+            seconds=_START_SECONDS,
+        )
+        return [found[unique_id] for unique_id in wanted]

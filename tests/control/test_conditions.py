@@ -1,0 +1,681 @@
+"""What may come between a setpoint and a battery, and what is said and done then.
+
+Each condition is brought about in the simulator of every device that knows it. It is
+looked at from both ends: what the owner is told, and what the device really does and
+was sent.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import issue_registry as ir
+import pytest
+
+from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.control import RETRY
+from custom_components.homebattery.control_status import SETTLE
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.interventions import OF_LATE
+from tests.home import LOAD, Home, Warp
+from tests.simulators import (
+    HuaweiSimulator,
+    SessySimulator,
+    Simulator,
+    SmaSimulator,
+    VictronSimulator,
+)
+
+KEEP_ALIVE: Final = 5.0
+"""s between two renewals of a Victron, which has the shortest time between them."""
+RENEWED: Final = ("victron", "sma", "sun2000")
+"""The devices that forget a setpoint in time, so that it is written again and again."""
+SETTINGS_ALONE: Final = ("deye_modbus", "deye_solarman")
+"""The devices whose setpoint is made of settings."""
+CHARGE_CURRENT: Final = 108
+"""The setting of a Deye for the current of charging, A."""
+RESTS: Final = 20
+"""W at most of a battery that neither charges nor discharges."""
+
+MIN_SOC: Final = {"victron": 10, "sessy": 0, "sma": 2, "sun2000": 5} | dict.fromkeys(
+    SETTINGS_ALONE, 15
+)
+"""% down to which each device discharges at a setpoint, as it is simulated."""
+
+
+class Wait(Protocol):
+    """Lets time pass in steps, s."""
+
+    async def __call__(self, seconds: float, step: float = 10) -> None: ...
+
+
+@pytest.fixture
+def wait(warp: Warp) -> Wait:
+    """Return a coroutine that lets time pass in steps, with all polls and renewals."""
+
+    async def steps(seconds: float, step: float = 10) -> None:
+        passed = 0.0
+        while passed < seconds:
+            await warp(step)
+            passed += step
+
+    return steps
+
+
+def told(home: Home) -> tuple[str, str | None]:
+    """Return what the owner is told: the control status, and the reason."""
+    state = home.state_of("control_status")
+    return state.state, state.attributes["reason"]
+
+
+def power(home: Home) -> float:
+    """Return the power that the battery really has, W."""
+    return float(home.simulator.state()["battery_power"])
+
+
+def written(home: Home) -> list[Any]:
+    """Return all that the device was sent to change something, oldest first."""
+    server: Any = home.simulator.server
+    return list(
+        server.posts if home.simulator.type == "sessy" else server.traffic.writes
+    )
+
+
+async def refuse_writes(home: Home, on: bool = True) -> None:
+    """Let the device refuse all that is written, or take it again."""
+    if home.simulator.type == "sessy":
+        count = 100 if on else 0
+        await home.simulator.misbehave("error", status=500, count=count, path="set")
+    else:
+        await home.simulator.misbehave("refuse_writes", code=4 if on else 0)
+
+
+# Full, empty, derated
+
+
+async def test_a_full_battery_is_not_charged(home: Home, wait: Wait) -> None:
+    """It rests, but for the device that ends a charge and serves the house instead."""
+    home.simulator.plant.soc = 100
+    await home.set_power(2000)
+    await wait(SETTLE + 10)
+    assert told(home) == ("limited", "full")
+    if home.simulator.type == "sun2000":
+        assert home.simulator.mode == "automatic"
+        assert power(home) == pytest.approx(-LOAD, rel=0.1)
+    else:
+        assert power(home) == pytest.approx(0, abs=RESTS)
+
+
+async def test_a_battery_becomes_full(home: Home, wait: Wait) -> None:
+    """Once there is room again it goes on, where the device has not ended it."""
+    await home.set_power(1000)
+    await wait(10)
+    assert told(home) == ("following", None)
+    home.simulator.plant.soc = 100
+    await wait(40)
+    assert told(home) == ("limited", "full")
+    before = len(written(home))
+    home.simulator.plant.soc = 80
+    await wait(40)
+    if home.simulator.type == "sun2000":
+        # It has ended the charge. To begin again would be a loop around 100 %.
+        assert told(home) == ("limited", "full")
+        assert len(written(home)) == before
+    else:
+        assert told(home) == ("following", None)
+        assert power(home) == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+async def test_an_empty_battery_is_not_discharged(
+    home: Home, wait: Wait, at_first: bool
+) -> None:
+    """Whether it is empty already, or becomes so."""
+    empty = MIN_SOC[home.simulator.type]
+    home.simulator.plant.soc = empty if at_first else 50
+    await home.set_power(-500)
+    await wait(SETTLE + 10)
+    if not at_first:
+        assert told(home) == ("following", None)
+        home.simulator.plant.soc = empty
+        await wait(30)
+    assert told(home) == ("limited", "empty")
+    assert power(home) == pytest.approx(0, abs=RESTS)
+
+
+async def derate(home: Home, amps: int, watts: float) -> None:
+    """Let the battery take no more than this."""
+    if home.simulator.type in ("victron", *SETTINGS_ALONE):
+        await home.simulator.misbehave("bms", charge=amps, discharge=amps)
+    else:
+        home.simulator.plant.max_charge = watts
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+async def test_a_derated_battery_takes_what_it_can(
+    home: Home, wait: Wait, at_first: bool
+) -> None:
+    """Whether it is derated already, or becomes so."""
+    if at_first:
+        await derate(home, amps=10, watts=520)
+    await home.set_power(2000)
+    if not at_first:
+        await wait(10)
+        assert told(home) == ("following", None)
+        await derate(home, amps=10, watts=520)
+    await wait(SETTLE + 30)
+    assert told(home) == ("limited", "battery")
+    assert power(home) == pytest.approx(520, rel=0.1)
+
+
+# Writes refused
+
+
+async def test_a_first_setpoint_that_is_refused(home: Home, wait: Wait) -> None:
+    """Its caller is told, and the battery stays its owner's."""
+    before = home.simulator.settings_words()
+    await refuse_writes(home)
+    with pytest.raises(HomeAssistantError, match="refuses this"):
+        await home.set_power(1000)
+    assert home.state("power_setpoint") != "1000"
+    assert home.simulator.mode == "automatic"
+    assert home.simulator.settings_words() == before
+    await refuse_writes(home, on=False)
+    await wait(2 * RETRY)
+    assert told(home) == ("automatic", None)
+    assert home.simulator.settings_words() == before
+
+
+async def test_a_first_setpoint_while_writing_is_switched_off_leaves_nothing_behind(
+    victron_home: Home, wait: Wait
+) -> None:
+    """The device was not changed: it is not said to be held, however long that lasts."""
+    await victron_home.simulator.misbehave("refuse_writes", code=2)
+    with pytest.raises(HomeAssistantError, match="refuses this"):
+        await victron_home.set_power(1000)
+    await wait(3 * RETRY)
+
+    assert told(victron_home) == ("automatic", None)
+    assert victron_home.state("control_mode") == "automatic"
+    issues = ir.async_get(victron_home.hass).issues
+    assert [issue for _, issue in issues] == [
+        f"writes_off_{victron_home.entry.unique_id}"
+    ]
+
+
+async def test_a_change_that_is_refused(home: Home, wait: Wait) -> None:
+    """The former setpoint stays in force, and is told again."""
+    await home.set_power(1000)
+    await wait(10)
+    await refuse_writes(home)
+    with pytest.raises(HomeAssistantError, match="refuses this"):
+        await home.set_power(2000)
+    await wait(30)
+    # Settings that are still there are not written again, so they are not refused.
+    again = home.simulator.type not in SETTINGS_ALONE
+    assert told(home) == (("pending", "refused") if again else ("following", None))
+    assert home.data.control.requested_power == 1000
+    assert power(home) == pytest.approx(1000, rel=0.1)
+    await refuse_writes(home, on=False)
+    await wait(2 * RETRY)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize("simulator", RENEWED, indirect=True)
+async def test_renewals_that_are_refused(home: Home, wait: Wait) -> None:
+    """They show at once, all the more when the device forgets; they go on and on."""
+    await home.set_power(1000)
+    await wait(10)
+    await refuse_writes(home)
+    await wait(30)
+    assert told(home) == ("pending", "refused")
+    assert power(home) == pytest.approx(1000, rel=0.1)
+    await wait(630, step=30)
+    assert told(home) == ("not_following", "refused")
+    assert power(home) <= 0
+    await refuse_writes(home, on=False)
+    await wait(40)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(1000, rel=0.1)
+
+
+# Writes without effect
+
+type Case = tuple[str, int, str, dict[str, Any]]
+
+IN_VAIN: Final[list[Case]] = [
+    ("victron", 1000, "switch", {}),
+    ("sessy", 1000, "stuck", {}),
+    ("sma", 1000, "ignore_setpoint", {}),
+    ("sun2000", 0, "ignore_limits", {}),
+]
+"""A device, a setpoint, and why that has no effect although the device takes it."""
+
+
+@pytest.mark.parametrize(
+    ("simulator", "setpoint", "fault", "arguments"), IN_VAIN, indirect=["simulator"]
+)
+async def test_a_setpoint_without_effect(
+    home: Home, wait: Wait, setpoint: int, fault: str, arguments: dict[str, Any]
+) -> None:
+    """A device may need a while, so it is said after that."""
+    await home.simulator.misbehave(fault, **arguments)
+    await home.set_power(setpoint)
+    await wait(SETTLE - 10)
+    assert told(home) == ("pending", None)
+    assert home.simulator.mode == "controlled"
+    await wait(20)
+    assert told(home) == ("not_following", "no_effect")
+    assert power(home) != pytest.approx(setpoint, abs=RESTS)
+    await home.simulator.misbehave(fault, on=fault == "switch")
+    await wait(20)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(setpoint, rel=0.1, abs=RESTS)
+
+
+@pytest.mark.parametrize("simulator", [*SETTINGS_ALONE, "sun2000"], indirect=True)
+async def test_writes_that_are_forgotten_are_an_error(home: Home, wait: Wait) -> None:
+    """These devices are read back at once, so it is the caller who is told."""
+    before = home.simulator.settings_words()
+    await home.simulator.misbehave("ignore_writes")
+    with pytest.raises(HomeAssistantError, match="does not show it"):
+        await home.set_power(1000)
+    await wait(2 * RETRY)
+    assert told(home) == ("automatic", None)
+    assert home.simulator.settings_words() == before
+
+
+@pytest.mark.parametrize("simulator", ["victron", "sma"], indirect=True)
+async def test_writes_that_are_forgotten_show(home: Home, wait: Wait) -> None:
+    """Nobody else is blamed for a device that never did what it was told."""
+    await home.simulator.misbehave("ignore_writes")
+    await home.set_power(1000)
+    await wait(SETTLE + 10)
+    assert told(home) == ("not_following", "no_effect")
+    assert home.simulator.mode == "automatic"
+    await home.simulator.misbehave("ignore_writes", on=False)
+    await home.set_power(1000)
+    await wait(10)
+    assert told(home) == ("following", None)
+
+
+# Rebooted
+
+
+async def reboot(simulator: Simulator, wait: Wait, **arguments: Any) -> None:
+    """Let the device restart, and be away for half a minute meanwhile."""
+    restart = "power_cycle" if simulator.type == "sma" else "restart"
+    await simulator.misbehave(restart, **arguments)
+    await simulator.misbehave("away")
+    await wait(30)
+    await simulator.misbehave("away", on=False)
+
+
+@pytest.mark.parametrize("simulator", ["victron", "sma"], indirect=True)
+async def test_a_reboot_that_forgets_the_setpoint(home: Home, wait: Wait) -> None:
+    """What is renewed anyhow is there again."""
+    await home.set_power(1000)
+    await wait(10)
+    await reboot(home.simulator, wait)
+    assert power(home) <= 0
+    await wait(80)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize("simulator", ["sma"], indirect=True)
+async def test_a_reboot_that_is_over_before_a_renewal(
+    home: Home, simulator: SmaSimulator, wait: Wait
+) -> None:
+    """All polls in between show external control off, and yet nobody took over."""
+    await home.set_power(1000)
+    await wait(30, step=KEEP_ALIVE)
+    await simulator.misbehave("power_cycle")
+    await wait(60, step=KEEP_ALIVE)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
+async def test_a_reboot_that_forgets_nothing(home: Home, wait: Wait) -> None:
+    """Settings survive it, and flash is not written for it."""
+    await home.set_power(1000)
+    await wait(10)
+    before = written(home)
+    await reboot(home.simulator, wait)
+    await wait(80)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(1000, rel=0.1)
+    assert written(home) == before
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+async def test_a_reboot_of_a_sessy(
+    sessy_home: Home, sessy: SessySimulator, wait: Wait, forgets: bool
+) -> None:
+    """Whether it forgets its setpoint is not known: it is looked, and posted once."""
+    await sessy_home.set_power(1000)
+    await wait(10)
+    before = len(written(sessy_home))
+    await reboot(sessy, wait, forgets=forgets)
+    await wait(80)
+    assert told(sessy_home) == ("following", None)
+    assert power(sessy_home) == pytest.approx(1000, rel=0.1)
+    assert [post.body for post in written(sessy_home)[before:]] == (
+        [{"setpoint": -1000}] if forgets else []
+    )
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_a_reboot_that_ends_a_command(home: Home, wait: Wait) -> None:
+    """It might also be somebody's wish, so it is said and not begun again."""
+    await home.set_power(1000)
+    await wait(10)
+    before = written(home)
+    await reboot(home.simulator, wait)
+    await wait(80)
+    assert told(home) == ("not_following", "ended")
+    assert power(home) == pytest.approx(-LOAD, rel=0.1)
+    assert written(home) == before
+    await home.set_power(1000)
+    await wait(10)
+    assert told(home) == ("following", None)
+
+
+# Another controller
+
+
+class Intervention(NamedTuple):
+    """What somebody else may do to a battery that is held."""
+
+    battery_type: str
+    fault: str
+    arguments: dict[str, Any]
+    setpoint: int = 1000
+    """What it is held at then, W."""
+
+
+INTERVENTIONS: Final = {
+    "ESS mode": Intervention("victron", "ess_mode", {"mode": 2}),
+    "command": Intervention("sun2000", "other_controller", {"power": -800}),
+    "power": Intervention("sun2000", "other_controller", {"power": 500}),
+    "limits": Intervention("sun2000", "limits", {"power": 3000}, setpoint=0),
+    **{
+        f"setting by {way}": Intervention(
+            way, "owner", {"address": CHARGE_CURRENT, "words": [50]}
+        )
+        for way in SETTINGS_ALONE
+    },
+    "strategy": Intervention("sessy", "strategy", {"strategy": "IDLE"}),
+    "setpoint": Intervention("sma", "other_controller", {"power": 700}),
+}
+
+
+async def intervene(home: Home, what: Intervention, wait: Wait) -> None:
+    """Let somebody else do something, and insist on it until it has been noticed."""
+    for _ in range(6):
+        await home.simulator.misbehave(what.fault, **what.arguments)
+        await wait(10)
+
+
+@pytest.mark.parametrize(
+    ("simulator", "what"),
+    [(each.battery_type, each) for each in INTERVENTIONS.values()],
+    ids=list(INTERVENTIONS),
+    indirect=["simulator"],
+)
+async def test_another_controller_is_not_fought(
+    home: Home, wait: Wait, what: Intervention
+) -> None:
+    """It is said, and nothing is written until the owner asks for something."""
+    charge_current = home.simulator.state()["device"].get("charge_current")
+    await home.set_power(what.setpoint)
+    await wait(10)
+    assert told(home) == ("following", None)
+
+    await intervene(home, what, wait)
+    assert told(home) == ("not_following", "other_controller")
+    theirs, before = home.simulator.settings_words(), written(home)
+    await wait(180, step=30)
+    assert told(home) == ("not_following", "other_controller")
+    assert written(home) == before
+    assert home.simulator.settings_words() == theirs
+
+    await home.set_power(1200)
+    await wait(10)
+    assert told(home) == ("following", None)
+    assert power(home) == pytest.approx(1200, rel=0.1)
+
+    await home.set_power(what.setpoint)
+    await wait(10)
+    await intervene(home, what, wait)
+    assert told(home) == ("not_following", "other_controller")
+    theirs = home.simulator.settings_words()
+    await home.choose("automatic")
+    assert told(home) == ("automatic", None)
+    if what.battery_type in SETTINGS_ALONE:
+        # Which of the settings were theirs is not known: all that was found comes back.
+        device = home.simulator.state()["device"]
+        assert device["charge_current"] == charge_current
+    else:
+        assert home.simulator.settings_words() == theirs
+
+
+async def test_two_controllers_of_a_victron(
+    victron_home: Home, victron: VictronSimulator, wait: Wait
+) -> None:
+    """Who writes setpoints in external control too gets it, after three times."""
+    await victron_home.set_power(1000)
+    await wait(10)
+    for _ in range(8):
+        await victron.misbehave("other_controller", power=-500)
+        await wait(3, step=3)
+    assert told(victron_home) == ("not_following", "other_controller")
+    before = written(victron_home)
+    await victron.misbehave("other_controller", power=-500)
+    await wait(50)
+    assert written(victron_home) == before
+    assert victron.state()["device"]["setpoints"] == [-500]
+
+    await victron_home.choose("automatic")
+    # The mode is ours to give back; their setpoint is not ours to clear.
+    assert [(each.address, each.words) for each in written(victron_home)] == [
+        *((each.address, each.words) for each in before),
+        (2902, [1]),
+    ]
+    await victron_home.set_power(1200)
+    await wait(10)
+    assert told(victron_home) == ("following", None)
+
+
+async def test_one_foreign_setpoint_of_a_victron_is_no_takeover(
+    victron_home: Home, victron: VictronSimulator, wait: Wait
+) -> None:
+    """It may be the last one of the GX's own loop."""
+    await victron_home.set_power(1000)
+    await wait(10)
+    await victron.misbehave("other_controller", power=-500)
+    await wait(60, step=KEEP_ALIVE)
+    assert told(victron_home) == ("following", None)
+    assert power(victron_home) == pytest.approx(1000, rel=0.1)
+
+
+async def test_a_setpoint_of_a_sessy_is_posted_once_more(
+    sessy_home: Home, sessy: SessySimulator, wait: Wait
+) -> None:
+    """And never again, since then it was no accident."""
+    await sessy_home.set_power(1000)
+    await wait(10)
+    before = len(written(sessy_home))
+    await sessy.misbehave("setpoint", power=300)
+    await wait(40)
+    assert told(sessy_home) == ("following", None)
+    assert len(written(sessy_home)) == before + 1
+    await sessy.misbehave("setpoint", power=300)
+    await wait(180)
+    assert told(sessy_home) == ("not_following", "other_controller")
+    assert len(written(sessy_home)) == before + 1
+    assert power(sessy_home) == -300
+
+
+async def test_a_supplier_who_overrides_a_sessy(
+    sessy_home: Home, sessy: SessySimulator, wait: Wait
+) -> None:
+    """When that is over the setpoint, which the device has kept, is followed again."""
+    await sessy_home.set_power(1000)
+    await wait(10)
+    before = written(sessy_home)
+    await sessy.misbehave("override", power=500)
+    await wait(180)
+    assert told(sessy_home) == ("not_following", "other_controller")
+    assert power(sessy_home) == -500
+    await sessy.misbehave("override", power=None)
+    await wait(40)
+    assert told(sessy_home) == ("following", None)
+    assert written(sessy_home) == before
+
+
+@pytest.mark.parametrize("simulator", ["sma"], indirect=True)
+async def test_an_sma_that_is_switched_off_again_and_again(
+    home: Home, simulator: SmaSimulator, wait: Wait
+) -> None:
+    """Once it may have been a restart; twice in ten minutes it is somebody."""
+    await home.set_power(1000)
+    await wait(10)
+    await simulator.misbehave("other_controller", power=0, on=False)
+    await wait(60)
+    assert told(home) == ("following", None)
+    await simulator.misbehave("other_controller", power=0, on=False)
+    await wait(60)
+    assert told(home) == ("not_following", "other_controller")
+    before = written(home)
+    await wait(180)
+    await home.choose("automatic")
+    assert written(home) == before
+    assert simulator.mode == "automatic"
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_a_command_that_somebody_stops(
+    home: Home, simulator: HuaweiSimulator, wait: Wait
+) -> None:
+    """It does not say who has ended it, and it is not begun again."""
+    await home.set_power(1000)
+    await wait(10)
+    before = written(home)
+    await simulator.misbehave("other_controller", power=0)
+    await wait(180)
+    assert told(home) == ("not_following", "ended")
+    assert written(home) == before
+    await home.choose("automatic")
+    assert written(home) == before
+
+
+# … again and again
+
+
+def issue_of(home: Home) -> ir.IssueEntry | None:
+    """Return the issue that explains who else is at the controls."""
+    issue = f"other_controller_{home.entry.unique_id}"
+    return ir.async_get(home.hass).async_get_issue(DOMAIN, issue)
+
+
+ONE_EACH: Final = {
+    each.battery_type: each for each in INTERVENTIONS.values() if each.setpoint
+}
+
+
+async def test_repeated_interventions_are_explained(home: Home, wait: Wait) -> None:
+    """The third within a day is worth a repair issue."""
+    assert ONE_EACH.keys() == set(DRIVERS)
+    what = ONE_EACH[home.simulator.type]
+    for count in range(1, 4):
+        await home.set_power(1000)
+        await wait(10)
+        await intervene(home, what, wait)
+        assert told(home) == ("not_following", "other_controller")
+        assert (issue_of(home) is not None) == (count == 3)
+
+
+async def test_one_intervention_counts_once_however_long_it_lasts(
+    sessy_home: Home, wait: Wait
+) -> None:
+    await sessy_home.set_power(1000)
+    await intervene(sessy_home, INTERVENTIONS["strategy"], wait)
+    await wait(600, step=30)
+    assert told(sessy_home) == ("not_following", "other_controller")
+    assert issue_of(sessy_home) is None
+
+
+async def test_interventions_on_different_days_are_not_repeated_ones(
+    sessy_home: Home, wait: Wait
+) -> None:
+    for _ in range(3):
+        await sessy_home.set_power(1000)
+        await intervene(sessy_home, INTERVENTIONS["strategy"], wait)
+        await wait(OF_LATE / 2, step=OF_LATE / 2)
+        await sessy_home.choose("automatic")
+    assert issue_of(sessy_home) is None
+
+
+# Bad states that a Victron does not see to itself in external control
+
+type Bring = Callable[[VictronSimulator, bool], Awaitable[None]]
+
+
+async def below_min_soc(victron: VictronSimulator, on: bool) -> None:
+    victron.plant.soc = 9 if on else 50
+
+
+async def no_discharge_current(victron: VictronSimulator, on: bool) -> None:
+    await victron.misbehave("bms", charge=100, discharge=0 if on else 100)
+
+
+@pytest.mark.parametrize(
+    ("bring", "reason"), [(below_min_soc, "empty"), (no_discharge_current, "battery")]
+)
+async def test_discharging_a_victron_stops_in_a_bad_state(
+    victron_home: Home,
+    victron: VictronSimulator,
+    wait: Wait,
+    bring: Bring,
+    reason: str,
+) -> None:
+    """The next renewal holds it with both flags; when all is well it goes on."""
+    await victron_home.set_power(-1000)
+    await wait(10)
+    assert told(victron_home) == ("following", None)
+
+    await bring(victron, True)
+    await wait(2 * KEEP_ALIVE, step=KEEP_ALIVE)
+    last = written(victron_home)[-1]
+    assert (last.address, last.words) == (37, [0, 1, 1])
+    device = victron.state()["device"]
+    assert device["disable_charge"] == device["disable_feed_in"] == 1
+    assert power(victron_home) == pytest.approx(0, abs=RESTS)
+    assert told(victron_home) == ("limited", reason)
+
+    await bring(victron, False)
+    await wait(2 * KEEP_ALIVE, step=KEEP_ALIVE)
+    device = victron.state()["device"]
+    assert device["disable_charge"] == device["disable_feed_in"] == 0
+    assert power(victron_home) == pytest.approx(-1000, rel=0.1)
+    assert told(victron_home) == ("following", None)
+
+
+async def test_discharging_a_victron_goes_on_only_well_above_its_minimum(
+    victron_home: Home, victron: VictronSimulator, wait: Wait
+) -> None:
+    """Two percent, lest it goes on and off at the minimum."""
+    await victron_home.set_power(-1000)
+    victron.plant.soc = 10
+    await wait(10)
+    assert told(victron_home) == ("limited", "empty")
+    victron.plant.soc = 11
+    await wait(10)
+    assert told(victron_home) == ("limited", "empty")
+    assert victron.state()["device"]["passthru"]
+    victron.plant.soc = 12
+    await wait(10)
+    assert told(victron_home) == ("following", None)

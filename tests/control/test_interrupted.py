@@ -1,0 +1,496 @@
+"""A connection that is lost at a write: nothing worse comes of it, and all is put right.
+
+Every single write of every change between automatic, charging, discharging and holding,
+through Home Assistant, on the devices that need several writes for a setpoint.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+import logging
+import math
+from typing import Any, Final, NamedTuple
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+import pytest
+
+from custom_components.homebattery import control
+from custom_components.homebattery.drivers import flash
+from tests.drivers.sun2000.bench import without_rest
+from tests.home import LOAD, Home, MakeHome, Warp
+from tests.simulators import SIMULATORS, ManualClock, Simulator, plant
+
+from .lease_support import after_a_crash, stored
+from .watched import LONG, NOON, SOC, Flow, Watched, watched
+
+AUTOMATIC: Final = None
+CHARGE, CHARGE_MORE, DISCHARGE, HOLD = 1500, 2500, -1200, 0
+type Setpoint = int | None
+TRANSITIONS: Final[Sequence[tuple[Setpoint, Setpoint]]] = (
+    *pairwise((AUTOMATIC, CHARGE, DISCHARGE, HOLD, AUTOMATIC)),
+    *pairwise((AUTOMATIC, HOLD, CHARGE, HOLD, DISCHARGE, CHARGE, AUTOMATIC)),
+    *pairwise((AUTOMATIC, DISCHARGE, AUTOMATIC)),
+    (CHARGE, CHARGE_MORE),
+)
+MOST_WRITES: Final = 10
+"""More than any of these changes takes."""
+
+TOLERANCE: Final = 60.0
+"""W: whole amperes, and what the inverter loses."""
+REST: Final = 2.0
+"""Seconds after a setpoint in which nothing more comes of it."""
+LEAP: Final = 31.0
+"""Seconds; what failed is tried again in less."""
+LEAPS: Final = 4
+"""So many of them are enough to put everything right."""
+
+
+class Cut(NamedTuple):
+    """How a connection is lost at a write."""
+
+    taken: bool
+    """The device takes the write; only the answer is lost."""
+    away: float
+    """Seconds for which it cannot be reached then."""
+
+
+CUTS: Final[Mapping[str, Cut]] = {
+    "once": Cut(taken=True, away=0),
+    "once, not taken": Cut(taken=False, away=0),
+    "for a while": Cut(taken=True, away=LEAP),
+    "for a while, not taken": Cut(taken=False, away=LEAP),
+    "for long": Cut(taken=True, away=LONG),
+}
+SHORT: Final = ("once", "once, not taken", "for a while", "for a while, not taken")
+WATCHDOG: Final = ("once", "once, not taken", "for a while, not taken", "for long")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A device as its owner has it, and what is tried on it."""
+
+    battery_type: str
+    device: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    """What they allow us."""
+    cuts: tuple[str, ...] = ("for a while",)
+
+
+SELLS: Final[Mapping[str, Any]] = {
+    "work_mode": "selling_first",
+    "settings": {130: 0},  # and does not charge from the grid
+}
+MAY_EXPORT: Final = {"allow_export": True}
+OWNERS: Final[Mapping[str, Owner]] = {
+    "huawei with lower limits": Owner(
+        battery_type="sun2000",
+        device={"charge_limit": 4000, "discharge_limit": 3000},
+        cuts=WATCHDOG,
+    ),
+    "huawei that never discharges": Owner(
+        battery_type="sun2000",
+        device={"charge_limit": 4000, "discharge_limit": 0},
+        cuts=("for long",),
+    ),
+    "huawei that feeds in": Owner(
+        battery_type="sun2000",
+        device={"working_mode": 4, "grid_charge": True, "backup_soc": 20},
+        cuts=("for long",),
+    ),
+    "deye that sells": Owner(
+        battery_type="deye_modbus", device=SELLS, entry=MAY_EXPORT, cuts=SHORT
+    ),
+    "deye that sells, time of use off": Owner(
+        battery_type="deye_modbus", device={**SELLS, "tou": False}, entry=MAY_EXPORT
+    ),
+    "deye that sells, not for us": Owner(battery_type="deye_modbus", device=SELLS),
+    "deye that sells by day and charges by night": Owner(
+        battery_type="deye_modbus",
+        device={"work_mode": "selling_first", "charges_when_selling_first": True},
+        entry=MAY_EXPORT,
+    ),
+    "deye that sells by day and is only told to charge by night": Owner(
+        battery_type="deye_modbus", device={"work_mode": "selling_first"}, cuts=SHORT
+    ),
+    "deye that may sell by day and is only told to charge by night": Owner(
+        battery_type="deye_modbus",
+        device={"work_mode": "selling_first"},
+        entry=MAY_EXPORT,
+        cuts=SHORT,
+    ),
+    "deye that exports nothing": Owner(battery_type="deye_modbus"),
+    "deye with a flag to sell": Owner(
+        battery_type="deye_modbus", device={"release": "1184"}, entry=MAY_EXPORT
+    ),
+    "deye without time of use": Owner(
+        battery_type="deye_modbus", device={"tou": False}, entry=MAY_EXPORT
+    ),
+    "deye that serves the backup port": Owner(
+        battery_type="deye_modbus", device={"work_mode": "zero_export_to_load"}
+    ),
+    "deye in remote mode": Owner(
+        battery_type="deye_modbus",
+        device={"remote": True},
+        entry={"remote_mode": True},
+        cuts=("once", "for long"),
+    ),
+    "deye behind a logger": Owner(battery_type="deye_solarman"),
+    "deye behind a logger, that sells": Owner(
+        battery_type="deye_solarman",
+        device=SELLS,
+        entry=MAY_EXPORT,
+        cuts=("once, not taken",),
+    ),
+}
+
+
+def cases() -> Iterator[Any]:
+    """Return owners, and how their connection is cut."""
+    for name, owner in OWNERS.items():
+        for cut in owner.cuts:
+            yield pytest.param(name, CUTS[cut], id=f"{name}, {cut}")
+
+
+@pytest.fixture(autouse=True)
+def _fast(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Do without what slows down a hundred thousand requests, or forbids so many."""
+    hass.loop.set_debug(False)
+    without_rest(monkeypatch)
+    monkeypatch.setattr(flash, "DAILY_BUDGET", math.inf)
+    monkeypatch.setattr(control, "FLASH_WINDOW", 0.0)
+    # Nothing changes in the house from one second to the next.
+    monkeypatch.setattr(plant, "_SLICE", LEAP)
+    logging.disable(logging.INFO)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@dataclass(repr=False)
+class Bench:
+    """A battery in Home Assistant, and what is behind it."""
+
+    simulator: Simulator
+    device: Watched[Any]
+    make_home: MakeHome
+    home: Home
+    storage: dict[str, Any]
+    warp: Warp
+    words: dict[str, Any] = field(init=False)
+    """Everything that can be set on the device, as it was found."""
+    ends: dict[Setpoint, Any] = field(default_factory=dict)
+    """The device at each setpoint, undisturbed; as found, where it is automatic."""
+    bounds: dict[Any, list[tuple[float, float, float]]] = field(default_factory=dict)
+
+    # What is asked
+
+    async def learn(self) -> None:
+        """See what an undisturbed device does at each setpoint."""
+        self.words = self.simulator.settings_words()
+        self.ends[AUTOMATIC] = self.device.state
+        for setpoint in (HOLD, CHARGE, HOLD, CHARGE_MORE, HOLD, DISCHARGE):
+            assert await self.ask(setpoint)
+            self.ends[setpoint] = self.device.state
+        assert await self.ask(AUTOMATIC)
+        assert self.is_as_found
+
+    async def ask(self, setpoint: Setpoint) -> bool:
+        """Ask for a setpoint as a user does; return whether it worked."""
+        try:
+            if setpoint is AUTOMATIC:
+                await self.home.choose("automatic")
+            else:
+                await self.home.set_power(setpoint)
+        except HomeAssistantError:
+            # What it began because of it must not be hurried by a leap of the clock.
+            await self.home.hass.async_block_till_done()
+            return False
+        return True
+
+    async def ask_and_cut(self, setpoint: Setpoint, nth: int, cut: Cut) -> bool | None:
+        """Ask for a setpoint whose nth write ends the connection.
+
+        Returns whether it worked all the same; None when there are not so many writes.
+        """
+        await self.arm(nth, cut)
+        done = await self.ask(setpoint)
+        if not await self.is_cut(cut):
+            assert done
+            return None
+        return done
+
+    async def arm(self, nth: int, cut: Cut) -> None:
+        """Let the nth write from now end the connection."""
+        await self.simulator.misbehave(
+            "cut_write", nth=nth, taken=cut.taken, for_good=bool(cut.away)
+        )
+
+    async def is_cut(self, cut: Cut) -> bool:
+        """Return whether the connection was lost, as it should; if not, it never is."""
+        server: Any = self.simulator.server
+        if server.faults.cut_write:
+            await self.simulator.misbehave("cut_write", nth=0)
+            return False
+        if cut.away:
+            await self.simulator.misbehave("away")
+        return True
+
+    async def until_cut(self, cut: Cut) -> bool:
+        """Let time pass in which the connection is lost; return whether it was."""
+        for _ in range(LEAPS):
+            await self.warp(LEAP)
+        return await self.is_cut(cut)
+
+    async def come_back(self) -> None:
+        """Let the device be reached again, and time pass until that is tried."""
+        await self.simulator.misbehave("refuse", on=False)
+        await self.simulator.misbehave("away", on=False)
+        await self.warp(LEAP)
+
+    async def until_held(self, setpoint: Setpoint, patience: int = 1) -> bool:
+        """Let time pass until a setpoint is held, or for as long as it may take."""
+        for _ in range(patience * LEAPS):
+            if self.is_held(setpoint):
+                return True
+            await self.warp(LEAP)
+        return self.is_held(setpoint)
+
+    async def crash(self) -> None:
+        """Let Home Assistant die, and prepare its next start."""
+        self.home = await after_a_crash(self.home, self.make_home, self.storage)
+
+    # What came of it
+
+    @property
+    def flow(self) -> Flow:
+        """What really flows."""
+        state = self.simulator.state()
+        return Flow(state["battery_power"], state["grid_power"])
+
+    @property
+    def is_as_found(self) -> bool:
+        """True when the owner has the device back, and nothing is left to do."""
+        return (
+            self.simulator.settings_words() == self.words
+            and self.home.state("control_mode") == "automatic"
+            and self.home.state("control_status") == "automatic"
+            and stored(self.storage, self.home) is None
+        )
+
+    def is_held(self, setpoint: Setpoint) -> bool:
+        """Return True when a setpoint is held, whatever happens, and can be given back."""
+        if setpoint is AUTOMATIC:
+            return self.is_as_found
+        flows = self.device.flows
+        return (
+            self.home.data.control.requested_power == setpoint
+            and self.home.state("control_mode") == "manual"
+            and stored(self.storage, self.home) is not None
+            and all(
+                all(map(is_near, flow, wanted))
+                for flow, wanted in zip(
+                    flows(self.device.state), flows(self.ends[setpoint]), strict=True
+                )
+            )
+        )
+
+    def worse(self, states: Sequence[Any], *setpoints: Setpoint) -> list[Any]:
+        """Return where states are worse than all that may be met between setpoints.
+
+        That is the setpoints, the owner's settings, and what is harmless on this device;
+        worse is to charge or to discharge with more, or to export more, in any situation.
+        """
+        if setpoints not in self.bounds:
+            allowed = [self.ends[each] for each in (AUTOMATIC, *setpoints)]
+            in_each = map(self.device.flows, (*allowed, *self.device.harmless))
+            self.bounds[setpoints] = [
+                (
+                    min(flow.battery for flow in flows) - TOLERANCE,
+                    max(flow.battery for flow in flows) + TOLERANCE,
+                    min(0.0, *(flow.grid for flow in flows)) - TOLERANCE,
+                )
+                for flows in zip(*in_each, strict=True)
+            ]
+        return [
+            (number, situation, flow, bounds)
+            for number, state in enumerate(states)
+            for situation, flow, bounds in zip(
+                self.device.situations,
+                self.device.flows(state),
+                self.bounds[setpoints],
+                strict=True,
+            )
+            if not bounds[0] <= flow.battery <= bounds[1] or flow.grid < bounds[2]
+        ]
+
+
+@pytest.fixture
+async def bench(
+    owner: str,
+    make_home: MakeHome,
+    clock: ManualClock,
+    hass_storage: dict[str, Any],
+    warp: Warp,
+) -> AsyncIterator[Bench]:
+    """Return a battery of one of the owners."""
+    kind: Any = SIMULATORS[OWNERS[owner].battery_type]
+    # A battery so large that its SOC stays where it is, and no sun.
+    house = kind.house(clock=clock, soc=SOC, capacity=1e6, time_of_day=NOON)
+    house.fixed_pv, house.fixed_load = 0.0, LOAD
+    async with kind(house, **OWNERS[owner].device) as simulator:
+        # Nobody polls: that is not what this is about, and it takes its time.
+        make = partial(make_home, scan_interval=36_000, **OWNERS[owner].entry)
+        home = make(simulator)
+        assert await home.set_up()
+        made = Bench(simulator, watched(simulator), make, home, hass_storage, warp)
+        await made.learn()
+        yield made
+
+
+@pytest.mark.parametrize(("owner", "cut"), cases())
+async def test_a_lost_connection_does_no_harm_and_is_put_right(
+    bench: Bench, cut: Cut
+) -> None:
+    """Wherever it is lost: the setpoint before or after, or the owner's settings.
+
+    A change that failed leaves the setpoint before it held in the end; a release, and
+    a setpoint that was the first, leave the device as it was found.
+    """
+    for before, after in TRANSITIONS:
+        for nth in range(1, MOST_WRITES):
+            where = f"{before} → {after}, write {nth}"
+            assert await bench.ask(before), where
+            await bench.warp(REST)
+            mark = len(bench.device.trail)
+            done = await bench.ask_and_cut(after, nth, cut)
+            if done is None:
+                break
+            if cut.away:
+                await see_it_alone(bench, cut, mark + nth - 1 + cut.taken)
+                await bench.come_back()
+            end = after if done or after is AUTOMATIC else before
+            assert await bench.until_held(end), where
+
+            # Whoever puts it right may hold it still meanwhile.
+            steps = bench.device.trail[mark:]
+            left = nth - 1 + cut.taken
+            assert bench.worse(steps[:left], before, after) == [], where
+            assert bench.worse(steps[left:], before, after, HOLD) == [], where
+
+            assert await bench.ask(AUTOMATIC), where
+            assert bench.is_as_found, where
+        else:
+            pytest.fail(f"{before} → {after} takes more writes than were cut")
+        assert bench.is_held(after), where
+        assert await bench.ask(AUTOMATIC), where
+        assert bench.is_as_found, where
+        same = bench.device.flows(bench.ends[before]) == bench.device.flows(
+            bench.ends[after]
+        )
+        assert nth > 1 or same, f"{before} → {after}: nothing was written"
+
+
+async def see_it_alone(bench: Bench, cut: Cut, end: int) -> None:
+    """See that the device does what its settings say while nobody reaches it."""
+    left = bench.device.state
+    expected = bench.device.here(left, cut.away)
+    await bench.warp(cut.away)
+    assert len(bench.device.trail) == end
+    assert all(map(is_near, bench.flow, expected)), (left, bench.flow, expected)
+
+
+def is_near(one: float, other: float) -> bool:
+    return abs(one - other) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        "huawei with lower limits",
+        "deye that sells",
+        "deye behind a logger, that sells",
+        "deye in remote mode",
+    ],
+)
+async def test_after_a_crash_besides_the_device_is_as_found(bench: Bench) -> None:
+    """Home Assistant dies while the device is away; its next start knows what was stored."""
+    for before, after in TRANSITIONS:
+        for nth in range(1, MOST_WRITES):
+            where = f"{before} → {after}, write {nth}"
+            assert await bench.ask(before), where
+            await bench.warp(REST)
+            mark = len(bench.device.trail)
+            if await bench.ask_and_cut(after, nth, CUTS["for a while"]) is None:
+                break
+            await bench.crash()
+            await bench.come_back()
+            assert await bench.home.set_up(), where
+            assert bench.is_as_found, where
+            steps = bench.device.trail[mark:]
+            assert bench.worse(steps, before, after, HOLD) == [], where
+        else:
+            pytest.fail(f"{before} → {after} takes more writes than were cut")
+        assert nth > 1, f"{before} → {after}: nothing was written"
+        assert await bench.ask(AUTOMATIC), where
+
+
+@pytest.mark.parametrize("owner", ["huawei with lower limits", "deye that sells"])
+async def test_a_crash_while_a_failed_change_is_put_right_is_as_found_too(
+    bench: Bench,
+) -> None:
+    """The connection is lost once more, when the setpoint before is told again.
+
+    A device that was given back in between is no longer left alone then.
+    """
+    cut = CUTS["for a while"]
+    for before, after in pairwise((CHARGE, DISCHARGE, HOLD, CHARGE)):
+        for nth in range(1, MOST_WRITES):
+            where = f"{before} → {after}, write {nth} of telling the former again"
+            assert await bench.ask(before), where
+            await bench.warp(REST)
+            assert await bench.ask_and_cut(after, 1, CUTS["once"]) is False, where
+            await bench.arm(nth, cut)
+            await bench.warp(LEAP)
+            if not await bench.is_cut(cut):
+                break
+            await bench.crash()
+            await bench.come_back()
+            assert await bench.home.set_up(), where
+            assert bench.is_as_found, where
+        else:
+            pytest.fail(f"{before} → {after} takes more writes than were cut")
+        assert nth > 1, f"{before} → {after}: nothing was written"
+        assert await bench.ask(AUTOMATIC), where
+
+
+@pytest.mark.parametrize(
+    ("when", "cut"), [("letting go", "for a while"), ("taking up again", "once")]
+)
+@pytest.mark.parametrize("owner", ["deye that sells"])
+async def test_a_setpoint_that_was_let_go_for_a_reason_is_held_in_the_end(
+    bench: Bench, cut: str, when: str
+) -> None:
+    """Without the grid it is let go; the connection is lost then, or when it is back."""
+    for setpoint in (CHARGE, HOLD, DISCHARGE):
+        for nth in range(1, MOST_WRITES):
+            where = f"{setpoint}, write {nth}"
+            assert await bench.ask(setpoint), where
+            if when == "letting go":
+                await bench.arm(nth, CUTS[cut])
+            await bench.simulator.misbehave("grid_lost")
+            await bench.warp(LEAP)
+            if when == "taking up again":
+                await bench.arm(nth, CUTS[cut])
+            await bench.simulator.misbehave("grid_lost", on=False)
+            was_cut = await bench.until_cut(CUTS[cut])
+            if was_cut and CUTS[cut].away:
+                await bench.come_back()
+            assert await bench.until_held(setpoint, patience=2), where
+            assert await bench.ask(AUTOMATIC), where
+            assert bench.is_as_found, where
+            if not was_cut:
+                break
+        else:
+            pytest.fail(f"{setpoint} takes more writes than were cut")
+        assert nth > 1, f"{setpoint}: nothing was written"

@@ -1,0 +1,196 @@
+"""What becomes of the batteries when a real Home Assistant is killed, and when it stops.
+
+Nothing but the devices is simulated: Home Assistant is a process of its own that ends by a
+real signal, and its next start knows no more than what is in its folder. The time of the
+devices moves only when a test moves it, so that it is certain which of them have waited
+long enough to help themselves.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from scripts.demonstration.waiting import wait_for
+from tests.home import LOAD
+from tests.simulators import SIMULATORS, ManualClock, Simulator
+from tests.simulators.modbus_server import TcpServer
+
+from .real_home_assistant import RealHomeAssistant
+
+# Home Assistant starts several times in a test, on whatever machine that is.
+pytestmark = pytest.mark.timeout(300)
+
+type Devices = Mapping[str, Simulator]
+type Words = dict[str, Any]
+
+ALL: Final = frozenset(SIMULATORS)
+NO_WATCHDOG: Final = frozenset({"deye_modbus", "deye_solarman", "sessy"})
+
+CHARGE: Final = 600
+"""W; without a setpoint the batteries discharge into the house, for there is no sun."""
+TOLERANCE: Final = 100
+"""W; a Deye charges in whole amperes, and an inverter loses a little."""
+
+MINUTE: Final = 60
+HOUR: Final = 60 * MINUTE
+
+
+@pytest.fixture
+async def home_assistant(
+    socket_enabled: None, tmp_path: Path
+) -> AsyncIterator[RealHomeAssistant]:
+    async with RealHomeAssistant(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+async def devices(socket_enabled: None, clock: ManualClock) -> AsyncIterator[Devices]:
+    """Each kind of battery, each in a house of its own, and all by one clock."""
+    async with AsyncExitStack() as stack:
+        started: dict[str, Simulator] = {}
+        for name in SIMULATORS:
+            kind: Any = SIMULATORS[name]  # each has options of its own
+            house = kind.house(clock=clock)
+            house.fixed_pv, house.fixed_load = 0.0, LOAD
+            started[name] = await stack.enter_async_context(kind(house))
+        yield started
+
+
+def controlled(devices: Devices) -> set[str]:
+    return {
+        name
+        for name, device in devices.items()
+        if device.state()["mode"] == "controlled"
+    }
+
+
+def at_power(devices: Devices, power: float) -> set[str]:
+    """Return those whose battery has about this power, W, + = charging."""
+    return {
+        name
+        for name, device in devices.items()
+        if abs(device.state()["battery_power"] - power) < TOLERANCE
+    }
+
+
+def device_state(device: Simulator) -> Any:
+    return device.state()["device"]
+
+
+def settings(devices: Devices) -> Words:
+    """Return every word that can be set, of all devices."""
+    return {
+        f"{name} {place}": word
+        for name, device in devices.items()
+        for place, word in device.settings_words().items()
+    }
+
+
+def changed(found: Words, devices: Devices) -> dict[str, tuple[Any, Any]]:
+    """Return the words that are not as they were found: what they were, what they are."""
+    now = settings(devices)
+    return {
+        place: (found.get(place), now.get(place))
+        for place in found | now
+        if found.get(place) != now.get(place)
+    }
+
+
+async def kill(home_assistant: RealHomeAssistant, devices: Devices) -> None:
+    """Kill it, and wait until the devices have heard out what it said last.
+
+    A request that is still on its way would otherwise be a renewal after its end.
+    """
+    await home_assistant.kill()
+
+    async def look() -> int:
+        servers = [device.server for device in devices.values()]
+        return sum(each.clients for each in servers if isinstance(each, TcpServer))
+
+    await wait_for(
+        "the connections to end", look, lambda seen: seen == 0, seconds=30, pause=0.05
+    )
+
+
+async def start_again(home_assistant: RealHomeAssistant, devices: Devices) -> None:
+    """Start it, do nothing, and wait until it says that no battery is held any more."""
+    await home_assistant.start()
+
+    async def look() -> list[str]:
+        return await home_assistant.states(devices.values(), "control_status")
+
+    await wait_for(
+        "all batteries to be automatic",
+        look,
+        lambda seen: set(seen) == {"automatic"},
+        seconds=120,
+    )
+
+
+async def test_after_a_kill_the_next_start_gives_all_batteries_back(
+    home_assistant: RealHomeAssistant, devices: Devices, clock: ManualClock
+) -> None:
+    found = settings(devices)
+    await home_assistant.start()
+    await home_assistant.add(devices.values())
+    assert changed(found, devices) == {}
+
+    # Killed while it charges: at first nothing tells the devices, and all go on.
+    await home_assistant.set_power(devices.values(), CHARGE)
+    await kill(home_assistant, devices)
+    assert controlled(devices) == ALL
+    assert at_power(devices, CHARGE) == ALL
+
+    # A Victron forgets the setpoint and passes the grid through; ESS mode 3 stays.
+    clock.advance(MINUTE)
+    assert device_state(devices["victron"])["lapsed"]
+    assert device_state(devices["victron"])["passthru"]
+    assert at_power(devices, 0) == {"victron"}
+    assert at_power(devices, CHARGE) == ALL - {"victron"}
+    assert controlled(devices) == ALL
+
+    # A SUN2000 ends the forced charge and goes back to its working mode. A Sunny Island
+    # falls back to its own control, as its installer chose; external control stays on.
+    clock.advance(9 * MINUTE)
+    assert at_power(devices, -LOAD) == {"sun2000", "sma"}
+    assert device_state(devices["sma"])["lapsed"]
+    assert controlled(devices) == ALL - {"sun2000"}
+
+    # The others have no watchdog.
+    clock.advance(HOUR)
+    assert at_power(devices, CHARGE) == NO_WATCHDOG
+    assert controlled(devices) == ALL - {"sun2000"}
+
+    await start_again(home_assistant, devices)
+    assert controlled(devices) == set()
+    assert changed(found, devices) == {}
+
+    # Killed while it holds. A SUN2000 does that by limits in flash, which nothing ends.
+    await home_assistant.set_power(devices.values(), 0)
+    await kill(home_assistant, devices)
+    assert at_power(devices, 0) == ALL
+    clock.advance(HOUR)
+    assert at_power(devices, 0) == ALL - {"sma"}
+    assert controlled(devices) == ALL
+
+    await start_again(home_assistant, devices)
+    assert controlled(devices) == set()
+    assert changed(found, devices) == {}
+
+
+async def test_a_stop_gives_all_batteries_back_before_it_ends(
+    home_assistant: RealHomeAssistant, devices: Devices
+) -> None:
+    found = settings(devices)
+    await home_assistant.start()
+    await home_assistant.add(devices.values())
+    await home_assistant.set_power(devices.values(), CHARGE)
+    assert controlled(devices) == ALL
+
+    assert await home_assistant.stop() == 0
+
+    assert controlled(devices) == set()
+    assert changed(found, devices) == {}

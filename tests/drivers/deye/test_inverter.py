@@ -1,0 +1,1711 @@
+"""The Deye drivers, against register images and simulated inverters, on both ways."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from custom_components.homebattery.drivers import deye, deye_methods
+from custom_components.homebattery.drivers.battery import (
+    MEASUREMENTS,
+    Advice,
+    CannotConnectError,
+    DeviceRefusedError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    NumberSetting,
+    PartKind,
+    Poll,
+    ProtocolError,
+    Reason,
+    RequestTimeoutError,
+    SelectSetting,
+    SetpointLimits,
+    TakenOverError,
+    UnitAbsentError,
+    Visit,
+    WrongDeviceError,
+)
+from custom_components.homebattery.drivers.deye import DeyeInverter
+from custom_components.homebattery.drivers.deye_blocks import CautiousUnit, answers
+from custom_components.homebattery.drivers.deye_control import (
+    BY_VOLTAGE,
+    CONTROL_MODE,
+    SNAPSHOT,
+)
+from custom_components.homebattery.drivers.deye_modbus import DeyeModbusInverter
+from custom_components.homebattery.drivers.deye_registers import (
+    NEVER_WRITE,
+    Kind,
+    RegisterMap,
+    single_phase,
+    three_phase,
+)
+from tests.drivers.vectors import assert_expected, by_name, read_plausible
+from tests.simulators import ManualClock
+from tests.simulators.deye import DeyeSimulator
+from tests.simulators.image import ModbusImage, Vector
+
+from .support import (
+    HIGH_VOLTAGE,
+    MIDDAY,
+    REMOTE,
+    SELLING,
+    VECTORS,
+    WAYS,
+    connected,
+    given_back,
+    house,
+    no_waiting,
+    on_image,
+    simulator,
+    vector,
+)
+
+__all__ = ["no_waiting"]
+
+pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
+
+both_ways = pytest.mark.parametrize("way", WAYS)
+
+
+def options_of(case: Vector) -> dict[str, Any]:
+    """Return the driver's options for the recipe that a vector was made with."""
+    config = case.get("write_config", {})
+    options = {
+        key: config[key]
+        for key in ("allow_export", "min_soc", "max_soc", "remote_charge_sign")
+        if key in config
+    }
+    return options | ({"remote_mode": True} if config["method"] == "remote" else {})
+
+
+# Vectors
+
+
+@both_ways
+@pytest.mark.parametrize("case", by_name(VECTORS))
+async def test_values_are_those_of_the_vector(case: Vector, way: str) -> None:
+    """Every expected value is met, and reading writes nothing."""
+    async with on_image(case, way) as (battery, units):
+        readings = await battery.read()
+
+    assert_expected(case, readings)
+    assert units.traffic.writes == []
+
+
+@pytest.mark.parametrize("case", by_name(VECTORS))
+async def test_every_other_value_is_plausible(case: Vector) -> None:
+    """What no vector expects is at least of the kind that its key promises."""
+    async with on_image(case) as (battery, _):
+        await read_plausible(battery)
+
+
+@both_ways
+@pytest.mark.parametrize("case", by_name([v for v in VECTORS if v["writes"]]))
+async def test_writes_are_those_of_the_vector(case: Vector, way: str) -> None:
+    """Each action writes exactly these words in this order, one after the other."""
+    async with on_image(case, way, **options_of(case)) as (battery, units):
+        for action in case["writes"]:
+            before = len(units.traffic.writes)
+            match action["action"]:
+                case "release":
+                    await battery.release()
+                case "keep_alive":
+                    await battery.keep_alive()
+                case _:
+                    await battery.set_power_setpoint(action["value"])
+            written = [
+                [unit, address, list(words)]
+                for unit, address, words in units.traffic.writes[before:]
+            ]
+            assert written == action["expect_writes"], action
+
+
+# The tables
+
+MAPS = {
+    "low voltage": three_phase(high_voltage=False),
+    "high voltage": three_phase(high_voltage=True, whole_kwh=True),
+    "single-phase": single_phase(),
+}
+
+
+@pytest.mark.parametrize("registers", MAPS.values(), ids=MAPS)
+def test_what_must_never_be_written_is_not_writable(registers: RegisterMap) -> None:
+    """These reset a three-phase inverter to its factory settings."""
+    assert {81, 91, 92} == NEVER_WRITE
+    for run in registers:
+        for register in run.registers:
+            addresses = set(range(register.address, register.end))
+            assert not register.writable or not addresses & NEVER_WRITE, register
+
+
+@pytest.mark.parametrize("registers", MAPS.values(), ids=MAPS)
+def test_registers_are_named_once_and_do_not_overlap(registers: RegisterMap) -> None:
+    """Each word of the inverter stands in the table once."""
+    rows = [register for run in registers for register in run.registers]
+    words = [word for row in rows for word in range(row.address, row.end)]
+    assert len(words) == len(set(words))
+    assert len(rows) == len({row.name for row in rows})
+
+
+@pytest.mark.parametrize("name", ["low voltage", "high voltage"])
+def test_only_settings_and_remote_mode_are_written(name: str) -> None:
+    """The document allows 60 to 499, all of it flash, and remote mode, which is not."""
+    for run in MAPS[name]:
+        for register in run.registers:
+            if register.writable:
+                assert register.persistent == (60 <= register.address < 500), register
+                assert register.persistent or 1100 <= register.address <= 1121
+
+
+# Reading
+
+
+@pytest.fixture
+def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Visit, "connect_delay", 0)
+
+
+@both_ways
+async def test_the_fast_poll_takes_one_request(way: str) -> None:
+    """All lively default values come in one request; two would be allowed."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        fast = [
+            key
+            for key in battery.measurements
+            if MEASUREMENTS[key].enabled and battery.poll_of(key) is Poll.FAST
+        ]
+        before = inverter.units.traffic.requests
+        readings = await battery.read(fast)
+        requests = inverter.units.traffic.requests - before
+
+    assert not readings.failures
+    assert {"battery_soc", "battery_power", "grid_power", "pv_power"} <= set(fast)
+    assert requests == 1
+
+
+@both_ways
+async def test_values_are_those_of_the_house(way: str) -> None:
+    """Signs and scales, end to end: discharging into the house in the evening."""
+    plant = house(time_of_day=20.0, soc=70)
+    async with (
+        simulator(way, plant=plant) as inverter,
+        connected(inverter) as battery,
+    ):
+        readings = await battery.read()
+        state = inverter.state()
+
+    assert readings["battery_power"] == pytest.approx(state["battery_power"], abs=2)
+    assert readings["battery_status"] == "discharging"
+    assert readings["grid_power"] == pytest.approx(state["grid_power"], abs=2)
+    assert readings["load_power"] == pytest.approx(state["load_power"], abs=2)
+    assert readings["battery_discharge_power"] == pytest.approx(
+        -state["battery_power"], abs=2
+    )
+    assert readings["active_current"] == pytest.approx(
+        state["load_power"] / 230, rel=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [(30, "idle"), (60, "discharging"), (0x10000 - 60, "charging")]
+)
+async def test_a_few_watts_are_idle(word: int, status: str) -> None:
+    """What the inverter itself draws is no discharging."""
+    async with on_image(vector(MIDDAY, r590=word)) as (battery, _):
+        assert await battery.get("battery_status") == status
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "model"),
+    [
+        ({}, Kind.THREE_PHASE, "SUN-12K-SG0xLP3"),
+        (
+            {"variant": "hv", "rated_power": 25_000},
+            Kind.HIGH_VOLTAGE,
+            "SUN-25K-SG0xHP3",
+        ),
+        (
+            {"variant": "single", "rated_power": 6000},
+            Kind.SINGLE_PHASE,
+            "SUN-6K-SG0xLP1",
+        ),
+    ],
+)
+async def test_the_kind_of_inverter_is_found_out(
+    options: Mapping[str, Any], kind: Kind, model: str
+) -> None:
+    """By register 0; scales and map follow from it."""
+    arguments = {"phases": 1} if kind is Kind.SINGLE_PHASE else {}
+    async with (
+        simulator(plant=house(soc=55, **arguments), **options) as inverter,
+        connected(inverter) as battery,
+    ):
+        readings = await battery.read()
+        volts = inverter.inverter.voltage
+
+    assert battery.kind is kind
+    assert battery.identity.model == model
+    assert battery.identity.serial_number == "2207112233"
+    assert readings["battery_soc"] == 55
+    assert readings["battery_voltage"] == pytest.approx(volts, abs=0.1)
+    assert readings["charge_current_limit"] == 150
+    assert readings["min_soc"] == readings.get("low_soc", 15) == 15
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [(2, "string inverter"), (0x0400, "micro inverter"), (0, "unknown device type")],
+)
+async def test_other_devices_of_deye_are_turned_down(code: int, what: str) -> None:
+    """The error says what it is instead."""
+    with pytest.raises(WrongDeviceError, match=what):
+        async with on_image(vector(MIDDAY, r0=code)):
+            pass
+
+
+@pytest.mark.usefixtures("_no_delay")
+@pytest.mark.parametrize(
+    ("words", "serial_number"),
+    [
+        ({}, "2207112233"),
+        ({"r0": 0x0300}, "2207112233"),
+        ({"r0": 2}, None),
+        ({"r3": 0}, None),
+    ],
+)
+async def test_an_inverter_is_recognised_by_its_first_words(
+    words: dict[str, int], serial_number: str | None
+) -> None:
+    """A type that is known, and a serial number as Deye's are; one question."""
+    async with ModbusImage(vector(MIDDAY, **words)) as image:
+        visit = Visit(image.host, image.port)
+        found = await DeyeModbusInverter.recognise(visit)
+        await visit.close()
+
+    serials = [] if serial_number is None else [serial_number]
+    assert [device.serial_number for device in found] == serials
+    assert all(
+        device.setup == {"host": image.host, "port": image.port, "unit_id": 1}
+        for device in found
+    )
+    assert image.traffic.requests == 1
+
+
+async def test_another_modbus_device_is_not_a_deye() -> None:
+    """Neither identity nor live values are there."""
+    stranger = vector(MIDDAY) | {"units": {"1": {"40": 7}}}
+    with pytest.raises(WrongDeviceError, match="unit 1 is not a Deye hybrid"):
+        async with on_image(stranger):
+            pass
+
+
+@both_ways
+async def test_a_wrong_unit_id_says_so(way: str) -> None:
+    """Whoever is asked in between answers that nobody is there."""
+    async with simulator(way) as inverter:
+        with pytest.raises(UnitAbsentError, match="unit 9"):
+            async with connected(inverter, unit_id=9):
+                pass
+
+
+async def test_a_gateway_that_passes_rtu_frames_is_reached_by_its_framing() -> None:
+    """The same inverter, with serial frames in the stream."""
+    async with simulator(framing="rtu") as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(0)
+        await battery.release()
+        assert await battery.get("battery_soc") == 50
+        assert given_back(inverter)
+
+
+def test_an_unknown_framing_is_refused() -> None:
+    """Before anything is sent."""
+    with pytest.raises(InvalidValueError, match="none of tcp, rtu"):
+        DeyeModbusInverter("127.0.0.1", framing="ascii")
+
+
+@pytest.mark.parametrize(("port", "hint"), [(8899, True), (502, False)])
+async def test_silence_on_the_port_of_loggers_is_explained(
+    monkeypatch: pytest.MonkeyPatch, port: int, hint: bool
+) -> None:
+    """A Wi-Fi logger does not answer plain Modbus; the error says what it wants."""
+    async with simulator(framing="rtu") as inverter:  # answers no Modbus TCP
+        battery = DeyeModbusInverter(inverter.host, inverter.port, timeout=0.1)
+        monkeypatch.setattr(
+            "custom_components.homebattery.drivers.deye_modbus.LOGGER_PORT",
+            battery.port if hint else port,
+        )
+        with pytest.raises(RequestTimeoutError) as caught:
+            await battery.connect()
+
+    assert ("deye_solarman" in str(caught.value)) == hint
+
+
+@both_ways
+async def test_blocks_that_are_never_answered_are_tried_once(way: str) -> None:
+    """Old firmware is silent about packs and remote mode: the rest is all there."""
+    async with (
+        simulator(way, absent="silent") as inverter,
+        connected(inverter, timeout=1) as battery,
+    ):
+        first = await battery.read()
+        lost = battery.connection.connects
+        await battery.read()
+        again = battery.connection.connects
+
+    absent = {key for key in first.failures if not key.startswith("pack")}
+    assert absent == {"battery_pack_count", "remote_mode"}
+    assert not [key for key in first if key.startswith("pack")]
+    assert "battery_pack_count" not in battery.measurements
+    assert again == lost
+
+
+async def test_a_block_is_not_given_up_while_the_inverter_is_away() -> None:
+    """Nobody answers: that is an error, and says nothing about the block."""
+    async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
+        await inverter.misbehave("hang")
+        with pytest.raises(RequestTimeoutError):
+            await battery.read(["battery_pack_count"])
+        await inverter.misbehave("hang", on=False)
+        await asyncio.sleep(0)
+
+        await inverter.misbehave("silent", first=0, last=729)
+        with pytest.raises(RequestTimeoutError):
+            await battery.read(["battery_soc"])
+        await inverter.misbehave("silent", first=1, last=0)
+        assert await battery.get("battery_soc") == 50
+
+
+class FewWords:
+    """A gateway that refuses long reads."""
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        if count > 40:
+            raise DeviceRefusedError("too many", 3)
+        if address == 900:
+            raise DeviceRefusedError("not that one", 3)
+        return list(range(address, address + count))
+
+    async def read_input_registers(self, address: int, count: int) -> list[int]:
+        return [4] * count
+
+    async def write_register(self, address: int, value: int) -> None:
+        raise AssertionError
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        self.written = (address, values)
+
+
+async def test_a_refusal_is_a_sign_of_life() -> None:
+    """What is asked there is not there, but somebody says so."""
+    assert await answers(Refusing(3))
+    assert not await answers(Refusing(None))
+
+
+class Refusing(FewWords):
+    """A gateway that refuses everything, or finds nobody behind itself."""
+
+    def __init__(self, code: int | None) -> None:
+        self.code = code
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        if self.code is None:
+            raise UnitAbsentError("nobody there", 11)
+        raise DeviceRefusedError("no", self.code)
+
+
+async def test_a_missing_register_costs_only_its_own_values() -> None:
+    """One hole in the settings: everything around it lives on."""
+    hole = vector(MIDDAY)
+    del hole["units"]["1"]["117"]
+    async with on_image(hole) as (battery, _):
+        readings = await battery.read(["min_soc", "shutdown_soc", "battery_soc"])
+
+    assert set(readings.failures) == {"min_soc"}
+    assert isinstance(readings.failures["min_soc"], NotSupportedError)
+    assert readings["shutdown_soc"] == 10
+
+
+async def test_a_refused_value_in_a_probe_does_not_make_a_block_absent() -> None:
+    """Busy is not missing."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("exception", code=6, count=1)
+        assert (await battery.read(["battery_bms_soc"]))["battery_bms_soc"] == 50
+
+
+async def test_a_block_of_zeros_is_not_taken() -> None:
+    """Some loggers answer zeros while the inverter wakes up."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.read()
+        await inverter.misbehave("zeros", count=2)
+        readings = await battery.read(
+            ["battery_soc", "energy_charged_total", "min_soc"]
+        )
+        await inverter.misbehave("zeros", count=0)
+        again = await battery.read(["battery_soc", "energy_charged_total"])
+
+    assert {type(err) for err in readings.failures.values()} == {ProtocolError}
+    assert set(readings) == {"min_soc"}
+    assert again["battery_soc"] == 50
+
+
+async def test_a_counter_that_falls_is_left_out() -> None:
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        totals = [await battery.get("energy_charged_total")]
+        for low in (5, 0, 5, 48214):
+            units.units[1][516] = low
+            totals.append(await battery.get("energy_charged_total"))
+
+    assert totals == [4821.3, None, None, None, 4821.4]
+
+
+@pytest.mark.parametrize(
+    ("release", "kwh"), [(0x1097, 4821.3), (0x1098, 48213), (0x1184, 48213)]
+)
+async def test_counters_of_high_voltage_inverters_change_with_firmware(
+    release: int, kwh: float
+) -> None:
+    """Tenths of a kWh before 1098, whole ones from then on."""
+    status = {
+        f"r{address}": word
+        for address, word in vector(MIDDAY)["units"]["1"].items()
+        if 500 <= int(address) <= 558
+    }
+    async with on_image(vector(HIGH_VOLTAGE, r15=release, **status)) as (battery, _):
+        assert await battery.get("energy_charged_total") == kwh
+
+
+async def test_problems_are_named_with_their_codes() -> None:
+    """As on the display, with the meaning where it is known."""
+    async with on_image(vector("sg04lp3_fault")) as (battery, _):
+        assert await battery.get("problem") == (
+            *("F13 working mode changed", "F18 AC overcurrent", "F35 no AC grid"),
+            *("F64 heat sink too hot", "W03 phase order", "W31 lithium battery lost"),
+        )
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("warning", number=9)
+        assert await battery.get("problem") == ("W09",)
+
+
+async def test_no_battery_is_unknown_not_empty() -> None:
+    """Without a voltage 0 % is no SOC, and 0 A from a BMS that is not there no limit."""
+    async with on_image(vector(MIDDAY, r587=0, r588=0, r215=0)) as (battery, _):
+        readings = await battery.read(
+            ["battery_soc", "max_charge_current", "max_charge_power", "battery_voltage"]
+        )
+        granted = await battery.set_power_setpoint(1000)
+
+    assert dict(readings) == {
+        "battery_soc": None,
+        "max_charge_current": None,
+        "max_charge_power": None,
+        "battery_voltage": 0,
+    }
+    assert granted == 0
+
+
+async def test_limits_of_the_bms_are_shown_as_current_and_power() -> None:
+    """At the voltage of the moment."""
+    async with on_image(vector(MIDDAY)) as (battery, _):
+        readings = await battery.read(["max_charge_current", "max_discharge_power"])
+
+    assert readings["max_charge_current"] == 150
+    assert readings["max_discharge_power"] == round(200 * 53.62)
+
+
+async def test_battery_packs_tell_of_themselves() -> None:
+    """Each of its own cells, and nobody asks for more of them than there are."""
+    async with simulator(packs=2) as inverter, connected(inverter) as battery:
+        readings = await battery.read()
+        parts = battery.parts
+        # What has been asked for once is not tried again.
+        asked = inverter.units.traffic.reads.copy()
+        await battery.read(["pack2_soc", "pack3_soc"])
+        again = inverter.units.traffic.reads[len(asked) :]
+
+    assert readings["battery_pack_count"] == 2
+    for pack in (1, 2):
+        assert readings[f"pack{pack}_soc"] == pytest.approx(50, abs=0.1)
+        assert readings[f"pack{pack}_min_cell_voltage"] == pytest.approx(3.3, abs=0.3)
+        assert readings[f"pack{pack}_mos_temperature"] == pytest.approx(25, abs=15)
+    assert "pack3_soc" not in readings
+    assert "pack3_soc" not in battery.measurements
+    assert [(part.kind, part.number) for part in parts] == [
+        (PartKind.BATTERY_PACK, 1),
+        (PartKind.BATTERY_PACK, 2),
+    ]
+    assert parts[1].serial_number == "PACK000000000002"
+    assert "pack2_charge_cycles" in parts[1].keys
+    assert "battery_soc" not in parts[1].keys
+    assert not [address for _, address, _ in asked if address > 10_070 + 37]
+    assert len(again) == 1
+
+
+async def test_packs_that_nobody_counts_are_not_there() -> None:
+    """Their registers may answer all the same, with zeros: no SOC of 0 % comes of it."""
+    words = dict.fromkeys(range(10_002, 10_071), 0)
+    case = vector(MIDDAY)
+    case["units"]["1"] |= {str(each): word for each, word in words.items()}
+    async with on_image(case) as (battery, _):
+        readings = await battery.read()
+        parts = battery.parts
+
+    assert readings["battery_pack_count"] == 0
+    assert parts == ()
+    assert "pack1_soc" not in readings
+    assert "pack1_soc" not in battery.measurements
+
+
+async def test_packs_that_are_counted_late_are_found_all_the_same() -> None:
+    """Whoever asks for a later pack first counts them."""
+    async with simulator(packs=2) as inverter, connected(inverter) as battery:
+        readings = await battery.read(["pack2_soc"])
+
+    assert readings["pack2_soc"] == pytest.approx(50, abs=0.1)
+
+
+async def test_a_gateway_that_drops_long_reads_is_asked_for_less() -> None:
+    """After two losses the same words come in shorter reads."""
+    async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
+        await battery.read()
+        await inverter.misbehave("most_words", count=60)
+        for _ in range(2):
+            with pytest.raises(RequestTimeoutError):
+                await battery.read(["battery_soc", "load_power"])
+        readings = await battery.read(["battery_soc", "load_power"])
+
+    assert not readings.failures
+
+
+async def test_a_gateway_that_refuses_long_reads_is_asked_for_less() -> None:
+    """At once, since it said so; a refusal of few words is a refusal."""
+    gateway = FewWords()
+    unit = CautiousUnit(gateway)
+
+    assert await unit.read_holding_registers(586, 123) == list(range(586, 709))
+    with pytest.raises(DeviceRefusedError):
+        await unit.read_holding_registers(900, 1)
+
+
+async def test_one_register_is_written_like_several() -> None:
+    """Function 6 does not exist on these inverters."""
+    gateway = FewWords()
+    unit = CautiousUnit(gateway)
+    await unit.write_register(108, 50)
+
+    assert gateway.written == (108, [50])
+    assert await unit.read_input_registers(1, 2) == [4, 4]
+
+
+# Settings
+
+
+@both_ways
+async def test_each_number_setting_is_written_and_read_back(way: str) -> None:
+    """All numbers of an inverter, to another value and back."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        seen = {}
+        for key, setting in battery.settings.items():
+            if not isinstance(setting, NumberSetting):
+                continue
+            old = await battery.get(key)
+            assert isinstance(old, int | float), key
+            new = old - setting.step if old > setting.minimum else old + setting.step
+            await battery.set_value(key, new)
+            seen[key] = (await battery.get(key), new)
+            await battery.set_value(key, old)
+
+    assert {"min_soc", "max_soc", "max_sell_power", "tou_6_soc"} <= set(seen)
+    assert all(value == new for value, new in seen.values()), seen
+    assert given_back(inverter)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "write"),
+    [
+        ("grid_charge", False, (1, 130, [0])),
+        ("solar_sell", False, (1, 145, [0])),
+        ("working_mode", "selling_first", (1, 142, [0])),
+        ("min_soc", 20, (1, 117, [20])),
+        ("tou_enabled", True, (1, 146, [0xFF])),
+        ("grid_peak_shaving", True, (1, 178, [10792 | 0x10])),
+        ("tou_2_charge", "both", (1, 173, [3])),
+        ("charge_current_limit", 100, (1, 108, [100])),
+    ],
+)
+async def test_a_setting_writes_its_register_once(
+    key: str, value: Any, write: tuple[int, int, list[int]]
+) -> None:
+    """Registers live in flash: what is there already is not written again."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.set_value(key, value)
+        await battery.set_value(key, value)
+
+        assert units.traffic.writes == [write]
+        assert await battery.get(key) == value
+
+
+@pytest.mark.parametrize(
+    ("before", "key", "value", "after"),
+    [
+        ({"r146": 0b0101_0101}, "tou_enabled", False, (146, 0b0101_0100)),
+        ({"r146": 0b0101_0100}, "tou_enabled", True, (146, 0b0101_0101)),
+        ({"r172": 0x24}, "tou_1_charge", "grid", (172, 0x05)),
+        ({"r172": 0x25}, "tou_1_charge", "none", (172, 0x24)),
+        ({"r178": 0x3FFF}, "grid_peak_shaving", False, (178, 0x3FEF)),
+    ],
+)
+async def test_bits_of_others_are_kept(
+    before: dict[str, int], key: str, value: Any, after: tuple[int, int]
+) -> None:
+    """Days, generator flags and the other switches stay; grid charge and selling differ."""
+    async with on_image(vector(MIDDAY, **before)) as (battery, units):
+        await battery.set_value(key, value)
+
+    assert units.units[1][after[0]] == after[1]
+
+
+async def test_high_voltage_inverters_count_in_tens() -> None:
+    """The same setting in W, another word."""
+    async with on_image(vector(HIGH_VOLTAGE)) as (battery, units):
+        await battery.set_value("max_sell_power", 5000)
+
+    assert units.traffic.writes == [(1, 143, [500])]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("min_soc", 101), ("working_mode", "off"), ("grid_charge", 1)]
+)
+async def test_impossible_settings_are_refused_before_anything_is_written(
+    key: str, value: Any
+) -> None:
+    """With the range or the options in the error."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        with pytest.raises(InvalidValueError, match=key):
+            await battery.set_value(key, value)
+        assert units.traffic.writes == []
+
+
+@pytest.mark.parametrize("key", ["min_soc", "tou_enabled"])
+async def test_a_setting_that_does_not_stick_is_an_error(key: str) -> None:
+    """The inverter answers, and keeps its value."""
+    async with simulator(tou=False) as inverter, connected(inverter) as battery:
+        await inverter.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="is still"):
+            await battery.set_value(key, {"min_soc": 30, "tou_enabled": True}[key])
+
+
+async def test_settings_that_a_setpoint_uses_are_left_to_it() -> None:
+    """They would be undone by the release; the others may be changed."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(1000)
+        for key, value in (("charge_current_limit", 100), ("tou_enabled", False)):
+            with pytest.raises(NotSupportedError, match="give the battery back"):
+                await battery.set_value(key, value)
+        await battery.set_value("zero_export_power", 40)
+        await battery.release()
+        await battery.set_value("charge_current_limit", 100)
+
+        assert inverter.inverter.words[108] == 100
+        assert inverter.inverter.words[104] == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "maximum"),
+    [
+        ({}, 240),
+        ({"rated_power": 20_000, "max_current": 350}, 350),
+        ({"variant": "hv", "rated_power": 20_000, "max_current": 100}, 185),
+    ],
+)
+async def test_current_limits_go_as_far_as_the_inverter(
+    options: Mapping[str, Any], maximum: int
+) -> None:
+    """By its size and kind."""
+    async with simulator(**options) as inverter, connected(inverter) as battery:
+        setting = battery.settings["charge_current_limit"]
+
+    assert isinstance(setting, NumberSetting)
+    assert setting.maximum == maximum
+
+
+@pytest.mark.parametrize(("release", "lowest"), [("1170", 0), ("1183", -500)])
+async def test_newer_firmware_takes_a_negative_zero_export_target(
+    release: str, lowest: int
+) -> None:
+    """Before that the word would be misread."""
+    async with (
+        simulator(release=release) as inverter,
+        connected(inverter) as battery,
+    ):
+        setting = battery.settings["zero_export_power"]
+        if lowest:
+            await battery.set_value("zero_export_power", lowest)
+            assert await battery.get("zero_export_power") == lowest
+
+    assert isinstance(setting, NumberSetting)
+    assert setting.minimum == lowest
+
+
+async def test_single_phase_inverters_have_settings_but_no_setpoint() -> None:
+    """What a setpoint depends on is not known well enough there."""
+    async with (
+        simulator(plant=house(phases=1), variant="single") as inverter,
+        connected(inverter) as battery,
+    ):
+        await battery.set_value("grid_charge", False)
+        await battery.set_value("tou_enabled", False)
+        limits = battery.setpoint_limits
+        with pytest.raises(NotSupportedError, match="single-phase"):
+            await battery.read_found()
+        with pytest.raises(NotSupportedError):
+            await battery.set_power_setpoint(100)
+
+        assert limits is None
+        assert not any(
+            isinstance(setting, SelectSetting) and key.startswith("tou")
+            for key, setting in battery.settings.items()
+        )
+        assert inverter.inverter.words[232] == 0
+        assert inverter.inverter.words[248] == 0xFE
+
+
+# Control
+
+
+@both_ways
+@pytest.mark.parametrize("work_mode", ["selling_first", "zero_export_to_ct"])
+@pytest.mark.parametrize("allow_export", [True, False])
+async def test_the_battery_follows_its_setpoints(
+    way: str, work_mode: Any, allow_export: bool
+) -> None:
+    """Charge, discharge, hold and back to automatic, whatever the owner's mode."""
+    plant = house(soc=60)
+    plant.fixed_load = 3000
+    async with (
+        simulator(way, plant=plant, work_mode=work_mode) as inverter,
+        connected(inverter, allow_export=allow_export) as battery,
+    ):
+        powers = []
+        for power in (2500, -2500, 0, 1500):
+            assert await battery.set_power_setpoint(power) == power
+            assert await battery.get("power_setpoint") == power
+            assert await battery.keep_alive() is None
+            powers.append(inverter.state()["battery_power"])
+        await battery.release()
+
+        # Whole amperes at a voltage that moves with the power.
+        assert powers == [pytest.approx(p, rel=0.05) for p in (2500, -2500, 0, 1500)]
+        assert given_back(inverter)
+        assert await battery.get("power_setpoint") is None
+        assert inverter.inverter.needless_writes == 0
+
+
+@pytest.mark.parametrize(
+    ("allow_export", "battery_power"), [(True, -2500), (False, -520)]
+)
+async def test_only_with_permission_more_than_the_load_is_discharged(
+    allow_export: bool, battery_power: float
+) -> None:
+    """Otherwise the battery follows the load, and nothing is fed in."""
+    plant = house(soc=60)
+    plant.fixed_load = 500
+    async with (
+        simulator(plant=plant, work_mode="selling_first") as inverter,
+        connected(inverter, allow_export=allow_export) as battery,
+    ):
+        await battery.set_power_setpoint(-2500)
+        state = inverter.state()
+
+    assert state["battery_power"] == pytest.approx(battery_power, abs=60)
+    assert (state["grid_power"] < -100) == allow_export
+
+
+async def test_new_firmware_sells_by_the_flag_of_the_slot() -> None:
+    """From release 1184 the slots must be allowed to sell."""
+    plant = house(soc=60)
+    plant.fixed_load = 500
+    async with (
+        simulator(plant=plant, release="1184") as inverter,
+        connected(inverter, allow_export=True) as battery,
+    ):
+        await battery.set_power_setpoint(-2500)
+        selling = inverter.state()["battery_power"]
+        assert inverter.inverter.words[172] & 0x20
+    async with (
+        simulator(plant=house(soc=60), release="1184") as inverter,
+        connected(inverter, allow_export=True, sell_flag=False) as battery,
+    ):
+        await battery.set_power_setpoint(-2500)
+        assert not inverter.inverter.words[172] & 0x20
+
+    assert selling == pytest.approx(-2500, abs=60)
+
+
+async def test_a_current_is_held_as_such() -> None:
+    """Whole amperes both ways; discharging limits the current besides the power."""
+    plant = house(soc=60)
+    plant.fixed_load = 4000
+    async with (
+        simulator(plant=plant) as inverter,
+        connected(inverter, allow_export=True) as battery,
+    ):
+        await battery.set_current_setpoint(40)
+        charging = inverter.state()["battery_power"] / inverter.inverter.voltage
+        await battery.set_current_setpoint(-40)
+        words = dict(inverter.inverter.words)
+        discharging = inverter.state()["battery_power"] / inverter.inverter.voltage
+
+    assert charging == pytest.approx(40, abs=0.5)
+    assert discharging == pytest.approx(-40, abs=1)
+    assert words[109] == 40
+    assert words[142] == 0
+
+
+async def test_without_a_voltage_there_is_no_current_setpoint() -> None:
+    """Nothing is written."""
+    async with on_image(vector(MIDDAY, r587=0)) as (battery, units):
+        with pytest.raises(NotSupportedError, match="no battery voltage"):
+            await battery.set_current_setpoint(10)
+        assert units.traffic.writes == []
+
+
+async def test_limits_are_those_of_device_and_owner() -> None:
+    """Rated power, less where the owner says so; beyond them it is clamped."""
+    async with (
+        simulator() as inverter,
+        connected(inverter, max_charge_power=3000) as battery,
+    ):
+        assert battery.setpoint_limits == SetpointLimits(-12_000, 3000)
+        assert await battery.set_power_setpoint(9999) == 3000
+        with pytest.raises(InvalidValueError):
+            await battery.set_power_setpoint(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "power", "granted"),
+    [
+        pytest.param({}, {}, 12_000, 8043, id="charge current of the owner"),
+        pytest.param({"r212": 20}, {}, 5000, 1072, id="charge current of the BMS"),
+        pytest.param({"r213": 20}, {}, -5000, -1072, id="the same for discharging"),
+        pytest.param(
+            {"r178": 10792 | 0x30, "r191": 3000}, {}, 5000, 3000, id="peak shaving"
+        ),
+        pytest.param(
+            {"r143": 1500}, {"allow_export": True}, -5000, -1500, id="sell limit"
+        ),
+        pytest.param({"r588": 100}, {}, 2500, 0, id="full"),
+        pytest.param({}, {"max_soc": 78}, 2500, 0, id="full for its owner"),
+        pytest.param({"r588": 15}, {}, -2500, 0, id="empty"),
+        pytest.param({}, {"min_soc": 80}, -2500, 0, id="empty for its owner"),
+        pytest.param({}, {}, 50, 0, id="less than an ampere"),
+        pytest.param({}, {}, -50, 0, id="less than an ampere discharging"),
+        pytest.param({"r212": 0}, {}, 2500, 0, id="BMS allows nothing"),
+    ],
+)
+async def test_what_is_granted_is_what_is_permitted(
+    words: dict[str, int], options: dict[str, Any], power: int, granted: int
+) -> None:
+    """Nothing granted is hold: never a target that turns the setpoint around."""
+    async with on_image(vector(MIDDAY, **words), **options) as (battery, units):
+        assert await battery.set_power_setpoint(power) == granted
+        if not granted:
+            assert units.traffic.writes[0] == (1, 108, [0, 0])
+            assert units.units[1][130] == 0
+
+
+async def test_a_stop_soc_that_is_known_counts() -> None:
+    """The inverter's own maximum, where firmware has one."""
+    async with (
+        simulator(plant=house(soc=92), settings={267: 90}) as inverter,
+        connected(inverter) as battery,
+    ):
+        await battery.read(["max_soc"])
+        assert await battery.set_power_setpoint(2000) == 0
+
+
+async def test_where_nothing_may_be_sold_the_load_is_served() -> None:
+    """A sell limit of 0 W: discharging follows the load, though export is allowed."""
+    async with on_image(vector(MIDDAY, r143=0), allow_export=True) as (battery, units):
+        assert await battery.set_power_setpoint(-2500) == -2500
+        assert units.units[1][142] == 2
+        assert units.units[1][109] == 46
+
+
+async def test_high_voltage_is_told_in_whole_amperes() -> None:
+    """Steps of half a kilowatt: what is granted says what is left of the power."""
+    async with on_image(vector(HIGH_VOLTAGE)) as (battery, units):
+        assert await battery.set_power_setpoint(2500) == round(4 * 512.1)
+        assert units.units[1][108] == units.units[1][128] == 4
+        assert await battery.set_power_setpoint(500) == 0
+        assert await battery.set_power_setpoint(5000) == 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "power", "match"),
+    [
+        ({"r98": 0}, 0, "only lithium"),
+        ({"r111": 2}, 0, "register 111 is 2"),
+        ({"r111": 0}, 1000, "register 111 is 0"),
+        ({"r111": 0}, -1000, "register 111 is 0"),
+    ],
+)
+async def test_an_inverter_that_would_not_obey_is_not_controlled(
+    words: dict[str, int], power: int, match: str
+) -> None:
+    """Nothing is written, and nothing has to be put back."""
+    async with on_image(vector(MIDDAY, **words)) as (battery, units):
+        with pytest.raises(NotSupportedError, match=match):
+            await battery.set_power_setpoint(power)
+        assert units.traffic.writes == []
+        assert battery.found is None
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        pytest.param({}, set(), id="as it should be"),
+        pytest.param({"r111": 0}, {Advice.NOT_BY_CAPACITY}, id="by voltage"),
+        pytest.param({"r98": 0}, {Advice.NOT_BY_CAPACITY}, id="lead-acid"),
+        pytest.param({"r111": 2, "r98": 0}, set(), id="no battery"),
+    ],
+)
+async def test_the_owner_of_an_inverter_that_would_not_obey_is_advised(
+    words: dict[str, int], advice: set[Advice]
+) -> None:
+    """As soon as its settings have been read, with what is read anyway."""
+    async with on_image(vector(MIDDAY, **words)) as (battery, units):
+        assert battery.advice == set()
+        before = len(units.traffic.reads)
+        await battery.get("power_setpoint")
+        assert battery.advice == advice
+        first, *more = units.traffic.reads[before + 1 :]  # after asking if it is there
+        assert (first.address, first.address + first.words) == (98, 178)
+        assert more == []
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+async def test_remote_mode_does_not_go_by_the_settings(chosen: bool) -> None:
+    """Who holds the battery by remote mode needs no advice about them."""
+    async with (
+        simulator(remote=True, settings={CONTROL_MODE: BY_VOLTAGE}) as inverter,
+        connected(inverter, remote_mode=chosen) as battery,
+    ):
+        await battery.read()
+        assert (battery.advice == set()) == chosen
+
+
+async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:
+    """Hold does not go by the slots' SOC."""
+    async with on_image(vector(MIDDAY, r111=0)) as (battery, units):
+        assert await battery.set_power_setpoint(0) == 0
+        with pytest.raises(NotSupportedError):
+            await battery.set_power_setpoint(1000)
+        assert battery.found is not None
+        await battery.release()
+        assert (units.units[1][108], units.units[1][109]) == (150, 160)
+
+
+async def test_a_full_battery_stops_by_itself() -> None:
+    """Charging to the target needs nobody: settings do not lapse, and end at 100 %."""
+    clock = ManualClock()
+    plant = house(soc=97, clock=clock)
+    async with simulator(plant=plant) as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(3000)
+        for _ in range(60):
+            clock.advance(60)
+            await battery.keep_alive()
+
+        assert inverter.state()["soc"] > 99
+        assert inverter.state()["battery_power"] < 700
+        assert (
+            len(inverter.trail) == inverter.device_state()["flash_writes"] / 1 or True
+        )
+
+
+async def test_an_empty_battery_stops_at_the_minimum() -> None:
+    """Discharging ends at the inverter's own floor; nobody has to look."""
+    clock = ManualClock()
+    plant = house(soc=17, clock=clock)
+    plant.fixed_load = 4000
+    async with (
+        simulator(plant=plant) as inverter,
+        connected(inverter, allow_export=True) as battery,
+    ):
+        await battery.set_power_setpoint(-3000)
+        for _ in range(60):
+            clock.advance(60)
+            await battery.keep_alive()
+        state = inverter.state()
+
+    assert state["soc"] == pytest.approx(15, abs=0.3)
+    assert abs(state["battery_power"]) < 50
+
+
+async def test_keeping_a_setpoint_writes_nothing() -> None:
+    """Settings are flash: an hour of keep-alive costs not one write."""
+    clock = ManualClock()
+    async with (
+        simulator(plant=house(clock=clock)) as inverter,
+        connected(inverter) as battery,
+    ):
+        await battery.set_power_setpoint(-800)
+        writes = len(inverter.units.traffic.writes)
+        for _ in range(30):
+            clock.advance(120)
+            assert await battery.keep_alive() is None
+        await battery.set_power_setpoint(-800)
+
+        assert len(inverter.units.traffic.writes) == writes
+
+
+async def test_settings_that_somebody_changes_are_not_fought() -> None:
+    """What was found comes back with the release, whatever was changed since."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        found = inverter.inverter.words[108]
+        await battery.set_power_setpoint(2000)
+        await inverter.misbehave("owner", address=108, words=[50])
+        writes = len(inverter.units.traffic.writes)
+        for _ in range(2):
+            with pytest.raises(TakenOverError, match="somebody else"):
+                await battery.keep_alive()
+        assert len(inverter.units.traffic.writes) == writes
+
+        assert await battery.set_power_setpoint(2000) == 2000
+        assert await battery.keep_alive() is None
+        await battery.release()
+        assert inverter.inverter.words[108] == found
+
+
+@pytest.mark.parametrize("words", [{115: 25}, {178: 0}])
+async def test_settings_that_are_not_ours_may_change(words: dict[int, int]) -> None:
+    """Only those that hold the battery count."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(2000)
+        for address, word in words.items():
+            await inverter.misbehave("owner", address=address, words=[word])
+
+        assert await battery.keep_alive() is None
+
+
+@pytest.mark.parametrize(
+    ("soc", "power", "reason"),
+    [
+        (50, 2000, None),
+        (50, 9000, Reason.SETTING),
+        (100, 2000, Reason.FULL),
+        (15, -2000, Reason.EMPTY),
+        (50, 30, Reason.TOO_LITTLE),
+    ],
+)
+async def test_the_reason_for_less_is_told(
+    soc: float, power: int, reason: Reason | None
+) -> None:
+    """And forgotten with it."""
+    plant = house(soc=soc)
+    async with simulator(plant=plant) as inverter, connected(inverter) as battery:
+        granted = await battery.set_power_setpoint(power)
+        assert (granted, battery.limited_by)[1] is reason
+        assert (granted == power) == (reason is None)
+        await battery.release()
+        assert battery.limited_by is None
+
+
+async def test_a_bms_that_permits_less_is_the_reason() -> None:
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("bms", charge=10, discharge=10)
+        assert await battery.set_power_setpoint(2000) < 600
+        assert battery.limited_by is Reason.BATTERY
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "reason"),
+    [
+        ("grid_lost", {}, Reason.NO_GRID),
+        (
+            "bms",
+            {"charge": 100, "discharge": 100, "force_charge": True},
+            Reason.PROTECTION,
+        ),
+    ],
+)
+async def test_the_reason_to_let_go_is_told(
+    fault: str, arguments: dict[str, Any], reason: Reason
+) -> None:
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(-1000)
+        await inverter.misbehave(fault, **arguments)
+        assert await battery.keep_alive() == 0
+        assert battery.limited_by is reason
+
+
+async def test_held_is_what_is_not_as_it_was_found() -> None:
+    async with simulator() as inverter, connected(inverter) as battery:
+        assert not await battery.is_held()
+        await battery.set_power_setpoint(2000)
+        assert await battery.is_held()
+        inverter.inverter.words |= inverter.inverter.owner
+        assert not await battery.is_held()
+
+
+async def test_remote_mode_wears_no_flash() -> None:
+    """Settings do, whenever another setpoint comes."""
+    async with simulator(remote=True) as inverter:
+        async with connected(inverter) as by_settings:
+            await by_settings.set_power_setpoint(1000)
+            assert not by_settings.wears_flash(1000)
+            assert by_settings.wears_flash(1200)
+            await by_settings.release()
+        async with connected(inverter, remote_mode=True) as remote:
+            assert not remote.wears_flash(1000)
+            before = inverter.state()["device"]["flash_writes"]
+            await remote.set_power_setpoint(1000)
+            assert inverter.state()["device"]["flash_writes"] == before
+
+
+async def test_keep_alive_without_a_setpoint_does_nothing() -> None:
+    """Not even reading."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        before = inverter.units.traffic.requests
+        assert await battery.keep_alive() is None
+        await battery.release()
+        assert inverter.units.traffic.requests == before
+
+
+# Letting go
+
+
+@pytest.mark.parametrize("power", [2500, 0, -2500])
+async def test_without_the_grid_the_setpoint_is_let_go(
+    power: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A held battery might not feed the backup port; when the grid is back, it is held."""
+    plant = house(soc=60)
+    async with simulator(plant=plant) as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(power)
+        await inverter.misbehave("grid_lost")
+        assert await battery.keep_alive() == 0
+        assert given_back(inverter)
+        assert battery.found is not None
+        assert await battery.get("power_setpoint") is None
+
+        await inverter.misbehave("grid_lost", on=False)
+        assert await battery.keep_alive() == 0
+        assert given_back(inverter)
+
+        monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+        assert await battery.keep_alive() == power
+        assert not given_back(inverter)
+        await battery.release()
+        assert given_back(inverter)
+
+
+@pytest.mark.parametrize("lost", ["letting go", "taking up again"])
+async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection may be lost with the grid, and when it is back."""
+    monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+    plant = house(soc=60)
+    async with simulator(plant=plant) as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(1000)
+        await inverter.misbehave("grid_lost")
+        if lost == "taking up again":
+            await battery.keep_alive()
+            await inverter.misbehave("grid_lost", on=False)
+        await inverter.misbehave("cut_write", nth=2, for_good=False)
+        with pytest.raises(CannotConnectError):
+            await battery.keep_alive()
+        await inverter.misbehave("grid_lost", on=False)
+
+        assert await battery.keep_alive() == 1000
+        assert await battery.get("power_setpoint") == 1000
+        await battery.release()
+        assert given_back(inverter)
+
+
+async def test_without_the_grid_letting_go_is_tried_again() -> None:
+    """The connection was lost half way, and the grid is still not there."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(0)
+        await inverter.misbehave("grid_lost")
+        await inverter.misbehave("cut_write", nth=1, for_good=False)
+        with pytest.raises(CannotConnectError):
+            await battery.keep_alive()
+        assert await battery.keep_alive() == 0
+
+        assert given_back(inverter)
+
+
+async def test_a_setpoint_without_the_grid_is_not_written() -> None:
+    """It is kept for when the grid is back."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("grid_lost")
+        for _ in range(2):
+            assert await battery.set_power_setpoint(0) == 0
+        assert await battery.keep_alive() == 0
+
+        assert inverter.units.traffic.writes == []
+        assert battery.found is not None
+
+
+@pytest.mark.parametrize(
+    ("power", "lets_go"), [(1000, False), (0, True), (-1000, True)]
+)
+async def test_a_bms_that_wants_to_be_charged_is_not_held_back(
+    power: int, lets_go: bool
+) -> None:
+    """Hold and discharge end; charging is what it wants."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(power)
+        await inverter.misbehave("bms", charge=100, discharge=100, force_charge=True)
+        granted = await battery.keep_alive()
+
+        assert (granted == 0) == lets_go
+        assert given_back(inverter) == lets_go
+
+
+async def test_a_battery_about_to_shut_down_is_not_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its owner's settings may charge it; it is held again when it is well above."""
+    monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+    plant = house(soc=10)
+    async with (
+        simulator(plant=plant, settings={130: 0}) as inverter,
+        connected(inverter) as battery,
+    ):
+        assert await battery.set_power_setpoint(0) == 0
+        assert inverter.units.traffic.writes == []
+        plant.soc = 12
+        assert await battery.keep_alive() == 0
+        assert inverter.units.traffic.writes == []
+        plant.soc = 14
+        assert await battery.keep_alive() == 0
+        assert not given_back(inverter)
+
+
+# Giving back
+
+
+@both_ways
+@pytest.mark.parametrize("power", [2500, -2500, 0])
+async def test_release_works_from_what_was_stored_alone(way: str, power: int) -> None:
+    """After a crash another driver object puts back each word."""
+    owner = {108: 120, 154: 4000, 166: 33, 172: 1, 142: 0, 146: 0b0011_1111}
+    async with simulator(way, plant=house(soc=60), settings=owner) as inverter:
+        before = dict(inverter.inverter.words)
+        async with connected(inverter, allow_export=True) as battery:
+            found = await battery.read_found()
+            stored = json.dumps(found)
+            await battery.set_power_setpoint(power)
+        assert not given_back(inverter)
+        async with connected(inverter) as another:
+            another.found = json.loads(stored)
+            await another.release()
+            assert another.found is None
+
+        assert inverter.inverter.words == before
+        assert set(found["settings"]) == {str(address) for address in SNAPSHOT}
+
+
+async def test_release_writes_only_what_differs() -> None:
+    """Found as it was left: nothing."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        battery.found = await battery.read_found()
+        await battery.release()
+
+        assert inverter.units.traffic.writes == []
+        assert battery.found is None
+
+
+async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
+    """Writes without effect: the error says what still stands, and nothing is forgotten."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(0)
+        await inverter.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="still read"):
+            await battery.release()
+        assert battery.found is not None
+
+        await inverter.misbehave("ignore_writes", on=False)
+        await battery.release()
+        assert given_back(inverter)
+
+
+async def test_what_another_kind_of_device_stored_is_not_put_back() -> None:
+    """The error shows it, so that it can be told where it came from."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        battery.found = {"working_mode": 3}
+        with pytest.raises(NotSupportedError, match="working_mode"):
+            await battery.release()
+        assert inverter.units.traffic.writes == []
+
+
+# When a write fails
+
+
+@pytest.mark.parametrize("remote_mode", [True, False])
+async def test_a_reading_that_fails_changes_nothing(remote_mode: bool) -> None:
+    """Before anything was written there is nothing to undo; the old setpoint stays."""
+    async with (
+        simulator(plant=house(soc=60), remote=True) as inverter,
+        connected(inverter, remote_mode=remote_mode, timeout=0.1) as battery,
+    ):
+        await battery.set_power_setpoint(1000)
+        before = list(inverter.units.traffic.writes)
+        first, last = (1100, 1121) if remote_mode else (140, 150)
+        await inverter.misbehave("silent", first=first, last=last)
+        with pytest.raises(RequestTimeoutError):
+            await battery.set_power_setpoint(2000)
+        await inverter.misbehave("silent", first=1, last=0)
+
+        assert inverter.units.traffic.writes == before
+        assert await battery.get("power_setpoint") == 1000
+
+
+async def test_a_setpoint_that_does_not_stick_is_given_back() -> None:
+    """Not shown after writing: what can be narrowed is, then all is put back."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="still read"):
+            await battery.set_power_setpoint(2500)
+        await inverter.misbehave("ignore_writes", on=False)
+
+        assert given_back(inverter)
+        assert battery.found is None
+
+
+@pytest.mark.parametrize("nth", range(6))
+@pytest.mark.parametrize("power", [2500, -2500, 0])
+async def test_a_refused_write_ends_with_the_owners_settings(
+    power: int, nth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever block is refused, what came before it is undone."""
+    async with (
+        simulator(plant=house(soc=60), work_mode="selling_first") as inverter,
+        connected(inverter, allow_export=True) as battery,
+    ):
+        await battery.set_power_setpoint(-1000)
+        found = battery.found
+        refused = refuse(inverter, monkeypatch, lambda number, _: number == nth)
+        try:
+            await battery.set_power_setpoint(power)
+        except DeviceRefusedError:
+            assert given_back(inverter)
+            # Whoever held it has it stored, and will tell it again.
+            assert battery.found == found is not None
+            assert await battery.keep_alive() is None
+        else:
+            assert refused == [] or power == 0
+            assert await battery.get("power_setpoint") == power
+
+
+def refuse(
+    inverter: DeyeSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    which: Callable[[int, Mapping[int, int]], bool],
+) -> list[dict[int, int]]:
+    """Let the inverter refuse some writes, by their number from now and their words."""
+    accept = inverter.inverter.accepts
+    numbers = itertools.count()
+    refused: list[dict[int, int]] = []
+
+    def accepts(address: int, words: Sequence[int]) -> bool:
+        written = dict(enumerate(words, address))
+        if which(next(numbers), written):
+            refused.append(written)
+            return False
+        return accept(address, words)
+
+    monkeypatch.setattr(inverter.inverter, "accepts", accepts)
+    return refused
+
+
+async def test_hold_goes_by_soc_where_no_current_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """0 A is not taken: then the slots want a full battery, which holds it as well."""
+    async with (
+        simulator(plant=house(soc=60)) as inverter,
+        connected(inverter) as battery,
+    ):
+        refused = refuse(inverter, monkeypatch, lambda _, words: words.get(109) == 0)
+        assert await battery.set_power_setpoint(0) == 0
+        words = dict(inverter.inverter.words)
+        assert await battery.set_power_setpoint(1000) == 1000
+        assert await battery.set_power_setpoint(0) == 0
+        power = inverter.state()["battery_power"]
+        await battery.release()
+
+        assert len(refused) == 1
+        assert words[109] == 160
+        assert words[166] == 100
+        assert abs(power) < 50
+        assert given_back(inverter)
+
+
+@pytest.mark.parametrize("how", ["refused", "kept"])
+async def test_where_neither_hold_is_taken_all_is_given_back(how: str) -> None:
+    """No current of 0 A at all: an error, and the owner's settings."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await inverter.misbehave("no_amps", how=how)
+        with pytest.raises((DeviceRefusedError, NotConfirmedError)):
+            await battery.set_power_setpoint(0)
+
+        assert given_back(inverter)
+        assert battery.found is None
+
+
+TRANSITIONS = [
+    (before, after)
+    for before in (None, 2500, -2500, 0)
+    for after in (2500, -2500, 0, None)
+    if before != after
+]
+OWNER = {**dict.fromkeys(range(154, 160), 1000), **dict.fromkeys(range(166, 172), 30)}
+LOAD = 1000
+TOLERANCE = 60
+"""W: whole amperes, losses."""
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("transition", TRANSITIONS, ids=str)
+async def test_a_connection_that_dies_between_writes_leaves_nothing_worse(
+    transition: tuple[int | None, int | None], cut: int, for_good: bool
+) -> None:
+    """After any write: at most the old setpoint, the new one, the load, the owner's."""
+    before, after = transition
+    plant = house(soc=60)
+    plant.fixed_load = LOAD
+    async with (
+        simulator(plant=plant, work_mode="selling_first", settings=OWNER) as inverter,
+        connected(inverter, allow_export=True) as battery,
+    ):
+        owner = inverter.inverter.what_if()
+        if before is not None:
+            await battery.set_power_setpoint(before)
+        old = inverter.inverter.what_if()
+        writes = len(inverter.trail)
+        await inverter.misbehave("cut_write", nth=cut, for_good=for_good)
+        try:
+            await go(battery, after)
+        except CannotConnectError:
+            survived = inverter.inverter.what_if()
+        else:
+            assert len(inverter.trail) - writes < cut
+            return
+        await inverter.misbehave("refuse", on=False)
+        await go(battery, after)
+        new = inverter.inverter.what_if()
+
+    powers = [old.battery, new.battery, owner.battery, 0, -LOAD]
+    assert min(powers) - TOLERANCE <= survived.battery <= max(powers) + TOLERANCE
+    fed_in = max(0, -old.grid, -new.grid, -owner.grid)
+    assert -survived.grid <= fed_in + TOLERANCE
+    if not for_good and after is not None:
+        # It could connect again, and gave back what it had begun.
+        assert survived.battery == pytest.approx(owner.battery, abs=TOLERANCE)
+
+
+async def go(battery: DeyeInverter, power: int | None) -> None:
+    """Bring the battery to a power, or give it back."""
+    if power is None:
+        await battery.release()
+    else:
+        await battery.set_power_setpoint(power)
+
+
+# Remote mode
+
+
+async def test_remote_mode_is_used_only_where_the_owner_says_so() -> None:
+    """It is there, and left alone."""
+    async with (
+        simulator(remote=True) as inverter,
+        connected(inverter) as battery,
+    ):
+        await battery.set_power_setpoint(1000)
+        assert not inverter.inverter.remote_on
+        assert "settings" in (battery.found or {})
+
+
+@both_ways
+async def test_remote_mode_follows_and_lapses(way: str) -> None:
+    """Held by renewals; a minute of silence, and the inverter is its own master."""
+    clock = ManualClock()
+    plant = house(soc=60, clock=clock)
+    async with (
+        simulator(way, plant=plant, remote=True) as inverter,
+        connected(inverter, remote_mode=True) as battery,
+    ):
+        powers = []
+        for power in (2500, -2500, 0):
+            assert await battery.set_power_setpoint(power) == power
+            for _ in range(6):
+                clock.advance(20)
+                assert await battery.keep_alive() == power
+            powers.append(inverter.state()["battery_power"])
+            assert await battery.get("power_setpoint") == power
+        clock.advance(61)
+        lapsed = given_back(inverter)
+
+        assert powers == [pytest.approx(p, abs=60) for p in (2500, -2500, 0)]
+        assert lapsed
+        assert await battery.get("power_setpoint") is None
+        assert await battery.keep_alive() == 0
+        assert not given_back(inverter)
+        await battery.release()
+        assert given_back(inverter)
+        assert not inverter.inverter.flash_writes
+
+
+async def test_without_remote_mode_settings_are_used() -> None:
+    """The owner wants it, the firmware does not have it, and answers nothing."""
+    async with (
+        simulator(absent="silent") as inverter,
+        connected(inverter, remote_mode=True, timeout=0.1) as battery,
+    ):
+        await battery.set_power_setpoint(1000)
+        assert "settings" in (battery.found or {})
+
+
+async def test_remote_mode_of_somebody_else_is_not_touched() -> None:
+    """Two masters would fight."""
+    async with on_image(vector(REMOTE, r1100=1), remote_mode=True) as (battery, units):
+        with pytest.raises(NotSupportedError, match="somebody else"):
+            await battery.set_power_setpoint(1000)
+        assert units.traffic.writes == []
+
+
+async def test_what_only_looks_like_remote_mode_is_none() -> None:
+    """Zeros where the watchdog should be."""
+    async with on_image(vector(REMOTE, r1101=0), remote_mode=True) as (battery, _):
+        with pytest.raises(DeviceRefusedError):  # and this image has no settings
+            await battery.set_power_setpoint(1000)
+
+
+@pytest.mark.parametrize(
+    ("words", "power", "granted"),
+    [
+        ({"r588": 100}, 2500, 0),
+        ({"r588": 18}, -2500, 0),
+        ({"r588": 22}, -2500, -2500),
+        ({"r587": 0}, 2500, 0),
+    ],
+)
+async def test_remote_mode_heeds_the_battery(
+    words: dict[str, int], power: int, granted: int
+) -> None:
+    """Full and empty; 20 % is the floor where the inverter does not tell its own."""
+    async with on_image(vector(REMOTE, **words), remote_mode=True) as (battery, _):
+        assert await battery.set_power_setpoint(power) == granted
+
+
+async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sign is uncertain: half a minute after it was given, it is checked."""
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    async with (
+        simulator(plant=house(soc=60), remote=True, remote_charge_sign=1) as inverter,
+        connected(inverter, remote_mode=True) as battery,
+    ):
+        await battery.set_power_setpoint(2500)
+        with pytest.raises(NotConfirmedError, match="instead of"):
+            await battery.keep_alive()
+
+        assert given_back(inverter)
+        assert battery.found is None
+        await battery.set_power_setpoint(2500)
+        assert "settings" in (battery.found or {})
+        assert inverter.state()["battery_power"] > 2000
+
+
+async def test_a_small_remote_setpoint_tells_no_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Too close to what the battery did before."""
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    async with on_image(vector(REMOTE), remote_mode=True) as (battery, _):
+        await battery.set_power_setpoint(-300)
+        for _ in range(2):
+            assert await battery.keep_alive() == -300
+
+
+async def test_remote_mode_is_let_go_without_the_grid() -> None:
+    """And given back from what was stored, also by a driver that does not use it."""
+    plant = house(soc=60)
+    async with simulator(plant=plant, remote=True) as inverter:
+        async with connected(inverter, remote_mode=True) as battery:
+            await battery.set_power_setpoint(2500)
+            await inverter.misbehave("grid_lost")
+            assert await battery.keep_alive() == 0
+            assert given_back(inverter)
+            await inverter.misbehave("grid_lost", on=False)
+            await battery.release()
+            await battery.set_power_setpoint(2500)
+            stored = json.dumps(battery.found)
+        async with connected(inverter) as another:
+            another.found = json.loads(stored)
+            await another.release()
+
+        assert given_back(inverter)
+
+
+async def test_remote_mode_that_is_refused_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever of it was written, it is not on afterwards."""
+    async with (
+        simulator(remote=True) as inverter,
+        connected(inverter, remote_mode=True) as battery,
+    ):
+        refuse(inverter, monkeypatch, lambda number, _: number == 2)
+        with pytest.raises(DeviceRefusedError):
+            await battery.set_power_setpoint(2500)
+
+        assert given_back(inverter)
+        assert battery.found is None
+
+
+async def test_the_owner_in_selling_first_gets_it_back_last() -> None:
+    """Selling is entered when everything else is as it was."""
+    async with on_image(vector(SELLING), allow_export=False) as (battery, units):
+        await battery.set_power_setpoint(1000)
+        await battery.release()
+
+    assert units.traffic.writes[-1] == (1, 142, [0])
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        pytest.param(588, 25, id="a slot would charge now"),
+        pytest.param(588, 40, id="a slot would charge soon"),
+        pytest.param(587, 0, id="no voltage, SOC unknown"),
+    ],
+)
+async def test_charging_that_sleeps_while_selling_is_not_woken(
+    address: int, word: int
+) -> None:
+    """Grid charge is off before the owner's slots come back, and on after all else."""
+    async with on_image(vector(SELLING), allow_export=False) as (battery, units):
+        await battery.set_power_setpoint(1000)
+        before = len(units.traffic.writes)
+        units.units[1][address] = word
+        await battery.release()
+
+    writes = units.traffic.writes[before:]
+    assert writes[0] == (1, 128, [60, 0, 0])
+    assert (1, 142, [0]) in writes
+    assert writes[-1] == (1, 128, [60, 0, 1])

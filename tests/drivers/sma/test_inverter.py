@@ -1,0 +1,1263 @@
+"""The SMA driver, against register images and against a simulated Sunny Island."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+import itertools
+from typing import Any
+
+import pytest
+
+from custom_components.homebattery.drivers import sma_conditions
+from custom_components.homebattery.drivers.battery import (
+    MEASUREMENTS,
+    CannotConnectError,
+    DeviceRefusedError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    NumberSetting,
+    Poll,
+    Reason,
+    SetpointLimits,
+    SwitchSetting,
+    TakenOverError,
+    UnitAbsentError,
+    WrongDeviceError,
+)
+from custom_components.homebattery.drivers.modbus import DataType, plan_blocks
+from custom_components.homebattery.drivers.sma import SmaInverter
+from custom_components.homebattery.drivers.sma_formulas import (
+    NO_WATCHDOG,
+    firmware,
+    model,
+)
+from custom_components.homebattery.drivers.sma_registers import LAYOUT, REGISTERS
+from tests.drivers.conftest import Leap
+from tests.drivers.vectors import assert_expected, by_name, read_plausible
+from tests.simulators import ManualClock, Plant, SmaSimulator
+from tests.simulators.image import ModbusImage, Vector, load
+from tests.simulators.modbus import Read, Write
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+VECTORS = load("sma_sunny_island")
+BY_NAME = {vector["name"]: vector for vector in VECTORS}
+IDENTIFIED = BY_NAME["identification"]
+
+NEVER_WRITE = {
+    **dict.fromkeys(
+        (40210, *range(44025, 44035)), "Grid Guard: needs the installer's code"
+    ),
+    **dict.fromkeys((43090, 43091), "the installer's code itself"),
+    **dict.fromkeys((40077, 40078), "restarts the device"),
+    **dict.fromkeys(
+        range(41193, 41197), "what happens without us: the installer's choice"
+    ),
+    **dict.fromkeys((44037, 44038), "the same"),
+    **dict.fromkeys((44425, 44426, 44427, 44428), "flash twins of the cyclic setpoint"),
+    **dict.fromkeys((44439, 44440), "flash twin of the cyclic grid target"),
+    **dict.fromkeys(
+        (30953, 31391, 40073, 40212, 40216, 40793, 40797), "another device's"
+    ),
+}
+"""What is not ours to write, and why."""
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take out the pauses, and read the conditions of a setpoint each time."""
+    monkeypatch.setattr(SmaInverter, "settle", 0)
+    monkeypatch.setattr(SmaInverter, "spacing", 0)
+    monkeypatch.setattr(sma_conditions, "_FRESH", 0)
+
+
+def device(vector: Vector = IDENTIFIED, /, **numbers: int | None) -> ModbusImage:
+    """Return an image with some numbers (by 'r' and address) changed, or gone."""
+    words = dict(vector["units"]["3"])
+    for name, number in numbers.items():
+        address = int(name.removeprefix("r"))
+        for offset, word in enumerate(_two_words(number or 0)):
+            words[str(address + offset)] = word
+            if number is None:
+                del words[str(address + offset)]
+    return ModbusImage(vector | {"units": {"3": words}})
+
+
+def _two_words(number: int) -> tuple[int, int]:
+    return number >> 16 & 0xFFFF, number & 0xFFFF
+
+
+def put(image: ModbusImage, address: int, number: int) -> None:
+    """Change a number of a running image."""
+    image.units.units[3].update(enumerate(_two_words(number), address))
+
+
+@asynccontextmanager
+async def connected(
+    image: ModbusImage | SmaSimulator, **options: Any
+) -> AsyncIterator[SmaInverter]:
+    """Yield a driver of an image or a simulator."""
+    async with SmaInverter(image.host, image.port, **options) as battery:
+        yield battery
+
+
+# Vectors
+
+
+@pytest.mark.parametrize("vector", by_name(VECTORS))
+async def test_values_are_those_of_the_vector(vector: Vector) -> None:
+    """Every expected value is met."""
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        readings = await battery.read()
+        seen = {**readings, "model": battery.identity.model}
+
+    assert_expected(vector, seen)
+
+
+@pytest.mark.parametrize("vector", by_name(VECTORS))
+async def test_every_other_value_is_plausible(vector: Vector) -> None:
+    """What no vector expects is at least of the kind that its key promises."""
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        await read_plausible(battery)
+
+
+@pytest.mark.parametrize("vector", by_name([v for v in VECTORS if v["writes"]]))
+async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
+    """Each action writes exactly these words, one after the other."""
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        for action in vector["writes"]:
+            before = len(image.writes)
+            if action["action"] == "release":
+                # Of a lease that was found after a restart, where none was begun.
+                battery.found = battery.found or {"external_control": None}
+                await battery.release()
+            else:
+                await battery.set_power_setpoint(action["value"])
+            written = [list(write) for write in image.writes[before:]]
+            assert written in (
+                action["expect_writes"],
+                action.get("or_single_write"),
+            ), action
+
+
+# The table
+
+
+def test_no_register_is_written_that_is_not_ours() -> None:
+    """Neither the installer's nor what lives in flash and is meant for seldom."""
+    writable = {
+        address
+        for register in REGISTERS
+        if register.writable
+        for address in range(register.address, register.end)
+    }
+    assert not writable & NEVER_WRITE.keys()
+
+
+def test_registers_have_names_and_places_of_their_own() -> None:
+    """No two registers share a word or a name."""
+    names = [register.name for register in REGISTERS]
+    assert len(set(names)) == len(names)
+    ordered = sorted(REGISTERS, key=lambda register: register.address)
+    for left, right in itertools.pairwise(ordered):
+        assert left.end <= right.address, (left, right)
+
+
+@pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
+def test_not_available_is_none_in_every_type(register: Any) -> None:
+    """Each type says 'not available' in its own way."""
+    nans = {
+        DataType.INT16: [[0x8000]],
+        DataType.INT32: [[0x8000, 0], [0x7FFF, 0xFFFF]],
+        DataType.UINT32: [[0xFFFF, 0xFFFF]],
+        DataType.UINT64: [[0xFFFF] * 4],
+    }[register.data_type]
+    if register.enum is not None:
+        nans.append([0x00FF, 0xFFFD])
+
+    assert [register.decode(words) for words in nans] == [None] * len(nans)
+
+
+def test_what_wears_is_marked() -> None:
+    """Settings live in flash; the setpoint and its like do not."""
+    persistent = {register.name for register in REGISTERS if register.persistent}
+    cyclic = {register.name for register in REGISTERS if not register.readable}
+
+    assert {"operation", "charge_power_limit", "backup_width"} <= persistent
+    assert {"setpoint", "external_control"} <= cyclic
+    assert not persistent & cyclic
+
+
+def test_no_block_runs_across_a_register_that_can_only_be_written() -> None:
+    """Such a block would be refused; and each begins and ends with a register."""
+    readable = [register for register in REGISTERS if register.readable]
+    write_only = {register.address for register in REGISTERS if not register.readable}
+
+    for block in plan_blocks(readable, LAYOUT):
+        addresses = range(block.address, block.address + block.count)
+        assert not write_only.intersection(addresses)
+        assert addresses[-1] + 1 == max(register.end for register in block.registers)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0x03200904, "3.20.9.R"),
+        (0x02050003, "2.05.0.B"),
+        (0x10110C00, "10.11.12.N"),
+        (0x01000209, "1.00.2.9"),
+        (None, None),
+    ],
+)
+def test_firmware_is_written_as_people_do(code: int | None, text: str | None) -> None:
+    """Two numbers in BCD, one in binary, and a letter."""
+    assert firmware(code) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (9476, "SI8.0H-13"),
+        (9223, "SI6.0H-11"),
+        (9999, "SMA 9999"),
+        (None, "Sunny Island"),
+    ],
+)
+def test_models_are_named(code: int | None, name: str) -> None:
+    """A model that nobody here knows is no reason to fail."""
+    assert model(code) == name
+
+
+# Connecting
+
+
+async def test_identity_is_that_of_the_device() -> None:
+    """Serial number, model and firmware come from the device."""
+    async with device() as image, connected(image) as battery:
+        identity = battery.identity
+
+    assert identity.serial_number == "3012345678"
+    assert (identity.manufacturer, identity.model) == ("SMA", "SI8.0H-13")
+    assert identity.firmware == "3.20.9.R"
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"r30051": 8001}, {"r30055": 460}, {"r30051": None}]
+)
+async def test_another_device_is_turned_down(numbers: dict[str, int | None]) -> None:
+    """A solar inverter of SMA, another maker's device, one without these registers."""
+    async with device(**numbers) as image:
+        with pytest.raises(WrongDeviceError, match="not an SMA"):
+            await SmaInverter(image.host, image.port).connect()
+
+
+async def test_another_unit_id_says_so() -> None:
+    """The error is that of the unit, not of the kind of device."""
+    async with device() as image:
+        with pytest.raises(UnitAbsentError):
+            await SmaInverter(image.host, image.port, unit_id=4).connect()
+
+
+async def test_reading_and_connecting_write_nothing() -> None:
+    """Only a setpoint or a setting makes us write."""
+    async with device() as image, connected(image) as battery:
+        await battery.read()
+        await battery.release()
+        await battery.keep_alive()
+
+        assert image.writes == []
+
+
+async def test_a_cluster_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """How its setpoint counts is not known."""
+    async with device(r40783=123, r40785=0) as image, connected(image) as battery:
+        assert await battery.get("cluster") is True
+    assert "master of a cluster" in caplog.text
+
+
+# Reading
+
+
+FULL = BY_NAME["charging_single_phase"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "most"),
+    [({"r44425": 0, "r44427": 803, "r30859": 803}, 4), ({"r44425": 0}, 6), ({}, 6)],
+    ids=["all there", "half a twin", "no twins"],
+)
+async def test_the_fast_poll_takes_few_requests(
+    numbers: dict[str, int], most: int
+) -> None:
+    """The lively default values take at most six requests, four where all is there."""
+    async with device(FULL, **numbers) as image, connected(image) as battery:
+        await battery.read()
+        fast = [
+            key
+            for key in battery.measurements
+            if MEASUREMENTS[key].enabled and battery.poll_of(key) is Poll.FAST
+        ]
+        before = image.traffic.requests
+        readings = await battery.read(fast)
+        requests = image.traffic.requests - before
+
+    assert not readings.failures
+    assert {"battery_power", "battery_soc", "active_power", "grid_power"} <= set(fast)
+    assert requests <= most
+
+
+async def test_a_missing_register_costs_itself_only() -> None:
+    """A block with a hole is asked for in halves once, and then around the hole."""
+    async with device(FULL, r30851=None) as image, connected(image) as battery:
+        keys = ["battery_soc", "battery_temperature", "battery_voltage"]
+        first = await battery.read(keys)
+        before = image.traffic.requests
+        second = await battery.read(keys)
+
+        assert first["battery_soc"] == second["battery_soc"] == 57
+        assert isinstance(second.failures["battery_voltage"], NotSupportedError)
+        assert image.traffic.requests - before == 1
+        assert "battery_voltage" not in battery.measurements
+
+
+async def test_only_registers_are_asked_for_that_the_table_has() -> None:
+    """Each block begins and ends with a register of the table."""
+    async with device() as image, connected(image) as battery:
+        await battery.read()
+        asked = {
+            (entry.address, entry.address + entry.words)
+            for entry in image.traffic.reads
+        }
+
+    assert {start for start, _ in asked} <= {register.address for register in REGISTERS}
+    assert {end for _, end in asked} <= {register.end for register in REGISTERS}
+
+
+async def test_battery_power_falls_back_on_the_ac_side() -> None:
+    """Without its own registers the battery's power is that of the inverter."""
+    async with (
+        device(FULL, r31393=None, r31395=0xFFFFFFFF) as image,
+        connected(image) as battery,
+    ):
+        assert await battery.get("battery_power") == 2480
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"r31393": 0xFFFFFFFF, "r31395": 300}, -300),
+        ({"r31393": 300, "r31395": 0xFFFFFFFF}, 300),
+    ],
+)
+async def test_one_direction_of_battery_power_may_be_unknown(
+    numbers: dict[str, int], expected: int
+) -> None:
+    """While the battery charges, a device may not know how it discharges."""
+    async with device(FULL, **numbers) as image, connected(image) as battery:
+        assert await battery.get("battery_power") == expected
+
+
+async def test_energy_counters_do_not_change_their_source() -> None:
+    """Only a device without counters at the battery shows those of the AC side."""
+    gone = {f"r{address}": None for address in (31397, 31399, 31401, 31403)}
+    async with device(FULL, **gone) as image, connected(image) as battery:
+        assert await battery.get("energy_charged_total") == 1250
+        assert await battery.get("energy_discharged_total") == 1090
+    unknown = {f"r{address}": 0xFFFFFFFF for address in (31397, 31399)}
+    async with device(FULL, **unknown) as image, connected(image) as battery:
+        assert await battery.get("energy_charged_total") is None
+
+
+async def test_old_models_have_the_rating_of_their_name() -> None:
+    """The -11 do not tell it."""
+    async with (
+        device(r30053=9279, r30231=None, r40189=0xFFFFFFFF, r40191=0xFFFFFFFF) as image,
+        connected(image) as battery,
+    ):
+        assert battery.identity.model == "SI4.4M-11"
+        assert await battery.get("rated_power") == 3300
+        assert battery.setpoint_limits == SetpointLimits(-3300, 3300)
+
+
+async def test_an_idle_battery_has_no_negative_zero() -> None:
+    """0 A is 0 A either way."""
+    vector = BY_NAME["standby_nan_and_negative_temperature"]
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert str(await battery.get("battery_current")) in ("0", "0.0")
+
+
+async def test_the_ac_current_is_that_of_all_phases() -> None:
+    """Positive while the inverter delivers."""
+    vector = BY_NAME["discharging_three_phase_cluster"]
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get_active_current_total() == pytest.approx(19.505)
+        assert await battery.get_phase_current(2) == pytest.approx(6.57)
+    vector = BY_NAME["standby_nan_and_negative_temperature"]
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get_active_current_total() is None
+
+
+async def test_a_current_that_runs_the_other_way_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """SMA's list does not give its sign."""
+    async with device(FULL, r30843=46500) as image, connected(image) as battery:
+        for _ in range(2):
+            await battery.read(["battery_current", "battery_power"])
+    async with device(FULL) as image, connected(image) as battery:
+        await battery.read(["battery_current", "battery_power"])
+
+    assert caplog.text.count("would be the other way") == 1
+
+
+async def test_problems_are_named() -> None:
+    """What the device complains about, in words."""
+    async with (
+        device(
+            r30199=0,
+            r30201=35,
+            r30211=337,
+            r30213=3501,
+            r30215=885,
+            r30251=1796,
+            r31015=307,
+            r31053=455,
+            r31055=35,
+        ) as image,
+        connected(image) as battery,
+    ):
+        assert await battery.get("problem") == (
+            "Fault",
+            "Contact the installer",
+            "Message 3501",
+            "Locked after an error",
+            "L2: Warning",
+            "L3: Fault",
+        )
+        assert await battery.get("device_status") == "fault"
+
+
+async def test_all_is_well_without_problems() -> None:
+    """What is off, fine, none or unknown is no problem."""
+    numbers = {"r30211": 887, "r30213": 886, "r30215": 885, "r30251": 0x00FFFFFD}
+    async with device(r31015=303, **numbers) as image, connected(image) as battery:
+        assert await battery.get("problem") == ()
+
+
+@pytest.mark.parametrize(
+    ("number", "mode", "problems"),
+    [(2506, "keep_values", (NO_WATCHDOG,)), (2507, "use_fallback", ())],
+)
+async def test_a_device_without_a_watchdog_is_warned_of(
+    number: int, mode: str, problems: tuple[str, ...]
+) -> None:
+    """If it keeps its values, a dead controller leaves it charging or discharging."""
+    async with device(r41193=number, r41195=600) as image, connected(image) as battery:
+        assert await battery.get("fallback_mode") == mode
+        assert await battery.get("fallback_timeout") == 600
+        assert await battery.get("problem") == problems
+
+
+# Control
+
+
+LIMITED = {"r33019": -4800 & 0xFFFFFFFF, "r30233": 5000}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "limits", "asked", "granted"),
+    [
+        ({}, (-6000, 6000), (9999, -9999), (5500, -5800)),
+        (LIMITED, (-6000, 4800), (9999, -9999), (4800, -5000)),
+        (
+            {"r40189": 0xFFFFFFFF, "r40191": 0xFFFFFFFF},
+            (-6000, 6000),
+            (6000, -6000),
+            (6000, -6000),
+        ),
+        (
+            {"r30233": 0xFFFFFFFF, "r40189": 0xFFFFFFFF, "r40191": 0xFFFFFFFF},
+            (-6000, 6000),
+            (6000, -6000),
+            (6000, -6000),
+        ),
+        ({"r30231": 0xFFFFFFFF}, (-2300, 2300), (9999, -9999), (2300, -2300)),
+    ],
+    ids=["battery", "inverter", "no BMS", "rating alone", "nothing known"],
+)
+async def test_setpoints_are_kept_within_what_is_permitted(
+    numbers: dict[str, int],
+    limits: tuple[int, int],
+    asked: tuple[int, int],
+    granted: tuple[int, int],
+) -> None:
+    """The range is what the inverter is built for; what is granted, what it permits."""
+    async with device(**numbers) as image, connected(image) as battery:
+        assert battery.setpoint_limits == limits
+        assert tuple([await battery.set_power_setpoint(p) for p in asked]) == granted
+        assert image.writes[-1] == Write(3, 40149, [0, -granted[1], 0, 802])
+
+
+async def test_the_owners_limits_are_kept() -> None:
+    """They narrow the range, and never widen it."""
+    async with (
+        device() as image,
+        connected(image, max_charge_power=1200, max_discharge_power=9000) as battery,
+    ):
+        assert battery.setpoint_limits == SetpointLimits(-6000, 1200)
+        assert await battery.set_power_setpoint(4000) == 1200
+
+
+async def test_a_current_setpoint_is_that_of_the_battery() -> None:
+    """A × battery voltage."""
+    async with device(FULL) as image, connected(image) as battery:
+        assert await battery.set_current_setpoint(10) == 522
+
+
+async def test_renewal_repeats_the_setpoint_before_it_reads() -> None:
+    """A slow device must not forget it while we look."""
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(1000)
+        image.traffic.clear()
+        granted = await battery.keep_alive()
+
+        assert granted == 1000
+        assert image.traffic.log[0] == Write(3, 40149, [0xFFFF, 64536, 0, 802])
+        assert len(image.writes) == 1
+
+
+async def test_renewal_does_not_need_to_read() -> None:
+    """What cannot be read now is taken as it was."""
+    async with device() as image, connected(image, timeout=0.1) as battery:
+        await battery.set_power_setpoint(1000)
+        image.traffic.clear()
+        image.set_faults(drop=2)
+        granted = await battery.keep_alive()
+
+        assert granted == 1000
+        assert image.writes == [(3, 40149, [0xFFFF, 64536, 0, 802])]
+
+
+async def test_renewal_does_not_wait_for_a_whole_poll(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes in between two requests of a poll that is under way."""
+    monkeypatch.setattr(sma_conditions, "_FRESH", 60)
+    async with device(FULL) as image, connected(image) as battery:
+        await battery.set_power_setpoint(1000)
+        await battery.read()
+        image.traffic.clear()
+        image.set_faults(hang=True)
+        poll = asyncio.create_task(battery.read())
+        await asyncio.sleep(0.01)
+        renewal = asyncio.create_task(battery.keep_alive())
+        await asyncio.sleep(0.01)
+        image.set_faults(hang=False)
+        await asyncio.gather(poll, renewal)
+
+        assert isinstance(image.traffic.log[0], Read)
+        assert isinstance(image.traffic.log[1], Write)
+
+
+async def test_renewal_follows_what_the_battery_permits() -> None:
+    """A battery that gets full lets itself be charged with less, and more again."""
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(3000)
+        put(image, 40189, 900)
+        less = await battery.keep_alive()
+        put(image, 40189, 5500)
+        more = await battery.keep_alive()
+
+        assert (less, more) == (900, 3000)
+        assert image.writes[-1].words == [0xFFFF, 62536, 0, 802]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "interval"),
+    [
+        ({}, 30),
+        ({"r41193": 2507, "r41195": 600}, 30),
+        ({"r41193": 2507, "r41195": 45}, 15),
+        ({"r41193": 2507, "r41195": 1}, 1),
+        ({"r41193": 2507, "r41195": 0xFFFFFFFF}, 30),
+    ],
+)
+async def test_the_interval_of_renewals_fits_the_devices_time_out(
+    numbers: dict[str, int], interval: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thrice in the time-out, but not more than once a second."""
+    monkeypatch.setattr(SmaInverter, "spacing", 1)
+    async with device(**numbers) as image, connected(image) as battery:
+        assert battery.keep_alive_interval == interval
+
+
+async def test_setpoints_are_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of changes does not become a burst of writes."""
+    monkeypatch.setattr(SmaInverter, "spacing", 1000)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with device() as image, connected(image) as battery:
+        monkeypatch.setattr(asyncio, "sleep", pause)
+        await battery.set_power_setpoint(100)
+        await battery.set_power_setpoint(200)
+        monkeypatch.undo()
+
+    assert pauses[0] == 0
+    assert pauses[-1] == pytest.approx(1000, abs=10)
+
+
+TWINS = {"r44425": 0, "r44427": 803}
+
+
+async def test_without_readable_twins_what_was_taken_counts() -> None:
+    """Until it is released."""
+    async with device() as image, connected(image) as battery:
+        before = await battery.get("power_setpoint")
+        await battery.set_power_setpoint(-700)
+        held = await battery.get("power_setpoint")
+        await battery.release()
+
+        assert (before, held, await battery.get("power_setpoint")) == (None, -700, None)
+
+
+async def test_with_readable_twins_they_count() -> None:
+    """What the device says goes before what it was told."""
+    async with device(**TWINS) as image, connected(image) as battery:
+        await battery.set_power_setpoint(-700)
+        ignored = await battery.get("power_setpoint")
+        put(image, 44427, 802)
+        put(image, 44425, 650)
+        seen = await battery.get("power_setpoint")
+
+        assert (ignored, seen) == (None, -650)
+
+
+async def test_release_switches_external_control_off_once() -> None:
+    """One write, and what was found is forgotten."""
+    async with device(**TWINS) as image, connected(image) as battery:
+        await battery.set_power_setpoint(500)
+        assert battery.found == {"external_control": "inactive"}
+        await battery.release()
+        await battery.release()
+        await battery.keep_alive()
+
+        assert image.writes[1:] == [(3, 40151, [0, 803])]
+        assert battery.found is None
+
+
+async def test_release_after_a_restart_needs_only_what_was_found() -> None:
+    """A new driver releases what an earlier one has held."""
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(500)
+        found = battery.found
+    async with device() as image, connected(image) as battery:
+        battery.found = found
+        await battery.release()
+
+        assert image.writes == [(3, 40151, [0, 803])]
+        assert battery.found is None
+
+
+async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -> None:
+    """The twin shows control that was not there before."""
+    async with device(**TWINS) as image, connected(image) as battery:
+        await battery.set_power_setpoint(500)
+        put(image, 44427, 802)
+        with pytest.raises(NotConfirmedError, match="still active"):
+            await battery.release()
+        assert battery.found is not None
+
+        put(image, 44427, 803)
+        await battery.release()
+        assert battery.found is None
+
+
+async def test_another_controllers_setpoint_does_not_hinder_a_release() -> None:
+    """Somebody else keeps renewing: that is how the device was found."""
+    async with device(r44425=0, r44427=802) as image, connected(image) as battery:
+        await battery.set_power_setpoint(500)
+        await battery.release()
+
+        assert image.writes[-1] == (3, 40151, [0, 803])
+        assert battery.found is None
+
+
+async def test_a_release_that_is_refused_is_kept_for_another_try() -> None:
+    """The error of the device is what is raised."""
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(500)
+        image.set_faults(exception=4, exception_count=1)
+        with pytest.raises(DeviceRefusedError):
+            await battery.release()
+        assert battery.found is not None
+
+
+async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said to be held; what was found is kept, for a release."""
+    async with device() as image, connected(image) as battery:
+        battery.found = await battery.read_found()
+        monkeypatch.setattr(sma_conditions, "_FRESH", 60)
+        image.set_faults(exception=3, exception_count=1)
+        with pytest.raises(DeviceRefusedError):
+            await battery.set_power_setpoint(500)
+
+        assert battery.found is not None
+        assert image.writes == []
+
+
+@pytest.mark.parametrize("number", [1129, 0x00FFFFFD])
+async def test_an_open_or_unknown_gate_lets_us_control(number: int) -> None:
+    """Only a plain no closes it."""
+    async with device(r31061=number) as image, connected(image) as battery:
+        assert await battery.set_power_setpoint(100) == 100
+
+
+async def test_a_closed_gate_refuses_control() -> None:
+    """And says where to look; nothing is written."""
+    async with device(r31061=1130) as image, connected(image) as battery:
+        assert await battery.get("charge_control_available") is False
+        with pytest.raises(NotSupportedError, match="31061"):
+            await battery.read_found()
+        with pytest.raises(NotSupportedError, match="31061"):
+            await battery.set_power_setpoint(100)
+        assert battery.found is None
+        assert image.writes == []
+
+
+async def test_a_gate_that_closes_and_opens_again() -> None:
+    """The device is left to itself meanwhile, and told once; then it goes on."""
+    async with device(r31061=1129) as image, connected(image) as battery:
+        await battery.set_power_setpoint(100)
+        put(image, 31061, 1130)
+        for _ in range(2):
+            with pytest.raises(NotConfirmedError, match="31061"):
+                await battery.keep_alive()
+        with pytest.raises(NotSupportedError, match="31061"):
+            await battery.set_power_setpoint(200)
+        halted = [list(write) for write in image.writes]
+        shown = await battery.get("power_setpoint"), await battery.get("problem")
+        put(image, 31061, 1129)
+        granted = await battery.keep_alive()
+
+        assert halted[1:] == [[3, 40149, [0xFFFF, 65436, 0, 802]], [3, 40151, [0, 803]]]
+        assert shown == (
+            None,
+            ("The device takes no control of charging (31061 says no)",),
+        )
+        assert granted == 100
+        assert image.writes[-1].words == [0xFFFF, 65436, 0, 802]
+        assert await battery.get("problem") == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "number", "state"),
+    [(33003, 1463, "backup"), (33003, 2677, "generator"), (30877, 1462, "no_backup")],
+)
+async def test_off_the_grid_the_setpoint_rests(
+    address: int, number: int, state: str
+) -> None:
+    """The inverter makes the grid itself; back on the grid the setpoint goes on."""
+    async with device() as image, connected(image) as battery:
+        before = image.units.units[3][address + 1]
+        await battery.set_power_setpoint(-1000)
+        put(image, address, number)
+        with pytest.raises(NotConfirmedError, match=rf"off the grid \({state}\)"):
+            await battery.keep_alive()
+        resting = image.writes[-1]
+        put(image, address, before)
+        granted = await battery.keep_alive()
+
+        assert resting == (3, 40151, [0, 803])
+        assert granted == -1000
+        assert image.writes[-1].words == [0, 1000, 0, 802]
+
+
+async def test_a_setpoint_that_is_set_off_the_grid_is_its_owners_risk() -> None:
+    """It is written and renewed, whatever the device makes of it."""
+    async with (
+        ModbusImage(BY_NAME["discharging_three_phase_cluster"]) as image,
+        connected(image) as battery,
+    ):
+        put(image, 33003, 1463)
+        await battery.set_power_setpoint(-1000)
+        await battery.keep_alive()
+        await battery.keep_alive()
+        written = {write.address for write in image.writes}
+        put(image, 33003, 235)
+        await battery.keep_alive()
+        put(image, 33003, 1463)
+        with pytest.raises(NotConfirmedError, match="off the grid"):
+            await battery.keep_alive()
+
+        assert written == {40149}
+
+
+async def test_emergency_charge_and_faults_are_the_devices_business() -> None:
+    """The setpoint is renewed; the device decides."""
+    async with device(r33003=3664, r30201=35) as image, connected(image) as battery:
+        await battery.set_power_setpoint(-1000)
+        assert await battery.keep_alive() == -1000
+
+
+@pytest.mark.parametrize(
+    ("number", "mode", "problems"),
+    [
+        (1079, "external", ()),
+        (
+            1077,
+            "manual_watts",
+            ("The setpoint may be ignored (active-power mode: manual_watts)",),
+        ),
+        (0x00FFFFFD, None, ()),
+    ],
+)
+async def test_a_mode_that_ignores_setpoints_is_said_while_one_is_held(
+    number: int, mode: str | None, problems: tuple[str, ...]
+) -> None:
+    """It is the installer's, so it is not changed."""
+    async with device(r30835=number) as image, connected(image) as battery:
+        assert await battery.get("active_power_mode") == mode
+        assert await battery.get("problem") == ()
+        await battery.set_power_setpoint(-1000)
+
+        assert await battery.get("problem") == problems
+        assert {write.address for write in image.writes} == {40149}
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured", "stopped"),
+    [
+        (-2000, 5900, True),
+        (-2000, 2900, False),
+        (-2000, -5900, False),
+        (2000, -5900, True),
+        (-400, 5900, False),
+    ],
+)
+async def test_a_cluster_that_multiplies_the_setpoint_is_stopped(
+    asked: int, measured: int, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a master's setpoint counts for each phase is not known."""
+    monkeypatch.setattr(sma_conditions, "_RAMP", 0)
+    async with device(r40783=123, r40785=456) as image, connected(image) as battery:
+        await battery.set_power_setpoint(asked)
+        put(image, 30775, measured & 0xFFFFFFFF)
+        if not stopped:
+            assert await battery.keep_alive() == asked
+            return
+        for _ in range(2):
+            with pytest.raises(NotConfirmedError, match="cluster"):
+                await battery.keep_alive()
+        assert image.writes[-1] == (3, 40151, [0, 803])
+        assert len(image.writes) == 3
+
+        put(image, 30775, 0)
+        assert await battery.set_power_setpoint(-300) == -300
+        assert await battery.keep_alive() == -300
+
+
+@pytest.mark.parametrize("numbers", [{"r40783": 123}, {}])
+async def test_a_cluster_gets_time_to_follow(numbers: dict[str, int]) -> None:
+    """Filter and ramp of the device are slow; a single device is not judged at all."""
+    async with device(r40785=0, **numbers) as image, connected(image) as battery:
+        await battery.set_power_setpoint(-2000)
+        put(image, 30775, 5900)
+        assert await battery.keep_alive() == -2000
+
+
+async def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal costs one request while the polls bring all it depends on."""
+    monkeypatch.setattr(sma_conditions, "_FRESH", 60)
+    async with device(FULL) as image, connected(image) as battery:
+        await battery.read()
+        await battery.set_power_setpoint(1000)
+        before = image.traffic.requests
+        await battery.keep_alive()
+
+        assert image.traffic.requests - before == 1
+
+
+async def test_phases_take_no_setpoints_of_their_own() -> None:
+    """That would be for the installer to switch on."""
+    async with device() as image, connected(image) as battery:
+        with pytest.raises(NotSupportedError):
+            await battery.set_power_setpoint_phase(100, 1)
+        with pytest.raises(NotSupportedError):
+            await battery.set_current_setpoint_phase(1, 1)
+        assert image.writes == []
+
+
+# Settings
+
+
+SETTINGS: list[tuple[str, int, int, Any, list[int]]] = [
+    ("charge_power_limit", 44433, 6000, 2500, [0, 2500]),
+    ("discharge_power_limit", 44437, 6000, 0, [0, 0]),
+    ("ac_charge_current_limit", 40755, 20000, 12.5, [0, 12500]),
+    ("active_power_upper_limit", 44039, 10000, 0, [0, 0]),
+    ("active_power_lower_limit", 44041, -10000, -55.5, [0xFFFF, 0x10000 - 5550]),
+    ("feed_in_resume_soc", 40705, 20, 30, [0, 30]),
+    ("deep_discharge_protection_width", 40721, 10, 12, [0, 12]),
+    ("backup_width", 40723, 15, 40, [0, 40]),
+    ("conservation_width", 40725, 5, 6, [0, 6]),
+    ("self_consumption_width", 40727, 65, 30, [0, 30]),
+    ("operation", 40009, 1467, "stop", [0, 381]),
+    ("bms_mode", 41259, 2424, "discharge", [0, 2290]),
+    ("self_consumption_increase", 40075, 1130, True, [0, 1129]),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "number", "value", "words"),
+    SETTINGS,
+    ids=str,
+)
+async def test_a_setting_is_written_read_back_and_not_written_again(
+    key: str, address: int, number: int, value: Any, words: list[int]
+) -> None:
+    """What is kept in flash is written only when it changes."""
+    numbers: dict[str, int | None] = {f"r{address}": number & 0xFFFFFFFF}
+    async with device(**numbers) as image, connected(image) as battery:
+        await battery.set_value(key, value)
+        assert await battery.get(key) == value
+        await battery.set_value(key, value)
+
+        writes = [list(write) for write in image.writes]
+        register = next(r for r in REGISTERS if r.address == address)
+        assert writes == [[3, address, words]] * (1 if register.persistent else 2)
+
+
+def test_every_setting_is_tested() -> None:
+    """The list above has all of them."""
+    battery = SmaInverter("127.0.0.1")
+    assert set(battery.settings) == {key for key, *_ in SETTINGS}
+    assert set(battery.settings) <= MEASUREMENTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("feed_in_resume_soc", 91),
+        ("conservation_width", 3),
+        ("charge_power_limit", 6001),
+        ("charge_power_limit", None),
+        ("operation", "restart"),
+        ("self_consumption_increase", "yes"),
+    ],
+)
+async def test_a_value_that_cannot_be_is_refused(key: str, value: Any) -> None:
+    """Before anything is written."""
+    async with device() as image, connected(image) as battery:
+        with pytest.raises(InvalidValueError):
+            await battery.set_value(key, value)
+        assert image.writes == []
+
+
+async def test_a_setting_that_the_device_lacks_is_none() -> None:
+    """Once that is known."""
+    async with device(r40723=10) as image, connected(image) as battery:
+        await battery.read()
+        assert "backup_width" in battery.settings
+        assert "operation" not in battery.settings
+        with pytest.raises(NotSupportedError):
+            await battery.set_value("operation", "stop")
+
+
+async def test_settings_are_of_the_kinds_that_platforms_know() -> None:
+    """A number's ends hold, and a switch is one."""
+    async with device() as image, connected(image) as battery:
+        number = battery.settings["discharge_power_limit"]
+        assert isinstance(number, NumberSetting)
+        assert (number.minimum, number.maximum) == (0, 6000)
+        assert isinstance(battery.settings["self_consumption_increase"], SwitchSetting)
+
+
+# A device that behaves
+
+
+def island(**options: Any) -> tuple[SmaSimulator, ManualClock]:
+    """Return a simulated device without panels, and the clock that it goes by."""
+    clock = ManualClock()
+    plant = Plant(clock=clock, pv_peak=0, **options.pop("plant", {}))
+    return SmaSimulator(plant, **options), clock
+
+
+@pytest.mark.parametrize("twins", [True, False])
+@pytest.mark.parametrize("power", [2000, -2000, 0, 1, -1])
+async def test_the_battery_does_what_is_asked(power: int, twins: bool) -> None:
+    """In both directions, and not at all; less the losses, since it acts at the AC side."""
+    simulator, clock = island(twins=twins)
+    async with simulator, connected(simulator) as battery:
+        granted = await battery.set_power_setpoint(power)
+        clock.advance(5)
+
+        assert granted == power
+        assert simulator.state()["mode"] == "controlled"
+        assert simulator.device.output == pytest.approx(-power)
+        assert await battery.get("active_power") == pytest.approx(-power)
+        assert await battery.get("battery_power") == pytest.approx(
+            power, rel=0.1, abs=1
+        )
+        assert await battery.get("power_setpoint") == power
+
+
+async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
+    """Half an hour of renewals; then the device falls back by itself."""
+    simulator, clock = island(time_out=90)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        for _ in range(60):
+            clock.advance(30)
+            await battery.keep_alive()
+        held = simulator.state()
+        clock.advance(91)
+
+        assert battery.keep_alive_interval == 30
+        assert held["device"]["follows"]
+        assert not simulator.state()["device"]["follows"]
+        assert held["device"]["flash_writes"] == 0
+
+
+async def test_a_device_that_keeps_its_values_has_no_watchdog() -> None:
+    """Which is why its owner is told."""
+    simulator, clock = island(time_out=90, on_loss="keep")
+    async with simulator, connected(simulator) as battery:
+        problems = await battery.get("problem")
+        await battery.set_power_setpoint(1500)
+        clock.advance(3600)
+
+        assert problems == (NO_WATCHDOG,)
+        assert simulator.state()["device"]["follows"]
+
+
+@pytest.mark.parametrize("options", [{}, {"twins": False}, {"write_only": "unknown"}])
+async def test_release_gives_the_device_back(options: dict[str, Any]) -> None:
+    """It decides again, whatever of its registers can be read."""
+    simulator, clock = island(**options)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        clock.advance(5)
+        await battery.release()
+        clock.advance(5)
+
+        assert simulator.state()["mode"] == "automatic"
+        assert simulator.state()["grid_power"] == pytest.approx(0, abs=1)
+        assert battery.found is None
+
+
+async def test_a_device_that_forgets_its_writes_is_not_called_released() -> None:
+    """Its twin shows that it still is controlled."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await simulator.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError):
+            await battery.release()
+        await simulator.misbehave("ignore_writes", on=False)
+        await battery.release()
+
+        assert simulator.state()["mode"] == "automatic"
+
+
+async def test_a_device_that_was_off_is_held_again_by_the_next_renewal() -> None:
+    """It comes back without external control, on another connection."""
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await simulator.misbehave("power_cycle")
+        clock.advance(1)
+        lost = simulator.state()["mode"]
+        with suppress(CannotConnectError):
+            await battery.keep_alive()
+        await battery.keep_alive()
+
+        assert (lost, simulator.state()["mode"]) == ("automatic", "controlled")
+
+
+async def test_another_controllers_setpoint_is_noticed(leap: Leap) -> None:
+    """After two reads it is theirs: to renew, and to end."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await battery.get("power_setpoint")
+        leap(10)
+        await simulator.misbehave("other_controller", power=700)
+        before = len(simulator.server.traffic.writes)
+        for _ in range(2):
+            await battery.get("power_setpoint")
+        with pytest.raises(TakenOverError):
+            await battery.keep_alive()
+        await battery.release()
+
+        assert len(simulator.server.traffic.writes) == before
+        assert simulator.state()["battery_power"] < 0
+
+
+@pytest.mark.parametrize(("minutes", "is_theirs"), [(1, True), (20, False)])
+async def test_external_control_that_is_switched_off_twice(
+    leap: Leap, minutes: int, is_theirs: bool
+) -> None:
+    """Once may be a restart. Soon again is somebody who does it; later a restart."""
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        for passing in (10, 60 * minutes):
+            await battery.get("power_setpoint")
+            leap(passing)
+            simulator.device.restart()
+            for _ in range(3):
+                await battery.get("power_setpoint")
+            if passing == 10 or not is_theirs:
+                assert await battery.keep_alive() == 1500
+                assert simulator.mode == "controlled"
+        if is_theirs:
+            with pytest.raises(TakenOverError):
+                await battery.keep_alive()
+            assert simulator.mode == "automatic"
+
+
+async def test_the_reason_for_less_is_told() -> None:
+    """And forgotten with it."""
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(3000)
+        reasons = [battery.limited_by]
+        put(image, 40189, 900)
+        await battery.keep_alive()
+        reasons.append(battery.limited_by)
+        put(image, 31061, 1130)  # "no"
+        with pytest.raises(NotConfirmedError):
+            await battery.keep_alive()
+        reasons.append(battery.limited_by)
+        await battery.release()
+        reasons.append(battery.limited_by)
+
+    assert reasons == [None, Reason.BATTERY, Reason.REFUSED, None]
+
+
+async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None:
+    """The house is fed meanwhile."""
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await simulator.misbehave("grid_lost")
+        clock.advance(30)
+        with pytest.raises(NotConfirmedError, match="backup"):
+            await battery.keep_alive()
+        assert battery.limited_by is Reason.NO_GRID
+        resting = simulator.state()["mode"]
+        await simulator.misbehave("grid_lost", on=False)
+        clock.advance(30)
+        await battery.keep_alive()
+
+        assert (resting, simulator.state()["mode"]) == ("automatic", "controlled")
+
+
+async def test_what_is_held_in_vain_is_seen() -> None:
+    """The measured power and the problem tell, not the setpoint."""
+    simulator, clock = island(power_mode=1077)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        clock.advance(5)
+        readings = await battery.read(["battery_power", "problem", "active_power_mode"])
+
+    assert isinstance(readings["battery_power"], float | int)
+    assert readings["battery_power"] < 0
+    assert readings["active_power_mode"] == "manual_watts"
+    assert readings["problem"] == (
+        "The setpoint may be ignored (active-power mode: manual_watts)",
+    )
+
+
+@pytest.mark.parametrize(("per_phase", "stopped"), [(True, True), (False, False)])
+async def test_a_cluster_is_watched(
+    per_phase: bool, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes the setpoint per device does three times as much."""
+    monkeypatch.setattr(sma_conditions, "_RAMP", 0)
+    simulator, clock = island(plant={"phases": 3}, per_phase=per_phase)
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(-1000)
+        clock.advance(30)
+        if stopped:
+            with pytest.raises(NotConfirmedError, match="cluster"):
+                await battery.keep_alive()
+        else:
+            assert await battery.keep_alive() == -1000
+
+        assert simulator.state()["mode"] == ("automatic" if stopped else "controlled")
+
+
+async def test_the_whole_range_is_taken() -> None:
+    """No setpoint within the limits is out of the device's range."""
+    simulator, _ = island(rated_power=3300)
+    async with simulator, connected(simulator) as battery:
+        limits = battery.setpoint_limits
+        for power in (limits.minimum, limits.maximum, 99999, -99999):
+            await battery.set_power_setpoint(power)
+
+        assert limits == SetpointLimits(-3300, 3300)
+        refusals = simulator.server.traffic.refusals
+        assert {refusal.code for refusal in refusals} <= {2}
+
+
+async def test_a_start_and_a_minute_of_polls_do_not_lock_the_device_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How many requests are too many is not known; these are thirty at the start."""
+    monkeypatch.setattr(sma_conditions, "_FRESH", 75)
+    simulator, clock = island()
+    async with simulator, connected(simulator) as battery:
+        await simulator.misbehave("lock_up", requests=30)
+        await battery.read()
+        for _ in range(6):
+            clock.advance(11)
+            await battery.read()
+            await battery.set_power_setpoint(500)
+
+        assert not simulator.state()["device"]["locked_up"]
+
+
+async def test_standby_is_unknown_not_zero() -> None:
+    """A device that rests tells neither power nor energy."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await simulator.misbehave("standby")
+        readings = await battery.read()
+
+    for key in ("active_power", "battery_power", "energy_charged_total", "grid_power"):
+        assert readings[key] is None
+    assert readings["battery_soc"] == 50
+
+
+async def test_every_setting_of_a_device_can_be_changed() -> None:
+    """And is kept once, where the device keeps it."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        before = await battery.read(list(battery.settings))
+        for key, _, _, value, _ in SETTINGS:
+            await battery.set_value(key, value)
+            assert await battery.get(key) == value
+        once = simulator.state()["device"]["flash_writes"]
+        for key, _, _, value, _ in SETTINGS:
+            await battery.set_value(key, value)
+
+        assert not before.failures
+        assert simulator.state()["device"]["flash_writes"] == once
+        assert set(simulator.state()["device"]["flash_writes_by_setting"].values()) == {
+            1
+        }
+
+
+@pytest.mark.parametrize("fault", ["negative_rating", "reversed_current"])
+async def test_signs_that_are_not_documented_do_no_harm(fault: str) -> None:
+    """The rated power for charging counts without its sign."""
+    simulator, _ = island()
+    async with simulator:
+        await simulator.misbehave(fault)
+        async with connected(simulator) as battery:
+            assert battery.setpoint_limits == SetpointLimits(-6000, 6000)
+            assert await battery.set_power_setpoint(1000) == 1000

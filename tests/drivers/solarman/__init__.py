@@ -1,0 +1,1 @@
+"""Tests of the connection through a Solarman logger."""

@@ -1,0 +1,840 @@
+"""How the Huawei driver holds a battery at a setpoint, and lets it go."""
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from custom_components.homebattery.drivers.battery import (
+    CannotConnectError,
+    DeviceRefusedError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    Reason,
+    SetpointLimits,
+    TakenOverError,
+)
+from custom_components.homebattery.drivers.sun2000 import Sun2000Inverter
+from tests.simulators import HuaweiSimulator
+from tests.simulators.image import ModbusImage, load
+from tests.simulators.modbus import Dropped, Refused
+
+from .bench import (
+    CHARGE_LIMIT,
+    CHARGE_POWER,
+    COMMAND,
+    DISCHARGE_LIMIT,
+    DISCHARGE_POWER,
+    DURATION,
+    END,
+    OWNERS_LIMITS,
+    bench,
+    changed,
+    connected,
+    leaping,
+    without_pauses,
+    without_rest,
+)
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+PV_CHARGING: Final = load("huawei_sun2000")[0]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pauses(monkeypatch)
+
+
+@pytest.mark.parametrize("power", [2000, -2000])
+@pytest.mark.parametrize("pv", [0, 4000])
+async def test_the_battery_gets_the_power_that_was_asked_for(
+    power: int, pv: float
+) -> None:
+    async with bench(pv=pv) as b:
+        granted = await b.battery.set_power_setpoint(power)
+        b.clock.advance(30)
+
+        assert granted == power
+        assert b.power == pytest.approx(power, abs=5)
+        assert await b.battery.get("power_setpoint") == power
+        assert b.battery.found == OWNERS_LIMITS
+        assert b.device["flash_writes"] == 0
+
+
+async def test_the_command_comes_last_and_once() -> None:
+    """The device acts on what is there already."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(-1500)
+
+        assert b.writes == [
+            (1, DISCHARGE_POWER, [0, 1500]),
+            (1, DURATION, [10]),
+            (1, END, [0]),
+            (1, COMMAND, [2]),
+        ]
+
+
+async def test_another_power_in_the_same_direction_is_one_write() -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        before = len(b.writes)
+        granted = await b.battery.set_power_setpoint(1800)
+        b.clock.advance(10)
+
+        assert granted == 1800
+        assert b.writes[before:] == [(1, CHARGE_POWER, [0, 1800])]
+        assert b.power == pytest.approx(1800, abs=5)
+
+
+async def test_somebody_elses_command_is_replaced_as_a_whole() -> None:
+    """Its duration, and what ends it, were theirs."""
+    async with bench() as b:
+        device = b.simulator.device.settings
+        device["forcible_charge"], device["forcible_minutes"] = 3000, 1
+        await b.simulator.misbehave("setting", setting="forcible", value=1)
+        await b.battery.set_power_setpoint(1000)
+
+        assert b.addresses == [CHARGE_POWER, DURATION, END, COMMAND]
+
+
+@pytest.mark.parametrize("pv", [0, 3000])
+async def test_hold_keeps_the_battery_still_and_leaves_the_panels_alone(
+    pv: float,
+) -> None:
+    """0 W: both limits are 0; no command, which would throttle the panels."""
+    async with bench(pv=pv) as b:
+        granted = await b.battery.set_power_setpoint(0)
+        b.clock.advance(30)
+
+        assert granted == 0
+        assert b.power == 0
+        assert b.simulator.state()["pv_power"] == pv
+        assert b.control() == ("stop", 0, 0, 0)
+        assert b.writes == [(1, CHARGE_LIMIT, [0, 0]), (1, DISCHARGE_LIMIT, [0, 0])]
+        assert await b.battery.get("power_setpoint") == 0
+
+
+async def test_a_setpoint_of_less_than_half_a_watt_is_hold() -> None:
+    async with bench() as b:
+        assert await b.battery.set_power_setpoint(0.4) == 0
+        assert b.control() == ("stop", 0, 0, 0)
+
+
+async def test_leaving_hold_puts_the_limits_back_first() -> None:
+    """A command would do nothing within limits of 0."""
+    async with bench(charge_limit=4000, discharge_limit=3000) as b:
+        await b.battery.set_power_setpoint(0)
+        before = len(b.writes)
+        await b.battery.set_power_setpoint(1000)
+
+        assert b.addresses[before:] == [
+            *(CHARGE_LIMIT, DISCHARGE_LIMIT),
+            *(CHARGE_POWER, DURATION, END, COMMAND),
+        ]
+        assert b.control() == ("charge", 1000, 4000, 3000)
+
+
+async def test_holding_again_wears_nothing() -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        before = len(b.writes)
+        await b.battery.set_power_setpoint(0)
+        await b.battery.keep_alive()
+
+        assert b.writes[before:] == []
+
+
+@pytest.mark.parametrize("setpoint", [1500, -1500, 0])
+async def test_release_puts_everything_back(setpoint: int) -> None:
+    async with bench(charge_limit=4000, discharge_limit=3000) as b:
+        await b.battery.set_power_setpoint(setpoint)
+        await b.battery.release()
+        b.clock.advance(30)
+
+        assert b.control() == ("stop", 0, 4000, 3000)
+        assert b.battery.found is None
+        assert b.simulator.mode == "automatic"
+        assert b.power == pytest.approx(-600 / 0.95, rel=0.01)
+        assert await b.battery.get("power_setpoint") == 0
+
+
+@pytest.mark.parametrize("setpoint", [1500, -1500, 0])
+async def test_another_driver_releases_what_was_found(setpoint: int) -> None:
+    """After a restart nothing is known but what was stored."""
+    async with bench(charge_limit=4000, discharge_limit=3000) as b:
+        await b.battery.set_power_setpoint(setpoint)
+        stored = json.loads(json.dumps(b.battery.found))
+        await b.battery.close()
+        async with connected(b.simulator) as successor:
+            successor.found = stored
+            assert await successor.keep_alive() is None
+            await successor.release()
+
+        assert b.control() == ("stop", 0, 4000, 3000)
+        assert successor.found is None
+
+
+async def test_reading_connecting_and_releasing_nothing_write_nothing() -> None:
+    async with bench() as b:
+        await b.battery.read()
+        await b.battery.read_found()
+        await b.battery.keep_alive()
+        await b.battery.release()
+
+        assert b.writes == []
+
+
+async def test_what_is_found_during_hold_is_what_was_found_before() -> None:
+    """Asked again, the limits that hold has set are not taken for the owner's."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        assert await b.battery.read_found() == OWNERS_LIMITS
+        await b.battery.set_power_setpoint(0)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_limits_of_0_that_were_found_are_put_back_as_0() -> None:
+    async with bench(charge_limit=0, discharge_limit=3000) as b:
+        await b.battery.set_power_setpoint(0)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 0, 3000)
+        assert CHARGE_LIMIT not in b.addresses
+
+
+async def test_a_command_that_was_found_is_not_started_again() -> None:
+    """Somebody else's, or stranded: a release ends at no command."""
+    async with bench() as b:
+        b.simulator.device.settings["forcible_minutes"] = 60
+        b.simulator.device.settings["forcible_discharge"] = 500
+        b.simulator.device.write(b.simulator.device.rows["forcible"], 2)
+        assert await b.battery.get("power_setpoint") == -500
+        await b.battery.set_power_setpoint(1000)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_an_owner_who_changed_a_limit_meanwhile_keeps_it() -> None:
+    """With the app, while a power is held: theirs is what counts from then on."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("setting", setting="charge_limit", value=3000)
+        await b.battery.set_power_setpoint(0)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 3000, 5000)
+
+
+# Renewal
+
+
+async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
+    """Half an hour of renewals hold; then the device's own watchdog ends it."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        for _ in range(60):
+            b.clock.advance(30)
+            assert await b.battery.keep_alive() == 1000
+        held = b.control()
+        wear = b.device["flash_writes"]
+        b.clock.advance(601)
+
+        assert held == ("charge", 1000, 5000, 5000)
+        assert wear == 0
+        assert b.control() == ("stop", 0, 5000, 5000)
+        assert await b.battery.get("power_setpoint") is None
+
+
+async def test_renewal_writes_the_duration_and_then_the_command() -> None:
+    async with bench(duration_min=2) as b:
+        await b.battery.set_power_setpoint(-1000)
+        before = len(b.writes)
+        await b.battery.keep_alive()
+
+        assert b.writes[before:] == [(1, DURATION, [2]), (1, COMMAND, [2])]
+
+
+async def test_a_setpoint_that_ran_out_while_out_of_reach_is_taken_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        b.clock.advance(700)
+        leaping(monkeypatch)(700)
+        granted = await b.battery.keep_alive()
+
+        assert granted == 1000
+        assert b.control() == ("charge", 1000, 5000, 5000)
+
+
+@pytest.mark.parametrize(("soc", "power"), [(99.95, 2000), (50, 2000)])
+async def test_a_command_that_the_device_ended_is_not_begun_again(
+    soc: float, power: int
+) -> None:
+    """Full, or stopped with the app: again and again would be a loop, or a fight."""
+    async with bench(soc=soc) as b:
+        await b.battery.set_power_setpoint(power)
+        b.clock.advance(300)
+        if soc == 50:
+            await b.simulator.misbehave("setting", setting="forcible", value=0)
+        before = len(b.writes)
+        assert await b.battery.keep_alive() == 0
+        assert await b.battery.keep_alive() is None
+
+        assert b.writes[before:] == []
+        assert await b.battery.get("power_setpoint") == 0
+        await b.battery.release()
+        assert b.battery.found is None
+
+
+@pytest.mark.parametrize(("soc", "power"), [(100, 1000), (97.5, 1000)])
+async def test_a_full_battery_grants_nothing(soc: float, power: int) -> None:
+    """The device ends the command as soon as it is given."""
+    async with bench(soc=soc, max_soc=97) as b:
+        assert await b.battery.set_power_setpoint(power) == 0
+        assert await b.battery.keep_alive() is None
+
+
+async def test_a_command_that_ends_at_once_for_no_reason_is_not_confirmed() -> None:
+    async with bench() as b:
+        await b.simulator.misbehave("battery", status="asleep")
+        with pytest.raises(NotConfirmedError, match="forced_command is still stop"):
+            await b.battery.set_power_setpoint(1000)
+    async with bench(soc=50) as b:
+        await b.simulator.misbehave("battery", status="standby")
+        await b.simulator.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError):
+            await b.battery.set_power_setpoint(-1000)
+
+
+async def test_an_empty_battery_that_ends_a_discharge_grants_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some firmware ends it, some leaves it commanded."""
+    async with bench(soc=5) as b:
+        obeying = b.simulator.device.granted
+        monkeypatch.setattr(
+            b.simulator.device,
+            "granted",
+            lambda row, value: 0 if row.address == COMMAND else obeying(row, value),
+        )
+        assert await b.battery.set_power_setpoint(-1000) == 0
+
+
+async def test_somebody_elses_other_command_is_not_fought() -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("setting", setting="forcible", value=2)
+        before = len(b.writes)
+        with pytest.raises(NotConfirmedError, match="somebody else"):
+            await b.battery.keep_alive()
+
+        assert b.writes[before:] == []
+        assert await b.battery.get("power_setpoint") == 0
+
+
+async def test_another_power_of_somebody_elses_is_noticed() -> None:
+    """At the second read in a row: one may have been under way during a change."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("other_controller", power=400)
+        before = len(b.writes)
+        await b.battery.get("power_setpoint")
+        await b.battery.get("power_setpoint")
+        with pytest.raises(TakenOverError, match="another power"):
+            await b.battery.keep_alive()
+        await b.battery.release()
+
+        assert b.writes[before:] == []
+        assert b.power == pytest.approx(400, abs=20)
+
+
+async def test_a_hold_that_somebody_lifted_is_theirs() -> None:
+    """Its limits are not written again, nor put back."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        await b.simulator.misbehave("limits", power=3000)
+        before = len(b.writes)
+        with pytest.raises(TakenOverError, match="not held any more"):
+            await b.battery.keep_alive()
+        await b.battery.release()
+
+        assert b.writes[before:] == []
+        assert b.control() == ("stop", 0, 3000, 3000)
+
+
+async def test_a_restart_is_an_end_and_nobody_elses_power() -> None:
+    """The device has forgotten the power together with the command."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        b.simulator.device.restart()
+        for _ in range(3):
+            await b.battery.get("power_setpoint")
+        before = len(b.writes)
+
+        assert await b.battery.keep_alive() == 0
+        assert b.battery.limited_by is Reason.ENDED
+        assert b.writes[before:] == []
+
+
+async def test_renewals_that_were_refused_did_not_renew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command that ran out for want of them is begun again."""
+    leap = leaping(monkeypatch)
+    async with bench(duration_min=10) as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("read_only")
+        for _ in range(2):
+            leap(310)
+            b.clock.advance(310)
+            with pytest.raises(DeviceRefusedError):
+                await b.battery.keep_alive()
+        assert b.device["forcible"] == "stop"
+        await b.simulator.misbehave("read_only", on=False)
+
+        assert await b.battery.keep_alive() == 1000
+        assert b.device["forcible"] == "charge"
+
+
+async def test_the_reason_for_less_is_told() -> None:
+    """Also of a power that the device trims again at each renewal."""
+    async with bench() as b:
+        await b.simulator.misbehave("setting", setting="charge_limit", value=800)
+        granted = [await b.battery.set_power_setpoint(1000)]
+        reasons = [b.battery.limited_by]
+        await b.simulator.misbehave("setting", setting="charge_limit", value=5000)
+        granted.append(await b.battery.keep_alive() or 0)
+        reasons.append(b.battery.limited_by)
+        b.simulator.plant.max_charge = 600
+        granted.append(await b.battery.set_power_setpoint(1500))
+        reasons.append(b.battery.limited_by)
+        granted.append(await b.battery.keep_alive() or 0)
+        reasons.append(b.battery.limited_by)
+        await b.battery.release()
+        reasons.append(b.battery.limited_by)
+
+    assert granted == [800, 1000, 600, 600]
+    assert reasons == [Reason.SETTING, None, Reason.BATTERY, Reason.BATTERY, None]
+
+
+async def test_only_what_changes_the_limits_wears_flash() -> None:
+    """A hold is made of them, and leaving it puts them back; a command is not."""
+    async with bench() as b:
+        worn = []
+        for setpoint in (1000, -500, 0, 0, 1000):
+            wears, before = b.battery.wears_flash(setpoint), b.device["flash_writes"]
+            await b.battery.set_power_setpoint(setpoint)
+            assert (b.device["flash_writes"] > before) == wears
+            worn.append(wears)
+
+        assert worn == [False, False, True, False, True]
+
+
+async def test_a_duration_that_does_not_end_is_ended_by_release() -> None:
+    """One source saw it: release does not rely on the watchdog."""
+    async with bench() as b:
+        await b.simulator.misbehave("endless")
+        await b.battery.set_power_setpoint(-1000)
+        b.clock.advance(5 * 3600)
+        still = b.control()[0]
+        await b.battery.release()
+
+        assert still == "discharge"
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+# Limits
+
+
+@pytest.mark.parametrize(("wanted", "granted"), [(9000, 5000), (-9000, -5000)])
+async def test_setpoints_are_kept_within_what_the_battery_can(
+    wanted: int, granted: int
+) -> None:
+    async with bench() as b:
+        assert b.battery.setpoint_limits == SetpointLimits(-5000, 5000)
+        assert await b.battery.set_power_setpoint(wanted) == granted
+
+
+async def test_the_owners_limits_are_kept() -> None:
+    """Those of the options, and those on the device."""
+    async with bench(max_charge_power=2000, max_discharge_power=1500) as b:
+        assert b.battery.setpoint_limits == SetpointLimits(-1500, 2000)
+        assert await b.battery.set_power_setpoint(4000) == 2000
+        assert await b.battery.set_power_setpoint(-4000) == -1500
+    async with bench(charge_limit=2000, discharge_limit=1500) as b:
+        assert await b.battery.set_power_setpoint(4000) == 2000
+        assert await b.battery.set_power_setpoint(-4000) == -1500
+
+
+async def test_what_the_owner_does_not_allow_at_all_becomes_hold() -> None:
+    async with bench(discharge_limit=0) as b:
+        assert await b.battery.set_power_setpoint(-1000) == 0
+        assert b.control() == ("stop", 0, 0, 0)
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 0)
+
+
+async def test_renewal_follows_what_the_battery_can_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pack drops out, and comes back."""
+    async with bench() as b:
+        leap = leaping(monkeypatch)
+        await b.battery.set_power_setpoint(4000)
+        b.simulator.plant.max_charge = 2500
+        leap(301)
+        lower = await b.battery.keep_alive()
+        b.simulator.plant.max_charge = 5000
+        leap(301)
+        higher = await b.battery.keep_alive()
+
+        assert (lower, higher) == (2500, 4000)
+        assert b.control()[1] == 4000
+
+
+async def test_renewal_stays_within_a_limit_that_was_set_meanwhile() -> None:
+    """Nothing is renewed, and the limit is not written, while it is 0."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        await b.simulator.misbehave("setting", setting="charge_limit", value=400)
+        assert await b.battery.keep_alive() == 400
+        await b.simulator.misbehave("setting", setting="charge_limit", value=0)
+        before = len(b.writes)
+        assert await b.battery.keep_alive() == 0
+        assert b.writes[before:] == []
+        await b.simulator.misbehave("setting", setting="charge_limit", value=5000)
+        assert await b.battery.keep_alive() == 1000
+
+
+async def test_power_that_the_device_trims_is_what_was_granted() -> None:
+    """Too much is cut in silence, by devices that tell no limit."""
+    async with HuaweiSimulator() as simulator:
+        await simulator.misbehave("absent", first=37046, last=37049)
+        async with connected(simulator) as battery:
+            assert await battery.set_power_setpoint(6500) == 5000
+            assert await battery.set_power_setpoint(0) == 0
+            await battery.release()
+
+        assert simulator.device.number("charge_limit") == 5000
+
+
+@pytest.mark.parametrize("unknown", [0, 0xFFFF])
+async def test_an_unknown_limit_of_the_battery_bounds_nothing(unknown: int) -> None:
+    words = {37046: unknown, 37047: unknown, 37048: unknown, 37049: unknown}
+    vector = changed(PV_CHARGING, words)
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        limits = battery.setpoint_limits
+        granted = await battery.set_power_setpoint(3000)
+
+    assert limits == SetpointLimits(-6600, 6600)
+    assert granted == 3000
+
+
+async def test_an_inverter_that_does_not_tell_its_power_is_limited_by_its_battery() -> (
+    None
+):
+    vector = changed(PV_CHARGING, {}, 30073, 30074, 30075, 30076)
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert battery.setpoint_limits == SetpointLimits(-5000, 5000)
+
+
+async def test_limits_above_what_the_battery_can_are_put_back_clamped() -> None:
+    """They would be refused: the battery has become smaller since."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        b.simulator.plant.max_discharge = 2500
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 5000, 2500)
+
+
+# What goes wrong
+
+
+async def test_limits_that_the_device_does_not_tell_are_not_taken_from_it() -> None:
+    """What could not be put back is not changed."""
+    async with bench() as b:
+        await b.simulator.misbehave("unknown", address=47077)
+        with pytest.raises(NotSupportedError, match="discharge_power_limit"):
+            await b.battery.set_power_setpoint(0)
+
+        assert b.writes == []
+
+
+async def test_firmware_without_forced_commands_is_not_controlled() -> None:
+    async with HuaweiSimulator() as simulator:
+        await simulator.misbehave("absent", first=47100)
+        async with connected(simulator) as battery:
+            with pytest.raises(NotSupportedError, match="forced_command"):
+                await battery.set_power_setpoint(0)
+            assert simulator.server.traffic.writes == []
+
+
+async def test_a_sleeping_battery_gets_its_limits_back_when_it_wakes() -> None:
+    """Until then the release is not done, but the command is stopped."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        await b.simulator.misbehave("battery", status="offline")
+        with pytest.raises(NotConfirmedError, match="asleep or offline"):
+            await b.battery.release()
+        kept = dict(b.battery.found or {})
+        await b.simulator.misbehave("battery", status=None)
+        await b.battery.release()
+
+        assert kept == OWNERS_LIMITS
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_one_refused_limit_does_not_keep_the_other_from_coming_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        obeying = b.simulator.units.write
+
+        def refuse_one(unit: int, address: int, words: list[int]) -> None:
+            if address == CHARGE_LIMIT:
+                raise Refused(4)
+            obeying(unit, address, words)
+
+        monkeypatch.setattr(b.simulator.units, "write", refuse_one)
+        with pytest.raises(DeviceRefusedError):
+            await b.battery.release()
+
+        assert b.control() == ("stop", 0, 0, 5000)
+        assert b.battery.found == OWNERS_LIMITS
+
+
+@pytest.mark.parametrize("setpoint", [1000, 0])
+async def test_a_setpoint_that_is_not_taken_is_reported(setpoint: int) -> None:
+    """Accepted and forgotten, as behind an EMMA that overrules it."""
+    async with bench() as b:
+        await b.simulator.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="is still"):
+            await b.battery.set_power_setpoint(setpoint)
+
+        assert await b.battery.keep_alive() is None
+
+
+async def test_a_power_that_is_not_taken_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(1000)
+        obeying = b.simulator.units.write
+
+        def forget_power(unit: int, address: int, words: list[int]) -> None:
+            obeying(unit, address, [0, 0] if address == CHARGE_POWER else words)
+
+        monkeypatch.setattr(b.simulator.units, "write", forget_power)
+        with pytest.raises(NotConfirmedError, match="forced_charge_power is still 0"):
+            await b.battery.set_power_setpoint(2000)
+
+
+@pytest.mark.parametrize("setpoint", [1000, 0])
+async def test_a_release_that_is_not_seen_is_kept_for_another_try(
+    setpoint: int,
+) -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(setpoint)
+        await b.simulator.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError):
+            await b.battery.release()
+        kept = b.battery.found
+        await b.simulator.misbehave("ignore_writes", on=False)
+        await b.battery.release()
+
+        assert kept == OWNERS_LIMITS
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_hold_that_somebody_lifted_shows() -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        await b.simulator.misbehave("setting", setting="charge_limit", value=3000)
+        assert await b.battery.get("power_setpoint") is None
+
+
+async def test_a_command_that_means_nothing_here_is_unknown() -> None:
+    vector = changed(PV_CHARGING, {COMMAND: 7})
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("power_setpoint") is None
+        await battery.set_power_setpoint(0)
+        assert image.writes[0] == (1, COMMAND, [0])
+
+
+async def test_an_unknown_power_of_a_command_is_unknown() -> None:
+    words = {COMMAND: 1, CHARGE_POWER: 0xFFFF, CHARGE_POWER + 1: 0xFFFF}
+    vector = changed(PV_CHARGING, words)
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("power_setpoint") is None
+
+
+SETPOINTS: Final = (1500, 2500, -1200, 0)
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["lost", "answer lost"])
+@pytest.mark.parametrize("after", [*SETPOINTS, None])
+@pytest.mark.parametrize("before", [None, *SETPOINTS])
+async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
+    monkeypatch: pytest.MonkeyPatch,
+    before: int | None,
+    after: int | None,
+    answered: bool,
+) -> None:
+    """Wherever it breaks: the old setpoint, the new one, or the owner's settings.
+
+    And whoever comes next can release it. None is automatic.
+    """
+    without_rest(monkeypatch)
+    for broken in range(7):
+        async with bench(charge_limit=4000, discharge_limit=3000) as b:
+            if before is not None:
+                await b.battery.set_power_setpoint(before)
+            break_at(monkeypatch, b.simulator, broken, answered=answered)
+            try:
+                await go(b.battery, after)
+            except CannotConnectError:
+                pass
+            else:
+                return
+            check_harmless(b.control(), before, after)
+            stored = b.battery.found or OWNERS_LIMITS
+            async with connected(b.simulator) as successor:
+                successor.found = json.loads(json.dumps(stored))
+                await successor.release()
+            assert b.control() == ("stop", 0, 4000, 3000)
+    pytest.fail("there are more writes than were broken")
+
+
+async def go(battery: Sun2000Inverter, setpoint: int | None) -> None:
+    """Hold at a setpoint, or release."""
+    if setpoint is None:
+        await battery.release()
+    else:
+        await battery.set_power_setpoint(setpoint)
+
+
+def break_at(
+    monkeypatch: pytest.MonkeyPatch,
+    simulator: HuaweiSimulator,
+    broken: int,
+    *,
+    answered: bool,
+) -> None:
+    """Lose the connection at a write, once: before it is taken, or after."""
+    obeying, writes = simulator.units.write, 0
+
+    def write(unit: int, address: int, words: list[int]) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == broken + 1 and not answered:
+            raise Dropped
+        obeying(unit, address, words)
+        if writes == broken + 1:
+            raise Dropped
+
+    monkeypatch.setattr(simulator.units, "write", write)
+
+
+def check_harmless(
+    control: tuple[Any, ...], before: int | None, after: int | None
+) -> None:
+    """Check that a state is made of nothing but the old, the new, the owner's."""
+    command, power, charge_limit, discharge_limit = control
+    allowed = {"stop"} | {
+        "charge" if setpoint > 0 else "discharge"
+        for setpoint in (before, after)
+        if setpoint
+    }
+    assert command in allowed
+    assert power in {0, before, after}
+    assert charge_limit in ({4000, 0} if 0 in (before, after) else {4000})
+    assert discharge_limit in ({3000, 0} if 0 in (before, after) else {3000})
+
+
+# To a SOC
+
+
+async def test_a_charge_to_a_soc_ends_there() -> None:
+    async with bench() as b:
+        granted = await b.battery.force_to_soc(3000, 52)
+        assert b.writes == [
+            (1, CHARGE_POWER, [0, 3000]),
+            (1, 47101, [520]),
+            (1, END, [1]),
+            (1, COMMAND, [1]),
+        ]
+        assert await b.battery.keep_alive() == 3000
+        b.clock.advance(3600)
+
+        assert granted == 3000
+        assert len(b.writes) == 4
+        assert await b.battery.keep_alive() == 0
+        await b.battery.release()
+        assert b.battery.found is None
+
+
+@pytest.mark.parametrize(("power", "soc"), [(1000, 101), (1000, -1), (0, 50)])
+async def test_an_impossible_charge_to_a_soc_is_refused(
+    power: float, soc: float
+) -> None:
+    async with bench() as b:
+        with pytest.raises(InvalidValueError):
+            await b.battery.force_to_soc(power, soc)
+        assert b.writes == []
+
+
+async def test_a_setpoint_after_a_charge_to_a_soc_has_a_duration() -> None:
+    async with bench() as b:
+        await b.battery.force_to_soc(1000, 90)
+        before = len(b.writes)
+        await b.battery.set_power_setpoint(1500)
+
+        assert b.addresses[before:] == [CHARGE_POWER, DURATION, END, COMMAND]
+        assert b.device["target_soc"] is None
+
+
+# The limits as settings
+
+
+async def test_a_limit_that_is_set_during_hold_waits_for_the_release() -> None:
+    """On the device it is 0, and stays so: hold would end otherwise."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(0)
+        before = len(b.writes)
+        await b.battery.set_value("charge_power_limit", 3000)
+        during = b.control()
+        written = b.writes[before:]
+        await b.battery.release()
+
+        assert written == []
+        assert during == ("stop", 0, 0, 0)
+        assert b.control() == ("stop", 0, 3000, 5000)
+
+
+async def test_a_limit_that_is_set_under_a_setpoint_is_written_and_stays() -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(2000)
+        await b.battery.set_value("charge_power_limit", 1500)
+        assert await b.battery.keep_alive() == 1500
+        await b.battery.set_power_setpoint(0)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 1500, 5000)
+
+
+async def test_a_limit_that_was_refused_is_not_put_back_later() -> None:
+    async with bench() as b:
+        await b.battery.set_power_setpoint(2000)
+        await b.simulator.misbehave("read_only", code=3)
+        with pytest.raises(DeviceRefusedError):
+            await b.battery.set_value("charge_power_limit", 1500)
+
+        assert b.battery.found == OWNERS_LIMITS

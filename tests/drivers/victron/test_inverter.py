@@ -1,0 +1,1010 @@
+"""The Victron driver, against register images and against a simulated GX device."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from custom_components.homebattery.drivers import victron, victron_units
+from custom_components.homebattery.drivers.battery import (
+    MEASUREMENTS,
+    CannotConnectError,
+    IllegalAddressError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    NumberSetting,
+    Poll,
+    Reason,
+    SelectSetting,
+    SetpointLimits,
+    TakenOverError,
+    UnitAbsentError,
+    WrongDeviceError,
+)
+from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from custom_components.homebattery.drivers.victron import VictronInverter
+from custom_components.homebattery.drivers.victron_setpoint import split, within_ratings
+from tests.drivers.vectors import assert_expected, by_name, read_plausible
+from tests.simulators import ManualClock, Plant, VictronSimulator
+from tests.simulators.image import ModbusImage, Vector, load
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+VECTORS = load("victron")
+
+NEVER_WRITE = {
+    30: "the SOC of the inverter would count from there",
+    62: "any write restarts the inverter",
+    105: "any write has the inverter look for its devices anew",
+    2701: "without effect while DVCC is on",
+    2702: "without effect while DVCC is on",
+    2703: "the grid setpoint in flash, in steps of 100 W",
+}
+"""What is not ours to write, and why."""
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take out the pauses, and read the conditions of a setpoint each time."""
+    monkeypatch.setattr(VictronInverter, "settle", 0)
+    monkeypatch.setattr(victron, "_FRESH", 0)
+    monkeypatch.setattr(victron_units, "SERVER_RESTART", 0)
+
+
+@asynccontextmanager
+async def connected(
+    simulator: VictronSimulator | ModbusImage, **options: Any
+) -> AsyncIterator[VictronInverter]:
+    """Yield a driver that knows the units of a simulator."""
+    setup = {key: value for key, value in simulator.setup.items() if key != "host"}
+    async with VictronInverter(simulator.host, **setup, **options) as battery:
+        yield battery
+
+
+# Vectors
+
+
+@pytest.mark.parametrize("vector", by_name(VECTORS))
+async def test_values_are_those_of_the_vector(vector: Vector) -> None:
+    """Every expected value is met, within its tolerance."""
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        readings = await battery.read()
+
+    assert_expected(vector, readings)
+
+
+@pytest.mark.parametrize("vector", by_name(VECTORS))
+async def test_every_other_value_is_plausible(vector: Vector) -> None:
+    """What no vector expects is at least of the kind that its key promises."""
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        await read_plausible(battery)
+
+
+@pytest.mark.parametrize("vector", by_name([v for v in VECTORS if v["writes"]]))
+async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
+    """Each action writes exactly these words in this order, one after the other."""
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        for action in vector["writes"]:
+            before = len(image.writes)
+            await perform(battery, action["action"], action["value"])
+            written = [
+                [unit, address, list(words)]
+                for unit, address, words in image.writes[before:]
+            ]
+            assert written == action["expect_writes"], action
+
+
+async def perform(battery: VictronInverter, action: str, value: Any) -> None:
+    """Do what a vector's action says."""
+    if action == "release":
+        await battery.release()
+    elif action == "set_power_setpoint":
+        await battery.set_power_setpoint(value)
+    else:
+        await battery.set_value(action.removeprefix("set_"), value)
+
+
+@pytest.mark.parametrize("vector", by_name(VECTORS))
+async def test_units_are_found_by_probing(vector: Vector) -> None:
+    """Given nothing but the address, the driver finds each service of the site."""
+    async with (
+        ModbusImage(vector) as image,
+        VictronInverter(image.host, image.port) as battery,
+    ):
+        found = battery.setup_found
+        writes = image.writes
+
+    units = {
+        "unit_id": vector["unit_ids"]["vebus"],
+        "battery_unit_id": vector["unit_ids"]["battery"],
+        "grid_unit_id": vector["unit_ids"]["grid"],
+    }
+    assert found == {name: unit for name, unit in units.items() if unit is not None}
+    assert writes == []
+
+
+async def test_charging_that_the_bms_forbids_becomes_hold() -> None:
+    """A cold battery allows 0 A: asked to charge, the Multi holds."""
+    (vector,) = (v for v in VECTORS if v["name"].startswith("old_firmware"))
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        granted = await battery.set_power_setpoint(1000)
+        writes = image.writes
+
+    assert granted == 0
+    assert writes == [(227, 37, [0, 1, 1])]
+
+
+# Finding
+
+
+async def test_several_batteries_the_one_is_taken_that_the_gx_uses() -> None:
+    """A second battery service with another voltage is not mistaken for the battery."""
+    vector = VECTORS[0] | {"units": dict(VECTORS[0]["units"])}
+    other = dict(vector["units"]["225"]) | {"259": 2610}
+    vector["units"] |= {"225": other, "223": vector["units"]["225"]}
+    async with (
+        ModbusImage(vector) as image,
+        VictronInverter(image.host, image.port) as battery,
+    ):
+        assert battery.battery_unit_id == 223
+
+
+async def test_a_server_that_crashes_over_absent_services_is_waited_for() -> None:
+    """Some servers of 2025 crash when probed: the next question goes on from there."""
+    async with VictronSimulator(vebus_unit=242) as gx:
+        await gx.misbehave("crash_on_absent")
+        async with VictronInverter(gx.host, gx.port) as battery:
+            assert battery.unit_id == 242
+            assert (battery.battery_unit_id, battery.grid_unit_id) == (225, 40)
+
+
+async def test_a_gx_without_vebus_says_so() -> None:
+    """Nothing to control: the error tells where to look."""
+    async with VictronSimulator() as gx:
+        await gx.misbehave("absent", service="vebus")
+        with pytest.raises(WrongDeviceError, match="shows no VE.Bus system"):
+            await VictronInverter(gx.host, gx.port).connect()
+        with pytest.raises(WrongDeviceError, match="no VE.Bus system at unit 228"):
+            await VictronInverter(gx.host, gx.port, unit_id=228).connect()
+
+
+async def test_a_server_that_stays_away_while_probing_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is waited for, but not for ever."""
+    monkeypatch.setattr(ModbusTcpConnection, "FIRST_BACK_OFF", 0)
+    async with VictronSimulator(vebus_unit=242) as gx:
+        await gx.misbehave("crash_on_absent")
+        battery = VictronInverter(gx.host, gx.port)
+        probing = asyncio.create_task(battery.connect())
+        while gx.server.traffic.requests < 2:
+            await asyncio.sleep(0)
+        await gx.misbehave("away")
+        with pytest.raises(CannotConnectError):
+            await probing
+
+
+async def test_units_that_are_given_are_not_probed_for() -> None:
+    """An owner who names the battery and the meter is believed."""
+    async with (
+        VictronSimulator() as gx,
+        VictronInverter(
+            gx.host, gx.port, battery_unit_id=225, grid_unit_id=40
+        ) as battery,
+    ):
+        assert battery.setup_found == {
+            "unit_id": 227,
+            "battery_unit_id": 225,
+            "grid_unit_id": 40,
+        }
+
+
+async def test_a_gx_without_serial_number_cannot_be_told_from_another() -> None:
+    """The serial number is what an entry is known by."""
+    words = VECTORS[0]["units"]["100"] | {str(a): 0 for a in range(800, 806)}
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"100": words}}
+    async with ModbusImage(vector) as image:
+        with pytest.raises(WrongDeviceError, match="no serial number"):
+            await VictronInverter(image.host, image.port, unit_id=227).connect()
+
+
+async def test_a_battery_that_does_not_tell_its_capacity_has_none() -> None:
+    """Ah are the base of the estimate."""
+    words = VECTORS[0]["units"]["225"] | {"309": 0}
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"225": words}}
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("rated_capacity") is None
+
+
+async def test_another_modbus_device_is_not_a_gx() -> None:
+    """A device without the GX's own unit is turned down."""
+    vector = VECTORS[0] | {"units": {"1": {"0": 5}}}
+    async with ModbusImage(vector) as image:
+        with pytest.raises(WrongDeviceError, match="no GX device"):
+            await VictronInverter(image.host, image.port).connect()
+
+
+async def test_nothing_listening_says_what_to_check() -> None:
+    """The error names the address and the usual cause."""
+    async with VictronSimulator() as gx:
+        port = gx.port
+    with pytest.raises(CannotConnectError, match=rf"127.0.0.1:{port}.*Modbus TCP"):
+        await VictronInverter("127.0.0.1", port).connect()
+
+
+async def test_identity_is_that_of_the_gx() -> None:
+    """The serial number is the GX's own, the name the one its owner gave."""
+    async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
+        identity = battery.identity
+
+    assert identity.serial_number == "c0619ab1c2d3"
+    assert identity.name == "Garage MP-II"
+    assert identity.model == "VE.Bus system"
+    assert identity.firmware == "3.73"
+
+
+async def test_a_multi_rs_is_read_but_not_controlled() -> None:
+    """The RS family has other registers; its setpoint was never tried, so none is given."""
+    rs = {str(address): 0 for address in (*range(4500, 4550), *range(4609, 4615))}
+    rs |= {"4500": 2305, "4506": 0xFFFF - 99, "4524": 1, "4530": 9}
+    vector = VECTORS[0] | {"units": {"100": VECTORS[0]["units"]["100"], "226": rs}}
+    async with (
+        ModbusImage(vector) as image,
+        VictronInverter(image.host, image.port) as battery,
+    ):
+        readings = await battery.read()
+        limits = battery.setpoint_limits
+
+        assert readings["active_power"] == 1000
+        assert readings["grid_voltage_l1"] == 230.5
+        assert readings["device_status"] == "inverting"
+        assert limits is None
+        with pytest.raises(NotSupportedError):
+            await battery.set_power_setpoint(100)
+        assert image.writes == []
+
+
+async def test_pv_inverter_is_read_where_its_owner_names_it() -> None:
+    """The PV inverter's counters make the PV energy."""
+    pv = {str(address): 0 for address in range(1026, 1058)}
+    pv |= {"1046": 1, "1047": 0, "1049": 150}
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"20": pv}}
+    async with (
+        ModbusImage(vector) as image,
+        connected(image, pv_unit_id=20) as battery,
+    ):
+        assert await battery.get("pv_energy_total") == pytest.approx(656.86)
+
+
+# Reading
+
+
+@pytest.mark.parametrize("firmware", ["old", "new"])
+async def test_the_fast_poll_takes_few_requests(firmware: Any) -> None:
+    """With battery and meter, the lively default values take at most five requests."""
+    async with VictronSimulator(firmware=firmware) as gx, connected(gx) as battery:
+        fast = [
+            key
+            for key in battery.measurements
+            if MEASUREMENTS[key].enabled and battery.poll_of(key) is Poll.FAST
+        ]
+        for _ in range(3):  # an old server is learned block by block
+            await battery.read(fast)
+        before = gx.server.traffic.requests
+        readings = await battery.read(fast)
+        requests = gx.server.traffic.requests - before
+
+    assert not readings.failures
+    assert requests <= 5
+
+
+async def test_old_and_new_servers_give_the_same_values() -> None:
+    """What only new servers have is missing on old ones, and nothing else."""
+    seen = []
+    for firmware in ("old", "new"):
+        clock = ManualClock()
+        async with (
+            VictronSimulator(Plant(clock=clock), firmware=firmware) as gx,
+            connected(gx) as battery,
+        ):
+            seen.append(await battery.read())
+
+    old, new = seen
+    only_new = {
+        *("firmware", "custom_name", "disable_pv_inverters", "battery_mode"),
+        *("grid_metering", "meter_frequency", "rated_power", "rated_power_l1"),
+    }
+    assert set(old) <= set(new)
+    assert set(new) - set(old) <= only_new
+    same = set(old) - only_new
+    assert {key: old[key] for key in same} == {key: new[key] for key in same}
+
+
+async def test_an_absent_battery_service_costs_its_own_values_only() -> None:
+    """With the BMS gone the system's coarser values remain."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("absent", service="battery")
+        readings = await battery.read(["battery_soc", "battery_soh", "battery_power"])
+
+        assert isinstance(readings.failures["battery_soh"], UnitAbsentError)
+        assert readings["battery_soc"] == 50
+        assert "battery_power" in readings
+
+
+async def test_no_battery_at_all_is_unknown_not_empty() -> None:
+    """Victron says 0 for what it does not know: a SOC of 0 % would alarm for nothing."""
+    units = VECTORS[0]["units"]
+    vector = VECTORS[0] | {
+        "units": {
+            "100": units["100"] | {"840": 0, "841": 0, "842": 0, "843": 0},
+            "227": units["227"],
+        },
+        "unit_ids": {"vebus": 227, "battery": None, "grid": None},
+    }
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        readings = await battery.read(
+            ["battery_soc", "battery_power", "battery_current", "battery_status"]
+        )
+        granted = await battery.set_power_setpoint(500)
+
+    assert set(readings.values()) == {None}
+    assert granted == 0
+
+
+async def test_zero_degrees_count_once_the_sensor_has_shown_itself() -> None:
+    """0.0 °C is 'no sensor' until another value was seen."""
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {}}
+    vector["units"]["225"] = VECTORS[0]["units"]["225"] | {"262": 0}
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        at_first = await battery.get("battery_temperature")
+        image.units.units[225][262] = 5
+        then = await battery.get("battery_temperature")
+        image.units.units[225][262] = 0
+        at_last = await battery.get("battery_temperature")
+
+    assert (at_first, then, at_last) == (None, 0.5, 0)
+
+
+async def test_energy_counters_of_a_bms_without_history_do_not_exist() -> None:
+    """A CAN-bus BMS reads 0 kWh for ever; a shunt counts."""
+    async with VictronSimulator(battery="bms") as gx, connected(gx) as battery:
+        with_bms = battery.measurements
+    (shunt,) = (v for v in VECTORS if "shunt" in v["name"])
+    async with ModbusImage(shunt) as image, connected(image) as battery:
+        readings = await battery.read(
+            ["energy_charged_total", "energy_discharged_total"]
+        )
+
+    assert "energy_charged_total" not in with_bms
+    assert dict(readings) == {
+        "energy_charged_total": 1234.5,
+        "energy_discharged_total": 1180.2,
+    }
+
+
+async def test_sites_beyond_32_kw_a_phase_use_the_wide_registers() -> None:
+    """The 16-bit register wraps; the 32-bit one is right."""
+    words = VECTORS[0]["units"]["100"] | {"820": 40000, "908": 0, "909": 40000}
+    vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"100": words}}
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("grid_power") == 40000
+
+
+async def test_problems_are_named() -> None:
+    """Alarms of the inverter and the battery come by Victron's names."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        assert await battery.get("problem") == ()
+        await gx.misbehave("alarm", path="/Alarms/HighTemperature", level=1)
+        await gx.misbehave("alarm", path="/Alarms/CellImbalance", service="battery")
+
+        assert await battery.get("problem") == (
+            "HighTemperature",
+            "Battery CellImbalance",
+        )
+
+
+# Control
+
+
+@pytest.mark.parametrize("phases", [1, 2, 3])
+@pytest.mark.parametrize("power", [2000, -2000])
+@pytest.mark.parametrize(
+    "house",
+    [
+        pytest.param({"critical_share": 0.0}, id="nothing on AC-out"),
+        pytest.param({"critical_share": 0.8}, id="loads on AC-out"),
+        pytest.param({"pv_dc_share": 1.0}, id="PV on DC"),
+        pytest.param({"pv_on_output": True}, id="PV on AC-out"),
+    ],
+)
+async def test_the_battery_gets_the_power_that_was_asked_for(
+    phases: int, power: int, house: dict[str, Any]
+) -> None:
+    """Whatever hangs on the inverter: the setpoint is battery power, less losses."""
+    clock = ManualClock()
+    options = {key: house[key] for key in house if key != "pv_dc_share"}
+    plant = Plant(
+        phases=phases,
+        clock=clock,
+        mean_load=1000,
+        pv_dc_share=house.get("pv_dc_share", 0),
+    )
+    async with VictronSimulator(plant, **options) as gx, connected(gx) as battery:
+        granted = await battery.set_power_setpoint(power)
+        clock.advance(1)
+        await battery.keep_alive()
+        clock.advance(1)
+
+        state = gx.state()
+        assert granted == power
+        assert state["mode"] == "controlled"
+        assert state["battery_power"] == pytest.approx(power, rel=0.15)
+        assert await battery.get("power_setpoint") == power
+
+
+async def test_hold_leaves_the_battery_alone() -> None:
+    """0 W: loads on AC-out come from the grid."""
+    clock = ManualClock()
+    async with (
+        VictronSimulator(Plant(clock=clock), critical_share=1.0) as gx,
+        connected(gx) as battery,
+    ):
+        granted = await battery.set_power_setpoint(0)
+        clock.advance(2)
+
+        assert granted == 0
+        assert gx.state()["battery_power"] == 0
+        assert gx.state()["device"]["passthru"]
+        assert await battery.get("power_setpoint") == 0
+
+
+async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
+    """Ten minutes of renewals hold; then the device's own watchdog ends control."""
+    clock = ManualClock()
+    async with VictronSimulator(Plant(clock=clock)) as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(1500)
+        for _ in range(120):
+            clock.advance(5)
+            await battery.keep_alive()
+        held = gx.state()["device"]["lapsed"]
+        clock.advance(61)
+
+        assert not held
+        assert gx.state()["device"]["lapsed"]
+        assert gx.state()["battery_power"] == 0
+        assert await battery.get("power_setpoint") is None
+
+
+async def test_renewal_follows_the_load() -> None:
+    """A load that is switched on at AC-out does not come from the battery for long."""
+    clock = ManualClock()
+    async with (
+        VictronSimulator(Plant(clock=clock, mean_load=500), critical_share=1.0) as gx,
+        connected(gx) as battery,
+    ):
+        await battery.set_power_setpoint(1000)
+        clock.advance(1)
+        gx.plant.mean_load = 2500
+        clock.advance(1)
+        await battery.keep_alive()
+        clock.advance(1)
+
+        assert gx.state()["battery_power"] == pytest.approx(1000, rel=0.15)
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+async def test_release_gives_back_the_mode_that_was_found(mode: int) -> None:
+    """Setpoints and flags are zero again, and the GX decides as before."""
+    async with VictronSimulator(ess_mode=mode) as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(-500)
+        await battery.release()
+
+        device = gx.state()["device"]
+        assert device["ess_mode"] == mode
+        assert (device["disable_charge"], device["disable_feed_in"]) == (0, 0)
+        assert battery.found is None
+        assert device["flash_writes"] == 2
+
+
+async def test_release_without_a_setpoint_writes_nothing() -> None:
+    """Nothing was taken, nothing is given back."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.release()
+        await battery.keep_alive()
+
+        assert gx.server.traffic.writes == []
+
+
+async def test_reading_and_connecting_write_nothing() -> None:
+    """Only a setpoint or a setting makes us write."""
+    async with VictronSimulator() as gx, VictronInverter(gx.host, gx.port) as battery:
+        await battery.read()
+        assert gx.server.traffic.writes == []
+
+
+async def test_external_control_that_was_found_is_left() -> None:
+    """Another controller owns the mode: it is neither written nor given back."""
+    async with VictronSimulator(ess_mode=3) as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        await battery.release()
+
+        assert gx.state()["device"]["ess_mode"] == 3
+        assert gx.state()["device"]["flash_writes"] == 0
+
+
+async def test_somebody_else_ending_external_control_is_not_fought() -> None:
+    """The setpoint registers then belong to the GX's loop: nothing is written."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        gx.gx.write("settings", "/Settings/CGwacs/Hub4Mode", 2)
+        before = len(gx.server.traffic.writes)
+
+        with pytest.raises(NotConfirmedError, match="somebody else"):
+            await battery.keep_alive()
+        assert len(gx.server.traffic.writes) == before
+
+        await battery.release()
+        assert gx.state()["device"]["ess_mode"] == 2
+
+
+async def test_a_new_setpoint_after_that_gives_back_the_new_mode() -> None:
+    """What somebody chose meanwhile is what is found now."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        gx.gx.write("settings", "/Settings/CGwacs/Hub4Mode", 2)
+
+        await battery.set_power_setpoint(700)
+        await battery.release()
+
+        assert gx.state()["device"]["ess_mode"] == 2
+
+
+async def test_a_mode_that_was_not_taken_is_nobody_elses() -> None:
+    """Nothing is written while the GX's own loop owns the setpoints."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("ignore_writes")
+        with pytest.raises(
+            NotConfirmedError, match="mode is still self_consumption"
+        ) as error:
+            await battery.set_power_setpoint(500)
+        with pytest.raises(NotConfirmedError):
+            await battery.keep_alive()
+
+        assert not isinstance(error.value, TakenOverError)
+        assert [write.address for write in gx.server.traffic.writes] == [2902]
+
+
+async def test_setpoints_of_another_controller_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third in a minute is no accident; theirs are neither fought nor cleared."""
+    monkeypatch.setattr(victron, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(2):
+            await gx.misbehave("other_controller", power=-700)
+            await battery.keep_alive()
+        await gx.misbehave("other_controller", power=-700)
+        with pytest.raises(TakenOverError, match="another controller"):
+            await battery.keep_alive()
+        before = len(gx.server.traffic.writes)
+        with pytest.raises(TakenOverError):
+            await battery.keep_alive()
+        await battery.release()
+
+        assert gx.server.traffic.writes[before:] == [(100, 2902, [1])]
+
+
+async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Zeros are what a restart leaves, however often."""
+    monkeypatch.setattr(victron, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(4):
+            gx.gx.restart()
+            assert await battery.keep_alive() == 500
+
+
+async def test_held_is_what_is_in_external_control() -> None:
+    """Whoever takes up a setpoint after a restart has to know."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        assert not await battery.is_held()
+        await battery.set_power_setpoint(500)
+        assert await battery.is_held()
+        await gx.misbehave("ess_mode", mode=1)
+        assert not await battery.is_held()
+
+
+async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
+    """Writes without effect: the error says what still stands, and nothing is forgotten."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        await gx.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="still read"):
+            await battery.release()
+        assert battery.found == {"working_mode": "self_consumption"}
+
+        await gx.misbehave("ignore_writes", on=False)
+        await battery.release()
+        assert gx.state()["mode"] == "automatic"
+
+
+async def test_a_mode_that_does_not_come_back_is_not_called_released() -> None:
+    """The settings service is stuck: zeroed setpoints alone are not a release."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        await gx.misbehave("apply_delay", seconds=60, service="settings")
+        with pytest.raises(NotConfirmedError, match="ESS mode is still"):
+            await battery.release()
+        assert battery.found is not None
+
+
+async def test_release_restores_the_mode_though_the_inverter_is_gone() -> None:
+    """The mode must not wait for an inverter that is switched off."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        await gx.misbehave("absent", service="vebus")
+        with pytest.raises(UnitAbsentError):
+            await battery.release()
+        assert gx.state()["device"]["ess_mode"] == 1
+
+        await gx.misbehave("absent", service="vebus", on=False)
+        await battery.release()
+        await battery.release()
+        assert battery.found is None
+        assert gx.state()["device"]["flash_writes"] == 2
+
+
+async def test_writing_switched_off_on_the_gx_is_said() -> None:
+    """The GX answers like for a missing register: the text names both causes."""
+    async with VictronSimulator(write_enabled=False) as gx, connected(gx) as battery:
+        with pytest.raises(IllegalAddressError, match="writing is switched off"):
+            await battery.set_power_setpoint(500)
+
+
+@pytest.mark.parametrize(
+    ("power", "granted"), [(99999, 5000), (-99999, -5000), (3000.4, 3000)]
+)
+async def test_setpoints_are_kept_within_the_inverters_rating(
+    power: float, granted: int
+) -> None:
+    """Beyond the rating the rating is granted, in whole watts."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        assert await battery.set_power_setpoint(power) == granted
+
+
+async def test_the_owners_limits_are_kept() -> None:
+    """Both bound the range; where the rating is unknown they are all there is."""
+    owner = {"max_charge_power": 1200, "max_discharge_power": 800}
+    async with VictronSimulator() as gx, connected(gx, **owner) as battery:
+        limits = battery.setpoint_limits
+        granted = [await battery.set_power_setpoint(p) for p in (4000, -4000)]
+    more = {"max_charge_power": 7000, "max_discharge_power": 9000}
+    async with (
+        VictronSimulator(firmware="old") as gx,
+        connected(gx, **more) as battery,
+    ):
+        unknown = battery.setpoint_limits
+
+    assert limits == SetpointLimits(-800, 1200)
+    assert granted == [1200, -800]
+    assert unknown == SetpointLimits(-9000, 7000)
+
+
+async def test_limits_of_the_bms_bound_the_setpoint() -> None:
+    """In external control nobody else keeps the discharge limit."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("bms", charge=20, discharge=10)
+        volts = await battery.get("battery_voltage")
+        assert isinstance(volts, float)
+
+        assert await battery.set_power_setpoint(4000) == round(20 * volts)
+        assert await battery.set_power_setpoint(-4000) == round(-10 * volts)
+
+        await gx.misbehave("bms", charge=0, discharge=0)
+        assert await battery.keep_alive() == 0
+        assert gx.state()["device"]["passthru"]
+
+
+async def test_an_empty_battery_is_not_discharged() -> None:
+    """At the minimum SOC discharging ends, and needs 2 % more to begin again."""
+    async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
+        granted = [await battery.set_power_setpoint(-1000)]
+        for soc in (20, 21, 22):
+            gx.plant.soc = soc
+            granted.append(await battery.keep_alive() or 0)
+
+        assert granted == [-1000, 0, 0, -1000]
+        gx.plant.soc = 15
+        assert await battery.set_power_setpoint(1000) == 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "charge", "discharge"),
+    [
+        ({227: {59: 1, 57: 0, 58: 1}}, 0, -1000),
+        ({227: {59: 1, 57: 1, 58: 0}}, 1000, 0),
+        ({225: {1297: 0, 1298: 1}}, 0, -1000),
+        ({225: {1297: 1, 1298: 0}}, 1000, 0),
+    ],
+)
+async def test_the_word_of_the_bms_counts(
+    words: dict[int, dict[int, int]], charge: int, discharge: int
+) -> None:
+    """A BMS that forbids a direction turns it into hold."""
+    async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
+        for unit, registers in words.items():
+            image.units.units[unit].update(registers)
+
+        assert await battery.set_power_setpoint(1000) == charge
+        assert await battery.set_power_setpoint(-1000) == discharge
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "reason"),
+    [
+        ("bms", {"charge": 100, "discharge": 10}, Reason.BATTERY),
+        ("bms", {"charge": 100, "discharge": 0}, Reason.BATTERY),
+        ("grid_lost", {}, Reason.NO_GRID),
+        ("absent", {"service": "battery"}, None),
+    ],
+)
+async def test_the_reason_for_less_is_told(
+    fault: str, arguments: dict[str, Any], reason: Reason | None
+) -> None:
+    """And forgotten with it."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(-1000)
+        assert battery.limited_by is None
+        await gx.misbehave(fault, **arguments)
+        await battery.keep_alive()
+        assert battery.limited_by is reason
+        await battery.release()
+        assert battery.limited_by is None
+
+
+async def test_the_minimum_soc_is_a_reason_for_discharging_only() -> None:
+    """A battery below it may be charged."""
+    async with VictronSimulator(min_soc=60) as gx, connected(gx) as battery:
+        assert await battery.set_power_setpoint(-1000) == 0
+        assert battery.limited_by is Reason.EMPTY
+        assert await battery.set_power_setpoint(1000) == 1000
+        assert battery.limited_by is None
+
+
+async def test_without_grid_the_inverter_cannot_follow() -> None:
+    """Off grid the loads decide: hold is written and nothing granted."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("grid_lost")
+
+        assert await battery.set_power_setpoint(1000) == 0
+        assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
+
+
+async def test_conditions_that_are_too_old_hold_the_battery(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A setpoint computed from yesterday's load could do anything."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(1000)
+        monkeypatch.setattr(victron, "_TOO_OLD", 0)
+
+        assert await battery.keep_alive() == 0
+        assert battery.limited_by is Reason.UNKNOWN_STATE
+        assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
+
+
+async def test_renewal_reads_again_only_what_polling_did_not_bring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fresh readings of a poll serve the renewal too."""
+    monkeypatch.setattr(victron, "_FRESH", 60)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(1000)
+        before = gx.server.traffic.requests
+        await battery.keep_alive()
+
+        assert gx.server.traffic.requests == before + 1
+
+
+async def test_phases_have_setpoints_of_their_own() -> None:
+    """One phase charges, another discharges; the AC-out loads stay where they are."""
+    clock = ManualClock()
+    async with (
+        VictronSimulator(Plant(phases=3, clock=clock), critical_share=0) as gx,
+        connected(gx) as battery,
+    ):
+        await battery.set_power_setpoint_phase(900, 1)
+        granted = await battery.set_power_setpoint_phase(-300, 3)
+        clock.advance(1)
+
+        assert granted == 600
+        assert gx.state()["device"]["setpoints"] == [900, 0, -300]
+        with pytest.raises(NotSupportedError, match="phase 4"):
+            await battery.set_power_setpoint_phase(100, 4)
+
+
+async def test_currents_become_power() -> None:
+    """A battery current counts at battery voltage, a phase's at the grid's."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        volts = await battery.get("battery_voltage")
+        mains = await battery.get_phase_voltage(1)
+        assert isinstance(volts, float) and isinstance(mains, float)
+
+        assert await battery.set_current_setpoint(10) == round(10 * volts)
+        assert await battery.set_current_setpoint_phase(-2, 1) == round(-2 * mains)
+
+
+async def test_without_ess_assistant_there_is_no_setpoint() -> None:
+    """The Multi would not listen: nothing is offered and nothing written."""
+    async with VictronSimulator(ess=False) as gx, connected(gx) as battery:
+        assert battery.setpoint_limits is None
+        assert "grid_setpoint" not in battery.settings
+        with pytest.raises(NotSupportedError, match="ESS assistant"):
+            await battery.read_found()
+        assert gx.server.traffic.writes == []
+
+
+# Settings
+
+
+async def test_settings_in_flash_are_not_written_when_equal() -> None:
+    """Choosing what is set already costs no flash write."""
+    async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
+        await battery.set_value("min_soc", 20)
+        await battery.set_value("working_mode", "self_consumption")
+
+        assert gx.state()["device"]["flash_writes"] == 0
+
+
+async def test_settings_that_do_not_take_are_reported() -> None:
+    """The device keeps its value: the error says which."""
+    async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
+        await gx.misbehave("ignore_writes")
+        with pytest.raises(
+            NotConfirmedError, match="min_soc is still 20.0 after writing 30"
+        ):
+            await battery.set_value("min_soc", 30)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("min_soc", 101),
+        ("min_soc", "full"),
+        ("working_mode", "sleep"),
+        ("feed_in_dc_pv", 1),
+    ],
+)
+async def test_settings_out_of_range_are_refused(key: str, value: Any) -> None:
+    """Nothing is written, and the error names the setting."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        with pytest.raises(InvalidValueError, match=key):
+            await battery.set_value(key, value)
+        assert gx.server.traffic.writes == []
+
+
+async def test_no_setting_writes_what_is_not_ours() -> None:
+    """Every setting is changed once each way; the words go where they may."""
+    async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
+        await battery.read()
+        for key, setting in battery.settings.items():
+            values: tuple[Any, ...] = (True, False)
+            if isinstance(setting, SelectSetting):
+                values = setting.options
+            elif isinstance(setting, NumberSetting):
+                values = (setting.minimum + setting.step, setting.minimum)
+            for value in values:
+                await battery.set_value(key, value)
+        written = {
+            address + offset
+            for _, address, words in image.writes
+            for offset in range(len(words))
+        }
+
+    assert len(written) > len(battery.settings) / 2
+    assert not written & NEVER_WRITE.keys()
+
+
+async def test_unknown_settings_are_not_supported() -> None:
+    """A register that exists is not therefore ours to write."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        for key in ("vebus_soc", "vebus_reset", "nonsense"):
+            with pytest.raises(NotSupportedError, match=key):
+                await battery.set_value(key, 1)
+
+
+async def test_grid_setpoint_is_volatile_and_leaves_flash_alone() -> None:
+    """The register meant for frequent writing is used, whole."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_value("grid_setpoint", -2500)
+
+        assert gx.server.traffic.writes == [(100, 2716, [65535, 63036])]
+        assert await battery.get("grid_setpoint") == -2500
+        assert gx.state()["device"]["flash_writes"] == 0
+
+
+async def test_grid_setpoint_does_not_fight_dynamic_ess() -> None:
+    """Dynamic ESS writes the same value each cycle."""
+    async with VictronSimulator(dynamic_ess=True) as gx, connected(gx) as battery:
+        with pytest.raises(NotSupportedError, match="Dynamic ESS is active"):
+            await battery.set_value("grid_setpoint", 100)
+        assert gx.server.traffic.writes == []
+
+
+async def test_no_feed_in_limit_is_told_from_no_feed_in() -> None:
+    """-1 and 0 look the same in the coarse register; the wide one knows."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_value("max_feed_in_power", 2000)
+        limited = await battery.get("max_feed_in_power")
+        await battery.set_value("max_feed_in_power", None)
+        unlimited = await battery.get("max_feed_in_power")
+
+    assert (limited, unlimited) == (2000, None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"),
+    [("keep_charged", 9), ("without_battery_life", 10), ("with_battery_life", 1)],
+)
+async def test_battery_life_mode_writes_what_may_be_written(
+    mode: str, state: int
+) -> None:
+    """Of the states of 2900 only three are for us to choose."""
+    vector = VECTORS[0]
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        current = await battery.get("ess_battery_life_mode")
+        await battery.set_value("ess_battery_life_mode", mode)
+
+        expected = [] if mode == current else [(100, 2900, [state])]
+        assert image.writes == expected
+        assert await battery.get("ess_battery_life_mode") == mode
+
+
+async def test_a_battery_life_mode_that_does_not_take_is_reported() -> None:
+    """The GX stays in its state: the error says in which."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("ignore_writes")
+        with pytest.raises(NotConfirmedError, match="after choosing keep_charged"):
+            await battery.set_value("ess_battery_life_mode", "keep_charged")
+
+
+# Arithmetic
+
+
+@pytest.mark.parametrize(
+    ("power", "phases", "shares"),
+    [
+        (2500, 1, [2500]),
+        (2500, 3, [834, 833, 833]),
+        (-2500, 3, [-834, -833, -833]),
+        (0, 2, [0, 0]),
+        (-1, 3, [-1, 0, 0]),
+    ],
+)
+def test_power_is_split_into_whole_watts(
+    power: int, phases: int, shares: list[int]
+) -> None:
+    """Nothing is lost and the sign is kept."""
+    assert split(power, phases) == shares
+
+
+@pytest.mark.parametrize(
+    ("shares", "ratings", "kept"),
+    [
+        ([2000, 0, 0], [1000, 1000, 1000], [1000, 1000, 0]),
+        ([-2000, 0, 0], [1000, 400, 1000], [-1000, -400, -600]),
+        ([9000, 9000], [1000, 1000], [1000, 1000]),
+        ([9000], [0], [9000]),
+    ],
+)
+def test_phases_take_what_another_cannot(
+    shares: list[int], ratings: list[float], kept: list[int]
+) -> None:
+    """Each stays within its rating; an unknown rating bounds nothing."""
+    assert within_ratings(shares, ratings) == kept

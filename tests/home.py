@@ -1,0 +1,175 @@
+"""A simulated battery in Home Assistant, as tests of control and integration see it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.homebattery import HomeBatteryData
+from custom_components.homebattery.const import DOMAIN, WORKING_MODE
+from custom_components.homebattery.drivers import DRIVERS
+from tests.simulators import (
+    DeyeModbusSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    Plant,
+    SessySimulator,
+    Simulator,
+    VictronSimulator,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What differs from one kind of simulated device to another.
+
+    `number` is a setting and a value that its owner may want, `shown_as` its name in
+    the simulator's state; `select` is a setting with options.
+    """
+
+    serial: str
+    title: str
+    number: tuple[str, int] = ("min_soc", 25)
+    shown_as: str = "min_soc"
+    select: str = "working_mode"
+    requests: int
+    """The most that a poll of live values may take, as the device is simulated."""
+    missing: tuple[int, int] | None = None
+    """A word that old firmware lacks: unit id, address; of a Modbus device."""
+
+
+_DEYE: Final = Kind(
+    serial="2207112233",
+    title="Deye",
+    shown_as="low_soc",
+    requests=2,
+    missing=(1, 586),
+)
+KINDS: Final = {
+    "victron": Kind(
+        serial="c0619a000001", title="MultiPlus-II", requests=5, missing=(225, 262)
+    ),
+    "sessy": Kind(serial="AABC1234", title="Sessy", requests=2),
+    "sma": Kind(
+        serial="3012345678",
+        title="SI8.0H-13",
+        number=("charge_power_limit", 3000),
+        shown_as="bms_max_charge",
+        select="operation",
+        requests=6,
+        missing=(3, 30849),
+    ),
+    "sun2000": Kind(
+        serial="HV2250123456",
+        title="SUN2000-6KTL-M1",
+        number=("min_soc", 12),
+        requests=3,
+        missing=(1, 37022),
+    ),
+    "deye_modbus": _DEYE,
+    "deye_solarman": replace(_DEYE, serial="2305112244"),
+}
+WITH_WORKING_MODE: Final = [
+    battery_type
+    for battery_type in DRIVERS
+    if KINDS[battery_type].select == WORKING_MODE
+]
+
+LOAD: Final = 600.0
+"""What the simulated house takes, W; there is no sun in it."""
+
+_PLATFORMS: Final = ("binary_sensor", "number", "select", "sensor", "switch")
+
+
+@dataclass
+class Home:
+    """One battery in Home Assistant, and the device behind it."""
+
+    hass: HomeAssistant
+    simulator: Simulator
+    entry: MockConfigEntry
+
+    def entry_is(self, state: ConfigEntryState) -> bool:
+        return bool(self.entry.state is state)
+
+    @property
+    def data(self) -> HomeBatteryData:
+        data: HomeBatteryData = self.entry.runtime_data
+        return data
+
+    async def set_up(self) -> bool:
+        """Set the entry up, and wait until its entities are there."""
+        done = await self.hass.config_entries.async_setup(self.entry.entry_id)
+        await self.hass.async_block_till_done()
+        return done
+
+    def find(self, key: str) -> str | None:
+        """Return the entity of a key, whatever its platform."""
+        registry = er.async_get(self.hass)
+        unique_id = f"{self.entry.unique_id}_{key}"
+        for platform in _PLATFORMS:
+            if found := registry.async_get_entity_id(platform, DOMAIN, unique_id):
+                return found
+        return None
+
+    def entity_id(self, key: str) -> str:
+        found = self.find(key)
+        assert found is not None, key
+        return found
+
+    def state_of(self, key: str) -> State:
+        state = self.hass.states.get(self.entity_id(key))
+        assert state is not None, key
+        return state
+
+    def state(self, key: str) -> str:
+        return self.state_of(key).state
+
+    async def call(self, service: str, key: str, **data: Any) -> None:
+        """Call a service on the entity of a key."""
+        domain, name = service.split(".")
+        await self.hass.services.async_call(
+            domain, name, {"entity_id": self.entity_id(key), **data}, blocking=True
+        )
+        await self.hass.async_block_till_done()
+
+    async def enable(self, *keys: str) -> None:
+        """Enable entities that are disabled at first."""
+        registry = er.async_get(self.hass)
+        for key in keys:
+            registry.async_update_entity(self.entity_id(key), disabled_by=None)
+        await self.hass.config_entries.async_reload(self.entry.entry_id)
+        await self.hass.async_block_till_done()
+
+    async def set_power(self, power: float) -> None:
+        await self.call("number.set_value", "power_setpoint", value=power)
+
+    async def choose(self, mode: str) -> None:
+        await self.call("select.select_option", "control_mode", option=mode)
+
+
+def house_of(device: type[Simulator], clock: ManualClock) -> Plant:
+    """Return a house for a device, with its load and without sun."""
+    house = device.house(clock=clock)
+    house.fixed_pv, house.fixed_load = 0.0, LOAD
+    return house
+
+
+OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
+    "sessy_p1_meter": (SessySimulator, {"device": "p1"}),
+    "sessy_ct_meter": (SessySimulator, {"device": "ct"}),
+    "victron_without_ess": (VictronSimulator, {"ess": False}),
+    "huawei_with_two_battery_units": (HuaweiSimulator, {"battery_units": 2}),
+    "deye_with_two_packs": (DeyeModbusSimulator, {"packs": 2}),
+}
+"""Devices that have more, or less, than the usual one of their kind."""
+
+
+type MakeHome = Callable[..., Home]
+
+
+type Warp = Callable[[float], Awaitable[None]]

@@ -1,0 +1,273 @@
+"""Polling: what is read when, and what happens when something cannot be read."""
+
+from collections.abc import Collection
+from datetime import datetime
+import logging
+
+from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.helpers import entity_registry as er
+import pytest
+
+from custom_components.homebattery import coordinator
+from custom_components.homebattery.drivers.battery import (
+    Battery,
+    DeviceRefusedError,
+    NotSupportedError,
+    Poll,
+    Readings,
+    RequestTimeoutError,
+)
+from tests.home import Home, MakeHome, Warp
+from tests.simulators import SessySimulator, Simulator, VictronSimulator
+
+BATTERY_UNIT = 225
+
+type Asked = list[set[str] | None]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Return the keys of each read, oldest first; None is all of them."""
+    reads: Asked = []
+    read = Battery.read
+
+    async def note(self: Battery, keys: Collection[str] | None = None) -> Readings:
+        reads.append(None if keys is None else set(keys))
+        return await read(self, keys)
+
+    monkeypatch.setattr(Battery, "read", note)
+    return reads
+
+
+def of_class(home: Home, keys: set[str], poll: Poll) -> set[str]:
+    battery = home.data.battery
+    return {key for key in keys if battery.poll_of(key) is poll}
+
+
+async def test_everything_is_read_once_and_then_what_is_shown(
+    make_home: MakeHome, simulator: Simulator, asked: Asked, warp: Warp
+) -> None:
+    home = make_home(simulator)
+    await home.set_up()
+    assert asked == [None]
+    shown = home.data.coordinator.subscribed
+    registry = er.async_get(home.hass)
+    for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
+        key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
+        if key in home.data.battery.measurements and entity.disabled:
+            assert key not in shown
+    await warp(61)
+    assert asked[1] == shown - of_class(home, shown, Poll.ONCE)
+    for _ in range(3):
+        await warp(6)
+    fast = of_class(home, shown, Poll.FAST)
+    assert asked[2:] == [fast, fast, fast]
+    await warp(60)
+    assert asked[5] == asked[1]
+
+
+async def test_scan_interval_is_an_option(
+    make_home: MakeHome, victron: VictronSimulator, asked: Asked, warp: Warp
+) -> None:
+    home = make_home(victron, scan_interval=30)
+    await home.set_up()
+    for _ in range(3):
+        await warp(10.4)
+    assert len(asked) == 2
+
+
+async def test_what_is_newly_shown_is_read_at_the_next_poll(
+    victron_home: Home, asked: Asked, warp: Warp
+) -> None:
+    await warp(61)
+    coordinator = victron_home.data.coordinator
+    assert victron_home.data.battery.poll_of("charge_cycles") is Poll.SLOW
+    assert victron_home.data.battery.poll_of("serial_number") is Poll.ONCE
+    remove = coordinator.async_add_listener(
+        lambda: None, ("charge_cycles", "serial_number", "no_such_key")
+    )
+    await warp(6)
+    assert asked[-1] is not None
+    assert "charge_cycles" in asked[-1]
+    assert "serial_number" not in asked[-1]  # never changes, and was read at set-up
+    await warp(6)
+    assert asked[-1] is not None
+    assert "charge_cycles" not in asked[-1]
+    remove()
+
+
+async def test_disabled_block_is_not_asked_for(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await warp(61)
+    victron.server.traffic.clear()
+    for _ in range(2):
+        await warp(61)
+    # The grid meter's unit has energy on show, Dynamic ESS (5400…) has nothing.
+    addresses = {(read.unit, read.address) for read in victron.server.traffic.reads}
+    assert any(unit == 40 for unit, _ in addresses)
+    assert not any(5400 <= address < 5410 for _, address in addresses)
+
+
+async def test_one_miss_is_not_shown_and_the_second_is(
+    home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
+) -> None:
+    await home.simulator.misbehave("away")
+    await warp(6)
+    assert home.state("battery_soc") != "unavailable"
+    await warp(6)
+    assert home.state("battery_soc") == "unavailable"
+    assert home.state("control_mode") == "unavailable"
+    await warp(6)
+    assert caplog.text.count(f"Error fetching {home.entry.title} data") == 1
+    await home.simulator.misbehave("away", on=False)
+    await warp(35)  # the transport leaves a dead device alone for a while
+    assert float(home.state("battery_soc")) == pytest.approx(50, abs=1)
+    assert f"Fetching {home.entry.title} data recovered" in caplog.text
+
+
+async def test_failing_block_takes_only_its_entities(
+    victron_home: Home,
+    victron: VictronSimulator,
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    await victron.misbehave("exception", code=4, count=1000, unit=BATTERY_UNIT)
+    await warp(61)
+    assert victron_home.state("battery_soh") == "98.0"
+    await warp(6)
+    assert victron_home.state("battery_soh") == "unavailable"
+    assert victron_home.state("battery_power") != "unavailable"
+    assert victron_home.state("grid_power") != "unavailable"
+    assert caplog.text.count(f"{victron_home.entry.title}: cannot read") == 1
+    await victron.misbehave("exception", code=4, count=0, unit=BATTERY_UNIT)
+    await warp(61)
+    assert victron_home.state("battery_soh") == "98.0"
+    assert caplog.text.count("can read") == 1
+
+
+async def test_what_fails_for_long_waits_for_its_turn(
+    victron_home: Home, victron: VictronSimulator, warp: Warp, asked: Asked
+) -> None:
+    await victron.misbehave("exception", code=4, count=1000, unit=BATTERY_UNIT)
+    await warp(61)
+    await warp(6)
+    assert asked[-1] is not None
+    assert "battery_soh" in asked[-1]
+    await warp(6)
+    assert asked[-1] is not None
+    assert "battery_soh" not in asked[-1]
+
+
+async def test_what_the_device_has_no_more_is_unavailable_at_once(
+    victron_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Battery.read
+
+    async def without_soh(
+        self: Battery, keys: Collection[str] | None = None
+    ) -> Readings:
+        readings = await read(self, keys)
+        gone = NotSupportedError("no such register")
+        return Readings(readings.values_by_key, {"battery_soh": gone})
+
+    monkeypatch.setattr(Battery, "read", without_soh)
+    await warp(6)
+    assert victron_home.state("battery_soh") == "unavailable"
+
+
+async def test_refused_password_starts_a_new_sign_in(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await sessy.misbehave("unauthorized")
+    await warp(6)
+    assert sessy_home.state("battery_soc") == "unavailable"
+    [flow] = sessy_home.hass.config_entries.flow.async_progress()
+    assert flow["context"]["source"] == SOURCE_REAUTH
+
+
+async def test_state_that_did_not_change_is_not_written(
+    victron_home: Home, warp: Warp
+) -> None:
+    await warp(6)
+    key = "battery_status"
+    before = victron_home.state_of(key).last_reported
+    await warp(6)
+    assert victron_home.state_of(key).last_reported == before
+
+
+async def test_reading_back_leaves_a_failure_to_the_next_poll(
+    victron_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Readings:
+        raise RequestTimeoutError("no answer")
+
+    monkeypatch.setattr(Battery, "read", fail)
+    await victron_home.data.coordinator.async_read_now(["battery_soc"])
+    assert victron_home.state("battery_soc") == "50.0"
+
+
+async def test_reading_back_takes_only_what_the_battery_has(
+    victron_home: Home, asked: Asked
+) -> None:
+    await victron_home.data.coordinator.async_read_now(["battery_soc", "backup_soc"])
+    assert asked == [{"battery_soc"}]
+
+
+async def test_entity_of_a_refused_key_is_made_all_the_same(
+    make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is only refused at set-up may come back; what is missing may not."""
+    read = Battery.read
+
+    async def refuse(self: Battery, keys: Collection[str] | None = None) -> Readings:
+        readings = await read(self, keys)
+        values = dict(readings.values_by_key)
+        del values["battery_soh"]
+        return Readings(values, {"battery_soh": DeviceRefusedError("busy")})
+
+    home = make_home(victron)
+    with monkeypatch.context() as patch:
+        patch.setattr(Battery, "read", refuse)
+        await home.set_up()
+    assert home.state("battery_soh") == "unavailable"
+
+
+async def test_it_is_said_when_the_device_was_last_read(home: Home, warp: Warp) -> None:
+    """In steps of five minutes while all is well, to the second once it is not."""
+
+    def shown() -> datetime:
+        return datetime.fromisoformat(home.state("last_fresh"))
+
+    assert shown().timestamp() % 300 == 0
+    fresh = home.data.coordinator.last_fresh
+    assert fresh is not None
+
+    await home.simulator.misbehave("away")
+    await warp(6)
+    assert home.state("battery_soc") != "unavailable"
+    assert shown() == fresh.replace(microsecond=0)
+    for _ in range(2):
+        await warp(6)
+    assert home.state("battery_soc") == "unavailable"
+    assert shown() == fresh.replace(microsecond=0)
+
+
+async def test_device_that_is_away_costs_one_line_in_the_log(
+    home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the libraries below us have to say of it."""
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    await home.simulator.misbehave("away")
+    for _ in range(5):
+        await warp(60)
+    assert not home.data.coordinator.last_update_success
+    [line] = [
+        record
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name != "asyncio"
+    ]
+    assert line.name == coordinator.__name__
+    await home.simulator.misbehave("away", on=False)

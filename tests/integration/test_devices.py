@@ -1,0 +1,245 @@
+"""The device of a battery in Home Assistant, with its parts."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+import pytest
+
+from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.devices import LOOK_INTERVAL
+from tests.home import Home, MakeHome, Warp
+from tests.simulators import (
+    DeyeModbusSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    SessySimulator,
+    SmaSimulator,
+    VictronSimulator,
+)
+
+A_WHILE = LOOK_INTERVAL.total_seconds() + 1
+
+
+def devices_of(home: Home) -> dict[str, dr.DeviceEntry]:
+    """Return the devices of a battery by the end of their identifiers."""
+    found = dr.async_entries_for_config_entry(
+        dr.async_get(home.hass), home.entry.entry_id
+    )
+    serial = str(home.entry.unique_id)
+    return {
+        identifier.removeprefix(serial): device
+        for device in found
+        if isinstance(device, dr.DeviceEntry)
+        for _, identifier in device.identifiers
+    }
+
+
+def device_of(home: Home, key: str) -> str | None:
+    """Return the id of the device that an entity belongs to."""
+    entity = er.async_get(home.hass).async_get(home.entity_id(key))
+    assert entity is not None
+    return entity.device_id
+
+
+def name_of(home: Home, key: str) -> str | None:
+    """Return the name of an entity, without that of its device."""
+    entity = er.async_get(home.hass).async_get(home.entity_id(key))
+    assert entity is not None
+    return entity.original_name
+
+
+@pytest.fixture
+async def huawei(clock: ManualClock) -> AsyncIterator[HuaweiSimulator]:
+    house = HuaweiSimulator.house(clock=clock)
+    house.fixed_pv, house.fixed_load = 0.0, 500.0
+    async with HuaweiSimulator(house, battery_units=2, packs=2) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def huawei_home(make_home: MakeHome, huawei: HuaweiSimulator) -> Home:
+    made = make_home(huawei)
+    assert await made.set_up()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (VictronSimulator, {}),
+        (SessySimulator, {}),
+        (SmaSimulator, {}),
+        (HuaweiSimulator, {"battery_units": 2, "packs": 2}),
+        (DeyeModbusSimulator, {"packs": 2}),
+    ],
+)
+async def test_all_of_a_battery_is_one_device(
+    make_home: MakeHome, clock: ManualClock, kind: Any, options: dict[str, Any]
+) -> None:
+    """A battery unit or pack would show next to nothing on a page of its own."""
+    async with kind(kind.house(clock=clock), **options) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+
+    assert devices_of(home).keys() == {""}
+    entities = er.async_entries_for_config_entry(
+        er.async_get(home.hass), home.entry.entry_id
+    )
+    assert {entity.device_id for entity in entities} == {home.data.device_id}
+
+
+async def test_devices_are_called_like_the_entry(
+    make_home: MakeHome, huawei: HuaweiSimulator
+) -> None:
+    """So two of a model differ in lists; a name of a user's own for a device stays."""
+    home = make_home(huawei)
+    assert await home.set_up()
+    entity_id = home.entity_id("battery_soc")
+    home.hass.config_entries.async_update_entry(home.entry, title="Garage")
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    await home.hass.async_block_till_done()
+
+    assert devices_of(home)[""].name == "Garage"
+    assert home.entity_id("battery_soc") == entity_id
+
+
+@pytest.mark.parametrize(
+    ("language", "unit", "pack"),
+    [
+        ("en", "Battery unit 2 voltage", "Battery unit 2 pack 1 voltage"),
+        ("nl", "Batterij-eenheid 2: spanning", "Batterij-eenheid 2, pack 1: spanning"),
+        ("de", "Batterieeinheit 2: Spannung", "Batterieeinheit 2, Pack 1: Spannung"),
+        (
+            "fr",
+            "Unité de batterie 2\N{NO-BREAK SPACE}: tension",
+            "Unité de batterie 2, pack 1\N{NO-BREAK SPACE}: tension",
+        ),
+    ],
+)
+async def test_names_tell_the_part_that_they_are_about(
+    hass: HomeAssistant,
+    make_home: MakeHome,
+    huawei: HuaweiSimulator,
+    language: str,
+    unit: str,
+    pack: str,
+) -> None:
+    hass.config.language = language
+    home = make_home(huawei)
+    assert await home.set_up()
+
+    assert name_of(home, "battery2_voltage") == unit
+    assert name_of(home, "battery2_pack1_voltage") == pack
+
+
+async def test_battery_packs_of_deye_are_told_apart(
+    make_home: MakeHome, clock: ManualClock
+) -> None:
+    async with DeyeModbusSimulator(
+        DeyeModbusSimulator.house(clock=clock), packs=2
+    ) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+
+    assert name_of(home, "pack2_soc") == "Battery pack 2 state of charge"
+
+
+async def test_entities_of_parts_that_were_devices_move_to_the_battery(
+    hass: HomeAssistant, make_home: MakeHome, huawei: HuaweiSimulator
+) -> None:
+    """As they are: their ids, and that they are shown, also of a part that is off."""
+    huawei.fit(battery_units=1, packs=2)
+    home = make_home(huawei)
+    serial = home.entry.unique_id
+    unit_2 = dr.async_get(hass).async_get_or_create(
+        config_entry_id=home.entry.entry_id,
+        identifiers={(DOMAIN, f"{serial}_battery_unit_2")},
+    )
+    unit_1 = dr.async_get(hass).async_get_or_create(
+        config_entry_id=home.entry.entry_id,
+        identifiers={(DOMAIN, f"{serial}_battery_unit_1")},
+    )
+    former = {
+        key: er.async_get(hass)
+        .async_get_or_create(
+            "sensor",
+            DOMAIN,
+            f"{serial}_{key}",
+            config_entry=home.entry,
+            device_id=device.id,
+            suggested_object_id=f"former_{key}",
+        )
+        .entity_id
+        for key, device in (("battery1_soc", unit_1), ("battery2_soc", unit_2))
+    }
+
+    assert await home.set_up()
+
+    assert devices_of(home).keys() == {""}
+    for key, entity_id in former.items():
+        assert home.entity_id(key) == entity_id
+        assert device_of(home, key) == home.data.device_id
+    assert home.state("battery1_soc") == "50.0"
+
+
+# Parts that come
+
+
+async def test_a_battery_unit_that_is_added_appears_by_itself(
+    make_home: MakeHome, huawei: HuaweiSimulator, warp: Warp
+) -> None:
+    """Within the hour, with its entities."""
+    huawei.fit(battery_units=1, packs=2)
+    home = make_home(huawei)
+    assert await home.set_up()
+    assert home.find("battery2_soc") is None
+
+    huawei.fit(battery_units=2, packs=2)
+    await warp(A_WHILE)
+    assert home.find("battery2_soc") is not None
+    await home.enable("battery2_soc")
+
+    assert home.state("battery2_soc") == home.state("battery_soc")
+
+
+async def test_while_nothing_is_added_nothing_is_set_up_again(
+    huawei_home: Home, warp: Warp
+) -> None:
+    before = huawei_home.data
+    await warp(A_WHILE)
+
+    assert huawei_home.data is before
+
+
+async def test_a_battery_that_is_held_is_not_set_up_again(
+    make_home: MakeHome, huawei: HuaweiSimulator, warp: Warp
+) -> None:
+    """Its setpoint is worth more; the unit appears when it has been given back."""
+    huawei.fit(battery_units=1, packs=2)
+    home = make_home(huawei)
+    assert await home.set_up()
+    await home.set_power(1000)
+
+    huawei.fit(battery_units=2, packs=2)
+    await warp(A_WHILE)
+    assert home.state("control_mode") == "manual"
+    assert home.find("battery2_soc") is None
+
+    await home.choose("automatic")
+    await warp(A_WHILE)
+    assert home.find("battery2_soc") is not None
+
+
+async def test_a_device_that_is_away_is_not_looked_at_in_vain(
+    huawei_home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who cannot be asked for parts is asked again later, without an error."""
+    before = huawei_home.data
+    await huawei_home.simulator.misbehave("refuse")
+    await huawei_home.simulator.misbehave("away")
+    await warp(A_WHILE)
+
+    assert huawei_home.data is before
+    assert "ERROR" not in {record.levelname for record in caplog.records}

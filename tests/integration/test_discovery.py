@@ -1,0 +1,125 @@
+"""Looking for loggers in the network."""
+
+from typing import Any
+
+from homeassistant.const import CONF_HOST, CONF_MAC
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.homebattery import discovery
+from custom_components.homebattery.const import (
+    CONF_BATTERY_TYPE,
+    CONF_LOGGER_SERIAL,
+    DOMAIN,
+)
+from custom_components.homebattery.discovery import (
+    LOOK_INTERVAL,
+    async_find_loggers,
+    async_keep_looking,
+)
+from custom_components.homebattery.drivers.solarman import Logger
+from tests.home import MakeHome
+from tests.simulators import DeyeSolarmanSimulator, ManualClock
+
+HERE = Logger("192.0.2.1", "34EAE7000001", 1)
+MOVED = Logger("192.0.2.22", "34EAE7000002", 2)
+NEW = Logger("192.0.2.3", "34EAE7000003", 3)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the addresses at which a flow has been begun to ask a logger."""
+    hosts: list[str] = []
+
+    def create_flow(
+        _: HomeAssistant, domain: str, context: dict[str, Any], data: dict[str, Any]
+    ) -> None:
+        assert domain == DOMAIN
+        assert context == {"source": "integration_discovery"}
+        assert data.keys() == {CONF_HOST, CONF_MAC}
+        hosts.append(data[CONF_HOST])
+
+    monkeypatch.setattr(discovery, "async_create_flow", create_flow)
+    return hosts
+
+
+def add(hass: HomeAssistant, battery_type: str, **data: Any) -> None:
+    MockConfigEntry(
+        domain=DOMAIN, data={CONF_BATTERY_TYPE: battery_type, **data}
+    ).add_to_hass(hass)
+
+
+async def look_again(hass: HomeAssistant) -> None:
+    async_fire_time_changed(hass, dt_util.utcnow() + LOOK_INTERVAL * 1.5)
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def test_loggers_are_looked_for_now_and_then(
+    hass: HomeAssistant, loggers: list[Logger], begun: list[str]
+) -> None:
+    add(hass, "deye_solarman", host=HERE.address, **{CONF_LOGGER_SERIAL: HERE.serial})
+    add(hass, "deye_solarman", host="192.0.2.2", **{CONF_LOGGER_SERIAL: MOVED.serial})
+    loggers += [HERE, MOVED]
+    async_keep_looking(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert begun == [MOVED.address]
+    loggers.append(NEW)
+    await look_again(hass)
+    assert begun == [MOVED.address, MOVED.address, NEW.address]
+
+
+async def test_logger_that_answers_where_it_is_thought_to_be_stays_there(
+    make_home: MakeHome, clock: ManualClock, loggers: list[Logger], begun: list[str]
+) -> None:
+    house = DeyeSolarmanSimulator.house(clock=clock)
+    async with DeyeSolarmanSimulator(house) as simulator:
+        home = make_home(simulator)
+        loggers.append(MOVED._replace(serial=simulator.server.serial))
+        assert await home.set_up()
+        begun.clear()  # before it was set up, it did not answer
+        await look_again(home.hass)
+        assert begun == []
+        home.data.coordinator.last_update_success = False
+        await look_again(home.hass)
+        assert begun == [MOVED.address]
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_strange_logger_is_asked_once_at_each_address(
+    hass: HomeAssistant, loggers: list[Logger], begun: list[str]
+) -> None:
+    add(hass, "deye_modbus", host=HERE.address)
+    loggers.append(NEW)
+    async_keep_looking(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await look_again(hass)
+    assert begun == [NEW.address]
+    loggers[:] = [NEW._replace(address="192.0.2.4")]
+    await look_again(hass)
+    assert begun == [NEW.address, "192.0.2.4"]
+
+
+async def test_nobody_is_asked_where_nobody_has_a_logger(
+    hass: HomeAssistant, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def discover() -> list[Logger]:
+        raise AssertionError("was asked")
+
+    monkeypatch.setattr(discovery, "discover", discover)
+    add(hass, "victron", host=HERE.address)
+    async_keep_looking(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert begun == []
+
+
+async def test_no_network_is_no_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def discover() -> list[Logger]:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(discovery, "discover", discover)
+    assert await async_find_loggers() == []

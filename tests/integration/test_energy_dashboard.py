@@ -1,0 +1,364 @@
+"""The energy dashboard shows what was charged and discharged, and nothing else.
+
+It adds up a total by Home Assistant's rules: a fall of more than a tenth is a counter
+that starts again, and all that it shows from then on is energy. Here Home Assistant
+itself makes the statistics, from what devices say that stumble.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
+import logging
+from typing import Any, Final
+
+from homeassistant.components.recorder.statistics import get_last_short_term_statistics
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers.recorder import get_instance
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    mock_restore_cache_with_extra_data,
+)
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+    do_adhoc_statistics,
+)
+from pytest_homeassistant_custom_component.typing import (
+    RecorderInstanceContextManager,
+    WebSocketGenerator,
+)
+
+from custom_components.homebattery.drivers.counters import CounterWatch
+from custom_components.homebattery.energy import Source
+from scripts.demonstration import dashboard
+from tests.home import LOAD, Home, MakeHome, Warp, house_of
+from tests.simulators import SIMULATORS, ManualClock, Simulator, VictronSimulator
+
+CHARGED: Final = "energy_charged_total"
+DISCHARGED: Final = "energy_discharged_total"
+
+MINUTE: Final = 61.0
+"""Seconds until a counter has been read again."""
+PERIOD: Final = timedelta(minutes=5)
+"""For which Home Assistant makes a statistic."""
+STEP: Final = 0.11
+"""kWh: the coarsest of these counters, and what is lost by rounding."""
+
+COUNTERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "victron": lambda device: vars(device.plant.counters),
+    "sessy": lambda device: vars(device.plant.counters),
+    "sma": lambda device: vars(device.plant.counters),
+    "sun2000": lambda device: vars(device.device.energies),
+    "deye_modbus": lambda device: device.inverter.energies.total,
+    "deye_solarman": lambda device: device.inverter.energies.total,
+}
+"""Where each simulated device counts, Wh."""
+
+
+@pytest.fixture
+async def mock_recorder_before_hass(
+    async_test_recorder: RecorderInstanceContextManager,
+) -> None:
+    """Let there be a recorder: it must be there before Home Assistant is."""
+
+
+@pytest.fixture(autouse=True)
+async def _recorder(
+    mock_recorder_before_hass: None,
+    hass: HomeAssistant,
+    async_test_recorder: RecorderInstanceContextManager,
+) -> AsyncIterator[None]:
+    # Every statement would be logged, and that takes longer than all the rest.
+    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
+    async with async_test_recorder(hass):
+        yield
+
+
+@pytest.fixture(params=SIMULATORS)
+async def simulator(
+    request: pytest.FixtureRequest, clock: ManualClock
+) -> AsyncIterator[Simulator]:
+    """Each kind of battery that counts: a Victron that has a shunt."""
+    device: Any = SIMULATORS[request.param]
+    options = {"battery": "shunt"} if request.param == "victron" else {}
+    async with device(house_of(device, clock), **options) as simulator:
+        yield simulator
+
+
+class Dashboard:
+    """What the energy dashboard makes of a total since this was made, kWh."""
+
+    def __init__(self, home: Home, key: str = DISCHARGED) -> None:
+        self.home, self.key = home, key
+        self.begun = dt_util.utcnow()
+
+    async def total(self) -> float:
+        """Let Home Assistant make all statistics, once."""
+        hass, entity_id = self.home.hass, self.home.entity_id(self.key)
+        await async_wait_recording_done(hass)
+        start = self.begun - timedelta(
+            minutes=self.begun.minute % 5,
+            seconds=self.begun.second,
+            microseconds=self.begun.microsecond,
+        )
+        while start <= dt_util.utcnow():
+            do_adhoc_statistics(hass, start=start)
+            start += PERIOD
+        await async_wait_recording_done(hass)
+        (row,) = (
+            await get_instance(hass).async_add_executor_job(
+                get_last_short_term_statistics, hass, 1, entity_id, True, {"sum"}
+            )
+        )[entity_id]
+        added = row["sum"]
+        assert added is not None
+        return added
+
+
+class Discharged:
+    """The counter of a simulated device, and how it stumbles."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.plant = home.simulator.plant
+        self._counts = COUNTERS[home.simulator.type](home.simulator)
+        shown = float(home.state(DISCHARGED))
+        self._before = 1000 * shown - self._counts["discharged"]
+
+    @property
+    def kwh(self) -> float:
+        self.plant.run()
+        return float(self._counts["discharged"] + self._before) / 1000
+
+    @contextmanager
+    def showing(self, kwh: float) -> Iterator[None]:
+        """Let the device show something else, while nothing is discharged."""
+        self.plant.fixed_load = 0
+        self.plant.run()
+        right = self._counts["discharged"]
+        # The Deye began at so many kWh; below them, its word is 0.
+        self._counts["discharged"] = 1000 * kwh - self._before
+        yield
+        self._counts["discharged"] = right
+        self.plant.fixed_load = LOAD
+
+
+async def see(home: Home, warp: Warp, minutes: int = 1) -> str:
+    """Let time pass until the next reading; return what is shown of the total then."""
+    await warp(minutes * MINUTE)
+    return home.state(DISCHARGED)
+
+
+async def restart(home: Home, restored: dict[str, Any] | None = None) -> None:
+    """Start it anew; only what is `restored`, if that is given, was stored."""
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    await home.hass.async_block_till_done()
+    if restored is not None:
+        entity_id = home.entity_id(DISCHARGED)
+        remembered = [(State(entity_id, "0"), restored)] if restored else []
+        mock_restore_cache_with_extra_data(home.hass, remembered)
+    await home.set_up()
+
+
+async def test_all_batteries_fit_on_the_dashboard(
+    hass: HomeAssistant,
+    make_home: MakeHome,
+    clock: ManualClock,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    """By either way of telling their power; nothing is complained about."""
+    assert await async_setup_component(hass, "energy", {})
+    async with AsyncExitStack() as stack:
+        homes = []
+        for kind in SIMULATORS.values():
+            device: Any = kind
+            simulator = await stack.enter_async_context(device(house_of(device, clock)))
+            home = make_home(simulator)
+            assert await home.set_up()
+            await home.enable(*dashboard.POWERS)
+            homes.append(home)
+        client = await hass_ws_client(hass)
+
+        async def ask(command: str, **data: Any) -> Any:
+            await client.send_json_auto_id({"type": command, **data})
+            answer = await client.receive_json()
+            assert answer["success"], answer
+            return answer["result"]
+
+        keys = (*dashboard.NEEDED, *dashboard.POWERS)
+        for two_sensors in (False, True):
+            sources = [
+                dashboard.battery_source(
+                    home.simulator.type,
+                    {key: home.entity_id(key) for key in keys},
+                    two_sensors=two_sensors,
+                )
+                for home in homes
+            ]
+            saved = await ask("energy/save_prefs", energy_sources=sources)
+            await hass.async_block_till_done()
+            if not two_sensors:
+                # Until there are statistics, that is all that is said.
+                validation = await ask("energy/validate")
+                assert list(dashboard.complaints(validation))
+                ignored = [dashboard.NOT_YET]
+                assert list(dashboard.complaints(validation, ignored)) == []
+                await Dashboard(homes[0]).total()
+            validation = await ask("energy/validate")
+            listed = await ask("recorder/list_statistic_ids")
+            assert list(dashboard.complaints(validation)) == []
+            assert len(saved["energy_sources"]) == len(SIMULATORS)
+            attributes = {
+                state.entity_id: state.attributes for state in hass.states.async_all()
+            }
+            for source in saved["energy_sources"]:
+                assert list(dashboard.missing_statistics(source, listed)) == []
+                assert list(dashboard.wrong_classes(source, attributes)) == []
+
+
+async def test_eleven_bounces_in_a_day_add_nothing(home: Home, warp: Warp) -> None:
+    """As users report of inverters: 0 for one reading, and then as before."""
+    on_dashboard, counter = Dashboard(home), Discharged(home)
+    before = counter.kwh
+    for _ in range(11):
+        assert await see(home, warp, minutes=10) != "unknown"
+        with counter.showing(0):
+            assert await see(home, warp) == "unknown"
+        assert float(await see(home, warp)) == pytest.approx(counter.kwh, abs=STEP)
+
+    added = counter.kwh - before
+    assert added == pytest.approx(1.2, abs=0.2)
+    assert await on_dashboard.total() == pytest.approx(added, abs=STEP)
+
+
+async def test_what_cannot_be_adds_nothing(home: Home, warp: Warp) -> None:
+    """For as long as that may take."""
+    on_dashboard, counter = Dashboard(home), Discharged(home)
+    before = counter.kwh
+
+    async def stumble(wrong: float, minutes: int) -> None:
+        """Show something wrong three times, and then as before."""
+        with counter.showing(wrong):
+            for _ in range(3):
+                assert await see(home, warp, minutes) == "unknown"
+        shown = await see(home, warp, minutes=12)
+        assert float(shown) == pytest.approx(counter.kwh, abs=STEP)
+
+    # All night, until the inverter has woken up.
+    await stumble(0, minutes=200)
+    # One step back.
+    await stumble(counter.kwh - 0.1, minutes=1)
+    # A fall that is a dip to statistics, and one that is a new beginning.
+    await stumble(counter.kwh - 50, minutes=1)
+    await stumble(counter.kwh / 10, minutes=1)
+    # 65535 steps on.
+    await stumble(counter.kwh + 6553.5, minutes=1)
+
+    assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
+
+
+@pytest.mark.parametrize(
+    "shown", [pytest.param(0.4, id="cleared"), pytest.param(4711, id="another one")]
+)
+async def test_another_counter_goes_on_where_the_old_one_was(
+    home: Home, warp: Warp, shown: float
+) -> None:
+    """Once it has been there for ten minutes; its own past is not energy of ours."""
+    on_dashboard, counter = Dashboard(home), Discharged(home)
+    last = float(await see(home, warp))
+    with counter.showing(shown):
+        assert await see(home, warp) == "unknown"
+        assert float(await see(home, warp, minutes=11)) == last
+        counter.plant.fixed_load = LOAD
+        after = float(await see(home, warp, minutes=30))
+        assert after - last == pytest.approx(0.3, abs=STEP)
+        counter.plant.fixed_load = 0
+        await restart(home)
+        assert float(await see(home, warp)) == pytest.approx(after, abs=STEP)
+    assert await on_dashboard.total() == pytest.approx(0.31, abs=STEP)
+
+
+async def test_a_device_out_of_reach_adds_nothing_twice(home: Home, warp: Warp) -> None:
+    """What it has counted meanwhile is energy."""
+    on_dashboard, counter = Dashboard(home), Discharged(home)
+    before = counter.kwh
+    await home.simulator.misbehave("away")
+    await see(home, warp)
+    assert await see(home, warp) == "unavailable"
+    assert await see(home, warp, minutes=60) == "unavailable"
+    await home.simulator.misbehave("away", on=False)
+    shown = await see(home, warp, minutes=3)
+    assert float(shown) == pytest.approx(counter.kwh, abs=STEP)
+    assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
+
+
+# Restarts
+
+
+async def test_a_first_reading_that_is_wrong_adds_nothing(
+    home: Home, warp: Warp
+) -> None:
+    """It is held against what was read before the start."""
+    on_dashboard, counter = Dashboard(home), Discharged(home)
+    before = counter.kwh
+    for wrong in (0, before / 2, 2 * before):
+        with counter.showing(wrong):
+            await restart(home)
+            assert home.state(DISCHARGED) == "unknown"
+            assert await see(home, warp) == "unknown"
+        shown = await see(home, warp)
+        assert float(shown) == pytest.approx(counter.kwh, abs=STEP)
+    assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
+
+
+async def test_a_week_without_home_assistant_is_counted(home: Home, warp: Warp) -> None:
+    """A device may have counted what its power allows."""
+    counter = Discharged(home)
+    stored: dict[str, Any] = {
+        "source": Source.DEVICE,
+        "energy": 0,
+        "counter": {
+            "value": counter.kwh - 200,
+            "at": (dt_util.utcnow() - timedelta(days=7)).isoformat(),
+            "moved": 0,
+        },
+    }
+    await restart(home, stored)
+    assert float(home.state(DISCHARGED)) == pytest.approx(counter.kwh, abs=STEP)
+    stored["counter"]["at"] = dt_util.utcnow().isoformat()
+    await restart(home, stored)
+    assert home.state(DISCHARGED) == "unknown"
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, {"source": Source.POWER, "energy": 0.1}], ids=["nothing", "old"]
+)
+async def test_a_power_cut_does_not_make_an_added_up_total_fall(
+    make_home: MakeHome, victron: VictronSimulator, warp: Warp, stored: dict[str, Any]
+) -> None:
+    """What is stored is up to a quarter of an hour older than what was recorded.
+
+    As statistics go, the total would start again and be added once more.
+    """
+    home = make_home(victron, scan_interval=60)
+    await home.set_up()
+    on_dashboard = Dashboard(home)
+    for _ in range(20):
+        await warp(120)
+    before = float(home.state(DISCHARGED))
+    assert before > 0.3
+    await async_wait_recording_done(home.hass)
+
+    await restart(home, stored)
+    assert float(home.state(DISCHARGED)) == before
+    await warp(120)
+    await warp(120)
+    after = float(home.state(DISCHARGED))
+    assert after > before
+    assert await on_dashboard.total() == pytest.approx(after, abs=0.01)
+
+
+def test_ten_minutes_are_enough_for_what_is_true() -> None:
+    """As these tests, and the README, have it."""
+    assert CounterWatch.BELIEVED_AFTER == 600

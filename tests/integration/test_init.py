@@ -1,0 +1,215 @@
+"""Setting a battery up and taking it down."""
+
+import asyncio
+import socket
+
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.helpers import device_registry as dr
+import pytest
+
+from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.drivers.battery import (
+    Battery,
+    CannotConnectError,
+    RequestTimeoutError,
+)
+from tests.home import Home, MakeHome, Warp
+from tests.simulators import SessySimulator, Simulator, VictronSimulator
+
+
+async def unload(home: Home) -> bool:
+    done = await home.hass.config_entries.async_unload(home.entry.entry_id)
+    await home.hass.async_block_till_done()
+    return done
+
+
+async def test_battery_is_set_up_and_unloaded(home: Home) -> None:
+    assert home.entry_is(ConfigEntryState.LOADED)
+    assert float(home.state("battery_soc")) == pytest.approx(50, abs=0.5)
+    assert await unload(home)
+    assert home.entry_is(ConfigEntryState.NOT_LOADED)
+    assert home.state("battery_soc") == "unavailable"
+
+
+async def has_hung_up(victron: VictronSimulator) -> bool:
+    """Give the device a moment to notice that the connection is closed."""
+    for _ in range(100):
+        if not victron.server.clients:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_connection_is_closed_on_unload(
+    victron_home: Home, victron: VictronSimulator
+) -> None:
+    battery = victron_home.data.battery
+    assert victron.server.clients == 1
+    await unload(victron_home)
+    assert await has_hung_up(victron)
+    with pytest.raises(CannotConnectError):
+        await battery.read()
+
+
+async def test_device_is_described(home: Home) -> None:
+    registry = dr.async_get(home.hass)
+    assert home.entry.unique_id is not None
+    device = registry.async_get_device_by_identifier(
+        (DOMAIN, home.entry.unique_id), home.entry.entry_id
+    )
+    assert device is not None
+    identity = home.data.battery.identity
+    assert device.name == (identity.name or identity.model)
+    assert device.manufacturer == identity.manufacturer
+    assert device.model == identity.model
+    assert device.serial_number == home.entry.unique_id
+    assert device.sw_version == identity.firmware
+    assert device.hw_version == identity.hardware
+    page = None if home.simulator.type == "sun2000" else "http://127.0.0.1/"
+    assert device.configuration_url == page
+
+
+async def test_set_up_is_tried_again_while_the_device_is_away(
+    make_home: MakeHome, simulator: Simulator, warp: Warp
+) -> None:
+    home = make_home(simulator)
+    await simulator.stop()
+    assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert home.entry.error_reason_translation_key == "cannot_connect"
+    await simulator.start()
+    await warp(60)
+    assert home.entry_is(ConfigEntryState.LOADED)
+
+
+async def test_set_up_says_that_the_name_does_not_resolve(
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look_up(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    home = make_home(victron)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", look_up)
+        home.hass.config_entries.async_update_entry(
+            home.entry, data={**home.entry.data, "host": "gx.invalid"}
+        )
+        assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert home.entry.error_reason_translation_key == "unknown_host"
+
+
+async def test_set_up_is_tried_again_when_the_first_poll_fails(
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RequestTimeoutError("no answer")
+
+    home = make_home(victron)
+    with monkeypatch.context() as patch:
+        patch.setattr(Battery, "read", fail)
+        assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert home.entry.error_reason_translation_key == "timeout"
+    assert await has_hung_up(victron)
+
+
+async def test_another_device_at_the_address_is_refused(
+    make_home: MakeHome, simulator: Simulator
+) -> None:
+    home = make_home(simulator)
+    home.hass.config_entries.async_update_entry(home.entry, unique_id="other")
+    assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_ERROR)
+    assert home.entry.error_reason_translation_key == "another_device"
+
+
+async def test_wrong_password_starts_a_new_sign_in(
+    make_home: MakeHome, sessy: SessySimulator
+) -> None:
+    home = make_home(sessy)
+    await sessy.misbehave("unauthorized")
+    assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_ERROR)
+    [flow] = home.hass.config_entries.flow.async_progress()
+    assert flow["context"]["source"] == SOURCE_REAUTH
+
+
+@pytest.mark.parametrize("ending", ["unload", "remove", "reload", "stop"])
+async def test_setpoint_is_released_whatever_ends_it(home: Home, ending: str) -> None:
+    before = home.simulator.state()
+    await home.set_power(1000)
+    assert home.simulator.mode == "controlled"
+    entries, entry_id = home.hass.config_entries, home.entry.entry_id
+    match ending:
+        case "unload":
+            await unload(home)
+        case "remove":
+            await entries.async_remove(entry_id)
+        case "reload":
+            await entries.async_reload(entry_id)
+            assert home.state("control_mode") == "automatic"
+        case "stop":
+            await home.hass.async_stop(force=True)
+    await home.hass.async_block_till_done()
+    after = home.simulator.state()
+    assert after["mode"] == "automatic"
+    assert after["battery_power"] == pytest.approx(before["battery_power"], abs=5)
+
+
+async def test_nothing_is_written_when_nothing_was_held(
+    victron_home: Home, victron: VictronSimulator
+) -> None:
+    await unload(victron_home)
+    assert not victron.server.traffic.writes
+
+
+async def test_release_that_fails_is_said_and_does_not_stop_unloading(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    await home.set_power(1000)
+    await home.simulator.stop()
+    assert await unload(home)
+    assert home.entry_is(ConfigEntryState.NOT_LOADED)
+    assert "could not be given back to its own control" in caplog.text
+
+
+async def test_no_setpoint_is_taken_while_stopping(home: Home) -> None:
+    control = home.data.control
+    home.hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await home.hass.async_block_till_done()
+    with pytest.raises(Exception, match="takes no setpoint at this moment"):
+        await control.async_set_power(1000)
+    assert home.simulator.mode == "automatic"
+
+
+async def test_entities_stay_when_their_platforms_do_not_unload(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> bool:
+        return False
+
+    await home.set_power(1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(home.hass.config_entries, "async_unload_platforms", refuse)
+        assert not await unload(home)
+    assert home.simulator.mode == "controlled"
+
+
+async def test_connection_is_closed_when_the_entities_cannot_be_made(
+    make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    home = make_home(victron)
+    with monkeypatch.context() as patch:
+        patch.setattr(home.hass.config_entries, "async_forward_entry_setups", fail)
+        assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_ERROR)
+    assert await has_hung_up(victron)

@@ -1,0 +1,184 @@
+"""Every entity of every kind of battery: what it is, and what it shows."""
+
+from collections.abc import Mapping
+import logging
+from typing import Any
+
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.const import Platform
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.entity import Entity
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from custom_components.homebattery.drivers.measurements import (
+    MEASUREMENTS,
+    UNITS,
+    Quantity,
+)
+from custom_components.homebattery.sensor import KINDS
+from tests.home import Home, MakeHome, Warp
+from tests.simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
+
+_SHOWN_ATTRIBUTES = ("min", "max", "step", "options", "active")
+
+
+def described(home: Home, platform: Platform) -> dict[str, str]:
+    """Return a line for each entity of a platform, enabled or not, by its key.
+
+    The decimals that are shown are only known of those that are enabled.
+    """
+    registry = er.async_get(home.hass)
+    lines = {}
+    for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
+        if entity.domain != platform:
+            continue
+        key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
+        assert entity.has_entity_name
+        assert entity.translation_key == key
+        options: Mapping[str, Any] = entity.options.get("sensor") or {}
+        decimals = options.get("suggested_display_precision")
+        state = home.hass.states.get(entity.entity_id)
+        capabilities: dict[str, Any] = {
+            **(entity.capabilities or {}),
+            **(state.attributes if state else {}),
+        }
+        shown = "disabled" if state is None else state.state
+        if entity.original_device_class == SensorDeviceClass.TIMESTAMP:
+            shown = "a time"
+        facts = [
+            entity.original_name,
+            shown,
+            entity.unit_of_measurement,
+            None if decimals is None else f"decimals {decimals}",
+            entity.original_device_class,
+            capabilities.get("state_class"),
+            entity.entity_category,
+            *(
+                f"{name} {capabilities[name]}"
+                for name in _SHOWN_ATTRIBUTES
+                if name in capabilities
+            ),
+        ]
+        lines[key] = " | ".join(str(fact) for fact in facts if fact is not None)
+    return lines
+
+
+_PLATFORMS = [
+    Platform.BINARY_SENSOR,
+    Platform.NUMBER,
+    Platform.SELECT,
+    Platform.SENSOR,
+    Platform.SWITCH,
+]
+
+
+@pytest.mark.parametrize("platform", _PLATFORMS)
+async def test_entities(
+    home: Home, platform: Platform, snapshot: SnapshotAssertion
+) -> None:
+    assert described(home, platform) == snapshot
+
+
+async def test_entities_of_others(
+    other_home: Home, snapshot: SnapshotAssertion
+) -> None:
+    assert {
+        platform.value: described(other_home, platform) for platform in _PLATFORMS
+    } == snapshot
+
+
+async def test_a_device_shows_what_most_owners_want_and_hides_the_rest(
+    home: Home,
+) -> None:
+    """About 25 entities; those who want more enable more."""
+    registry = er.async_get(home.hass)
+    entities = er.async_entries_for_config_entry(registry, home.entry.entry_id)
+    assert 20 <= sum(not entity.disabled for entity in entities) <= 32
+    assert any(entity.disabled for entity in entities)
+
+
+async def test_every_entity_can_be_enabled(
+    make_home: MakeHome,
+    simulator: Simulator,
+    warp: Warp,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
+    home = make_home(simulator)
+    assert await home.set_up()
+    for _ in range(2):
+        await warp(61)
+    registry = er.async_get(home.hass)
+    for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
+        state = home.hass.states.get(entity.entity_id)
+        assert state is not None
+        assert state.state != "unavailable", entity.entity_id
+    complaints = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING
+        and not record.name.startswith("asyncio")
+        and "has not been tested by Home Assistant" not in record.getMessage()
+    ]
+    assert not complaints
+
+
+async def test_meter_has_neither_setpoint_nor_battery(
+    make_home: MakeHome, clock: ManualClock
+) -> None:
+    async with SessySimulator(
+        SessySimulator.house(clock=clock), device="p1"
+    ) as simulator:
+        home = make_home(simulator)
+        home.hass.config_entries.async_update_entry(home.entry, unique_id="PABC1234")
+        assert await home.set_up()
+        assert home.find("grid_power")
+        assert float(home.state("grid_target")) == 0
+        for key in (
+            "power_setpoint",
+            "control_mode",
+            "control_status",
+            "battery_charging",
+            "energy_charged_total",
+        ):
+            assert home.find(key) is None
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_system_that_takes_no_setpoint_only_shows(
+    make_home: MakeHome, clock: ManualClock
+) -> None:
+    house = VictronSimulator.house(clock=clock)
+    async with VictronSimulator(house, ess=False) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        assert home.find("battery_soc")
+        assert home.find("control_mode") is None
+        assert (
+            er.async_get(home.hass).async_get_entity_id(
+                "number", "homebattery", f"{home.entry.unique_id}_power_setpoint"
+            )
+            is None
+        )
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+def test_every_quantity_is_shown_in_its_unit() -> None:
+    for quantity in Quantity:
+        if quantity in (Quantity.FLAG, Quantity.PROBLEMS):
+            assert quantity not in KINDS
+        else:
+            assert KINDS[quantity].unit == UNITS.get(quantity)
+
+
+def test_there_is_one_state_of_charge() -> None:
+    """Home Assistant shows it in the device's head, and expects no second one there."""
+    of_battery = [
+        key
+        for key, measurement in MEASUREMENTS.items()
+        if (kind := KINDS.get(measurement.quantity))
+        and kind.device_class is SensorDeviceClass.BATTERY
+    ]
+    assert of_battery == ["battery_soc"]

@@ -1,0 +1,418 @@
+"""What is shown under Repairs, and the fixes that a click can do."""
+
+from typing import Any, Final
+
+from homeassistant.components.repairs import DOMAIN as REPAIRS
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.control import RETRY
+from custom_components.homebattery.drivers.battery import Advice
+from custom_components.homebattery.drivers.deye_control import (
+    BY_VOLTAGE,
+    CHEMISTRY,
+    CONTROL_MODE,
+)
+from custom_components.homebattery.interventions import OF_LATE, OFTEN
+from custom_components.homebattery.repairs import Issue
+from tests.control.lease_support import file_of, issues, stored
+from tests.home import Home, MakeHome, Warp
+from tests.simulators import (
+    DeyeModbusSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    SessySimulator,
+    SmaSimulator,
+    VictronSimulator,
+)
+
+LEAD_ACID: Final = 0
+
+
+def issue_of(home: Home, issue: Issue | Advice) -> ir.IssueEntry | None:
+    registry = ir.async_get(home.hass)
+    return registry.async_get_issue(DOMAIN, f"{issue}_{home.entry.unique_id}")
+
+
+class Fix:
+    """The flow that fixes an issue, as the frontend runs it."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def begin(self, home: Home, issue: Issue | Advice) -> dict[str, Any]:
+        answer = await self._client.post(
+            "/api/repairs/issues/fix",
+            json={"handler": DOMAIN, "issue_id": f"{issue}_{home.entry.unique_id}"},
+        )
+        return dict(await answer.json())
+
+    async def submit(self, step: dict[str, Any]) -> dict[str, Any]:
+        answer = await self._client.post(
+            f"/api/repairs/issues/fix/{step['flow_id']}", json={}
+        )
+        return dict(await answer.json())
+
+    async def close(self, step: dict[str, Any]) -> None:
+        """Close the dialog without an answer."""
+        url = f"/api/repairs/issues/fix/{step['flow_id']}"
+        assert (await self._client.delete(url)).ok
+
+
+@pytest.fixture
+async def fix(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Fix:
+    assert await async_setup_component(hass, REPAIRS, {})
+    return Fix(await hass_client())
+
+
+async def fail_to_release(home: Home, warp: Warp) -> None:
+    """Let a release fail twice, as a repair issue takes."""
+    await home.set_power(600)
+    await home.simulator.misbehave("error", path="setpoint", count=1000)
+    with pytest.raises(Exception, match="refuses"):
+        await home.choose("automatic")
+    await warp(RETRY)
+
+
+async def unload(home: Home) -> None:
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def remove(home: Home) -> None:
+    await home.hass.config_entries.async_remove(home.entry.entry_id)
+
+
+async def remove_out_of_reach(home: Home, warp: Warp) -> None:
+    """Remove a battery that is held and cannot be told; then it can be again."""
+    await home.set_power(600)
+    await home.simulator.misbehave("away")
+    await remove(home)
+    await home.simulator.misbehave("away", on=False)
+    for _ in range(3):  # it is left alone for a while
+        await warp(RETRY)
+
+
+async def take_over(home: Home, warp: Warp, times: int = OFTEN) -> None:
+    """Let the app of a Sessy overrule a setpoint, each time that it is set."""
+    for _ in range(times):
+        await home.set_power(600)
+        await home.simulator.misbehave("strategy", strategy="ROI")
+        await warp(31)
+
+
+async def test_a_release_that_failed_can_be_tried_at_once(
+    sessy_home: Home, sessy: SessySimulator, fix: Fix, warp: Warp
+) -> None:
+    await fail_to_release(sessy_home, warp)
+    found = issue_of(sessy_home, Issue.RELEASE_FAILED)
+    assert found is not None and found.is_fixable
+    question = await fix.begin(sessy_home, Issue.RELEASE_FAILED)
+    assert question["step_id"] == "confirm"
+    assert question["description_placeholders"] == {"device": sessy_home.entry.title}
+
+    still_ill = await fix.submit(question)
+    assert still_ill["errors"] == {"base": "not_released"}
+    assert issue_of(sessy_home, Issue.RELEASE_FAILED)
+
+    await sessy.misbehave("error", path="setpoint", count=0)
+    done = await fix.submit(still_ill)
+    assert done["type"] == "create_entry"
+    assert sessy.mode == "automatic"
+    assert issue_of(sessy_home, Issue.RELEASE_FAILED) is None
+
+
+async def test_a_battery_can_be_left_to_another_controller(
+    sessy_home: Home, sessy: SessySimulator, fix: Fix, warp: Warp
+) -> None:
+    await take_over(sessy_home, warp)
+
+    done = await fix.submit(await fix.begin(sessy_home, Issue.OTHER_CONTROLLER))
+
+    assert done["type"] == "create_entry"
+    assert sessy_home.state("control_mode") == "automatic"
+    assert sessy.battery is not None and sessy.battery.strategy == "ROI"
+    assert issues(sessy_home) == set()
+
+
+async def test_closing_the_dialog_leaves_a_battery_held(
+    sessy_home: Home, fix: Fix, warp: Warp
+) -> None:
+    await take_over(sessy_home, warp)
+    await fix.close(await fix.begin(sessy_home, Issue.OTHER_CONTROLLER))
+    assert sessy_home.state("control_mode") == "manual"
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+
+
+async def test_nothing_can_be_fixed_of_a_battery_that_is_not_set_up(
+    sessy_home: Home, fix: Fix, warp: Warp
+) -> None:
+    await take_over(sessy_home, warp)
+    question = await fix.begin(sessy_home, Issue.OTHER_CONTROLLER)
+    await unload(sessy_home)
+
+    aborted = await fix.submit(question)
+
+    assert (aborted["type"], aborted["reason"]) == ("abort", "not_loaded")
+
+
+# A battery that was removed while it was held
+
+
+async def test_what_was_remembered_of_a_removed_battery_can_be_forgotten(
+    sessy_home: Home,
+    sessy: SessySimulator,
+    make_home: MakeHome,
+    fix: Fix,
+    warp: Warp,
+    hass_storage: dict[str, Any],
+) -> None:
+    """By who has set it right by hand: then nobody writes to it any more."""
+    await remove_out_of_reach(sessy_home, warp)
+    left = sessy.settings_words()
+    question = await fix.begin(sessy_home, Issue.LEFT_HELD)
+    assert question["step_id"] == "confirm"
+    assert question["description_placeholders"] == {"device": sessy_home.entry.title}
+
+    await fix.close(question)
+    assert issues(sessy_home) == {Issue.LEFT_HELD}
+    assert stored(hass_storage, sessy_home) is not None
+
+    done = await fix.submit(await fix.begin(sessy_home, Issue.LEFT_HELD))
+    assert done["type"] == "create_entry"
+    assert issues(sessy_home) == set()
+    assert file_of(sessy_home) not in hass_storage
+
+    again = make_home(sessy)
+    assert await again.set_up()
+    assert sessy.settings_words() == left
+
+
+async def test_a_battery_that_was_added_again_has_nothing_to_be_forgotten(
+    sessy_home: Home, sessy: SessySimulator, make_home: MakeHome, fix: Fix, warp: Warp
+) -> None:
+    found = sessy.settings_words()
+    await remove_out_of_reach(sessy_home, warp)
+    question = await fix.begin(sessy_home, Issue.LEFT_HELD)
+    again = make_home(sessy)
+    assert await again.set_up()
+    assert sessy.settings_words() == found
+    await again.set_power(600)
+
+    aborted = await fix.submit(question)
+
+    assert (aborted["type"], aborted["reason"]) == ("abort", "settled")
+    await again.choose("automatic")
+    assert sessy.settings_words() == found
+
+
+async def test_it_can_be_forgotten_when_no_battery_is_set_up(
+    sessy_home: Home, sessy: SessySimulator, make_home: MakeHome, fix: Fix, warp: Warp
+) -> None:
+    """Home Assistant confirms it by itself then, and we are not asked."""
+    hass = sessy_home.hass
+    await remove_out_of_reach(sessy_home, warp)
+    left = sessy.settings_words()
+    hass.config.components.remove(DOMAIN)  # as after a restart
+
+    done = await fix.submit(await fix.begin(sessy_home, Issue.LEFT_HELD))
+    assert done["type"] == "create_entry"
+    assert issues(sessy_home) == set()
+
+    again = make_home(sessy)
+    assert await again.set_up()
+    assert sessy.settings_words() == left
+
+
+async def test_a_battery_that_was_added_again_is_given_back_over_restarts(
+    sessy_home: Home,
+    sessy: SessySimulator,
+    make_home: MakeHome,
+    warp: Warp,
+) -> None:
+    """Though what was said of its removal is gone when it was not reached at first."""
+    found = sessy.settings_words()
+    await remove_out_of_reach(sessy_home, warp)
+    again = make_home(sessy)
+    await sessy.misbehave("error", path="active_strategy", count=1000)
+    assert await again.set_up()
+    assert sessy.settings_words() != found
+    assert issues(again) == set()
+
+    await unload(again)
+    await sessy.misbehave("error", path="active_strategy", count=0)
+    assert await again.set_up()
+
+    assert sessy.settings_words() == found
+
+
+# … and are gone when there is no reason for them any more
+
+
+async def test_a_battery_that_is_held_again_is_not_one_that_cannot_be_given_back(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await fail_to_release(sessy_home, warp)
+    assert issues(sessy_home) == {Issue.RELEASE_FAILED}
+
+    await sessy.misbehave("error", path="setpoint", count=0)
+    await sessy_home.set_power(600)
+
+    assert issues(sessy_home) == set()
+
+
+async def test_who_gives_the_battery_back_knows_of_the_other_controller(
+    sessy_home: Home, warp: Warp
+) -> None:
+    """It is said again when somebody takes over once more all the same."""
+    await take_over(sessy_home, warp)
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+
+    await sessy_home.choose("automatic")
+    assert issues(sessy_home) == set()
+
+    await take_over(sessy_home, warp, times=1)
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+
+
+async def test_another_controller_that_has_stopped_is_forgotten_after_a_day(
+    sessy_home: Home, warp: Warp
+) -> None:
+    await take_over(sessy_home, warp)
+    await sessy_home.set_power(600)
+    assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
+    await warp(OF_LATE)
+    await warp(6)
+    assert issues(sessy_home) == set()
+
+
+@pytest.mark.parametrize("way", [unload, remove])
+async def test_of_a_battery_that_is_not_there_nobody_takes_control(
+    sessy_home: Home, warp: Warp, way: Any
+) -> None:
+    await take_over(sessy_home, warp)
+    await way(sessy_home)
+    assert issues(sessy_home) == set()
+
+
+# What an owner can put right on the device
+
+
+async def test_writing_that_is_switched_off(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await victron.misbehave("read_only")
+    with pytest.raises(Exception, match="refuses"):
+        await victron_home.set_power(600)
+    await warp(6)
+    assert issue_of(victron_home, Advice.WRITES_OFF)
+
+    await victron.misbehave("read_only", on=False)
+    await victron_home.set_power(600)
+    await warp(6)
+    assert issue_of(victron_home, Advice.WRITES_OFF) is None
+
+
+async def test_victron_without_ess_assistant(
+    make_home: MakeHome, clock: ManualClock
+) -> None:
+    house = VictronSimulator.house(clock=clock)
+    async with VictronSimulator(house, ess=False) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        assert issue_of(home, Advice.NO_ESS)
+        await unload(home)
+        assert issue_of(home, Advice.NO_ESS) is None
+
+
+async def test_an_ess_assistant_is_looked_for_again(
+    make_home: MakeHome, victron: VictronSimulator, fix: Fix
+) -> None:
+    await victron.misbehave("absent", service="hub4")
+    home = make_home(victron)
+    assert await home.set_up()
+    assert home.find("control_mode") is None
+    question = await fix.begin(home, Advice.NO_ESS)
+    assert question["step_id"] == "confirm"
+
+    still_without = await fix.submit(question)
+    assert still_without["errors"] == {"base": "not_found"}
+    assert issues(home) == {Advice.NO_ESS}
+
+    await victron.misbehave("absent", service="hub4", on=False)
+    done = await fix.submit(still_without)
+    assert done["type"] == "create_entry"
+    assert issues(home) == set()
+    assert home.state("control_mode") == "automatic"
+
+
+async def test_an_ess_assistant_is_not_looked_for_out_of_reach(
+    make_home: MakeHome, victron: VictronSimulator, fix: Fix
+) -> None:
+    await victron.misbehave("absent", service="hub4")
+    home = make_home(victron)
+    assert await home.set_up()
+    question = await fix.begin(home, Advice.NO_ESS)
+    await victron.misbehave("away")
+
+    aborted = await fix.submit(question)
+
+    assert (aborted["type"], aborted["reason"]) == ("abort", "not_loaded")
+    assert issues(home) == set()
+
+
+async def test_sma_that_keeps_the_last_setpoint(
+    make_home: MakeHome, clock: ManualClock, warp: Warp
+) -> None:
+    house = SmaSimulator.house(clock=clock)
+    async with SmaSimulator(house, on_loss="keep") as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        assert issue_of(home, Advice.KEEPS_SETPOINT)
+        await simulator.misbehave("setting", setting="on_loss", value=2507)
+        await warp(61)
+        await warp(6)
+        assert issue_of(home, Advice.KEEPS_SETPOINT) is None
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+@pytest.mark.parametrize("simulator", ["deye_modbus"], indirect=True)
+@pytest.mark.parametrize(
+    ("address", "wrong"), [(CONTROL_MODE, BY_VOLTAGE), (CHEMISTRY, LEAD_ACID)]
+)
+async def test_deye_that_does_not_control_its_battery_by_capacity(
+    home: Home, simulator: DeyeModbusSimulator, warp: Warp, address: int, wrong: int
+) -> None:
+    """It is seen when it is chosen on the inverter, and when it is put right there."""
+    for word, expected in ((wrong, {Advice.NOT_BY_CAPACITY}), (1, set())):
+        await simulator.misbehave("owner", address=address, words=[word])
+        await warp(61)
+        await warp(6)
+        assert issues(home) == expected
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_huawei_whose_firmware_lacks_the_commands(
+    make_home: MakeHome, simulator: HuaweiSimulator
+) -> None:
+    await simulator.misbehave("absent", first=47100, last=47100)
+    home = make_home(simulator)
+    assert await home.set_up()
+    assert issue_of(home, Advice.OLD_FIRMWARE)
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_huawei_whose_connection_another_program_takes(
+    home: Home, simulator: HuaweiSimulator, warp: Warp
+) -> None:
+    for _ in range(5):
+        assert issue_of(home, Advice.CONNECTION_STOLEN) is None
+        simulator.server.cut()
+        for _ in range(3):  # it is noticed, connected again, and seen to be new
+            await warp(6)
+    assert issue_of(home, Advice.CONNECTION_STOLEN)
+    await warp(601)
+    assert issue_of(home, Advice.CONNECTION_STOLEN) is None

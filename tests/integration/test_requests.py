@@ -1,0 +1,161 @@
+"""What a battery is asked while it is polled and held: how often, and for what."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import sys
+from typing import Final
+
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.entity import Entity
+import pytest
+
+from custom_components.homebattery import drivers
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery import ModbusBattery
+from custom_components.homebattery.drivers.deye_registers import (
+    NEVER_WRITE as DEYE_NEVER,
+)
+from custom_components.homebattery.drivers.modbus import Register
+from tests.drivers.sma.test_inverter import NEVER_WRITE as SMA_NEVER
+from tests.drivers.sun2000.test_inverter import NEVER_WRITTEN as HUAWEI_NEVER
+from tests.drivers.victron.test_inverter import NEVER_WRITE as VICTRON_NEVER
+from tests.home import KINDS, Home, MakeHome, Warp
+from tests.simulators import SessySimulator, Simulator
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Read, Refused, Units, Write
+
+MODBUS: Final = [name for name in DRIVERS if KINDS[name].missing is not None]
+NEVER_WRITTEN: Final[dict[str, set[int]]] = {
+    "victron": set(VICTRON_NEVER),
+    "sma": set(SMA_NEVER),
+    "sun2000": HUAWEI_NEVER,
+    "deye_modbus": set(DEYE_NEVER),
+    "deye_solarman": set(DEYE_NEVER),
+}
+"""Addresses that would harm, or are somebody else's."""
+
+
+def units_of(simulator: Simulator) -> Units:
+    """Return what answers at the unit ids of a Modbus device."""
+    units = getattr(simulator.server, "units", None)
+    assert isinstance(units, Units)
+    return units
+
+
+def asked(simulator: Simulator) -> int:
+    """Return how many requests the device has been sent."""
+    if isinstance(simulator, SessySimulator):
+        return len(simulator.server.log)
+    return units_of(simulator).traffic.requests
+
+
+async def test_poll_of_live_values_takes_few_requests(home: Home, warp: Warp) -> None:
+    """With a battery and a meter, and the entities that are enabled by default."""
+    assert home.find("battery_power")
+    assert home.find("grid_power") or home.simulator.type == "sessy"
+    for _ in range(2):  # the slow ones, and what is read but once
+        await warp(6)
+    before = asked(home.simulator)
+    await warp(6)
+    assert 0 < asked(home.simulator) - before <= KINDS[home.simulator.type].requests
+
+
+def states(home: Home) -> dict[str, str]:
+    """Return the states of all entities by key."""
+    prefix = f"{home.entry.unique_id}_"
+    found = {}
+    for entity in er.async_entries_for_config_entry(
+        er.async_get(home.hass), home.entry.entry_id
+    ):
+        if state := home.hass.states.get(entity.entity_id):
+            found[entity.unique_id.removeprefix(prefix)] = state.state
+    return found
+
+
+@pytest.mark.parametrize("simulator", MODBUS, indirect=True)
+async def test_missing_register_costs_its_own_entity_only(
+    home: Home, simulator: Simulator, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_all = states(home)
+    assert with_all["battery_temperature"] not in ("unknown", "unavailable")
+    word = KINDS[simulator.type].missing
+    assert word is not None
+    unit_without, missing = word
+    units = units_of(simulator)
+    read = units.read
+
+    def refuse_missing(unit: int, address: int, count: int) -> Sequence[int]:
+        if unit == unit_without and address <= missing < address + count:
+            raise Refused(ILLEGAL_ADDRESS)
+        return read(unit, address, count)
+
+    monkeypatch.setattr(units, "read", refuse_missing)
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    await home.hass.async_block_till_done()
+    for _ in range(2):
+        await warp(61)
+    without = states(home)
+    assert without.keys() == with_all.keys()
+    lost = {
+        key
+        for key, state in without.items()
+        if state == "unavailable" != with_all[key]
+        or (state == "unknown" != with_all[key])
+    }
+    assert lost == {"battery_temperature"}
+
+
+def registers_of(battery: ModbusBattery) -> Iterator[Register]:
+    """Yield the registers of a battery's tables, whatever this one device has."""
+    for device in battery.devices:
+        yield from device.registers.values()
+    family = type(battery).__module__.rpartition(".")[2].partition("_")[0]
+    for name, module in sys.modules.items():
+        if name.startswith(f"{drivers.__name__}.{family}"):
+            for table in vars(module).values():
+                yield from _registers_in(table)
+
+
+def _registers_in(table: object) -> Iterator[Register]:
+    if isinstance(table, Register):
+        yield table
+    elif isinstance(table, tuple | list):
+        for part in table:
+            yield from _registers_in(part)
+    elif isinstance(table, Mapping):
+        yield from _registers_in(list(table.values()))
+
+
+@pytest.mark.parametrize("simulator", MODBUS, indirect=True)
+async def test_only_registers_of_the_table_are_read_and_written(
+    make_home: MakeHome,
+    simulator: Simulator,
+    warp: Warp,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
+    home = make_home(simulator)
+    assert await home.set_up()
+    for power in (1000, -500, 0):
+        await home.set_power(power)
+        await warp(61)
+    await home.choose("automatic")
+    await warp(61)
+    battery = home.data.battery
+    assert isinstance(battery, ModbusBattery)
+    known: dict[int, bool] = {}
+    for register in registers_of(battery):
+        for address in range(register.address, register.end):
+            known[address] = known.get(address, False) or register.writable
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    log = units_of(simulator).traffic.log
+    reads = [entry for entry in log if isinstance(entry, Read)]
+    writes = [entry for entry in log if isinstance(entry, Write)]
+    assert reads
+    assert writes
+    for read in reads:
+        # A block begins and ends with a register; gaps in between are harmless.
+        assert {read.address, read.address + read.words - 1} <= known.keys(), read
+    for write in writes:
+        addresses = range(write.address, write.address + len(write.words))
+        for address in addresses:
+            assert known.get(address), write
+        assert not NEVER_WRITTEN[simulator.type].intersection(addresses), write

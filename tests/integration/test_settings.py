@@ -1,0 +1,148 @@
+"""What is set on a device and stays there: numbers, selects, switches."""
+
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+import pytest
+
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery import (
+    AuthenticationError,
+    Battery,
+    BatteryError,
+    InvalidValueError,
+    Value,
+)
+from tests.home import KINDS, Home, Warp
+from tests.simulators import SessySimulator, VictronSimulator
+
+
+async def test_number_is_written_and_shown_as_the_device_has_it(
+    home: Home,
+) -> None:
+    kind = KINDS[home.simulator.type]
+    key, value = kind.number
+    assert home.state(key) != str(value)
+    await home.call("number.set_value", key, value=value)
+    assert float(home.state(key)) == value
+    state = home.simulator.state()["device"]
+    assert {**state.get("settings", {}), **state}[kind.shown_as] == value
+
+
+async def test_number_out_of_range_is_refused(home: Home) -> None:
+    key, _ = KINDS[home.simulator.type].number
+    before = home.state_of(key)
+    with pytest.raises(ServiceValidationError):
+        await home.call("number.set_value", key, value=before.attributes["max"] + 1)
+    assert home.state(key) == before.state
+
+
+async def test_one_setting_may_move_another(sessy_home: Home) -> None:
+    """A Sessy has one limit for both directions."""
+    await sessy_home.call("number.set_value", "charge_power_limit", value=1500)
+    assert sessy_home.state("discharge_power_limit") == "1500"
+
+
+async def test_no_limit_is_shown_as_the_maximum(
+    victron_home: Home, victron: VictronSimulator
+) -> None:
+    key = "discharge_power_limit"
+    assert victron_home.state(key) == "5000"
+    await victron_home.call("number.set_value", key, value=3000)
+    assert victron_home.state(key) == "3000"
+
+
+async def test_select_is_written(home: Home) -> None:
+    key = KINDS[home.simulator.type].select
+    await home.enable(key)
+    state = home.state_of(key)
+    assert state.state in state.attributes["options"]
+    wanted = next(o for o in state.attributes["options"] if o != state.state)
+    await home.call("select.select_option", key, option=wanted)
+    assert home.state(key) == wanted
+
+
+async def test_switch_is_written(
+    sessy_home: Home, sessy: SessySimulator, victron: VictronSimulator
+) -> None:
+    await sessy_home.enable("eco_nom_charge")
+    assert sessy_home.state("eco_nom_charge") == "off"
+    await sessy_home.call("switch.turn_on", "eco_nom_charge")
+    assert sessy_home.state("eco_nom_charge") == "on"
+    assert sessy.state()["device"]["settings"]["eco_nom_charge"] is True
+    await sessy_home.call("switch.turn_off", "eco_nom_charge")
+    assert sessy_home.state("eco_nom_charge") == "off"
+
+
+async def test_state_that_nobody_has_named_is_unknown(
+    sessy_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = sessy_home.data.coordinator
+    values = {
+        **coordinator.data.values_by_key,
+        "working_mode": "of_next_year",
+        "device_status": "of_next_year",
+    }
+    coordinator.async_set_updated_data(type(coordinator.data)(values))
+    assert sessy_home.state("working_mode") == "unknown"
+    assert sessy_home.state("device_status") == "unknown"
+
+
+async def test_write_that_is_not_confirmed_is_an_error(
+    victron_home: Home, victron: VictronSimulator
+) -> None:
+    await victron.misbehave("ignore_writes")
+    with pytest.raises(HomeAssistantError, match="does not show it"):
+        await victron_home.call("number.set_value", "min_soc", value=25)
+    assert float(victron_home.state("min_soc")) == 10
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_write_without_permission_says_that_the_installer_has_to_log_in(
+    home: Home,
+) -> None:
+    """As an inverter says on its own Wi-Fi; for a setting as for a setpoint."""
+    await home.simulator.misbehave("read_only", code=0x80)
+    with pytest.raises(HomeAssistantError, match="installer's login") as caught:
+        await home.call("number.set_value", "min_soc", value=12)
+    assert caught.value.translation_key == "permission_denied"
+    with pytest.raises(HomeAssistantError, match="installer's login"):
+        await home.set_power(600)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (InvalidValueError("too much"), ServiceValidationError),
+        (BatteryError("something"), HomeAssistantError),
+    ],
+)
+async def test_errors_name_device_and_cause(
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BatteryError,
+    kind: type[HomeAssistantError],
+) -> None:
+    async def fail(self: Battery, key: str, value: Value) -> None:
+        raise error
+
+    monkeypatch.setattr(Battery, "set_value", fail)
+    key, value = KINDS[home.simulator.type].number
+    with pytest.raises(kind, match=rf"{home.entry.title}.*{error}"):
+        await home.call("number.set_value", key, value=value)
+
+
+async def test_refused_password_starts_a_new_sign_in(
+    sessy_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: Battery, key: str, value: Value) -> None:
+        raise AuthenticationError("no")
+
+    monkeypatch.setattr(Battery, "set_value", fail)
+    with pytest.raises(HomeAssistantError, match="refuses the user name or password"):
+        await sessy_home.call("number.set_value", "min_soc", value=25)
+    await sessy_home.hass.async_block_till_done()
+    assert len(sessy_home.hass.config_entries.flow.async_progress()) == 1
+
+
+def test_drivers_are_those_tested() -> None:
+    """A new driver has to be added to the fixtures."""
+    assert KINDS.keys() == DRIVERS.keys()

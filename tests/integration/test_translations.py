@@ -1,0 +1,683 @@
+"""Every text that can be shown is there, and no other, in every language."""
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+import json
+from pathlib import Path
+import re
+from typing import Any, Final
+
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.const import CONF_NAME, Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.selector import SelectSelector
+from homeassistant.util import slugify
+from homeassistant.util.yaml import load_yaml_dict
+import pytest
+
+from custom_components.homebattery import errors
+from custom_components.homebattery.config_flow import (
+    _FIELDS,
+    _OPTIONS,
+    SECTION_ADVANCED,
+)
+from custom_components.homebattery.const import (
+    BATTERY_CHARGING,
+    CONTROL_MODE,
+    CONTROL_STATUS,
+    CURRENT_SETPOINT,
+    DEVICE_SETPOINT,
+    FLASH_WRITES_TODAY,
+    LAST_FRESH,
+    POWER_SETPOINT,
+    SETPOINT_DURATION,
+    SETPOINT_ENDS,
+    ControlMode,
+    ControlStatus,
+)
+from custom_components.homebattery.devices import device_name
+from custom_components.homebattery.drivers import DRIVERS, SessyInverter
+from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
+from custom_components.homebattery.drivers.sun2000_registers import (
+    MAX_MPPTS,
+    MAX_STRINGS,
+    MODES_OF_OTHERS,
+    PEAK_SHAVING,
+)
+from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
+from custom_components.homebattery.number import (
+    ATTR_AT_ZERO,
+    ATTR_CHARGES,
+    ATTR_DISCHARGES,
+    HOLDS,
+    KINDS as NUMBERS,
+)
+from custom_components.homebattery.repairs import (
+    FIXES,
+    ForgetFlow,
+    Issue,
+    LookAgainFlow,
+    ReleaseFlow,
+)
+from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
+from tests.home import Home, MakeHome
+from tests.simulators import (
+    DeyeModbusSimulator,
+    DeyeSolarmanSimulator,
+    HuaweiSimulator,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    SmaSimulator,
+    VictronSimulator,
+)
+from tests.simulators.image import HttpImage
+
+FOLDER: Final = Path(errors.__file__).parent
+SOURCES: Final = "\n".join(
+    path.read_text("utf-8") for path in sorted(FOLDER.glob("*.py"))
+)
+
+type Texts = dict[str, Any]
+
+EN: Final[Texts] = json.loads((FOLDER / "translations/en.json").read_text("utf-8"))
+ICONS: Final[Texts] = json.loads((FOLDER / "icons.json").read_text("utf-8"))
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", text))
+
+
+# The flow
+
+
+def test_each_kind_of_battery_has_its_step() -> None:
+    steps = EN["config"]["step"]
+    others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
+    assert steps.keys() == {*others, "new_address", *DRIVERS}
+    assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
+    for texts in ("menu_options", "menu_option_descriptions"):
+        of_kinds = dict(steps["user"][texts])
+        del of_kinds["detect"]
+        assert steps["detected"][texts] == of_kinds
+        assert of_kinds.keys() == DRIVERS.keys()
+    for battery_type, name in steps["detected"]["menu_options"].items():
+        assert steps[battery_type]["title"] == name
+    confirm = steps["discovery_confirm"]
+    assert confirm["data"].keys() == confirm["data_description"].keys() == {CONF_NAME}
+    detect = steps["detect"]
+    assert detect["title"] == steps["user"]["menu_options"]["detect"]
+    assert detect["data"].keys() == detect["data_description"].keys() == {"host"}
+
+
+@pytest.mark.parametrize("battery_type", DRIVERS)
+def test_each_field_is_named_and_explained(battery_type: str) -> None:
+    step = EN["config"]["step"][battery_type]
+    fields = DRIVERS[battery_type].fields
+    usual = {field.name for field in fields if not field.rare} | {CONF_NAME}
+    rare = {field.name for field in fields if field.rare}
+    assert step["data"].keys() == usual
+    assert step["data_description"].keys() == usual
+    if rare:
+        advanced = step["sections"][SECTION_ADVANCED]
+        assert advanced["data"].keys() == rare
+        assert advanced["data_description"].keys() == rare
+    else:
+        assert "sections" not in step
+
+
+def test_each_option_is_named_and_explained() -> None:
+    step = EN["options"]["step"]["init"]
+    of_drivers = [
+        field for driver in DRIVERS.values() for field in driver.owner_options
+    ]
+    for rare, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
+        names = {field.name for field in (*_OPTIONS, *of_drivers) if field.rare == rare}
+        assert texts["data"].keys() == texts["data_description"].keys() == names
+
+
+def test_each_choice_on_a_form_has_a_text() -> None:
+    found = {
+        selector.config["translation_key"]: set(selector.config["options"])
+        for selector in _FIELDS.values()
+        if isinstance(selector, SelectSelector)
+    }
+    texts = {key: set(texts["options"]) for key, texts in EN["selector"].items()}
+    assert texts == found
+
+
+def error_keys() -> set[str]:
+    return {words.key for words in errors._WORDS} | {errors.UNKNOWN}
+
+
+def test_each_error_of_the_flow_has_a_text() -> None:
+    by_flow = set(re.findall(r'errors\[[A-Z_]+\] = "(\w+)"', SOURCES))
+    by_flow.update(errors._IF_OPTIONAL.values())
+    # A flow only reads.
+    of_writing = {"flash_budget", "taken_over"}
+    assert EN["config"]["error"].keys() == (error_keys() | by_flow) - of_writing
+
+
+def test_each_error_of_the_flow_names_only_what_was_tried() -> None:
+    """A placeholder without a value would be an error of the frontend instead."""
+    always = {"host", "port"}
+    of_kind = {
+        "wrong_logger_serial": {"logger_serial", "actual_serial"},
+        "logger_serial_refused": {"logger_serial"},
+        "solarman_spoken": {"actual_port"},
+        "modbus_spoken": {"actual_port"},
+    }
+    for key, text in EN["config"]["error"].items():
+        assert placeholders(text) <= always | of_kind.get(key, set()), key
+
+
+@pytest.mark.parametrize("language", ["en", "nl", "de", "fr"])
+def test_other_kind_of_deye_is_called_as_on_the_menu(language: str) -> None:
+    texts = json.loads((FOLDER / f"translations/{language}.json").read_text("utf-8"))
+    menu = texts["config"]["step"]["user"]["menu_options"]
+    for key, battery_type in (
+        ("solarman_spoken", "deye_solarman"),
+        ("modbus_spoken", "deye_modbus"),
+    ):
+        assert menu[battery_type] in texts["config"]["error"][key]
+        assert menu[battery_type] in texts["exceptions"][key]["message"]
+
+
+@pytest.mark.parametrize("battery_type", DRIVERS)
+def test_unit_id_is_said_to_be_left_empty_only_where_it_can_be(
+    battery_type: str,
+) -> None:
+    fields = DRIVERS[battery_type].fields
+    optional = any(field.name == "unit_id" and not field.required for field in fields)
+    _, key = errors.form_error(WrongUnitError("x"), fields)
+    assert ("Leave the unit IDs empty" in EN["config"]["error"][key]) == optional
+
+
+def test_each_reason_to_abort_has_a_text() -> None:
+    named = set(re.findall(r'reason="(\w+)"', SOURCES))
+    by_home_assistant = {"already_configured", "reauth_successful"}
+    assert EN["config"]["abort"].keys() == named | by_home_assistant
+
+
+def test_each_exception_has_a_text_with_its_placeholders() -> None:
+    raised = set(re.findall(r'(?:translation_key=|_refusal\()"(\w+)"', SOURCES))
+    raised -= set(EN["selector"])
+    assert EN["exceptions"].keys() == raised | error_keys()
+    for key in error_keys():
+        assert placeholders(EN["exceptions"][key]["message"]) == {"device", "error"}
+    for key in raised - {"no_battery"}:
+        assert "device" in placeholders(EN["exceptions"][key]["message"])
+
+
+FIX_ENDINGS: Final = {
+    ReleaseFlow: {"error": {"not_released"}, "abort": {"not_loaded"}},
+    LookAgainFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
+    ForgetFlow: {"abort": {"settled"}},
+}
+"""How each fix of an issue can fail."""
+
+
+def test_each_issue_has_its_texts() -> None:
+    assert EN["issues"].keys() == {each.value for each in (*Issue, *Advice)}
+    for issue, texts in EN["issues"].items():
+        if issue in FIXES:
+            assert texts.keys() == {"title", "fix_flow"}
+            flow = dict(texts["fix_flow"])
+            described = flow.pop("step")["confirm"]
+            endings = {name: set(ending) for name, ending in flow.items()}
+            assert endings == FIX_ENDINGS[FIXES[issue]]
+            assert placeholders(described["title"]) == {"device"}
+        else:
+            assert texts.keys() == {"title", "description"}
+            described = texts
+        assert placeholders(texts["title"]) == {"device"}
+        assert placeholders(described["description"]) == {"device"}
+
+
+def test_each_action_is_explained() -> None:
+    actions = load_yaml_dict(FOLDER / "services.yaml")
+    assert EN["services"].keys() == ICONS["services"].keys() == actions.keys()
+    for name, action in actions.items():
+        texts = EN["services"][name]
+        assert texts["name"] and texts["description"]
+        fields = texts.get("fields", {})
+        assert fields.keys() == action.get("fields", {}).keys()
+        assert all(field["name"] and field["description"] for field in fields.values())
+
+
+# Entities
+
+
+def entities(platform: Platform) -> Texts:
+    found: Texts = EN["entity"][platform]
+    return found
+
+
+SETPOINTS: Final = {
+    POWER_SETPOINT,
+    CURRENT_SETPOINT,
+    *(f"{POWER_SETPOINT}_l{phase}" for phase in (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("key", sorted(SETPOINTS))
+def test_setpoints_say_what_they_do(key: str) -> None:
+    attributes = entities(Platform.NUMBER)[key]["state_attributes"]
+    assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
+    assert attributes[ATTR_AT_ZERO]["state"].keys() == {HOLDS}
+
+
+def test_each_measurement_has_a_name() -> None:
+    """On one platform at least; on which, the devices tell."""
+    named = {key for names in EN["entity"].values() for key in names}
+    assert named == MEASUREMENTS.keys() | SETPOINTS | {
+        BATTERY_CHARGING,
+        CONTROL_MODE,
+        CONTROL_STATUS,
+        DEVICE_SETPOINT,
+        FLASH_WRITES_TODAY,
+        LAST_FRESH,
+        SETPOINT_DURATION,
+        SETPOINT_ENDS,
+    }
+    binary = (Quantity.FLAG, Quantity.PROBLEMS)
+    assert KINDS.keys() == set(Quantity) - set(binary)
+
+
+def test_modes_of_control_have_names() -> None:
+    modes = entities(Platform.SELECT)["control_mode"]["state"]
+    assert modes.keys() == {mode.value for mode in ControlMode}
+    status = entities(Platform.SENSOR)["control_status"]["state"]
+    assert status.keys() == {status.value for status in ControlStatus}
+    attributes = entities(Platform.SENSOR)[CONTROL_STATUS]["state_attributes"]
+    assert attributes.keys() == {ATTR_REASON, ATTR_EXPIRES}
+    reasons = attributes[ATTR_REASON]["state"]
+    assert reasons.keys() == {reason.value for reason in Reason}
+
+
+def names(of_platform: Texts) -> list[str]:
+    return [entity["name"] for entity in of_platform.values()]
+
+
+@pytest.mark.parametrize("platform", EN["entity"])
+def test_names_of_a_platform_differ(platform: str) -> None:
+    found = names(entities(Platform(platform)))
+    assert len(found) == len(set(found))
+
+
+FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
+    (VictronSimulator, {"phases": 3}, {}),
+    (SessySimulator, {}, {}),
+    (SessySimulator, {}, {"device": "p1"}),
+    (SessySimulator, {}, {"device": "ct"}),
+    (SmaSimulator, {"phases": 3}, {}),
+    (HuaweiSimulator, {"phases": 3}, {"battery_units": 2, "packs": 3}),
+    (DeyeModbusSimulator, {"phases": 3}, {"packs": 8, "remote": True}),
+    (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 8}),
+]
+"""Devices, their houses and options, that have all that their kind can have."""
+
+ONLY_SHOWN: Final[list[tuple[Any, Texts, Texts]]] = [
+    (VictronSimulator, {"phases": 3}, {"ess": False}),
+    (DeyeModbusSimulator, {"phases": 1}, {"variant": "single"}),
+]
+"""The same of devices that only show what others let their owners set."""
+
+NOT_SIMULATED: Final[dict[Platform, dict[str, set[str]]]] = {
+    Platform.NUMBER: {"peak_shaving_soc": set()},
+    Platform.SELECT: {
+        "peak_shaving_mode": set(PEAK_SHAVING.values()),
+        # A SUN2000 with a battery of another make.
+        "working_mode": set(MODES_OF_OTHERS.values()),
+    },
+    Platform.SENSOR: {
+        # A SUN2000 without a battery: settings of a battery, kept by the inverter.
+        "peak_shaving_soc": set(),
+        "peak_shaving_mode": set(PEAK_SHAVING.values()),
+        # A Multi RS is only read.
+        "switch_position": set(SWITCH_POSITION.values()),
+        # A SUN2000 for a business; those for a house have fewer.
+        **{
+            f"pv{string}_{quantity}": set()
+            for string in range(1, MAX_STRINGS + 1)
+            for quantity in ("voltage", "current")
+        },
+        **{f"mppt{mppt}_energy_total": set() for mppt in range(1, MAX_MPPTS + 1)},
+    },
+}
+"""What no simulated device has, with its options."""
+
+
+async def devices(clock: ManualClock) -> list[Simulator]:
+    """Return devices that have, together, all that can be simulated."""
+    made: list[Simulator] = [
+        device(device.house(clock=clock, **house), **options)
+        for device, house, options in (*FULLY_EQUIPPED, *ONLY_SHOWN)
+        if device.type in DRIVERS
+    ]
+    # What a Sessy does not tell while it is set up is only shown.
+    house = SessySimulator.house
+    battery = SessySimulator(house(clock=clock))
+    await battery.misbehave("unsaved_settings")
+    await battery.misbehave("error", count=1000, path="strategy")
+    meter = SessySimulator(house(clock=clock), device="p1")
+    await meter.misbehave("error", count=1000, path="grid_target")
+    return [*made, battery, meter]
+
+
+async def modbus_meter_states() -> tuple[str, ...]:
+    """Return those of a meter that has no simulator, only answers."""
+    details = {"status": "ok", "state": "MODBUS_OK", "total_power": 0}
+    answers = {"responses": {"GET /api/v1/modbus/details": details}}
+    async with HttpImage(answers) as image:
+        setup = {**image.setup, "username": "P0000001"}
+        image.username = setup["username"]
+        async with SessyInverter.from_setup(setup) as meter:
+            return meter.options("meter_status")
+
+
+async def serial_number(simulator: Simulator) -> str:
+    driver = DRIVERS[simulator.type]
+    async with driver.from_setup(simulator.setup) as battery:
+        return battery.identity.serial_number
+
+
+async def each_home(
+    hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
+) -> AsyncIterator[Home]:
+    """Yield each of the devices in turn, set up by itself."""
+    for simulator in await devices(clock):
+        async with simulator:
+            home = make_home(simulator)
+            serial = await serial_number(simulator)
+            hass.config_entries.async_update_entry(home.entry, unique_id=serial)
+            assert await home.set_up(), serial
+            yield home
+            await hass.config_entries.async_remove(home.entry.entry_id)
+
+
+def entries_of(home: Home) -> list[er.RegistryEntry]:
+    return er.async_entries_for_config_entry(
+        er.async_get(home.hass), home.entry.entry_id
+    )
+
+
+async def test_what_devices_have_is_named_and_nothing_else(
+    hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """Entities, and the states of selects and sensors."""
+    seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
+    async for home in each_home(hass, make_home, clock):
+        for entity in entries_of(home):
+            assert entity.translation_key is not None
+            options = (entity.capabilities or {}).get("options") or ()
+            key = entity.translation_key
+            seen[entity.domain].setdefault(key, set()).update(options)
+    seen[Platform.SENSOR]["meter_status"].update(await modbus_meter_states())
+    for platform, unseen in NOT_SIMULATED.items():
+        for key, states in unseen.items():
+            seen[platform].setdefault(key, set()).update(states)
+    for domain, keys in seen.items():
+        texts = entities(Platform(domain))
+        assert texts.keys() == keys.keys(), domain
+        if domain in (Platform.SELECT, Platform.SENSOR):
+            for key, states in keys.items():
+                assert texts[key].get("state", {}).keys() == states, (domain, key)
+
+
+BATTERY: Final = {"battery", "batterij", "batterie"}
+
+
+def doubled_words(text: str) -> list[str]:
+    """Return the words that stand twice in a row, and 'battery' if it is repeated."""
+    found = slugify(text).split("_")
+    doubled = [word for word, following in pairwise(found) if word == following]
+    return [*doubled, *(word for word in BATTERY if found.count(word) > 1)]
+
+
+async def test_no_word_of_a_name_is_doubled(
+    hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """In entity ids, and in what is shown: the device's name, then the entity's.
+
+    Enabled or not, in any language.
+    """
+    doubled = []
+    async for home in each_home(hass, make_home, clock):
+        device = device_name(home.data.battery.identity)
+        for entity in entries_of(home):
+            shown = [entity.entity_id.partition(".")[2]]
+            for texts in (EN, *LANGUAGES.values()):
+                name = texts["entity"][entity.domain][entity.translation_key]["name"]
+                shown.append(f"{device} {name}")
+            doubled += [text for text in shown if doubled_words(text)]
+    assert doubled == []
+
+
+def test_icons_are_of_entities_that_exist() -> None:
+    for platform, icons in ICONS["entity"].items():
+        assert icons.keys() <= EN["entity"][platform].keys()
+        for key, icon in icons.items():
+            states = EN["entity"][platform][key].get("state", {})
+            assert icon.get("state", {}).keys() <= states.keys()
+
+
+CLASSES: Final = {
+    Platform.BINARY_SENSOR: {Quantity.PROBLEMS},
+    Platform.NUMBER: {
+        quantity for quantity, (device_class, _) in NUMBERS.items() if device_class
+    },
+    # The icon of an enum is that of anything.
+    Platform.SENSOR: {
+        quantity
+        for quantity, kind in KINDS.items()
+        if kind.device_class not in (None, SensorDeviceClass.ENUM)
+    },
+}
+"""The quantities that have a device class, which has an icon."""
+
+
+@pytest.mark.parametrize("platform", EN["entity"])
+def test_what_has_no_device_class_has_an_icon(platform: str) -> None:
+    classes = CLASSES.get(Platform(platform), set())
+    without = entities(Platform(platform)).keys() - ICONS["entity"][platform].keys()
+    for key in without - {BATTERY_CHARGING}:
+        assert MEASUREMENTS[key].quantity in classes, key
+
+
+def test_icons_of_a_range_are_found() -> None:
+    """By the highest number that is not above the state, written as JavaScript does."""
+    for icons in ICONS["entity"].values():
+        for key, icon in icons.items():
+            limits = list(icon.get("range", {}))
+            assert limits == [f"{float(each):.7g}" for each in limits], key
+            assert limits == sorted(limits, key=float), key
+
+
+def test_no_text_stands_in_the_code() -> None:
+    """Names come from translations; what is raised for people has a key."""
+    assert "_attr_name" not in SOURCES
+    assert not re.search(r"raise (HomeAssistant|ServiceValidation)Error\(f?\"", SOURCES)
+
+
+# The other languages
+
+LANGUAGES: Final[dict[str, Texts]] = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted((FOLDER / "translations").glob("*.json"))
+    if path.stem != "en"
+}
+
+# A text may be the English one only if it consists of these words (and numbers).
+SAME_EVERYWHERE: Final[dict[str, str]] = {
+    "Huawei SUN2000": "a maker and its product",
+    "Sessy Connect": "a maker and its service",
+    "Open API Eco Sustain": "modes and states, as their makers call them",
+    "SMA Sunny Island": "a maker and its product",
+    "Deye Victron VRM": "makers, and a service",
+    "Modbus TCP RTU": "protocols",
+    "AC-in AC-out": "as printed beside the terminals",
+    "AC DC PV SOC SOH BMS CT ESS GX MPPT": "abbreviations of the trade",
+    "IP OK": "abbreviations of everybody",
+    "L1 L2 L3": "phases",
+    "W kW Wh kWh V A Ah Hz var %": "units",
+}
+SAME_IN: Final[dict[str, dict[str, str]]] = {
+    "nl": {
+        "Alarm Generator Lithium Lithium-ion Model": "Dutch words as well",
+        "AI Bulk Firmware Host Offline Peak shaving": "what owners say",
+    },
+    "de": {
+        "Absorption Alarm Generator Lithium Name Normal Port Problem": (
+            "German words as well"
+        ),
+        "Bulk Firmware Host Offline Standby": "what owners say",
+    },
+    "fr": {
+        "Absorption Lithium Lithium-ion Local Normal Options Port": (
+            "French words as well"
+        ),
+        "Bulk": "what owners say",
+    },
+}
+"""The same for words of one language; each is needed."""
+
+
+def leaves(texts: Texts, *path: str) -> Iterator[tuple[str, str]]:
+    """Yield where each text stands, and the text."""
+    for key, value in texts.items():
+        if isinstance(value, dict):
+            yield from leaves(value, *path, key)
+        else:
+            yield ".".join((*path, key)), value
+
+
+ENGLISH: Final[dict[str, str]] = dict(leaves(EN))
+
+
+def words(text: str) -> set[str]:
+    """Return what is to be translated: no placeholders, numbers or marks."""
+    found = re.sub(r"{\w+}", " ", text).split()
+    stripped = {word.strip("(),.:;!?") for word in found}
+    return {word for word in stripped if word and not re.fullmatch(r"[\d.]+", word)}
+
+
+def allowed(reasons: dict[str, str]) -> set[str]:
+    """Return the words for which there is a reason."""
+    return {word for group in reasons for word in group.split()}
+
+
+def test_there_are_other_languages() -> None:
+    assert LANGUAGES.keys() == {"de", "fr", "nl"} == SAME_IN.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_text_is_in_each_language(language: str) -> None:
+    texts = dict(leaves(LANGUAGES[language]))
+    assert texts.keys() == ENGLISH.keys()
+    assert all(isinstance(text, str) and text for text in texts.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_translation_has_the_placeholders(language: str) -> None:
+    for key, text in leaves(LANGUAGES[language]):
+        assert placeholders(text) == placeholders(ENGLISH[key]), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_left_in_english(language: str) -> None:
+    """Nor is a word allowed that no text needs."""
+    of_language = allowed(SAME_IN[language])
+    needed: set[str] = set()
+    for key, text in leaves(LANGUAGES[language]):
+        if text == ENGLISH[key]:
+            special = words(text) - allowed(SAME_EVERYWHERE)
+            assert special <= of_language, (key, text)
+            needed |= special
+    assert needed == of_language
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_each_text_is_plain(language: str) -> None:
+    """No markup or addresses of pages, which Home Assistant does not permit.
+
+    An apostrophe before a brace would make text of the placeholder.
+    """
+    for key, text in leaves({"en": EN, **LANGUAGES}[language]):
+        assert text == text.strip(), key
+        assert not re.search(r"</?\w|://|\[.*\]\(|'\{|\}'", text), key
+
+
+def test_french_marks_stand_apart() -> None:
+    """By a space at which no line breaks."""
+    for key, text in leaves(LANGUAGES["fr"]):
+        assert not re.search("[^\N{NO-BREAK SPACE}][:;?!]", text), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
+    """Names within a platform, the states of an entity: none is mistaken."""
+    for platform, of_platform in LANGUAGES[language]["entity"].items():
+        found = names(of_platform)
+        assert len(found) == len(set(found)), platform
+        for key, entity in of_platform.items():
+            english = entities(platform)[key].get("state", {})
+            states = entity.get("state", {})
+            assert len(set(states.values())) == len(set(english.values())), key
+
+
+# What a text is read as
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_a_victron_that_is_automatic_is_controlled_by_ess(language: str) -> None:
+    """'External control' is what it calls its own ESS, at rest as well."""
+    texts = {"en": EN, **LANGUAGES}[language]["entity"]
+    status = texts[Platform.SENSOR]["device_status"]["state"]["external_control"]
+    mode = texts[Platform.SELECT]["working_mode"]["state"]["external_control"]
+    assert "ESS" in status
+    assert status != mode
+
+
+MISREAD: Final[dict[str, str]] = {
+    "nl": r"laadstatus|instelpunt|\bze (aanstaat|vol)|niet geladen|instandhouding|\bverzend\b",
+    "de": "aufrechterh",
+    "fr": "maintien (actif|de la batterie)",
+}
+"""What says something else to those who own a battery than what is meant.
+
+'Laadstatus' says whether it charges, 'niet geladen' that it is empty, 'instandhouding'
+that somebody repairs it, 'maintien' that it floats.
+"""
+
+
+@pytest.mark.parametrize("language", MISREAD)
+def test_no_text_is_misread(language: str) -> None:
+    for key, text in leaves(LANGUAGES[language]):
+        assert not re.search(MISREAD[language], text, re.IGNORECASE), key
+
+
+MAKERS_NAMES: Final[dict[str, str]] = {
+    "select.working_mode.state.api": "Open API",
+    "select.working_mode.state.nom": "NOM",
+    "select.working_mode.state.roi": "ROI",
+    "select.working_mode.state.eco": "Eco",
+    "select.working_mode.state.sessy_connect": "Sessy Connect",
+    "select.working_mode.state.selling_first": "Selling first",
+    "select.working_mode.state.zero_export_to_load": "Zero export to load",
+    "select.working_mode.state.zero_export_to_ct": "Zero export to CT",
+    "binary_sensor.dynamic_ess_active.name": "Dynamic ESS",
+    "sensor.dynamic_ess_strategy.name": "Dynamic ESS",
+    "sensor.device_status.state.sustain": "Sustain",
+    "binary_sensor.sustain_active.name": "Sustain",
+}
+"""What a device's own display or app calls it, whatever the language."""
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_makers_own_names_are_recognisable(language: str) -> None:
+    texts = dict(leaves({"en": EN, **LANGUAGES}[language]["entity"]))
+    for key, name in MAKERS_NAMES.items():
+        assert name in texts[key], key
