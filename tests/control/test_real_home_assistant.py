@@ -21,7 +21,7 @@ from tests.simulators.modbus_server import TcpServer
 from .real_home_assistant import RealHomeAssistant
 
 # Home Assistant starts several times in a test, on whatever machine that is.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 type Devices = Mapping[str, Simulator]
 type Words = dict[str, Any]
