@@ -96,14 +96,6 @@ class CautiousUnit:
         self._longest = max(SMALLEST_READ, (count + 1) // 2)
         _LOGGER.info("Reads of %s words do not work: at most %s", count, self._longest)
 
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        """Read with function 4, which Deye does not use."""
-        return await self._unit.read_input_registers(address, count)
-
-    async def write_register(self, address: int, value: int) -> None:
-        """Write one word, with function 16: function 6 is refused."""
-        await self._unit.write_registers(address, [value])
-
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""
         await self._unit.write_registers(address, values)

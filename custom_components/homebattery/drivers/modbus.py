@@ -3,7 +3,7 @@
 Nothing here knows a vendor. A driver brings tables of `Register` and a `Layout`
 (what reads its device accepts); `ModbusDevice` turns wanted register names into
 requests and words into values. `ModbusTcpConnection` is the transport over
-pymodbus; anything else that offers the four methods of `ModbusUnit` will do too.
+pymodbus; anything else that offers the two methods of `ModbusUnit` will do too.
 """
 
 import asyncio
@@ -293,12 +293,6 @@ class ModbusUnit(Protocol):
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Read `count` words from `address` with function 3."""
-
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        """Read `count` words from `address` with function 4."""
-
-    async def write_register(self, address: int, value: int) -> None:
-        """Write one word with function 6."""
 
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""
@@ -750,29 +744,6 @@ class _TcpUnit:
                 lambda client: client.read_holding_registers(
                     address, count=count, device_id=self._unit_id
                 ),
-            ),
-        )
-
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        """Read `count` words from `address` with function 4."""
-        return self._whole(
-            count,
-            await self._connection.request(
-                self._unit_id,
-                f"reading {count} input words from {address}",
-                lambda client: client.read_input_registers(
-                    address, count=count, device_id=self._unit_id
-                ),
-            ),
-        )
-
-    async def write_register(self, address: int, value: int) -> None:
-        """Write one word with function 6."""
-        await self._connection.request(
-            self._unit_id,
-            f"writing {value} to {address}",
-            lambda client: client.write_register(
-                address, value, device_id=self._unit_id
             ),
         )
 

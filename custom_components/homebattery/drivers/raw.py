@@ -106,16 +106,6 @@ class _WatchedUnit:
         seen.update(enumerate(words, address))
         return words
 
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        """Read words of the other kind, which no battery here has."""
-        self._watched.requests += 1
-        return await self._unit.read_input_registers(address, count)
-
-    async def write_register(self, address: int, value: int) -> None:
-        """Write one word."""
-        self._watched.requests += 1
-        await self._unit.write_register(address, value)
-
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words."""
         self._watched.requests += 1

@@ -173,27 +173,6 @@ class _SolarmanUnit:
         )
         return [word & WORD for word in words]
 
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        """Read `count` words from `address` with function 4."""
-        words = await self._connection.request(
-            self._unit_id,
-            f"reading {count} input words from {address}",
-            lambda client: client.read_input_registers(
-                register_addr=address, quantity=count
-            ),
-        )
-        return [word & WORD for word in words]
-
-    async def write_register(self, address: int, value: int) -> None:
-        """Write one word with function 6."""
-        await self._connection.request(
-            self._unit_id,
-            f"writing {value} to {address}",
-            lambda client: client.write_holding_register(
-                register_addr=address, value=value & WORD
-            ),
-        )
-
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""
         await self._connection.request(

@@ -54,18 +54,10 @@ if TYPE_CHECKING:
         ) -> list[int]:
             """Read words with function 3."""
 
-        async def read_input_registers(
-            self, register_addr: int, quantity: int
-        ) -> list[int]:
-            """Read words with function 4."""
-
         async def write_multiple_holding_registers(
             self, register_addr: int, values: list[int]
         ) -> int:
             """Write words with function 16."""
-
-        async def write_holding_register(self, register_addr: int, value: int) -> int:
-            """Write a word with function 6."""
 
         async def _send_receive_v5_frame(
             self, data_logging_stick_frame: bytes
@@ -101,7 +93,7 @@ _RTU: Final = slice(25, -2)
 _NO_SUCH_UNIT: Final = b"\x05\x00"
 _WRONG_SERIAL: Final = b"\x06\x00"
 
-_READS: Final = (3, 4)
+_READ: Final = 3
 
 
 def cut_frame(buffer: bytearray) -> bytes | None:
@@ -229,7 +221,7 @@ class LoggerClient(PySolarmanV5Async):
         unit, function = mb_request_frame[:2]
         if answer[0] != unit or answer[1] & 0x7F != function:
             raise V5FrameError("answer of another unit or to another function")
-        if answer[1] in _READS:
+        if answer[1] == _READ:
             if answer[2] != len(answer) - 5:
                 raise V5FrameError("answer of another length than it says")
         elif answer[1] == function and answer[2:6] != mb_request_frame[2:6]:

@@ -64,14 +64,6 @@ class PatientUnit:
         self._hopeless.discard(address)
         return words
 
-    async def read_input_registers(self, address: int, count: int) -> Words:
-        """Read words with function 4, which these inverters are not known to have."""
-        return await self._unit.read_input_registers(address, count)
-
-    async def write_register(self, address: int, value: int) -> None:
-        """Write one word, with function 16: function 6 is refused by some."""
-        await self.write_registers(address, [value])
-
     async def write_registers(self, address: int, values: Words) -> None:
         """Write consecutive words; raises what `ModbusUnit` raises."""
         try:

@@ -393,14 +393,8 @@ class FewWords:
             raise DeviceRefusedError("not that one", 3)
         return list(range(address, address + count))
 
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        return [4] * count
-
-    async def write_register(self, address: int, value: int) -> None:
-        raise AssertionError
-
     async def write_registers(self, address: int, values: list[int]) -> None:
-        self.written = (address, values)
+        raise AssertionError("reading writes nothing")
 
 
 async def test_a_refusal_is_a_sign_of_life() -> None:
@@ -592,16 +586,6 @@ async def test_a_gateway_that_refuses_long_reads_is_asked_for_less() -> None:
     assert await unit.read_holding_registers(586, 123) == list(range(586, 709))
     with pytest.raises(DeviceRefusedError):
         await unit.read_holding_registers(900, 1)
-
-
-async def test_one_register_is_written_like_several() -> None:
-    """Function 6 does not exist on these inverters."""
-    gateway = FewWords()
-    unit = CautiousUnit(gateway)
-    await unit.write_register(108, 50)
-
-    assert gateway.written == (108, [50])
-    assert await unit.read_input_registers(1, 2) == [4, 4]
 
 
 # Settings

@@ -360,12 +360,6 @@ class FakeUnit:
             raise IllegalAddressError("no such register", 2)
         return list(asked)
 
-    async def read_input_registers(self, address: int, count: int) -> list[int]:
-        raise AssertionError("planned reads use function 3")
-
-    async def write_register(self, address: int, value: int) -> None:
-        raise AssertionError("reading writes nothing")
-
     async def write_registers(self, address: int, values: list[int]) -> None:
         raise AssertionError("reading writes nothing")
 
@@ -661,21 +655,19 @@ async def test_register_that_can_only_be_written_is_not_read() -> None:
 
 
 @sockets
-async def test_each_function_reaches_the_unit() -> None:
+async def test_reads_and_writes_reach_the_unit() -> None:
     async with (
         image_of({100: 7, 101: 8}, unit_id=5) as image,
         connected(image) as connection,
     ):
         unit = connection.unit(5)
 
-        await unit.write_register(100, 1)
         await unit.write_registers(100, [2, 3])
-        holding = await unit.read_holding_registers(100, 2)
-        inputs = await unit.read_input_registers(101, 1)
+        words = await unit.read_holding_registers(100, 2)
 
-    assert image.writes == [(5, 100, [1]), (5, 100, [2, 3])]
-    assert (holding, inputs) == ([2, 3], [3])
-    assert (connection.requests, image.traffic.requests) == (4, 4)
+    assert image.writes == [(5, 100, [2, 3])]
+    assert words == [2, 3]
+    assert (connection.requests, image.traffic.requests) == (2, 2)
 
 
 @sockets
@@ -764,7 +756,7 @@ async def test_one_request_is_under_way_at_a_time_in_the_order_asked() -> None:
             asyncio.create_task(unit.read_holding_registers(100 + n, 1))
             for n in range(3)
         ]
-        write = asyncio.create_task(unit.write_register(109, 1))
+        write = asyncio.create_task(unit.write_registers(109, [1]))
         reads.append(asyncio.create_task(unit.read_holding_registers(109, 1)))
         await until(lambda: connection.requests == 1)
         under_way = connection.requests

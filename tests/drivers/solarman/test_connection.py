@@ -218,9 +218,9 @@ async def test_writes_use_function_16_also_for_negative_values() -> None:
         ScriptedLogger(lambda r: [v5(r, rtu(*r.rtu[:6]))]) as logger,
         connected(logger) as connection,
     ):
-        await connection.unit(1).write_registers(104, [-20, 5])
+        await connection.unit(3).write_registers(104, [-20, 5])
 
-    assert logger.requests[0].rtu == rtu(1, 16, 0, 104, 0, 2, 4, 0xFF, 0xEC, 0, 5)
+    assert logger.requests[0].rtu == rtu(3, 16, 0, 104, 0, 2, 4, 0xFF, 0xEC, 0, 5)
 
 
 async def test_an_echo_of_another_write_is_not_a_confirmation() -> None:
@@ -231,25 +231,6 @@ async def test_an_echo_of_another_write_is_not_a_confirmation() -> None:
     ):
         with pytest.raises(ProtocolError, match="other registers"):
             await connection.unit(1).write_registers(108, [1])
-
-
-async def test_all_four_functions_are_there() -> None:
-    """The unit is one like any other, also for devices that know more functions."""
-
-    def reply(request: Request) -> Segments:
-        if request.rtu[1] == 4:
-            return [v5(request, words(request, 7))]
-        return [v5(request, request.rtu)]
-
-    async with ScriptedLogger(reply) as logger, connected(logger) as connection:
-        unit = connection.unit(3)
-        assert await unit.read_input_registers(1, 1) == [7]
-        await unit.write_register(5, 9)
-
-    assert [r.rtu for r in logger.requests] == [
-        rtu(3, 4, 0, 1, 0, 1),
-        rtu(3, 6, 0, 5, 0, 9),
-    ]
 
 
 @pytest.mark.parametrize("end", [b"", b"\0\0"])

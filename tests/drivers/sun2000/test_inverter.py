@@ -6,11 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import (
-    sun2000,
-    sun2000_gateways,
-    sun2000_unit,
-)
+from custom_components.homebattery.drivers import sun2000, sun2000_gateways
 from custom_components.homebattery.drivers.battery import (
     MEASUREMENTS,
     BatteryError,
@@ -562,16 +558,6 @@ async def test_every_write_is_of_function_16() -> None:
 
         assert b.device["forcible"] == "charge"
         assert b.device["settings"]["max_soc"] == 95
-
-
-async def test_single_words_too_go_by_function_16() -> None:
-    async with bench(function_6=False) as b:
-        unit = sun2000_unit.PatientUnit(b.battery.connection.unit(1))
-        await unit.write_register(47081, 950)
-
-        assert b.device["settings"]["max_soc"] == 95
-        with pytest.raises(DeviceRefusedError, match="function not supported"):
-            await unit.read_input_registers(32089, 1)
 
 
 @pytest.mark.parametrize("code", [2, 4, 0x80])
