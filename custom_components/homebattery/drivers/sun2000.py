@@ -524,20 +524,7 @@ class Sun2000Inverter(ModbusBattery):
         async with self._controlling:
             return await self._hold_at(power)
 
-    async def force_to_soc(self, power: float, target_soc: float) -> int:
-        """Charge or discharge with `power` W until `target_soc` %, then end by itself.
-
-        Nothing ends it when we are gone. Returns the power granted. Raises
-        InvalidValueError, and what `set_power_setpoint` raises.
-        """
-        if not 0 <= target_soc <= 100 or not round(power):
-            raise InvalidValueError(
-                f"{self.address}: cannot force {power:g} W to a SOC of {target_soc:g} %"
-            )
-        async with self._controlling:
-            return await self._hold_at(power, target_soc)
-
-    async def _hold_at(self, power: float, target_soc: float | None = None) -> int:
+    async def _hold_at(self, power: float) -> int:
         """Hold the battery at what is granted of `power`; 0 is hold."""
         control, setpoint = self._controls
         wanted = self._clamp(power)
@@ -557,7 +544,6 @@ class Sun2000Inverter(ModbusBattery):
             self.found,
             self.duration_min,
             reason=reason,
-            target_soc=target_soc,
         )
         self.limited_by = setpoint.held.reason if setpoint.held else None
         return granted

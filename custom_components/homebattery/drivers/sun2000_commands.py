@@ -17,7 +17,7 @@ from typing import Final
 from .battery import DeviceRefusedError, NotConfirmedError, NotSupportedError, Value
 from .modbus import ModbusDevice
 from .sun2000_formulas import LIMITS, number
-from .sun2000_registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP, TO_SOC
+from .sun2000_registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
 
 CONFIRM_TRIES: Final = 3
 """How often a change is looked for before it counts as not made."""
@@ -104,21 +104,16 @@ class ForcedControl:
         limits: Limits,
         *,
         minutes: int,
-        target_soc: float | None = None,
     ) -> int:
         """Charge or discharge with `power` W; returns what the device made of it.
 
-        `limits` are the owner's. It ends after `minutes`, or at `target_soc`.
+        `limits` are the owner's. It ends after `minutes`.
         """
         put_back = await self._put_back(state, limits)
         size = power_register(power)
         await self._device.write(size, abs(power))
-        if target_soc is None:
-            await self._device.write(_DURATION, 60 * minutes)
-            await self._device.write("forced_end", FOR_A_TIME)
-        else:
-            await self._device.write("forced_target_soc", target_soc)
-            await self._device.write("forced_end", TO_SOC)
+        await self._device.write(_DURATION, 60 * minutes)
+        await self._device.write("forced_end", FOR_A_TIME)
         await self._device.write(_COMMAND, direction_of(power))
         return await self._confirm_power(
             power, {_COMMAND: direction_of(power), **put_back}

@@ -2,8 +2,8 @@
 
 All of these speak Modbus TCP. An SDongle and an inverter's own WLAN pass requests
 on to the inverter, an EMMA and a SmartLogger too, but at units that differ from
-site to site. None of the four is controlled itself; what they can tell is here for
-those who will read them.
+site to site. None of the four is controlled itself; what an EMMA and a SmartLogger
+can tell is here for those who will read them.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 # What the gateways tell about the whole house, for reading. Signs differ: at an
-# EMMA and an SDongle grid power is positive = import, battery power = charging.
+# EMMA grid power is positive = import, battery power = charging.
 
 _INT32, _UINT32, _UINT64 = DataType.INT32, DataType.UINT32, DataType.UINT64
 
@@ -84,13 +84,6 @@ EMMA: Final = (
     Register(40100, "feed_in_mode"),
     Register(40107, "max_feed_in_power", _INT32, 1, "W"),
     Register(40109, "max_feed_in_percent", DataType.UINT16, 10, "%"),
-)
-SDONGLE: Final = (
-    Register(37498, "pv_power", _UINT32, 1, "W"),
-    Register(37500, "load_power", _INT32, 1, "W"),
-    Register(37502, "grid_power", _INT32, 1, "W"),
-    Register(37504, "battery_power", _INT32, 1, "W"),
-    Register(37516, "active_power", _INT32, 1, "W"),
 )
 SMART_LOGGER: Final = (
     # At the unit of the meter, except the sum of the PV power, whose type is

@@ -168,8 +168,8 @@ MODES_OF_OTHERS: Final[Mapping[int, str]] = {
 
 STOP, CHARGE, DISCHARGE = "stop", "charge", "discharge"
 FORCED_COMMAND = {0: STOP, 1: CHARGE, 2: DISCHARGE}
-FOR_A_TIME, TO_SOC = "duration", "target_soc"
-FORCED_END = {0: FOR_A_TIME, 1: TO_SOC}
+FOR_A_TIME = "duration"
+FORCED_END = {0: FOR_A_TIME, 1: "target_soc"}
 SURPLUS_PV_USE = {0: "feed_in", 1: "charge"}
 FEED_IN_MODE = {
     0: "unlimited",
@@ -577,19 +577,6 @@ FIXED_TABLE: Final = (
         )
     ),
 )
-TOU_LG_TABLE: Final = (
-    _r(47028, "tou_lg_periods_count"),
-    *(
-        register
-        for period in range(FIXED_PERIODS)
-        for register in (
-            _r(47029 + 4 * period, f"tou_lg_period{period + 1}_start"),
-            _r(47030 + 4 * period, f"tou_lg_period{period + 1}_end"),
-            _r(47031 + 4 * period, f"tou_lg_period{period + 1}_price", UINT32, 1000),
-        )
-    ),
-)
-
 CONTROL: Final = (
     # The smaller of what inverter and connected battery can do. Invalid or 0 while
     # the battery is offline.
@@ -609,7 +596,7 @@ CONTROL: Final = (
     _setting(47087, "grid_charge"),
     _setting(47088, "grid_charge_cutoff_soc", UINT16, 10, "%"),
     _r(47100, "forced_command", access=RW, enum=FORCED_COMMAND),
-    _r(47101, "forced_target_soc", UINT16, 10, "%", access=RW),
+    _r(47101, "forced_target_soc", UINT16, 10, "%"),
     _setting(47102, "backup_soc", UINT16, 10, "%"),
     _r(47107, "battery1_number"),  # (1), as all of these numbers
     _r(47108, "battery2_number"),

@@ -43,8 +43,6 @@ class Held:
     granted: int
     renewed: float
     """When it was last written, loop time, s."""
-    to_soc: bool = False
-    """It runs until a SOC is reached instead of being renewed."""
     reason: Reason | None = None
     """Why less is granted than was wanted."""
     ended: bool = False
@@ -83,21 +81,18 @@ class Setpoint:
         found: Mapping[str, float],
         minutes: int,
         reason: Reason | None = None,
-        target_soc: float | None = None,
     ) -> int:
         """Charge or discharge with what is `granted`, W; return what came of it."""
         before, self.held = self.held, None
         self.taken_over = False
-        held = Held(
-            wanted, granted, _now(), to_soc=target_soc is not None, reason=reason
-        )
-        if not held.to_soc and _is_running(before, granted, state):
+        held = Held(wanted, granted, _now(), reason=reason)
+        if _is_running(before, granted, state):
             held.granted = await self._control.change_power(granted)
             held.renewed = before.renewed if before else held.renewed
         else:
             try:
                 held.granted = await self._control.force(
-                    granted, state, found, minutes=minutes, target_soc=target_soc
+                    granted, state, found, minutes=minutes
                 )
             except NotConfirmedError:
                 why = await self._why_ended(granted)
@@ -128,12 +123,10 @@ class Setpoint:
             return None
         self._see_command(held, state)
         if state.command == STOP:
-            if held.to_soc or _now() - held.renewed < _RUN_OUT * 60 * minutes:
+            if _now() - held.renewed < _RUN_OUT * 60 * minutes:
                 held.ended = True
                 held.reason = await self._why_ended(held.granted) or Reason.ENDED
                 return 0
-        elif held.to_soc:
-            return held.granted
         # A limit that somebody has set to 0 meanwhile is theirs, and not written.
         granted, held.reason = within(held.wanted, state.limits, await permits())
         if granted == 0:
@@ -221,7 +214,6 @@ def _is_running(held: Held | None, power: int, state: ControlState) -> bool:
     return (
         held is not None
         and held.granted * power > 0
-        and not held.to_soc
         and state.command == direction_of(power)
         and all(state.limits.values())
     )

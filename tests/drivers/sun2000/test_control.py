@@ -8,7 +8,6 @@ import pytest
 from custom_components.homebattery.drivers.battery import (
     CannotConnectError,
     DeviceRefusedError,
-    InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
     Reason,
@@ -757,48 +756,6 @@ def check_harmless(
     assert power in {0, before, after}
     assert charge_limit in ({4000, 0} if 0 in (before, after) else {4000})
     assert discharge_limit in ({3000, 0} if 0 in (before, after) else {3000})
-
-
-# To a SOC
-
-
-async def test_a_charge_to_a_soc_ends_there() -> None:
-    async with bench() as b:
-        granted = await b.battery.force_to_soc(3000, 52)
-        assert b.writes == [
-            (1, CHARGE_POWER, [0, 3000]),
-            (1, 47101, [520]),
-            (1, END, [1]),
-            (1, COMMAND, [1]),
-        ]
-        assert await b.battery.keep_alive() == 3000
-        b.clock.advance(3600)
-
-        assert granted == 3000
-        assert len(b.writes) == 4
-        assert await b.battery.keep_alive() == 0
-        await b.battery.release()
-        assert b.battery.found is None
-
-
-@pytest.mark.parametrize(("power", "soc"), [(1000, 101), (1000, -1), (0, 50)])
-async def test_an_impossible_charge_to_a_soc_is_refused(
-    power: float, soc: float
-) -> None:
-    async with bench() as b:
-        with pytest.raises(InvalidValueError):
-            await b.battery.force_to_soc(power, soc)
-        assert b.writes == []
-
-
-async def test_a_setpoint_after_a_charge_to_a_soc_has_a_duration() -> None:
-    async with bench() as b:
-        await b.battery.force_to_soc(1000, 90)
-        before = len(b.writes)
-        await b.battery.set_power_setpoint(1500)
-
-        assert b.addresses[before:] == [CHARGE_POWER, DURATION, END, COMMAND]
-        assert b.device["target_soc"] is None
 
 
 # The limits as settings
