@@ -11,10 +11,8 @@ import pytest
 from custom_components.homebattery import drivers
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery import ModbusBattery
-from custom_components.homebattery.drivers.deye_registers import (
-    NEVER_WRITE as DEYE_NEVER,
-)
 from custom_components.homebattery.drivers.modbus import Register
+from tests.drivers.deye.test_inverter import NEVER_WRITE as DEYE_NEVER
 from tests.drivers.sma.test_inverter import NEVER_WRITE as SMA_NEVER
 from tests.drivers.sun2000.test_inverter import NEVER_WRITTEN as HUAWEI_NEVER
 from tests.drivers.victron.test_inverter import NEVER_WRITE as VICTRON_NEVER
@@ -27,8 +25,8 @@ NEVER_WRITTEN: Final[dict[str, set[int]]] = {
     "victron": set(VICTRON_NEVER),
     "sma": set(SMA_NEVER),
     "sun2000": HUAWEI_NEVER,
-    "deye_modbus": set(DEYE_NEVER),
-    "deye_solarman": set(DEYE_NEVER),
+    "deye_modbus": DEYE_NEVER,
+    "deye_solarman": DEYE_NEVER,
 }
 """Addresses that would harm, or are somebody else's."""
 

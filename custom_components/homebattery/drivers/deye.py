@@ -93,14 +93,6 @@ class DeyeOptions(TypedDict, total=False):
     """Discharging may feed into the grid. Otherwise it follows the load at most."""
     remote_mode: bool
     """Use remote mode where the firmware has it; it does not heed `allow_export`."""
-    min_soc: int
-    """% at which discharging ends; the inverter's own minimum counts besides."""
-    max_soc: int
-    """% at which charging ends."""
-    sell_flag: bool
-    """Whether slots must be allowed to sell; found out unless given."""
-    remote_charge_sign: int
-    """-1 or 1: the sign of charging in remote mode."""
 
 
 class _LetGo(NamedTuple):
@@ -184,10 +176,6 @@ class DeyeInverter(DeyeDevice):
         )
         self.allow_export = options.get("allow_export", False)
         self.remote_mode = options.get("remote_mode", False)
-        self.min_soc = options.get("min_soc", 0)
-        self.max_soc = options.get("max_soc", 100)
-        self._sell_flag = options.get("sell_flag")
-        self._charge_sign = options.get("remote_charge_sign", -1)
         self._methods: tuple[Method, ...] = ()
         """The ways to hold it, the preferred one first."""
         self._setpoint: _Setpoint | None = None
@@ -207,13 +195,7 @@ class DeyeInverter(DeyeDevice):
         by_settings = BySettings(
             name, self._unit, self.settle, self.wear, self._read_soc
         )
-        by_remote_mode = ByRemoteMode(
-            name,
-            self._unit,
-            self.settle,
-            rated_power=self.rated_power,
-            charge_sign=self._charge_sign,
-        )
+        by_remote_mode = ByRemoteMode(name, self._unit, self.settle, self.rated_power)
         by_settings.works = self.setpoint_limits is not None
         by_remote_mode.works = (
             self.remote_mode and by_settings.works and await by_remote_mode.is_there()
@@ -296,8 +278,8 @@ class DeyeInverter(DeyeDevice):
             soc=number(v["soc"]),
             battery_power=number(v.get("battery_power")),
             rated_power=self.rated_power,
-            min_soc=max(self.min_soc, word(v.get("low_soc", _CAUTIOUS_MIN_SOC))),
-            max_soc=min(self.max_soc, word(v.get("max_soc")) or 100),
+            min_soc=word(v.get("low_soc", _CAUTIOUS_MIN_SOC)),
+            max_soc=min(100, word(v.get("max_soc")) or 100),
             bms_charge_amps=number(v["bms_charge_amps"]) if has_bms else None,
             bms_discharge_amps=number(v["bms_discharge_amps"]) if has_bms else None,
             watts_per_word=10 if self.kind is Kind.HIGH_VOLTAGE else 1,
@@ -312,8 +294,6 @@ class DeyeInverter(DeyeDevice):
 
     @property
     def _firmware_sells_by_flag(self) -> bool:
-        if self._sell_flag is not None:
-            return self._sell_flag
         return (
             self.kind is Kind.THREE_PHASE
             and self.firmware_release >= _SELL_FLAG_RELEASE

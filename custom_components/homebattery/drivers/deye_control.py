@@ -62,8 +62,6 @@ LITHIUM: Final = 1
 CONTROL_MODE: Final = 111
 BY_VOLTAGE: Final = 0
 BY_SOC: Final = 1
-SHUTDOWN_SOC: Final = 115
-LOW_SOC: Final = 117
 START_SOC: Final = 127
 """Below it the battery is charged from the grid while time of use is off."""
 WAKING_DISTANCE: Final = 40
@@ -429,9 +427,12 @@ def knows_remote_mode(words: Image) -> bool:
     return watchdog == _NO_WATCHDOG or watchdog in _WATCHDOGS
 
 
-def remote_power(power: float, rated_power: float, charge_sign: int) -> int:
-    """Return the word for a battery power, W, + = charging: tenths of % of rated."""
-    return charge_sign * int(1000 * power / rated_power) & WORD
+def remote_power(power: float, rated_power: float) -> int:
+    """Return the word for a battery power, W, + = charging: tenths of % of rated.
+
+    Charging is below zero there [uncertain].
+    """
+    return -int(1000 * power / rated_power) & WORD
 
 
 def remote(power_word: int) -> Plan:

@@ -249,7 +249,7 @@ class BySettings(Method):
 
 
 class ByRemoteMode(Method):
-    """Holds by remote mode: volatile, with a watchdog, and a sign to be found out."""
+    """Holds by remote mode: volatile, with a watchdog, and a sign to be checked."""
 
     key = "remote"
     changes = REMOTE
@@ -259,16 +259,13 @@ class ByRemoteMode(Method):
         name: str,
         unit: ModbusUnit,
         settle: float,
-        *,
         rated_power: float,
-        charge_sign: int,
     ) -> None:
         """Describe the inverter (`rated_power` in W); nothing is read."""
         super().__init__()
         self._name = name
         self._writer = PlanWriter(name, unit, REMOTE, settle)
         self._rated_power = rated_power
-        self._charge_sign = charge_sign
         self._granted = 0
         self._before = 0.0
         """Battery power before the setpoint, W."""
@@ -312,7 +309,7 @@ class ByRemoteMode(Method):
         if now is not None:
             left, self.reason = now.permitted(wanted.power)
         self._granted = int(left)
-        word = remote_power(self._granted, self._rated_power, self._charge_sign)
+        word = remote_power(self._granted, self._rated_power)
         plan = remote(word)
         known = await self._writer.read()
         self.begun, self.target = True, {}

@@ -191,12 +191,10 @@ def _power_words() -> Iterator[Register]:
         yield Register(high_word, high(name), UINT16)
 
 
-def _plain(
-    names: Iterable[str], address: int, *, poll: Poll = SLOW
-) -> Iterator[Register]:
+def _plain(names: Iterable[str], address: int) -> Iterator[Register]:
     """Return consecutive words without a scale."""
     return (
-        Register(number, name, poll=poll) for number, name in enumerate(names, address)
+        Register(number, name, poll=SLOW) for number, name in enumerate(names, address)
     )
 
 
@@ -256,8 +254,6 @@ IDENTITY: Final = (
 )
 
 # 81, 91 and 92 reset the inverter to its factory settings. They are in no table.
-NEVER_WRITE: Final = frozenset({81, 91, 92})
-
 _BASIC: Final = (
     _setting(61, "self_check_time", UINT16, 1, "s"),
     _setting(62, "clock_year_month"),

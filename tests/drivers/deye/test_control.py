@@ -313,20 +313,17 @@ def test_nothing_is_granted_beyond_what_is_permitted(
 
 
 @pytest.mark.parametrize(
-    ("power", "rated", "sign", "word"),
+    ("power", "rated", "word"),
     [
-        (2500, 12_000, -1, 65328),
-        (-2500, 12_000, -1, 208),
-        (2500, 12_000, 1, 208),
-        (0, 12_000, -1, 0),
-        (20_000, 20_000, -1, 0x10000 - 1000),
+        (2500, 12_000, 65328),
+        (-2500, 12_000, 208),
+        (0, 12_000, 0),
+        (20_000, 20_000, 0x10000 - 1000),
     ],
 )
-def test_remote_power_is_tenths_of_a_percent(
-    power: int, rated: int, sign: int, word: int
-) -> None:
-    """Of the rated power, cut off rather than rounded."""
-    assert remote_power(power, rated, sign) == word
+def test_remote_power_is_tenths_of_a_percent(power: int, rated: int, word: int) -> None:
+    """Of the rated power, cut off rather than rounded; charging is below zero."""
+    assert remote_power(power, rated) == word
 
 
 @pytest.mark.parametrize(
