@@ -275,8 +275,6 @@ BATTERY_STATUS: Final = ("idle", "charging", "discharging")
 
 # Formulas --------------------------------------------------------------------
 
-type Compute = Callable[[Values], Value]
-
 
 def _names(key: str) -> tuple[str, ...]:
     """Return the keys of the three phases."""

@@ -15,9 +15,9 @@ from .victron_registers import (
 _PHASES: Final = (1, 2, 3)
 
 
-def per_phase(name: str, suffix: str = "") -> tuple[str, ...]:
+def per_phase(name: str) -> tuple[str, ...]:
     """Return a register's names for the three phases."""
-    return tuple(f"{name}_l{phase}{suffix}" for phase in _PHASES)
+    return tuple(f"{name}_l{phase}" for phase in _PHASES)
 
 
 def number(value: Value) -> float:
