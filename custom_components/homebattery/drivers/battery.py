@@ -45,8 +45,8 @@ from .errors import (
     WrongUnitError,
 )
 from .flash import FlashWear
-from .holding import Advice, Bound, ControlFacts, Memory, Reason, Written, bounded
-from .measurements import MEASUREMENTS, PLAUSIBLE, Measurement, Quantity
+from .holding import Advice, Bound, Reason, bounded
+from .measurements import MEASUREMENTS, PLAUSIBLE, Quantity
 from .modbus import (
     Layout,
     ModbusDevice,
@@ -71,7 +71,6 @@ __all__ = [
     "Bound",
     "CannotConnectError",
     "ConnectionClosedError",
-    "ControlFacts",
     "Detected",
     "DeviceBusyError",
     "DeviceRefusedError",
@@ -85,8 +84,6 @@ __all__ = [
     "LoggerSerialNeededError",
     "LoggerSerialRefusedError",
     "MEASUREMENTS",
-    "Measurement",
-    "Memory",
     "ModbusBattery",
     "ModbusSpokenError",
     "NotConfirmedError",
@@ -113,7 +110,6 @@ __all__ = [
     "UnknownHostError",
     "Value",
     "Visit",
-    "Written",
     "WrongDeviceError",
     "WrongLoggerError",
     "WrongUnitError",
@@ -267,8 +263,6 @@ class Battery(ABC):
     it holds, and nobody else can change it."""
     current_step: ClassVar[float] = 0.01
     """Share that the battery voltage must move until a held current is set again."""
-    control_facts: ClassVar[ControlFacts | None] = None
-    """How it is held; None where it cannot be."""
 
     def __init__(
         self,

@@ -29,10 +29,8 @@ from typing import ClassVar, Final, NamedTuple, TypedDict, Unpack, override
 from .battery import (
     Advice,
     BatteryError,
-    ControlFacts,
     Formula,
     Found,
-    Memory,
     NotConfirmedError,
     NotSupportedError,
     Reason,
@@ -41,19 +39,9 @@ from .battery import (
     TakenOverError,
     Value,
     Values,
-    Written,
 )
 from .deye_blocks import RegisterBlock
-from .deye_control import (
-    BLOCKS,
-    CHEMISTRY,
-    CONTROL_MODE,
-    REMOTE_POWER,
-    REMOTE_SIDE,
-    Conditions,
-    Image,
-    goes_another_way,
-)
+from .deye_control import CHEMISTRY, CONTROL_MODE, Conditions, Image, goes_another_way
 from .deye_device import DeyeDevice
 from .deye_formulas import FORCE_CHARGE, GRID_RELAY, number, word
 from .deye_methods import ByRemoteMode, BySettings, Method, Wanted
@@ -120,38 +108,6 @@ class DeyeInverter(DeyeDevice):
     owner_options: ClassVar[tuple[SetupField, ...]] = (
         SetupField("allow_export", False),
         SetupField("remote_mode", False, rare=True),
-    )
-
-    control_facts = ControlFacts(
-        method=(
-            "its settings: time-of-use slots, currents, grid charge and working mode; "
-            "remote mode where the owner chose it and the firmware has it"
-        ),
-        writes=(
-            Written(
-                what="settings, only blocks that differ",
-                where=BLOCKS,
-                memory=Memory.FLASH,
-            ),
-            Written(
-                what="remote mode, if chosen",
-                where=(
-                    *(range(1100, 1102), REMOTE_SIDE),
-                    range(REMOTE_POWER, REMOTE_POWER + 1),
-                ),
-                memory=Memory.RAM,
-            ),
-        ),
-        watchdog=None,
-        alone=(
-            "settings have none; remote mode ends after 60 s without a renewal (every "
-            "20 s)"
-        ),
-        release=(
-            "every word as it was found, in an order that opens nothing early, read "
-            "back; also what somebody else has changed of them since"
-        ),
-        until_next_start="**keeps what it was told**, until full or at the minimum SOC",
     )
 
     def __init__(

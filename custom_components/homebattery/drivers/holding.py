@@ -1,7 +1,6 @@
 """What is said of holding a battery at a setpoint: how, and why not quite."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -68,38 +67,3 @@ def bounded(power: float, bounds: Iterable[Bound]) -> tuple[float, Reason | None
     if tightest is None or abs(power) <= tightest.power:
         return power, None
     return tightest.power if power > 0 else 0 - tightest.power, tightest.reason
-
-
-class Memory(StrEnum):
-    """Where something that is written lives."""
-
-    RAM = "RAM"
-    FLASH = "flash"
-    UNKNOWN = "unknown"
-    """Nobody has said or measured it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """Registers or a path that a setpoint writes, and where they live."""
-
-    what: str
-    where: tuple[range | str, ...]
-    memory: Memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlFacts:
-    """How a device is held and let go, as docs/control.md says to its owner."""
-
-    method: str
-    writes: tuple[Written, ...]
-    watchdog: float | None
-    """Seconds after which the device itself ends a setpoint that is not renewed; None
-    if it does not, or if its installer decides."""
-    alone: str
-    """What the device itself does when nothing more is heard of us, and when."""
-    release: str
-    """What is written to give it back, in which order, and how that is confirmed."""
-    until_next_start: str
-    """What the battery does after a crash, until what was found is given back."""

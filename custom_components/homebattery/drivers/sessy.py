@@ -27,13 +27,11 @@ from .battery import (
     Battery,
     BatteryError,
     Bound,
-    ControlFacts,
     Detected,
     DeviceRefusedError,
     Formula,
     Found,
     Identity,
-    Memory,
     NotConfirmedError,
     NotSupportedError,
     Poll,
@@ -46,7 +44,6 @@ from .battery import (
     TakenOverError,
     Value,
     Visit,
-    Written,
     WrongDeviceError,
     bounded,
 )
@@ -99,20 +96,6 @@ class SessyInverter(Battery):
         SetupField("password"),
     )
     ports: ClassVar[tuple[int, ...]] = (80,)
-    control_facts = ControlFacts(
-        method="the strategy API, and its setpoint",
-        writes=(
-            Written(what="strategy", where=(STRATEGY.path,), memory=Memory.UNKNOWN),
-            Written(what="setpoint", where=(SETPOINT_PATH,), memory=Memory.UNKNOWN),
-        ),
-        watchdog=None,
-        alone="none is known; nothing has to be renewed",
-        release=(
-            "setpoint 0, read back, then the strategy that was found, read back; a "
-            "strategy that somebody else has chosen since stays"
-        ),
-        until_next_start="**keeps the last setpoint**, until full or empty",
-    )
     settle: ClassVar[float] = 1.0
     """Seconds until another look whether a write has come through."""
     confirm_tries: ClassVar[int] = 3

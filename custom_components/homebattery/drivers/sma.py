@@ -24,12 +24,10 @@ from typing import ClassVar, Final, override
 from .battery import (
     Advice,
     BatteryError,
-    ControlFacts,
     Detected,
     Formula,
     Found,
     Identity,
-    Memory,
     ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
@@ -44,7 +42,6 @@ from .battery import (
     Value,
     Values,
     Visit,
-    Written,
     WrongDeviceError,
 )
 from .sma_conditions import CONDITIONS, GATE_CLOSED, Conditions
@@ -102,29 +99,6 @@ class SmaInverter(ModbusBattery):
     layout = LAYOUT
     spacing: ClassVar[float] = 1.0
     """Seconds that at least lie between two setpoints."""
-
-    control_facts = ControlFacts(
-        method="external power control",
-        writes=(
-            Written(
-                what="power and 'active', as one request",
-                where=(range(40149, 40153),),
-                memory=Memory.RAM,
-            ),
-        ),
-        watchdog=None,
-        alone=(
-            "after its time-out (41195) the device does what its installer chose "
-            "(41193): its own control, or **keep the last setpoint**; renewed every 30 s, "
-            "or three times within a shorter time-out"
-        ),
-        release=(
-            "external control off; confirmed by the device's answer, and by the twin "
-            "(44427) where that can be read; the control of somebody else who took over "
-            "stays"
-        ),
-        until_next_start="what its installer chose, see the watchdog",
-    )
 
     def __init__(
         self,

@@ -24,13 +24,11 @@ from typing import Any, ClassVar, Final, override
 from .battery import (
     Advice,
     BatteryError,
-    ControlFacts,
     Detected,
     Formula,
     Found,
     Identity,
     InvalidValueError,
-    Memory,
     ModbusBattery,
     ModbusConnection,
     NotSupportedError,
@@ -43,7 +41,6 @@ from .battery import (
     Value,
     Values,
     Visit,
-    Written,
     WrongDeviceError,
 )
 from .modbus import ModbusDevice, ModbusTcpConnection, Register
@@ -112,35 +109,6 @@ class Sun2000Inverter(ModbusBattery):
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
     settle = 0.5
-
-    control_facts = ControlFacts(
-        method="a forced charge or discharge for a time; a hold by both power limits at 0",
-        writes=(
-            Written(
-                what="command, duration, end criterion, charge and discharge power",
-                where=(
-                    *(range(47100, 47101), range(47083, 47084), range(47246, 47247)),
-                    *(range(47247, 47249), range(47249, 47251)),
-                ),
-                memory=Memory.RAM,
-            ),
-            Written(
-                what="charge and discharge power limit, into a hold and out of it",
-                where=(range(47075, 47077), range(47077, 47079)),
-                memory=Memory.FLASH,
-            ),
-        ),
-        watchdog=600,
-        alone=(
-            "a forced command ends after the 10 minutes that are set with it (renewed "
-            "every 30 s; one report says that it did not end); a hold has no watchdog"
-        ),
-        release=(
-            "stop, then those limits back that are 0, clamped to what the battery can, "
-            "all read back; a command of somebody else's that took over stays"
-        ),
-        until_next_start="a forced command ends after 10 minutes at most; a hold stays",
-    )
 
     def __init__(
         self,

@@ -30,14 +30,12 @@ from .battery import (
     Advice,
     BatteryError,
     CannotConnectError,
-    ControlFacts,
     Detected,
     DeviceRefusedError,
     Formula,
     Found,
     Identity,
     IllegalAddressError,
-    Memory,
     ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
@@ -55,7 +53,6 @@ from .battery import (
     Value,
     Values,
     Visit,
-    Written,
     WrongDeviceError,
     WrongUnitError,
 )
@@ -120,31 +117,6 @@ class VictronInverter(ModbusBattery):
     keep_alive_interval = 5.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
-
-    control_facts = ControlFacts(
-        method="ESS mode 3 (external control): a setpoint at the AC input of each phase",
-        writes=(
-            Written(what="ESS mode", where=(range(2902, 2903),), memory=Memory.FLASH),
-            Written(
-                what="setpoints, and flags against charging and feed-in",
-                where=(range(37, 42),),
-                memory=Memory.RAM,
-            ),
-        ),
-        watchdog=60,
-        alone=(
-            "the Multi forgets a setpoint that is not renewed (every 5 s) after at most "
-            "60 s, in the field after 10 to 14 s, and passes the grid through"
-        ),
-        release=(
-            "zeros to 37…, read back, then the ESS mode that was found, read back; a "
-            "mode that somebody else has chosen since stays"
-        ),
-        until_next_start=(
-            "battery idle, the grid passed through; ESS mode 3 stays, so there is no "
-            "self-consumption"
-        ),
-    )
 
     def __init__(
         self,
