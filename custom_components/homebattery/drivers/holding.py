@@ -1,4 +1,4 @@
-"""What is said of holding a battery at a setpoint: how, and why not quite."""
+"""What is said of holding a battery at a setpoint: why not quite, what to put right."""
 
 from collections.abc import Iterable
 from enum import StrEnum
