@@ -1,6 +1,8 @@
 """What all entities have in common."""
 
-from typing import TYPE_CHECKING, override
+from collections.abc import Mapping
+import re
+from typing import TYPE_CHECKING, Final, override
 
 from homeassistant.const import EntityCategory
 from homeassistant.core import callback
@@ -16,6 +18,46 @@ from .errors import battery_action
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry
+
+
+def _in_key(numbered: str) -> re.Pattern[str]:
+    """Return the pattern of whole words of a key."""
+    return re.compile(rf"(?<![a-z0-9]){numbered}(?![a-z0-9])")
+
+
+_FAMILIES: Final[Mapping[re.Pattern[str], str]] = {
+    _in_key(r"battery(?P<unit>\d+)"): "battery_unit",
+    _in_key(r"pack(?P<pack>\d+)"): "pack",
+    _in_key(r"pv(?P<string>\d+)"): "pv_string",
+    _in_key(r"mppt(?P<mppt>\d+)"): "mppt",
+    _in_key(r"(?P<phase>l\d)_(?P<other_phase>l\d)"): "phases",
+    _in_key(r"(?P<phase>l\d)"): "phase",
+    _in_key(r"tou_(?P<slot>\d+)"): "tou_slot",
+    _in_key(r"tariff_(?P<tariff>\d+)"): "tariff",
+    _in_key(r"ac_in(?:put)?_(?P<input>\d+)"): "ac_input",
+    _in_key(r"relay_(?P<relay>\d+)"): "relay",
+}
+"""What is numbered in a key, and what stands in its place in the translation key.
+
+A group is a placeholder of the text. `battery_2` is no family: a Deye calls its second
+connector so, and what is at the first has no number.
+"""
+
+
+def translation_of(key: str) -> tuple[str, dict[str, str]]:
+    """Return the translation key of an entity's key, and its placeholders.
+
+    A numbered family shares one: of `pack7_soc` it is `pack_soc`, with the pack "7".
+    """
+    placeholders: dict[str, str] = {}
+    for numbered, name in _FAMILIES.items():
+        if found := numbered.search(key):
+            placeholders |= {
+                placeholder: number.upper()
+                for placeholder, number in found.groupdict().items()
+            }
+            key = f"{key[: found.start()]}{name}{key[found.end() :]}"
+    return key, placeholders
 
 
 class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
@@ -44,7 +86,9 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
         self._control = entry.runtime_data.control
         self._key = key
         self._written: object = None
-        self._attr_translation_key = entity_key
+        self._attr_translation_key, self._attr_translation_placeholders = (
+            translation_of(entity_key)
+        )
         self._attr_unique_id = f"{self._battery.identity.serial_number}_{entity_key}"
         self._attr_device_info = device_info(entry)
         # Not by its name alone: the number of a setpoint does not show what is measured.

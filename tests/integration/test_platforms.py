@@ -16,6 +16,7 @@ from custom_components.homebattery.drivers.measurements import (
     UNITS,
     Quantity,
 )
+from custom_components.homebattery.entity import translation_of
 from custom_components.homebattery.sensor import KINDS
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
@@ -35,7 +36,7 @@ def described(home: Home, platform: Platform) -> dict[str, str]:
             continue
         key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
         assert entity.has_entity_name
-        assert entity.translation_key == key
+        assert entity.translation_key == translation_of(key)[0]
         options: Mapping[str, Any] = entity.options.get("sensor") or {}
         decimals = options.get("suggested_display_precision")
         state = home.hass.states.get(entity.entity_id)

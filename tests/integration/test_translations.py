@@ -1,7 +1,7 @@
 """Every text that can be shown is there, and no other, in every language."""
 
 from collections.abc import AsyncIterator, Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 import json
 from pathlib import Path
 import re
@@ -41,12 +41,11 @@ from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.sun2000_registers import (
-    MAX_MPPTS,
-    MAX_STRINGS,
     MODES_OF_OTHERS,
     PEAK_SHAVING,
 )
 from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
+from custom_components.homebattery.entity import translation_of
 from custom_components.homebattery.number import (
     ATTR_AT_ZERO,
     ATTR_CHARGES,
@@ -262,17 +261,10 @@ SETPOINTS: Final = {
 }
 
 
-@pytest.mark.parametrize("key", sorted(SETPOINTS))
-def test_setpoints_say_what_they_do(key: str) -> None:
-    attributes = entities(Platform.NUMBER)[key]["state_attributes"]
-    assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
-    assert attributes[ATTR_AT_ZERO]["state"].keys() == {HOLDS}
-
-
-def test_each_measurement_has_a_name() -> None:
-    """On one platform at least; on which, the devices tell."""
-    named = {key for names in EN["entity"].values() for key in names}
-    assert named == MEASUREMENTS.keys() | SETPOINTS | {
+KEYS: Final = (
+    MEASUREMENTS.keys()
+    | SETPOINTS
+    | {
         BATTERY_CHARGING,
         CONTROL_MODE,
         CONTROL_STATUS,
@@ -282,6 +274,155 @@ def test_each_measurement_has_a_name() -> None:
         SETPOINT_DURATION,
         SETPOINT_ENDS,
     }
+)
+"""The keys of all entities that there can be."""
+
+FAMILIES: Final[dict[str, list[str]]] = {
+    translation_key: list(keys)
+    for translation_key, keys in groupby(
+        sorted(KEYS, key=lambda key: (translation_of(key)[0], key)),
+        lambda key: translation_of(key)[0],
+    )
+}
+"""The keys by their translation key; most have one of their own."""
+
+
+@pytest.mark.parametrize(
+    ("key", "translation_key", "numbers"),
+    [
+        ("pack7_soc", "pack_soc", {"pack": "7"}),
+        ("battery1_soc", "battery_unit_soc", {"unit": "1"}),
+        ("battery2_pack3_soc", "battery_unit_pack_soc", {"unit": "2", "pack": "3"}),
+        ("pv24_voltage", "pv_string_voltage", {"string": "24"}),
+        ("mppt10_energy_total", "mppt_energy_total", {"mppt": "10"}),
+        ("grid_voltage_l2", "grid_voltage_phase", {"phase": "L2"}),
+        ("power_setpoint_l3", "power_setpoint_phase", {"phase": "L3"}),
+        (
+            "line_voltage_l3_l1",
+            "line_voltage_phases",
+            {"phase": "L3", "other_phase": "L1"},
+        ),
+        ("tou_6_power", "tou_slot_power", {"slot": "6"}),
+        ("grid_import_tariff_2", "grid_import_tariff", {"tariff": "2"}),
+        ("ac_input_1_type", "ac_input_type", {"input": "1"}),
+        ("energy_ac_in_2_to_ac_out", "energy_ac_input_to_ac_out", {"input": "2"}),
+        ("relay_1", "relay", {"relay": "1"}),
+    ],
+)
+def test_a_numbered_family_shares_a_translation(
+    key: str, translation_key: str, numbers: dict[str, str]
+) -> None:
+    assert key in KEYS
+    assert translation_of(key) == (translation_key, numbers)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        # What is alone although there is a family, too.
+        *("battery_soc", "pv_power", "grid_power", "power_setpoint", "mppt_scan"),
+        # A number that is part of the name: nothing is called battery 1.
+        "battery_2_soc",
+        # A word that only looks like one of a family.
+        *("limit_pack_temperature", "absorption_phase", "tou_enabled", "phases"),
+    ],
+)
+def test_what_is_no_family_has_a_translation_of_its_own(key: str) -> None:
+    assert FAMILIES[key] == [key]
+    assert translation_of(key) == (key, {})
+
+
+def test_those_of_a_family_differ_in_their_numbers_only() -> None:
+    """So no two families share a text, and no family has two."""
+    for keys in FAMILIES.values():
+        assert len({re.sub(r"\d+", "#", key) for key in keys}) == 1, keys
+        numbers = {tuple(translation_of(key)[1].items()) for key in keys}
+        assert len(numbers) == len(keys), keys
+    numbered = {key for key in FAMILIES if re.search(r"\d", key)}
+    assert {key[: len("battery_2_")] for key in numbered} == {"battery_2_"}
+
+
+def test_names_have_the_numbers_of_their_family_as_placeholders() -> None:
+    """Only names: Home Assistant fills in no other text of an entity."""
+    for place, text in leaves(EN["entity"]):
+        _, translation_key, what = place.split(".", 2)
+        for key in FAMILIES[translation_key]:
+            numbers = translation_of(key)[1] if what == "name" else {}
+            assert placeholders(text) == numbers.keys(), place
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (
+            "en",
+            {
+                "pack3_soc": "Battery pack 3 state of charge",
+                "pv2_power": "PV2 power",
+                "load_voltage_l3": "Load voltage L3",
+                "tou_6_charge": "Time of use 6 charge from",
+            },
+        ),
+        (
+            "nl",
+            {
+                "pack3_soc": "Batterijpack 3: laadniveau",
+                "pv2_power": "PV2-vermogen",
+                "load_voltage_l3": "Belastingsspanning L3",
+                "tou_6_charge": "Laadbron tijdvak 6",
+            },
+        ),
+        (
+            "de",
+            {
+                "pack3_soc": "Batteriepack 3: Ladezustand",
+                "pv2_power": "PV2-Leistung",
+                "load_voltage_l3": "Lastspannung L3",
+                "tou_6_charge": "Ladequelle Zeitfenster 6",
+            },
+        ),
+        (
+            "fr",
+            {
+                "pack3_soc": "Pack de batterie 3\N{NO-BREAK SPACE}: état de charge",
+                "pv2_power": "Puissance PV2",
+                "load_voltage_l3": "Tension consommateurs L3",
+                "tou_6_charge": "Plage horaire 6\N{NO-BREAK SPACE}: charge depuis",
+            },
+        ),
+    ],
+)
+async def test_each_of_a_family_is_named_by_its_number(
+    hass: HomeAssistant,
+    make_home: MakeHome,
+    clock: ManualClock,
+    language: str,
+    expected: dict[str, str],
+) -> None:
+    hass.config.language = language
+    house = DeyeModbusSimulator.house(clock=clock, phases=3)
+    async with DeyeModbusSimulator(house, packs=3) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+    registry = er.async_get(hass)
+    shown = {key: registry.async_get(home.entity_id(key)) for key in expected}
+    assert {
+        key: entity and entity.original_name for key, entity in shown.items()
+    } == expected
+
+
+@pytest.mark.parametrize("key", sorted(SETPOINTS))
+def test_setpoints_say_what_they_do(key: str) -> None:
+    translation_key, _ = translation_of(key)
+    attributes = entities(Platform.NUMBER)[translation_key]["state_attributes"]
+    assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
+    assert attributes[ATTR_AT_ZERO]["state"].keys() == {HOLDS}
+
+
+def test_each_measurement_has_a_name() -> None:
+    """On one platform at least; on which, the devices tell."""
+    named = {key for names in EN["entity"].values() for key in names}
+    assert named == FAMILIES.keys()
     binary = (Quantity.FLAG, Quantity.PROBLEMS)
     assert KINDS.keys() == set(Quantity) - set(binary)
 
@@ -298,7 +439,12 @@ def test_modes_of_control_have_names() -> None:
 
 
 def names(of_platform: Texts) -> list[str]:
-    return [entity["name"] for entity in of_platform.values()]
+    """Return the names of all entities, each of a family with its number."""
+    return [
+        entity["name"].format(**translation_of(key)[1])
+        for translation_key, entity in of_platform.items()
+        for key in FAMILIES[translation_key]
+    ]
 
 
 @pytest.mark.parametrize("platform", EN["entity"])
@@ -338,13 +484,6 @@ NOT_SIMULATED: Final[dict[Platform, dict[str, set[str]]]] = {
         "peak_shaving_mode": set(PEAK_SHAVING.values()),
         # A Multi RS is only read.
         "switch_position": set(SWITCH_POSITION.values()),
-        # A SUN2000 for a business; those for a house have fewer.
-        **{
-            f"pv{string}_{quantity}": set()
-            for string in range(1, MAX_STRINGS + 1)
-            for quantity in ("voltage", "current")
-        },
-        **{f"mppt{mppt}_energy_total": set() for mppt in range(1, MAX_MPPTS + 1)},
     },
 }
 """What no simulated device has, with its options."""
@@ -449,9 +588,11 @@ async def test_no_word_of_a_name_is_doubled(
         device = device_name(home.data.battery.identity)
         for entity in entries_of(home):
             shown = [entity.entity_id.partition(".")[2]]
+            key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
+            translation_key, numbers = translation_of(key)
             for texts in (EN, *LANGUAGES.values()):
-                name = texts["entity"][entity.domain][entity.translation_key]["name"]
-                shown.append(f"{device} {name}")
+                name = texts["entity"][entity.domain][translation_key]["name"]
+                shown.append(f"{device} {name.format(**numbers)}")
             doubled += [text for text in shown if doubled_words(text)]
     assert doubled == []
 
@@ -483,8 +624,9 @@ CLASSES: Final = {
 def test_what_has_no_device_class_has_an_icon(platform: str) -> None:
     classes = CLASSES.get(Platform(platform), set())
     without = entities(Platform(platform)).keys() - ICONS["entity"][platform].keys()
-    for key in without - {BATTERY_CHARGING}:
-        assert MEASUREMENTS[key].quantity in classes, key
+    for translation_key in without - {BATTERY_CHARGING}:
+        for key in FAMILIES[translation_key]:
+            assert MEASUREMENTS[key].quantity in classes, key
 
 
 def test_icons_of_a_range_are_found() -> None:
@@ -521,7 +663,6 @@ SAME_EVERYWHERE: Final[dict[str, str]] = {
     "AC-in AC-out": "as printed beside the terminals",
     "AC DC PV SOC SOH BMS CT ESS GX MPPT": "abbreviations of the trade",
     "IP OK": "abbreviations of everybody",
-    "L1 L2 L3": "phases",
     "W kW Wh kWh V A Ah Hz var %": "units",
 }
 SAME_IN: Final[dict[str, dict[str, str]]] = {
