@@ -41,6 +41,8 @@ from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.sun2000_registers import (
+    MAX_MPPTS,
+    MAX_STRINGS,
     MODES_OF_OTHERS,
     PEAK_SHAVING,
 )
@@ -484,6 +486,13 @@ NOT_SIMULATED: Final[dict[Platform, dict[str, set[str]]]] = {
         "peak_shaving_mode": set(PEAK_SHAVING.values()),
         # A Multi RS is only read.
         "switch_position": set(SWITCH_POSITION.values()),
+        # A SUN2000 for a business; those for a house have fewer.
+        **{
+            f"pv{string}_{quantity}": set()
+            for string in range(1, MAX_STRINGS + 1)
+            for quantity in ("voltage", "current")
+        },
+        **{f"mppt{mppt}_energy_total": set() for mppt in range(1, MAX_MPPTS + 1)},
     },
 }
 """What no simulated device has, with its options."""
@@ -543,6 +552,10 @@ def entries_of(home: Home) -> list[er.RegistryEntry]:
     )
 
 
+def key_of(home: Home, entity: er.RegistryEntry) -> str:
+    return entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
+
+
 async def test_what_devices_have_is_named_and_nothing_else(
     hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
 ) -> None:
@@ -550,20 +563,20 @@ async def test_what_devices_have_is_named_and_nothing_else(
     seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
     async for home in each_home(hass, make_home, clock):
         for entity in entries_of(home):
-            assert entity.translation_key is not None
             options = (entity.capabilities or {}).get("options") or ()
-            key = entity.translation_key
-            seen[entity.domain].setdefault(key, set()).update(options)
+            seen[entity.domain].setdefault(key_of(home, entity), set()).update(options)
     seen[Platform.SENSOR]["meter_status"].update(await modbus_meter_states())
     for platform, unseen in NOT_SIMULATED.items():
         for key, states in unseen.items():
             seen[platform].setdefault(key, set()).update(states)
     for domain, keys in seen.items():
         texts = entities(Platform(domain))
-        assert texts.keys() == keys.keys(), domain
+        assert texts.keys() == {translation_of(key)[0] for key in keys}, domain
         if domain in (Platform.SELECT, Platform.SENSOR):
             for key, states in keys.items():
-                assert texts[key].get("state", {}).keys() == states, (domain, key)
+                named = texts[translation_of(key)[0]].get("state", {})
+                assert named.keys() == states, (domain, key)
+    assert {key for keys in seen.values() for key in keys} == KEYS
 
 
 BATTERY: Final = {"battery", "batterij", "batterie"}
@@ -588,8 +601,7 @@ async def test_no_word_of_a_name_is_doubled(
         device = device_name(home.data.battery.identity)
         for entity in entries_of(home):
             shown = [entity.entity_id.partition(".")[2]]
-            key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
-            translation_key, numbers = translation_of(key)
+            translation_key, numbers = translation_of(key_of(home, entity))
             for texts in (EN, *LANGUAGES.values()):
                 name = texts["entity"][entity.domain][translation_key]["name"]
                 shown.append(f"{device} {name.format(**numbers)}")
