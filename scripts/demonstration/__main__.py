@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import io
+from pathlib import Path
 import signal
 import sys
 from typing import Final
@@ -22,6 +23,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
         description="Simulated batteries in a Home Assistant of their own, on this machine only.",
+        # scripts/demo, too, looks for --homeassistant.
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--check",
@@ -38,6 +41,12 @@ def _options() -> argparse.Namespace:
         type=int,
         help=f"where Home Assistant listens ({_USUAL_PORT}, or any free port if that is taken)",
     )
+    parser.add_argument(
+        "--homeassistant",
+        metavar="RELEASE",
+        help="run another release than that of pyproject.toml, such as 2026.11.0;"
+        " its environment is made the first time",
+    )
     options = parser.parse_args()
     if options.check and options.keep:
         parser.error("--check is always fresh; it cannot --keep")
@@ -52,12 +61,24 @@ def _choose_port(options: argparse.Namespace) -> int:
     return _USUAL_PORT
 
 
+def _folder(options: argparse.Namespace) -> Path:
+    """Return where the house is; no release goes on with what another has stored."""
+    folder = CHECK_FOLDER if options.check else DEMO_FOLDER
+    if options.homeassistant:
+        folder = folder.parent / options.homeassistant / folder.name
+    return folder
+
+
+def _house(options: argparse.Namespace, session: aiohttp.ClientSession) -> House:
+    return House(
+        _folder(options), session, port=_choose_port(options), keep=options.keep
+    )
+
+
 async def _demo(options: argparse.Namespace) -> bool:
     async with (
         aiohttp.ClientSession() as session,
-        House(
-            DEMO_FOLDER, session, port=_choose_port(options), keep=options.keep
-        ) as house,
+        _house(options, session) as house,
     ):
         await house.add_batteries()
         # What was chosen there by hand since last time stays.
@@ -79,7 +100,7 @@ async def _demo(options: argparse.Namespace) -> bool:
 
 async def _check(options: argparse.Namespace) -> bool:
     async with aiohttp.ClientSession() as session:
-        return await check(House(CHECK_FOLDER, session, port=_choose_port(options)))
+        return await check(_house(options, session))
 
 
 async def _until_told_to_stop(options: argparse.Namespace) -> int:

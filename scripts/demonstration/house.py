@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import aiohttp
+from homeassistant.const import __version__ as RELEASE
 
 from . import DemoError, api as ha_api, dashboard, home_assistant
 from .devices import TYPES, Device, Place, start_device
@@ -173,7 +174,7 @@ class House:
         home_assistant.prepare(self.config, self._port)
         print(f"Starting the simulated batteries: {', '.join(TYPES)} …")
         await self._start_devices(record.get("ports", {}))
-        print("Starting Home Assistant …")
+        print(f"Starting Home Assistant {RELEASE} …")
         self._home_assistant = await home_assistant.start(self.config)
         await home_assistant.wait_until_it_answers(
             self._home_assistant, self.session, self.url
@@ -195,7 +196,7 @@ class House:
 
     def _take_folder(self) -> None:
         """Make sure that nobody else uses the folder, and empty it unless it is to be kept."""
-        self._folder.parent.mkdir(exist_ok=True)
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
         lock = self._folder.with_suffix(".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,12 +15,12 @@ fail() {
   exit 1
 }
 
-# set_up ROOT: runs scripts/setup in a process group of its own, so that stopping this script
-# while packages are being fetched stops the fetching too.
+# set_up ROOT [OPTION …]: runs scripts/setup in a process group of its own, so that stopping this
+# script while packages are being fetched stops the fetching too.
 set_up() {
   local setup
   set -m
-  "$1/scripts/setup" &
+  "$1/scripts/setup" "${@:2}" &
   setup=$!
   set +m
   # shellcheck disable=SC2064 # the process of now is meant
