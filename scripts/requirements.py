@@ -26,23 +26,23 @@ def pinned_requirements() -> list[str]:
     return requirements
 
 
+def constraints(folder: Path) -> dict[str, str]:
+    """Return the versions that the release holds every environment to."""
+    text = (folder / "package_constraints.txt").read_text("utf-8")
+    return {_normal(name): version for name, version in _pins(text.split("\n")).items()}
+
+
 def requirements_of(release: str, folder: Path) -> list[str]:
     """Return the same for a release of Home Assistant, whose package is in `folder`.
 
     What that release does not name keeps the version of pyproject.toml.
     """
-    pins = {**_asked_by_components(folder), **_constraints(folder)}
+    pins = {**_asked_by_components(folder), **constraints(folder)}
     pins["homeassistant"] = release
     return [
         f"{name}=={pins.get(_normal(name), version)}"
         for name, version in _pins(pinned_requirements()).items()
     ]
-
-
-def _constraints(folder: Path) -> dict[str, str]:
-    """Return the versions that the release holds every environment to."""
-    text = (folder / "package_constraints.txt").read_text("utf-8")
-    return {_normal(name): version for name, version in _pins(text.split("\n")).items()}
 
 
 def _asked_by_components(folder: Path) -> dict[str, str]:
