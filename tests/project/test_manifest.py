@@ -41,7 +41,8 @@ async def test_home_assistant_finds_the_integration_with_its_files(
     assert integration.has_translations
     assert integration.has_services
     assert integration.has_branding
-    assert await integration.resolve_dependencies() is not None
+    for other in (*integration.dependencies, *integration.after_dependencies):
+        assert (await async_get_integration(hass, other)).is_built_in
 
 
 def test_requirements_can_be_installed_beside_those_of_others() -> None:
