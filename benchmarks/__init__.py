@@ -1,1 +1,1 @@
-"""Measurements of the driver library, to compare two ways in one run."""
+"""Measurements of the drivers and of their entries in Home Assistant."""

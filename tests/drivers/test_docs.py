@@ -9,11 +9,10 @@ from typing import Final
 
 import pytest
 
-from benchmarks.polling import compare
 from custom_components.homebattery.drivers import errors
 from custom_components.homebattery.drivers.battery import Battery
 from tests.simulators import ManualClock, Plant, VictronSimulator
-from tests.simulators.image import ModbusImage, load
+from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -126,11 +125,3 @@ def test_every_error_is_in_the_table() -> None:
     kinds = public - in_table("### What can go wrong")
     assert in_table("### What can go wrong") <= public
     assert all(f"`{name}`" in TEXT for name in kinds)
-
-
-async def test_benchmark_has_something_to_compare() -> None:
-    results = await compare(load("victron")[2], rounds=1)
-
-    for result in results:
-        assert result.naive.requests == result.registers
-        assert result.planned.requests < result.registers / 10
