@@ -68,15 +68,16 @@ async def async_setup_entry(
 ) -> None:
     """Set up the numbers of a battery."""
     battery = entry.runtime_data.battery
+    measurements = battery.measurements
     entities: list[NumberEntity] = [
         SettingNumber(entry, key, setting)
         for key, setting in battery.settings.items()
-        if isinstance(setting, NumberSetting) and key in battery.measurements
+        if isinstance(setting, NumberSetting) and key in measurements
     ]
     if (limits := battery.setpoint_limits) is not None:
         entities.append(PowerSetpointNumber(entry, limits))
         entities.append(SetpointDurationNumber(entry, SETPOINT_DURATION, ()))
-        if BATTERY_VOLTAGE in battery.measurements:
+        if BATTERY_VOLTAGE in measurements:
             entities.append(CurrentSetpointNumber(entry, limits))
         if battery.setpoint_phases > 1:
             entities.extend(

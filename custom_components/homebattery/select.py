@@ -25,10 +25,11 @@ async def async_setup_entry(
 ) -> None:
     """Set up the selects of a battery."""
     battery = entry.runtime_data.battery
+    measurements = battery.measurements
     entities: list[SelectEntity] = [
         SettingSelect(entry, key, setting)
         for key, setting in battery.settings.items()
-        if isinstance(setting, SelectSetting) and key in battery.measurements
+        if isinstance(setting, SelectSetting) and key in measurements
     ]
     if battery.setpoint_limits is not None:
         entities.append(ControlModeSelect(entry, CONTROL_MODE, ()))

@@ -190,6 +190,7 @@ async def async_setup_entry(
 ) -> None:
     """Set up the sensors of a battery."""
     battery = entry.runtime_data.battery
+    measurements = battery.measurements
     energy = (ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL)
     entities: list[SensorEntity] = [
         (CounterSensor if is_counter(key) else MeasurementSensor)(entry, key)
@@ -199,12 +200,12 @@ async def async_setup_entry(
     entities.extend(
         EnergyTotalSensor(entry, key)
         for key in energy
-        if {key, BATTERY_POWER}.intersection(battery.measurements)
+        if {key, BATTERY_POWER}.intersection(measurements)
     )
     if battery.setpoint_limits is not None:
         entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
         entities.append(SetpointEndsSensor(entry, SETPOINT_ENDS, ()))
-    if battery.capacity and RATED_CAPACITY not in battery.measurements:
+    if battery.capacity and RATED_CAPACITY not in measurements:
         entities.append(OwnersCapacitySensor(entry, RATED_CAPACITY, battery.capacity))
     entities.append(LastFreshSensor(entry, LAST_FRESH, ()))
     if battery.settings:

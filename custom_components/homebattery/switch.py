@@ -22,10 +22,11 @@ async def async_setup_entry(
 ) -> None:
     """Set up the switches of a battery."""
     battery = entry.runtime_data.battery
+    measurements = battery.measurements
     async_add_entities(
         SettingSwitch(entry, key)
         for key, setting in battery.settings.items()
-        if isinstance(setting, SwitchSetting) and key in battery.measurements
+        if isinstance(setting, SwitchSetting) and key in measurements
     )
 
 

@@ -801,19 +801,20 @@ class ModbusBattery(Battery):
 
     def _needs(self, key: str) -> tuple[str, ...]:
         """Return the names of the registers that `key` comes from."""
-        return self._formulas[key].needs if key in self._formulas else (key,)
+        formula = self._formulas.get(key)
+        return (key,) if formula is None else formula.needs
 
     @property
     @override
     def measurements(self) -> tuple[str, ...]:
         names = self._register_names()
-        keys = [
+        if not names.isdisjoint(self._needs("battery_power")):
+            names = names | _HALVES.keys()
+        return tuple(
             key
             for key in MEASUREMENTS
-            if names.intersection(self._needs(key))
-            or (key in _HALVES and names.intersection(self._needs("battery_power")))
-        ]
-        return tuple(key for key in keys if key not in self._unsupported)
+            if key not in self._unsupported and not names.isdisjoint(self._needs(key))
+        )
 
     @override
     def poll_of(self, key: str) -> Poll:
@@ -821,10 +822,10 @@ class ModbusBattery(Battery):
         key = "battery_power" if key in _HALVES else key
         return max(
             (
-                register.poll
+                device.registers[name].poll
+                for name in self._needs(key)
                 for device in self.devices
-                for name, register in device.registers.items()
-                if name in self._needs(key)
+                if name in device.registers
             ),
             default=Poll.SLOW,
         )

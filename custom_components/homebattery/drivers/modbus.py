@@ -7,6 +7,7 @@ pymodbus; anything else that offers the two methods of `ModbusUnit` will do too.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -265,18 +266,21 @@ def plan_blocks(
     learned_borders: Collection[int] = (),
 ) -> list[Block]:
     """Return the fewest blocks that read all `registers` within `layout`."""
-    borders = layout.borders.union(learned_borders)
+    borders = sorted(layout.borders.union(learned_borders))
     blocks: list[Block] = []
     current: list[Register] = []
-    end = 0
+    end = section = 0
     for register in sorted(registers, key=lambda register: register.address):
         if current and not (
             register.address - end <= layout.max_gap
             and max(end, register.end) - current[0].address <= layout.max_words
-            and not any(current[0].address < b <= register.address for b in borders)
+            and bisect_right(borders, register.address) == section
         ):
             blocks.append(Block(tuple(current)))
             current, end = [], 0
+        if not current:
+            # The number of borders up to it tells which section it lies in.
+            section = bisect_right(borders, register.address)
         current.append(register)
         end = max(end, register.end)
     if current:

@@ -128,6 +128,8 @@ class SessyInverter(Battery):
         """Where the Unix time comes from."""
         self._fields: Mapping[str, Field] = {}
         self._formulas: Mapping[str, Formula] = {}
+        self._keys: tuple[str, ...] = ()
+        """What such a dongle can measure; known once connected."""
         self._absent: dict[Endpoint, str] = {}
         self._strange: set[tuple[str, str]] = set()
         # Held from reading to writing: settings are written as a whole, so that of
@@ -210,6 +212,9 @@ class SessyInverter(Battery):
             self.kind = await self._find_kind(dongle)
             self._fields = {field.key: field for field in self.kind.fields}
             self._formulas = {formula.key: formula for formula in self.kind.formulas}
+            self._keys = tuple(
+                key for key in MEASUREMENTS if key == _SERIAL or self._needs(key)
+            )
             for endpoint in self.kind.ahead:
                 await self._seen(endpoint)
             self._identity = self._identify(self.kind, info, dongle)
@@ -293,13 +298,7 @@ class SessyInverter(Battery):
     @property
     @override
     def measurements(self) -> tuple[str, ...]:
-        if self.kind is None:
-            return ()
-        return tuple(
-            key
-            for key in MEASUREMENTS
-            if (key == _SERIAL or self._needs(key)) and key not in self._unsupported
-        )
+        return tuple(key for key in self._keys if key not in self._unsupported)
 
     @override
     def poll_of(self, key: str) -> Poll:
