@@ -90,6 +90,19 @@ def blocking_calls(
 
 
 @pytest.fixture(autouse=True)
+async def enable_event_loop_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have asyncio check calls as in its debug mode, without noting their stacks.
+
+    In place of Home Assistant's fixture of this name. The stack of each callback and each
+    future costs up to half of the time of all tests. Who notes it asks for the mode; the
+    checks, such as that for calls from other threads, know it.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    monkeypatch.setattr(loop, "get_debug", lambda: False)
+
+
+@pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the pauses out of the drivers."""
     for driver in (ModbusBattery, *DRIVERS.values()):
