@@ -7,6 +7,7 @@ from typing import Any, Final
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
+import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import HomeBatteryData
@@ -78,6 +79,21 @@ WITH_WORKING_MODE: Final = [
     for battery_type in DRIVERS
     if KINDS[battery_type].select == WORKING_MODE
 ]
+
+one_of_each_protocol: Final = pytest.mark.parametrize(
+    "simulator",
+    [
+        pytest.param(
+            name, marks=[] if name in ("victron", "sessy") else pytest.mark.long
+        )
+        for name in DRIVERS
+    ],
+    indirect=True,
+)
+"""Marks a test of what is above the drivers: one by Modbus and one by REST will do.
+
+With the others, which show the same, it takes long.
+"""
 
 LOAD: Final = 600.0
 """What the simulated house takes, W; there is no sun in it."""
