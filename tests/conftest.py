@@ -14,7 +14,7 @@ import pymodbus.client.base
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery import discovery
+from custom_components.homebattery import discovery, sensor
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import (
@@ -26,11 +26,11 @@ from custom_components.homebattery.drivers import (
     sun2000_commands,
     sun2000_unit,
 )
-from custom_components.homebattery.drivers.battery import ModbusBattery
+from custom_components.homebattery.drivers.battery import Battery, ModbusBattery
 from custom_components.homebattery.drivers.recognition import Visit
 from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.solarman import Logger
-from tests.home import KINDS, OTHERS, Home, MakeHome, Warp, house_of
+from tests.home import KINDS, LOOKED_AT, OTHERS, Home, MakeHome, Warp, house_of
 from tests.simulators import (
     SIMULATORS,
     ManualClock,
@@ -168,6 +168,26 @@ async def simulator(
     device: Any = SIMULATORS[request.param]  # each has options of its own
     async with device(house_of(device, clock)) as simulator:
         yield simulator
+
+
+@pytest.fixture
+def few_sensors(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let a battery have those sensors only that tests of control look at.
+
+    It takes a fifth of the time to set up: what else a device measures makes a hundred
+    entities more. Everything is read and can be set as ever. In tests that take long,
+    too, it has them all, so that control is seen on a whole device as well.
+    """
+    if request.node.get_closest_marker("long"):
+        return
+    all_keys = sensor.sensor_keys
+
+    def keys(battery: Battery) -> list[str]:
+        return [key for key in all_keys(battery) if key in LOOKED_AT]
+
+    monkeypatch.setattr(sensor, "sensor_keys", keys)
 
 
 @pytest.fixture

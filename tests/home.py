@@ -95,6 +95,9 @@ one_of_each_protocol: Final = pytest.mark.parametrize(
 With the others, which show the same, it takes long.
 """
 
+LOOKED_AT: Final = ("battery_power", "battery_soc", "battery_voltage", "power_setpoint")
+"""The measurements that tests of control look at."""
+
 LOAD: Final = 600.0
 """What the simulated house takes, W; there is no sun in it."""
 

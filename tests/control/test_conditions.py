@@ -26,6 +26,8 @@ from tests.simulators import (
     VictronSimulator,
 )
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 KEEP_ALIVE: Final = 5.0
 """s between two renewals of a Victron, which has the shortest time between them."""
 RENEWED: Final = ("victron", "sma", "sun2000")

@@ -24,6 +24,8 @@ from tests.simulators import (
     VictronSimulator,
 )
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 WATCHDOG = 60
 """Seconds after which the simulated Victron forgets a setpoint."""
 KEEP_ALIVE = 5

@@ -25,6 +25,8 @@ from tests.simulators import SIMULATORS, ManualClock, Simulator, plant
 from .lease_support import after_a_crash, stored
 from .watched import LONG, NOON, SOC, Flow, Watched, watched
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 AUTOMATIC: Final = None
 CHARGE, CHARGE_MORE, DISCHARGE, HOLD = 1500, 2500, -1200, 0
 type Setpoint = int | None

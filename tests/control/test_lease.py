@@ -19,6 +19,8 @@ from tests.simulators.modbus_server import WRITES
 
 from .lease_support import after_a_crash, changed, stored
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 
 async def test_what_is_found_is_kept_while_a_setpoint_is_held(
     home: Home, hass_storage: dict[str, Any]

@@ -11,6 +11,8 @@ from tests.home import Home
 
 from .lease_support import file_of
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 
 @pytest.fixture
 def hass_config_dir(tmp_path: Path) -> str:

@@ -19,6 +19,8 @@ from tests.simulators import SessySimulator
 
 from .lease_support import stored
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 MINUTE = 60
 OPTION = 7200
 """Seconds after which a setpoint ends by the option."""

@@ -16,6 +16,8 @@ from tests.simulators.deye import DeyeSimulator
 
 from .lease_support import after_a_crash, changed, file_of, stored
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 DEYE: Final = ("deye_modbus", "deye_solarman")
 BY_SETTINGS: Final = (*DEYE, "victron", "sessy")
 """Those whose first setpoint changes what is kept in flash."""

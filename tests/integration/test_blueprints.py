@@ -30,6 +30,8 @@ from tests.simulators import (
     VictronSimulator,
 )
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = sorted((ROOT / "blueprints/automation/homebattery").glob("*.yaml"))
 NAMES: Final = ("cheapest_hours", "keep_reserve", "peak_shaving", "zero_export")

@@ -30,6 +30,8 @@ from tests.simulators import (
     VictronSimulator,
 )
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 LEAD_ACID: Final = 0
 
 

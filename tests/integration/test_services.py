@@ -28,6 +28,8 @@ from tests.control.lease_support import changed
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import ManualClock, SessySimulator, VictronSimulator
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 type Target = Mapping[str, Any]
 
 
