@@ -1,119 +1,168 @@
 """A setpoint is in time, however slow the device and however much is being read."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
+from homeassistant.core import HomeAssistant
 from pymodbus.client import AsyncModbusTcpClient
 import pytest
 
-from custom_components.homebattery import control as control_module
 from custom_components.homebattery.drivers import VictronInverter
 from custom_components.homebattery.drivers.battery import Reason
 from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
 from tests.home import Home, MakeHome
 from tests.simulators import (
     HuaweiSimulator,
+    ManualClock,
     SessySimulator,
     Simulator,
     VictronSimulator,
 )
 from tests.simulators.modbus import Read, Refusal, Write
 
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
 type Entry = Read | Write | Refusal
 
 CONTROL_BLOCK: Final = 37
 POLL: Final = "poll"
-SLOW: Final = 0.15
-"""Seconds that each answer takes; a poll of everything takes more than ten."""
+SLOW: Final = 3.0
+"""Seconds that each answer takes; a poll of everything takes a minute."""
+STEP: Final = 0.5
 
 
 def is_setpoint(entry: Entry) -> bool:
     return isinstance(entry, Write) and entry.address == CONTROL_BLOCK
 
 
-async def poll_everything(home: Home) -> None:
-    """Read all there is, request by request, as a first poll does."""
-    await home.data.battery.read()
+async def until(condition: Callable[[], object]) -> None:
+    """Let the others go on until something is so."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def slow(
+    hass: HomeAssistant,
+    victron: VictronSimulator,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let time pass before each answer, at once, with all that falls due in it."""
+    real, ahead = hass.loop.time, 0.0
+    monkeypatch.setattr(hass.loop, "time", lambda: real() + ahead)
+
+    async def pause() -> None:
+        nonlocal ahead
+        for _ in range(round(SLOW / STEP)):
+            ahead += STEP
+            clock.advance(STEP)
+            for _ in range(10):  # turns of the loop: timers, and what they begin
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(victron.server, "_pause", pause)
 
 
 async def test_keep_alive_is_in_time_while_a_slow_device_is_polled(
-    make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+    make_home: MakeHome, victron: VictronSimulator, request: pytest.FixtureRequest
 ) -> None:
-    """Scaled: answers take 0.15 s for 3 s, renewals are due every 0.25 s for 5 s."""
-    monkeypatch.setattr(VictronInverter, "keep_alive_interval", 0.25)
-    monkeypatch.setattr(control_module, "PATIENCE", 0.05)
-    home = make_home(victron)
+    """Renewals are due every 5 s."""
+    home = make_home(victron, scan_interval=36_000)
     await home.set_up()
     await home.set_power(1000)
-    await victron.misbehave("delay", seconds=SLOW)
+    request.getfixturevalue("slow")
     victron.server.traffic.clear()
 
-    await poll_everything(home)
+    await home.data.battery.read()
 
     log = list(victron.server.traffic.log)
     setpoints = [at for at, entry in enumerate(log) if is_setpoint(entry)]
     assert len(log) - len(setpoints) > 10
     # Between two renewals there is time for one or two answers, besides the one
-    # under way and one of a busy test machine's.
-    assert max(b - a for a, b in pairwise([-1, *setpoints])) <= 5
+    # under way.
+    assert max(b - a for a, b in pairwise([-1, *setpoints])) <= 4
     assert len(setpoints) >= 3
     assert not victron.state()["device"]["lapsed"]
 
 
+@dataclass
+class Askers:
+    """The names of the tasks that ask, as they come, and as they have their turn."""
+
+    came: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def others(self) -> bool:
+        """True when somebody came who does not poll."""
+        return any(name != POLL for name in self.came)
+
+
 @pytest.fixture
-def askers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that fills with the names of the tasks that ask, as they do."""
-    names: list[str] = []
+def askers(monkeypatch: pytest.MonkeyPatch) -> Askers:
+    askers = Askers()
+    request = ModbusTcpConnection.request
     connected = ModbusTcpConnection._connected_client
 
-    async def note(connection: ModbusTcpConnection) -> AsyncModbusTcpClient:
+    def name() -> str:
         task = asyncio.current_task()
-        names.append(task.get_name() if task else "")
+        return task.get_name() if task else ""
+
+    async def come(connection: ModbusTcpConnection, *what: Any) -> list[int]:
+        askers.came.append(name())
+        return await request(connection, *what)
+
+    async def ask(connection: ModbusTcpConnection) -> AsyncModbusTcpClient:
+        askers.asked.append(name())
         return await connected(connection)
 
-    monkeypatch.setattr(ModbusTcpConnection, "_connected_client", note)
-    return names
+    monkeypatch.setattr(ModbusTcpConnection, "request", come)
+    monkeypatch.setattr(ModbusTcpConnection, "_connected_client", ask)
+    return askers
+
+
+async def see_a_setpoint_go_first(
+    home: Home, victron: VictronSimulator, askers: Askers, *pollers: VictronInverter
+) -> None:
+    """Set a setpoint while a request of a poll is under way, and others wait."""
+    await victron.misbehave("hang")
+    polls = [asyncio.create_task(each.read(), name=POLL) for each in pollers]
+    await until(lambda: len(askers.came) == len(polls) and askers.asked)
+    victron.server.traffic.clear()
+    askers.asked.clear()
+    setpoint = asyncio.create_task(home.data.control.async_set_power(1000))
+    await until(lambda: askers.others)
+
+    await victron.misbehave("hang", on=False)
+    await setpoint
+
+    at = [is_setpoint(entry) for entry in victron.server.traffic.log].index(True)
+    # The first answer is that of the request that was under way.
+    assert POLL not in askers.asked[:at]
+    await asyncio.gather(*polls)
+    assert POLL in askers.asked
 
 
 async def test_setpoint_waits_for_no_more_than_the_request_under_way(
-    victron_home: Home, victron: VictronSimulator, askers: list[str]
+    victron_home: Home, victron: VictronSimulator, askers: Askers
 ) -> None:
-    await victron.misbehave("delay", seconds=SLOW)
-    poll = asyncio.create_task(poll_everything(victron_home), name=POLL)
-    while len(askers) < 2:
-        await asyncio.sleep(0.01)
-    askers.clear()
-    victron.server.traffic.clear()
-
-    await victron_home.data.control.async_set_power(1000)
-
-    setpoint = [is_setpoint(entry) for entry in victron.server.traffic.log].index(True)
-    # The first answer is that of the request that was under way.
-    assert POLL not in askers[:setpoint]
-    await poll
-    assert POLL in askers
+    battery: Any = victron_home.data.battery
+    askers.came.clear()
+    askers.asked.clear()
+    await see_a_setpoint_go_first(victron_home, victron, askers, battery)
 
 
 async def test_setpoint_is_not_kept_waiting_by_another_battery_at_the_address(
-    make_home: MakeHome, victron: VictronSimulator, askers: list[str]
+    victron_home: Home, victron: VictronSimulator, askers: Askers
 ) -> None:
     """Two who share a connection, such as two inverters behind one gateway."""
-    home = make_home(victron)
-    await home.set_up()
     async with VictronInverter.from_setup(victron.setup) as other:
-        await victron.misbehave("delay", seconds=SLOW)
-        polls = [asyncio.create_task(other.read(), name=POLL) for _ in range(3)]
-        await asyncio.sleep(SLOW)
-        askers.clear()
-        victron.server.traffic.clear()
-
-        await home.data.control.async_set_power(1000)
-
-        log = list(victron.server.traffic.log)
-        setpoint = [is_setpoint(entry) for entry in log].index(True)
-        assert POLL not in askers[:setpoint]
-        await asyncio.gather(*polls)
+        askers.came.clear()
+        askers.asked.clear()
+        await see_a_setpoint_go_first(victron_home, victron, askers, *[other] * 3)
 
 
 async def test_readings_that_do_not_come_make_a_renewal_safe_not_late(
