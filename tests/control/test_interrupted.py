@@ -1,10 +1,11 @@
 """A connection that is lost at a write: nothing worse comes of it, and all is put right.
 
-Every single write of every change between automatic, charging, discharging and holding,
-through Home Assistant, on the devices that need several writes for a setpoint.
+Every change between automatic, charging, discharging and holding, through Home Assistant,
+on the devices that need several writes for a setpoint. Each is cut at one of its writes,
+another one for each change; with what takes long, at every single write of it.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -38,6 +39,8 @@ TRANSITIONS: Final[Sequence[tuple[Setpoint, Setpoint]]] = (
 )
 MOST_WRITES: Final = 10
 """More than any of these changes takes."""
+EVERY: Final = pytest.mark.long
+"""Marks what is cut at every write."""
 
 TOLERANCE: Final = 60.0
 """W: whole amperes, and what the inverter loses."""
@@ -78,6 +81,9 @@ class Owner:
     entry: Mapping[str, Any] = field(default_factory=dict)
     """What they allow us."""
     cuts: tuple[str, ...] = ("for a while",)
+    """How the connection is lost at every write."""
+    samples: tuple[str, ...] = ()
+    """… and at one write of each change."""
 
 
 SELLS: Final[Mapping[str, Any]] = {
@@ -90,6 +96,7 @@ OWNERS: Final[Mapping[str, Owner]] = {
         battery_type="sun2000",
         device={"charge_limit": 4000, "discharge_limit": 3000},
         cuts=WATCHDOG,
+        samples=("once", "for long"),
     ),
     "huawei that never discharges": Owner(
         battery_type="sun2000",
@@ -102,7 +109,11 @@ OWNERS: Final[Mapping[str, Owner]] = {
         cuts=("for long",),
     ),
     "deye that sells": Owner(
-        battery_type="deye_modbus", device=SELLS, entry=MAY_EXPORT, cuts=SHORT
+        battery_type="deye_modbus",
+        device=SELLS,
+        entry=MAY_EXPORT,
+        cuts=SHORT,
+        samples=("once, not taken", "for a while"),
     ),
     "deye that sells, time of use off": Owner(
         battery_type="deye_modbus", device={**SELLS, "tou": False}, entry=MAY_EXPORT
@@ -137,6 +148,7 @@ OWNERS: Final[Mapping[str, Owner]] = {
         device={"remote": True},
         entry={"remote_mode": True},
         cuts=("once", "for long"),
+        samples=("for long",),
     ),
     "deye behind a logger": Owner(battery_type="deye_solarman"),
     "deye behind a logger, that sells": Owner(
@@ -144,15 +156,26 @@ OWNERS: Final[Mapping[str, Owner]] = {
         device=SELLS,
         entry=MAY_EXPORT,
         cuts=("once, not taken",),
+        samples=("once, not taken",),
     ),
 }
 
 
 def cases() -> Iterator[Any]:
-    """Return owners, and how their connection is cut."""
+    """Return owners, how their connection is cut, and whether that is at every write."""
     for name, owner in OWNERS.items():
+        for cut in owner.samples:
+            yield pytest.param(name, CUTS[cut], False, id=f"{name}, {cut}")
         for cut in owner.cuts:
-            yield pytest.param(name, CUTS[cut], id=f"{name}, {cut}")
+            what = f"{name}, {cut}, every write"
+            yield pytest.param(name, CUTS[cut], True, id=what, marks=EVERY)
+
+
+def to_cut(number: int, writes: int, every: bool) -> Iterable[int]:
+    """Return at which of its writes the change of this number is cut."""
+    if every or not writes:
+        return range(1, writes + 1)
+    return (1 + number % writes,)
 
 
 @pytest.fixture(autouse=True)
@@ -210,16 +233,23 @@ class Bench:
             return False
         return True
 
-    async def ask_and_cut(self, setpoint: Setpoint, nth: int, cut: Cut) -> bool | None:
-        """Ask for a setpoint whose nth write ends the connection.
+    async def writes_of(self, before: Setpoint, after: Setpoint) -> int:
+        """See a change that nothing disturbs; return how many writes it takes."""
+        assert await self.ask(before)
+        await self.warp(REST)
+        mark = len(self.device.trail)
+        assert await self.ask(after)
+        assert self.is_held(after), f"{before} → {after}"
+        writes = len(self.device.trail) - mark
+        assert await self.ask(AUTOMATIC)
+        assert self.is_as_found, f"{before} → {after}"
+        return writes
 
-        Returns whether it worked all the same; None when there are not so many writes.
-        """
+    async def ask_and_cut(self, setpoint: Setpoint, nth: int, cut: Cut) -> bool:
+        """Ask for a setpoint whose nth write ends the connection; say whether it worked."""
         await self.arm(nth, cut)
         done = await self.ask(setpoint)
-        if not await self.is_cut(cut):
-            assert done
-            return None
+        assert await self.is_cut(cut), f"{setpoint} takes less than {nth} writes"
         return done
 
     async def arm(self, nth: int, cut: Cut) -> None:
@@ -350,24 +380,27 @@ async def bench(
         yield made
 
 
-@pytest.mark.parametrize(("owner", "cut"), cases())
+@pytest.mark.parametrize(("owner", "cut", "every"), cases())
 async def test_a_lost_connection_does_no_harm_and_is_put_right(
-    bench: Bench, cut: Cut
+    bench: Bench, cut: Cut, every: bool
 ) -> None:
     """Wherever it is lost: the setpoint before or after, or the owner's settings.
 
     A change that failed leaves the setpoint before it held in the end; a release, and
     a setpoint that was the first, leave the device as it was found.
     """
-    for before, after in TRANSITIONS:
-        for nth in range(1, MOST_WRITES):
+    for number, (before, after) in enumerate(TRANSITIONS):
+        writes = await bench.writes_of(before, after)
+        same = bench.device.flows(bench.ends[before]) == bench.device.flows(
+            bench.ends[after]
+        )
+        assert writes or same, f"{before} → {after}: nothing was written"
+        for nth in to_cut(number, writes, every):
             where = f"{before} → {after}, write {nth}"
             assert await bench.ask(before), where
             await bench.warp(REST)
             mark = len(bench.device.trail)
             done = await bench.ask_and_cut(after, nth, cut)
-            if done is None:
-                break
             if cut.away:
                 await see_it_alone(bench, cut, mark + nth - 1 + cut.taken)
                 await bench.come_back()
@@ -382,15 +415,6 @@ async def test_a_lost_connection_does_no_harm_and_is_put_right(
 
             assert await bench.ask(AUTOMATIC), where
             assert bench.is_as_found, where
-        else:
-            pytest.fail(f"{before} → {after} takes more writes than were cut")
-        assert bench.is_held(after), where
-        assert await bench.ask(AUTOMATIC), where
-        assert bench.is_as_found, where
-        same = bench.device.flows(bench.ends[before]) == bench.device.flows(
-            bench.ends[after]
-        )
-        assert nth > 1 or same, f"{before} → {after}: nothing was written"
 
 
 async def see_it_alone(bench: Bench, cut: Cut, end: int) -> None:
@@ -407,34 +431,40 @@ def is_near(one: float, other: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    "owner",
+    ("owner", "every"),
     [
-        "huawei with lower limits",
-        "deye that sells",
-        "deye behind a logger, that sells",
-        "deye in remote mode",
+        ("huawei with lower limits", False),
+        ("deye that sells", False),
+        *(
+            pytest.param(owner, True, marks=EVERY)
+            for owner in (
+                "huawei with lower limits",
+                "deye that sells",
+                "deye behind a logger, that sells",
+                "deye in remote mode",
+            )
+        ),
     ],
 )
-async def test_after_a_crash_besides_the_device_is_as_found(bench: Bench) -> None:
+async def test_after_a_crash_besides_the_device_is_as_found(
+    bench: Bench, every: bool
+) -> None:
     """Home Assistant dies while the device is away; its next start knows what was stored."""
-    for before, after in TRANSITIONS:
-        for nth in range(1, MOST_WRITES):
+    for number, (before, after) in enumerate(TRANSITIONS):
+        writes = await bench.writes_of(before, after)
+        assert writes, f"{before} → {after}: nothing was written"
+        for nth in to_cut(number, writes, every):
             where = f"{before} → {after}, write {nth}"
             assert await bench.ask(before), where
             await bench.warp(REST)
             mark = len(bench.device.trail)
-            if await bench.ask_and_cut(after, nth, CUTS["for a while"]) is None:
-                break
+            await bench.ask_and_cut(after, nth, CUTS["for a while"])
             await bench.crash()
             await bench.come_back()
             assert await bench.home.set_up(), where
             assert bench.is_as_found, where
             steps = bench.device.trail[mark:]
             assert bench.worse(steps, before, after, HOLD) == [], where
-        else:
-            pytest.fail(f"{before} → {after} takes more writes than were cut")
-        assert nth > 1, f"{before} → {after}: nothing was written"
-        assert await bench.ask(AUTOMATIC), where
 
 
 @pytest.mark.parametrize("owner", ["huawei with lower limits", "deye that sells"])
