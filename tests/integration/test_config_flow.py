@@ -61,7 +61,7 @@ from custom_components.homebattery.drivers.battery import (
 from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.deye_device import MODEL
 from custom_components.homebattery.drivers.solarman import Logger
-from tests.home import KINDS, Home, MakeHome
+from tests.home import KINDS, Home, MakeHome, one_of_each_protocol
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
@@ -219,6 +219,7 @@ async def test_battery_is_found_and_set_up(
     assert entry.state is ConfigEntryState.LOADED
 
 
+@one_of_each_protocol
 async def test_a_battery_is_called_what_its_user_typed(
     hass: HomeAssistant, simulator: Simulator
 ) -> None:
@@ -592,6 +593,7 @@ async def test_port_that_speaks_something_else_is_named(
     hass.config_entries.flow.async_abort(form["flow_id"])
 
 
+@one_of_each_protocol
 async def test_same_battery_is_not_set_up_twice(
     home: Home, simulator: Simulator
 ) -> None:
@@ -602,6 +604,7 @@ async def test_same_battery_is_not_set_up_twice(
     assert home.entry.state is ConfigEntryState.LOADED
 
 
+@one_of_each_protocol
 async def test_same_battery_is_not_detected_into_a_second_entry(
     home: Home, simulator: Simulator, listen: Listen
 ) -> None:
@@ -633,6 +636,7 @@ async def test_same_deye_is_not_set_up_twice_by_different_ways(
     assert home.hass.config_entries.async_entries(DOMAIN) == [home.entry]
 
 
+@one_of_each_protocol
 async def test_looking_at_a_battery_that_is_held_leaves_it_held(
     home: Home, simulator: Simulator
 ) -> None:
@@ -753,6 +757,7 @@ async def test_what_is_set_up_can_be_changed(
     assert home.entry_is(ConfigEntryState.LOADED)
 
 
+@one_of_each_protocol
 async def test_running_battery_can_be_reconfigured(home: Home) -> None:
     form = await reconfigure(home)
     done = await answer(home.hass, form, typed_as(home.simulator.type, suggested(form)))
@@ -782,6 +787,7 @@ async def test_a_section_that_is_not_sent_is_left_as_it_is(home: Home) -> None:
     assert entry.options == {**options, **of_driver, "scan_interval": 9}
 
 
+@one_of_each_protocol
 async def test_another_device_is_refused(home: Home) -> None:
     hass, entry = home.hass, home.entry
     hass.config_entries.async_update_entry(entry, unique_id="other")

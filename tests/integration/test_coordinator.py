@@ -17,7 +17,7 @@ from custom_components.homebattery.drivers.battery import (
     Readings,
     RequestTimeoutError,
 )
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 
 BATTERY_UNIT = 225
@@ -109,6 +109,7 @@ async def test_disabled_block_is_not_asked_for(
     assert not any(5400 <= address < 5410 for _, address in addresses)
 
 
+@one_of_each_protocol
 async def test_one_miss_is_not_shown_and_the_second_is(
     home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -234,6 +235,7 @@ async def test_entity_of_a_refused_key_is_made_all_the_same(
     assert home.state("battery_soh") == "unavailable"
 
 
+@one_of_each_protocol
 async def test_it_is_said_when_the_device_was_last_read(home: Home, warp: Warp) -> None:
     """In steps of five minutes while all is well, to the second once it is not."""
 

@@ -32,7 +32,7 @@ from pytest_homeassistant_custom_component.typing import (
 from custom_components.homebattery.drivers.counters import CounterWatch
 from custom_components.homebattery.energy import Source
 from scripts.demonstration import dashboard
-from tests.home import LOAD, Home, MakeHome, Warp, house_of
+from tests.home import LOAD, Home, MakeHome, Warp, house_of, one_of_each_protocol
 from tests.simulators import SIMULATORS, ManualClock, Simulator, VictronSimulator
 
 CHARGED: Final = "energy_charged_total"
@@ -217,6 +217,7 @@ async def test_all_batteries_fit_on_the_dashboard(
                 assert list(dashboard.wrong_classes(source, attributes)) == []
 
 
+@one_of_each_protocol
 async def test_eleven_bounces_in_a_day_add_nothing(home: Home, warp: Warp) -> None:
     """As users report of inverters: 0 for one reading, and then as before."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
@@ -232,6 +233,7 @@ async def test_eleven_bounces_in_a_day_add_nothing(home: Home, warp: Warp) -> No
     assert await on_dashboard.total() == pytest.approx(added, abs=STEP)
 
 
+@one_of_each_protocol
 async def test_what_cannot_be_adds_nothing(home: Home, warp: Warp) -> None:
     """For as long as that may take."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
@@ -258,6 +260,7 @@ async def test_what_cannot_be_adds_nothing(home: Home, warp: Warp) -> None:
     assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
 
 
+@one_of_each_protocol
 @pytest.mark.parametrize(
     "shown", [pytest.param(0.4, id="cleared"), pytest.param(4711, id="another one")]
 )
@@ -279,6 +282,7 @@ async def test_another_counter_goes_on_where_the_old_one_was(
     assert await on_dashboard.total() == pytest.approx(0.31, abs=STEP)
 
 
+@one_of_each_protocol
 async def test_a_device_out_of_reach_adds_nothing_twice(home: Home, warp: Warp) -> None:
     """What it has counted meanwhile is energy."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
@@ -296,6 +300,7 @@ async def test_a_device_out_of_reach_adds_nothing_twice(home: Home, warp: Warp) 
 # Restarts
 
 
+@one_of_each_protocol
 async def test_a_first_reading_that_is_wrong_adds_nothing(
     home: Home, warp: Warp
 ) -> None:
@@ -312,6 +317,7 @@ async def test_a_first_reading_that_is_wrong_adds_nothing(
     assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
 
 
+@one_of_each_protocol
 async def test_a_week_without_home_assistant_is_counted(home: Home, warp: Warp) -> None:
     """A device may have counted what its power allows."""
     counter = Discharged(home)

@@ -14,7 +14,7 @@ from custom_components.homebattery.drivers.battery import (
     CannotConnectError,
     RequestTimeoutError,
 )
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 
 
@@ -140,6 +140,7 @@ async def test_wrong_password_starts_a_new_sign_in(
     assert flow["context"]["source"] == SOURCE_REAUTH
 
 
+@one_of_each_protocol
 @pytest.mark.parametrize("ending", ["unload", "remove", "reload", "stop"])
 async def test_setpoint_is_released_whatever_ends_it(home: Home, ending: str) -> None:
     before = home.simulator.state()
@@ -169,6 +170,7 @@ async def test_nothing_is_written_when_nothing_was_held(
     assert not victron.server.traffic.writes
 
 
+@one_of_each_protocol
 async def test_release_that_fails_is_said_and_does_not_stop_unloading(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +181,7 @@ async def test_release_that_fails_is_said_and_does_not_stop_unloading(
     assert "could not be given back to its own control" in caplog.text
 
 
+@one_of_each_protocol
 async def test_no_setpoint_is_taken_while_stopping(home: Home) -> None:
     control = home.data.control
     home.hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
@@ -188,6 +191,7 @@ async def test_no_setpoint_is_taken_while_stopping(home: Home) -> None:
     assert home.simulator.mode == "automatic"
 
 
+@one_of_each_protocol
 async def test_entities_stay_when_their_platforms_do_not_unload(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

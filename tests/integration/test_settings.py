@@ -11,7 +11,7 @@ from custom_components.homebattery.drivers.battery import (
     InvalidValueError,
     Value,
 )
-from tests.home import KINDS, Home, Warp
+from tests.home import KINDS, Home, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, VictronSimulator
 
 
@@ -27,6 +27,7 @@ async def test_number_is_written_and_shown_as_the_device_has_it(
     assert {**state.get("settings", {}), **state}[kind.shown_as] == value
 
 
+@one_of_each_protocol
 async def test_number_out_of_range_is_refused(home: Home) -> None:
     key, _ = KINDS[home.simulator.type].number
     before = home.state_of(key)
@@ -108,6 +109,7 @@ async def test_write_without_permission_says_that_the_installer_has_to_log_in(
         await home.set_power(600)
 
 
+@one_of_each_protocol
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
