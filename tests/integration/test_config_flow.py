@@ -1,6 +1,6 @@
 """Setting a battery up by its kind and address; signing in again; options."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from ipaddress import ip_address
 import json
@@ -122,6 +122,15 @@ def at_its_field(error: str, fields: Iterable[SetupField]) -> dict[str, str]:
     if error == "unit_absent" and not field.required:
         error = "optional_unit_absent"
     return {SECTION_ADVANCED if field.rare else field.name: error}
+
+
+def failing(error: Exception) -> Callable[[Battery], Awaitable[None]]:
+    """Return what is connecting, had it failed."""
+
+    async def fail(_: Battery) -> None:
+        raise error
+
+    return fail
 
 
 EN: dict[str, Any] = json.loads(
@@ -412,25 +421,19 @@ async def test_unit_ids_are_found_and_kept(
     assert created["result"].data == {CONF_BATTERY_TYPE: "victron", **victron.setup}
 
 
-@pytest.mark.parametrize("error", ERRORS)
 async def test_errors_name_the_cause_and_can_be_recovered_from(
-    hass: HomeAssistant,
-    simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-    error: str,
+    hass: HomeAssistant, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: Battery) -> None:
-        raise ERRORS[error]
-
     form = await begin(hass, simulator.type)
-    with monkeypatch.context() as patch:
-        patch.setattr(DRIVERS[simulator.type], "connect", fail)
-        form = await answer(hass, form, typed(simulator))
-    assert form["type"] is FlowResultType.FORM
-    assert form["errors"] == at_its_field(error, DRIVERS[simulator.type].fields)
-    assert "{" not in shown(form)
-    kept = suggested(form)
-    assert {name: kept[name] for name in simulator.setup} == simulator.setup
+    for key, error in ERRORS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(DRIVERS[simulator.type], "connect", failing(error))
+            form = await answer(hass, form, typed(simulator))
+        assert form["type"] is FlowResultType.FORM
+        assert form["errors"] == at_its_field(key, DRIVERS[simulator.type].fields)
+        assert "{" not in shown(form)
+        kept = suggested(form)
+        assert {name: kept[name] for name in simulator.setup} == simulator.setup
     created = await answer(hass, form, typed(simulator))
     assert created["type"] is FlowResultType.CREATE_ENTRY
 
@@ -441,12 +444,9 @@ async def test_what_nobody_expected_is_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fail(_: Battery) -> None:
-        raise RuntimeError("a mistake")
-
     form = await begin(hass, "victron")
     with monkeypatch.context() as patch:
-        patch.setattr(DRIVERS["victron"], "connect", fail)
+        patch.setattr(DRIVERS["victron"], "connect", failing(RuntimeError("a mistake")))
         form = await answer(hass, form, typed(victron))
     assert form["errors"] == {"base": "unknown"}
     assert "a mistake" in caplog.text
@@ -684,28 +684,25 @@ async def test_new_password_is_taken(
     assert entry.state is ConfigEntryState.LOADED
 
 
-@pytest.mark.parametrize("error", ERRORS)
 async def test_signing_in_can_be_tried_again(
-    sessy_home: Home, monkeypatch: pytest.MonkeyPatch, error: str
+    sessy_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: Battery) -> None:
-        raise ERRORS[error]
-
     hass, entry = sessy_home.hass, sessy_home.entry
     before = dict(entry.data)
     user = {name: entry.data[name] for name in ("username", "password")}
     form = await entry.start_reauth_flow(hass)
-    with monkeypatch.context() as patch:
-        patch.setattr(DRIVERS["sessy"], "connect", fail)
-        form = await answer(hass, form, {"username": "TYPED", "password": "WRONG"})
-    assert form["type"] is FlowResultType.FORM
-    assert form["step_id"] == "reauth_confirm"
-    secrets = (SetupField("username"), SetupField("password"))
-    assert form["errors"] == at_its_field(error, secrets)
-    assert "{" not in shown(form)
-    # What was typed stays, but for the password.
-    assert suggested(form) == {"username": "TYPED", "password": None}
-    assert entry.data == before
+    for key, error in ERRORS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(DRIVERS["sessy"], "connect", failing(error))
+            form = await answer(hass, form, {"username": "TYPED", "password": "WRONG"})
+        assert form["type"] is FlowResultType.FORM
+        assert form["step_id"] == "reauth_confirm"
+        secrets = (SetupField("username"), SetupField("password"))
+        assert form["errors"] == at_its_field(key, secrets)
+        assert "{" not in shown(form)
+        # What was typed stays, but for the password.
+        assert suggested(form) == {"username": "TYPED", "password": None}
+        assert entry.data == before
     done = await answer(hass, form, user)
     assert done["type"] is FlowResultType.ABORT
     assert done["reason"] == "reauth_successful"
@@ -799,13 +796,9 @@ async def test_another_device_is_refused(home: Home) -> None:
     assert entry.data == before
 
 
-@pytest.mark.parametrize("error", ERRORS)
 async def test_reconfiguring_can_be_tried_again(
-    victron_home: Home, monkeypatch: pytest.MonkeyPatch, error: str
+    victron_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: Battery) -> None:
-        raise ERRORS[error]
-
     hass, entry, victron = (
         victron_home.hass,
         victron_home.entry,
@@ -813,14 +806,15 @@ async def test_reconfiguring_can_be_tried_again(
     )
     before = dict(entry.data)
     form = await reconfigure(victron_home)
-    with monkeypatch.context() as patch:
-        patch.setattr(DRIVERS["victron"], "connect", fail)
-        form = await answer(hass, form, typed(victron, pv_unit_id=20))
-    assert form["type"] is FlowResultType.FORM
-    assert form["step_id"] == "victron"
-    assert form["errors"] == at_its_field(error, DRIVERS["victron"].fields)
-    assert suggested(form)["pv_unit_id"] == 20
-    assert entry.data == before
+    for key, error in ERRORS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(DRIVERS["victron"], "connect", failing(error))
+            form = await answer(hass, form, typed(victron, pv_unit_id=20))
+        assert form["type"] is FlowResultType.FORM
+        assert form["step_id"] == "victron"
+        assert form["errors"] == at_its_field(key, DRIVERS["victron"].fields)
+        assert suggested(form)["pv_unit_id"] == 20
+        assert entry.data == before
     done = await answer(hass, form, typed(victron))
     assert done["reason"] == "reconfigure_successful"
     assert entry.data == before
@@ -934,9 +928,6 @@ async def lost_sessy(
 ) -> Home:
     """Return a Sessy that no longer answers where it was set up."""
 
-    async def fail(_: Battery) -> None:
-        raise CannotConnectError("x")
-
     home = make_home(sessy)
     home.hass.config_entries.async_update_entry(
         home.entry,
@@ -947,7 +938,7 @@ async def lost_sessy(
         },
     )
     with monkeypatch.context() as patch:
-        patch.setattr(DRIVERS["sessy"], "connect", fail)
+        patch.setattr(DRIVERS["sessy"], "connect", failing(CannotConnectError("x")))
         assert not await home.set_up()
     assert home.entry_is(ConfigEntryState.SETUP_RETRY)
     return home
@@ -1275,9 +1266,6 @@ async def test_new_logger_is_recognised_and_confirmed(
     usual_port: Put,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def fail(_: Battery) -> None:
-        raise CannotConnectError("x")
-
     usual_port(logger)
     form = await find_logger(hass)
     assert form["type"] is FlowResultType.FORM
@@ -1292,7 +1280,9 @@ async def test_new_logger_is_recognised_and_confirmed(
     assert flow["context"]["unique_id"] == serial
     assert flow["context"]["title_placeholders"] == {"name": f"{MODEL} ({serial})"}
     with monkeypatch.context() as patch:
-        patch.setattr(DRIVERS["deye_solarman"], "connect", fail)
+        patch.setattr(
+            DRIVERS["deye_solarman"], "connect", failing(CannotConnectError("x"))
+        )
         form = await answer(hass, form, {"name": "Attic"})
     assert form["step_id"] == "discovery_confirm"
     assert form["errors"] == {"base": "cannot_connect"}

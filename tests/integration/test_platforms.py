@@ -74,11 +74,9 @@ _PLATFORMS = [
 ]
 
 
-@pytest.mark.parametrize("platform", _PLATFORMS)
-async def test_entities(
-    home: Home, platform: Platform, snapshot: SnapshotAssertion
-) -> None:
-    assert described(home, platform) == snapshot
+async def test_entities(home: Home, snapshot: SnapshotAssertion) -> None:
+    for platform in _PLATFORMS:
+        assert described(home, platform) == snapshot(name=platform.value)
 
 
 async def test_entities_of_others(
