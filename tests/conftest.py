@@ -22,6 +22,7 @@ from custom_components.homebattery.drivers import (
     SmaInverter,
     deye_modbus,
     deye_solarman,
+    solarman,
     sun2000,
     sun2000_commands,
     sun2000_unit,
@@ -117,6 +118,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
     monkeypatch.setattr(Visit, "connect_delay", 0)
     monkeypatch.setattr(Visit, "timeout", 0.1)
+    monkeypatch.setattr(solarman, "DISCOVERY_WAIT", 0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ from custom_components.homebattery.drivers.modbus import (
     ModbusTcpConnection,
     Register,
 )
-from custom_components.homebattery.drivers.sessy_client import SessyClient
 from custom_components.homebattery.drivers.victron import VictronInverter
 from tests.simulators import (
     SIMULATORS,
@@ -48,14 +47,6 @@ MODBUS_VECTORS: Final = [
 VICTRON: Final = load("victron")[0]
 SMA: Final = next(v for v in MODBUS_VECTORS if v["name"] == "identification")
 SESSY: Final = load("sessy")
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out the pauses; nobody waits long for an answer."""
-    monkeypatch.setattr(Visit, "connect_delay", 0)
-    monkeypatch.setattr(Visit, "timeout", 0.1)
-    monkeypatch.setattr(SessyClient, "retry_pause", 0)
 
 
 @pytest.fixture

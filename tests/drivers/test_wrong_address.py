@@ -23,12 +23,10 @@ from custom_components.homebattery.drivers.battery import (
     SolarmanSpokenError,
     UnitNotFoundError,
     UnknownHostError,
-    Visit,
     WrongUnitError,
 )
 from custom_components.homebattery.drivers.connection import SharedConnection
 from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
-from custom_components.homebattery.drivers.sessy_client import SessyClient
 from tests.simulators import (
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
@@ -42,7 +40,7 @@ from .deye.support import house
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 HOST: Final = "127.0.0.1"
-SHORT: Final = 0.5
+SHORT: Final = 0.2
 """Seconds until one that is known to keep silent is given up."""
 SECRETS: Final = {"username": "D1234567", "password": "SECRET12"}
 NEEDED: Final[dict[str, dict[str, Any]]] = {
@@ -57,8 +55,6 @@ type Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedConnection, "FIRST_BACK_OFF", 0)
     monkeypatch.setattr(ModbusTcpConnection, "GREETING_PATIENCE", SHORT)
-    monkeypatch.setattr(SessyClient, "retry_pause", 0)
-    monkeypatch.setattr(Visit, "connect_delay", 0)
 
 
 def battery_at(

@@ -427,7 +427,13 @@ def test_settings_stay_what_they_are_whatever_the_day_brings(name: str) -> None:
     assert json.loads(json.dumps(settings)) == settings
 
 
-@pytest.mark.parametrize("name", list(SIMULATORS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "victron" else pytest.mark.long)
+        for name in SIMULATORS
+    ],
+)
 async def test_the_command_line_runs_a_device_until_it_is_told_to_end(
     name: str,
 ) -> None:
