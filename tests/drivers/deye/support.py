@@ -23,8 +23,8 @@ from tests.simulators.solarman import SERIAL, SolarmanLogger
 VECTORS: Final = load("deye")
 WAYS: Final = ("deye_modbus", "deye_solarman")
 
-PROBE_TIMEOUTS: Final = (0.18,)
-"""Seconds; pymodbus rests for 0.1 s when it connects."""
+PROBE_TIMEOUTS: Final = (5.0,)
+"""Seconds. What answers does so at once, on a busy machine a little later."""
 
 
 @pytest.fixture
