@@ -39,14 +39,15 @@ async def async_setup_entry(
 ) -> None:
     """Set up the binary sensors of a battery."""
     battery = entry.runtime_data.battery
+    measurements, settings = battery.measurements, battery.settings
     entities: list[BinarySensorEntity] = []
-    for key in battery.measurements:
+    for key in measurements:
         quantity = MEASUREMENTS[key].quantity
         if quantity is Quantity.PROBLEMS:
             entities.append(ProblemSensor(entry, key))
-        elif quantity is Quantity.FLAG and key not in battery.settings:
+        elif quantity is Quantity.FLAG and key not in settings:
             entities.append(FlagSensor(entry, key))
-    if BATTERY_POWER in battery.measurements:
+    if BATTERY_POWER in measurements:
         entities.append(ChargingSensor(entry, BATTERY_CHARGING, (BATTERY_POWER,)))
     async_add_entities(entities)
 
