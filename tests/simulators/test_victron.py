@@ -9,6 +9,7 @@ import pytest
 from tests.simulators import ManualClock, Plant, VictronSimulator
 
 from .image import load
+from .modbus import Refused
 from .raw_client import ModbusError, RawClient
 from .victron_registers import RegisterMap
 
@@ -409,20 +410,20 @@ async def test_writes_to_settings_are_counted_and_others_are_not() -> None:
 
 async def test_settings_words_are_all_that_can_be_written_but_the_soc() -> None:
     async with bench(ess_mode=3, battery="shunt") as at:
-        words = at.simulator.settings_words()
+        words, units = at.simulator.settings_words(), at.simulator.units
         places = [
             (unit, address)
             for unit in (GX, MULTI, BATTERY, METER)
-            for address in at.simulator.units.map.services
+            for address in units.map.services
         ]
         read = {}
         for unit, address in places:
-            with suppress(ModbusError):
-                (read[f"{unit}/{address}"],) = await at.read(unit, address)
+            with suppress(Refused):
+                (read[f"{unit}/{address}"],) = units.read(unit, address, 1)
         taken = set()
         for unit, address in places:
-            with suppress(ModbusError):
-                await at.write(unit, address, 0)
+            with suppress(Refused):
+                units.write(unit, address, [0])
                 taken.add(f"{unit}/{address}")
         assert taken == {*words, "227/30"}
         assert {place: read[place] for place in words} == words
