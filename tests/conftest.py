@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 import inspect
 import logging
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,6 +143,14 @@ def loggers(monkeypatch: pytest.MonkeyPatch) -> list[Logger]:
 
     monkeypatch.setattr(discovery, "discover", discover)
     return answering
+
+
+@pytest.fixture
+def closed_port(socket_enabled: None) -> Iterator[int]:
+    """Return a port where nobody listens, and that no server is given meanwhile."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 @pytest.fixture

@@ -49,13 +49,6 @@ SMA: Final = next(v for v in MODBUS_VECTORS if v["name"] == "identification")
 SESSY: Final = load("sessy")
 
 
-@pytest.fixture
-async def closed_port() -> int:
-    """Return a port where nobody listens."""
-    async with ModbusImage(VICTRON) as image:
-        return image.port
-
-
 def only(closed: int, **listening: Any) -> Mapping[int, int]:
     """Return where a host listens: by 'p' and the usual port a server, else nowhere."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}

@@ -288,15 +288,13 @@ type Listen = Callable[..., None]
 
 
 @pytest.fixture
-async def listen(monkeypatch: pytest.MonkeyPatch) -> Listen:
+def listen(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> Listen:
     """Return a function that puts servers at the usual ports; else nobody is there."""
-    async with VictronSimulator() as gone:
-        nowhere = gone.port
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
 
     def put(**servers: Simulator | HttpImage) -> None:
         ports = {int(name[1:]): server.port for name, server in servers.items()}
-        everywhere = dict.fromkeys(usual, nowhere) | ports
+        everywhere = dict.fromkeys(usual, closed_port) | ports
         monkeypatch.setattr(config_flow, "detect", partial(detect, ports=everywhere))
 
     put()
