@@ -17,7 +17,7 @@ from custom_components.homebattery.control import RETRY
 from custom_components.homebattery.control_status import SETTLE
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.interventions import OF_LATE
-from tests.home import LOAD, Home, Warp
+from tests.home import LOAD, Home, Warp, one_of_each_protocol
 from tests.simulators import (
     HuaweiSimulator,
     SessySimulator,
@@ -588,6 +588,7 @@ ONE_EACH: Final = {
 }
 
 
+@one_of_each_protocol
 async def test_repeated_interventions_are_explained(home: Home, wait: Wait) -> None:
     """The third within a day is worth a repair issue."""
     assert ONE_EACH.keys() == set(DRIVERS)

@@ -15,7 +15,14 @@ from custom_components.homebattery.drivers.battery import (
     NotConfirmedError,
     Value,
 )
-from tests.home import LOAD, WITH_WORKING_MODE, Home, MakeHome, Warp
+from tests.home import (
+    LOAD,
+    WITH_WORKING_MODE,
+    Home,
+    MakeHome,
+    Warp,
+    one_of_each_protocol,
+)
 from tests.simulators import (
     DeyeModbusSimulator,
     ManualClock,
@@ -63,6 +70,7 @@ async def test_automatic_gives_the_battery_back(home: Home, warp: Warp) -> None:
     assert home.simulator.mode == "automatic"
 
 
+@one_of_each_protocol
 async def test_no_setpoint_is_shown_nor_written_down_while_automatic(
     home: Home, warp: Warp
 ) -> None:
@@ -81,6 +89,7 @@ async def test_no_setpoint_is_shown_nor_written_down_while_automatic(
     assert after.last_reported == before.last_reported
 
 
+@one_of_each_protocol
 @pytest.mark.parametrize("enabled", [False, True])
 async def test_setpoint_of_the_device_is_only_read_for_who_wants_it(
     home: Home, enabled: bool
@@ -111,6 +120,7 @@ async def test_what_the_device_says_of_its_setpoint_is_a_sensor(
     assert home.state("device_setpoint") == home.state("power_setpoint") == "500"
 
 
+@one_of_each_protocol
 async def test_the_number_says_what_it_does(home: Home) -> None:
     attributes = home.state_of("power_setpoint").attributes
     assert attributes["charges_at_most"] == attributes["max"]
@@ -127,6 +137,7 @@ async def test_manual_without_a_setpoint_holds(home: Home, warp: Warp) -> None:
     assert home.state("control_status") == "following"
 
 
+@one_of_each_protocol
 async def test_manual_with_a_setpoint_changes_nothing(home: Home) -> None:
     await home.set_power(1000)
     await home.choose("manual")
@@ -264,6 +275,7 @@ async def test_slow_renewals_do_not_pile_up(
 # Limits
 
 
+@one_of_each_protocol
 async def test_beyond_the_limits_is_refused(home: Home) -> None:
     limits = home.data.battery.setpoint_limits
     assert limits is not None
@@ -319,6 +331,7 @@ async def test_device_that_does_nothing_is_not_following(
     assert sessy_home.state("control_status") == "not_following"
 
 
+@one_of_each_protocol
 async def test_status_is_shown_while_the_device_is_away(home: Home, warp: Warp) -> None:
     await home.set_power(1000)
     await warp(6)
@@ -375,6 +388,7 @@ async def test_current_is_followed_as_the_voltage_moves(home: Home, warp: Warp) 
     assert home.state("current_setpoint") == "unknown"
 
 
+@one_of_each_protocol
 async def test_current_needs_a_voltage(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,6 +478,7 @@ async def test_release_that_fails_is_tried_until_it_works(
     assert home.state("control_mode") == "automatic"
 
 
+@one_of_each_protocol
 async def test_new_setpoint_ends_the_retries_of_a_release(
     home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -520,6 +535,7 @@ async def test_working_mode_cannot_be_changed_under_a_setpoint(home: Home) -> No
     assert home.state("working_mode") == others[0]
 
 
+@one_of_each_protocol
 async def test_two_changes_in_a_row_are_read_back_once(
     home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.control import RETRY
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery import RequestTimeoutError
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 from tests.simulators.deye import DeyeSimulator
 from tests.simulators.victron_gx import MODE
@@ -158,6 +158,7 @@ async def test_setpoint_ends_after_its_duration(home: Home, warp: Warp) -> None:
     assert home.state("control_status") == "automatic"
 
 
+@one_of_each_protocol
 async def test_setpoint_without_a_duration_does_not_end(home: Home, warp: Warp) -> None:
     await act(home, "set_power", power=CHARGE, duration={"seconds": 50})
     await act(home, "set_power", power=CHARGE)
@@ -167,6 +168,7 @@ async def test_setpoint_without_a_duration_does_not_end(home: Home, warp: Warp) 
     assert home.state_of("control_status").attributes["expires"] is None
 
 
+@one_of_each_protocol
 async def test_setpoint_ends_after_the_time_out_unless_it_is_set_again(
     make_home: MakeHome, simulator: Simulator, warp: Warp
 ) -> None:

@@ -11,7 +11,7 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util.file import WriteError
 import pytest
 
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import Simulator
 from tests.simulators.http_server import Answer, Request
 from tests.simulators.modbus import Units
@@ -22,6 +22,7 @@ from .lease_support import after_a_crash, changed, stored
 pytestmark = pytest.mark.usefixtures("few_sensors")
 
 
+@one_of_each_protocol
 async def test_what_is_found_is_kept_while_a_setpoint_is_held(
     home: Home, hass_storage: dict[str, Any]
 ) -> None:
@@ -38,6 +39,7 @@ async def test_what_is_found_is_kept_while_a_setpoint_is_held(
     assert stored(hass_storage, home) is None
 
 
+@one_of_each_protocol
 async def test_it_is_kept_before_the_first_write(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +54,7 @@ async def test_it_is_kept_before_the_first_write(
     assert kept != [None]
 
 
+@one_of_each_protocol
 async def test_a_battery_that_was_left_held_is_given_back_at_the_next_start(
     make_home: MakeHome,
     simulator: Simulator,
@@ -113,6 +116,7 @@ async def test_a_release_at_the_start_that_fails_is_tried_again(
 # The disk comes first
 
 
+@one_of_each_protocol
 async def test_lease_is_gone_once_the_release_is_confirmed(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +137,7 @@ async def test_lease_is_gone_once_the_release_is_confirmed(
     assert stored(hass_storage, home) is None
 
 
+@one_of_each_protocol
 async def test_lease_tells_what_is_asked_and_until_when(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +217,7 @@ async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
     assert stored(hass_storage, home)["power"] == 600
 
 
+@one_of_each_protocol
 async def test_full_disk_does_not_keep_a_battery_from_being_given_back(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +296,7 @@ def writes(home: Home) -> int:
 # Several at once
 
 
+@one_of_each_protocol
 async def test_setpoints_at_once_are_one_lease_of_the_last(
     home: Home, hass_storage: dict[str, Any]
 ) -> None:
@@ -308,6 +315,7 @@ async def test_setpoints_at_once_are_one_lease_of_the_last(
     assert changed(found, home.simulator) == {}
 
 
+@one_of_each_protocol
 async def test_setpoint_and_release_at_once_end_as_the_later_of_them(
     home: Home, hass_storage: dict[str, Any]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from homeassistant.helpers.storage import STORAGE_DIR
 import pytest
 
-from tests.home import Home
+from tests.home import Home, one_of_each_protocol
 
 from .lease_support import file_of
 
@@ -46,6 +46,7 @@ def inodes(*paths: str) -> set[int]:
     return {Path(path).stat().st_ino for path in paths}
 
 
+@one_of_each_protocol
 async def test_lease_is_synced_before_the_first_write(
     home: Home, synced: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.homebattery.const import DOMAIN
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator
 
 from .lease_support import stored
@@ -63,6 +63,7 @@ async def test_setpoint_has_no_end_at_first(sessy_home: Home) -> None:
     assert left(sessy_home) is None
 
 
+@one_of_each_protocol
 async def test_so_much_power_for_so_long(home: Home, warp: Warp) -> None:
     """By two numbers on the device page."""
     await set_duration(home, 60)
@@ -106,6 +107,7 @@ async def test_action_comes_before_the_number_and_that_before_the_option(
     assert left(with_option) == pytest.approx(expected, abs=0.2)
 
 
+@one_of_each_protocol
 async def test_change_gives_the_held_setpoint_a_new_end_from_now(
     home: Home, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:

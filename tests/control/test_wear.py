@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.homebattery.control import FLASH_BURST, FLASH_WINDOW
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
-from tests.home import KINDS, Home, MakeHome, Warp
+from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator
 from tests.simulators.deye import DeyeSimulator
 
@@ -247,6 +247,7 @@ async def test_no_register_was_written_more_often_than_is_counted(home: Home) ->
     assert max(worn.values()) <= counted(home) <= sum(worn.values())
 
 
+@one_of_each_protocol
 async def test_count_survives_a_restart(home: Home) -> None:
     await home.set_power(0)
     await home.hass.config_entries.async_reload(home.entry.entry_id)
@@ -254,6 +255,7 @@ async def test_count_survives_a_restart(home: Home) -> None:
     assert counted(home) == flash_writes(home.simulator)
 
 
+@one_of_each_protocol
 async def test_count_survives_a_crash(
     home: Home, make_home: MakeHome, hass_storage: dict[str, Any]
 ) -> None:

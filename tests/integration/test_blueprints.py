@@ -21,7 +21,7 @@ from homeassistant.util import dt as dt_util, yaml as yaml_util
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from tests.home import LOAD, Home, MakeHome
+from tests.home import LOAD, Home, MakeHome, one_of_each_protocol
 from tests.simulators import (
     SIMULATORS,
     ManualClock,
@@ -378,6 +378,7 @@ def offered(home: Home, name: str) -> set[str | None]:
     }
 
 
+@one_of_each_protocol
 async def test_battery_itself_is_offered(home: Home) -> None:
     for name in NAMES:
         assert offered(home, name) == {home.data.device_id}

@@ -25,7 +25,7 @@ from custom_components.homebattery.drivers.battery import (
     TakenOverError,
 )
 from tests.control.lease_support import changed
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import ManualClock, SessySimulator, VictronSimulator
 
 pytestmark = pytest.mark.usefixtures("few_sensors")
@@ -81,6 +81,7 @@ async def both(victron_home: Home, sessy_home: Home) -> tuple[Home, Home]:
 # What they do, and answer
 
 
+@one_of_each_protocol
 async def test_battery_is_held_and_given_back(home: Home) -> None:
     found = home.simulator.settings_words()
 
