@@ -123,6 +123,7 @@ OWNERS: Final[Mapping[str, Owner]] = {
         battery_type="deye_modbus",
         device={"work_mode": "selling_first", "charges_when_selling_first": True},
         entry=MAY_EXPORT,
+        samples=("for a while",),
     ),
     "deye that sells by day and is only told to charge by night": Owner(
         battery_type="deye_modbus", device={"work_mode": "selling_first"}, cuts=SHORT
