@@ -19,7 +19,6 @@ import pytest
 
 from custom_components.homebattery import control
 from custom_components.homebattery.drivers import flash
-from tests.drivers.sun2000.bench import without_rest
 from tests.home import LOAD, Home, MakeHome, Warp
 from tests.simulators import SIMULATORS, ManualClock, Simulator, plant
 
@@ -186,8 +185,6 @@ def to_cut(number: int, writes: int, every: bool) -> Iterable[int]:
 @pytest.fixture(autouse=True)
 def _fast(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Do without what slows down a hundred thousand requests, or forbids so many."""
-    hass.loop.set_debug(False)
-    without_rest(monkeypatch)
     monkeypatch.setattr(flash, "DAILY_BUDGET", math.inf)
     monkeypatch.setattr(control, "FLASH_WINDOW", 0.0)
     # Nothing changes in the house from one second to the next.

@@ -32,12 +32,6 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
 
 
-def without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody sleep at all, as the Modbus client does after connecting."""
-    real = asyncio.sleep
-    monkeypatch.setattr(asyncio, "sleep", lambda _seconds: real(0))
-
-
 def leaping(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return a function that puts the event loop's clock forward, s."""
     loop = asyncio.get_running_loop()

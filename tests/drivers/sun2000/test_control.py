@@ -33,7 +33,6 @@ from .bench import (
     connected,
     leaping,
     without_pauses,
-    without_rest,
 )
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -707,7 +706,6 @@ async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
 
     And whoever comes next can release it. None is automatic.
     """
-    without_rest(monkeypatch)
     async with bench(charge_limit=4000, discharge_limit=3000) as b:
         if before is not None:
             await b.battery.set_power_setpoint(before)

@@ -42,7 +42,7 @@ from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.image import ModbusImage, Vector, load
 
-from .bench import bench, changed, connected, leaping, without_pauses, without_rest
+from .bench import bench, changed, connected, leaping, without_pauses
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -278,7 +278,6 @@ async def test_units_that_are_silent_are_given_up_soon(
 ) -> None:
     """A device that does not refuse other units takes a while, and is found."""
     monkeypatch.setattr(sun2000_gateways, "PROBE_TIMEOUT", 0.1)
-    without_rest(monkeypatch)
     async with (
         HuaweiSimulator(unit_id=0, other_units="silent") as simulator,
         Sun2000Inverter(simulator.host, simulator.port) as battery,
