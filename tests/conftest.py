@@ -187,9 +187,9 @@ def few_sensors(
 ) -> None:
     """Let a battery have those sensors only that tests of control look at.
 
-    It takes a fifth of the time to set up: what else a device measures makes a hundred
-    entities more. Everything is read and can be set as ever. In tests that take long,
-    too, it has them all, so that control is seen on a whole device as well.
+    What else a device measures makes a hundred entities more, and a third of the time to
+    set it up. Everything is read and can be set as ever. In a test that takes long it
+    has them all, so that control is seen on a whole device as well.
     """
     if request.node.get_closest_marker("long"):
         return
