@@ -1,8 +1,5 @@
 """What an earlier version has registered goes on as it is."""
 
-from collections.abc import AsyncIterator
-import logging
-
 from homeassistant.components.recorder.history import get_significant_states
 from homeassistant.const import ATTR_RESTORED, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant, State
@@ -13,30 +10,10 @@ import pytest
 from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
 )
-from pytest_homeassistant_custom_component.typing import RecorderInstanceContextManager
 
 from custom_components.homebattery.const import DOMAIN
 from tests.home import MakeHome
 from tests.simulators import DeyeModbusSimulator, ManualClock
-
-
-@pytest.fixture
-async def mock_recorder_before_hass(
-    async_test_recorder: RecorderInstanceContextManager,
-) -> None:
-    """Let there be a recorder: it must be there before Home Assistant is."""
-
-
-@pytest.fixture(autouse=True)
-async def _recorder(
-    mock_recorder_before_hass: None,
-    hass: HomeAssistant,
-    async_test_recorder: RecorderInstanceContextManager,
-) -> AsyncIterator[None]:
-    # Every statement would be logged, and that takes longer than all the rest.
-    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
-    async with async_test_recorder(hass):
-        yield
 
 
 @pytest.mark.parametrize("disabled_by", [None, er.RegistryEntryDisabler.INTEGRATION])

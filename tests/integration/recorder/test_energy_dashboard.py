@@ -8,7 +8,6 @@ itself makes the statistics, from what devices say that stumble.
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
-import logging
 from typing import Any, Final
 
 from homeassistant.components.recorder.statistics import get_last_short_term_statistics
@@ -24,10 +23,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
     do_adhoc_statistics,
 )
-from pytest_homeassistant_custom_component.typing import (
-    RecorderInstanceContextManager,
-    WebSocketGenerator,
-)
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homebattery.drivers.counters import CounterWatch
 from custom_components.homebattery.energy import Source
@@ -54,25 +50,6 @@ COUNTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "deye_solarman": lambda device: device.inverter.energies.total,
 }
 """Where each simulated device counts, Wh."""
-
-
-@pytest.fixture
-async def mock_recorder_before_hass(
-    async_test_recorder: RecorderInstanceContextManager,
-) -> None:
-    """Let there be a recorder: it must be there before Home Assistant is."""
-
-
-@pytest.fixture(autouse=True)
-async def _recorder(
-    mock_recorder_before_hass: None,
-    hass: HomeAssistant,
-    async_test_recorder: RecorderInstanceContextManager,
-) -> AsyncIterator[None]:
-    # Every statement would be logged, and that takes longer than all the rest.
-    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
-    async with async_test_recorder(hass):
-        yield
 
 
 @pytest.fixture(params=SIMULATORS)
