@@ -53,6 +53,11 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture(autouse=True)
+def enable_event_loop_debug() -> None:
+    """Start no event loop for a test: playwright has its own in this thread."""
+
+
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
     """Start the simulated batteries, and a Home Assistant without any."""
