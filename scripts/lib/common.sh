@@ -15,6 +15,20 @@ fail() {
   exit 1
 }
 
+# pinned_release ROOT: prints the release of Home Assistant that pyproject.toml asks for.
+pinned_release() {
+  sed -nE 's/^ *"homeassistant==(.+)",$/\1/p' "$1/pyproject.toml"
+}
+
+# environment_of ROOT RELEASE: prints where the environment with a release is.
+environment_of() {
+  if [[ "$2" == "$(pinned_release "$1")" ]]; then
+    printf '%s\n' "$1/.venv"
+  else
+    printf '%s\n' "$1/.cache/homeassistant-$2"
+  fi
+}
+
 # set_up ROOT [OPTION …]: runs scripts/setup in a process group of its own, so that stopping this
 # script while packages are being fetched stops the fetching too.
 set_up() {
