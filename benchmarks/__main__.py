@@ -69,9 +69,13 @@ def _table(run: Run) -> str:
 
 
 def _ratios(before: Run, after: Run) -> Run:
-    """Return after ÷ before, of the drivers that are in both."""
+    """Return after ÷ before, of the drivers and the figures that are in both."""
     return {
-        each: {name: after[each][name] / before[each][name] for name in after[each]}
+        each: {
+            name: value / before[each][name]
+            for name, value in after[each].items()
+            if name in before[each]
+        }
         for each in after
         if each in before
     }
