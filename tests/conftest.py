@@ -188,8 +188,9 @@ def few_sensors(
     """Let a battery have those sensors only that tests of control look at.
 
     What else a device measures makes a hundred entities more, and a third of the time to
-    set it up. Everything is read and can be set as ever. In a test that takes long it
-    has them all, so that control is seen on a whole device as well.
+    set it up. At set-up all is read, and all settings are there; a poll after it asks for
+    less than an owner's. That control goes on beside a whole poll is seen in test_exits.py,
+    and in what takes long.
     """
     if request.node.get_closest_marker("long"):
         return

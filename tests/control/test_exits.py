@@ -24,8 +24,6 @@ from tests.simulators.victron_gx import MODE
 
 from .lease_support import Words, after_a_crash, changed, file_of, issues, stored
 
-pytestmark = pytest.mark.usefixtures("few_sensors")
-
 CHARGE: Final = 600
 DISCHARGE: Final = -500
 HOLD: Final = 0

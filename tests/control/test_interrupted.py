@@ -95,7 +95,7 @@ OWNERS: Final[Mapping[str, Owner]] = {
         battery_type="sun2000",
         device={"charge_limit": 4000, "discharge_limit": 3000},
         cuts=WATCHDOG,
-        samples=("once", "for long"),
+        samples=("once", "once, not taken", "for long"),
     ),
     "huawei that never discharges": Owner(
         battery_type="sun2000",
@@ -409,7 +409,10 @@ async def test_a_lost_connection_does_no_harm_and_is_put_right(
             mark = len(bench.device.trail)
             done = await bench.ask_and_cut(after, nth, cut)
             if done is None:
-                assert every and await bench.ask(AUTOMATIC), where
+                assert every, where
+                assert bench.is_held(after), where
+                assert await bench.ask(AUTOMATIC), where
+                assert bench.is_as_found, where
                 break
             if cut.away:
                 await see_it_alone(bench, cut, mark + nth - 1 + cut.taken)
@@ -471,7 +474,9 @@ async def test_after_a_crash_besides_the_device_is_as_found(
             await bench.warp(REST)
             mark = len(bench.device.trail)
             if await bench.ask_and_cut(after, nth, CUTS["for a while"]) is None:
-                assert every and await bench.ask(AUTOMATIC), where
+                assert every, where
+                assert await bench.ask(AUTOMATIC), where
+                assert bench.is_as_found, where
                 break
             await bench.crash()
             await bench.come_back()

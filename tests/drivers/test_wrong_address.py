@@ -40,7 +40,7 @@ from .deye.support import house
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 HOST: Final = "127.0.0.1"
-SHORT: Final = 0.2
+SHORT: Final = 0.5
 """Seconds until one that is known to keep silent is given up."""
 SECRETS: Final = {"username": "D1234567", "password": "SECRET12"}
 NEEDED: Final[dict[str, dict[str, Any]]] = {

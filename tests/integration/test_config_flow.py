@@ -427,9 +427,9 @@ async def test_errors_name_the_cause_and_can_be_recovered_from(
         with monkeypatch.context() as patch:
             patch.setattr(DRIVERS[simulator.type], "connect", failing(error))
             form = await answer(hass, form, typed(simulator))
-        assert form["type"] is FlowResultType.FORM
+        assert form["type"] is FlowResultType.FORM, key
         assert form["errors"] == at_its_field(key, DRIVERS[simulator.type].fields)
-        assert "{" not in shown(form)
+        assert "{" not in shown(form), key
         kept = suggested(form)
         assert {name: kept[name] for name in simulator.setup} == simulator.setup
     created = await answer(hass, form, typed(simulator))

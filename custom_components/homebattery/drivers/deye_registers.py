@@ -254,6 +254,7 @@ IDENTITY: Final = (
 )
 
 # 81, 91 and 92 reset the inverter to its factory settings. They are in no table.
+
 _BASIC: Final = (
     _setting(61, "self_check_time", UINT16, 1, "s"),
     _setting(62, "clock_year_month"),

@@ -577,6 +577,7 @@ FIXED_TABLE: Final = (
         )
     ),
 )
+
 CONTROL: Final = (
     # The smaller of what inverter and connected battery can do. Invalid or 0 while
     # the battery is offline.

@@ -32,7 +32,6 @@ SHORT = 0.1
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SolarmanConnection, "FIRST_BACK_OFF", 0)
     monkeypatch.setattr(SolarmanConnection, "LONGEST_BACK_OFF", 0)
-    monkeypatch.setattr(solarman, "DISCOVERY_WAIT", SHORT)
 
 
 def stick(**options: Any) -> DeyeSolarmanSimulator:
