@@ -60,14 +60,20 @@ async def costs_of_entry(
     return set_up_cost, update_cost, live_keys
 
 
+class _Resolver(ThreadedResolver):
+    """Looks names up in threads, and can be closed as that of Home Assistant."""
+
+    async def real_close(self) -> None:
+        """Close it, as Home Assistant does when it stops."""
+        await self.close()
+
+
 @asynccontextmanager
 async def _home_assistant() -> AsyncIterator[HomeAssistant]:
     """Run a Home Assistant that looks neither for loggers nor for names."""
-    resolver = ThreadedResolver()
-    resolver.real_close = resolver.close  # type: ignore[attr-defined]
     with (
         TemporaryDirectory() as folder,
-        patch.object(aiohttp_client, "_async_make_resolver", return_value=resolver),
+        patch.object(aiohttp_client, "_async_make_resolver", return_value=_Resolver()),
         patch.object(discovery, "discover", AsyncMock(return_value=[])),
     ):
         async with common.async_test_home_assistant(config_dir=folder) as hass:

@@ -9,9 +9,9 @@ from unittest.mock import patch
 
 from aiohttp import ClientSession
 from pymodbus.client import AsyncModbusTcpClient
-from pysolarmanv5 import PySolarmanV5Async  # type: ignore[import-untyped]
 
 from custom_components.homebattery.drivers.battery import Battery
+from custom_components.homebattery.drivers.solarman_frames import PySolarmanV5Async
 
 type Setup = Mapping[str, Any]
 type Ask = Callable[..., Awaitable[object]]
@@ -39,7 +39,8 @@ async def _modbus(setup: Setup) -> AsyncIterator[Ask]:
 @asynccontextmanager
 async def _solarman(setup: Setup) -> AsyncIterator[Ask]:
     serial, port = setup["logger_serial"], setup["port"]
-    client = PySolarmanV5Async(setup["host"], serial, port=port)
+    library: Any = PySolarmanV5Async  # it has types as far as the driver uses it
+    client = library(setup["host"], serial, port=port)
     await client.connect()
     yield client.read_holding_registers
     await client.disconnect()

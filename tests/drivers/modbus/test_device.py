@@ -9,8 +9,8 @@ import struct
 from typing import Any, Final
 
 from hypothesis import given, strategies as st
+from pymodbus.client import AsyncModbusTcpClient
 import pymodbus.client.base
-from pymodbus.exceptions import ModbusException
 import pytest
 
 from custom_components.homebattery.drivers.errors import (
@@ -1050,12 +1050,11 @@ async def test_answer_that_makes_no_sense_ends_the_connection() -> None:
 
 @sockets
 async def test_anything_else_that_goes_wrong_is_an_error_of_ours() -> None:
-    async def fail(_: object) -> Any:
-        # pymodbus has no types for its exceptions.
-        raise ModbusException("something else")  # type: ignore[no-untyped-call]
+    async def fail(client: AsyncModbusTcpClient) -> Any:
+        return client.convert_from_registers([7], client.DATATYPE.INT32)
 
     async with image_of({100: 7}) as image, connected(image) as connection:
-        with pytest.raises(ProtocolError, match="trying: .*something else"):
+        with pytest.raises(ProtocolError, match="trying: .*illegal size"):
             await connection.request(1, "trying", fail)
 
         assert await connection.unit(1).read_holding_registers(100, 1) == [7]

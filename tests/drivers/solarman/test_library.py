@@ -4,10 +4,12 @@ Another version may pass every test and still call its private methods different
 before the pin moves, read what has changed in them.
 """
 
+from asyncio import StreamReader, StreamWriter
 from importlib.metadata import version
 import inspect
 import logging
 from typing import Any, Final
+from unittest.mock import Mock
 
 import pytest
 
@@ -68,7 +70,7 @@ def test_nothing_else_takes_the_place_of_something_of_the_library(
     theirs = PySolarmanV5Async("127.0.0.1", 1, logger=logger)
     assert vars(theirs).keys() >= ATTRIBUTES
     monkeypatch.setattr(PySolarmanV5Async, "__init__", lambda *_, **__: None)
-    reader, writer = object(), object()
-    ours = LoggerClient("127.0.0.1", 1, reader, writer)  # type: ignore[arg-type]
+    reader, writer = Mock(StreamReader), Mock(StreamWriter)
+    ours = LoggerClient("127.0.0.1", 1, reader, writer)
     names = {name for name in vars(ours) | vars(LoggerClient) if name[:2] != "__"}
     assert {name for name in names if hasattr(theirs, name)} == OVERRIDDEN.keys()
