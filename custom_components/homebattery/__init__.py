@@ -25,7 +25,8 @@ from .control import Control
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
-from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
+from .drivers.battery.base import Battery, Found
+from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
 from .lease import LeaseStore
 from .repairs import Issue

@@ -9,8 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import BATTERY_CHARGING, BATTERY_POWER
-from .drivers.battery import as_number
-from .drivers.measurements import MEASUREMENTS, Quantity
+from .drivers.measurements import MEASUREMENTS, Quantity, as_number
 from .entity import HomeBatteryEntity
 
 if TYPE_CHECKING:

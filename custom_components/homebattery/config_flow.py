@@ -73,9 +73,11 @@ from .const import (
 from .devices import device_name
 from .discovery import BEHIND_LOGGERS, answers, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
-from .drivers.battery import BatteryError, Identity, SetupField, UnknownHostError
-from .drivers.detection import Detected, detect, detect_at
-from .drivers.solarman import PORT as LOGGER_PORT, Logger
+from .drivers.battery.base import Identity, SetupField
+from .drivers.detection import detect, detect_at
+from .drivers.errors import BatteryError, UnknownHostError
+from .drivers.modbus.probe import Detected
+from .drivers.solarman.discovery import PORT as LOGGER_PORT, Logger
 from .errors import BASE, UNKNOWN, error_key, form_error, form_placeholders
 
 _LOGGER = logging.getLogger(__name__)

@@ -27,19 +27,19 @@ from .const import (
     ControlStatus,
 )
 from .coordinator import BatteryCoordinator
-from .drivers.battery import (
+from .drivers.battery.controller import LimitReason
+from .drivers.errors import (
     BatteryError,
     CannotConnectError,
     FlashBudgetError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    Reason,
     RequestTimeoutError,
     TakenOverError,
-    as_number,
 )
-from .drivers.turns import urgent
+from .drivers.measurements import as_number
+from .drivers.modbus.priority_lock import urgent
 from .interventions import Interventions
 from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
 from .repairs import Issue
@@ -134,7 +134,7 @@ class Control:
         return None if self._lease is None else self._lease.granted
 
     @property
-    def limited_by(self) -> Reason | None:
+    def limited_by(self) -> LimitReason | None:
         """Why less was granted than asked for; None when nothing was cut."""
         return None if self._lease is None else self._lease.limited_by
 
@@ -154,7 +154,7 @@ class Control:
         return self._status[0]
 
     @property
-    def reason(self) -> Reason | None:
+    def reason(self) -> LimitReason | None:
         """Why it does not do all of it; None when there is nothing to explain."""
         return self._status[1]
 
@@ -170,7 +170,7 @@ class Control:
         return frozenset(issue for issue, applies in wrong.items() if applies)
 
     @property
-    def _status(self) -> tuple[ControlStatus, Reason | None]:
+    def _status(self) -> tuple[ControlStatus, LimitReason | None]:
         if self._lease is not None:
             return self._lease.status(self._hass.loop.time(), self._measured)
         if self._battery.found is not None:
@@ -626,8 +626,8 @@ class Control:
             fault = _fault(err) or self._battery.limited_by
             if fault is None:
                 in_vain = isinstance(err, NotConfirmedError)
-                fault = Reason.NO_EFFECT if in_vain else Reason.REFUSED
-            if fault is Reason.OTHER_CONTROLLER is not lease.fault:
+                fault = LimitReason.NO_EFFECT if in_vain else LimitReason.REFUSED
+            if fault is LimitReason.OTHER_CONTROLLER is not lease.fault:
                 self.interventions.note(self._hass.loop.time())
             lease.fault = fault
             lease.failures += 1
@@ -670,13 +670,13 @@ class Control:
             self._tick()
 
 
-def _fault(err: BatteryError) -> Reason | None:
+def _fault(err: BatteryError) -> LimitReason | None:
     """Return what an error says about why a setpoint is not followed."""
     match err:
         case TakenOverError():
-            return Reason.OTHER_CONTROLLER
+            return LimitReason.OTHER_CONTROLLER
         case FlashBudgetError():
-            return Reason.FLASH
+            return LimitReason.FLASH
         case CannotConnectError() | RequestTimeoutError():
-            return Reason.UNREACHABLE
+            return LimitReason.UNREACHABLE
     return None

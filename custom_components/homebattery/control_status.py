@@ -3,7 +3,7 @@
 from typing import Final
 
 from .const import ControlStatus
-from .drivers.battery import Reason
+from .drivers.battery.controller import LimitReason
 
 TOLERANCE: Final = 100
 """W that the measured power may be off: noise, losses, a load that just came on."""
@@ -19,10 +19,10 @@ NEARLY_EMPTY: Final = 1.0
 """% above its minimum SOC up to which one that does not discharge is empty."""
 
 _LEFT_TO_THE_DEVICE: Final = (
-    Reason.FULL,
-    Reason.EMPTY,
-    Reason.NO_GRID,
-    Reason.PROTECTION,
+    LimitReason.FULL,
+    LimitReason.EMPTY,
+    LimitReason.NO_GRID,
+    LimitReason.PROTECTION,
 )
 """Where nothing is granted for such a reason, whatever the device does is right."""
 
@@ -47,10 +47,10 @@ def control_status(
     astray: float,
     soc: float | None = None,
     min_soc: float | None = None,
-    limited_by: Reason | None = None,
-    fault: Reason | None = None,
+    limited_by: LimitReason | None = None,
+    fault: LimitReason | None = None,
     lost: bool = False,
-) -> tuple[ControlStatus, Reason | None]:
+) -> tuple[ControlStatus, LimitReason | None]:
     """Return how well a held setpoint is followed, and why not better.
 
     Powers in W, + = charging. `granted` is what the device was told in the end, None
@@ -60,7 +60,7 @@ def control_status(
     `requested` last changed, and since it was last seen followed (the same while it has
     not been).
     """
-    if fault is Reason.OTHER_CONTROLLER:
+    if fault is LimitReason.OTHER_CONTROLLER:
         return ControlStatus.NOT_FOLLOWING, fault
     if granted is None:
         if fault is None:
@@ -68,10 +68,12 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault
     extreme = _extreme(requested, soc, min_soc)
     reduced = abs(requested) - abs(granted) >= 1
-    why = extreme if limited_by in (None, Reason.BATTERY) and extreme else limited_by
+    why = (
+        extreme if limited_by in (None, LimitReason.BATTERY) and extreme else limited_by
+    )
     if granted == 0 and reduced and why in _LEFT_TO_THE_DEVICE and not lost:
         return ControlStatus.LIMITED, why
-    unsure = (fault or Reason.UNREACHABLE) if lost else None
+    unsure = (fault or LimitReason.UNREACHABLE) if lost else None
     pending = ControlStatus.PENDING, unsure
     well = (ControlStatus.LIMITED, why) if reduced else (ControlStatus.FOLLOWING, None)
     if lost:
@@ -83,25 +85,25 @@ def control_status(
     if astray < min(age, GRACE):
         return well
     if measured is None:
-        return ControlStatus.NOT_FOLLOWING, fault or Reason.UNREACHABLE
+        return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
     if lost:
         return ControlStatus.NOT_FOLLOWING, unsure
     if granted * measured >= 0 and abs(measured) < abs(granted):
         if abs(measured) > TOLERANCE:
-            return ControlStatus.LIMITED, why or Reason.BATTERY
+            return ControlStatus.LIMITED, why or LimitReason.BATTERY
         if extreme is not None:
             return ControlStatus.LIMITED, extreme
-    return ControlStatus.NOT_FOLLOWING, fault or limited_by or Reason.NO_EFFECT
+    return ControlStatus.NOT_FOLLOWING, fault or limited_by or LimitReason.NO_EFFECT
 
 
 def _extreme(
     requested: float, soc: float | None, min_soc: float | None
-) -> Reason | None:
+) -> LimitReason | None:
     """Return FULL or EMPTY where that keeps a battery from what is asked of it."""
     if soc is None:
         return None
     if requested > 0 and soc >= FULL:
-        return Reason.FULL
+        return LimitReason.FULL
     if requested < 0 and soc <= (min_soc or 0) + NEARLY_EMPTY:
-        return Reason.EMPTY
+        return LimitReason.EMPTY
     return None

@@ -17,8 +17,8 @@ from homeassistant.helpers.restore_state import (
 )
 from homeassistant.util import dt as dt_util
 
-from .drivers.battery import as_number
-from .drivers.counters import Counted
+from .drivers.battery.counters import Counted
+from .drivers.measurements import as_number
 from .entity import HomeBatteryEntity
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ import pymodbus
 
 from .const import DOMAIN
 from .coordinator import BatteryCoordinator
-from .drivers.battery import Battery, BatteryError
-from .drivers.counters import Counted, CounterWatch, Doubted
-from .drivers.raw import is_private
+from .drivers.battery.base import Battery
+from .drivers.battery.counters import Counted, CounterWatch, Doubted
+from .drivers.errors import BatteryError
+from .drivers.modbus.recording import is_private
 from .recent_errors import RecentErrors
 
 if TYPE_CHECKING:

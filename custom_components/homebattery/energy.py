@@ -38,7 +38,7 @@ from .const import (
     SCAN_INTERVAL,
 )
 from .counter import CounterEntity
-from .drivers.battery import as_number
+from .drivers.measurements import as_number
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry

@@ -11,9 +11,8 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .const import ControlMode
 from .coordinator import BatteryCoordinator
 from .devices import device_info
-from .drivers.battery import Value
-from .drivers.measurements import MEASUREMENTS
-from .drivers.turns import urgent
+from .drivers.measurements import MEASUREMENTS, Value
+from .drivers.modbus.priority_lock import urgent
 from .errors import battery_action
 
 if TYPE_CHECKING:

@@ -17,7 +17,9 @@ from homeassistant.util import dt as dt_util, slugify
 
 from .const import DOMAIN, ControlStatus
 from .control_status import control_status, follows
-from .drivers.battery import Battery, FlashWear, Found, Reason
+from .drivers.battery.base import Battery, Found
+from .drivers.battery.controller import LimitReason
+from .drivers.flash import FlashWear
 
 CURRENT_STEP: Final = 20
 """W that the voltage must make of a held current before the device is told."""
@@ -73,16 +75,16 @@ class Lease:
     """What the device was told in the end, W; None while it has not been told."""
     told: bool = False
     """False when the device may not know the setpoint yet."""
-    limited_by: Reason | None = None
+    limited_by: LimitReason | None = None
     """Why less was granted."""
-    fault: Reason | None = None
+    fault: LimitReason | None = None
     """Why it could not be told, or renewed, the last time."""
     failures: int = 0
     """How often in a row."""
 
     def status(
         self, now: float, measured: Measured
-    ) -> tuple[ControlStatus, Reason | None]:
+    ) -> tuple[ControlStatus, LimitReason | None]:
         """Return how well the setpoint is followed, and why not better."""
         return control_status(
             requested=self.setpoint.power,
@@ -103,7 +105,7 @@ class Lease:
 
         A renewal without an answer may have been lost on the way, once.
         """
-        unanswered = self.fault is Reason.UNREACHABLE
+        unanswered = self.fault is LimitReason.UNREACHABLE
         return self.failures > 1 if unanswered else self.fault is not None
 
     def renewed(self) -> None:
@@ -133,7 +135,7 @@ class Outcome:
     requested: int
     granted: int | None
     """None while it waits because flash was written too often just now."""
-    limited_by: Reason | None
+    limited_by: LimitReason | None
     expires: datetime | None
 
 

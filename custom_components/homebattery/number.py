@@ -28,8 +28,9 @@ from .const import (
     POWER_SETPOINT,
     SETPOINT_DURATION,
 )
-from .drivers.battery import NumberSetting, SetpointLimits, as_number
-from .drivers.measurements import MEASUREMENTS, Quantity
+from .drivers.battery.base import SetpointLimits
+from .drivers.battery.settings import NumberSetting
+from .drivers.measurements import MEASUREMENTS, Quantity, as_number
 from .entity import ControlEntity, SettingEntity
 from .errors import battery_action
 

@@ -13,7 +13,8 @@ from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
-from .drivers.battery import Advice, BatteryError
+from .drivers.battery.controller import Advice
+from .drivers.errors import BatteryError
 from .lease import LeaseStore
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONTROL_MODE, DOMAIN, WORKING_MODE, ControlMode
-from .drivers.battery import SelectSetting
+from .drivers.battery.settings import SelectSetting
 from .entity import ControlEntity, SettingEntity
 from .errors import battery_action
 

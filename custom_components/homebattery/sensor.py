@@ -43,8 +43,8 @@ from .const import (
     ControlStatus,
 )
 from .counter import CounterEntity
-from .drivers.battery import Battery
-from .drivers.counters import is_counter
+from .drivers.battery.base import Battery
+from .drivers.battery.counters import is_counter
 from .drivers.measurements import MEASUREMENTS, Quantity
 from .energy import EnergyTotalSensor
 from .entity import ControlEntity, HomeBatteryEntity

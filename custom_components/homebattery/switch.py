@@ -6,7 +6,7 @@ from homeassistant.components.switch import SwitchEntity
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .drivers.battery import SwitchSetting
+from .drivers.battery.settings import SwitchSetting
 from .entity import SettingEntity
 
 if TYPE_CHECKING:

@@ -10,11 +10,9 @@ import pytest
 from custom_components.homebattery.control import RETRY, SETTLED
 from custom_components.homebattery.control_status import SETTLE
 from custom_components.homebattery.drivers import VictronInverter
-from custom_components.homebattery.drivers.battery import (
-    Battery,
-    NotConfirmedError,
-    Value,
-)
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.errors import NotConfirmedError
+from custom_components.homebattery.drivers.measurements import Value
 from tests.home import (
     LOAD,
     WITH_WORKING_MODE,

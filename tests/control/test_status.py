@@ -9,7 +9,7 @@ from custom_components.homebattery.control_status import (
     control_status,
     follows,
 )
-from custom_components.homebattery.drivers.battery import Reason
+from custom_components.homebattery.drivers.battery.controller import LimitReason
 
 PENDING = ControlStatus.PENDING
 FOLLOWING = ControlStatus.FOLLOWING
@@ -125,7 +125,7 @@ def test_what_is_not_known_is_not_said_to_follow(
         age=age,
         astray=age if astray is None else astray,
         lost=True,
-    ) == (expected, Reason.UNREACHABLE)
+    ) == (expected, LimitReason.UNREACHABLE)
 
 
 def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None:
@@ -135,10 +135,10 @@ def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None
         measured=None,
         age=999,
         astray=999,
-        limited_by=Reason.FULL,
+        limited_by=LimitReason.FULL,
         lost=True,
     )
-    assert status == (NOT_FOLLOWING, Reason.UNREACHABLE)
+    assert status == (NOT_FOLLOWING, LimitReason.UNREACHABLE)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from homeassistant.helpers import entity_registry as er
 import pytest
 
 from custom_components.homebattery import coordinator
-from custom_components.homebattery.drivers.battery import (
-    Battery,
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.readings import Readings
+from custom_components.homebattery.drivers.errors import (
     DeviceRefusedError,
     NotSupportedError,
-    Poll,
-    Readings,
     RequestTimeoutError,
 )
+from custom_components.homebattery.drivers.measurements import Poll
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 

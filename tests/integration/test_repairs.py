@@ -11,8 +11,8 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.control import RETRY
-from custom_components.homebattery.drivers.battery import Advice
-from custom_components.homebattery.drivers.deye_control import (
+from custom_components.homebattery.drivers.battery.controller import Advice
+from custom_components.homebattery.drivers.deye.plans import (
     BY_VOLTAGE,
     CHEMISTRY,
     CONTROL_MODE,

@@ -15,7 +15,7 @@ import voluptuous as vol
 
 from custom_components.homebattery.const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
     BatteryError,
     DeviceBusyError,

@@ -10,120 +10,28 @@ Constructing, connecting and reading never write to a device.
 
 from abc import ABC, abstractmethod
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, override
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from .counters import CounterWatch
-from .errors import (
-    AuthenticationError,
+from ..errors import (
     BatteryError,
     CannotConnectError,
-    ConnectionClosedError,
-    DeviceBusyError,
-    DeviceRefusedError,
-    FlashBudgetError,
-    IllegalAddressError,
     InvalidValueError,
-    LoggerSerialNeededError,
-    LoggerSerialRefusedError,
-    ModbusSpokenError,
-    NotConfirmedError,
     NotSupportedError,
-    PermissionDeniedError,
-    ProtocolError,
-    RequestTimeoutError,
-    SolarmanSpokenError,
-    TakenOverError,
-    UnitAbsentError,
-    UnitNotFoundError,
-    UnknownHostError,
-    WrongDeviceError,
-    WrongLoggerError,
-    WrongUnitError,
 )
-from .flash import FlashWear
-from .holding import Advice, Bound, Reason, bounded
-from .measurements import MEASUREMENTS, PLAUSIBLE, Quantity
-from .modbus import (
-    Layout,
-    ModbusDevice,
-    ModbusTcpConnection,
-    ModbusUnit,
-    Poll,
-    Register,
-    Value,
-)
-from .parts import Part, PartKind
-from .raw import WatchedConnection, raw_words
-from .recognition import Detected, Visit
+from ..flash import FlashWear
+from ..measurements import Poll, Value, as_number
+from ..modbus.probe import Detected, Visit
+from .controller import Advice, LimitReason
+from .counters import CounterWatch
+from .parts import Part
+from .readings import HALVES, Readings, clean, half
+from .settings import NumberSetting, Setting
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
-
-__all__ = [
-    "Advice",
-    "AuthenticationError",
-    "Battery",
-    "BatteryError",
-    "Bound",
-    "CannotConnectError",
-    "ConnectionClosedError",
-    "Detected",
-    "DeviceBusyError",
-    "DeviceRefusedError",
-    "FlashBudgetError",
-    "FlashWear",
-    "Formula",
-    "Found",
-    "Identity",
-    "IllegalAddressError",
-    "InvalidValueError",
-    "LoggerSerialNeededError",
-    "LoggerSerialRefusedError",
-    "MEASUREMENTS",
-    "ModbusBattery",
-    "ModbusSpokenError",
-    "NotConfirmedError",
-    "NotSupportedError",
-    "NumberSetting",
-    "Part",
-    "PartKind",
-    "PermissionDeniedError",
-    "Poll",
-    "ProtocolError",
-    "Quantity",
-    "Readings",
-    "Reason",
-    "RequestTimeoutError",
-    "SelectSetting",
-    "SetpointLimits",
-    "Setting",
-    "SetupField",
-    "SolarmanSpokenError",
-    "SwitchSetting",
-    "TakenOverError",
-    "UnitAbsentError",
-    "UnitNotFoundError",
-    "UnknownHostError",
-    "Value",
-    "Visit",
-    "WrongDeviceError",
-    "WrongLoggerError",
-    "WrongUnitError",
-    "as_number",
-    "bounded",
-]
-
-_LOGGER = logging.getLogger(__name__)
-
-
-def as_number(value: Value) -> float | None:
-    """Return a reading as a number; None for what is none."""
-    return value if isinstance(value, int | float) else None
-
 
 type Found = dict[str, Any]
 """What a release puts back, as JSON can hold it; each driver knows its own keys."""
@@ -156,88 +64,11 @@ class SetupField:
     rare: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberSetting:
-    """A number that can be set, in the unit of its measurement.
-
-    With `unlimited`, None (no limit at all) is a value too, and so is the maximum
-    for those who cannot say None.
-    """
-
-    minimum: float
-    maximum: float
-    step: float = 1
-    unlimited: bool = False
-
-    def check(self, key: str, value: Value) -> None:
-        """Raise InvalidValueError when `value` cannot be set."""
-        if value is None and self.unlimited:
-            return
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, float | int)
-            or not self.minimum <= value <= self.maximum
-        ):
-            raise InvalidValueError(
-                f"{key} cannot be {value}: {self.minimum:g} to {self.maximum:g}"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectSetting:
-    """One of several options, by name."""
-
-    options: tuple[str, ...]
-
-    def check(self, key: str, value: Value) -> None:
-        """Raise InvalidValueError when `value` cannot be set."""
-        if value not in self.options:
-            raise InvalidValueError(
-                f"{key} cannot be {value}: one of {', '.join(self.options)}"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwitchSetting:
-    """On or off."""
-
-    def check(self, key: str, value: Value) -> None:
-        """Raise InvalidValueError when `value` cannot be set."""
-        if not isinstance(value, bool):
-            raise InvalidValueError(f"{key} cannot be {value}: on or off")
-
-
-type Setting = NumberSetting | SelectSetting | SwitchSetting
-
-
 class SetpointLimits(NamedTuple):
     """What device and owner allow at most, W: discharging (≤ 0) and charging."""
 
     minimum: int
     maximum: int
-
-
-@dataclass(frozen=True)
-class Readings(Mapping[str, Value]):
-    """One snapshot: values by key, and for each key that failed the reason.
-
-    A value of None was read, and means that the device does not know it.
-    """
-
-    values_by_key: Mapping[str, Value] = field(default_factory=dict)
-    failures: Mapping[str, BatteryError] = field(default_factory=dict)
-
-    @override
-    def __getitem__(self, key: str) -> Value:
-        return self.values_by_key[key]
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.values_by_key)
-
-    @override
-    def __len__(self) -> int:
-        return len(self.values_by_key)
 
 
 class Battery(ABC):
@@ -282,7 +113,7 @@ class Battery(ABC):
         self.max_discharge_power = max_discharge_power
         self.found: Found | None = None
         """What a release will put back; None while the device is left alone."""
-        self.limited_by: Reason | None = None
+        self.limited_by: LimitReason | None = None
         """Why less was granted last than was wanted; None when nothing was cut."""
         self.wear = FlashWear()
         self.counters = CounterWatch()
@@ -421,11 +252,11 @@ class Battery(ABC):
         ProtocolError when the device as a whole is out of reach.
         """
         wanted = set(self.measurements if keys is None else keys)
-        halves = wanted & _HALVES.keys()
+        halves = wanted & HALVES.keys()
         snapshot = await self._read(
             wanted - halves | ({"battery_power"} if halves else set())
         )
-        values = {key: _clean(key, value) for key, value in snapshot.items()}
+        values = {key: clean(key, value) for key, value in snapshot.items()}
         if rated_power := as_number(values.get("rated_power")):
             self.counters.rated_power = rated_power
         now = asyncio.get_running_loop().time()
@@ -433,7 +264,7 @@ class Battery(ABC):
         failures = dict(snapshot.failures)
         for key in halves:
             if "battery_power" in values:
-                values[key] = _half(values["battery_power"], _HALVES[key])
+                values[key] = half(values["battery_power"], HALVES[key])
             else:
                 failures[key] = failures["battery_power"]
         self._unsupported.update(
@@ -608,370 +439,3 @@ class Battery(ABC):
         if not math.isfinite(power):
             raise InvalidValueError(f"{self.address}: {power} W is not a power")
         return round(min(max(power, limits.minimum), limits.maximum))
-
-
-# The two unsigned powers, for those who cannot use a signed one.
-_HALVES = {"battery_charge_power": 1, "battery_discharge_power": -1}
-
-
-def _half(power: Value, sign: int) -> Value:
-    """Return the part of a signed power that runs one way."""
-    return max(0, sign * power) if isinstance(power, float | int) else None
-
-
-def _clean(key: str, value: Value) -> Value:
-    """Return the value as its measurement defines it; None for an impossible one."""
-    quantity = MEASUREMENTS[key].quantity
-    if value is None:
-        return None
-    if quantity is Quantity.FLAG:
-        return bool(value)
-    if quantity in PLAUSIBLE and isinstance(value, float | int):
-        lowest, highest = PLAUSIBLE[quantity]
-        if not lowest <= value <= highest:
-            _LOGGER.debug("%s of %s is impossible and left out", key, value)
-            return None
-    return value
-
-
-type Values = Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """A measurement that is computed from registers.
-
-    `compute` is given the registers read, by name: take with [] what must be there
-    (missing, the measurement fails with that register), with .get() what may be.
-    """
-
-    key: str
-    needs: tuple[str, ...]
-    compute: Callable[[Values], Value]
-    options: tuple[str, ...] = ()
-
-
-# What holds a simple battery.
-_SETPOINT = "power_setpoint"
-
-
-class ModbusConnection(Protocol):
-    """What carries Modbus requests to the units of one address."""
-
-    @property
-    def connects(self) -> int:
-        """How often a connection was made."""
-
-    def unit(self, unit_id: int) -> ModbusUnit:
-        """Return the view of one unit id."""
-
-    async def open(self) -> None:
-        """Take the connection into use."""
-
-    async def close(self) -> None:
-        """Give the connection back."""
-
-
-class ModbusBattery(Battery):
-    """What all Modbus batteries share: registers, formulas, settings.
-
-    A simple one gives `registers` and is done: one called `power_setpoint` holds the
-    battery, within `power_limits`. A device of several units makes its own `devices`.
-    """
-
-    fields: ClassVar[tuple[SetupField, ...]] = (
-        SetupField("host"),
-        SetupField("port", 502),
-        SetupField("unit_id", 1, rare=True),
-    )
-    power_limits: ClassVar[SetpointLimits | None] = None
-    """What the register `power_setpoint` takes, W; None without such a register."""
-    registers: ClassVar[Sequence[Register]] = ()
-    formulas: ClassVar[Sequence[Formula]] = ()
-    layout: ClassVar[Layout] = Layout()
-    settle: ClassVar[float] = 1.0
-    """Seconds after a write until reading back tells the truth."""
-
-    def __init__(
-        self,
-        address: str,
-        port: int = 502,
-        timeout: float = 5,
-        capacity: int | None = None,
-        max_charge_power: int | None = None,
-        max_discharge_power: int | None = None,
-        *,
-        unit_id: int | None = None,
-    ) -> None:
-        """Describe the battery; nothing is sent."""
-        super().__init__(
-            address, port, timeout, capacity, max_charge_power, max_discharge_power
-        )
-        self.unit_id = unit_id
-        self.devices: list[ModbusDevice] = []
-        self._formulas = {formula.key: formula for formula in self.formulas}
-        self._connection: WatchedConnection | None = None
-        self._connects_seen = 0
-        self._once: dict[str, Value] = {}
-
-    @property
-    def connection(self) -> WatchedConnection:
-        """The open connection; raises CannotConnectError when there is none."""
-        if self._connection is None:
-            raise CannotConnectError(f"{self.address}:{self.port}: not connected yet")
-        return self._connection
-
-    def _make_connection(self) -> ModbusConnection:
-        """Return the way to the device; Modbus TCP unless a driver knows better."""
-        return ModbusTcpConnection.shared(self.address, self.port, self.timeout)
-
-    def _make_devices(self) -> list[ModbusDevice]:
-        """Return the units that the battery consists of."""
-        unit_id = 1 if self.unit_id is None else self.unit_id
-        return [self._device(self.manufacturer, unit_id, self.registers)]
-
-    def _device(
-        self, name: str, unit_id: int, registers: Sequence[Register]
-    ) -> ModbusDevice:
-        unit = self.connection.unit(unit_id)
-        return ModbusDevice(f"{name} (unit {unit_id})", unit, registers, self.layout)
-
-    @override
-    async def connect(self) -> None:
-        if self._connection is None:
-            connection = WatchedConnection(self._make_connection())
-            await connection.open()
-            self._connection = connection
-        # It may be another device by now, or have another firmware.
-        self._once.clear()
-        self._unsupported.clear()
-        try:
-            await self._find_units()
-            self.devices = self._make_devices()
-            for device in self.devices:
-                device.wear = self.wear
-            self._identity = await self._identify()
-        except BaseException:
-            await self.close()
-            raise
-        self._connects_seen = self.connection.connects
-
-    async def _find_units(self) -> None:
-        """Find out unit ids that were not given; most batteries have a fixed one."""
-
-    async def _identify(self) -> Identity:
-        """Read who the device is."""
-        names = {"serial_number", "firmware"} & self._register_names()
-        values = await self._read_registers(names)
-        return Identity(
-            serial_number=str(values.get("serial_number") or self.address),
-            manufacturer=self.manufacturer,
-            model=self.manufacturer,
-            firmware=str(values["firmware"]) if values.get("firmware") else None,
-        )
-
-    @override
-    async def close(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
-
-    @property
-    @override
-    def raw(self) -> Mapping[str, Any]:
-        """The words last seen of each unit, and what is missing.
-
-        `units` has consecutive words as lists, by unit and address of the first.
-        """
-        if self._connection is None:
-            return {}
-        return raw_words(self._connection, self.devices)
-
-    # Reading
-
-    def _register_names(self) -> set[str]:
-        return {name for device in self.devices for name in device.registers}
-
-    def _register(self, name: str) -> tuple[ModbusDevice, Register]:
-        """Return a register and the device that has it; raises NotSupportedError."""
-        for device in self.devices:
-            if name in device.registers:
-                return device, device.registers[name]
-        raise NotSupportedError(f"{self.address}: has no {name}")
-
-    def _needs(self, key: str) -> tuple[str, ...]:
-        """Return the names of the registers that `key` comes from."""
-        formula = self._formulas.get(key)
-        return (key,) if formula is None else formula.needs
-
-    @property
-    @override
-    def measurements(self) -> tuple[str, ...]:
-        names = self._register_names()
-        if not names.isdisjoint(self._needs("battery_power")):
-            names = names | _HALVES.keys()
-        return tuple(
-            key
-            for key in MEASUREMENTS
-            if key not in self._unsupported and not names.isdisjoint(self._needs(key))
-        )
-
-    @override
-    def poll_of(self, key: str) -> Poll:
-        """How often `key` is worth reading: as often as its slowest register."""
-        key = "battery_power" if key in _HALVES else key
-        return max(
-            (
-                device.registers[name].poll
-                for name in self._needs(key)
-                for device in self.devices
-                if name in device.registers
-            ),
-            default=Poll.SLOW,
-        )
-
-    @override
-    def options(self, key: str) -> tuple[str, ...]:
-        if key in self._formulas:
-            return self._formulas[key].options
-        _, register = self._register(key)
-        return tuple(dict.fromkeys((register.enum or {}).values()))
-
-    @override
-    async def _read(self, keys: Collection[str]) -> Readings:
-        self._relearn_after_reconnect()
-        values: dict[str, Value] = {}
-        failures: dict[str, BatteryError] = {}
-        await self._read_into(
-            {name for key in keys for name in self._needs(key)}, values, failures
-        )
-        readings: dict[str, Value] = {}
-        failed: dict[str, BatteryError] = {}
-        for key in keys:
-            try:
-                readings[key] = (
-                    self._formulas[key].compute(values)
-                    if key in self._formulas
-                    else values[key]
-                )
-            except KeyError as missing:
-                name = missing.args[0]
-                failed[key] = failures.get(
-                    name, NotSupportedError(f"{self.address}: has no {name}")
-                )
-        return Readings(readings, failed)
-
-    async def _read_into(
-        self,
-        names: Collection[str],
-        values: dict[str, Value],
-        failures: dict[str, BatteryError],
-        *,
-        again: Collection[str] = (),
-    ) -> None:
-        """Read registers of all devices; identity only once.
-
-        Of what is missing only what is among `again` is asked for.
-        """
-        values.update((name, self._once[name]) for name in names if name in self._once)
-        for device in self.devices:
-            wanted = [
-                name
-                for name in names
-                if name in device.registers and name not in self._once
-            ]
-            report = await device.read(wanted, again)
-            values.update(report.values)
-            failures.update(report.failures)
-            self._once.update(
-                (name, value)
-                for name, value in report.values.items()
-                if device.registers[name].poll is Poll.ONCE
-            )
-
-    async def _read_registers(
-        self, names: Collection[str], again: Collection[str] | None = None
-    ) -> dict[str, Value]:
-        """Read registers by name, for a driver's own use; those that fail are absent.
-
-        Of what is missing, what is among `again` is asked for, or else what is
-        doubtful: a setpoint may depend on it.
-        """
-        values: dict[str, Value] = {}
-        if again is None:
-            again = {name for device in self.devices for name in device.doubtful(names)}
-        await self._read_into(names, values, {}, again=again)
-        return values
-
-    def _relearn_after_reconnect(self) -> None:
-        """Forget what the device lacks when the connection is a new one.
-
-        Between the two the device may have been given another firmware.
-        """
-        connects = self.connection.connects
-        if connects == self._connects_seen:
-            return
-        self._connects_seen = connects
-        self._once.clear()
-        self._unsupported.clear()
-        for device in self.devices:
-            device.forget()
-
-    # Settings
-
-    @property
-    @override
-    def settings(self) -> Mapping[str, Setting]:
-        return {}
-
-    def _setting_register(self, key: str) -> str:
-        """Return the name of the register that holds a setting."""
-        return key
-
-    @override
-    async def _write_setting(self, key: str, value: Value) -> None:
-        device, register = self._register(self._setting_register(key))
-        wanted = register.decode(register.encode(value))
-        if register.persistent:
-            if await device.read_register(register.name) == wanted:
-                return
-            self.wear.check(device.name)
-        await device.write(register.name, value)
-        await asyncio.sleep(self.settle)
-        try:
-            seen = await device.read_register(register.name)
-        except NotSupportedError as err:
-            # It was there when it was written.
-            raise NotConfirmedError(f"{err}, which was just written") from err
-        if seen != wanted:
-            raise NotConfirmedError(
-                f"{device.name}: {key} is still {seen} after writing {value}"
-            )
-
-    # Holding it at a setpoint: the register `power_setpoint` of a simple battery
-
-    @property
-    @override
-    def setpoint_limits(self) -> SetpointLimits | None:
-        return None if self.power_limits is None else self._narrowed(self.power_limits)
-
-    @override
-    async def read_found(self) -> Found:
-        if self.setpoint_limits is None:
-            return await super().read_found()
-        device, register = self._register(_SETPOINT)
-        return {_SETPOINT: await device.read_register(register.name)}
-
-    @override
-    async def set_power_setpoint(self, power: float) -> int:
-        granted = self._clamp(power)
-        if self.found is None:
-            self.found = await self.read_found()
-        await self._write_setting(_SETPOINT, granted)
-        return granted
-
-    @override
-    async def release(self) -> None:
-        if self.found is not None:
-            await self._write_setting(_SETPOINT, self.found[_SETPOINT])
-            self.found = None

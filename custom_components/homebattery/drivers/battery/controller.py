@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Reason(StrEnum):
+class LimitReason(StrEnum):
     """Why a battery does less than was asked of it, or something else."""
 
     FULL = "full"
@@ -58,10 +58,10 @@ class Bound(NamedTuple):
     """The most that is permitted in a direction, W (≥ 0), and by what."""
 
     power: float
-    reason: Reason
+    reason: LimitReason
 
 
-def bounded(power: float, bounds: Iterable[Bound]) -> tuple[float, Reason | None]:
+def bounded(power: float, bounds: Iterable[Bound]) -> tuple[float, LimitReason | None]:
     """Return what `bounds` (of its direction) leave of a power, W, and what cut it."""
     tightest = min(bounds, key=lambda bound: bound.power, default=None)
     if tightest is None or abs(power) <= tightest.power:

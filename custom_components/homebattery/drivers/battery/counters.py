@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from .measurements import MEASUREMENTS, Quantity
-from .modbus import Value
+from ..measurements import MEASUREMENTS, Quantity, Value
 
 _RESTARTING: Final = frozenset({Quantity.ENERGY_TODAY, Quantity.ENERGY_SINCE_START})
 _COUNTED: Final = frozenset(

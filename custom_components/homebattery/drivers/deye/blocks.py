@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 import logging
 from typing import Final, override
 
-from .deye_registers import LAYOUT, Run
-from .errors import (
+from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
     NotSupportedError,
@@ -14,7 +13,9 @@ from .errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from .modbus import ModbusDevice, ModbusUnit, Refusals, RegisterReport
+from ..modbus.device import ModbusDevice, Refusals, RegisterReport
+from ..modbus.unit import ModbusUnit
+from .registers import LAYOUT, Run
 
 _LOGGER = logging.getLogger(__name__)
 

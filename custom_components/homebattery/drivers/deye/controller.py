@@ -11,7 +11,16 @@ from contextlib import suppress
 import logging
 from typing import ClassVar, Final, NamedTuple, override
 
-from .deye_control import (
+from ..battery.controller import LimitReason
+from ..errors import (
+    DeviceRefusedError,
+    NotConfirmedError,
+    NotSupportedError,
+    RequestTimeoutError,
+)
+from ..flash import FlashWear
+from ..modbus.unit import ModbusUnit
+from .plans import (
     BY_SOC,
     BY_VOLTAGE,
     CHEMISTRY,
@@ -38,16 +47,7 @@ from .deye_control import (
     restrict,
     stop_grid_charge,
 )
-from .deye_writer import PlanWriter
-from .errors import (
-    DeviceRefusedError,
-    NotConfirmedError,
-    NotSupportedError,
-    RequestTimeoutError,
-)
-from .flash import FlashWear
-from .holding import Reason
-from .modbus import ModbusUnit
+from .writer import PlanWriter
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Method(ABC):
         """The registers as they were last left; empty while nothing is held."""
         self.begun = False
         """Whether the last `hold` came as far as to write."""
-        self.reason: Reason | None = None
+        self.reason: LimitReason | None = None
         """Why less was granted last than was wanted."""
 
     async def look(self) -> None:
@@ -188,7 +188,7 @@ class BySettings(Method):
         self.begun = False
         known = await self._writer.read()
         self._refuse_unless_possible(known, wanted.power)
-        decision = Decision(reason=Reason.UNKNOWN_STATE)
+        decision = Decision(reason=LimitReason.UNKNOWN_STATE)
         if now is not None:
             decision = decide(wanted.power, found, known, now, amps=wanted.amps)
         if decision.plan is None:
@@ -305,7 +305,7 @@ class ByRemoteMode(Method):
         return granted
 
     async def _steer(self, wanted: Wanted, now: Conditions | None) -> int:
-        left, self.reason = 0.0, Reason.UNKNOWN_STATE
+        left, self.reason = 0.0, LimitReason.UNKNOWN_STATE
         if now is not None:
             left, self.reason = now.permitted(wanted.power)
         self._granted = int(left)

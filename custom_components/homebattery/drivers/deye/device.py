@@ -5,26 +5,27 @@ from collections.abc import Mapping
 import re
 from typing import ClassVar, Final, override
 
-from .battery import (
+from ..battery.base import Identity
+from ..battery.modbus import ModbusBattery
+from ..battery.parts import Part, PartKind
+from ..battery.settings import Setting
+from ..errors import (
     BatteryError,
     CannotConnectError,
     ConnectionClosedError,
-    Identity,
     IllegalAddressError,
-    ModbusBattery,
     NotConfirmedError,
-    Part,
-    PartKind,
     ProtocolError,
     RequestTimeoutError,
-    Setting,
     UnknownHostError,
-    Value,
     WrongDeviceError,
 )
-from .deye_blocks import BatteryPack, CautiousUnit, RegisterBlock, answers
-from .deye_formulas import firmware, formulas, number, word
-from .deye_registers import (
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from ..modbus.unit import ModbusUnit
+from .blocks import BatteryPack, CautiousUnit, RegisterBlock, answers
+from .measurements import firmware, formulas, number, word
+from .registers import (
     IDENTITY,
     KINDS,
     LAYOUT,
@@ -37,8 +38,7 @@ from .deye_registers import (
     single_phase,
     three_phase,
 )
-from .deye_settings import register_of, settings, word_maker
-from .modbus import ModbusDevice, ModbusUnit
+from .settings import register_of, settings, word_maker
 
 _IDENTITY_WORDS: Final = 37
 _LIVE: Final = 586

@@ -9,7 +9,7 @@ source has, or two disagree about, is marked [uncertain].
 - Only functions 3 and 16 exist. Registers that a firmware lacks may not be answered at
   all, so optional blocks are tried once, and never keep the rest from working.
 - Settings live in flash, and there is no watchdog: whoever changes them must put them
-  back. `deye_control.py` says what is written and in which order. It is written when a
+  back. `plans.py` says what is written and in which order. It is written when a
   setpoint changes, never again to keep it.
 - A setpoint that is held may harm in one case: without the grid, a discharge current
   of 0 A may leave the backup port without a battery [uncertain]. So when the grid is
@@ -26,26 +26,17 @@ from dataclasses import replace
 import logging
 from typing import ClassVar, Final, NamedTuple, TypedDict, Unpack, override
 
-from .battery import (
-    Advice,
-    BatteryError,
-    Formula,
-    Found,
-    NotConfirmedError,
-    NotSupportedError,
-    Reason,
-    SetpointLimits,
-    SetupField,
-    TakenOverError,
-    Value,
-    Values,
-)
-from .deye_blocks import RegisterBlock
-from .deye_control import CHEMISTRY, CONTROL_MODE, Conditions, Image, goes_another_way
-from .deye_device import DeyeDevice
-from .deye_formulas import FORCE_CHARGE, GRID_RELAY, number, word
-from .deye_methods import ByRemoteMode, BySettings, Method, Wanted
-from .deye_registers import Kind
+from ..battery.base import Found, SetpointLimits, SetupField
+from ..battery.controller import Advice, LimitReason
+from ..battery.readings import Formula, Values
+from ..errors import BatteryError, NotConfirmedError, NotSupportedError, TakenOverError
+from ..measurements import Value
+from .blocks import RegisterBlock
+from .controller import ByRemoteMode, BySettings, Method, Wanted
+from .device import DeyeDevice
+from .measurements import FORCE_CHARGE, GRID_RELAY, number, word
+from .plans import CHEMISTRY, CONTROL_MODE, Conditions, Image, goes_another_way
+from .registers import Kind
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -87,7 +78,7 @@ class _LetGo(NamedTuple):
     """Why the battery must not be held now."""
 
     text: str
-    reason: Reason
+    reason: LimitReason
 
 
 class _Setpoint(NamedTuple):
@@ -258,15 +249,17 @@ class DeyeInverter(DeyeDevice):
     def _reason_to_let_go(self, power: float, v: Values) -> _LetGo | None:
         """Return why the battery must not be held at `power` W now, if so."""
         if v.get("relays") is not None and not word(v["relays"]) & GRID_RELAY:
-            return _LetGo("the grid is gone", Reason.NO_GRID)
+            return _LetGo("the grid is gone", LimitReason.NO_GRID)
         if power > 0:
             return None
         if word(v.get("bms_requests")) & FORCE_CHARGE:
-            return _LetGo("the BMS wants the battery charged", Reason.PROTECTION)
+            return _LetGo("the BMS wants the battery charged", LimitReason.PROTECTION)
         margin = 0 if self._let_go_at is None else SHUTDOWN_MARGIN
         if v.get("battery_voltage") and v.get("shutdown_soc") is not None:
             if number(v["soc"]) <= number(v["shutdown_soc"]) + margin:
-                return _LetGo("the battery is about to shut down", Reason.PROTECTION)
+                return _LetGo(
+                    "the battery is about to shut down", LimitReason.PROTECTION
+                )
         return None
 
     # Holding it

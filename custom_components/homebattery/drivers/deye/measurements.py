@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .battery import Formula, Value, Values
-from .deye_registers import (
+from ..battery.readings import Formula, Values
+from ..measurements import Value
+from ..modbus.register import WORD
+from .registers import (
     ENERGY_PATTERN,
     FAULTS,
     PACKS,
@@ -16,7 +18,6 @@ from .deye_registers import (
     high,
     low,
 )
-from .modbus import WORD
 
 RESTING: Final = 50
 """W of battery power up to which it neither charges nor discharges."""

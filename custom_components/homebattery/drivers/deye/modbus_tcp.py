@@ -2,22 +2,19 @@
 
 from typing import ClassVar, Final, Unpack, override
 
-from pymodbus import FramerType
-
-from .battery import (
+from ..battery.base import SetupField
+from ..errors import (
     BatteryError,
-    Detected,
     InvalidValueError,
-    ModbusConnection,
     RequestTimeoutError,
-    SetupField,
     SolarmanSpokenError,
-    Visit,
 )
-from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
-from .deye_device import MODEL, PLATE, ports_of_another_way, recognised
-from .modbus import ModbusTcpConnection
-from .solarman import speaks_solarman
+from ..modbus.connection import ModbusConnection
+from ..modbus.probe import Detected, Visit
+from ..modbus.tcp import FramerType, ModbusTcpConnection
+from ..solarman.discovery import speaks_solarman
+from .device import MODEL, PLATE, ports_of_another_way, recognised
+from .inverter import REQUEST_SPACING, DeyeInverter, DeyeOptions
 
 LOGGER_PORT: Final = 8899
 """Of loggers: Ethernet ones speak plain Modbus there, Wi-Fi ones do not."""

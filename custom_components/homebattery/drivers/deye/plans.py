@@ -34,8 +34,8 @@ from dataclasses import dataclass
 import math
 from typing import Final
 
-from .holding import Bound, Reason, bounded
-from .modbus import WORD
+from ..battery.controller import Bound, LimitReason, bounded
+from ..modbus.register import WORD
 
 type Image = Mapping[int, int]
 """Words by address."""
@@ -286,20 +286,20 @@ class Conditions:
     sell_flag: bool = False
     """The firmware wants a slot's own permission to sell."""
 
-    def permitted(self, power: float) -> tuple[float, Reason | None]:
+    def permitted(self, power: float) -> tuple[float, LimitReason | None]:
         """Return what battery and inverter permit of `power`, W, and what cut it.
 
         Nothing where the battery is full or empty: a target below the present SOC
         would turn charging into its opposite.
         """
-        bounds = [Bound(self.rated_power, Reason.INVERTER)]
+        bounds = [Bound(self.rated_power, LimitReason.INVERTER)]
         amps = self.bms_charge_amps if power > 0 else self.bms_discharge_amps
         if amps is not None:
-            bounds.append(Bound(amps * self.volts, Reason.BATTERY))
+            bounds.append(Bound(amps * self.volts, LimitReason.BATTERY))
         if power > 0 and self.soc >= self.max_soc:
-            bounds = [Bound(0, Reason.FULL)]
+            bounds = [Bound(0, LimitReason.FULL)]
         if power < 0 and self.soc <= self.min_soc:
-            bounds = [Bound(0, Reason.EMPTY)]
+            bounds = [Bound(0, LimitReason.EMPTY)]
         return bounded(power, bounds)
 
 
@@ -309,7 +309,7 @@ class Decision:
 
     granted: int = 0
     plan: Plan | None = None
-    reason: Reason | None = None
+    reason: LimitReason | None = None
     """Why it is less than was asked for."""
 
 
@@ -335,22 +335,22 @@ def decide(
 
 def _decide_charge(
     permitted: float,
-    reason: Reason | None,
+    reason: LimitReason | None,
     snapshot: Image,
     settings: Image,
     now: Conditions,
     amps: int | None,
 ) -> Decision:
-    bounds = [Bound(snapshot[_CHARGE_CURRENT] * now.volts, Reason.SETTING)]
+    bounds = [Bound(snapshot[_CHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
     if settings[SWITCHES] & PEAK_SHAVING_BITS == PEAK_SHAVING_BITS:
         # While peak shaving is on, its power limits charging from the grid as well.
         most = settings[PEAK_SHAVING_POWER] * now.watts_per_word
-        bounds.append(Bound(most, Reason.SETTING))
+        bounds.append(Bound(most, LimitReason.SETTING))
     power, cut = bounded(permitted, bounds)
     reason = cut or reason
     amps = _amps(power, now.volts, amps)
     if amps < 1:
-        return Decision(reason=reason or Reason.TOO_LITTLE)
+        return Decision(reason=reason or LimitReason.TOO_LITTLE)
     words = math.ceil(round(power, 3) / now.watts_per_word)
     sleeps = charging_sleeps(snapshot, settings, now.soc)
     plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc, sleeps=sleeps)
@@ -359,24 +359,24 @@ def _decide_charge(
 
 def _decide_discharge(
     permitted: float,
-    reason: Reason | None,
+    reason: LimitReason | None,
     snapshot: Image,
     settings: Image,
     now: Conditions,
     amps: int | None,
 ) -> Decision:
-    bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, Reason.SETTING)]
+    bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
     sellable = settings[MAX_SELL_POWER] * now.watts_per_word
     # Who may sell nothing is served like one who does not want to.
     export = now.may_export and sellable > 0
     if export:
-        bounds.append(Bound(sellable, Reason.SETTING))
+        bounds.append(Bound(sellable, LimitReason.SETTING))
     left, cut = bounded(permitted, bounds)
     power, reason = -left, cut or reason
     words = int(round(power, 3) / now.watts_per_word)
     most = _amps(power, now.volts, amps)
     if words < 1 or most < 1:
-        return Decision(reason=reason or Reason.TOO_LITTLE)
+        return Decision(reason=reason or LimitReason.TOO_LITTLE)
     if export:
         flag = now.sell_flag or any(snapshot[flags] & SELL_FLAG for flags in FLAGS)
         plan = sell(snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps)

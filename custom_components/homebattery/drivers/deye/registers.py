@@ -16,7 +16,9 @@ from dataclasses import replace
 from enum import Enum
 from typing import Final, NamedTuple
 
-from .modbus import AccessType, DataType, Layout, Poll, Register
+from ..measurements import Poll
+from ..modbus.planning import Layout
+from ..modbus.register import AccessType, DataType, Register
 
 SLOW, ONCE = Poll.SLOW, Poll.ONCE
 INT16, UINT16 = DataType.INT16, DataType.UINT16

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from .battery import NumberSetting, SelectSetting, Setting, SwitchSetting, Value
-from .deye_control import GRID_FLAG, PEAK_SHAVING_BITS, SELL_FLAG
-from .deye_formulas import TOU_ENABLED
-from .deye_registers import SLOT_CHARGE, SLOTS, WORKING_MODE, Kind
+from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from ..measurements import Value
+from .measurements import TOU_ENABLED
+from .plans import GRID_FLAG, PEAK_SHAVING_BITS, SELL_FLAG
+from .registers import SLOT_CHARGE, SLOTS, WORKING_MODE, Kind
 
 _ANY_DAY: Final = 0xFE
 _EXPORT_TARGET: Final = 500

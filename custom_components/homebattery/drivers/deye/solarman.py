@@ -4,22 +4,23 @@ from collections.abc import Mapping
 import logging
 from typing import Any, ClassVar, Final, Unpack, override
 
-from .battery import (
+from ..battery.base import SetupField
+from ..errors import (
     BatteryError,
-    Detected,
     InvalidValueError,
-    ModbusConnection,
     ModbusSpokenError,
     RequestTimeoutError,
-    SetupField,
     UnitAbsentError,
-    Value,
-    Visit,
 )
-from .deye import REQUEST_SPACING, DeyeInverter, DeyeOptions
-from .deye_device import MODEL, PLATE, ports_of_another_way, recognised
-from .modbus import Block
-from .solarman import PORT, SolarmanConnection, find_serial
+from ..measurements import Value
+from ..modbus.connection import ModbusConnection
+from ..modbus.planning import Block
+from ..modbus.probe import Detected, Visit
+from ..modbus.tcp import ModbusTcpConnection
+from ..solarman.discovery import PORT, find_serial
+from ..solarman.transport import SolarmanConnection
+from .device import MODEL, PLATE, ports_of_another_way, recognised
+from .inverter import REQUEST_SPACING, DeyeInverter, DeyeOptions
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class DeyeSolarmanInverter(DeyeInverter):
 
     async def _answers_modbus(self, port: int) -> bool:
         """Return True when a Deye tells who it is over plain Modbus."""
-        visit = Visit(self.address, port)
+        visit = Visit(self.address, port, ModbusTcpConnection.shared)
         try:
             return recognised(await visit.read(self._unit_id, PLATE)) is not None
         except BatteryError:

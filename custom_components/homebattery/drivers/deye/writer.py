@@ -4,10 +4,10 @@ import asyncio
 import logging
 from typing import Final
 
-from .deye_control import Image, Plan
-from .errors import NotConfirmedError
-from .flash import FlashWear
-from .modbus import ModbusUnit
+from ..errors import NotConfirmedError
+from ..flash import FlashWear
+from ..modbus.unit import ModbusUnit
+from .plans import Image, Plan
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ import socket
 from typing import Any, ClassVar, Final, Protocol, Self
 from weakref import WeakValueDictionary
 
-from .errors import CannotConnectError, UnknownHostError
-from .turns import Turns
+from ..errors import CannotConnectError, UnknownHostError
+from .priority_lock import Turns
+from .unit import ModbusUnit
 
 # Whoever asks for the same address must get the same connection, and drivers do not
 # know of each other: hence a common, weak table.
@@ -47,10 +48,27 @@ class Client(Protocol):
         """Close the connection."""
 
 
+class ModbusConnection(Protocol):
+    """What carries Modbus requests to the units of one address."""
+
+    @property
+    def connects(self) -> int:
+        """How often a connection was made."""
+
+    def unit(self, unit_id: int) -> ModbusUnit:
+        """Return the view of one unit id."""
+
+    async def open(self) -> None:
+        """Take the connection into use."""
+
+    async def close(self) -> None:
+        """Give the connection back."""
+
+
 class SharedConnection[C: Client](ABC):
     """One connection to a device that accepts few: take it with `open`, then `close`.
 
-    One request is under way at a time; an urgent one (see `turns.py`) waits for no
+    One request is under way at a time; an urgent one (see `priority_lock.py`) waits for no
     other than that. An unreachable device is left alone for a while.
     """
 

@@ -5,20 +5,34 @@ devices of the others: few of them, with the function that everybody knows (read
 registers), at units where a device of the kind is likely to be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from .errors import (
+from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
     ProtocolError,
     RequestTimeoutError,
 )
-from .modbus import Block, ModbusTcpConnection, Register, Value
+from ..measurements import Value
+from .connection import ModbusConnection
+from .planning import Block
+from .register import Register
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+
+class ProbeConnection(ModbusConnection, Protocol):
+    """A connection that can be told to keep silent at first."""
+
+    connect_delay: float
+    """Seconds of silence that the device needs after a connect."""
+
+
+type Connect = Callable[[str, int, float], ProbeConnection]
+"""Return the connection to a host and port, with a timeout in seconds; not opened yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +65,21 @@ class Visit:
     """Questions that may be answered otherwise than in Modbus, or by hanging up."""
 
     def __init__(
-        self, host: str, port: int, session: ClientSession | None = None
+        self,
+        host: str,
+        port: int,
+        connect: Connect,
+        session: ClientSession | None = None,
     ) -> None:
         """Prepare the visit; nothing is sent. `session` is for those who ask by HTTP."""
         self.host = host
         self.port = port
         self.session = session
+        self._connect = connect
         self.speaks_modbus = False
         """Something has answered in Modbus, if only with a refusal."""
         self._strange = 0
-        self._connection: ModbusTcpConnection | None = None
+        self._connection: ProbeConnection | None = None
 
     @property
     def setup(self) -> dict[str, Any]:
@@ -96,9 +115,9 @@ class Visit:
             for register in block.registers
         }
 
-    async def _connected(self) -> ModbusTcpConnection:
+    async def _connected(self) -> ProbeConnection:
         if self._connection is None:
-            connection = ModbusTcpConnection.shared(self.host, self.port, self.timeout)
+            connection = self._connect(self.host, self.port, self.timeout)
             if not connection.connects:
                 connection.connect_delay = self.connect_delay
             await connection.open()

@@ -8,13 +8,13 @@ so that they keep their length and form, and a replayed device its shape.
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from .errors import BatteryError, DeviceRefusedError, IllegalAddressError
-from .modbus import DataType, ModbusDevice, ModbusUnit, Register
-
-if TYPE_CHECKING:
-    from .battery import ModbusConnection
+from ..errors import BatteryError, DeviceRefusedError, IllegalAddressError
+from .connection import ModbusConnection
+from .device import ModbusDevice
+from .register import DataType, Register
+from .unit import ModbusUnit
 
 _PRIVATE: Final = re.compile(
     r"serial|ssid|(^|_)(host|custom|user)?name$|(^|_)(mac|ip|gateway|netmask|dns)$"

@@ -1,7 +1,7 @@
 """Sessy: the home battery of Charged, and the dongles that measure for it.
 
-One dongle a battery, one battery an instance. `sessy_fields.py` is what it can be
-asked, `sessy_client.py` the way there.
+One dongle a battery, one battery an instance. `endpoints.py` is what it can be
+asked, `client.py` the way there.
 
 - Sessy's own sign is positive = discharging: battery power and setpoints are turned
   on the way in and out.
@@ -21,35 +21,25 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
-from .battery import (
-    MEASUREMENTS,
+from ..battery.base import Battery, Found, Identity, SetpointLimits, SetupField
+from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.readings import Formula, Readings
+from ..battery.settings import Setting
+from ..errors import (
     AuthenticationError,
-    Battery,
     BatteryError,
-    Bound,
-    Detected,
     DeviceRefusedError,
-    Formula,
-    Found,
-    Identity,
     NotConfirmedError,
     NotSupportedError,
-    Poll,
     ProtocolError,
-    Readings,
-    Reason,
-    SetpointLimits,
-    Setting,
-    SetupField,
     TakenOverError,
-    Value,
-    Visit,
     WrongDeviceError,
-    bounded,
 )
-from .raw import hidden_answer
-from .sessy_client import SessyClient
-from .sessy_fields import (
+from ..measurements import MEASUREMENTS, Poll, Value
+from ..modbus.probe import Detected, Visit
+from ..modbus.recording import hidden_answer
+from .client import SessyClient
+from .endpoints import (
     API,
     BATTERY,
     INFO,
@@ -599,7 +589,7 @@ class SessyInverter(Battery):
         maximum = (await self._seen(SETTINGS)).get("max_power")
         if not isinstance(maximum, int | float):
             return granted
-        left, self.limited_by = bounded(granted, [Bound(maximum, Reason.SETTING)])
+        left, self.limited_by = bounded(granted, [Bound(maximum, LimitReason.SETTING)])
         return round(left)
 
     async def _strategy(self) -> str:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 import aiohttp
 from yarl import URL
 
-from .errors import (
+from ..errors import (
     AuthenticationError,
     BatteryError,
     CannotConnectError,
@@ -25,8 +25,8 @@ from .errors import (
     RequestTimeoutError,
     UnknownHostError,
 )
-from .sessy_fields import SETTINGS, Answer
-from .turns import Turns
+from ..modbus.priority_lock import Turns
+from .endpoints import SETTINGS, Answer
 
 _LOGGER = logging.getLogger(__name__)
 

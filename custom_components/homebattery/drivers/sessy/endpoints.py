@@ -10,18 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from .battery import (
-    MEASUREMENTS,
-    Formula,
-    NumberSetting,
-    Poll,
-    Quantity,
-    SelectSetting,
-    Setting,
-    SwitchSetting,
-    Value,
-    Values,
-)
+from ..battery.readings import Formula, Values
+from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from ..measurements import MEASUREMENTS, Poll, Quantity, Value
 
 type Answer = dict[str, Any]
 """What the device says: a JSON object."""

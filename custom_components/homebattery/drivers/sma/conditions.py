@@ -3,9 +3,11 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from .battery import Bound, Reason, SetpointLimits, Value, bounded
-from .sma_formulas import is_cluster, rating
-from .sma_registers import KEEP_VALUES, LEAST_RATING, MAINS
+from ..battery.base import SetpointLimits
+from ..battery.controller import Bound, LimitReason, bounded
+from ..measurements import Value
+from .measurements import is_cluster, rating
+from .registers import KEEP_VALUES, LEAST_RATING, MAINS
 
 GATE_CLOSED: Final = "The device takes no control of charging (31061 says no)"
 
@@ -112,17 +114,20 @@ class Conditions:
 
     def permitted(
         self, wanted: float, limits: SetpointLimits
-    ) -> tuple[int, Reason | None]:
+    ) -> tuple[int, LimitReason | None]:
         """Return what device and battery permit now of a battery power, W, and why."""
         out, charge, discharge = (_number(self.values.get(name)) for name in _LIMITS)
-        most: tuple[tuple[float | None, Reason], ...]
+        most: tuple[tuple[float | None, LimitReason], ...]
         if wanted > 0:
-            most = ((limits.maximum, Reason.INVERTER), (charge, Reason.BATTERY))
+            most = (
+                (limits.maximum, LimitReason.INVERTER),
+                (charge, LimitReason.BATTERY),
+            )
         else:
             most = (
-                (-limits.minimum, Reason.INVERTER),
-                (out, Reason.INVERTER),
-                (discharge, Reason.BATTERY),
+                (-limits.minimum, LimitReason.INVERTER),
+                (out, LimitReason.INVERTER),
+                (discharge, LimitReason.BATTERY),
             )
         power, reason = bounded(
             wanted, [Bound(value, why) for value, why in most if value is not None]

@@ -1,6 +1,6 @@
 """SMA: a Sunny Island battery inverter, through its own Modbus server.
 
-Facts from SMA's list of parameters and measured values (`sma_registers.py`), and from
+Facts from SMA's list of parameters and measured values (`registers.py`), and from
 how several open controllers of this device do it. What is neither documented nor seen
 is marked [uncertain].
 
@@ -21,32 +21,23 @@ from collections.abc import Collection, Mapping
 import logging
 from typing import ClassVar, Final, override
 
-from .battery import (
-    Advice,
+from ..battery.base import Found, Identity, SetpointLimits, SetupField
+from ..battery.controller import Advice, LimitReason
+from ..battery.modbus import ModbusBattery
+from ..battery.readings import Formula, Values
+from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from ..errors import (
     BatteryError,
-    Detected,
-    Formula,
-    Found,
-    Identity,
-    ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
-    NumberSetting,
-    Reason,
-    SelectSetting,
-    SetpointLimits,
-    Setting,
-    SetupField,
-    SwitchSetting,
     TakenOverError,
-    Value,
-    Values,
-    Visit,
     WrongDeviceError,
 )
-from .sma_conditions import CONDITIONS, GATE_CLOSED, Conditions
-from .sma_formulas import FORMULAS, PROBLEM_NEEDS, difference, firmware, model, problems
-from .sma_registers import (
+from ..measurements import Value
+from ..modbus.probe import Detected, Visit
+from .conditions import CONDITIONS, GATE_CLOSED, Conditions
+from .measurements import FORMULAS, PROBLEM_NEEDS, difference, firmware, model, problems
+from .registers import (
     ACTIVE,
     BATTERY_INVERTER,
     BMS_MODE,
@@ -380,7 +371,7 @@ class SmaInverter(ModbusBattery):
         self._wanted = wanted
         return await self._hold(*self._permitted(wanted))
 
-    def _permitted(self, wanted: float) -> tuple[int, Reason | None]:
+    def _permitted(self, wanted: float) -> tuple[int, LimitReason | None]:
         """Return what device and battery permit of it now, W, and what cut it."""
         return self._conditions.permitted(wanted, self.setpoint_limits)
 
@@ -434,24 +425,24 @@ class SmaInverter(ModbusBattery):
             names |= set(_TWINS)
         await self._read_registers(names)
 
-    def _obstacle(self, granted: int) -> tuple[str, Reason] | None:
+    def _obstacle(self, granted: int) -> tuple[str, LimitReason] | None:
         """Return why the device must not be held at the setpoint now."""
         if self._conditions.is_gate_closed:
-            return GATE_CLOSED, Reason.REFUSED
+            return GATE_CLOSED, LimitReason.REFUSED
         state = self._conditions.off_grid
         if state is None:
             self._asked_off_grid = False
         elif not self._asked_off_grid:
-            return f"No setpoint off the grid ({state})", Reason.NO_GRID
+            return f"No setpoint off the grid ({state})", LimitReason.NO_GRID
         self._overshot |= self._conditions.overshoots(granted, self._changed_at)
         if self._overshot:
             return (
                 "The cluster does far more than its setpoint: it counts otherwise",
-                Reason.NO_EFFECT,
+                LimitReason.NO_EFFECT,
             )
         return None
 
-    async def _hold(self, granted: int, reason: Reason | None) -> int:
+    async def _hold(self, granted: int, reason: LimitReason | None) -> int:
         """Write a setpoint that is new, not too soon after the last one."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0, self._written_at + self.spacing - loop.time()))

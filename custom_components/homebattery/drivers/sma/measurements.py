@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
-from .battery import Formula, Value, Values
-from .sma_registers import KEEP_VALUES, MODELS, RATINGS, RELEASE_TYPES
+from ..battery.readings import Formula, Values
+from ..measurements import Value
+from .registers import KEEP_VALUES, MODELS, RATINGS, RELEASE_TYPES
 
 _NO_MESSAGE: Final = 886
 _PHASES: Final = ("l1", "l2", "l3")

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from .modbus import AccessType, DataType, Layout, Poll, Register
+from ..measurements import Poll
+from ..modbus.planning import Layout
+from ..modbus.register import AccessType, DataType, Register
 
 R, W, RW = AccessType.READ, AccessType.WRITE, AccessType.READ_WRITE
 FAST, SLOW, ONCE = Poll.FAST, Poll.SLOW, Poll.ONCE

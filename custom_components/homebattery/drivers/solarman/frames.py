@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, override
 
-from .errors import (
+from ..errors import (
     LoggerSerialRefusedError,
     UnitAbsentError,
     WrongDeviceError,

@@ -14,10 +14,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .battery import DeviceRefusedError, NotConfirmedError, NotSupportedError, Value
-from .modbus import ModbusDevice
-from .sun2000_formulas import LIMITS, number
-from .sun2000_registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
+from ..errors import DeviceRefusedError, NotConfirmedError, NotSupportedError
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from .measurements import LIMITS, number
+from .registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
 
 CONFIRM_TRIES: Final = 3
 """How often a change is looked for before it counts as not made."""

@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .battery import Bound, NotConfirmedError, Reason, TakenOverError, Value, bounded
-from .sun2000_commands import (
+from ..battery.controller import Bound, LimitReason, bounded
+from ..errors import NotConfirmedError, TakenOverError
+from ..measurements import Value
+from .commands import (
     ControlState,
     ForcedControl,
     direction_of,
     limit_register,
     power_register,
 )
-from .sun2000_formulas import LIMITS, number
-from .sun2000_registers import STOP
+from .measurements import LIMITS, number
+from .registers import STOP
 
 FULL: Final = 97
 """% from which a device may end a forced charge."""
@@ -43,7 +45,7 @@ class Held:
     granted: int
     renewed: float
     """When it was last written, loop time, s."""
-    reason: Reason | None = None
+    reason: LimitReason | None = None
     """Why less is granted than was wanted."""
     ended: bool = False
     """The device has ended it."""
@@ -66,7 +68,7 @@ class Setpoint:
         self._read = read
 
     async def hold(
-        self, wanted: int, state: ControlState, reason: Reason | None
+        self, wanted: int, state: ControlState, reason: LimitReason | None
     ) -> None:
         """Keep the battery still, whatever was `wanted`."""
         self.held, self.taken_over = None, False
@@ -80,7 +82,7 @@ class Setpoint:
         state: ControlState,
         found: Mapping[str, float],
         minutes: int,
-        reason: Reason | None = None,
+        reason: LimitReason | None = None,
     ) -> int:
         """Charge or discharge with what is `granted`, W; return what came of it."""
         before, self.held = self.held, None
@@ -100,7 +102,7 @@ class Setpoint:
                     raise
                 held.granted, held.ended, held.reason = 0, True, why
         if abs(held.granted) < abs(granted) and not held.ended:
-            held.reason = Reason.BATTERY
+            held.reason = LimitReason.BATTERY
         self.held = held
         return held.granted
 
@@ -125,7 +127,7 @@ class Setpoint:
         if state.command == STOP:
             if _now() - held.renewed < _RUN_OUT * 60 * minutes:
                 held.ended = True
-                held.reason = await self._why_ended(held.granted) or Reason.ENDED
+                held.reason = await self._why_ended(held.granted) or LimitReason.ENDED
                 return 0
         # A limit that somebody has set to 0 meanwhile is theirs, and not written.
         granted, held.reason = within(held.wanted, state.limits, await permits())
@@ -142,7 +144,7 @@ class Setpoint:
             if granted != held.granted:
                 held.granted = await self._control.change_power(granted)
                 if abs(held.granted) < abs(granted):
-                    held.reason = Reason.BATTERY
+                    held.reason = LimitReason.BATTERY
             await self._control.refresh(held.granted, minutes)
         held.renewed = now
         return held.granted
@@ -177,7 +179,7 @@ class Setpoint:
             f"{self._control.name}: {what}; somebody else has changed it"
         )
 
-    async def _why_ended(self, power: int) -> Reason | None:
+    async def _why_ended(self, power: int) -> LimitReason | None:
         """Return why the device has ended a command, as it should; None if it has not.
 
         A full or an empty battery is a reason.
@@ -189,12 +191,14 @@ class Setpoint:
             return None
         if power > 0:
             full = min(FULL, number(values.get("max_soc")) or FULL)
-            return Reason.FULL if number(soc) >= full else None
+            return LimitReason.FULL if number(soc) >= full else None
         lowest = number(values.get("min_soc")) + EMPTY
-        return Reason.EMPTY if number(soc) <= lowest else None
+        return LimitReason.EMPTY if number(soc) <= lowest else None
 
 
-def within(power: int, settings: Limits, permits: Limits) -> tuple[int, Reason | None]:
+def within(
+    power: int, settings: Limits, permits: Limits
+) -> tuple[int, LimitReason | None]:
     """Return what is granted of `power`, W, and what cut it.
 
     `settings` are the limits that are set on the device, `permits` what it may be now.
@@ -202,7 +206,10 @@ def within(power: int, settings: Limits, permits: Limits) -> tuple[int, Reason |
     name = limit_register(power)
     bounds = [
         Bound(most, reason)
-        for limits, reason in ((settings, Reason.SETTING), (permits, Reason.BATTERY))
+        for limits, reason in (
+            (settings, LimitReason.SETTING),
+            (permits, LimitReason.BATTERY),
+        )
         if (most := limits.get(name)) is not None
     ]
     granted, reason = bounded(power, bounds)

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Final, override
 
-from .battery import BatteryError
-from .modbus import Block, Layout, ModbusDevice, ModbusUnit, Register, RegisterReport
-from .sun2000_registers import METER_STATUS
+from ..errors import BatteryError
+from ..modbus.device import ModbusDevice, RegisterReport
+from ..modbus.planning import Block, Layout
+from ..modbus.register import Register
+from ..modbus.unit import ModbusUnit
+from .registers import METER_STATUS
 
 RECHECK: Final = 60.0
 """Seconds after which an offline meter is looked for again."""

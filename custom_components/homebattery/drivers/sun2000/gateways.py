@@ -10,18 +10,19 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from .battery import (
+from ..errors import (
     BatteryError,
     DeviceBusyError,
     DeviceRefusedError,
-    ModbusConnection,
     RequestTimeoutError,
     UnitNotFoundError,
-    Visit,
     WrongUnitError,
 )
-from .modbus import DataType, ModbusUnit, Register
-from .sun2000_unit import PatientUnit
+from ..modbus.connection import ModbusConnection
+from ..modbus.probe import Visit
+from ..modbus.register import DataType, Register
+from ..modbus.unit import ModbusUnit
+from .unit import PatientUnit
 
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
 """Where an inverter is looked for: behind an SDongle, on its own WLAN, behind an

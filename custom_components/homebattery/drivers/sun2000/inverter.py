@@ -1,7 +1,7 @@
 """Huawei: a SUN2000 inverter, with or without LUNA2000 batteries on its DC side.
 
 Facts from Huawei's list of Modbus registers, its manuals, and independent open
-clients of this inverter; `sun2000_registers.py` has the registers. What sources
+clients of this inverter; `registers.py` has the registers. What sources
 contradict, or nobody measured, is marked [uncertain].
 
 - The inverter serves one client: a second connection kills the first in silence.
@@ -21,33 +21,29 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final, override
 
-from .battery import (
-    Advice,
+from ..battery.base import Found, Identity, SetpointLimits, SetupField
+from ..battery.controller import Advice
+from ..battery.modbus import ModbusBattery
+from ..battery.parts import Part, PartKind
+from ..battery.readings import Formula, Values
+from ..battery.settings import Setting
+from ..errors import (
     BatteryError,
-    Detected,
-    Formula,
-    Found,
-    Identity,
     InvalidValueError,
-    ModbusBattery,
-    ModbusConnection,
     NotSupportedError,
-    Part,
-    PartKind,
-    Poll,
-    SetpointLimits,
-    Setting,
-    SetupField,
-    Value,
-    Values,
-    Visit,
     WrongDeviceError,
 )
-from .modbus import ModbusDevice, ModbusTcpConnection, Register
-from .sun2000_anatomy import ASKED, Anatomy, explore, explore_batteries
-from .sun2000_commands import PERMITTED, ControlState, ForcedControl
-from .sun2000_devices import Meter, Table
-from .sun2000_formulas import (
+from ..measurements import Poll, Value
+from ..modbus.connection import ModbusConnection
+from ..modbus.device import ModbusDevice
+from ..modbus.probe import Detected, Visit
+from ..modbus.register import Register
+from ..modbus.tcp import ModbusTcpConnection
+from .commands import PERMITTED, ControlState, ForcedControl
+from .controller import Limits, Setpoint, within
+from .devices import Meter, Table
+from .gateways import check_inverter, find_inverter, recognise_inverter
+from .measurements import (
     BATTERY_STATES,
     FORMULAS,
     LIMITS,
@@ -56,8 +52,7 @@ from .sun2000_formulas import (
     is_locked,
     number,
 )
-from .sun2000_gateways import check_inverter, find_inverter, recognise_inverter
-from .sun2000_registers import (
+from .registers import (
     ALARMS,
     BATTERY_MODELS,
     CHARGE,
@@ -67,9 +62,9 @@ from .sun2000_registers import (
     STOP,
     TOU_TABLE,
 )
-from .sun2000_setpoint import Limits, Setpoint, within
-from .sun2000_settings import battery_settings, inverter_settings
-from .sun2000_unit import PatientUnit
+from .settings import battery_settings, inverter_settings
+from .topology import ASKED, Anatomy, explore, explore_batteries
+from .unit import PatientUnit
 
 CONNECT_DELAY: Final = 1.5
 """Seconds after connecting in which the device loses what it is asked."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from .battery import Formula, Value, Values
-from .sun2000_registers import ALARMS, FIXED_PERIODS, SHUTDOWN_COMMAND, TOU_PERIODS
+from ..battery.readings import Formula, Values
+from ..measurements import Value
+from .registers import ALARMS, FIXED_PERIODS, SHUTDOWN_COMMAND, TOU_PERIODS
 
 _DAYS: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 

@@ -11,7 +11,9 @@ type (0xFFFF, 0x7FFF, …). Only what we have a reason to write is writable here
 from collections.abc import Mapping
 from typing import Final
 
-from .modbus import WORD, AccessType, DataType, Layout, Poll, Register
+from ..measurements import Poll
+from ..modbus.planning import Layout
+from ..modbus.register import WORD, AccessType, DataType, Register
 
 R, RW, W = AccessType.READ, AccessType.READ_WRITE, AccessType.WRITE
 FAST, SLOW, ONCE = Poll.FAST, Poll.SLOW, Poll.ONCE

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from .battery import NumberSetting, SelectSetting, Setting, SwitchSetting
-from .sun2000_registers import (
+from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from .registers import (
     FEED_IN_MODE,
     LG_RESU,
     MODES_OF_OTHERS,

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import re
 from typing import Final
 
-from .battery import NotSupportedError, Value
-from .modbus import ModbusDevice, Register
-from .sun2000_formulas import number
-from .sun2000_registers import (
+from ..errors import NotSupportedError
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from ..modbus.register import Register
+from .measurements import number
+from .registers import (
     BATTERY_PRODUCTS,
     CONTROL,
     IDENTITY,

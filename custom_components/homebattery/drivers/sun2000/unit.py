@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from .battery import (
+from ..errors import (
     DeviceBusyError,
     DeviceRefusedError,
     IllegalAddressError,
     PermissionDeniedError,
 )
-from .modbus import ModbusUnit
+from ..modbus.unit import ModbusUnit
 
 BACK_OFFS: Final = (1.0, 3.0, 10.0)
 """Seconds to wait before asking again, and again."""

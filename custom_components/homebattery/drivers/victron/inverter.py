@@ -26,40 +26,31 @@ import logging
 import re
 from typing import Any, ClassVar, Final, override
 
-from .battery import (
-    Advice,
+from ..battery.base import Found, Identity, SetpointLimits, SetupField
+from ..battery.controller import Advice, LimitReason
+from ..battery.counters import is_counter
+from ..battery.modbus import ModbusBattery
+from ..battery.parts import Part, PartKind
+from ..battery.readings import Formula, Values
+from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from ..errors import (
     BatteryError,
     CannotConnectError,
-    Detected,
     DeviceRefusedError,
-    Formula,
-    Found,
-    Identity,
     IllegalAddressError,
-    ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
-    NumberSetting,
-    Part,
-    PartKind,
-    Reason,
     RequestTimeoutError,
-    SelectSetting,
-    SetpointLimits,
-    Setting,
-    SetupField,
-    SwitchSetting,
     TakenOverError,
-    Value,
-    Values,
-    Visit,
     WrongDeviceError,
     WrongUnitError,
 )
-from .counters import is_counter
-from .modbus import WORD, ModbusDevice, Register
-from .victron_formulas import FORMULAS, firmware, number, per_phase
-from .victron_registers import (
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from ..modbus.probe import Detected, Visit
+from ..modbus.register import WORD, Register
+from .measurements import FORMULAS, firmware, number, per_phase
+from .registers import (
     BATTERY,
     BATTERY_LIFE_MODES,
     EXTERNAL_CONTROL,
@@ -73,8 +64,8 @@ from .victron_registers import (
     SYSTEM_UNIT,
     VEBUS,
 )
-from .victron_setpoint import CONDITIONS, Grant, SetpointRule
-from .victron_units import GxUnits
+from .setpoint import CONDITIONS, Grant, SetpointRule
+from .units import GxUnits
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -566,7 +557,7 @@ class VictronInverter(ModbusBattery):
         limits = self.setpoint_limits
         if limits is None or self._older_than(_TOO_OLD, self._needed):
             _LOGGER.debug("%s: readings are too old, holding", self.address)
-            return Grant(0, [], Reason.UNKNOWN_STATE)
+            return Grant(0, [], LimitReason.UNKNOWN_STATE)
         return self._rule.setpoints(self._wanted, limits, self._conditions_seen)
 
     @property

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from .battery import Formula, Value, Values
-from .victron_registers import (
+from ..battery.readings import Formula, Values
+from ..measurements import Value
+from .registers import (
     BATTERY_ALARMS,
     BATTERY_LIFE_MODES,
     BATTERY_STATUS,

@@ -9,7 +9,9 @@ value = raw ÷ gain.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .modbus import WORD, AccessType, DataType, Layout, Poll, Register
+from ..measurements import Poll
+from ..modbus.planning import Layout
+from ..modbus.register import WORD, AccessType, DataType, Register
 
 SYSTEM_UNIT: Final = 100
 """The GX itself: services system, settings and hub4 (0 would be the same)."""

@@ -9,8 +9,10 @@ here, at every renewal.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from .battery import Bound, Reason, SetpointLimits, Values, bounded
-from .victron_formulas import number, per_phase
+from ..battery.base import SetpointLimits
+from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.readings import Values
+from .measurements import number, per_phase
 
 SOC_HYSTERESIS: Final = 2.0
 """% above the minimum SOC at which discharging is allowed again."""
@@ -36,7 +38,7 @@ class Grant(NamedTuple):
     """W, + = charging"""
     setpoints: list[int]
     """W at the AC input of each phase"""
-    reason: Reason | None = None
+    reason: LimitReason | None = None
     """Why it is less than was wanted"""
 
 
@@ -88,7 +90,7 @@ class SetpointRule:
         the other way round a load would eat the limit.
         """
         if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
-            return Grant(0, [], Reason.NO_GRID)
+            return Grant(0, [], LimitReason.NO_GRID)
         # The minimum SOC has a hysteresis, so it is looked at once for each renewal.
         discharging = self._discharge_bounds(limits, v)
         total = sum(wanted)
@@ -120,7 +122,7 @@ class SetpointRule:
         """Return what bounds discharging now."""
         bounds = self._bounds(-limits.minimum, "discharge", v)
         if self._is_too_low(number(v.get("system_soc")), number(v.get("min_soc"))):
-            bounds.append(Bound(0, Reason.EMPTY))
+            bounds.append(Bound(0, LimitReason.EMPTY))
         return bounds
 
     def _charge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
@@ -130,17 +132,17 @@ class SetpointRule:
     def _bounds(self, limit: int, direction: str, v: Values) -> list[Bound]:
         """Return what bounds either direction: the inverter, and the battery's BMS."""
         if not v.get("system_voltage"):
-            return [Bound(0, Reason.UNKNOWN_STATE)]
-        bounds = [Bound(limit, Reason.INVERTER)]
+            return [Bound(0, LimitReason.UNKNOWN_STATE)]
+        bounds = [Bound(limit, LimitReason.INVERTER)]
         volts = number(v.get("bms_voltage")) or number(v.get("system_voltage"))
         # Without a charge voltage the BMS publishes no limits: its zeros are none.
         if v.get("max_charge_voltage"):
             amps = number(v.get(f"bms_{direction}_current_limit"))
-            bounds.append(Bound(amps * volts, Reason.BATTERY))
+            bounds.append(Bound(amps * volts, LimitReason.BATTERY))
         if self._bms_forbids(v, f"allow_to_{direction}") or _vebus_bms_forbids(
             v, f"vebus_bms_allow_{direction}"
         ):
-            bounds.append(Bound(0, Reason.BATTERY))
+            bounds.append(Bound(0, LimitReason.BATTERY))
         return bounds
 
     def _is_too_low(self, soc: float, minimum: float) -> bool:

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from .battery import (
+from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
-    ModbusConnection,
     UnitNotFoundError,
     WrongDeviceError,
 )
-from .modbus import WORD
-from .victron_registers import SYSTEM_UNIT
+from ..modbus.connection import ModbusConnection
+from ..modbus.register import WORD
+from .registers import SYSTEM_UNIT
 
 _USB: Final[tuple[int, ...]] = (239, 238, 237, 236, 235, 234, 233, 232, 231)
 VEBUS_UNITS: Final[tuple[int, ...]] = (
