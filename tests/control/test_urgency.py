@@ -13,6 +13,7 @@ import pytest
 from custom_components.homebattery.drivers import VictronInverter
 from custom_components.homebattery.drivers.battery.controller import LimitReason
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from custom_components.homebattery.drivers.modbus.unit import ModbusRequest
 from tests.home import Home, MakeHome
 from tests.simulators import (
     HuaweiSimulator,
@@ -104,22 +105,24 @@ class Askers:
 @pytest.fixture
 def askers(monkeypatch: pytest.MonkeyPatch) -> Askers:
     askers = Askers()
-    request = ModbusTcpConnection.request
+    transact = ModbusTcpConnection.transact
     connected = ModbusTcpConnection._connected_client
 
     def name() -> str:
         task = asyncio.current_task()
         return task.get_name() if task else ""
 
-    async def come(connection: ModbusTcpConnection, *what: Any) -> list[int]:
+    async def come(
+        connection: ModbusTcpConnection, request: ModbusRequest
+    ) -> list[int]:
         askers.came.append(name())
-        return await request(connection, *what)
+        return await transact(connection, request)
 
     async def ask(connection: ModbusTcpConnection) -> AsyncModbusTcpClient:
         askers.asked.append(name())
         return await connected(connection)
 
-    monkeypatch.setattr(ModbusTcpConnection, "request", come)
+    monkeypatch.setattr(ModbusTcpConnection, "transact", come)
     monkeypatch.setattr(ModbusTcpConnection, "_connected_client", ask)
     return askers
 

@@ -315,9 +315,9 @@ async def test_a_device_of_one_client_is_asked_over_the_connection_in_use(
 
         assert len(found) == 1
         assert image.connections == 1
-        carrier = battery.connection.carrier
-        assert isinstance(carrier, ModbusTcpConnection)
-        assert carrier.connect_delay == 0
+        connection = battery.connection
+        assert isinstance(connection, ModbusTcpConnection)
+        assert connection.connect_delay == 0
 
 
 async def test_what_comes_too_soon_after_connecting_is_not_lost(

@@ -1050,13 +1050,17 @@ async def test_answer_that_makes_no_sense_ends_the_connection() -> None:
 
 
 @sockets
-async def test_anything_else_that_goes_wrong_is_an_error_of_ours() -> None:
-    async def fail(client: AsyncModbusTcpClient) -> Any:
+async def test_anything_else_that_goes_wrong_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(client: AsyncModbusTcpClient, *_: int, **__: int) -> Any:
         return client.convert_from_registers([7], client.DATATYPE.INT32)
 
     async with image_of({100: 7}) as image, connected(image) as connection:
-        with pytest.raises(ProtocolError, match="trying: .*illegal size"):
-            await connection.request(1, "trying", fail)
+        with monkeypatch.context() as patch:
+            patch.setattr(AsyncModbusTcpClient, "read_holding_registers", fail)
+            with pytest.raises(ProtocolError, match="from 100: .*illegal size"):
+                await connection.unit(1).read_holding_registers(100, 1)
 
         assert await connection.unit(1).read_holding_registers(100, 1) == [7]
     assert image.connections == 2

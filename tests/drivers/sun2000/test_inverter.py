@@ -441,7 +441,7 @@ async def test_two_inverters_behind_one_address_share_its_only_connection() -> N
         await one.read()
         await other.read()
         assert simulator.server.connections == 1
-        assert one.connection.carrier is other.connection.carrier
+        assert one.connection is other.connection
 
 
 async def test_the_connection_is_as_slow_as_the_device_needs(
@@ -449,7 +449,7 @@ async def test_the_connection_is_as_slow_as_the_device_needs(
 ) -> None:
     monkeypatch.setattr(sun2000_inverter, "SPACING", 0.001)
     async with HuaweiSimulator() as simulator, connected(simulator) as battery:
-        connection = battery.connection.carrier
+        connection = battery.connection
 
         assert isinstance(connection, ModbusTcpConnection)
         assert connection.spacing == 0.001

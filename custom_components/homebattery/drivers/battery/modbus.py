@@ -1,22 +1,18 @@
 """The part that all Modbus batteries share: registers, formulas, settings."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, override
 
-from ..errors import (
-    BatteryError,
-    CannotConnectError,
-    NotConfirmedError,
-    NotSupportedError,
-)
+from ..errors import BatteryError, CannotConnectError, NotSupportedError
 from ..measurements import MEASUREMENTS, Poll, Value
+from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
 from ..modbus.planning import Layout
-from ..modbus.recording import WatchedConnection, raw_words
+from ..modbus.recording import raw_words
 from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
+from ..modbus.unit import ModbusUnit, Recording
 from .base import Battery, Found, Identity, SetpointLimits, SetupField
 from .readings import HALVES, Formula, Readings
 from .settings import Setting
@@ -63,12 +59,16 @@ class ModbusBattery(Battery):
         self.unit_id = unit_id
         self.devices: list[ModbusDevice] = []
         self._formulas = {formula.key: formula for formula in self.formulas}
-        self._connection: WatchedConnection | None = None
+        self.recording = Recording()
+        """What came of the requests since it was connected."""
+        self.cache = RegisterCache()
+        """The last value of each register."""
+        self._connection: ModbusConnection | None = None
         self._connects_seen = 0
         self._once: dict[str, Value] = {}
 
     @property
-    def connection(self) -> WatchedConnection:
+    def connection(self) -> ModbusConnection:
         """The open connection; raises CannotConnectError when there is none."""
         if self._connection is None:
             raise CannotConnectError(f"{self.address}:{self.port}: not connected yet")
@@ -86,23 +86,30 @@ class ModbusBattery(Battery):
     def _device(
         self, name: str, unit_id: int, registers: Sequence[Register]
     ) -> ModbusDevice:
-        unit = self.connection.unit(unit_id)
-        return ModbusDevice(f"{name} (unit {unit_id})", unit, registers, self.layout)
+        return ModbusDevice(
+            f"{name} (unit {unit_id})", self.unit(unit_id), registers, self.layout
+        )
+
+    def unit(self, unit_id: int) -> ModbusUnit:
+        """Return the view of one unit id; raises CannotConnectError if not connected."""
+        return self.connection.unit(unit_id, self.recording)
 
     @override
     async def connect(self) -> None:
         if self._connection is None:
-            connection = WatchedConnection(self._make_connection())
+            connection = self._make_connection()
             await connection.open()
             self._connection = connection
+            self.recording = Recording()
         # It may be another device by now, or have another firmware.
         self._once.clear()
         self._unsupported.clear()
+        self.cache.forget()
         try:
             await self._find_units()
             self.devices = self._make_devices()
             for device in self.devices:
-                device.wear = self.wear
+                device.wear, device.cache = self.wear, self.cache
             self._identity = await self._identify()
         except BaseException:
             await self.close()
@@ -138,7 +145,7 @@ class ModbusBattery(Battery):
         """
         if self._connection is None:
             return {}
-        return raw_words(self._connection, self.devices)
+        return raw_words(self.recording, self.connection.connects, self.devices)
 
     # Reading
 
@@ -284,22 +291,7 @@ class ModbusBattery(Battery):
     @override
     async def _write_setting(self, key: str, value: Value) -> None:
         device, register = self._register(self._setting_register(key))
-        wanted = register.decode(register.encode(value))
-        if register.persistent:
-            if await device.read_register(register.name) == wanted:
-                return
-            self.wear.check(device.name)
-        await device.write(register.name, value)
-        await asyncio.sleep(self.settle)
-        try:
-            seen = await device.read_register(register.name)
-        except NotSupportedError as err:
-            # It was there when it was written.
-            raise NotConfirmedError(f"{err}, which was just written") from err
-        if seen != wanted:
-            raise NotConfirmedError(
-                f"{device.name}: {key} is still {seen} after writing {value}"
-            )
+        await device.write_confirmed(register.name, value, settle=self.settle)
 
     # Holding it at a setpoint: the register `power_setpoint` of a simple battery
 

@@ -96,7 +96,7 @@ class DeyeDevice(ModbusBattery):
     @override
     async def _find_units(self) -> None:
         """Find out what kind of inverter it is."""
-        self._unit = unit = CautiousUnit(self.connection.unit(self._unit_id))
+        self._unit = unit = CautiousUnit(self.unit(self._unit_id))
         try:
             words = await unit.read_holding_registers(0, _IDENTITY_WORDS)
         except IllegalAddressError:
@@ -171,7 +171,7 @@ class DeyeDevice(ModbusBattery):
 
     async def _lives(self) -> bool:
         """Return True when the inverter answers."""
-        return await answers(self.connection.unit(self._unit_id))
+        return await answers(self.unit(self._unit_id))
 
     @override
     async def _identify(self) -> Identity:

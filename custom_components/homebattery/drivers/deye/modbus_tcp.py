@@ -11,15 +11,13 @@ from ..errors import (
 )
 from ..modbus.connection import ModbusConnection
 from ..modbus.probe import Detected, Visit
-from ..modbus.tcp import FramerType, ModbusTcpConnection
+from ..modbus.tcp import FRAMINGS, ModbusTcpConnection
 from ..solarman.discovery import speaks_solarman
 from .device import MODEL, PLATE, ports_of_another_way, recognised
 from .inverter import REQUEST_SPACING, DeyeInverter, DeyeOptions
 
 LOGGER_PORT: Final = 8899
 """Of loggers: Ethernet ones speak plain Modbus there, Wi-Fi ones do not."""
-FRAMINGS: Final = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU}
-"""`rtu`: the gateway passes on serial frames as they are ('transparent')."""
 
 
 class DeyeModbusInverter(DeyeInverter):

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import CannotConnectError, UnknownHostError
 from .priority_lock import Turns
-from .unit import ModbusUnit
+from .unit import ConnectionUnit, ModbusRequest, ModbusUnit, Recording
 
 # Whoever asks for the same address must get the same connection, and drivers do not
 # know of each other: hence a common, weak table.
@@ -55,8 +55,8 @@ class ModbusConnection(Protocol):
     def connects(self) -> int:
         """How often a connection was made."""
 
-    def unit(self, unit_id: int) -> ModbusUnit:
-        """Return the view of one unit id."""
+    def unit(self, unit_id: int, recording: Recording | None = None) -> ModbusUnit:
+        """Return the view of one unit id; what comes of it goes into `recording`."""
 
     async def open(self) -> None:
         """Take the connection into use."""
@@ -122,6 +122,17 @@ class SharedConnection[C: Client](ABC):
             self._users = max(0, self._users - 1)
             if not self._users:
                 self._disconnect()
+
+    def unit(self, unit_id: int, recording: Recording | None = None) -> ModbusUnit:
+        """Return the view of one unit id; what comes of it goes into `recording`."""
+        return ConnectionUnit(self, unit_id, recording)
+
+    @abstractmethod
+    async def transact(self, request: ModbusRequest) -> list[int]:
+        """Send one request when its turn comes and return the words of the answer.
+
+        Raises what `ModbusUnit` raises.
+        """
 
     @abstractmethod
     async def _connect(self) -> C:

@@ -1,13 +1,13 @@
-"""A unit of a device and its registers, read in the fewest requests.
+"""One unit id of a device: its registers, read in the fewest requests, and written.
 
-Nothing here knows a vendor. A driver brings tables of `Register` and a `Layout`
-(what reads its device accepts); `ModbusDevice` turns wanted register names into
-requests and words into values. `ModbusTcpConnection` is the transport over
-pymodbus; anything else that offers the two methods of `ModbusUnit` will do too.
+A driver brings tables of `Register` and a `Layout` (what its device accepts);
+`ModbusDevice` turns wanted register names into requests, and words into values. Every
+value that is read is kept in the cache; every write goes through here, where writes to
+flash are counted by the table, and what must never be written is refused.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 import logging
 from typing import Final
@@ -16,10 +16,12 @@ from ..errors import (
     BatteryError,
     DeviceRefusedError,
     IllegalAddressError,
+    NotConfirmedError,
     NotSupportedError,
 )
 from ..flash import FlashWear
 from ..measurements import Value
+from .cache import RegisterCache
 from .planning import Block, Layout, plan_blocks
 from .register import Register
 from .unit import ModbusUnit
@@ -83,6 +85,8 @@ class ModbusDevice:
         """The last words seen, by address, as they came."""
         self.wear: FlashWear | None = None
         """Where writes to flash are counted."""
+        self.cache = RegisterCache()
+        """The last value of each register; common to the devices of a battery."""
         self._unit = unit
         self._layout = layout
         self._borders: set[int] = set()
@@ -144,8 +148,18 @@ class ModbusDevice:
             raise report.failures[name]
         return report.values[name]
 
+    async def read_words(self, addresses: range) -> dict[int, int]:
+        """Return consecutive words by address, read with one request."""
+        words = await self._unit.read_holding_registers(addresses.start, len(addresses))
+        seen = dict(zip(addresses, words, strict=True))
+        self.words.update(seen)
+        return seen
+
     async def write(self, name: str, value: Value) -> None:
-        """Write one register; more than one word always goes in one request."""
+        """Write one register; more than one word always goes in one request.
+
+        Raises NotSupportedError, InvalidValueError, and what `write_words` raises.
+        """
         register = self.registers[name]
         if not register.writable:
             raise NotSupportedError(f"{self.name}: {name} can only be read")
@@ -154,19 +168,121 @@ class ModbusDevice:
             register.encode(value, low_word_first=self._layout.low_word_first),
         )
 
-    async def write_words(self, address: int, words: list[int]) -> None:
-        """Write consecutive words as one request (function 16)."""
-        _LOGGER.debug("%s: writing %s from address %s", self.name, words, address)
+    async def write_words(self, address: int, words: Sequence[int]) -> None:
+        """Write consecutive words as one request (function 16).
+
+        Raises NotSupportedError for what must never be written, and what `ModbusUnit`
+        raises. Counts a write of registers that live in flash.
+        """
         end = address + len(words)
-        if self.wear is not None and any(
-            register.persistent and register.address < end and address < register.end
+        if not self._layout.never_write.isdisjoint(range(address, end)):
+            raise NotSupportedError(
+                f"{self.name}: address {address} must never be written"
+            )
+        written = [
+            register
             for register in self.registers.values()
-        ):
+            if register.address < end and address < register.end
+        ]
+        if self.wear is not None and any(each.persistent for each in written):
             self.wear.note()
-        await self._unit.write_registers(address, words)
+        _LOGGER.debug("%s: writing %s from address %s", self.name, words, address)
+        try:
+            await self._unit.write_registers(address, list(words))
+        finally:
+            now = asyncio.get_running_loop().time()
+            self.cache.note_written((each.name for each in written), now)
+
+    async def write_confirmed(
+        self, name: str, value: Value, *, settle: float, tries: int = 1
+    ) -> None:
+        """Write one register, and see that the device shows it.
+
+        One that lives in flash is not written when it has the value already. Raises
+        FlashBudgetError before anything is written, NotConfirmedError, and what
+        `write` raises.
+        """
+        register = self.registers[name]
+        order = self._layout.low_word_first
+        wanted = register.decode(
+            register.encode(value, low_word_first=order), low_word_first=order
+        )
+        if register.persistent:
+            if await self.read_register(name) == wanted:
+                return
+            if self.wear is not None:
+                self.wear.check(self.name)
+        await self.write(name, value)
+        await self.confirm({name: wanted}, settle=settle, tries=tries)
+
+    async def confirm(
+        self,
+        wanted: Mapping[str, Value],
+        *,
+        settle: float,
+        tries: int = 1,
+        besides: Collection[str] = (),
+    ) -> Mapping[str, Value]:
+        """Read registers until they show what was written; return them and `besides`.
+
+        `settle` are the seconds before each of `tries` reads. Raises
+        NotConfirmedError when the last one still shows something else.
+        """
+
+        async def read() -> Mapping[str, Value]:
+            report = await self.ask({*wanted, *besides})
+            for failure in report.failures.values():
+                if isinstance(failure, NotSupportedError):
+                    # It was there when it was written.
+                    raise NotConfirmedError(
+                        f"{failure}, which was just written"
+                    ) from failure
+                raise failure
+            return report.values
+
+        return await self._until_shown(read, wanted, settle, tries)
+
+    async def confirm_words(
+        self,
+        wanted: Mapping[int, int],
+        addresses: range,
+        *,
+        settle: float,
+        tries: int = 1,
+    ) -> Mapping[int, int]:
+        """Read words until those that were written are there; return all of them.
+
+        As `confirm`, by address.
+        """
+        return await self._until_shown(
+            lambda: self.read_words(addresses), wanted, settle, tries
+        )
+
+    async def _until_shown[K, V](
+        self,
+        read: Callable[[], Awaitable[Mapping[K, V]]],
+        wanted: Mapping[K, V],
+        settle: float,
+        tries: int,
+    ) -> Mapping[K, V]:
+        wrong: dict[K, V] = {}
+        for _ in range(tries):
+            await asyncio.sleep(settle)
+            seen = await read()
+            wrong = {key: seen[key] for key in wanted if seen[key] != wanted[key]}
+            if not wrong:
+                return seen
+        raise NotConfirmedError(
+            f"{self.name}: "
+            + ", ".join(
+                f"{key} is still {value} after writing {wanted[key]}"
+                for key, value in wrong.items()
+            )
+        )
 
     async def _read_block(self, block: Block, report: RegisterReport) -> bool:
         """Read a block into the report; return True when one request did it."""
+        began = asyncio.get_running_loop().time()
         try:
             words = await self._unit.read_holding_registers(block.address, block.count)
         except IllegalAddressError:
@@ -176,11 +292,15 @@ class ModbusDevice:
             report.failures.update((register.name, err) for register in block.registers)
             return False
         self.words.update(enumerate(words, block.address))
-        for register in block.registers:
-            report.values[register.name] = register.decode(
+        values = {
+            register.name: register.decode(
                 block.words_of(register, words),
                 low_word_first=self._layout.low_word_first,
             )
+            for register in block.registers
+        }
+        self.cache.note_read(values, began, asyncio.get_running_loop().time())
+        report.values.update(values)
         there = [register.name for register in block.registers]
         for name in self.missing.intersection(there):
             self.missing.remove(name)

@@ -20,6 +20,8 @@ class Layout:
     max_gap: int = 16
     borders: frozenset[int] = frozenset()
     low_word_first: bool = False
+    never_write: frozenset[int] = frozenset()
+    """Addresses that are never written, such as those that reset the device."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,9 @@ from itertools import groupby
 import re
 from typing import Any, Final
 
-from ..errors import BatteryError, DeviceRefusedError, IllegalAddressError
-from .connection import ModbusConnection
 from .device import ModbusDevice
 from .register import DataType, Register
-from .unit import ModbusUnit
+from .unit import Recording
 
 _PRIVATE: Final = re.compile(
     r"serial|ssid|(^|_)(host|custom|user)?name$|(^|_)(mac|ip|gateway|netmask|dns)$"
@@ -49,79 +47,11 @@ def hidden_answer(answer: Any, private: bool = False) -> Any:
     return answer
 
 
-class WatchedConnection:
-    """Passes requests on, and keeps what came of them last, by unit id and address."""
-
-    def __init__(self, carrier: ModbusConnection) -> None:
-        """Watch the requests of one battery; others may use `carrier` too."""
-        self.carrier = carrier
-        self.requests = 0
-        """How many were sent for this battery."""
-        self.words: dict[int, dict[int, int]] = {}
-        self.refused: dict[int, dict[str, str]] = {}
-        """Which reads were refused, or got no answer, and how, until they succeed."""
-
-    @property
-    def connects(self) -> int:
-        """How often a connection was made."""
-        return self.carrier.connects
-
-    def unit(self, unit_id: int) -> ModbusUnit:
-        """Return the view of one unit id."""
-        return _WatchedUnit(self, unit_id)
-
-    async def open(self) -> None:
-        """Take the connection into use."""
-        await self.carrier.open()
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        await self.carrier.close()
-
-
-class _WatchedUnit:
-    """A unit id whose words are kept."""
-
-    def __init__(self, watched: WatchedConnection, unit_id: int) -> None:
-        self._watched = watched
-        self._unit_id = unit_id
-        self._unit = watched.carrier.unit(unit_id)
-
-    async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Read words, and keep them."""
-        self._watched.requests += 1
-        seen = self._watched.words.setdefault(self._unit_id, {})
-        refused = self._watched.refused.setdefault(self._unit_id, {})
-        what = f"{address}+{count}"
-        try:
-            words = await self._unit.read_holding_registers(address, count)
-        except BatteryError as err:
-            refused[what] = _short(err)
-            if isinstance(err, IllegalAddressError):
-                # What is left of them is about to be read in smaller parts.
-                for each in range(address, address + count):
-                    seen.pop(each, None)
-            raise
-        refused.pop(what, None)
-        seen.update(enumerate(words, address))
-        return words
-
-    async def write_registers(self, address: int, values: list[int]) -> None:
-        """Write consecutive words."""
-        self._watched.requests += 1
-        await self._unit.write_registers(address, values)
-
-
-def _short(err: BatteryError) -> str:
-    code = f" {err.code}" if isinstance(err, DeviceRefusedError) else ""
-    return f"{type(err).__name__}{code}"
-
-
 # Words, as a file holds them --------------------------------------------------
 
 
 def raw_words(
-    watched: WatchedConnection, devices: Iterable[ModbusDevice]
+    recording: Recording, connects: int, devices: Iterable[ModbusDevice]
 ) -> dict[str, Any]:
     """Return what was seen of the units of a battery, as JSON can hold it."""
     devices = list(devices)
@@ -136,17 +66,17 @@ def raw_words(
             for register in sorted(lacking, key=lambda register: register.address)
         )
     return {
-        "connects": watched.connects,
-        "requests": watched.requests,
+        "connects": connects,
+        "requests": recording.requests,
         "units": {
             str(unit): _runs(_without_private(words, registers))
-            for unit, words in sorted(watched.words.items())
+            for unit, words in sorted(recording.words.items())
             if words
         },
         "missing": {name: lacking for name, lacking in missing.items() if lacking},
         "refused": {
             str(unit): dict(reads)
-            for unit, reads in sorted(watched.refused.items())
+            for unit, reads in sorted(recording.refused.items())
             if reads
         },
     }

@@ -6,7 +6,7 @@ once. Others in the same process use pymodbus, too: their lines are left alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 import logging
@@ -28,7 +28,7 @@ from ..errors import (
     UnknownHostError,
 )
 from .connection import SharedConnection, resolve
-from .unit import ModbusUnit, refusal
+from .unit import ModbusRequest, refusal
 
 __all__ = ["FramerType", "ModbusTcpConnection", "quiet_pymodbus"]
 
@@ -64,6 +64,12 @@ def _is_wanted(_: logging.LogRecord) -> bool:
 
 _PYMODBUS.addFilter(_is_wanted)
 
+
+FRAMINGS: Final[Mapping[str, FramerType]] = {
+    "tcp": FramerType.SOCKET,
+    "rtu": FramerType.RTU,
+}
+"""`rtu`: the gateway passes on serial frames as they are ('transparent')."""
 
 _TEXT: Final = 3
 """Characters that a greeting begins with, such as those of HTTP and SSH."""
@@ -125,21 +131,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         """Return the address as people write it."""
         return f"{self.host}:{self.port}"
 
-    def unit(self, unit_id: int) -> ModbusUnit:
-        """Return the view of one unit id."""
-        return _TcpUnit(self, unit_id)
-
-    async def request(
-        self,
-        unit_id: int,
-        what: str,
-        send: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]],
-    ) -> list[int]:
-        """Send one request when its turn comes and return the words of the answer.
-
-        `what` names the request in errors. Raises what `ModbusUnit` raises.
-        """
-        where = f"{self} unit {unit_id}, {what}"
+    @override
+    async def transact(self, request: ModbusRequest) -> list[int]:
+        where = f"{self} {request}"
         async with self._turns:
             self._refuse_unless_used(where)
             client = await self._connected_client()
@@ -150,7 +144,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 # A task, so that a lost connection can end it: pymodbus would go on
                 # waiting for the answer until the time is up.
                 with quiet_pymodbus():
-                    self._sending = asyncio.ensure_future(send(client))
+                    self._sending = asyncio.ensure_future(_send(client, request))
                 async with asyncio.timeout(
                     self.GREETING_PATIENCE if self._foreign else None
                 ):
@@ -276,40 +270,12 @@ def _cancels() -> int:
     return 0 if task is None else task.cancelling()
 
 
-class _TcpUnit:
-    """A unit id on a shared connection."""
-
-    def __init__(self, connection: ModbusTcpConnection, unit_id: int) -> None:
-        self._connection = connection
-        self._unit_id = unit_id
-
-    async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Read `count` words from `address` with function 3."""
-        return self._whole(
-            count,
-            await self._connection.request(
-                self._unit_id,
-                f"reading {count} words from {address}",
-                lambda client: client.read_holding_registers(
-                    address, count=count, device_id=self._unit_id
-                ),
-            ),
+def _send(client: AsyncModbusTcpClient, request: ModbusRequest) -> Awaitable[ModbusPDU]:
+    """Return the call that sends a request."""
+    if request.values is None:
+        return client.read_holding_registers(
+            request.address, count=request.count, device_id=request.unit_id
         )
-
-    async def write_registers(self, address: int, values: list[int]) -> None:
-        """Write consecutive words with function 16."""
-        await self._connection.request(
-            self._unit_id,
-            f"writing {values} from {address}",
-            lambda client: client.write_registers(
-                address, values, device_id=self._unit_id
-            ),
-        )
-
-    def _whole(self, count: int, words: list[int]) -> list[int]:
-        if len(words) != count:
-            raise ProtocolError(
-                f"{self._connection} unit {self._unit_id}: {len(words)} words came "
-                f"instead of {count}"
-            )
-        return words
+    return client.write_registers(
+        request.address, list(request.values), device_id=request.unit_id
+    )

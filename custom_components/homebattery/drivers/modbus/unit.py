@@ -1,13 +1,16 @@
 """A unit id of a Modbus device, whatever carries the requests, and what it refuses."""
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, override
 
 from ..errors import (
+    BatteryError,
     DeviceBusyError,
     DeviceRefusedError,
     IllegalAddressError,
     PermissionDeniedError,
+    ProtocolError,
     UnitAbsentError,
 )
 
@@ -24,6 +27,119 @@ class ModbusUnit(Protocol):
 
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""
+
+
+type Units = Callable[[int], ModbusUnit]
+"""Returns the view of a unit id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusRequest:
+    """One request to a unit id: to read words with function 3, or write with 16."""
+
+    unit_id: int
+    address: int
+    count: int
+    values: tuple[int, ...] | None = None
+    """The words to write; None to read."""
+
+    @override
+    def __str__(self) -> str:
+        """Return the request as errors name it."""
+        if self.values is None:
+            return (
+                f"unit {self.unit_id}, reading {self.count} words from {self.address}"
+            )
+        return f"unit {self.unit_id}, writing {list(self.values)} from {self.address}"
+
+
+class Carrier(Protocol):
+    """What sends requests to a device, one at a time."""
+
+    async def transact(self, request: ModbusRequest) -> list[int]:
+        """Send a request and return the words of its answer.
+
+        Raises what `ModbusUnit` raises.
+        """
+
+
+@dataclass(slots=True)
+class Recording:
+    """What came of the requests of one battery, by unit id."""
+
+    requests: int = 0
+    """How many were sent."""
+    writes: int = 0
+    """How many of them wrote, or may have written, to the device."""
+    words: dict[int, dict[int, int]] = field(default_factory=dict)
+    """The last words seen, by unit id and address."""
+    refused: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Which reads were refused, or got no answer, and how, until they succeed."""
+
+    def note_read(self, request: ModbusRequest, words: list[int]) -> None:
+        """Keep the words of an answer."""
+        self.refused.setdefault(request.unit_id, {}).pop(_span(request), None)
+        seen = self.words.setdefault(request.unit_id, {})
+        seen.update(enumerate(words, request.address))
+
+    def note_failure(self, request: ModbusRequest, err: BatteryError) -> None:
+        """Keep how a read failed."""
+        code = f" {err.code}" if isinstance(err, DeviceRefusedError) else ""
+        refused = self.refused.setdefault(request.unit_id, {})
+        refused[_span(request)] = f"{type(err).__name__}{code}"
+        if isinstance(err, IllegalAddressError):
+            # What is left of them is about to be read in smaller parts.
+            seen = self.words.setdefault(request.unit_id, {})
+            for each in range(request.address, request.address + request.count):
+                seen.pop(each, None)
+
+
+def _span(request: ModbusRequest) -> str:
+    return f"{request.address}+{request.count}"
+
+
+class ConnectionUnit:
+    """One unit id on a connection that is shared; what comes of requests is recorded."""
+
+    def __init__(
+        self, carrier: Carrier, unit_id: int, recording: Recording | None = None
+    ) -> None:
+        """Ask `unit_id` over `carrier`."""
+        self._carrier = carrier
+        self._unit_id = unit_id
+        self._recording = Recording() if recording is None else recording
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address` with function 3."""
+        recording = self._recording
+        recording.requests += 1
+        request = ModbusRequest(self._unit_id, address, count)
+        try:
+            words = await self._carrier.transact(request)
+            if len(words) != count:
+                raise ProtocolError(
+                    f"{self._carrier} unit {self._unit_id}: {len(words)} words came "
+                    f"instead of {count}"
+                )
+        except BatteryError as err:
+            recording.note_failure(request, err)
+            raise
+        recording.note_read(request, words)
+        return words
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write consecutive words with function 16."""
+        self._recording.requests += 1
+        request = ModbusRequest(self._unit_id, address, len(values), tuple(values))
+        try:
+            await self._carrier.transact(request)
+        except DeviceRefusedError:
+            raise
+        except BaseException:
+            # It may have arrived all the same.
+            self._recording.writes += 1
+            raise
+        self._recording.writes += 1
 
 
 _REFUSALS: Final[Mapping[int, type[DeviceRefusedError]]] = {

@@ -10,7 +10,6 @@ else's request.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 import logging
 import struct
 from typing import override
@@ -27,7 +26,7 @@ from ..errors import (
 )
 from ..modbus.connection import SharedConnection, resolve
 from ..modbus.register import WORD
-from ..modbus.unit import ModbusUnit, refusal
+from ..modbus.unit import ModbusRequest, refusal
 from .frames import CRCError, LoggerClient, ModbusError, V5FrameError
 
 _LOGGER = logging.getLogger(__name__)
@@ -64,38 +63,31 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         """Return the address as people write it."""
         return f"{self.host}:{self.port} (logger {self.serial})"
 
-    def unit(self, unit_id: int) -> ModbusUnit:
-        """Return the view of one unit id behind the logger."""
-        return _SolarmanUnit(self, unit_id)
+    @override
+    async def transact(self, request: ModbusRequest) -> list[int]:
+        """Send one request when its turn comes and return the words of the answer.
 
-    async def request[T](
-        self, unit_id: int, what: str, ask: Callable[[LoggerClient], Awaitable[T]]
-    ) -> T:
-        """Send one request when its turn comes and return what the library makes of it.
-
-        `what` names the request in errors. Raises what `ModbusUnit` raises, and
-        WrongDeviceError when this is not the logger it should be.
+        Raises what `ModbusUnit` raises, and WrongDeviceError when this is not the
+        logger it should be.
         """
-        where = f"{self} unit {unit_id}, {what}"
+        where = f"{self} {request}"
         async with self._turns:
             self._refuse_unless_used(where)
             try:
-                return await self._try(unit_id, where, ask)
+                return await self._try(request, where)
             except (_ConnectionLostError, ConnectionClosedError, ProtocolError) as err:
                 _LOGGER.debug("%s; once more", err)
-                return await self._try(unit_id, where, ask)
+                return await self._try(request, where)
 
-    async def _try[T](
-        self, unit_id: int, where: str, ask: Callable[[LoggerClient], Awaitable[T]]
-    ) -> T:
+    async def _try(self, request: ModbusRequest, where: str) -> list[int]:
         client = await self._connected_client()
         await self._keep_quiet()
-        client.mb_slave_id = unit_id
+        client.mb_slave_id = request.unit_id
         self.requests += 1
         answered = False
         try:
             async with asyncio.timeout(self._timeout):
-                result = await ask(client)
+                words = await _send(client, request)
             answered = True
         except ModbusError as err:
             answered = True
@@ -127,7 +119,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             if not answered:
                 self._disconnect()
             self._keep_quiet_for(self.spacing)
-        return result
+        return words
 
     @override
     async def _connect(self) -> LoggerClient:
@@ -143,30 +135,14 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         return LoggerClient(self.host, self.serial, reader, writer)
 
 
-class _SolarmanUnit:
-    """A unit id behind a shared logger."""
-
-    def __init__(self, connection: SolarmanConnection, unit_id: int) -> None:
-        self._connection = connection
-        self._unit_id = unit_id
-
-    async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Read `count` words from `address` with function 3."""
-        words = await self._connection.request(
-            self._unit_id,
-            f"reading {count} words from {address}",
-            lambda client: client.read_holding_registers(
-                register_addr=address, quantity=count
-            ),
+async def _send(client: LoggerClient, request: ModbusRequest) -> list[int]:
+    """Send a request and return the words of its answer."""
+    if request.values is None:
+        words = await client.read_holding_registers(
+            register_addr=request.address, quantity=request.count
         )
         return [word & WORD for word in words]
-
-    async def write_registers(self, address: int, values: list[int]) -> None:
-        """Write consecutive words with function 16."""
-        await self._connection.request(
-            self._unit_id,
-            f"writing {values} from {address}",
-            lambda client: client.write_multiple_holding_registers(
-                register_addr=address, values=[value & WORD for value in values]
-            ),
-        )
+    await client.write_multiple_holding_registers(
+        register_addr=request.address, values=[word & WORD for word in request.values]
+    )
+    return []

@@ -18,10 +18,9 @@ from ..errors import (
     UnitNotFoundError,
     WrongUnitError,
 )
-from ..modbus.connection import ModbusConnection
 from ..modbus.probe import Visit
 from ..modbus.register import DataType, Register
-from ..modbus.unit import ModbusUnit
+from ..modbus.unit import ModbusUnit, Units
 from .unit import PatientUnit
 
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
@@ -96,13 +95,13 @@ SMART_LOGGER: Final = (
 )
 
 
-async def find_inverter(where: str, connection: ModbusConnection) -> tuple[int, str]:
+async def find_inverter(where: str, unit: Units) -> tuple[int, str]:
     """Return the unit id and model of the first inverter that answers.
 
     `where` names the address in errors. Raises UnitNotFoundError, which says what
     was found instead, and RequestTimeoutError when nothing answered at all.
     """
-    search = _Search(where, connection)
+    search = _Search(where, unit)
     for unit_id in UNITS:
         if search.is_inverter(unit_id, await search.ask(unit_id)):
             return unit_id, search.models[unit_id]
@@ -112,13 +111,13 @@ async def find_inverter(where: str, connection: ModbusConnection) -> tuple[int, 
     raise await search.explanation()
 
 
-async def check_inverter(where: str, connection: ModbusConnection, unit_id: int) -> str:
+async def check_inverter(where: str, unit: Units, unit_id: int) -> str:
     """Return the model of the inverter at a unit id.
 
     Raises WrongUnitError when it is something else, and what reading raises.
     """
     try:
-        model = await _read_model(PatientUnit(connection.unit(unit_id)))
+        model = await _read_model(PatientUnit(unit(unit_id)))
     except DeviceRefusedError as err:
         if err.code not in _NO_SUCH_REGISTER:
             raise
@@ -172,12 +171,12 @@ async def recognise_inverter(visit: Visit) -> tuple[int, str, str | None] | None
 class _Search:
     """What the units of an address say when they are asked for their model."""
 
-    def __init__(self, where: str, connection: ModbusConnection) -> None:
+    def __init__(self, where: str, unit: Units) -> None:
         self.models: dict[int, str] = {}
         self.busy: list[int] = []
         """Units that were there, but had no time."""
         self._where = where
-        self._connection = connection
+        self._unit = unit
         self._nameless: list[int] = []
         """Units that have no model."""
         self._answered = False
@@ -190,7 +189,7 @@ class _Search:
 
     async def ask(self, unit_id: int, *, patiently: bool = False) -> str | None:
         """Return the model of a unit; None when there is none."""
-        unit = self._connection.unit(unit_id)
+        unit = self._unit(unit_id)
         try:
             if patiently:
                 return await _read_model(PatientUnit(unit))
@@ -234,7 +233,7 @@ class _Search:
 
     async def _is_logger(self, unit_id: int) -> bool:
         """Return True for a unit with the register of a SmartLogger's name."""
-        unit = self._connection.unit(unit_id)
+        unit = self._unit(unit_id)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 await unit.read_holding_registers(_LOGGER_NAME, 1)

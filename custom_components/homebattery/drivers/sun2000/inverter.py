@@ -191,7 +191,7 @@ class Sun2000Inverter(ModbusBattery):
     def _unit(self) -> PatientUnit:
         """The inverter's unit, which all of its parts are asked at."""
         assert self.unit_id is not None
-        return PatientUnit(self.connection.unit(self.unit_id))
+        return PatientUnit(self.unit(self.unit_id))
 
     def _part(
         self,
@@ -207,9 +207,9 @@ class Sun2000Inverter(ModbusBattery):
         """Find the inverter, and out of what it consists."""
         where = f"{self.address}:{self.port}"
         if self.unit_id is None:
-            self.unit_id, model = await find_inverter(where, self.connection)
+            self.unit_id, model = await find_inverter(where, self.unit)
         else:
-            model = await check_inverter(where, self.connection, self.unit_id)
+            model = await check_inverter(where, self.unit, self.unit_id)
         self._once["model"] = model
         self.anatomy = await explore(self._part("SUN2000", ASKED), model)
         self._permitted.clear()

@@ -206,7 +206,7 @@ class VictronInverter(ModbusBattery):
     @override
     async def _find_units(self) -> None:
         """Find the units that were not given, and what they are capable of."""
-        units = GxUnits(f"{self.address}:{self.port}", self.connection)
+        units = GxUnits(f"{self.address}:{self.port}", self.unit)
         if self.unit_id is None:
             self.unit_id = await units.find_inverter()
             if self.battery_unit_id is None:
@@ -653,7 +653,7 @@ class VictronInverter(ModbusBattery):
     async def _read_block(self) -> list[int]:
         """Return the control block as the device has it."""
         assert self.unit_id is not None
-        unit = self.connection.unit(self.unit_id)
+        unit = self.unit(self.unit_id)
         return await unit.read_holding_registers(_CONTROL_BLOCK, 2 + self.phases)
 
     def _setpoint_on_device(self, v: Values) -> Value:

@@ -15,8 +15,8 @@ from ..errors import (
     UnitNotFoundError,
     WrongDeviceError,
 )
-from ..modbus.connection import ModbusConnection
 from ..modbus.register import WORD
+from ..modbus.unit import Units
 from .registers import SYSTEM_UNIT
 
 _USB: Final[tuple[int, ...]] = (239, 238, 237, 236, 235, 234, 233, 232, 231)
@@ -53,10 +53,10 @@ class GxUnits:
     of the GX, so this is for setting up, and never for every start.
     """
 
-    def __init__(self, name: str, connection: ModbusConnection) -> None:
-        """Ask over `connection`; `name` is for errors."""
+    def __init__(self, name: str, unit: Units) -> None:
+        """Ask the units that `unit` returns; `name` is for errors."""
         self._name = name
-        self._connection = connection
+        self._unit = unit
 
     async def check_gx(self) -> None:
         """Raise WrongDeviceError unless this is a GX device."""
@@ -106,7 +106,7 @@ class GxUnits:
         self, unit_id: int, address: int, count: int = 1
     ) -> list[int] | None:
         """Read words that may not be there; None if they are not."""
-        unit = self._connection.unit(unit_id)
+        unit = self._unit(unit_id)
         try:
             return await unit.read_holding_registers(address, count)
         except DeviceRefusedError:

@@ -1,0 +1,60 @@
+"""The last value of each register, and its age."""
+
+from collections.abc import Collection, Iterable, Mapping
+import math
+
+from ..measurements import Value
+
+
+class RegisterCache:
+    """The registers of one battery as they were last read, by name.
+
+    Fed by every read, whoever wanted it. Times are the event loop's, s. A value whose
+    request began before its register was last written may be that of before.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        self._values: dict[str, Value] = {}
+        self._read_at: dict[str, float] = {}
+        self._written_at: dict[str, float] = {}
+
+    def note_read(self, values: Mapping[str, Value], began: float, now: float) -> None:
+        """Keep values that were read by a request that `began` then."""
+        for name, value in values.items():
+            if began >= self._written_at.get(name, -math.inf):
+                self._values[name] = value
+                self._read_at[name] = now
+
+    def note_missing(self, names: Iterable[str], now: float) -> None:
+        """Keep that registers are not there, which is an answer, too."""
+        for name in names:
+            self._values.pop(name, None)
+            self._read_at[name] = now
+
+    def note_written(self, names: Iterable[str], now: float) -> None:
+        """Forget the values of registers that are being written."""
+        for name in names:
+            self._written_at[name] = now
+            self._values.pop(name, None)
+            self._read_at.pop(name, None)
+
+    def forget(self) -> None:
+        """Know nothing again: it may be another device by now."""
+        self._values.clear()
+        self._read_at.clear()
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """The last value of each register that was ever read; a view."""
+        return self._values
+
+    def age(self, name: str, now: float) -> float:
+        """Return the seconds since a register was read; infinite if it never was."""
+        return now - self._read_at.get(name, -math.inf)
+
+    def older_than(
+        self, seconds: float, names: Collection[str], now: float
+    ) -> set[str]:
+        """Return those registers that were read so long ago, or never."""
+        return {name for name in names if self.age(name, now) >= seconds}
