@@ -55,7 +55,7 @@ async def costs_of_entry(
         live_keys = {
             key
             for key in coordinator.subscribed
-            if coordinator.battery.poll_of(key) is Poll.FAST
+            if coordinator.battery.poll_rate(key) is Poll.FAST
         }
     return set_up_cost, update_cost, live_keys
 

@@ -25,7 +25,8 @@ from .control import Control
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
-from .drivers.battery.base import Battery, Found
+from .drivers.battery.base import Battery
+from .drivers.battery.controller import Snapshot
 from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
 from .lease import LeaseStore
@@ -187,7 +188,9 @@ async def async_remove_entry(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.found is not None and not await _async_give_back(hass, entry, store.found):
+    if store.snapshot is not None and not await _async_give_back(
+        hass, entry, store.snapshot
+    ):
         repairs.show(hass, entry, {Issue.LEFT_HELD})
         await store.async_leave()
         return
@@ -196,13 +199,13 @@ async def async_remove_entry(
 
 
 async def _async_give_back(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, found: Found
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, found: Snapshot
 ) -> bool:
     """Give a battery back that nobody else cares for any more; return whether it is."""
     battery = _make_battery(hass, entry)
     try:
         async with battery:
-            battery.found = found
+            battery.snapshot = found
             if battery.identity.serial_number == entry.unique_id:
                 await battery.release()
                 return True

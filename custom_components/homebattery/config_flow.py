@@ -687,7 +687,7 @@ class HomeBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             )
             try:
                 async with battery:
-                    setup.update(battery.setup_found)
+                    setup.update(battery.detected_config)
                     return battery.identity
             except BatteryError as err:
                 raise await battery.explain(err) from None

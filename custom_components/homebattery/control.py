@@ -110,7 +110,7 @@ class Control:
     @property
     def mode(self) -> ControlMode:
         """Who decides; manual until the battery has really been given back."""
-        if self._lease is None and self._battery.found is None:
+        if self._lease is None and self._battery.snapshot is None:
             return ControlMode.AUTOMATIC
         return ControlMode.MANUAL
 
@@ -173,7 +173,7 @@ class Control:
     def _status(self) -> tuple[ControlStatus, LimitReason | None]:
         if self._lease is not None:
             return self._lease.status(self._hass.loop.time(), self._measured)
-        if self._battery.found is not None:
+        if self._battery.snapshot is not None:
             return ControlStatus.RELEASE_FAILED, None
         return ControlStatus.AUTOMATIC, None
 
@@ -320,9 +320,9 @@ class Control:
         with urgent():
             async with self._lock:
                 await self._store.async_load(self._battery.wear)
-                if self._store.found is None:
+                if self._store.snapshot is None:
                     return
-                self._battery.found = self._store.found
+                self._battery.snapshot = self._store.snapshot
                 try:
                     await self._go_on_or_release()
                 except BatteryError as err:
@@ -375,7 +375,7 @@ class Control:
 
     async def _save(self) -> None:
         await self._store.async_save(
-            self._battery.found, self._lease, self._battery.wear
+            self._battery.snapshot, self._lease, self._battery.wear
         )
 
     async def _keep(self) -> None:
@@ -461,18 +461,18 @@ class Control:
         return Lease(setpoint=setpoint, expires=expires, since=now, followed=now)
 
     async def _hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
-        battery, before, found = self._battery, self._lease, self._battery.found
+        battery, before, found = self._battery, self._lease, self._battery.snapshot
         if found is None:
             # From here on the device is not as its owner left it: what has to be
             # put back must be known, and kept, before the first write.
-            battery.found = await battery.read_found()
+            battery.snapshot = await battery.take_snapshot()
         lease = self._lease = self._new_lease(setpoint, expires)
         begun = False
         try:
             await self._keep()
         except BaseException:
             # Nothing was written.
-            self._lease, battery.found = before, found
+            self._lease, battery.snapshot = before, found
             await self.async_save()
             raise
         try:
@@ -490,7 +490,7 @@ class Control:
             if before is None and begun:
                 self._tick()
             elif before is None:
-                battery.found = found
+                battery.snapshot = found
             elif begun:
                 # What of it has arrived is not known: it is told again what it was.
                 before.told = False
@@ -525,8 +525,8 @@ class Control:
             if self._wait_for_flash(lease.setpoint.power) > 0:
                 await self._battery.keep_alive()  # what was told before this one
                 return
-            if self._battery.found is None:
-                self._battery.found = await self._battery.read_found()
+            if self._battery.snapshot is None:
+                self._battery.snapshot = await self._battery.take_snapshot()
             await self._keep()
             await self._tell(lease)
             await self.async_save()
@@ -631,7 +631,7 @@ class Control:
                 self.interventions.note(self._hass.loop.time())
             lease.fault = fault
             lease.failures += 1
-            if self._battery.found is None:
+            if self._battery.snapshot is None:
                 # The driver has given the battery back: there is nothing to hold.
                 self._lease = None
                 await self.async_save()

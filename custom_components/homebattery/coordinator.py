@@ -112,7 +112,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         return {key for key in self.subscribed if self._is_due(key)}
 
     def _is_due(self, key: str) -> bool:
-        match self.battery.poll_of(key):
+        match self.battery.poll_rate(key):
             case Poll.FAST:
                 return True
             case Poll.ONCE:

@@ -56,7 +56,7 @@ async def async_get_config_entry_diagnostics(
         runtime = entry.runtime_data
         battery, coordinator = runtime.battery, runtime.coordinator
         secrets = _secrets_of(entry.data, battery)
-        data["entry"]["found"] = _redacted(battery.setup_found)
+        data["entry"]["found"] = _redacted(battery.detected_config)
         data |= _battery(battery)
         data["coordinator"] = _coordinator(coordinator)
         data["control"] = _control(runtime.control, battery)
@@ -121,7 +121,7 @@ def _control(control: Control, battery: Battery) -> dict[str, Any]:
         "granted_power": control.granted_power,
         "limited_by": control.limited_by,
         "expires": None if expires is None else expires.isoformat(),
-        "found": battery.found,
+        "found": battery.snapshot,
         "times_taken_over": control.interventions.count,
         "flash_writes_today": control.flash_writes_today,
     }
@@ -183,7 +183,7 @@ def _secrets_of(
     """Return what texts must not quote, the longest first."""
     found: set[object] = {setup.get(key) for key in _PRIVATE}
     if battery is not None:
-        found |= {battery.setup_found.get(key) for key in _PRIVATE}
+        found |= {battery.detected_config.get(key) for key in _PRIVATE}
         found |= {battery.identity.serial_number, battery.identity.name}
     texts = {str(each) for each in found if each}
     # People type them in other letters than the device has them.

@@ -17,8 +17,8 @@ from homeassistant.util import dt as dt_util, slugify
 
 from .const import DOMAIN, ControlStatus
 from .control_status import control_status, follows
-from .drivers.battery.base import Battery, Found
-from .drivers.battery.controller import LimitReason
+from .drivers.battery.base import Battery
+from .drivers.battery.controller import LimitReason, Snapshot
 from .drivers.flash import FlashWear
 
 CURRENT_STEP: Final = 20
@@ -145,7 +145,7 @@ class Outcome:
 class _StoredLease(TypedDict):
     """A lease, as JSON holds it."""
 
-    found: Found
+    found: Snapshot
     power: int | None
     current: float | None
     phases: dict[str, int]
@@ -184,7 +184,7 @@ class LeaseStore:
             atomic_writes=True,
         )
         self._last: _Stored | None = None
-        self.found: Found | None = None
+        self.snapshot: Snapshot | None = None
         """What has to be given back; None when nothing was held."""
         self.setpoint: Setpoint | None = None
         """What was held; None while it was being released."""
@@ -204,7 +204,7 @@ class LeaseStore:
         self.left = stored.get("left", False)
         if (lease := stored["lease"]) is None:
             return
-        self.found = copy.deepcopy(lease["found"])
+        self.snapshot = copy.deepcopy(lease["found"])
         if lease["power"] is not None:
             self.setpoint = Setpoint(
                 power=lease["power"],
@@ -215,7 +215,7 @@ class LeaseStore:
             self.expires = dt_util.parse_datetime(lease["expires"], raise_on_error=True)
 
     async def async_save(
-        self, found: Found | None, lease: Lease | None, wear: FlashWear
+        self, found: Snapshot | None, lease: Lease | None, wear: FlashWear
     ) -> None:
         """Keep things as they are now; nothing is written that has not changed.
 
@@ -253,8 +253,8 @@ class LeaseStore:
 
     async def async_leave(self) -> None:
         """Leave what has to be given back to whoever adds the battery again."""
-        if self._last is not None and self.found is not None:
-            lease = _stored_lease(self.found, None)
+        if self._last is not None and self.snapshot is not None:
+            lease = _stored_lease(self.snapshot, None)
             await self._store.async_save({**self._last, "lease": lease, "left": True})
 
     async def async_remove(self) -> None:
@@ -262,7 +262,7 @@ class LeaseStore:
         await self._store.async_remove()
 
 
-def _stored_lease(found: Found, lease: Lease | None) -> _StoredLease:
+def _stored_lease(found: Snapshot, lease: Lease | None) -> _StoredLease:
     stored: _StoredLease = {
         "found": found,
         "power": None,

@@ -29,7 +29,7 @@ async def after_a_crash(
     """Return the next start, of which only the storage knows about the first."""
     left = copy.deepcopy(hass_storage[file_of(dead)])
     # Let go of the battery as a crash does: without giving it back.
-    dead.data.battery.found = None
+    dead.data.battery.snapshot = None
     dead.data.control._lease = None
     hass_storage.pop(file_of(dead))
     await dead.hass.config_entries.async_remove(dead.entry.entry_id)

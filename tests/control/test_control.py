@@ -424,7 +424,7 @@ async def test_setpoint_that_fails_leaves_the_battery_as_it_was(
     assert victron.mode == "automatic"
     assert victron_home.state("control_mode") == "automatic"
     assert victron_home.state("control_status") == "automatic"
-    assert victron_home.data.battery.found is None
+    assert victron_home.data.battery.snapshot is None
 
 
 async def test_first_setpoint_that_fails_half_way_is_released(

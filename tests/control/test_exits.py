@@ -352,7 +352,7 @@ async def test_expiry_out_of_reach_is_made_good(
 
     await warp(51)
     assert home.state("control_status") == "release_failed"
-    assert stored(hass_storage, home)["found"] == home.data.battery.found
+    assert stored(hass_storage, home)["found"] == home.data.battery.snapshot
     assert stored(hass_storage, home)["power"] is None  # not to be taken up again
 
     await come_back(home, warp)

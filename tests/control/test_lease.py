@@ -29,7 +29,7 @@ async def test_what_is_found_is_kept_while_a_setpoint_is_held(
     assert stored(hass_storage, home) is None
     await home.set_power(600)
     assert stored(hass_storage, home) == {
-        "found": home.data.battery.found,
+        "found": home.data.battery.snapshot,
         "power": 600,
         "current": None,
         "phases": {},
@@ -156,7 +156,7 @@ async def test_lease_tells_what_is_asked_and_until_when(
         )
         assert outcome.expires is not None
         asked, lease = told[-1]
-        assert lease["found"] == home.data.battery.found
+        assert lease["found"] == home.data.battery.snapshot
         assert lease["power"] == asked == power
         assert lease["expires"] == outcome.expires.isoformat()
 
@@ -193,7 +193,7 @@ async def test_nothing_is_written_to_the_device_that_is_not_on_disk(
     assert writes(home) == before
     assert changed(found, home.simulator) == {}
     assert home.state("control_mode") == "automatic"
-    assert home.data.battery.found is None
+    assert home.data.battery.snapshot is None
 
     # With room on the disk again all is as ever.
     await home.set_power(600)

@@ -86,16 +86,16 @@ async def test_it_is_held_and_given_back(
     """What was found comes back, also by a new object that was only told what it was."""
     image.units.units[1][30003] = 300
     async with driver(image.host, image.port) as new_battery:
-        granted = [await new_battery.set_power_setpoint(p) for p in (1500, -9999, 0)]
-        held = new_battery.found
+        grants = [await new_battery.set_power_setpoint(p) for p in (1500, -9999, 0)]
+        held = new_battery.snapshot
         assert await new_battery.keep_alive() is None
     async with driver(image.host, image.port) as new_battery:
-        new_battery.found = held
+        new_battery.snapshot = held
         await new_battery.release()
         await new_battery.release()
 
-        assert new_battery.found is None
-    assert granted == [1500, -5000, 0]
+        assert new_battery.snapshot is None
+    assert [grant.power for grant in grants] == [1500, -5000, 0]
     assert held == {"power_setpoint": 300}
     assert [list(write) for write in image.writes] == [
         [1, 30003, [1500]],
@@ -115,7 +115,7 @@ async def test_what_the_device_does_not_take_is_said(
             await new_battery.set_power_setpoint(1500)
         with pytest.raises(InvalidValueError):
             await new_battery.set_power_setpoint(float("nan"))
-        assert new_battery.found == {"power_setpoint": 0}
+        assert new_battery.snapshot == {"power_setpoint": 0}
         await new_battery.release()
 
 
@@ -127,7 +127,7 @@ async def test_its_owner_may_allow_less(
     setup = {**image.setup, **owner}
     async with driver.from_setup(setup) as new_battery:
         assert new_battery.setpoint_limits == SetpointLimits(-5000, 2000)
-        assert await new_battery.set_power_setpoint(4000) == 2000
+        assert (await new_battery.set_power_setpoint(4000)).power == 2000
 
 
 async def test_without_limits_it_is_only_read(
@@ -140,7 +140,7 @@ async def test_without_limits_it_is_only_read(
         with pytest.raises(NotSupportedError):
             await new_battery.set_power_setpoint(100)
         with pytest.raises(NotSupportedError):
-            await new_battery.read_found()
+            await new_battery.take_snapshot()
         assert image.writes == []
 
 

@@ -83,7 +83,7 @@ async def test_battery_is_held_renewed_and_given_back(
     assert mode(simulator) == "controlled"
     assert power(simulator) == pytest.approx(asked, rel=0.1, abs=20)
     await battery.release()
-    assert battery.found is None
+    assert battery.snapshot is None
     assert mode(simulator) == "automatic"
     assert power(simulator) == pytest.approx(before, abs=5)
 
@@ -93,7 +93,7 @@ async def test_a_setpoint_that_was_left_is_still_held(
 ) -> None:
     """As a new object is told that takes it up; and it writes nothing to know."""
     await battery.set_power_setpoint(1000)
-    found = battery.found
+    found = battery.snapshot
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:
         another.found = found
         before = simulator.settings_words()
@@ -173,8 +173,8 @@ async def test_what_was_found_is_json_and_enough_to_give_back(
     """As after a restart: another object, with nothing but what was kept."""
     before = power(simulator)
     await battery.set_power_setpoint(1000)
-    kept = json.dumps(battery.found)
-    assert json.loads(kept) == battery.found
+    kept = json.dumps(battery.snapshot)
+    assert json.loads(kept) == battery.snapshot
     await battery.close()
     assert mode(simulator) == "controlled"
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:

@@ -26,10 +26,10 @@ from custom_components.homebattery.drivers.__main__ import (
 )
 from custom_components.homebattery.drivers.battery.base import (
     Battery,
-    Found,
     Identity,
     SetpointLimits,
     SetupField,
+    Snapshot,
 )
 from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.battery.settings import (
@@ -155,7 +155,7 @@ class FakeBattery(Battery):
         return self.limits
 
     @override
-    def poll_of(self, key: str) -> Poll:
+    def poll_rate(self, key: str) -> Poll:
         return Poll.FAST
 
     @override
@@ -187,13 +187,13 @@ class FakeBattery(Battery):
         raise AssertionError(f"the command line has no settings, but writes {key}")
 
     @override
-    async def read_found(self) -> Found:
-        self._call("read_found")
+    async def take_snapshot(self) -> Snapshot:
+        self._call("take_snapshot")
         return {"working_mode": self.mode, "min_soc": 10}
 
     @override
     async def set_power_setpoint(self, power: float) -> int:
-        self.found = {"working_mode": self.mode, "min_soc": 10}
+        self.snapshot = {"working_mode": self.mode, "min_soc": 10}
         self._call("set_power_setpoint", power)
         self.mode = "held"
         return round(power)
@@ -205,10 +205,10 @@ class FakeBattery(Battery):
 
     @override
     async def release(self) -> None:
-        if self.found is not None:
+        if self.snapshot is not None:
             self._call("release")
-            self.mode = self.found["working_mode"]
-            self.found = None
+            self.mode = self.snapshot["working_mode"]
+            self.snapshot = None
 
 
 @pytest.fixture
@@ -454,7 +454,7 @@ async def test_power_is_held_until_a_signal_and_given_back(
     assert held == "controlled"
     assert power == pytest.approx(-1500, abs=100)
     assert simulator.mode == "automatic"
-    assert 'Found on the device: {"working_mode": "self_consumption"}' in output.text
+    assert 'Snapshot on the device: {"working_mode": "self_consumption"}' in output.text
     assert re.search(r"measured: discharge \d+ W   SOC: [\d.]+ %", output.text)
     assert output.text.splitlines()[-1] == (
         "Released, and seen on the device, which is now set to: "
@@ -470,7 +470,7 @@ async def test_power_is_given_back_when_the_time_is_up(
 
     calls = fake.made.calls
     assert ("set_power_setpoint", 1000) in calls
-    assert calls[-3:] == ["release", "read_found", "close"]
+    assert calls[-3:] == ["release", "take_snapshot", "close"]
     assert "granted: charge 1000 W   measured: charge 1480 W   SOC: 55 %" in output.text
 
 
@@ -565,7 +565,7 @@ async def test_battery_is_given_back_when_somebody_else_takes_over(
     with pytest.raises(NotConfirmedError, match="somebody else"):
         await run(parsed("set-power", *FAKE, 1000))
 
-    assert fake.made.calls[-3:] == ["release", "read_found", "close"]
+    assert fake.made.calls[-3:] == ["release", "take_snapshot", "close"]
     assert "Released" in output.text
 
 
@@ -663,7 +663,7 @@ async def test_release_is_good_though_the_device_is_gone_after_it(
 
     async def release_and_go(self: FakeBattery) -> None:
         await release(self)
-        self.trouble["read_found"] = [CannotConnectError("gone")]
+        self.trouble["take_snapshot"] = [CannotConnectError("gone")]
 
     monkeypatch.setattr(fake, "release", release_and_go)
 
@@ -716,12 +716,12 @@ async def test_release_without_what_was_found_only_looks(
     ],
 )
 async def test_release_to_something_impossible_is_refused(
-    fake: type[FakeBattery], found: Found, text: str
+    fake: type[FakeBattery], found: Snapshot, text: str
 ) -> None:
     with pytest.raises(InvalidValueError, match=text):
         await run(parsed("release", *FAKE, "--found", json.dumps(found)))
 
-    assert fake.made.calls == ["connect", "read_found", "close"]
+    assert fake.made.calls == ["connect", "take_snapshot", "close"]
 
 
 async def test_release_gives_the_driver_what_was_found(

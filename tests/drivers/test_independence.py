@@ -32,7 +32,7 @@ FLOORS: Final = {
 }
 """What lies in no other floor is a vendor."""
 VENDOR_FLOOR: Final = 3
-ON_THE_GROUND: Final = {"errors", "measurements", "flash"}
+ON_THE_GROUND: Final = {"errors", "measurements", "flash", "report"}
 
 WITHOUT_HOME_ASSISTANT: Final = """
 import sys

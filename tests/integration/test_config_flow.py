@@ -868,7 +868,7 @@ async def test_mac_stays_with_its_logger(
     assert ("mac" in home.entry.data) is kept
 
 
-# Found in the network
+# Snapshot in the network
 
 
 def announced(sessy: SessySimulator, **changes: Any) -> ZeroconfServiceInfo:

@@ -41,7 +41,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def of_class(home: Home, keys: set[str], poll: Poll) -> set[str]:
     battery = home.data.battery
-    return {key for key in keys if battery.poll_of(key) is poll}
+    return {key for key in keys if battery.poll_rate(key) is poll}
 
 
 async def test_everything_is_read_once_and_then_what_is_shown(
@@ -81,8 +81,8 @@ async def test_what_is_newly_shown_is_read_at_the_next_poll(
 ) -> None:
     await warp(61)
     coordinator = victron_home.data.coordinator
-    assert victron_home.data.battery.poll_of("charge_cycles") is Poll.SLOW
-    assert victron_home.data.battery.poll_of("serial_number") is Poll.ONCE
+    assert victron_home.data.battery.poll_rate("charge_cycles") is Poll.SLOW
+    assert victron_home.data.battery.poll_rate("serial_number") is Poll.ONCE
     remove = coordinator.async_add_listener(
         lambda: None, ("charge_cycles", "serial_number", "no_such_key")
     )

@@ -70,7 +70,7 @@ async def test_diagnostics(home: Home) -> None:
     control = data["control"]
     assert control["requested_power"] == 1000
     assert control["granted_power"] is not None
-    assert control["found"] == home.data.battery.found
+    assert control["found"] == home.data.battery.snapshot
     assert control["times_taken_over"] == 0
     assert data["recent_errors"] == []
 

@@ -19,7 +19,8 @@ import time
 from typing import Any, Final
 
 from . import DRIVERS
-from .battery.base import Battery, Found, SetupField
+from .battery.base import Battery, SetupField
+from .battery.controller import Snapshot
 from .battery.readings import Readings
 from .battery.settings import SelectSetting
 from .errors import (
@@ -242,7 +243,7 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError("not a number of seconds")
 
 
-def _found(text: str) -> Found:
+def _found(text: str) -> Snapshot:
     """Return what set-power printed."""
     with suppress(ValueError):
         if (found := json.loads(text)) and isinstance(found, dict):
@@ -347,11 +348,11 @@ def in_words(value: Value) -> str:
 async def _set_power(battery: Battery, options: argparse.Namespace) -> int:
     """Hold a setpoint until the time is up or somebody says stop, then release."""
     _check_limits(battery, options.watts)
-    found = await battery.read_found()
+    found = await battery.take_snapshot()
     release = _release_command(battery, options, found)
     _say(
         _who(battery),
-        f"Found on the device: {json.dumps(found)}",
+        f"Snapshot on the device: {json.dumps(found)}",
         f"Should this program be killed, put it back with: {release}",
     )
     with _stopped_by_signals() as stop:
@@ -359,7 +360,7 @@ async def _set_power(battery: Battery, options: argparse.Namespace) -> int:
             await _hold(battery, options, stop)
         finally:
             # Nothing is printed before: there may be nobody left to print to.
-            held = battery.found is not None
+            held = battery.snapshot is not None
             await _give_back(battery, release)
             if held:
                 await _say_released(battery)
@@ -454,13 +455,13 @@ async def _give_back(battery: Battery, release: str) -> None:
 
 async def _release(battery: Battery, options: argparse.Namespace) -> int:
     """Put back what an earlier set-power found; without knowing that, only look."""
-    present = await battery.read_found()
+    present = await battery.take_snapshot()
     if options.found is None:
         _say(*_why_not_released(battery, present))
         _complain("nothing was released: --found is needed")
         return 2
     _check_found(battery, options.found, present)
-    battery.found = options.found
+    battery.snapshot = options.found
     await battery.release()
     await _say_released(battery)
     return 0
@@ -469,13 +470,13 @@ async def _release(battery: Battery, options: argparse.Namespace) -> int:
 async def _say_released(battery: Battery) -> None:
     """Say that the release is confirmed, and what the device is set to now."""
     try:
-        present = json.dumps(await battery.read_found())
+        present = json.dumps(await battery.take_snapshot())
     except BatteryError:
         present = "not known just now"
     _say(f"Released, and seen on the device, which is now set to: {present}")
 
 
-def _why_not_released(battery: Battery, present: Found) -> Iterable[str]:
+def _why_not_released(battery: Battery, present: Snapshot) -> Iterable[str]:
     """Yield what can be done without knowing what was found."""
     yield (
         "To release is to put back what was there before set-power. That is not "
@@ -486,7 +487,7 @@ def _why_not_released(battery: Battery, present: Found) -> Iterable[str]:
         yield f"{key} can be: {', '.join(setting.options)}"
 
 
-def _choices(battery: Battery, found: Found) -> Mapping[str, SelectSetting]:
+def _choices(battery: Battery, found: Snapshot) -> Mapping[str, SelectSetting]:
     """Return those parts of what is found whose options are known."""
     settings = {key: battery.settings.get(key) for key in found}
     return {
@@ -496,10 +497,10 @@ def _choices(battery: Battery, found: Found) -> Mapping[str, SelectSetting]:
     }
 
 
-def _check_found(battery: Battery, found: Found, present: Found) -> None:
+def _check_found(battery: Battery, found: Snapshot, present: Snapshot) -> None:
     """Raise when `found` is not of the form that this device's has."""
 
-    def form(of: Found) -> dict[str, type[Any]]:
+    def form(of: Snapshot) -> dict[str, type[Any]]:
         return {key: type(value) for key, value in of.items()}
 
     if form(found) != form(present):
@@ -512,12 +513,12 @@ def _check_found(battery: Battery, found: Found, present: Found) -> None:
 
 
 def _release_command(
-    battery: Battery, options: argparse.Namespace, found: Found
+    battery: Battery, options: argparse.Namespace, found: Snapshot
 ) -> str:
     """Return the command that puts back `found`, as one types it."""
     words = ["release", battery.battery_type, battery.address]
     for item in battery.fields:
-        value = battery.setup_found.get(item.name, getattr(options, item.name))
+        value = battery.detected_config.get(item.name, getattr(options, item.name))
         if item.name not in ("host", _PASSWORD) and value not in (None, item.default):
             words += [_option(item), str(value)]
     words += ["--found", json.dumps(found)]

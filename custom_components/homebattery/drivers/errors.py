@@ -12,6 +12,9 @@ from typing import override
 class BatteryError(Exception):
     """Something went wrong with a battery; every error of this library is one."""
 
+    written = False
+    """Whether setting a setpoint had come as far as to write, perhaps, when it failed."""
+
     @property
     def details(self) -> Mapping[str, str]:
         """What a text of its own can name, beside what the battery was set up with."""

@@ -11,6 +11,7 @@ from custom_components.homebattery.drivers.battery.base import (
     SetpointLimits,
     SetupField,
 )
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.battery.readings import Formula, Readings
 from custom_components.homebattery.drivers.battery.settings import (
@@ -42,6 +43,7 @@ from custom_components.homebattery.drivers.modbus.register import (
     Register,
 )
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from custom_components.homebattery.drivers.report import Report
 from tests.drivers.conftest import Sleeps, until
 from tests.simulators.image import ModbusImage
 
@@ -112,7 +114,7 @@ class Settable(MyNewModbusBattery):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.held: list[tuple[float, int]] = []
+        self.asked: list[tuple[float, int]] = []
 
     @property
     @override
@@ -144,15 +146,15 @@ class Settable(MyNewModbusBattery):
         return 1
 
     @override
-    async def set_power_setpoint(self, power: float) -> int:
+    async def set_power_setpoint(self, power: float) -> Grant:
         granted = self._clamp(power)
-        self.held.append((granted, 0))
-        return granted
+        self.asked.append((granted, 0))
+        return Grant(granted)
 
     @override
-    async def set_power_setpoint_phase(self, power: float, phase: int) -> int:
-        self.held.append((power, phase))
-        return round(power)
+    async def set_power_setpoint_phase(self, power: float, phase: int) -> Grant:
+        self.asked.append((power, phase))
+        return Grant(round(power))
 
 
 SETTINGS: Final = {
@@ -205,7 +207,7 @@ async def test_table_of_registers_is_all_that_a_battery_takes() -> None:
     }
     assert readings.failures == {}
     assert battery.settings == {}
-    assert battery.setup_found == {}
+    assert battery.detected_config == {}
     assert (battery.identity.serial_number, battery.identity.model) == ("MY01", "Mine")
 
 
@@ -509,11 +511,11 @@ async def test_battery_out_of_reach_fails_as_a_whole(image: ModbusImage) -> None
 async def test_each_getter_reads_its_key(
     call: str, argument: int | None, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def read(_: object, keys: Collection[str]) -> Readings:
-        assert list(keys) == [key]
-        return Readings({key: 7})
+    async def read(_: object, names: Collection[str]) -> Report:
+        assert list(names) == [key]
+        return Report({key: 7})
 
-    monkeypatch.setattr(MyNewModbusBattery, "_read", read)
+    monkeypatch.setattr(MyNewModbusBattery, "_read_report", read)
     battery = MyNewModbusBattery("127.0.0.1")
 
     assert await getattr(battery, call)(*([] if argument is None else [argument])) == 7
@@ -531,12 +533,12 @@ async def test_slowest_register_decides_how_often_a_key_is_worth_reading(
     image: ModbusImage,
 ) -> None:
     async with connected(image) as battery:
-        assert battery.poll_of("battery_soc") is Poll.FAST
-        assert battery.poll_of("battery_charge_power") is Poll.FAST
-        assert battery.poll_of("min_soc") is Poll.SLOW
-        assert battery.poll_of("pv_power") is Poll.SLOW
-        assert battery.poll_of("serial_number") is Poll.ONCE
-        assert battery.poll_of("no_such_key") is Poll.SLOW
+        assert battery.poll_rate("battery_soc") is Poll.FAST
+        assert battery.poll_rate("battery_charge_power") is Poll.FAST
+        assert battery.poll_rate("min_soc") is Poll.SLOW
+        assert battery.poll_rate("pv_power") is Poll.SLOW
+        assert battery.poll_rate("serial_number") is Poll.ONCE
+        assert battery.poll_rate("no_such_key") is Poll.SLOW
 
 
 async def test_options_are_those_of_the_formula_or_the_register(
@@ -676,7 +678,7 @@ async def test_battery_without_setpoint_says_so() -> None:
         battery.set_power_setpoint(100),
         battery.set_power_setpoint_phase(100, 1),
         battery.set_current_setpoint_phase(1, 1),
-        battery.read_found(),
+        battery.take_snapshot(),
     ):
         with pytest.raises(NotSupportedError, match="127.0.0.1: .*no setpoint"):
             await what
@@ -689,7 +691,7 @@ async def test_nothing_to_renew_or_release_is_no_error() -> None:
 
     assert await battery.keep_alive() is None
     await battery.release()
-    assert battery.found is None
+    assert battery.snapshot is None
 
 
 @pytest.mark.parametrize(
@@ -705,7 +707,7 @@ async def test_power_is_kept_within_the_limits(
         with pytest.raises(InvalidValueError):
             await battery.set_power_setpoint(power)
     else:
-        assert await battery.set_power_setpoint(power) == granted
+        assert await battery.set_power_setpoint(power) == Grant(granted)
 
 
 async def test_current_setpoint_is_a_power_at_the_battery_voltage(
@@ -714,8 +716,8 @@ async def test_current_setpoint_is_a_power_at_the_battery_voltage(
     async with connected(image) as battery:
         granted = await battery.set_current_setpoint(-20)
 
-    assert granted == -1000
-    assert battery.held == [(-1000, 0)]
+    assert granted == Grant(-1000)
+    assert battery.asked == [(-1000, 0)]
 
 
 async def test_phase_current_setpoint_is_a_power_at_its_voltage(
@@ -724,8 +726,8 @@ async def test_phase_current_setpoint_is_a_power_at_its_voltage(
     async with connected(image) as battery:
         granted = await battery.set_current_setpoint_phase(2, 1)
 
-    assert granted == 460
-    assert battery.held == [(460.2, 1)]
+    assert granted == Grant(460)
+    assert battery.asked == [(460.2, 1)]
 
 
 async def test_no_current_setpoint_without_a_voltage(image: ModbusImage) -> None:
@@ -738,4 +740,4 @@ async def test_no_current_setpoint_without_a_voltage(image: ModbusImage) -> None
         with pytest.raises(NotSupportedError, match="phase 2 takes no setpoint"):
             await battery.set_current_setpoint_phase(10, 2)
 
-    assert battery.held == []
+    assert battery.asked == []

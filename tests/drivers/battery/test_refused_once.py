@@ -66,7 +66,7 @@ async def test_battery_is_held_and_released(
     assert await battery.set_power_setpoint(1000) == 1000
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     await battery.release()
-    assert battery.found is None
+    assert battery.snapshot is None
     assert simulator.mode == "automatic"
     assert simulator.settings_words() == before
 
@@ -78,7 +78,7 @@ async def test_battery_that_is_held_is_released(
     await battery.set_power_setpoint(0)
     await refuse_a_poll()
     await battery.release()
-    assert battery.found is None
+    assert battery.snapshot is None
     assert simulator.mode == "automatic"
     assert simulator.settings_words() == before
 

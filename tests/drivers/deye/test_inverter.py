@@ -194,7 +194,7 @@ async def test_the_fast_poll_takes_one_request(way: str) -> None:
         fast = [
             key
             for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_of(key) is Poll.FAST
+            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
         ]
         before = inverter.units.traffic.requests
         readings = await battery.read(fast)
@@ -763,7 +763,7 @@ async def test_single_phase_inverters_have_settings_but_no_setpoint() -> None:
         await battery.set_value("tou_enabled", False)
         limits = battery.setpoint_limits
         with pytest.raises(NotSupportedError, match="single-phase"):
-            await battery.read_found()
+            await battery.take_snapshot()
         with pytest.raises(NotSupportedError):
             await battery.set_power_setpoint(100)
 
@@ -963,7 +963,7 @@ async def test_an_inverter_that_would_not_obey_is_not_controlled(
         with pytest.raises(NotSupportedError, match=match):
             await battery.set_power_setpoint(power)
         assert units.traffic.writes == []
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 @pytest.mark.parametrize(
@@ -1006,7 +1006,7 @@ async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:
         assert await battery.set_power_setpoint(0) == 0
         with pytest.raises(NotSupportedError):
             await battery.set_power_setpoint(1000)
-        assert battery.found is not None
+        assert battery.snapshot is not None
         await battery.release()
         assert (units.units[1][108], units.units[1][109]) == (150, 160)
 
@@ -1191,7 +1191,7 @@ async def test_without_the_grid_the_setpoint_is_let_go(
         await inverter.misbehave("grid_lost")
         assert await battery.keep_alive() == 0
         assert given_back(inverter)
-        assert battery.found is not None
+        assert battery.snapshot is not None
         assert await battery.get("power_setpoint") is None
 
         await inverter.misbehave("grid_lost", on=False)
@@ -1251,7 +1251,7 @@ async def test_a_setpoint_without_the_grid_is_not_written() -> None:
         assert await battery.keep_alive() == 0
 
         assert inverter.units.traffic.writes == []
-        assert battery.found is not None
+        assert battery.snapshot is not None
 
 
 @pytest.mark.parametrize(
@@ -1301,7 +1301,7 @@ async def test_release_works_from_what_was_stored_alone(way: str, power: int) ->
     async with simulator(way, plant=house(soc=60), settings=owner) as inverter:
         before = dict(inverter.inverter.words)
         async with connected(inverter, allow_export=True) as battery:
-            found = await battery.read_found()
+            found = await battery.take_snapshot()
             stored = json.dumps(found)
             await battery.set_power_setpoint(power)
         assert not given_back(inverter)
@@ -1315,13 +1315,13 @@ async def test_release_works_from_what_was_stored_alone(way: str, power: int) ->
 
 
 async def test_release_writes_only_what_differs() -> None:
-    """Found as it was left: nothing."""
+    """Snapshot as it was left: nothing."""
     async with simulator() as inverter, connected(inverter) as battery:
-        battery.found = await battery.read_found()
+        battery.snapshot = await battery.take_snapshot()
         await battery.release()
 
         assert inverter.units.traffic.writes == []
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
@@ -1331,7 +1331,7 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
         await inverter.misbehave("ignore_writes")
         with pytest.raises(NotConfirmedError, match="still read"):
             await battery.release()
-        assert battery.found is not None
+        assert battery.snapshot is not None
 
         await inverter.misbehave("ignore_writes", on=False)
         await battery.release()
@@ -1341,7 +1341,7 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
 async def test_what_another_kind_of_device_stored_is_not_put_back() -> None:
     """The error shows it, so that it can be told where it came from."""
     async with simulator() as inverter, connected(inverter) as battery:
-        battery.found = {"working_mode": 3}
+        battery.snapshot = {"working_mode": 3}
         with pytest.raises(NotSupportedError, match="working_mode"):
             await battery.release()
         assert inverter.units.traffic.writes == []
@@ -1378,7 +1378,7 @@ async def test_a_setpoint_that_does_not_stick_is_given_back() -> None:
         await inverter.misbehave("ignore_writes", on=False)
 
         assert given_back(inverter)
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 @pytest.mark.parametrize("nth", range(6))
@@ -1392,14 +1392,14 @@ async def test_a_refused_write_ends_with_the_owners_settings(
         connected(inverter, allow_export=True) as battery,
     ):
         await battery.set_power_setpoint(-1000)
-        found = battery.found
+        found = battery.snapshot
         refused = refuse(inverter, monkeypatch, lambda number, _: number == nth)
         try:
             await battery.set_power_setpoint(power)
         except DeviceRefusedError:
             assert given_back(inverter)
             # Whoever held it has it stored, and will tell it again.
-            assert battery.found == found is not None
+            assert battery.snapshot == found is not None
             assert await battery.keep_alive() is None
         else:
             assert refused == [] or power == 0
@@ -1459,7 +1459,7 @@ async def test_where_neither_hold_is_taken_all_is_given_back(how: str) -> None:
             await battery.set_power_setpoint(0)
 
         assert given_back(inverter)
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 TRANSITIONS = [
@@ -1540,7 +1540,7 @@ async def test_remote_mode_is_used_only_where_the_owner_says_so() -> None:
     ):
         await battery.set_power_setpoint(1000)
         assert not inverter.inverter.remote_on
-        assert "settings" in (battery.found or {})
+        assert "settings" in (battery.snapshot or {})
 
 
 @both_ways
@@ -1580,7 +1580,7 @@ async def test_without_remote_mode_settings_are_used() -> None:
         connected(inverter, remote_mode=True, timeout=0.1) as battery,
     ):
         await battery.set_power_setpoint(1000)
-        assert "settings" in (battery.found or {})
+        assert "settings" in (battery.snapshot or {})
 
 
 async def test_remote_mode_of_somebody_else_is_not_touched() -> None:
@@ -1629,9 +1629,9 @@ async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
             await battery.keep_alive()
 
         assert given_back(inverter)
-        assert battery.found is None
+        assert battery.snapshot is None
         await battery.set_power_setpoint(2500)
-        assert "settings" in (battery.found or {})
+        assert "settings" in (battery.snapshot or {})
         assert inverter.state()["battery_power"] > 2000
 
 
@@ -1658,7 +1658,7 @@ async def test_remote_mode_is_let_go_without_the_grid() -> None:
             await inverter.misbehave("grid_lost", on=False)
             await battery.release()
             await battery.set_power_setpoint(2500)
-            stored = json.dumps(battery.found)
+            stored = json.dumps(battery.snapshot)
         async with connected(inverter) as another:
             another.found = json.loads(stored)
             await another.release()
@@ -1679,7 +1679,7 @@ async def test_remote_mode_that_is_refused_is_left(
             await battery.set_power_setpoint(2500)
 
         assert given_back(inverter)
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_the_owner_in_selling_first_gets_it_back_last() -> None:

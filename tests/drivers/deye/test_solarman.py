@@ -55,9 +55,9 @@ async def test_the_serial_number_is_found_by_discovery(
         battery = DRIVERS["deye_solarman"].from_setup(
             {"host": logger.host, "port": logger.port}
         )
-        assert battery.setup_found == {}
+        assert battery.detected_config == {}
         async with battery:
-            assert battery.setup_found == {"logger_serial": 2_712_345_678}
+            assert battery.detected_config == {"logger_serial": 2_712_345_678}
             assert battery.identity.serial_number == "2305112244"
             assert await battery.get("battery_soc") == 50
 
@@ -72,7 +72,7 @@ async def test_the_serial_number_is_read_from_an_answer(
         )  # no UDP there
         battery = DeyeSolarmanInverter(logger.host, logger.port)
         async with battery:
-            assert battery.setup_found == {"logger_serial": logger.server.serial}
+            assert battery.detected_config == {"logger_serial": logger.server.serial}
 
 
 @pytest.mark.parametrize("serial", [0, -1, 2**32])

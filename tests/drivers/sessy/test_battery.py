@@ -324,7 +324,7 @@ async def test_strategy_is_chosen_once_and_before_the_setpoint() -> None:
         (SETPOINT, {"setpoint": -1000}),
         (SETPOINT, {"setpoint": -1000}),
     ]
-    assert battery.found == {"strategy": NOM}
+    assert battery.snapshot == {"strategy": NOM}
 
 
 async def test_setpoint_is_tried_again() -> None:
@@ -345,7 +345,7 @@ async def test_former_strategy_returns_when_the_setpoint_fails(status: int) -> N
     assert caught.value.code == status
     assert isinstance(caught.value, DeviceBusyError) == (status == 503)
     assert simulator.device_state()["strategy"] == "NOM"
-    assert battery.found is None
+    assert battery.snapshot is None
 
 
 async def test_what_was_found_stays_known_when_the_strategy_cannot_return() -> None:
@@ -360,26 +360,26 @@ async def test_what_was_found_stays_known_when_the_strategy_cannot_return() -> N
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(1000)
 
-    assert battery.found == {"strategy": NOM}
+    assert battery.snapshot == {"strategy": NOM}
 
 
 @pytest.mark.parametrize("strategy", ["NOM", "API"])
 async def test_what_was_known_as_found_stays_known(strategy: str) -> None:
     async with simulated(strategy=strategy) as (simulator, battery):
-        battery.found = found = await battery.read_found()
+        battery.snapshot = found = await battery.take_snapshot()
         await simulator.misbehave("error", count=3, path=SETPOINT)
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(1000)
         state = simulator.device_state()
 
-    assert battery.found is found
+    assert battery.snapshot is found
     assert (state["strategy"], state["setpoint"]) == (strategy, 0)
 
 
 async def test_setpoint_in_a_foreign_api_strategy_is_not_put_back() -> None:
     async with simulated(strategy="API") as (simulator, battery):
         simulator.fault_setpoint(1800)
-        found = await battery.read_found()
+        found = await battery.take_snapshot()
         await battery.set_power_setpoint(500)
         await battery.release()
 
@@ -389,7 +389,7 @@ async def test_setpoint_in_a_foreign_api_strategy_is_not_put_back() -> None:
         (SETPOINT, {"setpoint": 0}),
     ]
     assert simulator.device_state()["strategy"] == "API"
-    assert battery.found is None
+    assert battery.snapshot is None
 
 
 @pytest.mark.parametrize("strategy", ["NOM", "ROI", "IDLE", "SESSY_CONNECT", "ECO"])
@@ -403,13 +403,13 @@ async def test_release_gives_back_rest_and_the_strategy(strategy: str) -> None:
         (SETPOINT, {"setpoint": 0}),
         (STRATEGY, {"strategy": f"POWER_STRATEGY_{strategy}"}),
     ]
-    assert battery.found is None
+    assert battery.snapshot is None
 
 
 async def test_stored_find_is_given_back_after_a_restart() -> None:
     async with simulated(strategy="API") as (simulator, battery):
         simulator.fault_setpoint(-2200)
-        battery.found = {"strategy": NOM}
+        battery.snapshot = {"strategy": NOM}
         await battery.release()
 
     assert simulator.device_state()["strategy"] == "NOM"
@@ -423,16 +423,16 @@ async def test_strategy_that_somebody_chose_meanwhile_stays() -> None:
         await battery.release()
 
     assert simulator.device_state()["strategy"] == "SESSY_CONNECT"
-    assert battery.found is None
+    assert battery.snapshot is None
 
 
 async def test_release_that_came_through_unseen_is_not_repeated() -> None:
     async with simulated() as (simulator, battery):
-        battery.found = {"strategy": NOM}
+        battery.snapshot = {"strategy": NOM}
         await battery.release()
 
     assert posts(simulator) == []
-    assert battery.found is None
+    assert battery.snapshot is None
 
 
 async def test_nothing_is_posted_while_the_setpoint_is_ours() -> None:
@@ -488,11 +488,11 @@ async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_and_never_a
 @pytest.mark.parametrize("found", [API, NOM])
 async def test_release_that_does_not_show_is_not_confirmed(found: str) -> None:
     async with connected(DeafImage(VECTORS[0])) as battery:
-        battery.found = {"strategy": found}
+        battery.snapshot = {"strategy": found}
         with pytest.raises(NotConfirmedError):
             await battery.release()
 
-    assert battery.found == {"strategy": found}
+    assert battery.snapshot == {"strategy": found}
 
 
 async def test_strategy_returns_although_the_setpoint_is_not_confirmed() -> None:
@@ -504,13 +504,13 @@ async def test_strategy_returns_although_the_setpoint_is_not_confirmed() -> None
             return await super().answer(request)
 
     async with connected(HalfDeafImage(VECTORS[0])) as battery:
-        battery.found = {"strategy": NOM}
+        battery.snapshot = {"strategy": NOM}
         with pytest.raises(NotConfirmedError, match="setpoint is 2061 after writing 0"):
             await battery.release()
         working_mode = await battery.get("working_mode")
 
     assert working_mode == "nom"
-    assert battery.found == {"strategy": NOM}
+    assert battery.snapshot == {"strategy": NOM}
 
 
 async def test_strategy_nobody_knows_is_given_back_too() -> None:
@@ -677,7 +677,7 @@ async def test_live_values_take_two_requests() -> None:
     async with simulated() as (simulator, battery):
         before = len(simulator.server.requests)
         readings = await battery.read(FAST_KEYS)
-        polls = {battery.poll_of(key) for key in FAST_KEYS}
+        polls = {battery.poll_rate(key) for key in FAST_KEYS}
 
     assert set(readings) >= set(FAST_KEYS)
     assert sorted(paths_asked(simulator, before)) == [STRATEGY, POWER]
@@ -703,7 +703,7 @@ async def test_only_what_is_wanted_is_asked_for(
     async with simulated() as (simulator, battery):
         before = len(simulator.server.requests)
         await battery.read([key])
-        seen = battery.poll_of(key)
+        seen = battery.poll_rate(key)
 
     assert seen is poll
     assert paths_asked(simulator, before) == ([path] if path else [])
@@ -712,7 +712,7 @@ async def test_only_what_is_wanted_is_asked_for(
 async def test_connecting_and_reading_write_nothing() -> None:
     async with simulated() as (simulator, battery):
         await battery.read()
-        await battery.read_found()
+        await battery.take_snapshot()
 
     assert posts(simulator) == []
 
@@ -1231,7 +1231,7 @@ async def test_meter_takes_a_target_and_no_setpoint(device: Device) -> None:
     async with metered(device, 500.0, 0.0) as (simulator, battery):
         limits, settings = battery.setpoint_limits, set(battery.settings)
         await battery.set_value("grid_target", -250)
-        for attempt in (battery.read_found(), battery.set_power_setpoint(100)):
+        for attempt in (battery.take_snapshot(), battery.set_power_setpoint(100)):
             with pytest.raises(NotSupportedError):
                 await attempt
         await battery.release()

@@ -132,7 +132,7 @@ async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
             before = len(image.writes)
             if action["action"] == "release":
                 # Of a lease that was found after a restart, where none was begun.
-                battery.found = battery.found or {"external_control": None}
+                battery.snapshot = battery.snapshot or {"external_control": None}
                 await battery.release()
             else:
                 await battery.set_power_setpoint(action["value"])
@@ -298,7 +298,7 @@ async def test_the_fast_poll_takes_few_requests(
         fast = [
             key
             for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_of(key) is Poll.FAST
+            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
         ]
         before = image.traffic.requests
         readings = await battery.read(fast)
@@ -642,26 +642,26 @@ async def test_release_switches_external_control_off_once() -> None:
     """One write, and what was found is forgotten."""
     async with device(**TWINS) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
-        assert battery.found == {"external_control": "inactive"}
+        assert battery.snapshot == {"external_control": "inactive"}
         await battery.release()
         await battery.release()
         await battery.keep_alive()
 
         assert image.writes[1:] == [(3, 40151, [0, 803])]
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_release_after_a_restart_needs_only_what_was_found() -> None:
     """A new driver releases what an earlier one has held."""
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
-        found = battery.found
+        found = battery.snapshot
     async with device() as image, connected(image) as battery:
-        battery.found = found
+        battery.snapshot = found
         await battery.release()
 
         assert image.writes == [(3, 40151, [0, 803])]
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -> None:
@@ -671,11 +671,11 @@ async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -
         put(image, 44427, 802)
         with pytest.raises(NotConfirmedError, match="still active"):
             await battery.release()
-        assert battery.found is not None
+        assert battery.snapshot is not None
 
         put(image, 44427, 803)
         await battery.release()
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_another_controllers_setpoint_does_not_hinder_a_release() -> None:
@@ -685,7 +685,7 @@ async def test_another_controllers_setpoint_does_not_hinder_a_release() -> None:
         await battery.release()
 
         assert image.writes[-1] == (3, 40151, [0, 803])
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_a_release_that_is_refused_is_kept_for_another_try() -> None:
@@ -695,19 +695,19 @@ async def test_a_release_that_is_refused_is_kept_for_another_try() -> None:
         image.set_faults(exception=4, exception_count=1)
         with pytest.raises(DeviceRefusedError):
             await battery.release()
-        assert battery.found is not None
+        assert battery.snapshot is not None
 
 
 async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is said to be held; what was found is kept, for a release."""
     async with device() as image, connected(image) as battery:
-        battery.found = await battery.read_found()
+        battery.snapshot = await battery.take_snapshot()
         monkeypatch.setattr(sma_conditions, "_FRESH", 60)
         image.set_faults(exception=3, exception_count=1)
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(500)
 
-        assert battery.found is not None
+        assert battery.snapshot is not None
         assert image.writes == []
 
 
@@ -723,10 +723,10 @@ async def test_a_closed_gate_refuses_control() -> None:
     async with device(r31061=1130) as image, connected(image) as battery:
         assert await battery.get("charge_control_available") is False
         with pytest.raises(NotSupportedError, match="31061"):
-            await battery.read_found()
+            await battery.take_snapshot()
         with pytest.raises(NotSupportedError, match="31061"):
             await battery.set_power_setpoint(100)
-        assert battery.found is None
+        assert battery.snapshot is None
         assert image.writes == []
 
 
@@ -1048,7 +1048,7 @@ async def test_release_gives_the_device_back(options: dict[str, Any]) -> None:
 
         assert simulator.state()["mode"] == "automatic"
         assert simulator.state()["grid_power"] == pytest.approx(0, abs=1)
-        assert battery.found is None
+        assert battery.snapshot is None
 
 
 async def test_a_device_that_forgets_its_writes_is_not_called_released() -> None:

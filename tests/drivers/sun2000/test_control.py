@@ -58,7 +58,7 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
         assert granted == power
         assert b.power == pytest.approx(power, abs=5)
         assert await b.battery.get("power_setpoint") == power
-        assert b.battery.found == OWNERS_LIMITS
+        assert b.battery.snapshot == OWNERS_LIMITS
         assert b.device["flash_writes"] == 0
 
 
@@ -153,7 +153,7 @@ async def test_release_puts_everything_back(setpoint: int) -> None:
         b.clock.advance(30)
 
         assert b.control() == ("stop", 0, 4000, 3000)
-        assert b.battery.found is None
+        assert b.battery.snapshot is None
         assert b.simulator.mode == "automatic"
         assert b.power == pytest.approx(-600 / 0.95, rel=0.01)
         assert await b.battery.get("power_setpoint") == 0
@@ -164,7 +164,7 @@ async def test_another_driver_releases_what_was_found(setpoint: int) -> None:
     """After a restart nothing is known but what was stored."""
     async with bench(charge_limit=4000, discharge_limit=3000) as b:
         await b.battery.set_power_setpoint(setpoint)
-        stored = json.loads(json.dumps(b.battery.found))
+        stored = json.loads(json.dumps(b.battery.snapshot))
         await b.battery.close()
         async with connected(b.simulator) as successor:
             successor.found = stored
@@ -178,7 +178,7 @@ async def test_another_driver_releases_what_was_found(setpoint: int) -> None:
 async def test_reading_connecting_and_releasing_nothing_write_nothing() -> None:
     async with bench() as b:
         await b.battery.read()
-        await b.battery.read_found()
+        await b.battery.take_snapshot()
         await b.battery.keep_alive()
         await b.battery.release()
 
@@ -189,7 +189,7 @@ async def test_what_is_found_during_hold_is_what_was_found_before() -> None:
     """Asked again, the limits that hold has set are not taken for the owner's."""
     async with bench() as b:
         await b.battery.set_power_setpoint(0)
-        assert await b.battery.read_found() == OWNERS_LIMITS
+        assert await b.battery.take_snapshot() == OWNERS_LIMITS
         await b.battery.set_power_setpoint(0)
         await b.battery.release()
 
@@ -288,7 +288,7 @@ async def test_a_command_that_the_device_ended_is_not_begun_again(
         assert b.writes[before:] == []
         assert await b.battery.get("power_setpoint") == 0
         await b.battery.release()
-        assert b.battery.found is None
+        assert b.battery.snapshot is None
 
 
 @pytest.mark.parametrize(("soc", "power"), [(100, 1000), (97.5, 1000)])
@@ -588,7 +588,7 @@ async def test_a_sleeping_battery_gets_its_limits_back_when_it_wakes() -> None:
         await b.simulator.misbehave("battery", status="offline")
         with pytest.raises(NotConfirmedError, match="asleep or offline"):
             await b.battery.release()
-        kept = dict(b.battery.found or {})
+        kept = dict(b.battery.snapshot or {})
         await b.simulator.misbehave("battery", status=None)
         await b.battery.release()
 
@@ -613,7 +613,7 @@ async def test_one_refused_limit_does_not_keep_the_other_from_coming_back(
             await b.battery.release()
 
         assert b.control() == ("stop", 0, 0, 5000)
-        assert b.battery.found == OWNERS_LIMITS
+        assert b.battery.snapshot == OWNERS_LIMITS
 
 
 @pytest.mark.parametrize("setpoint", [1000, 0])
@@ -651,7 +651,7 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try(
         await b.simulator.misbehave("ignore_writes")
         with pytest.raises(NotConfirmedError):
             await b.battery.release()
-        kept = b.battery.found
+        kept = b.battery.snapshot
         await b.simulator.misbehave("ignore_writes", on=False)
         await b.battery.release()
 
@@ -734,7 +734,7 @@ async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
             assert 0 < len(b.simulator.server.traffic.writes) - before_it <= broken
             return
         check_harmless(b.control(), before, after)
-        stored = b.battery.found or OWNERS_LIMITS
+        stored = b.battery.snapshot or OWNERS_LIMITS
         async with connected(b.simulator) as successor:
             successor.found = json.loads(json.dumps(stored))
             await successor.release()
@@ -823,4 +823,4 @@ async def test_a_limit_that_was_refused_is_not_put_back_later() -> None:
         with pytest.raises(DeviceRefusedError):
             await b.battery.set_value("charge_power_limit", 1500)
 
-        assert b.battery.found == OWNERS_LIMITS
+        assert b.battery.snapshot == OWNERS_LIMITS

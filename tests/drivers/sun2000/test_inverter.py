@@ -165,7 +165,7 @@ async def test_the_unit_is_found_by_reading(vector: Vector) -> None:
         ModbusImage(vector) as image,
         Sun2000Inverter(image.host, image.port) as battery,
     ):
-        assert battery.setup_found == {"unit_id": image.setup["unit_id"]}
+        assert battery.detected_config == {"unit_id": image.setup["unit_id"]}
         assert image.writes == []
 
 
@@ -466,7 +466,7 @@ async def test_a_busy_device_is_asked_again(code: int) -> None:
 
 async def test_a_write_is_repeated_while_the_device_is_busy() -> None:
     async with bench() as b:
-        await b.battery.read_found()
+        await b.battery.take_snapshot()
         await b.simulator.misbehave("busy", count=3)
         await b.battery.set_value("max_soc", 95)
 
@@ -610,7 +610,7 @@ async def test_the_fast_poll_takes_few_requests(options: dict[str, Any]) -> None
         fast = [
             key
             for key in b.battery.measurements
-            if MEASUREMENTS[key].enabled and b.battery.poll_of(key) is Poll.FAST
+            if MEASUREMENTS[key].enabled and b.battery.poll_rate(key) is Poll.FAST
         ]
         before = b.simulator.server.traffic.requests
         readings = await b.battery.read(fast)
@@ -623,11 +623,11 @@ async def test_the_fast_poll_takes_few_requests(options: dict[str, Any]) -> None
 
 async def test_the_setpoint_is_watched_while_it_is_held() -> None:
     async with bench() as b:
-        before = b.battery.poll_of("power_setpoint")
+        before = b.battery.poll_rate("power_setpoint")
         await b.battery.set_power_setpoint(1000)
 
         assert before is Poll.SLOW
-        assert b.battery.poll_of("power_setpoint") is Poll.FAST
+        assert b.battery.poll_rate("power_setpoint") is Poll.FAST
 
 
 @pytest.mark.parametrize(("pv", "load"), [(3000, 500), (0, 900)])
@@ -702,7 +702,7 @@ async def test_without_battery_the_inverter_is_still_read() -> None:
         assert "feed_in_mode" in b.battery.settings
         assert "working_mode" not in b.battery.settings
         for attempt in (
-            b.battery.read_found(),
+            b.battery.take_snapshot(),
             b.battery.set_power_setpoint(100),
         ):
             with pytest.raises(NotSupportedError, match="without a battery"):

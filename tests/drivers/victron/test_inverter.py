@@ -118,7 +118,7 @@ async def test_units_are_found_by_probing(vector: Vector) -> None:
         ModbusImage(vector) as image,
         VictronInverter(image.host, image.port) as battery,
     ):
-        found = battery.setup_found
+        found = battery.detected_config
         writes = image.writes
 
     units = {
@@ -199,7 +199,7 @@ async def test_units_that_are_given_are_not_probed_for() -> None:
             gx.host, gx.port, battery_unit_id=225, grid_unit_id=40
         ) as battery,
     ):
-        assert battery.setup_found == {
+        assert battery.detected_config == {
             "unit_id": 227,
             "battery_unit_id": 225,
             "grid_unit_id": 40,
@@ -293,7 +293,7 @@ async def test_the_fast_poll_takes_few_requests(firmware: Any) -> None:
         fast = [
             key
             for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_of(key) is Poll.FAST
+            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
         ]
         for _ in range(3):  # an old server is learned block by block
             await battery.read(fast)
@@ -509,7 +509,7 @@ async def test_release_gives_back_the_mode_that_was_found(mode: int) -> None:
         device = gx.state()["device"]
         assert device["ess_mode"] == mode
         assert (device["disable_charge"], device["disable_feed_in"]) == (0, 0)
-        assert battery.found is None
+        assert battery.snapshot is None
         assert device["flash_writes"] == 2
 
 
@@ -631,7 +631,7 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
         await gx.misbehave("ignore_writes")
         with pytest.raises(NotConfirmedError, match="still read"):
             await battery.release()
-        assert battery.found == {"working_mode": "self_consumption"}
+        assert battery.snapshot == {"working_mode": "self_consumption"}
 
         await gx.misbehave("ignore_writes", on=False)
         await battery.release()
@@ -645,7 +645,7 @@ async def test_a_mode_that_does_not_come_back_is_not_called_released() -> None:
         await gx.misbehave("apply_delay", seconds=60, service="settings")
         with pytest.raises(NotConfirmedError, match="ESS mode is still"):
             await battery.release()
-        assert battery.found is not None
+        assert battery.snapshot is not None
 
 
 async def test_release_restores_the_mode_though_the_inverter_is_gone() -> None:
@@ -660,7 +660,7 @@ async def test_release_restores_the_mode_though_the_inverter_is_gone() -> None:
         await gx.misbehave("absent", service="vebus", on=False)
         await battery.release()
         await battery.release()
-        assert battery.found is None
+        assert battery.snapshot is None
         assert gx.state()["device"]["flash_writes"] == 2
 
 
@@ -850,7 +850,7 @@ async def test_without_ess_assistant_there_is_no_setpoint() -> None:
         assert battery.setpoint_limits is None
         assert "grid_setpoint" not in battery.settings
         with pytest.raises(NotSupportedError, match="ESS assistant"):
-            await battery.read_found()
+            await battery.take_snapshot()
         assert gx.server.traffic.writes == []
 
 

@@ -19,22 +19,28 @@ from ..errors import (
     BatteryError,
     CannotConnectError,
     InvalidValueError,
+    NotConfirmedError,
     NotSupportedError,
 )
 from ..flash import FlashWear
-from ..measurements import Poll, Value, as_number
+from ..measurements import MEASUREMENTS, Poll, Value, as_number
 from ..modbus.probe import Detected, Visit
-from .controller import Advice, LimitReason
+from ..report import Report
+from .controller import (
+    Advice,
+    Grant,
+    HeldSetpoint,
+    SetpointController,
+    SetpointRequest,
+    Snapshot,
+)
 from .counters import CounterWatch
 from .parts import Part
-from .readings import HALVES, Readings, clean, half
+from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
 from .settings import NumberSetting, Setting
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
-
-type Found = dict[str, Any]
-"""What a release puts back, as JSON can hold it; each driver knows its own keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,8 @@ class Battery(ABC):
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed or looked after; None:
     it holds, and nobody else can change it."""
+    no_setpoint: ClassVar[str] = "takes no setpoint"
+    """Why it cannot be held, where it cannot."""
     current_step: ClassVar[float] = 0.01
     """Share that the battery voltage must move until a held current is set again."""
 
@@ -111,16 +119,18 @@ class Battery(ABC):
         self.capacity = capacity
         self.max_charge_power = max_charge_power
         self.max_discharge_power = max_discharge_power
-        self.found: Found | None = None
-        """What a release will put back; None while the device is left alone."""
-        self.limited_by: LimitReason | None = None
-        """Why less was granted last than was wanted; None when nothing was cut."""
+        self.snapshot: Snapshot | None = None
+        """What a release restores; None while the device is left alone."""
+        self.controller: SetpointController[Any] | None = None
+        """Holds the device at a setpoint; None where it takes none."""
         self.wear = FlashWear()
         self.counters = CounterWatch()
         """Keeps what cannot be from being read as a counter's value."""
-        self._looking = False
         self._identity: Identity | None = None
         self._unsupported: set[str] = set()
+        self._formulas: dict[str, Formula] = {}
+        self._measurements: tuple[str, ...] | None = None
+        self._poll_rates: dict[str, Poll] = {}
 
     @classmethod
     def from_setup(
@@ -173,7 +183,7 @@ class Battery(ABC):
         return self._identity
 
     @property
-    def setup_found(self) -> Mapping[str, Any]:
+    def detected_config(self) -> Mapping[str, Any]:
         """What `connect` found out of `fields` that were left empty."""
         return {}
 
@@ -198,9 +208,25 @@ class Battery(ABC):
         return False
 
     @property
-    @abstractmethod
     def measurements(self) -> tuple[str, ...]:
         """The keys that the device can measure, as far as is known by now."""
+        if self._measurements is None:
+            able = self._measurable()
+            self._measurements = tuple(
+                key
+                for key in MEASUREMENTS
+                if key in able and key not in self._unsupported
+            )
+        return self._measurements
+
+    @abstractmethod
+    def _measurable(self) -> Collection[str]:
+        """Return the keys that such a device can measure."""
+
+    def _forget_measurements(self) -> None:
+        """Have `measurements` and `poll_rate` found out anew."""
+        self._measurements = None
+        self._poll_rates.clear()
 
     @property
     @abstractmethod
@@ -222,9 +248,16 @@ class Battery(ABC):
         """What its owner should put right, as far as it is known by now."""
         return frozenset()
 
+    def poll_rate(self, key: str) -> Poll:
+        """Return how often `key` is worth reading."""
+        rate = self._poll_rates.get(key)
+        if rate is None:
+            rate = self._poll_rates[key] = self._find_poll_rate(key)
+        return rate
+
     @abstractmethod
-    def poll_of(self, key: str) -> Poll:
-        """How often `key` is worth reading."""
+    def _find_poll_rate(self, key: str) -> Poll:
+        """Return how often the registers or fields that `key` needs are worth reading."""
 
     @abstractmethod
     def options(self, key: str) -> tuple[str, ...]:
@@ -252,29 +285,51 @@ class Battery(ABC):
         ProtocolError when the device as a whole is out of reach.
         """
         wanted = set(self.measurements if keys is None else keys)
-        halves = wanted & HALVES.keys()
-        snapshot = await self._read(
-            wanted - halves | ({"battery_power"} if halves else set())
+        report = await self._read_report(
+            {name for key in wanted for name in self._needs(key)}
         )
-        values = {key: clean(key, value) for key, value in snapshot.items()}
+        values: dict[str, Value] = {}
+        failures: dict[str, BatteryError] = {}
+        for key in wanted:
+            try:
+                values[key] = self._compute(key, report.values)
+            except KeyError as missing:
+                name = missing.args[0]
+                failures[key] = report.failures.get(
+                    name, NotSupportedError(f"{self.address}: has no {name}")
+                )
         if rated_power := as_number(values.get("rated_power")):
             self.counters.rated_power = rated_power
         now = asyncio.get_running_loop().time()
         values.update(self.counters.checked(values, now))
-        failures = dict(snapshot.failures)
-        for key in halves:
-            if "battery_power" in values:
-                values[key] = half(values["battery_power"], HALVES[key])
-            else:
-                failures[key] = failures["battery_power"]
-        self._unsupported.update(
-            key for key, err in failures.items() if isinstance(err, NotSupportedError)
-        )
+        self._note_unsupported(failures)
         return Readings(values, failures)
 
+    def _needs(self, key: str) -> tuple[str, ...]:
+        """Return the names of the registers or fields that `key` comes from."""
+        key = SIGNED if key in HALVES else key
+        formula = self._formulas.get(key)
+        return (key,) if formula is None else formula.needs
+
+    def _compute(self, key: str, values: Values) -> Value:
+        """Return a measurement; raises KeyError with the name that it lacks."""
+        if key in HALVES:
+            return half(self._compute(SIGNED, values), HALVES[key])
+        formula = self._formulas.get(key)
+        return clean(key, values[key] if formula is None else formula.compute(values))
+
+    def _note_unsupported(self, failures: Mapping[str, BatteryError]) -> None:
+        """Note what turned out not to be there."""
+        lacking = {
+            key for key, err in failures.items() if isinstance(err, NotSupportedError)
+        }
+        if not lacking <= self._unsupported:
+            self._unsupported |= lacking
+            self._forget_measurements()
+
     @abstractmethod
-    async def _read(self, keys: Collection[str]) -> Readings:
-        """Read `keys`; each is in the result's values or in its failures."""
+    async def _read_report(self, names: Collection[str]) -> Report:
+        """Read registers or fields by name; each has a value or a failure."""
 
     async def get(self, key: str) -> Value:
         """Read one measurement; raises what `read` does and its own failure."""
@@ -309,27 +364,58 @@ class Battery(ABC):
 
     # Holding it at a setpoint
 
-    async def read_found(self) -> Found:
-        """Read what a release has to put back. Nothing is written.
+    @property
+    def held(self) -> HeldSetpoint | None:
+        """What the battery is held at; None while it is left alone."""
+        return None if self.controller is None else self.controller.held
+
+    @property
+    @abstractmethod
+    def writes(self) -> int:
+        """How often something was written, or may have been, since it was made."""
+
+    async def take_snapshot(self) -> Snapshot:
+        """Read what a release has to restore. Nothing is written.
 
         Raises NotSupportedError when the battery cannot be controlled.
         """
-        raise NotSupportedError(f"{self.address}: takes no setpoint")
+        return await self._controlled().take_snapshot()
 
-    async def set_power_setpoint(self, power: float) -> int:
+    async def set_power_setpoint(self, power: float) -> Grant:
         """Hold the battery at `power` W: positive charges, negative discharges.
 
-        0 holds it: neither charge nor discharge, PV untouched. Keeps what it finds
-        on the device in `found` before the first write. Returns the power that the
-        device and the owner's limits grant now. Raises NotSupportedError, and what
-        `read` raises.
+        0 holds it: neither charge nor discharge, PV untouched. Takes the `snapshot`
+        before the first write, unless there is one. Returns the power that the device
+        and the owner's limits grant now. Raises NotSupportedError, and what `read`
+        raises; the error says whether anything was written.
         """
-        raise NotSupportedError(f"{self.address}: takes no setpoint ({power:g} W)")
+        return await self._apply(SetpointRequest(self._clamp(power)))
 
-    async def set_current_setpoint(self, current: float) -> int:
+    async def _apply(self, request: SetpointRequest) -> Grant:
+        """Hold the battery at what is granted of a request; return that."""
+        controller = self._controlled()
+        before, writes = self.snapshot, self.writes
+        try:
+            if self.snapshot is None:
+                self.snapshot = await controller.take_snapshot()
+            return await controller.apply(request, self.snapshot)
+        except BatteryError as err:
+            err.written = self.writes != writes
+            if not err.written:
+                # Nothing was begun, so there is nothing to restore.
+                self.snapshot = before
+            raise
+
+    def _controlled(self) -> SetpointController[Any]:
+        """Return what holds the battery; raises NotSupportedError if nothing can."""
+        if self.controller is None:
+            raise NotSupportedError(f"{self.address}: {self.no_setpoint}")
+        return self.controller
+
+    async def set_current_setpoint(self, current: float) -> Grant:
         """Hold the battery at a DC `current`, A, with the voltage of this moment.
 
-        Returns the power granted, W.
+        Returns what `set_power_setpoint` does.
         """
         voltage = await self.get("battery_voltage")
         if not isinstance(voltage, float | int) or voltage <= 0:
@@ -338,14 +424,14 @@ class Battery(ABC):
             )
         return await self.set_power_setpoint(current * voltage)
 
-    async def set_power_setpoint_phase(self, power: float, phase: int) -> int:
+    async def set_power_setpoint_phase(self, power: float, phase: int) -> Grant:
         """Hold one phase at `power` W (battery sign); returns the power granted."""
         raise NotSupportedError(
             f"{self.address}: phase {phase} takes no setpoint of its own ({power:g} W)"
         )
 
-    async def set_current_setpoint_phase(self, current: float, phase: int) -> int:
-        """Hold one phase at an AC `current`, A; returns the power granted, W."""
+    async def set_current_setpoint_phase(self, current: float, phase: int) -> Grant:
+        """Hold one phase at an AC `current`, A; returns the power granted."""
         if phase > self.setpoint_phases:
             raise NotSupportedError(
                 f"{self.address}: phase {phase} takes no setpoint of its own"
@@ -362,48 +448,58 @@ class Battery(ABC):
 
         Whoever changes setpoints quickly should space those that do.
         """
-        return False
+        return self.controller is not None and self.controller.wears_flash(
+            self._clamp(power)
+        )
 
     async def is_held(self) -> bool:
         """Return False when the device is surely no longer as a setpoint left it.
 
         For one who finds a setpoint of an earlier life. Nothing is written.
         """
-        return True
+        if self.snapshot is None:
+            return False
+        return await self._controlled().shows_setpoint(self.snapshot)
 
     async def look(self) -> None:
         """Read what a held setpoint depends on, as far as it was read too long ago.
 
-        `keep_alive` does so first. On a slow device that takes time, so whoever must
+        `keep_alive` does so, too. On a slow device that takes time, so whoever must
         renew in time may begin it beforehand: while it goes on, `keep_alive` does
         not wait for it, and does what is safe with what is known.
         """
-        if self._looking:
-            return
-        self._looking = True
-        try:
-            await self._look()
-        finally:
-            self._looking = False
+        if self.controller is not None and self.snapshot is not None:
+            await self.controller.refresh(self.snapshot)
 
-    async def _look(self) -> None:
-        """Read what a held setpoint depends on; what cannot be read is not an error."""
-
-    async def keep_alive(self) -> int | None:
+    async def keep_alive(self) -> Grant | None:
         """Renew the held setpoint, adapted to what the device permits now.
 
-        Returns the power granted, W, or None when nothing had to be done. Raises
-        TakenOverError when somebody else has told the device something else; the
-        device is then left to them. And what `read` raises.
+        Returns the power granted, or None when nothing had to be done. Raises
+        TakenOverError when another controller has written something else; the device
+        is then left to it. And what `read` raises.
         """
-        return None
+        if self.snapshot is None or self.held is None:
+            return None
+        controller = self._controlled()
+        try:
+            return await controller.renew(self.snapshot)
+        except NotConfirmedError:
+            if controller.held is None:
+                # It has restored the device: there is nothing to hold any more.
+                self.snapshot = None
+            raise
 
     async def release(self) -> None:
-        """Put back what was found, see it confirmed, and forget `found`.
+        """Put back what was found, see it confirmed, and forget the snapshot.
 
-        Does nothing while `found` is None. Raises NotConfirmedError when the device
-        does not show what was put back; `found` is then kept for another try.
+        Does nothing while `snapshot` is None. Raises NotConfirmedError when the device
+        does not show what was put back; the snapshot is then kept for another try.
         """
+        if self.snapshot is None:
+            return
+        controller = self._controlled()
+        await controller.restore(self.snapshot)
+        self.snapshot = controller.held = None
 
     async def set_value(self, key: str, value: Value) -> None:
         """Change a setting and see it confirmed.
@@ -435,7 +531,7 @@ class Battery(ABC):
         """Return `power` within `setpoint_limits`, in whole W."""
         limits = self.setpoint_limits
         if limits is None:
-            raise NotSupportedError(f"{self.address}: takes no setpoint")
+            raise NotSupportedError(f"{self.address}: {self.no_setpoint}")
         if not math.isfinite(power):
             raise InvalidValueError(f"{self.address}: {power} W is not a power")
         return round(min(max(power, limits.minimum), limits.maximum))

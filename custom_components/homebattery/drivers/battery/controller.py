@@ -1,8 +1,23 @@
-"""What is said of holding a battery at a setpoint: why not quite, what to put right."""
+"""Holding a battery at a setpoint: what is asked, granted, held, and restored.
 
-from collections.abc import Iterable
+`SetpointController` is what each vendor implements, and what the public coroutines of
+`Battery` delegate to. Powers are in W, positive = CHARGING.
+"""
+
+from abc import ABC, abstractmethod
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
+
+from ..errors import NotConfirmedError
+from ..measurements import Value
+
+type Snapshot = dict[str, Any]
+"""What a release restores, as JSON can hold it; each controller has its own keys."""
 
 
 class LimitReason(StrEnum):
@@ -54,6 +69,15 @@ class Advice(StrEnum):
     """A Deye that is set to control its battery otherwise, or to another battery."""
 
 
+class SuspendedError(NotConfirmedError):
+    """The setpoint makes no sense now: the device decides itself until `reason` ends."""
+
+    def __init__(self, message: str, reason: LimitReason) -> None:
+        """Keep the reason beside the text."""
+        super().__init__(message)
+        self.reason = reason
+
+
 class Bound(NamedTuple):
     """The most that is permitted in a direction, W (≥ 0), and by what."""
 
@@ -67,3 +91,153 @@ def bounded(power: float, bounds: Iterable[Bound]) -> tuple[float, LimitReason |
     if tightest is None or abs(power) <= tightest.power:
         return power, None
     return tightest.power if power > 0 else 0 - tightest.power, tightest.reason
+
+
+class Grant(NamedTuple):
+    """The power that a battery is held at, and why that is less than was asked for."""
+
+    power: int
+    """W, + = charging"""
+    reason: LimitReason | None = None
+    """None when nothing was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetpointRequest:
+    """What is asked of a battery: a power, W, + = charging, and what it comes from."""
+
+    power: float
+    current: float | None = None
+    """The DC current that was asked for, A; None unless one was."""
+    phases: tuple[float, ...] = ()
+    """The power of each phase, W; empty when they share the power equally."""
+
+
+@dataclass(slots=True, kw_only=True)
+class HeldSetpoint:
+    """The one record of what a battery is held at. Times are the event loop's, s.
+
+    A controller that must know more of what it wrote derives its own.
+    """
+
+    request: SetpointRequest
+    grant: Grant
+    changed_at: float
+    """When the power granted last changed."""
+    written_at: float = -math.inf
+    """When the device was last written."""
+
+    def change(self, grant: Grant, now: float) -> None:
+        """Take over what is granted from now on."""
+        if grant.power != self.grant.power:
+            self.changed_at = now
+        self.grant = grant
+
+
+class ForeignSetpoint:
+    """Takeover by another controller, as seen by reads of the device's setpoint.
+
+    One read may have been under way while the setpoint was written, so it takes
+    `reads` of another setpoint than ours within `within` seconds. Where our own in
+    between means that there is nobody else, those reads must be `in_a_row`.
+    """
+
+    def __init__(
+        self, reads: int, within: float = math.inf, *, in_a_row: bool = True
+    ) -> None:
+        """Begin with no foreign setpoint seen."""
+        self._within = within
+        self._in_a_row = in_a_row
+        self._seen_at: deque[float] = deque(maxlen=reads)
+
+    def note(self, *, is_ours: bool) -> None:
+        """Count one read, which shows our setpoint or a foreign one."""
+        if not is_ours:
+            self._seen_at.append(loop_time())
+        elif self._in_a_row:
+            self._seen_at.clear()
+
+    def forget(self) -> None:
+        """Begin anew: what was seen so far is about to be replaced."""
+        self._seen_at.clear()
+
+    @property
+    def is_certain(self) -> bool:
+        """True when the device is controlled by somebody else."""
+        reads = self._seen_at
+        return len(reads) == reads.maxlen and loop_time() - reads[0] <= self._within
+
+
+def loop_time() -> float:
+    """Return the time of the event loop, s."""
+    return asyncio.get_running_loop().time()
+
+
+class SetpointController[H: HeldSetpoint](ABC):
+    """Holds one device at a setpoint, and restores it.
+
+    Methods raise what the device raises; NotConfirmedError when it does not show what
+    was written; TakenOverError when another controller has written something else.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a device that is left alone."""
+        self.held: H | None = None
+        self._refreshing = False
+
+    @abstractmethod
+    async def take_snapshot(self) -> Snapshot:
+        """Read what a release has to restore. Nothing is written.
+
+        Raises NotSupportedError when the device cannot be held, or not be restored.
+        """
+
+    @abstractmethod
+    async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
+        """Hold the device at what is granted of `request`; return that.
+
+        Where its owner has changed since what a release restores, that is put into
+        `snapshot`.
+        """
+
+    async def renew(self, snapshot: Snapshot) -> Grant | None:
+        """Renew the setpoint, adapted to what the device permits now.
+
+        Returns what is granted, or None when nothing had to be done.
+        """
+        return None
+
+    @abstractmethod
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Put the device back as it was found, and see it confirmed."""
+
+    async def shows_setpoint(self, snapshot: Snapshot) -> bool:
+        """Return False when the device is surely no longer as a setpoint left it.
+
+        For a setpoint of an earlier life. Nothing is written.
+        """
+        return True
+
+    async def refresh(self, snapshot: Snapshot) -> None:
+        """Read what a held setpoint depends on, as far as it was read too long ago.
+
+        What cannot be read is not an error. While it goes on, another call does not
+        wait for it.
+        """
+        if self._refreshing:
+            return
+        self._refreshing = True
+        try:
+            await self._refresh(snapshot)
+        finally:
+            self._refreshing = False
+
+    async def _refresh(self, snapshot: Snapshot) -> None:
+        """Read what `refresh` says; a device without conditions has nothing to read."""
+
+    def observe(self, values: Mapping[str, Value]) -> None:
+        """Look at what was just read, by a poll too, for who controls the device."""
+
+    def wears_flash(self, power: float) -> bool:
+        """Return True when holding at `power` W would write to flash, as far as known."""
+        return False

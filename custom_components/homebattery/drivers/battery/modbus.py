@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, override
 
-from ..errors import BatteryError, CannotConnectError, NotSupportedError
+from ..errors import CannotConnectError, NotSupportedError
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
@@ -13,8 +13,17 @@ from ..modbus.recording import raw_words
 from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
 from ..modbus.unit import ModbusUnit, Recording
-from .base import Battery, Found, Identity, SetpointLimits, SetupField
-from .readings import HALVES, Formula, Readings
+from ..report import Report
+from .base import Battery, Identity, SetpointLimits, SetupField
+from .controller import (
+    Grant,
+    HeldSetpoint,
+    SetpointController,
+    SetpointRequest,
+    Snapshot,
+    loop_time,
+)
+from .readings import Formula, Values
 from .settings import Setting
 
 # What holds a simple battery.
@@ -66,6 +75,7 @@ class ModbusBattery(Battery):
         self._connection: ModbusConnection | None = None
         self._connects_seen = 0
         self._once: dict[str, Value] = {}
+        self._present: list[bool] = []
 
     @property
     def connection(self) -> ModbusConnection:
@@ -104,13 +114,16 @@ class ModbusBattery(Battery):
         # It may be another device by now, or have another firmware.
         self._once.clear()
         self._unsupported.clear()
+        self._forget_measurements()
         self.cache.forget()
         try:
             await self._find_units()
             self.devices = self._make_devices()
             for device in self.devices:
                 device.wear, device.cache = self.wear, self.cache
+            self.controller = None
             self._identity = await self._identify()
+            self.controller = self._make_controller()
         except BaseException:
             await self.close()
             raise
@@ -122,7 +135,7 @@ class ModbusBattery(Battery):
     async def _identify(self) -> Identity:
         """Read who the device is."""
         names = {"serial_number", "firmware"} & self._register_names()
-        values = await self._read_registers(names)
+        values = await self.read_registers(names)
         return Identity(
             serial_number=str(values.get("serial_number") or self.address),
             manufacturer=self.manufacturer,
@@ -159,27 +172,14 @@ class ModbusBattery(Battery):
                 return device, device.registers[name]
         raise NotSupportedError(f"{self.address}: has no {name}")
 
-    def _needs(self, key: str) -> tuple[str, ...]:
-        """Return the names of the registers that `key` comes from."""
-        formula = self._formulas.get(key)
-        return (key,) if formula is None else formula.needs
-
-    @property
     @override
-    def measurements(self) -> tuple[str, ...]:
+    def _measurable(self) -> Collection[str]:
         names = self._register_names()
-        if not names.isdisjoint(self._needs("battery_power")):
-            names = names | HALVES.keys()
-        return tuple(
-            key
-            for key in MEASUREMENTS
-            if key not in self._unsupported and not names.isdisjoint(self._needs(key))
-        )
+        return {key for key in MEASUREMENTS if not names.isdisjoint(self._needs(key))}
 
     @override
-    def poll_of(self, key: str) -> Poll:
-        """How often `key` is worth reading: as often as its slowest register."""
-        key = "battery_power" if key in HALVES else key
+    def _find_poll_rate(self, key: str) -> Poll:
+        """Return how often `key` is worth reading: as often as its slowest register."""
         return max(
             (
                 device.registers[name].poll
@@ -198,70 +198,54 @@ class ModbusBattery(Battery):
         return tuple(dict.fromkeys((register.enum or {}).values()))
 
     @override
-    async def _read(self, keys: Collection[str]) -> Readings:
-        self._relearn_after_reconnect()
-        values: dict[str, Value] = {}
-        failures: dict[str, BatteryError] = {}
-        await self._read_into(
-            {name for key in keys for name in self._needs(key)}, values, failures
-        )
-        readings: dict[str, Value] = {}
-        failed: dict[str, BatteryError] = {}
-        for key in keys:
-            try:
-                readings[key] = (
-                    self._formulas[key].compute(values)
-                    if key in self._formulas
-                    else values[key]
-                )
-            except KeyError as missing:
-                name = missing.args[0]
-                failed[key] = failures.get(
-                    name, NotSupportedError(f"{self.address}: has no {name}")
-                )
-        return Readings(readings, failed)
-
-    async def _read_into(
-        self,
-        names: Collection[str],
-        values: dict[str, Value],
-        failures: dict[str, BatteryError],
-        *,
-        again: Collection[str] = (),
-    ) -> None:
+    async def _read_report(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> Report:
         """Read registers of all devices; identity only once.
 
         Of what is missing only what is among `again` is asked for.
         """
-        values.update((name, self._once[name]) for name in names if name in self._once)
-        for device in self.devices:
-            wanted = [
-                name
-                for name in names
-                if name in device.registers and name not in self._once
-            ]
-            report = await device.read(wanted, again)
-            values.update(report.values)
-            failures.update(report.failures)
-            self._once.update(
-                (name, value)
-                for name, value in report.values.items()
-                if device.registers[name].poll is Poll.ONCE
-            )
+        self._relearn_after_reconnect()
+        once = self._once
+        report = Report({name: once[name] for name in names if name in once})
+        try:
+            for device in self.devices:
+                wanted = [
+                    name
+                    for name in names
+                    if name in device.registers and name not in once
+                ]
+                part = await device.read(wanted, again)
+                report.add(part)
+                once.update(
+                    (name, value)
+                    for name, value in part.values.items()
+                    if device.registers[name].poll is Poll.ONCE
+                )
+        finally:
+            self._observe(report.values)
+        present = [device.is_present for device in self.devices]
+        if present != self._present:
+            self._present = present
+            self._forget_measurements()
+        return report
 
-    async def _read_registers(
+    def _observe(self, values: Values) -> None:
+        """Let the controller see what was just read, whoever wanted it."""
+        if self.controller is not None:
+            self.controller.observe(values)
+
+    async def read_registers(
         self, names: Collection[str], again: Collection[str] | None = None
-    ) -> dict[str, Value]:
+    ) -> Values:
         """Read registers by name, for a driver's own use; those that fail are absent.
 
         Of what is missing, what is among `again` is asked for, or else what is
         doubtful: a setpoint may depend on it.
         """
-        values: dict[str, Value] = {}
         if again is None:
             again = {name for device in self.devices for name in device.doubtful(names)}
-        await self._read_into(names, values, {}, again=again)
-        return values
+        return (await self._read_report(names, again)).values
 
     def _relearn_after_reconnect(self) -> None:
         """Forget what the device lacks when the connection is a new one.
@@ -274,6 +258,7 @@ class ModbusBattery(Battery):
         self._connects_seen = connects
         self._once.clear()
         self._unsupported.clear()
+        self._forget_measurements()
         for device in self.devices:
             device.forget()
 
@@ -300,23 +285,45 @@ class ModbusBattery(Battery):
     def setpoint_limits(self) -> SetpointLimits | None:
         return None if self.power_limits is None else self._narrowed(self.power_limits)
 
+    def _make_controller(self) -> SetpointController[Any] | None:
+        """Return what holds the battery at a setpoint; None if nothing can."""
+        if self.power_limits is None:
+            return None
+        return RegisterController(*self._register(_SETPOINT), self.settle)
+
+    @property
     @override
-    async def read_found(self) -> Found:
-        if self.setpoint_limits is None:
-            return await super().read_found()
-        device, register = self._register(_SETPOINT)
-        return {_SETPOINT: await device.read_register(register.name)}
+    def writes(self) -> int:
+        return self.recording.writes
+
+
+class RegisterController(SetpointController[HeldSetpoint]):
+    """Holds a simple battery: one register, read back and put back."""
+
+    def __init__(self, device: ModbusDevice, register: Register, settle: float) -> None:
+        """Hold by `register` of `device`; `settle` as `ModbusBattery` has it, s."""
+        super().__init__()
+        self._device = device
+        self._name = register.name
+        self._settle = settle
 
     @override
-    async def set_power_setpoint(self, power: float) -> int:
-        granted = self._clamp(power)
-        if self.found is None:
-            self.found = await self.read_found()
-        await self._write_setting(_SETPOINT, granted)
-        return granted
+    async def take_snapshot(self) -> Snapshot:
+        return {self._name: await self._device.read_register(self._name)}
 
     @override
-    async def release(self) -> None:
-        if self.found is not None:
-            await self._write_setting(_SETPOINT, self.found[_SETPOINT])
-            self.found = None
+    async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
+        grant = Grant(round(request.power))
+        await self._write(grant.power)
+        now = loop_time()
+        self.held = HeldSetpoint(
+            request=request, grant=grant, changed_at=now, written_at=now
+        )
+        return grant
+
+    @override
+    async def restore(self, snapshot: Snapshot) -> None:
+        await self._write(snapshot[self._name])
+
+    async def _write(self, value: Value) -> None:
+        await self._device.write_confirmed(self._name, value, settle=self._settle)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 import logging
-from typing import override
+from typing import Final, override
 
 from ..errors import BatteryError
 from ..measurements import MEASUREMENTS, PLAUSIBLE, Quantity, Value
@@ -51,8 +51,9 @@ class Formula:
     options: tuple[str, ...] = ()
 
 
-# The two unsigned powers, for those who cannot use a signed one.
-HALVES = {"battery_charge_power": 1, "battery_discharge_power": -1}
+SIGNED: Final = "battery_power"
+HALVES: Final = {"battery_charge_power": 1, "battery_discharge_power": -1}
+"""The two unsigned powers, for those who cannot use the signed one; their signs."""
 
 
 def half(power: Value, sign: int) -> Value:

@@ -13,8 +13,9 @@ from ..errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from ..modbus.device import ModbusDevice, Refusals, RegisterReport
+from ..modbus.device import ModbusDevice, Refusals
 from ..modbus.unit import ModbusUnit
+from ..report import Report
 from .registers import LAYOUT, Run
 
 _LOGGER = logging.getLogger(__name__)
@@ -133,11 +134,9 @@ class RegisterBlock(ModbusDevice):
         return set(names) if self._absences.are_doubtful else set()
 
     @override
-    async def read(
-        self, names: Collection[str], again: Collection[str] = ()
-    ) -> RegisterReport:
+    async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
         if not names:
-            return RegisterReport()
+            return Report()
         if self.there is None or (self.there is False and again):
             self.there = await self._is_there()
             if not self.there:
@@ -145,12 +144,12 @@ class RegisterBlock(ModbusDevice):
             _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
         if self.there is False:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
-            return RegisterReport(failures=dict.fromkeys(names, missing))
+            return Report(failures=dict.fromkeys(names, missing))
         report = await super().read({*names, *self._proof}, again)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and not any(proof):
             zeros = ProtocolError(f"{self.name}: nothing but zeros")
-            return RegisterReport(failures=dict.fromkeys(names, zeros))
+            return Report(failures=dict.fromkeys(names, zeros))
         return report
 
     async def _is_there(self) -> bool:

@@ -96,7 +96,7 @@ class Method(ABC):
         """Return False when the device is as it was found."""
 
     @abstractmethod
-    async def read_found(self) -> Image:
+    async def take_snapshot(self) -> Image:
         """Return what will be put back; raises NotSupportedError if it cannot work."""
 
     @abstractmethod
@@ -162,7 +162,7 @@ class BySettings(Method):
         return not found.items() <= (await self._writer.read()).items()
 
     @override
-    async def read_found(self) -> Image:
+    async def take_snapshot(self) -> Image:
         """Return the owner's settings."""
         settings = await self._writer.read()
         self._refuse_unless_possible(settings, 0)
@@ -285,7 +285,7 @@ class ByRemoteMode(Method):
         return not found.items() <= (await self._writer.read()).items()
 
     @override
-    async def read_found(self) -> Image:
+    async def take_snapshot(self) -> Image:
         """Return remote mode as it is: off, or somebody else's."""
         mode = (await self._writer.read())[REMOTE_MODE]
         if mode:

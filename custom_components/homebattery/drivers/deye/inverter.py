@@ -26,8 +26,8 @@ from dataclasses import replace
 import logging
 from typing import ClassVar, Final, NamedTuple, TypedDict, Unpack, override
 
-from ..battery.base import Found, SetpointLimits, SetupField
-from ..battery.controller import Advice, LimitReason
+from ..battery.base import SetpointLimits, SetupField
+from ..battery.controller import Advice, LimitReason, Snapshot
 from ..battery.readings import Formula, Values
 from ..errors import BatteryError, NotConfirmedError, NotSupportedError, TakenOverError
 from ..measurements import Value
@@ -265,17 +265,17 @@ class DeyeInverter(DeyeDevice):
     # Holding it
 
     @override
-    async def read_found(self) -> Found:
+    async def take_snapshot(self) -> Snapshot:
         method = self._preferred
         if method is None:
             raise NotSupportedError(
                 f"{self.address}: no setpoint, this inverter ({self.kind.value}) is "
                 "not known well enough"
             )
-        words = await method.read_found()
+        words = await method.take_snapshot()
         return {method.key: {str(each): words[each] for each in words}}
 
-    def _how(self, found: Found) -> tuple[Method, Image]:
+    def _how(self, found: Snapshot) -> tuple[Method, Image]:
         """Return the method that found something, and what it found."""
         for method in self._methods:
             if words := found.get(method.key):
@@ -307,15 +307,15 @@ class DeyeInverter(DeyeDevice):
 
         Whatever fails half way is narrowed and given back.
         """
-        before = self.found, self._setpoint, self._granted
-        found = await self.read_found() if self.found is None else self.found
+        before = self.snapshot, self._setpoint, self._granted
+        found = await self.take_snapshot() if self.snapshot is None else self.snapshot
         v = await self._read_conditions()
         if setpoint.current is not None and not v.get("battery_voltage"):
             raise NotSupportedError(
                 f"{self.address}: no battery voltage, so no current setpoint"
             )
         wanted = self._power_of(setpoint, v)
-        self.found, self._setpoint, self._granted = found, setpoint, 0
+        self.snapshot, self._setpoint, self._granted = found, setpoint, 0
         if reason := self._reason_to_let_go(wanted.power, v):
             await self._let_go(reason)
             return 0
@@ -331,9 +331,9 @@ class DeyeInverter(DeyeDevice):
                     await self.release()
                     # Whoever held it before will tell it again, or release it: what
                     # they keep of it, over a crash too, must go on being true.
-                    self.found = before[0]
+                    self.snapshot = before[0]
             else:
-                self.found, self._setpoint, self._granted = before
+                self.snapshot, self._setpoint, self._granted = before
             raise
         return self._granted
 
@@ -342,17 +342,17 @@ class DeyeInverter(DeyeDevice):
 
         None when it is not held, or no longer as it was left.
         """
-        if self.found is None:
+        if self.snapshot is None:
             return None
-        method, _ = self._how(self.found)
+        method, _ = self._how(self.snapshot)
         words = self._last_words
         same = all(words.get(each) == word for each, word in method.target.items())
         return self._granted if method.target and same else None
 
     @override
     async def _write_setting(self, key: str, value: Value) -> None:
-        if self.found is not None:
-            method, _ = self._how(self.found)
+        if self.snapshot is not None:
+            method, _ = self._how(self.snapshot)
             _, register = self._register(self._setting_register(key))
             if register.address in method.changes:
                 raise NotSupportedError(
@@ -371,18 +371,18 @@ class DeyeInverter(DeyeDevice):
 
     @override
     async def is_held(self) -> bool:
-        if self.found is None:
+        if self.snapshot is None:
             return False
-        method, words = self._how(self.found)
+        method, words = self._how(self.snapshot)
         return await method.is_held(words)
 
     @override
     async def _look(self) -> None:
         now = asyncio.get_running_loop().time()
-        if (self._seen and now - self._seen_at < _FRESH) or self.found is None:
+        if (self._seen and now - self._seen_at < _FRESH) or self.snapshot is None:
             return
         self._seen = {}
-        method, _ = self._how(self.found)
+        method, _ = self._how(self.snapshot)
         try:
             seen = await self._read_conditions()
             await method.look()
@@ -397,13 +397,13 @@ class DeyeInverter(DeyeDevice):
 
         Returns the power granted, W, or None when nothing had to be done.
         """
-        if self.found is None or self._setpoint is None:
+        if self.snapshot is None or self._setpoint is None:
             return None
         await self.look()
         v, self._seen = self._seen, {}
         if self._let_go_at is not None:
             return await self._take_up_again(self._setpoint, self._let_go_at, v)
-        method, _ = self._how(self.found)
+        method, _ = self._how(self.snapshot)
         if not method.is_ours:
             raise TakenOverError(
                 f"{self.address}: the settings that hold the battery are not as they "
@@ -424,13 +424,13 @@ class DeyeInverter(DeyeDevice):
 
     async def _let_go(self, why: _LetGo) -> None:
         """Put back what was found, for as long as the reason lasts."""
-        assert self.found is not None
+        assert self.snapshot is not None
         if self._let_go_at is None:
             _LOGGER.warning("%s: %s, setpoint let go", self.address, why.text)
         # From now on it is tried again, should the connection be lost on the way.
         self._let_go_at = asyncio.get_running_loop().time()
         self._granted, self.limited_by = 0, why.reason
-        method, words = self._how(self.found)
+        method, words = self._how(self.snapshot)
         await method.put_back(words)
 
     async def _take_up_again(
@@ -457,10 +457,10 @@ class DeyeInverter(DeyeDevice):
     @override
     async def release(self) -> None:
         """Put back each word that was found, in an order that opens nothing early."""
-        if self.found is None:
+        if self.snapshot is None:
             return
-        method, words = self._how(self.found)
+        method, words = self._how(self.snapshot)
         await method.put_back(words)
-        self.found = self._setpoint = self._granted = self._let_go_at = None
+        self.snapshot = self._setpoint = self._granted = self._let_go_at = None
         self.limited_by = None
         self._seen = {}

@@ -126,7 +126,7 @@ class DeyeSolarmanInverter(DeyeInverter):
 
     @property
     @override
-    def setup_found(self) -> Mapping[str, Any]:
+    def detected_config(self) -> Mapping[str, Any]:
         if self.logger_serial is None:
             return {}
         return {"logger_serial": self.logger_serial}

@@ -8,12 +8,10 @@ flash are counted by the table, and what must never be written is refused.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 import logging
 from typing import Final
 
 from ..errors import (
-    BatteryError,
     DeviceRefusedError,
     IllegalAddressError,
     NotConfirmedError,
@@ -21,6 +19,7 @@ from ..errors import (
 )
 from ..flash import FlashWear
 from ..measurements import Value
+from ..report import Report
 from .cache import RegisterCache
 from .planning import Block, Layout, plan_blocks
 from .register import Register
@@ -32,14 +31,6 @@ CERTAIN_REFUSALS: Final = 2
 """So many refusals in a row, and something is not there."""
 ASK_AGAIN: Final = 600.0
 """Seconds after which that, too, is doubtful again."""
-
-
-@dataclass
-class RegisterReport:
-    """What one read of a device gave: values by register name, and failures."""
-
-    values: dict[str, Value] = field(default_factory=dict)
-    failures: dict[str, BatteryError] = field(default_factory=dict)
 
 
 class Refusals:
@@ -91,6 +82,11 @@ class ModbusDevice:
         self._layout = layout
         self._borders: set[int] = set()
 
+    @property
+    def is_present(self) -> bool:
+        """False when the device turned out to have none of its registers."""
+        return True
+
     def forget(self) -> None:
         """Learn anew what the device has: it may run another firmware now."""
         self.missing.clear()
@@ -109,16 +105,14 @@ class ModbusDevice:
             if name in self._read_well or self._refusals[name].are_doubtful
         }
 
-    async def read(
-        self, names: Collection[str], again: Collection[str] = ()
-    ) -> RegisterReport:
+    async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
         """Read the registers called `names`; those that fail are in the report.
 
         What is missing is not asked for, unless it is among `again`.
         Raises CannotConnectError, RequestTimeoutError or ProtocolError when the
         device as a whole is out of reach.
         """
-        report = RegisterReport()
+        report = Report()
         wanted = []
         for name in names:
             register = self.registers[name]
@@ -134,7 +128,7 @@ class ModbusDevice:
             await self._read_block(block, report)
         return report
 
-    async def ask(self, names: Collection[str]) -> RegisterReport:
+    async def ask(self, names: Collection[str]) -> Report:
         """Read registers as `read` does, also those that were missing the last time."""
         return await self.read(names, again=names)
 
@@ -280,7 +274,7 @@ class ModbusDevice:
             )
         )
 
-    async def _read_block(self, block: Block, report: RegisterReport) -> bool:
+    async def _read_block(self, block: Block, report: Report) -> bool:
         """Read a block into the report; return True when one request did it."""
         began = asyncio.get_running_loop().time()
         try:
@@ -308,13 +302,13 @@ class ModbusDevice:
         self._read_well.update(there)
         return True
 
-    def _note_missing(self, register: Register, report: RegisterReport) -> None:
+    def _note_missing(self, register: Register, report: Report) -> None:
         """Note that the device does not have a register."""
         self.missing.add(register.name)
         self._refusals.setdefault(register.name, Refusals()).note()
         report.failures[register.name] = self._not_there(register)
 
-    async def _halve(self, block: Block, report: RegisterReport) -> None:
+    async def _halve(self, block: Block, report: Report) -> None:
         """Find what of a refused block the device has."""
         if len(block.registers) == 1:
             register = block.registers[0]

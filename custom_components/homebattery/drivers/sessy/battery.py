@@ -21,8 +21,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
-from ..battery.base import Battery, Found, Identity, SetpointLimits, SetupField
-from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.base import Battery, Identity, SetpointLimits, SetupField
+from ..battery.controller import Bound, LimitReason, Snapshot, bounded
 from ..battery.readings import Formula, Readings
 from ..battery.settings import Setting
 from ..errors import (
@@ -291,7 +291,7 @@ class SessyInverter(Battery):
         return tuple(key for key in self._keys if key not in self._unsupported)
 
     @override
-    def poll_of(self, key: str) -> Poll:
+    def poll_rate(self, key: str) -> Poll:
         if key == _SERIAL:
             return Poll.ONCE
         polls = [self._fields[name].endpoint.poll for name in self._needs(key)]
@@ -477,14 +477,14 @@ class SessyInverter(Battery):
         return self._narrowed(SetpointLimits(-most, most))
 
     @override
-    async def read_found(self) -> Found:
+    async def take_snapshot(self) -> Snapshot:
         """Read the strategy, which is all that a release brings back.
 
         Not the setpoint: one that is found in the strategy API is another's, or the
         rest of one, and must not begin to run again.
         """
         if self.setpoint_limits is None:
-            return await super().read_found()
+            return await super().take_snapshot()
         return {"strategy": await self._strategy()}
 
     @override
@@ -494,9 +494,9 @@ class SessyInverter(Battery):
             former = await self._strategy()
             if former != API:
                 self.wear.check(self.address)
-            found_now = self.found is None
+            found_now = self.snapshot is None
             if found_now:
-                self.found = {"strategy": former}
+                self.snapshot = {"strategy": former}
             try:
                 if former != API:
                     await self._post_strategy(API)
@@ -506,7 +506,7 @@ class SessyInverter(Battery):
                 if former != API:
                     await self._post_strategy(former)
                     if found_now:
-                        self.found = None
+                        self.snapshot = None
                 raise
             self._granted, self._posted_again = granted, False
         return granted
@@ -527,7 +527,7 @@ class SessyInverter(Battery):
         A setpoint that has changed by itself is posted once more, and never again.
         """
         async with self._writing:
-            if self.found is None or self._granted is None:
+            if self.snapshot is None or self._granted is None:
                 return None
             if (strategy := await self._strategy()) != API:
                 self._give_up(f"the strategy is {strategy}")
@@ -553,18 +553,18 @@ class SessyInverter(Battery):
 
         In this order a failure half way leaves a battery at rest, and no setpoint
         waits for the next who chooses API. A strategy other than API was chosen by
-        somebody else since, and stays. Found in API, it stays in API, at 0 W.
+        somebody else since, and stays. Snapshot in API, it stays in API, at 0 W.
         """
-        if self.found is None:
+        if self.snapshot is None:
             return
         async with self._writing:
-            found = str(self.found["strategy"])
+            found = str(self.snapshot["strategy"])
             present = await self._strategy()
             if present == API:
                 await self._give_back(found)
             elif present != found:
                 _LOGGER.info("%s: left in %s, chosen since", self.address, present)
-            self.found = self._granted = self.limited_by = None
+            self.snapshot = self._granted = self.limited_by = None
 
     async def _give_back(self, strategy: str) -> None:
         await self.client.post(SETPOINT_PATH, {"setpoint": 0})

@@ -21,8 +21,8 @@ from collections.abc import Collection, Mapping
 import logging
 from typing import ClassVar, Final, override
 
-from ..battery.base import Found, Identity, SetpointLimits, SetupField
-from ..battery.controller import Advice, LimitReason
+from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.controller import Advice, LimitReason, Snapshot
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Formula, Values
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
@@ -273,7 +273,7 @@ class SmaInverter(ModbusBattery):
         mode = self._conditions.mode
         if self._halted is not None:
             found.append(self._halted)
-        elif self.found is not None and mode not in (None, EXTERNAL):
+        elif self.snapshot is not None and mode not in (None, EXTERNAL):
             found.append(f"The setpoint may be ignored (active-power mode: {mode})")
         return tuple(found)
 
@@ -338,7 +338,7 @@ class SmaInverter(ModbusBattery):
         return self._narrowed(self._conditions.ratings)
 
     @override
-    async def read_found(self) -> Found:
+    async def take_snapshot(self) -> Snapshot:
         """Look whether the device may be controlled, and whether somebody does already.
 
         Its own control is what a release goes back to, in any case: the setpoint of
@@ -360,8 +360,8 @@ class SmaInverter(ModbusBattery):
     @override
     async def set_power_setpoint(self, power: float) -> int:
         wanted = self._clamp(power)
-        if self.found is None:
-            self.found = await self.read_found()
+        if self.snapshot is None:
+            self.snapshot = await self.take_snapshot()
         else:
             await self._look_up()
             self._refuse_without_gate()
@@ -383,7 +383,7 @@ class SmaInverter(ModbusBattery):
         Raises NotConfirmedError while the setpoint makes no sense; the device is left
         to itself meanwhile. And TakenOverError.
         """
-        if self.found is None or self._wanted is None or self._granted is None:
+        if self.snapshot is None or self._wanted is None or self._granted is None:
             return None
         if self._is_taken_over:
             raise TakenOverError(
@@ -472,7 +472,7 @@ class SmaInverter(ModbusBattery):
 
         Where it cannot be read, that is what the device took.
         """
-        if self.found is None or self._granted is None or self._halted is not None:
+        if self.snapshot is None or self._granted is None or self._halted is not None:
             return None
         state, power = v.get("external_control_twin"), v.get("setpoint_twin")
         if state is None or not isinstance(power, int | float):
@@ -486,16 +486,16 @@ class SmaInverter(ModbusBattery):
         Where the twin can be read it must not show control that was not there before.
         The control of somebody else who has taken over is theirs to end.
         """
-        if self.found is None:
+        if self.snapshot is None:
             return
         if not self._is_taken_over:
-            await self._give_back(self.found)
-        self.found = None
+            await self._give_back(self.snapshot)
+        self.snapshot = None
         self._wanted = self._granted = self._halted = self.limited_by = None
         self._overshot = self._is_off = False
         self._strange_reads, self._found_off_at = 0, _NEVER
 
-    async def _give_back(self, found: Found) -> None:
+    async def _give_back(self, found: Snapshot) -> None:
         await self._write_inactive()
         await asyncio.sleep(self.settle)
         seen = await self._twin()

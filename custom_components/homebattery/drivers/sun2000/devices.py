@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from typing import Final, override
 
 from ..errors import BatteryError
-from ..modbus.device import ModbusDevice, RegisterReport
+from ..modbus.device import ModbusDevice
 from ..modbus.planning import Block, Layout
 from ..modbus.register import Register
 from ..modbus.unit import ModbusUnit
+from ..report import Report
 from .registers import METER_STATUS
 
 RECHECK: Final = 60.0
@@ -22,7 +23,7 @@ class Table(ModbusDevice):
     """Registers of which a firmware has all or none: one refusal tells."""
 
     @override
-    async def _halve(self, block: Block, report: RegisterReport) -> None:
+    async def _halve(self, block: Block, report: Report) -> None:
         for register in block.registers:
             self._note_missing(register, report)
 
@@ -56,11 +57,9 @@ class Meter(ModbusDevice):
         self._online, self._recheck_at = False, 0.0
 
     @override
-    async def read(
-        self, names: Collection[str], again: Collection[str] = ()
-    ) -> RegisterReport:
+    async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
         if not names:
-            return RegisterReport()
+            return Report()
         status = self._inverter.words.get(_DEVICE_STATUS)
         if status != self._inverter_status:
             # Something has happened to the inverter, so perhaps to its meter too.
@@ -86,12 +85,12 @@ class Meter(ModbusDevice):
             return self._offline(names)
         return report
 
-    def _offline(self, names: Collection[str]) -> RegisterReport:
+    def _offline(self, names: Collection[str]) -> Report:
         """Return that nothing is known, but why."""
         unknown = dict.fromkeys(names)
-        return RegisterReport({**unknown, _STATUS: METER_STATUS[0]})
+        return Report({**unknown, _STATUS: METER_STATUS[0]})
 
-    def _failed(self, names: Collection[str], report: RegisterReport) -> RegisterReport:
+    def _failed(self, names: Collection[str], report: Report) -> Report:
         """Return that all of it failed as the state did; ask for that each time."""
         self._recheck_at = 0.0
-        return RegisterReport(failures=dict.fromkeys(names, report.failures[_STATUS]))
+        return Report(failures=dict.fromkeys(names, report.failures[_STATUS]))

@@ -21,8 +21,8 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final, override
 
-from ..battery.base import Found, Identity, SetpointLimits, SetupField
-from ..battery.controller import Advice
+from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.controller import Advice, Snapshot
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values
@@ -172,7 +172,7 @@ class Sun2000Inverter(ModbusBattery):
 
     @property
     @override
-    def setup_found(self) -> Mapping[str, Any]:
+    def detected_config(self) -> Mapping[str, Any]:
         return {} if self.unit_id is None else {"unit_id": self.unit_id}
 
     @property
@@ -294,11 +294,11 @@ class Sun2000Inverter(ModbusBattery):
     # Reading
 
     @override
-    def poll_of(self, key: str) -> Poll:
+    def poll_rate(self, key: str) -> Poll:
         """How often `key` is worth reading; a setpoint often while we hold it."""
-        if key == "power_setpoint" and self.found is not None:
+        if key == "power_setpoint" and self.snapshot is not None:
             return Poll.FAST
-        return super().poll_of(key)
+        return super().poll_rate(key)
 
     @override
     async def _read_into(
@@ -330,7 +330,7 @@ class Sun2000Inverter(ModbusBattery):
 
         Both limits at 0 without a setpoint of ours is a hold that nobody ended.
         """
-        stranded = self.found is None and is_locked(v)
+        stranded = self.snapshot is None and is_locked(v)
         return (
             *active_alarms(v),
             *battery_faults(v),
@@ -391,11 +391,11 @@ class Sun2000Inverter(ModbusBattery):
         """Write a power limit; while it is held at 0, it waits for the release."""
         async with self._controlling:
             device, _ = self._register(key)
-            held = self.found is not None and await device.read_register(key) == 0
+            held = self.snapshot is not None and await device.read_register(key) == 0
             if not held:
                 await super()._write_setting(key, power)
-            if self.found is not None:
-                self.found[key] = power
+            if self.snapshot is not None:
+                self.snapshot[key] = power
 
     async def _switch(self, *, on: bool) -> None:
         """Start the inverter, or shut it down; its state shows it minutes later."""
@@ -461,17 +461,17 @@ class Sun2000Inverter(ModbusBattery):
         return self._control, self._setpoint
 
     @override
-    async def read_found(self) -> Found:
+    async def take_snapshot(self) -> Snapshot:
         control, _ = self._controls
         return self._found_in(await control.look())
 
-    def _found_in(self, state: ControlState) -> Found:
+    def _found_in(self, state: ControlState) -> Snapshot:
         """Return the owner's power limits, W.
 
         A limit of 0 is ours while we hold the battery: what was found before counts.
         """
-        before = self.found or {}
-        found: Found = {}
+        before = self.snapshot or {}
+        found: Snapshot = {}
         for limit, power in state.limits.items():
             power = power or before.get(limit, power)
             if power is None:
@@ -492,9 +492,9 @@ class Sun2000Inverter(ModbusBattery):
         control, setpoint = self._controls
         wanted = self._clamp(power)
         state = await control.look()
-        self.found = self._found_in(state)
-        granted, reason = within(wanted, self.found, await self._permits())
-        if self._costs_flash(granted, state, self.found):
+        self.snapshot = self._found_in(state)
+        granted, reason = within(wanted, self.snapshot, await self._permits())
+        if self._costs_flash(granted, state, self.snapshot):
             self.wear.check(control.name)
         if granted == 0:
             await setpoint.hold(wanted, state, reason)
@@ -504,14 +504,14 @@ class Sun2000Inverter(ModbusBattery):
             wanted,
             granted,
             state,
-            self.found,
+            self.snapshot,
             self.duration_min,
             reason=reason,
         )
         self.limited_by = setpoint.held.reason if setpoint.held else None
         return granted
 
-    def _costs_flash(self, granted: int, state: ControlState, found: Found) -> bool:
+    def _costs_flash(self, granted: int, state: ControlState, found: Snapshot) -> bool:
         """Return True when power limits are to be written: into a hold or out of it."""
         if granted == 0:
             return any(power != 0 for power in state.limits.values())
@@ -545,7 +545,7 @@ class Sun2000Inverter(ModbusBattery):
     @override
     async def keep_alive(self) -> int | None:
         async with self._controlling:
-            if self.found is None or self._setpoint is None:
+            if self.snapshot is None or self._setpoint is None:
                 return None
             granted = await self._setpoint.renew(self._permits, self.duration_min)
             if self._setpoint.held is not None:
@@ -555,12 +555,12 @@ class Sun2000Inverter(ModbusBattery):
     @override
     async def release(self) -> None:
         async with self._controlling:
-            if self.found is None:
+            if self.snapshot is None:
                 return
             control, setpoint = self._controls
             await control.release(
-                {limit: number(self.found.get(limit)) for limit in LIMITS},
+                {limit: number(self.snapshot.get(limit)) for limit in LIMITS},
                 theirs=setpoint.taken_over,
             )
-            self.found = setpoint.held = self.limited_by = None
+            self.snapshot = setpoint.held = self.limited_by = None
             setpoint.taken_over = False

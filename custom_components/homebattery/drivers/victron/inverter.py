@@ -26,8 +26,8 @@ import logging
 import re
 from typing import Any, ClassVar, Final, override
 
-from ..battery.base import Found, Identity, SetpointLimits, SetupField
-from ..battery.controller import Advice, LimitReason
+from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.controller import Advice, LimitReason, Snapshot
 from ..battery.counters import is_counter
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
@@ -195,7 +195,7 @@ class VictronInverter(ModbusBattery):
 
     @property
     @override
-    def setup_found(self) -> Mapping[str, Any]:
+    def detected_config(self) -> Mapping[str, Any]:
         units = {
             "unit_id": self.unit_id,
             "battery_unit_id": self.battery_unit_id,
@@ -429,7 +429,7 @@ class VictronInverter(ModbusBattery):
         return self.phases if self.setpoint_limits else 0
 
     @override
-    async def read_found(self) -> Found:
+    async def take_snapshot(self) -> Snapshot:
         if self.setpoint_limits is None:
             raise NotSupportedError(
                 f"{self.address}: no setpoint without a VE.Bus system with ESS assistant"
@@ -456,12 +456,12 @@ class VictronInverter(ModbusBattery):
 
     async def _hold(self, wanted: list[float]) -> int:
         """Enter external control if need be, and write the first setpoint."""
-        found = await self.read_found()
+        found = await self.take_snapshot()
         if found["working_mode"] != EXTERNAL_CONTROL:
             self.wear.check(self.address)
-        if self.found is None or found["working_mode"] != EXTERNAL_CONTROL:
+        if self.snapshot is None or found["working_mode"] != EXTERNAL_CONTROL:
             # The latter: somebody changed the mode since; theirs is what to put back.
-            self.found = found
+            self.snapshot = found
         before, self._wanted = self._wanted, wanted
         if found["working_mode"] != EXTERNAL_CONTROL:
             gx, _ = self._register("working_mode")
@@ -470,7 +470,7 @@ class VictronInverter(ModbusBattery):
             except DeviceRefusedError:
                 if not before:
                     # Nothing was written yet, so there is nothing to give back.
-                    self.found, self._wanted = None, []
+                    self.snapshot, self._wanted = None, []
                 raise
             self._note({"working_mode": EXTERNAL_CONTROL})
             self._mode_writes += 1
@@ -499,12 +499,12 @@ class VictronInverter(ModbusBattery):
 
     @override
     async def is_held(self) -> bool:
-        found = await self.read_found()
+        found = await self.take_snapshot()
         return bool(found["working_mode"] == EXTERNAL_CONTROL)
 
     @override
     async def keep_alive(self) -> int | None:
-        if self.found is None or not self._wanted:
+        if self.snapshot is None or not self._wanted:
             return None
         await self.look()
         return await self._renew()
@@ -664,7 +664,7 @@ class VictronInverter(ModbusBattery):
         # Without one of them the measurement fails with it.
         for name in ("setpoint_l1", "disable_charge", "disable_feed_in"):
             _ = v[name]
-        if self.found is None or self._granted is None:
+        if self.snapshot is None or self._granted is None:
             return None
         return self._granted if self._block_in(v) == self._written else None
 
@@ -677,7 +677,7 @@ class VictronInverter(ModbusBattery):
         somebody else has changed the mode meanwhile, it is theirs; so are the setpoints
         that another controller writes in external control.
         """
-        if self.found is None:
+        if self.snapshot is None:
             return
         gx, _ = self._register("working_mode")
         mode = await gx.read_register("working_mode")
@@ -689,7 +689,7 @@ class VictronInverter(ModbusBattery):
             # Without the VE.Bus system there is nothing to clear yet, and the mode
             # must not wait for it.
             failure = err
-        found = self.found["working_mode"]
+        found = self.snapshot["working_mode"]
         if mode == EXTERNAL_CONTROL != found:
             await self._write_mode(gx, found)
             await asyncio.sleep(self.settle)
@@ -699,7 +699,7 @@ class VictronInverter(ModbusBattery):
                 )
         if failure is not None:
             raise failure
-        self.found = None
+        self.snapshot = None
         self._wanted, self._granted, self._written = [], None, []
         self._forget_others()
         self.limited_by = None

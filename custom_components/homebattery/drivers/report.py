@@ -1,0 +1,20 @@
+"""What reading gave: values by name, and for each name that failed the reason."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from .errors import BatteryError
+from .measurements import Value
+
+
+@dataclass(slots=True)
+class Report:
+    """Values, and failures, by the name of a register or field."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    failures: dict[str, BatteryError] = field(default_factory=dict)
+
+    def add(self, other: Self) -> None:
+        """Take over what another read gave."""
+        self.values |= other.values
+        self.failures |= other.failures
