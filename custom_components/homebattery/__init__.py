@@ -22,12 +22,12 @@ from homeassistant.helpers.typing import ConfigType
 from . import devices, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
+from .control.lease import LeaseStore
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
 from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
 from .errors import translated
-from .lease import LeaseStore
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from .const import ControlStatus
-from .drivers.battery import Reason
+from ..const import ControlStatus
+from ..drivers.battery import Reason
 
 TOLERANCE: Final = 100
 """W that the measured power may be off: noise, losses, a load that just came on."""
