@@ -20,16 +20,15 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
 from . import devices, repairs
-from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
+from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
+from .control.store import LeaseStore
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery, Found
 from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
-from .lease import LeaseStore
-from .repairs import Issue
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ async def _async_forget_what_is_settled(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.left and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+    if store.orphaned and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
         _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
         await store.async_remove()
 
@@ -187,7 +186,9 @@ async def async_remove_entry(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.found is not None and not await _async_give_back(hass, entry, store.found):
+    if store.snapshot is not None and not await _async_give_back(
+        hass, entry, store.snapshot
+    ):
         repairs.show(hass, entry, {Issue.LEFT_HELD})
         await store.async_leave()
         return
