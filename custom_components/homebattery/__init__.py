@@ -20,8 +20,9 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
 from . import devices, repairs
-from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
+from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
+from .control.store import LeaseStore
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
@@ -29,8 +30,6 @@ from .drivers.battery.base import Battery
 from .drivers.battery.controller import Snapshot
 from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
-from .lease import LeaseStore
-from .repairs import Issue
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ async def _async_forget_what_is_settled(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.left and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+    if store.orphaned and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
         _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
         await store.async_remove()
 

@@ -454,7 +454,7 @@ async def test_power_is_held_until_a_signal_and_given_back(
     assert held == "controlled"
     assert power == pytest.approx(-1500, abs=100)
     assert simulator.mode == "automatic"
-    assert 'Snapshot on the device: {"working_mode": "self_consumption"}' in output.text
+    assert 'Found on the device: {"working_mode": "self_consumption"}' in output.text
     assert re.search(r"measured: discharge \d+ W   SOC: [\d.]+ %", output.text)
     assert output.text.splitlines()[-1] == (
         "Released, and seen on the device, which is now set to: "

@@ -35,6 +35,7 @@ from custom_components.homebattery.const import (
     SETPOINT_ENDS,
     ControlMode,
     ControlStatus,
+    Issue,
 )
 from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
@@ -59,7 +60,6 @@ from custom_components.homebattery.number import (
 from custom_components.homebattery.repairs import (
     FIXES,
     ForgetFlow,
-    Issue,
     LookAgainFlow,
     ReleaseFlow,
 )
@@ -79,7 +79,9 @@ from tests.simulators.image import HttpImage
 
 FOLDER: Final = Path(errors.__file__).parent
 SOURCES: Final = "\n".join(
-    path.read_text("utf-8") for path in sorted(FOLDER.glob("*.py"))
+    path.read_text("utf-8")
+    for folder in (FOLDER, FOLDER / "control")
+    for path in sorted(folder.glob("*.py"))
 )
 
 type Texts = dict[str, Any]

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from . import DRIVERS
 from .battery.base import Battery, SetupField
-from .battery.controller import Snapshot
+from .battery.controller import Grant, Snapshot
 from .battery.readings import Readings
 from .battery.settings import SelectSetting
 from .errors import (
@@ -352,7 +352,7 @@ async def _set_power(battery: Battery, options: argparse.Namespace) -> int:
     release = _release_command(battery, options, found)
     _say(
         _who(battery),
-        f"Snapshot on the device: {json.dumps(found)}",
+        f"Found on the device: {json.dumps(found)}",
         f"Should this program be killed, put it back with: {release}",
     )
     with _stopped_by_signals() as stop:
@@ -387,15 +387,15 @@ async def _hold(
     end = float("inf") if options.seconds is None else now() + options.seconds
     interval = min(battery.keep_alive_interval or LOOK_INTERVAL, LOOK_INTERVAL)
     renewed = now()
-    granted = await battery.set_power_setpoint(options.watts)
+    grant = await battery.set_power_setpoint(options.watts)
     while not stop.is_set():
-        await _look(battery, granted)
+        await _look(battery, grant)
         await _wait(stop, min(renewed + interval, end) - now())
         if now() >= end:
             return
         if not stop.is_set():
             renewed = now()
-            granted = await _renew(battery, granted)
+            grant = await _renew(battery, grant)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
@@ -404,17 +404,17 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), max(0.0, seconds))
 
 
-async def _renew(battery: Battery, granted: int) -> int:
+async def _renew(battery: Battery, grant: Grant) -> Grant:
     """Renew the setpoint; return what is granted now."""
     try:
         renewed = await battery.keep_alive()
     except _MAY_PASS as err:
         _complain(err)
-        return granted
-    return granted if renewed is None else renewed
+        return grant
+    return grant if renewed is None else renewed
 
 
-async def _look(battery: Battery, granted: int) -> None:
+async def _look(battery: Battery, grant: Grant) -> None:
     """Print what is granted and what the battery does."""
     try:
         readings = await battery.read(["battery_power", "battery_soc"])
@@ -423,7 +423,7 @@ async def _look(battery: Battery, granted: int) -> None:
         return
     soc = in_words(readings.get("battery_soc"))
     _say(
-        f"{time.strftime('%H:%M:%S')}  granted: {_power(granted)}   "
+        f"{time.strftime('%H:%M:%S')}  granted: {_power(grant.power)}   "
         f"measured: {_power(readings.get('battery_power'))}   SOC: {soc} %"
     )
 
