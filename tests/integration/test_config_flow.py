@@ -868,7 +868,7 @@ async def test_mac_stays_with_its_logger(
     assert ("mac" in home.entry.data) is kept
 
 
-# Snapshot in the network
+# Found in the network
 
 
 def announced(sessy: SessySimulator, **changes: Any) -> ZeroconfServiceInfo:

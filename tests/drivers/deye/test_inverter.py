@@ -1315,7 +1315,7 @@ async def test_release_works_from_what_was_stored_alone(way: str, power: int) ->
 
 
 async def test_release_writes_only_what_differs() -> None:
-    """Snapshot as it was left: nothing."""
+    """Found as it was left: nothing."""
     async with simulator() as inverter, connected(inverter) as battery:
         battery.snapshot = await battery.take_snapshot()
         await battery.release()
