@@ -73,7 +73,8 @@ from .const import (
 from .devices import device_name
 from .discovery import BEHIND_LOGGERS, answers, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
-from .drivers.battery.base import Identity, SetupField
+from .drivers.battery.base import SetupField
+from .drivers.battery.measuring import Identity
 from .drivers.detection import detect, detect_at
 from .drivers.errors import BatteryError, UnknownHostError
 from .drivers.modbus.probe import Detected

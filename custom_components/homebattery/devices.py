@@ -15,7 +15,8 @@ from homeassistant.helpers.device_registry import (
 from homeassistant.helpers.event import async_track_time_interval
 
 from .const import DOMAIN, ControlMode
-from .drivers.battery.base import Battery, Identity
+from .drivers.battery.base import Battery
+from .drivers.battery.measuring import Identity
 from .drivers.errors import BatteryError
 
 if TYPE_CHECKING:

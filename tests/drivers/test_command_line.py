@@ -26,11 +26,11 @@ from custom_components.homebattery.drivers.__main__ import (
 )
 from custom_components.homebattery.drivers.battery.base import (
     Battery,
-    Identity,
     SetpointLimits,
     SetupField,
-    Snapshot,
 )
+from custom_components.homebattery.drivers.battery.controller import Snapshot
+from custom_components.homebattery.drivers.battery.measuring import Identity
 from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,

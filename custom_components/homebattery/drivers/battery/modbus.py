@@ -14,7 +14,7 @@ from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
 from ..modbus.unit import ModbusUnit, Recording
 from ..report import Report
-from .base import Battery, Identity, SetpointLimits, SetupField
+from .base import Battery, SetpointLimits, SetupField
 from .controller import (
     Grant,
     HeldSetpoint,
@@ -23,6 +23,7 @@ from .controller import (
     Snapshot,
     loop_time,
 )
+from .measuring import Identity
 from .readings import Formula, Values
 from .settings import Setting
 

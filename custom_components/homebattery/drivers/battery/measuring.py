@@ -1,0 +1,222 @@
+"""A device whose measurements can be read, in the fewest requests."""
+
+from abc import ABC, abstractmethod
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from ..errors import BatteryError, CannotConnectError, NotSupportedError
+from ..measurements import MEASUREMENTS, Poll, Value, as_number
+from ..report import Report
+from .counters import CounterWatch
+from .parts import Part
+from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a device is. `serial_number` identifies it for ever."""
+
+    serial_number: str
+    manufacturer: str
+    model: str
+    name: str | None = None
+    firmware: str | None = None
+    hardware: str | None = None
+    mac: str | None = None
+    """Its address on the Ethernet; only of devices that tell it."""
+
+
+class MeasuringDevice(ABC):
+    """A device at an address, and what it measures."""
+
+    def __init__(self, address: str, port: int, timeout: float) -> None:
+        """Describe the device; `timeout` is for each answer, s. Nothing is sent."""
+        self.address = address
+        self.port = port
+        self.timeout = timeout
+        self.counters = CounterWatch()
+        """Keeps what cannot be from being read as a counter's value."""
+        self._identity: Identity | None = None
+        self._unsupported: set[str] = set()
+        self._formulas: dict[str, Formula] = {}
+        self._measurements: tuple[str, ...] | None = None
+        self._poll_rates: dict[str, Poll] = {}
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Connect and learn who the device is.
+
+        Raises CannotConnectError, RequestTimeoutError, AuthenticationError,
+        WrongDeviceError.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection; a setpoint that is held stays as it is."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who the device is; known once connected."""
+        if self._identity is None:
+            raise CannotConnectError(f"{self.address}: not connected yet")
+        return self._identity
+
+    @property
+    def detected_config(self) -> Mapping[str, Any]:
+        """What `connect` found out of `fields` that were left empty."""
+        return {}
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """What the device said last, as it came, to find mistakes and to replay it.
+
+        As JSON can hold it, with placeholders for serial numbers and names.
+        """
+        return {}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Its parts with an identity of their own, as far as has been read by now."""
+        return ()
+
+    async def has_new_parts(self) -> bool:
+        """Return True for a part that was not there when it was connected.
+
+        Asks a little; raises what `read` raises.
+        """
+        return False
+
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """The keys that the device can measure, as far as is known by now."""
+        if self._measurements is None:
+            able = self._measurable()
+            self._measurements = tuple(
+                key
+                for key in MEASUREMENTS
+                if key in able and key not in self._unsupported
+            )
+        return self._measurements
+
+    @abstractmethod
+    def _measurable(self) -> Collection[str]:
+        """Return the keys that such a device can measure."""
+
+    def _forget_measurements(self) -> None:
+        """Have `measurements` and `poll_rate` found out anew."""
+        self._measurements = None
+        self._poll_rates.clear()
+
+    def poll_rate(self, key: str) -> Poll:
+        """Return how often `key` is worth reading."""
+        rate = self._poll_rates.get(key)
+        if rate is None:
+            rate = self._poll_rates[key] = self._find_poll_rate(key)
+        return rate
+
+    @abstractmethod
+    def _find_poll_rate(self, key: str) -> Poll:
+        """Return how often the registers or fields that `key` needs are worth reading."""
+
+    @abstractmethod
+    def options(self, key: str) -> tuple[str, ...]:
+        """Return the states that the measurement `key` (a STATUS) can have."""
+
+    async def read(self, keys: Collection[str] | None = None) -> Readings:
+        """Read `keys`, or everything, in the fewest requests, as one snapshot.
+
+        What fails on its own is in the snapshot's `failures`. Raises
+        CannotConnectError, RequestTimeoutError, AuthenticationError or
+        ProtocolError when the device as a whole is out of reach.
+        """
+        wanted = set(self.measurements if keys is None else keys)
+        report = await self._read_report(
+            {name for key in wanted for name in self._needs(key)}
+        )
+        values: dict[str, Value] = {}
+        failures: dict[str, BatteryError] = {}
+        for key in wanted:
+            try:
+                values[key] = self._compute(key, report.values)
+            except KeyError as missing:
+                name = missing.args[0]
+                failures[key] = report.failures.get(
+                    name, NotSupportedError(f"{self.address}: has no {name}")
+                )
+        if rated_power := as_number(values.get("rated_power")):
+            self.counters.rated_power = rated_power
+        now = asyncio.get_running_loop().time()
+        values.update(self.counters.checked(values, now))
+        self._note_unsupported(failures)
+        return Readings(values, failures)
+
+    @abstractmethod
+    async def _read_report(self, names: Collection[str]) -> Report:
+        """Read registers or fields by name; each has a value or a failure."""
+
+    def _needs(self, key: str) -> tuple[str, ...]:
+        """Return the names of the registers or fields that `key` comes from."""
+        key = SIGNED if key in HALVES else key
+        formula = self._formulas.get(key)
+        return (key,) if formula is None else formula.needs
+
+    def _compute(self, key: str, values: Values) -> Value:
+        """Return a measurement; raises KeyError with the name that it lacks."""
+        if key in HALVES:
+            return half(self._compute(SIGNED, values), HALVES[key])
+        formula = self._formulas.get(key)
+        return clean(key, values[key] if formula is None else formula.compute(values))
+
+    def _note_unsupported(self, failures: Mapping[str, BatteryError]) -> None:
+        """Note what turned out not to be there."""
+        lacking = {
+            key for key, err in failures.items() if isinstance(err, NotSupportedError)
+        }
+        if not lacking <= self._unsupported:
+            self._unsupported |= lacking
+            self._forget_measurements()
+
+    async def get(self, key: str) -> Value:
+        """Read one measurement; raises what `read` does and its own failure."""
+        readings = await self.read([key])
+        if key in readings.failures:
+            raise readings.failures[key]
+        return readings[key]
+
+    async def get_active_power_total(self) -> Value:
+        """Return the power at the AC side, W, positive = delivering."""
+        return await self.get("active_power")
+
+    async def get_active_current_total(self) -> Value:
+        """Return the current at the AC side, A, positive = delivering."""
+        return await self.get("active_current")
+
+    async def get_active_power_phase(self, phase: int) -> Value:
+        """Return the power of one phase (1 to 3) at the AC side, W."""
+        return await self.get(f"active_power_l{phase}")
+
+    async def get_phase_voltage(self, phase: int) -> Value:
+        """Return the voltage of one grid phase (1 to 3), V."""
+        return await self.get(f"grid_voltage_l{phase}")
+
+    async def get_phase_current(self, phase: int) -> Value:
+        """Return the current of one grid phase (1 to 3), A, positive = import."""
+        return await self.get(f"grid_current_l{phase}")
+
+    async def get_battery_soc(self) -> Value:
+        """Return the state of charge, %."""
+        return await self.get("battery_soc")
