@@ -19,7 +19,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
-from . import devices, repairs
+from . import device, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
 from .control import Control
 from .coordinator import BatteryCoordinator
@@ -92,7 +92,7 @@ async def _async_start(
         battery=battery,
         coordinator=coordinator,
         control=Control(hass, entry, coordinator),
-        device_id=devices.async_register(hass, entry, battery),
+        device_id=device.async_register(hass, entry, battery),
     )
     entry.runtime_data = data
     await _async_forget_what_is_settled(hass, entry)
@@ -124,7 +124,7 @@ async def _async_start(
     except BaseException:
         await data.control.async_close()
         raise
-    devices.async_look_for_parts(hass, entry)
+    device.async_look_for_parts(hass, entry)
 
 
 async def _async_forget_what_is_settled(

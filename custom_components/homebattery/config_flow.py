@@ -70,7 +70,7 @@ from .const import (
     SHORTEST_SCAN_INTERVAL,
     SHORTEST_SETPOINT_TIMEOUT,
 )
-from .devices import device_name
+from .device import device_name
 from .discovery import BEHIND_LOGGERS, answers, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter, SessyInverter
 from .drivers.battery import BatteryError, Identity, SetupField, UnknownHostError

@@ -10,7 +10,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import ControlMode
 from .coordinator import BatteryCoordinator
-from .devices import device_info
+from .device import device_info
 from .drivers.battery import Value
 from .drivers.measurements import MEASUREMENTS
 from .drivers.turns import urgent

@@ -36,7 +36,7 @@ from custom_components.homebattery.const import (
     ControlMode,
     ControlStatus,
 )
-from custom_components.homebattery.devices import device_name
+from custom_components.homebattery.device import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
