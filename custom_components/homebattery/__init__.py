@@ -4,10 +4,8 @@ Each entry is one battery: a driver that talks to it, a coordinator that polls i
 and a control that holds it at a setpoint and gives it back.
 """
 
-from dataclasses import dataclass
 import logging
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import (
@@ -20,38 +18,18 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
 from . import device, repairs
-from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
+from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
 from .coordinator import BatteryCoordinator
+from .data import HomeBatteryConfigEntry, HomeBatteryData
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
 from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
 from .errors import translated
 from .lease import LeaseStore
-from .repairs import Issue
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
-
-type HomeBatteryConfigEntry = ConfigEntry[HomeBatteryData]
-
-
-@dataclass(kw_only=True)
-class HomeBatteryData:
-    """What one entry has at run time."""
-
-    battery: Battery
-    coordinator: BatteryCoordinator
-    control: Control
-    device_id: str
-
-    async def async_close(self) -> None:
-        """Give the battery back to its own control, and close the connection."""
-        try:
-            await self.control.async_close()
-        finally:
-            await self.coordinator.async_close()
-
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 

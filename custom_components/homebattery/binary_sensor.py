@@ -1,7 +1,7 @@
 """Binary sensors: what is wrong, yes or no, and whether the battery charges."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, override
+from typing import Any, Final, override
 
 from homeassistant.components.binary_sensor import BinarySensorEntity
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
@@ -9,12 +9,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import BATTERY_CHARGING, BATTERY_POWER
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import as_number
 from .drivers.measurements import MEASUREMENTS, Quantity
 from .entity import HomeBatteryEntity
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 PARALLEL_UPDATES = 0
 

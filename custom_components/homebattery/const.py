@@ -82,3 +82,14 @@ class ControlStatus(StrEnum):
     """It does something else, or cannot be seen doing what is asked."""
     RELEASE_FAILED = "release_failed"
     """It could not be given back to its own control; this is being retried."""
+
+
+class Issue(StrEnum):
+    """Name the repair issues about control by their translation keys."""
+
+    RELEASE_FAILED = "release_failed"
+    """The battery has not been released so far; this is being retried."""
+    LEFT_HELD = "left_held"
+    """The battery was removed and could not be released."""
+    OTHER_CONTROLLER = "other_controller"
+    """Another controller takes the battery over, again and again."""

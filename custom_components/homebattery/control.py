@@ -9,8 +9,9 @@ import asyncio
 from collections import deque
 from datetime import datetime, timedelta
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util import dt as dt_util
@@ -25,6 +26,7 @@ from .const import (
     POWER_SETPOINT,
     ControlMode,
     ControlStatus,
+    Issue,
 )
 from .coordinator import BatteryCoordinator
 from .drivers.battery import (
@@ -42,11 +44,7 @@ from .drivers.battery import (
 from .drivers.turns import urgent
 from .interventions import Interventions
 from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
-from .repairs import Issue
 from .timers import Timers
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,7 +72,7 @@ class Control:
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: HomeBatteryConfigEntry,
+        entry: ConfigEntry,
         coordinator: BatteryCoordinator,
     ) -> None:
         """Begin with the battery left alone."""

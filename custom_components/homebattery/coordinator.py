@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 import logging
 import math
-from typing import TYPE_CHECKING, override
+from typing import override
 
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryAuthFailed
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
@@ -24,9 +25,6 @@ from .drivers.battery import (
 from .errors import translated
 from .recent_errors import RecentErrors
 
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
-
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -42,10 +40,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     to 'unavailable' every few minutes is of no use to an automation.
     """
 
-    config_entry: HomeBatteryConfigEntry
+    config_entry: ConfigEntry
 
     def __init__(
-        self, hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
+        self, hass: HomeAssistant, entry: ConfigEntry, battery: Battery
     ) -> None:
         """Prepare to poll; the first refresh reads all that the battery can measure."""
         super().__init__(

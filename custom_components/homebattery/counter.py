@@ -7,7 +7,7 @@ before: then what is remembered here tells whether the first reading can be.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self, override
+from typing import Any, Self, override
 
 from homeassistant.core import callback
 from homeassistant.helpers.restore_state import (
@@ -17,12 +17,10 @@ from homeassistant.helpers.restore_state import (
 )
 from homeassistant.util import dt as dt_util
 
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import as_number
 from .drivers.counters import Counted
 from .entity import HomeBatteryEntity
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 
 @dataclass(frozen=True, kw_only=True)

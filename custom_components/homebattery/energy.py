@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 import logging
-from typing import TYPE_CHECKING, Any, Final, override
+from typing import Any, Final, override
 
 from homeassistant.components.recorder.history import state_changes_during_period
 from homeassistant.components.recorder.statistics import get_last_short_term_statistics
@@ -38,10 +38,8 @@ from .const import (
     SCAN_INTERVAL,
 )
 from .counter import CounterEntity
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import as_number
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 

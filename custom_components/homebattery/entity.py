@@ -1,8 +1,9 @@
 """What all entities have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
 import re
-from typing import TYPE_CHECKING, Final, override
+from typing import Any, Concatenate, Final, override
 
 from homeassistant.const import EntityCategory
 from homeassistant.core import callback
@@ -10,14 +11,12 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import ControlMode
 from .coordinator import BatteryCoordinator
+from .data import HomeBatteryConfigEntry
 from .device import device_info
 from .drivers.battery import Value
 from .drivers.measurements import MEASUREMENTS
 from .drivers.turns import urgent
-from .errors import battery_action
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
+from .errors import translating
 
 
 def _in_key(numbered: str) -> re.Pattern[str]:
@@ -122,6 +121,19 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
         if now != self._written:
             self._written = now
             super()._handle_coordinator_update()
+
+
+def battery_action[EntityT: HomeBatteryEntity, **P](
+    action: Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]]:
+    """Decorate an entity's action: what goes wrong with the device is translated."""
+
+    @wraps(action)
+    async def translate(self: EntityT, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        with translating(self.hass, self.coordinator.config_entry):
+            await action(self, *args, **kwargs)
+
+    return translate
 
 
 class SettingEntity(HomeBatteryEntity):

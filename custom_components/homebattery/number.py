@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Final, override
+from typing import Any, ClassVar, Final, override
 
 from homeassistant.components.number import (
     NumberDeviceClass,
@@ -28,13 +28,10 @@ from .const import (
     POWER_SETPOINT,
     SETPOINT_DURATION,
 )
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import NumberSetting, SetpointLimits, as_number
 from .drivers.measurements import MEASUREMENTS, Quantity
-from .entity import ControlEntity, SettingEntity
-from .errors import battery_action
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
+from .entity import ControlEntity, SettingEntity, battery_action
 
 PARALLEL_UPDATES = 1
 

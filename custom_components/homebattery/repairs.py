@@ -2,9 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Container, Mapping
-from enum import StrEnum
 import logging
-from typing import TYPE_CHECKING, Final, cast, override
+from typing import Final, cast, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.config_entries import ConfigEntryState
@@ -12,28 +11,15 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
 
-from .const import DOMAIN
+from .const import DOMAIN, Issue
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import Advice, BatteryError
 from .lease import LeaseStore
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 
 ENTRY_ID: Final = "entry_id"
 UNIQUE_ID: Final = "unique_id"
-
-
-class Issue(StrEnum):
-    """The issues about control, as their texts are called."""
-
-    RELEASE_FAILED = "release_failed"
-    """A battery could not be given back so far."""
-    LEFT_HELD = "left_held"
-    """A battery was removed and could not be given back."""
-    OTHER_CONTROLLER = "other_controller"
-    """Somebody else controls a battery, again and again."""
 
 
 _ERRORS: Final = (Issue.RELEASE_FAILED, Issue.LEFT_HELD)

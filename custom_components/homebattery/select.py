@@ -1,6 +1,6 @@
 """Selects: who controls the battery, and the modes of the device itself."""
 
-from typing import TYPE_CHECKING, override
+from typing import override
 
 from homeassistant.components.select import SelectEntity
 from homeassistant.core import HomeAssistant
@@ -8,12 +8,9 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONTROL_MODE, DOMAIN, WORKING_MODE, ControlMode
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import SelectSetting
-from .entity import ControlEntity, SettingEntity
-from .errors import battery_action
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
+from .entity import ControlEntity, SettingEntity, battery_action
 
 PARALLEL_UPDATES = 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, override
+from typing import Any, Final, override
 
 from homeassistant.components.sensor import (
     SensorDeviceClass,
@@ -43,14 +43,12 @@ from .const import (
     ControlStatus,
 )
 from .counter import CounterEntity
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import Battery
 from .drivers.counters import is_counter
 from .drivers.measurements import MEASUREMENTS, Quantity
 from .energy import EnergyTotalSensor
 from .entity import ControlEntity, HomeBatteryEntity
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 PARALLEL_UPDATES = 0
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import (
@@ -28,11 +28,9 @@ from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
+from .data import HomeBatteryConfigEntry
 from .errors import translating
 from .lease import Outcome
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 

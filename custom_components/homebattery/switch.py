@@ -1,16 +1,14 @@
 """Switches: what a device lets its owner turn on and off."""
 
-from typing import TYPE_CHECKING, Any, override
+from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .data import HomeBatteryConfigEntry
 from .drivers.battery import SwitchSetting
 from .entity import SettingEntity
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 PARALLEL_UPDATES = 1
 
