@@ -25,7 +25,7 @@ from homeassistant.helpers.target import (
     async_extract_referenced_entity_ids,
 )
 from homeassistant.util.json import JsonObjectType
-import voluptuous as vol
+import probatio as vol
 
 from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
 from .data import HomeBatteryConfigEntry
