@@ -141,7 +141,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
     def available(self) -> bool:
         # A counter that the device had once, and has no more, is not replaced.
         return super().available and (
-            self._source is Source.POWER or self._key in self._battery.measurements
+            self._source is Source.POWER or self.coordinator.can_measure(self._key)
         )
 
     @property
