@@ -17,11 +17,6 @@ from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
 from custom_components.homebattery import errors
-from custom_components.homebattery.config_flow import (
-    _FIELDS,
-    _OPTIONS,
-    SECTION_ADVANCED,
-)
 from custom_components.homebattery.const import (
     BATTERY_CHARGING,
     CONTROL_MODE,
@@ -49,6 +44,7 @@ from custom_components.homebattery.drivers.sun2000_registers import (
 )
 from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
 from custom_components.homebattery.entity import translation_of
+from custom_components.homebattery.forms import SECTION_ADVANCED, SELECTORS
 from custom_components.homebattery.number import (
     ATTR_AT_ZERO,
     ATTR_CHARGES,
@@ -56,6 +52,7 @@ from custom_components.homebattery.number import (
     HOLDS,
     KINDS as NUMBERS,
 )
+from custom_components.homebattery.options_flow import OPTIONS
 from custom_components.homebattery.repairs import (
     FIXES,
     ForgetFlow,
@@ -135,14 +132,14 @@ def test_each_option_is_named_and_explained() -> None:
         field for driver in DRIVERS.values() for field in driver.owner_options
     ]
     for rare, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
-        names = {field.name for field in (*_OPTIONS, *of_drivers) if field.rare == rare}
+        names = {field.name for field in (*OPTIONS, *of_drivers) if field.rare == rare}
         assert texts["data"].keys() == texts["data_description"].keys() == names
 
 
 def test_each_choice_on_a_form_has_a_text() -> None:
     found = {
         selector.config["translation_key"]: set(selector.config["options"])
-        for selector in _FIELDS.values()
+        for selector in SELECTORS.values()
         if isinstance(selector, SelectSelector)
     }
     texts = {key: set(texts["options"]) for key, texts in EN["selector"].items()}

@@ -110,6 +110,7 @@ ABOVE_DATA: Final = PLATFORM_MODULES | {
     "options_flow",
     "repairs",
     "services",
+    "setup_flow",
 }
 """What is there for an entry: neither its run-time data nor what that is made of knows
 any of it."""
