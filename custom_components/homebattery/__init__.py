@@ -20,7 +20,7 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
 from . import devices, repairs
-from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
+from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
@@ -29,7 +29,6 @@ from .drivers.battery.base import Battery, Found
 from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
 from .lease import LeaseStore
-from .repairs import Issue
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)

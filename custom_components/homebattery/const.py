@@ -82,3 +82,14 @@ class ControlStatus(StrEnum):
     """It does something else, or cannot be seen doing what is asked."""
     RELEASE_FAILED = "release_failed"
     """It could not be given back to its own control; this is being retried."""
+
+
+class Issue(StrEnum):
+    """The issues about control, as their texts are called."""
+
+    RELEASE_FAILED = "release_failed"
+    """A battery could not be given back so far."""
+    LEFT_HELD = "left_held"
+    """A battery was removed and could not be given back."""
+    OTHER_CONTROLLER = "other_controller"
+    """Somebody else controls a battery, again and again."""

@@ -25,6 +25,7 @@ from .const import (
     POWER_SETPOINT,
     ControlMode,
     ControlStatus,
+    Issue,
 )
 from .coordinator import BatteryCoordinator
 from .drivers.battery.controller import LimitReason
@@ -42,7 +43,6 @@ from .drivers.measurements import as_number
 from .drivers.modbus.priority_lock import urgent
 from .interventions import Interventions
 from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
-from .repairs import Issue
 from .timers import Timers
 
 if TYPE_CHECKING:

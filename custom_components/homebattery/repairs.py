@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Container, Mapping
-from enum import StrEnum
 import logging
 from typing import TYPE_CHECKING, Final, cast, override
 
@@ -12,7 +11,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
 
-from .const import DOMAIN
+from .const import DOMAIN, Issue
 from .drivers.battery.controller import Advice
 from .drivers.errors import BatteryError
 from .lease import LeaseStore
@@ -24,17 +23,6 @@ _LOGGER = logging.getLogger(__name__)
 
 ENTRY_ID: Final = "entry_id"
 UNIQUE_ID: Final = "unique_id"
-
-
-class Issue(StrEnum):
-    """The issues about control, as their texts are called."""
-
-    RELEASE_FAILED = "release_failed"
-    """A battery could not be given back so far."""
-    LEFT_HELD = "left_held"
-    """A battery was removed and could not be given back."""
-    OTHER_CONTROLLER = "other_controller"
-    """Somebody else controls a battery, again and again."""
 
 
 _ERRORS: Final = (Issue.RELEASE_FAILED, Issue.LEFT_HELD)

@@ -9,7 +9,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.const import DOMAIN, Issue
 from custom_components.homebattery.control import RETRY
 from custom_components.homebattery.drivers.battery.controller import Advice
 from custom_components.homebattery.drivers.deye.plans import (
@@ -18,7 +18,6 @@ from custom_components.homebattery.drivers.deye.plans import (
     CONTROL_MODE,
 )
 from custom_components.homebattery.interventions import OF_LATE, OFTEN
-from custom_components.homebattery.repairs import Issue
 from tests.control.lease_support import file_of, issues, stored
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (

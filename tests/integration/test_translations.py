@@ -35,6 +35,7 @@ from custom_components.homebattery.const import (
     SETPOINT_ENDS,
     ControlMode,
     ControlStatus,
+    Issue,
 )
 from custom_components.homebattery.devices import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
@@ -59,7 +60,6 @@ from custom_components.homebattery.number import (
 from custom_components.homebattery.repairs import (
     FIXES,
     ForgetFlow,
-    Issue,
     LookAgainFlow,
     ReleaseFlow,
 )
