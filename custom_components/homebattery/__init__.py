@@ -22,13 +22,13 @@ from homeassistant.helpers.typing import ConfigType
 from . import devices, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
+from .control.lease import LeaseStore
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery, Found
 from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
-from .lease import LeaseStore
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
+from .control.lease import Outcome
 from .errors import translating
-from .lease import Outcome
 
 if TYPE_CHECKING:
     from . import HomeBatteryConfigEntry

@@ -8,7 +8,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import pytest
 
 from custom_components.homebattery.control import RETRY, SETTLED
-from custom_components.homebattery.control_status import SETTLE
+from custom_components.homebattery.control.status import SETTLE
 from custom_components.homebattery.drivers import VictronInverter
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.errors import NotConfirmedError

@@ -3,7 +3,7 @@
 import pytest
 
 from custom_components.homebattery.const import ControlStatus
-from custom_components.homebattery.control_status import (
+from custom_components.homebattery.control.status import (
     GRACE,
     SETTLE,
     control_status,

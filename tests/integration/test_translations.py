@@ -79,7 +79,9 @@ from tests.simulators.image import HttpImage
 
 FOLDER: Final = Path(errors.__file__).parent
 SOURCES: Final = "\n".join(
-    path.read_text("utf-8") for path in sorted(FOLDER.glob("*.py"))
+    path.read_text("utf-8")
+    for folder in (FOLDER, FOLDER / "control")
+    for path in sorted(folder.glob("*.py"))
 )
 
 type Texts = dict[str, Any]

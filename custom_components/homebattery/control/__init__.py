@@ -15,7 +15,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util import dt as dt_util
 
-from .const import (
+from ..const import (
     BATTERY_POWER,
     BATTERY_SOC,
     BATTERY_VOLTAGE,
@@ -27,9 +27,9 @@ from .const import (
     ControlStatus,
     Issue,
 )
-from .coordinator import BatteryCoordinator
-from .drivers.battery.controller import LimitReason
-from .drivers.errors import (
+from ..coordinator import BatteryCoordinator
+from ..drivers.battery.controller import LimitReason
+from ..drivers.errors import (
     BatteryError,
     CannotConnectError,
     FlashBudgetError,
@@ -39,14 +39,14 @@ from .drivers.errors import (
     RequestTimeoutError,
     TakenOverError,
 )
-from .drivers.measurements import as_number
-from .drivers.modbus.priority_lock import urgent
-from .interventions import Interventions
+from ..drivers.measurements import as_number
+from ..drivers.modbus.priority_lock import urgent
+from .keep_alive import Timers
 from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
-from .timers import Timers
+from .takeover import Interventions
 
 if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
+    from .. import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 

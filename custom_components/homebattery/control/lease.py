@@ -15,11 +15,11 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util, slugify
 
-from .const import DOMAIN, ControlStatus
-from .control_status import control_status, follows
-from .drivers.battery.base import Battery, Found
-from .drivers.battery.controller import LimitReason
-from .drivers.flash import FlashWear
+from ..const import DOMAIN, ControlStatus
+from ..drivers.battery.base import Battery, Found
+from ..drivers.battery.controller import LimitReason
+from ..drivers.flash import FlashWear
+from .status import control_status, follows
 
 CURRENT_STEP: Final = 20
 """W that the voltage must make of a held current before the device is told."""

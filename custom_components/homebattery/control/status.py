@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from .const import ControlStatus
-from .drivers.battery.controller import LimitReason
+from ..const import ControlStatus
+from ..drivers.battery.controller import LimitReason
 
 TOLERANCE: Final = 100
 """W that the measured power may be off: noise, losses, a load that just came on."""
