@@ -22,7 +22,7 @@ from homeassistant.helpers.typing import ConfigType
 from . import devices, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
-from .control.lease import LeaseStore
+from .control.store import LeaseStore
 from .coordinator import BatteryCoordinator
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
@@ -137,7 +137,7 @@ async def _async_forget_what_is_settled(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.left and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+    if store.orphaned and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
         _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
         await store.async_remove()
 
@@ -186,7 +186,9 @@ async def async_remove_entry(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.found is not None and not await _async_give_back(hass, entry, store.found):
+    if store.snapshot is not None and not await _async_give_back(
+        hass, entry, store.snapshot
+    ):
         repairs.show(hass, entry, {Issue.LEFT_HELD})
         await store.async_leave()
         return

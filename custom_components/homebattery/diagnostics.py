@@ -122,7 +122,7 @@ def _control(control: Control, battery: Battery) -> dict[str, Any]:
         "limited_by": control.limited_by,
         "expires": None if expires is None else expires.isoformat(),
         "found": battery.found,
-        "times_taken_over": control.interventions.count,
+        "times_taken_over": control.takeovers.count,
         "flash_writes_today": control.flash_writes_today,
     }
 

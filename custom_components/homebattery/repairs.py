@@ -12,7 +12,7 @@ from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN, Issue
-from .control.lease import LeaseStore
+from .control.store import LeaseStore
 from .drivers.battery.controller import Advice
 from .drivers.errors import BatteryError
 

@@ -44,7 +44,7 @@ NEVER = None
 
 
 @pytest.mark.parametrize(
-    ("requested", "granted", "measured", "age", "astray", "expected"),
+    ("requested", "granted", "measured", "age", "off_target", "expected"),
     [
         # Just asked
         (1000, 1000, 0, 0, NEVER, PENDING),
@@ -84,21 +84,21 @@ def test_control_status(
     granted: float,
     measured: float | None,
     age: float,
-    astray: float | None,
+    off_target: float | None,
     expected: ControlStatus,
 ) -> None:
     status, _ = control_status(
         requested=requested,
         granted=granted,
         measured=measured,
-        age=age,
-        astray=age if astray is None else astray,
+        seconds_since_change=age,
+        seconds_off_target=age if off_target is None else off_target,
     )
     assert status is expected
 
 
 @pytest.mark.parametrize(
-    ("granted", "measured", "age", "astray", "expected"),
+    ("granted", "measured", "age", "off_target", "expected"),
     [
         (1000, None, 1, NEVER, PENDING),
         (1000, None, 999, GRACE - 1, PENDING),
@@ -115,15 +115,15 @@ def test_what_is_not_known_is_not_said_to_follow(
     granted: float,
     measured: float | None,
     age: float,
-    astray: float | None,
+    off_target: float | None,
     expected: ControlStatus,
 ) -> None:
     assert control_status(
         requested=1000,
         granted=granted,
         measured=measured,
-        age=age,
-        astray=age if astray is None else astray,
+        seconds_since_change=age,
+        seconds_off_target=age if off_target is None else off_target,
         lost=True,
     ) == (expected, LimitReason.UNREACHABLE)
 
@@ -133,8 +133,8 @@ def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None
         requested=1000,
         granted=0,
         measured=None,
-        age=999,
-        astray=999,
+        seconds_since_change=999,
+        seconds_off_target=999,
         limited_by=LimitReason.FULL,
         lost=True,
     )
@@ -166,8 +166,8 @@ def test_doing_nothing_is_limited_only_when_full_or_empty(
         requested=requested,
         granted=requested,
         measured=0,
-        age=999,
-        astray=999,
+        seconds_since_change=999,
+        seconds_off_target=999,
         soc=soc,
         min_soc=min_soc,
     )

@@ -42,8 +42,9 @@ from ..drivers.errors import (
 from ..drivers.measurements import as_number
 from ..drivers.modbus.priority_lock import urgent
 from .keep_alive import Timers
-from .lease import Lease, LeaseStore, Measured, NotKeptError, Outcome, Setpoint
-from .takeover import Interventions
+from .lease import Lease, Measured, Outcome, Setpoint
+from .store import LeaseStore, NotKeptError
+from .takeover import Takeovers
 
 if TYPE_CHECKING:
     from .. import HomeBatteryConfigEntry
@@ -91,7 +92,7 @@ class Control:
         self._looking: asyncio.Task[None] | None = None
         self._failing = False
         self._release_failures = 0
-        self.interventions = Interventions()
+        self.takeovers = Takeovers()
         self.setpoint_duration = timedelta()
         """How long a setpoint is held unless it says so itself; 0: as the options say."""
         self._flash_changes: deque[float] = deque(maxlen=FLASH_BURST)
@@ -162,7 +163,7 @@ class Control:
     def issues(self) -> frozenset[Issue]:
         """What its owner has to know of the control, as it is now."""
         not_released = self.status is ControlStatus.RELEASE_FAILED
-        contested = self.interventions.are_frequent(self._hass.loop.time())
+        contested = self.takeovers.are_frequent(self._hass.loop.time())
         wrong = {
             Issue.RELEASE_FAILED: not_released and self._release_failures > 1,
             Issue.OTHER_CONTROLLER: not self._closed and contested,
@@ -297,7 +298,7 @@ class Control:
         with urgent():
             async with self._lock:
                 if due is None:
-                    self.interventions.owner_yields(self._hass.loop.time())
+                    self.takeovers.note_release(self._hass.loop.time())
                 if self.mode is ControlMode.AUTOMATIC:
                     return
                 if due is not None:
@@ -320,9 +321,9 @@ class Control:
         with urgent():
             async with self._lock:
                 await self._store.async_load(self._battery.wear)
-                if self._store.found is None:
+                if self._store.snapshot is None:
                     return
-                self._battery.found = self._store.found
+                self._battery.found = self._store.snapshot
                 try:
                     await self._go_on_or_release()
                 except BatteryError as err:
@@ -458,7 +459,9 @@ class Control:
 
     def _new_lease(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
         now = self._hass.loop.time()
-        return Lease(setpoint=setpoint, expires=expires, since=now, followed=now)
+        return Lease(
+            setpoint=setpoint, expires=expires, changed_at=now, on_target_at=now
+        )
 
     async def _hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
         battery, before, found = self._battery, self._lease, self._battery.found
@@ -493,7 +496,7 @@ class Control:
                 battery.found = found
             elif begun:
                 # What of it has arrived is not known: it is told again what it was.
-                before.told = False
+                before.applied = False
             raise
         finally:
             await self.async_save()
@@ -504,13 +507,13 @@ class Control:
         battery, setpoint = self._battery, lease.setpoint
         written = battery.wear.writes_today
         try:
-            lease.granted = await setpoint.tell(battery)
+            granted = await setpoint.apply(battery)
         finally:
             if battery.wear.writes_today != written:
                 self._flash_changes.append(self._hass.loop.time())
-        lease.told = True
-        lease.renewed()
-        lease.limited_by = battery.limited_by
+        lease.applied = True
+        lease.confirm()
+        lease.grant(granted, battery.limited_by)
 
     def _wait_for_flash(self, power: float) -> float:
         """Return for how many seconds a setpoint has to wait, not to wear out flash."""
@@ -521,7 +524,7 @@ class Control:
 
     async def _renew(self, lease: Lease) -> None:
         """Renew the setpoint, or tell the device what it may not know yet."""
-        if not lease.told:
+        if not lease.applied:
             if self._wait_for_flash(lease.setpoint.power) > 0:
                 await self._battery.keep_alive()  # what was told before this one
                 return
@@ -537,9 +540,9 @@ class Control:
         finally:
             # It may have let the device go for a while, which writes to flash.
             await self.async_save()
-        lease.renewed()
+        lease.confirm()
         if granted is not None:
-            lease.granted, lease.limited_by = granted, self._battery.limited_by
+            lease.grant(granted, self._battery.limited_by)
         self._say_done("its setpoint was renewed again")
 
     async def _release(self) -> None:
@@ -628,9 +631,8 @@ class Control:
                 in_vain = isinstance(err, NotConfirmedError)
                 fault = LimitReason.NO_EFFECT if in_vain else LimitReason.REFUSED
             if fault is LimitReason.OTHER_CONTROLLER is not lease.fault:
-                self.interventions.note(self._hass.loop.time())
-            lease.fault = fault
-            lease.failures += 1
+                self.takeovers.note(self._hass.loop.time())
+            lease.fail(fault)
             if self._battery.found is None:
                 # The driver has given the battery back: there is nothing to hold.
                 self._lease = None
@@ -664,9 +666,11 @@ class Control:
         lease = self._lease
         if lease is None:
             return
-        was_told = lease.told
-        lease.look(self._hass.loop.time(), self._measured, self._battery.current_step)
-        if was_told and not lease.told:
+        was_applied = lease.applied
+        lease.evaluate(
+            self._hass.loop.time(), self._measured, self._battery.current_step
+        )
+        if was_applied and not lease.applied:
             self._tick()
 
 

@@ -1,4 +1,4 @@
-"""How well a battery does what is asked of it, and why not better: pure functions."""
+"""Pure functions that say how well a battery follows its setpoint, and why not better."""
 
 from typing import Final
 
@@ -43,22 +43,21 @@ def control_status(
     requested: float,
     granted: float | None,
     measured: float | None,
-    age: float,
-    astray: float,
+    seconds_since_change: float,
+    seconds_off_target: float,
     soc: float | None = None,
     min_soc: float | None = None,
     limited_by: LimitReason | None = None,
     fault: LimitReason | None = None,
     lost: bool = False,
 ) -> tuple[ControlStatus, LimitReason | None]:
-    """Return how well a held setpoint is followed, and why not better.
+    """Return the status of a held setpoint, and why it is not followed better.
 
-    Powers in W, + = charging. `granted` is what the device was told in the end, None
-    while it has not been told; `limited_by` says why it is less than was asked for,
-    `fault` why the device could not be told or renewed; `lost`: it is not known whether
-    the device still holds the setpoint. `age` and `astray` are the seconds since
-    `requested` last changed, and since it was last seen followed (the same while it has
-    not been).
+    Powers in W, + = charging. `granted` is the setpoint that was applied, None before
+    that; `limited_by` says why it is less than was asked for, `fault` why it could not
+    be applied or renewed; `lost`: it is not known whether the device still holds it.
+    The seconds are those since `requested` last changed, and since the measured power
+    was last on target (the same while it has not been).
     """
     if fault is LimitReason.OTHER_CONTROLLER:
         return ControlStatus.NOT_FOLLOWING, fault
@@ -80,9 +79,9 @@ def control_status(
         well = pending
     if measured is not None and follows(granted, measured):
         return well
-    if astray >= age and age < SETTLE:
+    if seconds_off_target >= seconds_since_change and seconds_since_change < SETTLE:
         return pending
-    if astray < min(age, GRACE):
+    if seconds_off_target < min(seconds_since_change, GRACE):
         return well
     if measured is None:
         return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
