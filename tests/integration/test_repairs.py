@@ -10,7 +10,7 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN, Issue
-from custom_components.homebattery.control import RETRY
+from custom_components.homebattery.control.keep_alive import RETRY
 from custom_components.homebattery.control.takeover import OF_LATE, OFTEN
 from custom_components.homebattery.drivers.battery.controller import Advice
 from custom_components.homebattery.drivers.deye.plans import (
