@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
 from ..const import ControlStatus
 from ..drivers.battery.base import Battery
@@ -71,6 +71,11 @@ class Lease:
     """Why it could not be applied, or renewed, the last time."""
     failures: int = 0
     """How often in a row."""
+
+    @classmethod
+    def new(cls, setpoint: Setpoint, expires: datetime | None, now: float) -> Self:
+        """Return a lease that begins at the loop time `now`."""
+        return cls(setpoint=setpoint, expires=expires, changed_at=now, on_target_at=now)
 
     def status(
         self, now: float, measured: Measured

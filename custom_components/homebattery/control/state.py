@@ -143,7 +143,7 @@ class LeasedBattery:
                 setpoint.power,
                 dt_util.as_local(expires).isoformat(timespec="seconds"),
             )
-            lease = self._new_lease(setpoint, expires)
+            lease = Lease.new(setpoint, expires, self._hass.loop.time())
             self._begin(lease)
             await self._apply(lease)
             return
@@ -168,18 +168,12 @@ class LeasedBattery:
             # From here on the device is not as its user left it: what has to be
             # restored must be known, and kept, before the first write.
             self._battery.found = await self._battery.read_found()
-        lease = self._new_lease(setpoint, expires)
+        lease = Lease.new(setpoint, expires, self._hass.loop.time())
         self._begin(lease)
         try:
             await self._keep()
         except BaseException:
-            # Nothing was written.
-            self._battery.found = snapshot
-            if before is None:
-                self._end()
-            else:
-                self._begin(before)
-            await self.save()
+            await self._undo(before, snapshot)
             raise
         try:
             if not self._flash_spacing.must_wait(setpoint.power):
@@ -192,16 +186,22 @@ class LeasedBattery:
             await self.save()
         return lease
 
-    def _new_lease(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
-        now = self._hass.loop.time()
-        return Lease(
-            setpoint=setpoint, expires=expires, changed_at=now, on_target_at=now
-        )
+    async def _undo(self, before: Lease | None, snapshot: Found | None) -> None:
+        """Go back to the lease and the snapshot before a setpoint that was not kept."""
+        self._battery.found = snapshot
+        if before is None:
+            self._end()
+        else:
+            self._begin(before)
+        await self.save()
 
     def _abandon(
         self, before: Lease | None, snapshot: Found | None, *, is_written: bool
     ) -> None:
-        """Go back to the lease and the snapshot before a setpoint that failed."""
+        """Go back to the lease before a setpoint that failed.
+
+        A first one that may have been written in part is released.
+        """
         if before is not None:
             # What of it has arrived is not known, so the former is applied again.
             before.applied = before.applied and not is_written
@@ -244,13 +244,14 @@ class LeasedBattery:
 
         Raises what the driver raises, and HomeAssistantError as `hold` does.
         """
-        if self.lease is None:
+        lease = self.lease
+        if lease is None:
             await self.release()
             return
         try:
-            await self._renew(self.lease)
+            await self._renew(lease)
         except BatteryError as err:
-            await self._note_failure(self.lease, err)
+            await self._note_failure(lease, err)
             raise
 
     async def _renew(self, lease: Lease) -> None:
