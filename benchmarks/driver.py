@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from unittest.mock import patch
 
-from custom_components.homebattery.drivers import DRIVERS, modbus
-from custom_components.homebattery.drivers.modbus import Block, Register
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.modbus import device as modbus_device
+from custom_components.homebattery.drivers.modbus.planning import Block
+from custom_components.homebattery.drivers.modbus.register import Register
 
 from .cost import costs_of
 from .home import costs_of_entry
@@ -64,7 +66,7 @@ def _without_planning() -> AbstractContextManager[object]:
     def plan(registers: Collection[Register], *_: object) -> list[Block]:
         return [Block((register,)) for register in registers]
 
-    return patch.object(modbus, "plan_blocks", plan)
+    return patch.object(modbus_device, "plan_blocks", plan)
 
 
 async def _ask_all(ask: Ask, calls: Collection[Call]) -> None:

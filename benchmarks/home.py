@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component import common
 from custom_components.homebattery import discovery
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.coordinator import BatteryCoordinator
-from custom_components.homebattery.drivers.battery import Poll
+from custom_components.homebattery.drivers.measurements import Poll
 from tests.home import KINDS
 
 from .cost import Cost, costs_of

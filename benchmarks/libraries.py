@@ -10,8 +10,8 @@ from unittest.mock import patch
 from aiohttp import ClientSession
 from pymodbus.client import AsyncModbusTcpClient
 
-from custom_components.homebattery.drivers.battery import Battery
-from custom_components.homebattery.drivers.solarman_frames import PySolarmanV5Async
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.solarman.frames import PySolarmanV5Async
 
 type Setup = Mapping[str, Any]
 type Ask = Callable[..., Awaitable[object]]

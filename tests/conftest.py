@@ -18,20 +18,24 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.homebattery import discovery, sensor
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.device import device_name
-from custom_components.homebattery.drivers import (
-    DRIVERS,
-    SmaInverter,
-    deye_modbus,
-    deye_solarman,
-    solarman,
-    sun2000,
-    sun2000_commands,
-    sun2000_unit,
+from custom_components.homebattery.drivers import DRIVERS, SmaInverter
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.deye import (
+    modbus_tcp as deye_modbus_tcp,
+    solarman as deye_solarman,
 )
-from custom_components.homebattery.drivers.battery import Battery, ModbusBattery
-from custom_components.homebattery.drivers.recognition import Visit
-from custom_components.homebattery.drivers.sessy_client import SessyClient
-from custom_components.homebattery.drivers.solarman import Logger
+from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.sessy.client import SessyClient
+from custom_components.homebattery.drivers.solarman import (
+    discovery as solarman_discovery,
+)
+from custom_components.homebattery.drivers.solarman.discovery import Logger
+from custom_components.homebattery.drivers.sun2000 import (
+    commands as sun2000_commands,
+    inverter as sun2000_inverter,
+    unit as sun2000_unit,
+)
 from tests.home import KINDS, LOOKED_AT, OTHERS, Home, MakeHome, Warp, house_of
 from tests.simulators import (
     SIMULATORS,
@@ -111,15 +115,15 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(driver, "settle", 0)
     monkeypatch.setattr(SessyClient, "retry_pause", 0)
     monkeypatch.setattr(SmaInverter, "spacing", 0)
-    monkeypatch.setattr(sun2000, "CONNECT_DELAY", 0)
-    monkeypatch.setattr(sun2000, "SPACING", 0)
+    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0)
+    monkeypatch.setattr(sun2000_inverter, "SPACING", 0)
     monkeypatch.setattr(sun2000_unit, "BACK_OFFS", (0, 0, 0))
-    monkeypatch.setattr(deye_modbus, "REQUEST_SPACING", 0)
+    monkeypatch.setattr(deye_modbus_tcp, "REQUEST_SPACING", 0)
     monkeypatch.setattr(deye_solarman, "REQUEST_SPACING", 0)
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
     monkeypatch.setattr(Visit, "connect_delay", 0)
     monkeypatch.setattr(Visit, "timeout", 0.1)
-    monkeypatch.setattr(solarman, "DISCOVERY_WAIT", 0.1)
+    monkeypatch.setattr(solarman_discovery, "DISCOVERY_WAIT", 0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -20,13 +20,14 @@ from homeassistant.helpers.typing import ConfigType
 from . import device, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
+from .control.store import LeaseStore
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry, HomeBatteryData
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
-from .drivers.battery import AuthenticationError, Battery, BatteryError, Found
+from .drivers.battery.base import Battery, Found
+from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
-from .lease import LeaseStore
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ async def _async_forget_what_is_settled(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.left and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+    if store.orphaned and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
         _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
         await store.async_remove()
 
@@ -164,7 +165,9 @@ async def async_remove_entry(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.found is not None and not await _async_give_back(hass, entry, store.found):
+    if store.snapshot is not None and not await _async_give_back(
+        hass, entry, store.snapshot
+    ):
         repairs.show(hass, entry, {Issue.LEFT_HELD})
         await store.async_leave()
         return

@@ -14,8 +14,8 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import BATTERY_CHARGING, BATTERY_POWER
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import Battery, Value, as_number
-from .drivers.measurements import MEASUREMENTS, Quantity
+from .drivers.battery.base import Battery
+from .drivers.measurements import MEASUREMENTS, Quantity, Value, as_number
 from .entity import HomeBatteryEntity, HomeBatteryEntityDescription, measured
 
 PARALLEL_UPDATES = 0

@@ -32,9 +32,9 @@ from homeassistant.helpers.typing import DiscoveryInfoType
 from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, DOMAIN
 from .discovery import BEHIND_LOGGERS, answers
 from .drivers import DRIVERS, SessyInverter
-from .drivers.battery import SetupField
+from .drivers.battery.base import SetupField
 from .drivers.detection import Detected, detect_at
-from .drivers.solarman import PORT as LOGGER_PORT
+from .drivers.solarman.discovery import PORT as LOGGER_PORT
 from .errors import BASE
 from .forms import NAME_FIELD, dongle_serial, form_schema, parse_setup
 from .options_flow import HomeBatteryOptionsFlow

@@ -14,14 +14,10 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, Upda
 from homeassistant.util import dt as dt_util
 
 from .const import CONF_SCAN_INTERVAL, SCAN_INTERVAL, SLOW_SCAN_INTERVAL
-from .drivers.battery import (
-    AuthenticationError,
-    Battery,
-    BatteryError,
-    NotSupportedError,
-    Poll,
-    Readings,
-)
+from .drivers.battery.base import Battery
+from .drivers.battery.readings import Readings
+from .drivers.errors import AuthenticationError, BatteryError, NotSupportedError
+from .drivers.measurements import Poll
 from .errors import translated
 from .recent_errors import RecentErrors
 

@@ -6,7 +6,7 @@ from homeassistant.config_entries import ConfigEntry
 
 from .control import Control
 from .coordinator import BatteryCoordinator
-from .drivers.battery import Battery
+from .drivers.battery.base import Battery
 
 type HomeBatteryConfigEntry = ConfigEntry[HomeBatteryData]
 

@@ -16,7 +16,8 @@ from homeassistant.helpers.event import async_track_time_interval
 
 from .const import DOMAIN, ControlMode
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import Battery, BatteryError, Identity
+from .drivers.battery.base import Battery, Identity
+from .drivers.errors import BatteryError
 
 _LOGGER = logging.getLogger(__name__)
 

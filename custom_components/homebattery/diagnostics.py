@@ -21,9 +21,10 @@ from .const import DOMAIN
 from .control import Control
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import Battery, BatteryError
-from .drivers.counters import Counted, CounterWatch, Doubted
-from .drivers.raw import is_private
+from .drivers.battery.base import Battery
+from .drivers.battery.counters import Counted, CounterWatch, Doubted
+from .drivers.errors import BatteryError
+from .drivers.modbus.recording import is_private
 from .recent_errors import RecentErrors
 
 _PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
@@ -119,7 +120,7 @@ def _control(control: Control, battery: Battery) -> dict[str, Any]:
         "limited_by": control.limited_by,
         "expires": None if expires is None else expires.isoformat(),
         "found": battery.found,
-        "times_taken_over": control.interventions.count,
+        "times_taken_over": control.takeovers.count,
         "flash_writes_today": control.flash_writes_today,
     }
 

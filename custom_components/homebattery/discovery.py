@@ -20,7 +20,7 @@ from homeassistant.helpers.event import async_track_time_interval
 
 from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, DOMAIN
 from .drivers import DRIVERS
-from .drivers.solarman import PORT as LOGGER_PORT, Logger, discover
+from .drivers.solarman.discovery import PORT as LOGGER_PORT, Logger, discover
 
 _LOGGER = logging.getLogger(__name__)
 

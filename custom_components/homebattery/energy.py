@@ -44,8 +44,8 @@ from .const import (
     SCAN_INTERVAL,
 )
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import as_number
-from .drivers.counters import Counted
+from .drivers.battery.counters import Counted
+from .drivers.measurements import as_number
 from .entity import HomeBatteryEntity, HomeBatteryEntityDescription
 
 _LOGGER = logging.getLogger(__name__)

@@ -15,9 +15,8 @@ from .const import ControlMode
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry
 from .device import device_info
-from .drivers.battery import Value
-from .drivers.measurements import MEASUREMENTS
-from .drivers.turns import urgent
+from .drivers.measurements import MEASUREMENTS, Value
+from .drivers.modbus.priority_lock import urgent
 from .errors import translating
 
 

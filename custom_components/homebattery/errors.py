@@ -10,9 +10,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from .const import CONF_LOGGER_SERIAL, CONF_UNIT_ID, DOMAIN
-from .drivers.battery import (
+from .drivers.battery.base import Battery, SetupField
+from .drivers.errors import (
     AuthenticationError,
-    Battery,
     BatteryError,
     CannotConnectError,
     ConnectionClosedError,
@@ -28,7 +28,6 @@ from .drivers.battery import (
     PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
-    SetupField,
     SolarmanSpokenError,
     TakenOverError,
     UnitAbsentError,

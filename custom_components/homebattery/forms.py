@@ -25,8 +25,8 @@ from homeassistant.helpers.selector import (
 import probatio as vol
 
 from .const import CONF_LOGGER_SERIAL
-from .drivers.battery import SetupField
-from .drivers.solarman import Logger
+from .drivers.battery.base import SetupField
+from .drivers.solarman.discovery import Logger
 
 SECTION_ADVANCED: Final = "advanced"
 _LARGEST_SERIAL: Final = 0xFFFF_FFFF

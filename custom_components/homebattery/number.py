@@ -32,8 +32,9 @@ from .const import (
 )
 from .control import Control
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import NumberSetting, SetpointLimits, as_number
-from .drivers.measurements import MEASUREMENTS, Quantity
+from .drivers.battery.base import SetpointLimits
+from .drivers.battery.settings import NumberSetting
+from .drivers.measurements import MEASUREMENTS, Quantity, as_number
 from .entity import (
     ControlEntity,
     HomeBatteryEntityDescription,

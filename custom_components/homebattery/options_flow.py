@@ -21,7 +21,7 @@ from .const import (
     SHORTEST_SETPOINT_TIMEOUT,
 )
 from .drivers import DRIVERS
-from .drivers.battery import SetupField
+from .drivers.battery.base import SetupField
 from .forms import flatten, form_schema, number_box
 
 LARGEST_POWER: Final = 1_000_000

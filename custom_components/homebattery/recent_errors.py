@@ -8,7 +8,7 @@ from typing import Final
 
 from homeassistant.util import dt as dt_util
 
-from .drivers.battery import BatteryError
+from .drivers.errors import BatteryError
 
 KEPT: Final = 10
 _NUMBER: Final = re.compile(r"\d+")

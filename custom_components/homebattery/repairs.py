@@ -12,9 +12,10 @@ from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN, Issue
+from .control.store import LeaseStore
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import Advice, BatteryError
-from .lease import LeaseStore
+from .drivers.battery.controller import Advice
+from .drivers.errors import BatteryError
 
 _LOGGER = logging.getLogger(__name__)
 

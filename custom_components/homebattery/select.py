@@ -10,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONTROL_MODE, DOMAIN, WORKING_MODE, ControlMode
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import SelectSetting
+from .drivers.battery.settings import SelectSetting
 from .entity import (
     ControlEntity,
     HomeBatteryEntityDescription,

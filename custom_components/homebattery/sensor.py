@@ -45,8 +45,8 @@ from .const import (
 )
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry, HomeBatteryData
-from .drivers.battery import Battery
-from .drivers.counters import is_counter
+from .drivers.battery.base import Battery
+from .drivers.battery.counters import is_counter
 from .drivers.measurements import MEASUREMENTS, Quantity
 from .energy import CounterEntity, EnergyTotalSensor
 from .entity import (

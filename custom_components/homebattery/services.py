@@ -21,9 +21,9 @@ from homeassistant.util.json import JsonObjectType
 import probatio as vol
 
 from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
+from .control.lease import Outcome
 from .data import HomeBatteryConfigEntry
 from .errors import translating
-from .lease import Outcome
 
 _LOGGER = logging.getLogger(__name__)
 

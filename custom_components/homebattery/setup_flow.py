@@ -19,9 +19,10 @@ from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL
 from .device import device_name
 from .discovery import answers, async_find_loggers
 from .drivers import DRIVERS, DeyeSolarmanInverter
-from .drivers.battery import BatteryError, Identity, SetupField, UnknownHostError
+from .drivers.battery.base import Identity, SetupField
 from .drivers.detection import Detected, detect, detect_at
-from .drivers.solarman import Logger
+from .drivers.errors import BatteryError, UnknownHostError
+from .drivers.solarman.discovery import Logger
 from .errors import BASE, UNKNOWN, error_key, form_error, form_placeholders
 from .forms import (
     NAME_FIELD,

@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import SwitchSetting
+from .drivers.battery.settings import SwitchSetting
 from .entity import HomeBatteryEntityDescription, SettingEntity, measured
 
 PARALLEL_UPDATES = 1

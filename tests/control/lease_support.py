@@ -30,7 +30,7 @@ async def after_a_crash(
     left = copy.deepcopy(hass_storage[file_of(dead)])
     # Let go of the battery as a crash does: without giving it back.
     dead.data.battery.found = None
-    dead.data.control._lease = None
+    dead.data.control._leased._end()
     hass_storage.pop(file_of(dead))
     await dead.hass.config_entries.async_remove(dead.entry.entry_id)
     alive = make_home(dead.simulator, **options)

@@ -13,10 +13,10 @@ from homeassistant.helpers import issue_registry as ir
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.control import RETRY
-from custom_components.homebattery.control_status import SETTLE
+from custom_components.homebattery.control.keep_alive import RETRY
+from custom_components.homebattery.control.status import SETTLE
+from custom_components.homebattery.control.takeover import OF_LATE
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.interventions import OF_LATE
 from tests.home import LOAD, Home, Warp, one_of_each_protocol
 from tests.simulators import (
     HuaweiSimulator,

@@ -7,14 +7,12 @@ from typing import Any
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import pytest
 
-from custom_components.homebattery.control import RETRY, SETTLED
-from custom_components.homebattery.control_status import SETTLE
+from custom_components.homebattery.control.keep_alive import RETRY, SETTLED
+from custom_components.homebattery.control.status import SETTLE
 from custom_components.homebattery.drivers import VictronInverter
-from custom_components.homebattery.drivers.battery import (
-    Battery,
-    NotConfirmedError,
-    Value,
-)
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.errors import NotConfirmedError
+from custom_components.homebattery.drivers.measurements import Value
 from tests.home import (
     LOAD,
     WITH_WORKING_MODE,
@@ -258,13 +256,13 @@ async def test_slow_renewals_do_not_pile_up(
     victron_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await victron_home.set_power(1000)
-    control = victron_home.data.control
+    keep_alive = victron_home.data.control._keep_alive
     begun = 0
 
     async def count(_: VictronInverter) -> int | None:
         nonlocal begun
         begun += 1
-        control._tick()  # the next tick, before this one is done
+        keep_alive.tick()  # the next tick, before this one is done
         return None
 
     monkeypatch.setattr(VictronInverter, "keep_alive", count)

@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import Battery, ModbusBattery
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,

@@ -14,9 +14,9 @@ from homeassistant.util import dt as dt_util
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.control import RETRY
+from custom_components.homebattery.control.keep_alive import RETRY
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import RequestTimeoutError
+from custom_components.homebattery.drivers.errors import RequestTimeoutError
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 from tests.simulators.deye import DeyeSimulator

@@ -17,7 +17,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 import pytest
 
-from custom_components.homebattery import control
+from custom_components.homebattery.control import flash_spacing
 from custom_components.homebattery.drivers import flash
 from tests.home import LOAD, Home, MakeHome, Warp
 from tests.simulators import SIMULATORS, ManualClock, Simulator, plant
@@ -186,7 +186,7 @@ def to_cut(number: int, writes: int, every: bool) -> Iterable[int]:
 def _fast(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Do without what slows down a hundred thousand requests, or forbids so many."""
     monkeypatch.setattr(flash, "DAILY_BUDGET", math.inf)
-    monkeypatch.setattr(control, "FLASH_WINDOW", 0.0)
+    monkeypatch.setattr(flash_spacing, "FLASH_WINDOW", 0.0)
     # Nothing changes in the house from one second to the next.
     monkeypatch.setattr(plant, "_SLICE", LEAP)
     logging.disable(logging.INFO)

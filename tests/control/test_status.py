@@ -3,13 +3,13 @@
 import pytest
 
 from custom_components.homebattery.const import ControlStatus
-from custom_components.homebattery.control_status import (
+from custom_components.homebattery.control.status import (
     GRACE,
     SETTLE,
     control_status,
     follows,
 )
-from custom_components.homebattery.drivers.battery import Reason
+from custom_components.homebattery.drivers.battery.controller import LimitReason
 
 PENDING = ControlStatus.PENDING
 FOLLOWING = ControlStatus.FOLLOWING
@@ -44,7 +44,7 @@ NEVER = None
 
 
 @pytest.mark.parametrize(
-    ("requested", "granted", "measured", "age", "astray", "expected"),
+    ("requested", "granted", "measured", "age", "off_target", "expected"),
     [
         # Just asked
         (1000, 1000, 0, 0, NEVER, PENDING),
@@ -84,21 +84,21 @@ def test_control_status(
     granted: float,
     measured: float | None,
     age: float,
-    astray: float | None,
+    off_target: float | None,
     expected: ControlStatus,
 ) -> None:
     status, _ = control_status(
         requested=requested,
         granted=granted,
         measured=measured,
-        age=age,
-        astray=age if astray is None else astray,
+        seconds_since_change=age,
+        seconds_off_target=age if off_target is None else off_target,
     )
     assert status is expected
 
 
 @pytest.mark.parametrize(
-    ("granted", "measured", "age", "astray", "expected"),
+    ("granted", "measured", "age", "off_target", "expected"),
     [
         (1000, None, 1, NEVER, PENDING),
         (1000, None, 999, GRACE - 1, PENDING),
@@ -115,17 +115,17 @@ def test_what_is_not_known_is_not_said_to_follow(
     granted: float,
     measured: float | None,
     age: float,
-    astray: float | None,
+    off_target: float | None,
     expected: ControlStatus,
 ) -> None:
     assert control_status(
         requested=1000,
         granted=granted,
         measured=measured,
-        age=age,
-        astray=age if astray is None else astray,
+        seconds_since_change=age,
+        seconds_off_target=age if off_target is None else off_target,
         lost=True,
-    ) == (expected, Reason.UNREACHABLE)
+    ) == (expected, LimitReason.UNREACHABLE)
 
 
 def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None:
@@ -133,12 +133,12 @@ def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None
         requested=1000,
         granted=0,
         measured=None,
-        age=999,
-        astray=999,
-        limited_by=Reason.FULL,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        limited_by=LimitReason.FULL,
         lost=True,
     )
-    assert status == (NOT_FOLLOWING, Reason.UNREACHABLE)
+    assert status == (NOT_FOLLOWING, LimitReason.UNREACHABLE)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_doing_nothing_is_limited_only_when_full_or_empty(
         requested=requested,
         granted=requested,
         measured=0,
-        age=999,
-        astray=999,
+        seconds_since_change=999,
+        seconds_off_target=999,
         soc=soc,
         min_soc=min_soc,
     )

@@ -11,8 +11,8 @@ from pymodbus.client import AsyncModbusTcpClient
 import pytest
 
 from custom_components.homebattery.drivers import VictronInverter
-from custom_components.homebattery.drivers.battery import Reason
-from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.home import Home, MakeHome
 from tests.simulators import (
     HuaweiSimulator,
@@ -181,7 +181,7 @@ async def test_readings_that_do_not_come_make_a_renewal_safe_not_late(
         seen_at[name] -= 16
 
     assert await battery.keep_alive() == 0
-    assert battery.limited_by is Reason.UNKNOWN_STATE
+    assert battery.limited_by is LimitReason.UNKNOWN_STATE
     assert victron.server.traffic.writes[-1].words == [0, 1, 1]
 
 

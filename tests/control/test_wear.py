@@ -8,7 +8,10 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util import dt as dt_util
 import pytest
 
-from custom_components.homebattery.control import FLASH_BURST, FLASH_WINDOW
+from custom_components.homebattery.control.flash_spacing import (
+    FLASH_BURST,
+    FLASH_WINDOW,
+)
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator

@@ -9,17 +9,16 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS, battery, detection
-from custom_components.homebattery.drivers.battery import (
-    Battery,
+from custom_components.homebattery.drivers import DRIVERS, detection
+from custom_components.homebattery.drivers.battery.base import Battery, SetpointLimits
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.errors import (
     InvalidValueError,
-    ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
-    SetpointLimits,
 )
-from custom_components.homebattery.drivers.detection import detect
-from custom_components.homebattery.drivers.recognition import Visit
+from custom_components.homebattery.drivers.modbus.probe import Visit
 from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -33,8 +32,8 @@ WORDS: Final = {30000: 2301, 30001: 655, 30002: 0x10000 - 150, 30003: 0}
 
 def load_driver(code: str) -> type[ModbusBattery]:
     """Return the class of a driver's code, as if it were a file beside the others."""
-    module = ModuleType(f"{battery.__package__}.my_new")
-    module.__package__ = battery.__package__
+    module = ModuleType(f"{detection.__package__}.my_new")
+    module.__package__ = detection.__package__
     exec(compile(code, PAGE, "exec"), module.__dict__)  # noqa: S102
     driver: type[ModbusBattery] = module.__dict__["MyNewModbusBattery"]
     return driver
@@ -164,7 +163,10 @@ async def test_it_is_found_as_the_page_says(
     """With its own question, after those of all others."""
     imports = "from .battery import ModbusBattery, SetpointLimits"
     _, addition = RECOGNITION.split("# as above, and\n")
-    code = DRIVER.replace(imports, f"{imports}, Detected, Visit") + addition
+    code = (
+        DRIVER.replace(imports, f"{imports}\nfrom .modbus.probe import Detected, Visit")
+        + addition
+    )
     driver = load_driver(code)
     drivers: dict[str, type[Battery]] = {**DRIVERS, "my_new": driver}
     monkeypatch.setattr(detection, "DRIVERS", drivers)

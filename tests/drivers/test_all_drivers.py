@@ -7,7 +7,8 @@ import json
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import Battery, NotSupportedError
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.errors import NotSupportedError
 from tests.home import KINDS, LOAD
 from tests.simulators import Simulator
 

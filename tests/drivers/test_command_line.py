@@ -24,25 +24,28 @@ from custom_components.homebattery.drivers.__main__ import (
     make_parser,
     run,
 )
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers.battery.base import (
     Battery,
-    BatteryError,
-    CannotConnectError,
     Found,
     Identity,
+    SetpointLimits,
+    SetupField,
+)
+from custom_components.homebattery.drivers.battery.readings import Readings
+from custom_components.homebattery.drivers.battery.settings import (
+    NumberSetting,
+    SelectSetting,
+    Setting,
+)
+from custom_components.homebattery.drivers.errors import (
+    BatteryError,
+    CannotConnectError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    NumberSetting,
-    Poll,
-    Readings,
     RequestTimeoutError,
-    SelectSetting,
-    SetpointLimits,
-    Setting,
-    SetupField,
-    Value,
 )
+from custom_components.homebattery.drivers.measurements import Poll, Value
 from tests.simulators import ManualClock, Plant, SessySimulator, VictronSimulator
 from tests.simulators.image import ModbusImage, load
 

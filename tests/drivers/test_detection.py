@@ -7,21 +7,17 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS, detection
-from custom_components.homebattery.drivers.battery import (
-    Battery,
-    CannotConnectError,
-    Detected,
-    ModbusBattery,
-    ProtocolError,
-    Visit,
-)
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.detection import detect
-from custom_components.homebattery.drivers.modbus import (
-    DataType,
-    ModbusTcpConnection,
-    Register,
+from custom_components.homebattery.drivers.errors import (
+    CannotConnectError,
+    ProtocolError,
 )
-from custom_components.homebattery.drivers.victron import VictronInverter
+from custom_components.homebattery.drivers.modbus.probe import Detected, Visit
+from custom_components.homebattery.drivers.modbus.register import DataType, Register
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from custom_components.homebattery.drivers.victron.inverter import VictronInverter
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
@@ -397,7 +393,7 @@ async def test_what_speaks_no_modbus_is_soon_left_alone(
     server = Chatterbox()
     server.hangs_up = hangs_up
     async with server:
-        visit = Visit(server.host, server.port)
+        visit = Visit(server.host, server.port, ModbusTcpConnection.shared)
         register = Register(0, "x")
         if hangs_up:
             assert await visit.read(1, [register]) == {}
@@ -427,7 +423,10 @@ async def test_a_connection_that_is_cut_is_made_again(closed_port: int) -> None:
 
 async def test_a_driver_that_cannot_tell_recognises_nothing() -> None:
     """Recognising is a driver's to add."""
-    assert await Battery.recognise(Visit("127.0.0.1", 502)) == []
+    assert (
+        await Battery.recognise(Visit("127.0.0.1", 502, ModbusTcpConnection.shared))
+        == []
+    )
     assert Battery.ports == ()
 
 
@@ -454,7 +453,7 @@ async def test_a_visit_reads_a_block_as_its_registers() -> None:
         Register(12, "last", DataType.STRING, length=1),
     ]
     async with ModbusImage(vector) as image:
-        visit = Visit(image.host, image.port)
+        visit = Visit(image.host, image.port, ModbusTcpConnection.shared)
         values = await visit.read(3, registers)
         refused = await visit.read(3, [Register(99, "none")])
         other = await visit.read(4, registers)

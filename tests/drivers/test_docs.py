@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from custom_components.homebattery.drivers import errors
-from custom_components.homebattery.drivers.battery import Battery
+from custom_components.homebattery.drivers.battery.base import Battery
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage
 

@@ -1,7 +1,9 @@
-"""The library stands by itself: without Home Assistant, each vendor apart."""
+"""The library stands by itself: without Home Assistant, each vendor apart, no circles."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 import os
 from pathlib import Path
 import subprocess
@@ -14,11 +16,23 @@ from custom_components.homebattery.drivers import DRIVERS
 
 ROOT: Final = Path(__file__).parents[2]
 INTEGRATION: Final = ROOT / "custom_components" / "homebattery"
-FILES: Final = sorted((INTEGRATION / "drivers").glob("*.py"))
 
+REGISTRY: Final = "drivers"
+"""The library's own `__init__`; all others are named from there on."""
 THIRD_PARTY: Final = {"aiohttp", "pymodbus", "pysolarmanv5", "umodbus", "yarl"}
-VENDORS: Final = {driver.__module__.rpartition(".")[2] for driver in DRIVERS.values()}
-"""The file of each driver; what its name begins with it belongs to it."""
+GROUND: Final = "the ground floor"
+FLOORS: Final = {
+    GROUND: 0,
+    "modbus": 1,
+    "battery": 2,
+    "solarman": 2,
+    REGISTRY: 4,
+    "detection": 5,
+    "__main__": 5,
+}
+"""What lies in no other floor is a vendor."""
+VENDOR_FLOOR: Final = 3
+ON_THE_GROUND: Final = {"errors", "measurements", "flash"}
 
 WITHOUT_HOME_ASSISTANT: Final = """
 import sys
@@ -34,24 +48,6 @@ def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, *words], check=False, text=True, capture_output=True
     )
-
-
-def imports(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield level (dots) and first name of all that a file imports."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name.split(".")[0]) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module] if node.module else [each.name for each in node.names]
-            yield from ((node.level, name.split(".")[0]) for name in names)
-
-
-def owner(name: str) -> str | None:
-    """Return the vendor that a file belongs to; None for what all may use."""
-    owners = [
-        vendor for vendor in VENDORS if name == vendor or name.startswith(f"{vendor}_")
-    ]
-    return max(owners, key=len, default=None)
 
 
 def test_library_is_imported_without_home_assistant() -> None:
@@ -85,24 +81,376 @@ def test_library_runs_as_a_module_from_a_folder_of_its_own(tmp_path: Path) -> No
     assert all(name in result.stdout for name in DRIVERS)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_file_imports_nothing_from_outside_the_library(file: Path) -> None:
+# Who imports whom -------------------------------------------------------------
+
+
+@dataclass
+class Library:
+    """The modules of a library by name, each with what it imports.
+
+    Read from the source, so that what is imported for types alone, or late in a
+    function, counts as well. An import of a module is an arrow to it, not to the
+    packages that it lies in: their `__init__` is a door, for those outside.
+    """
+
+    arrows: dict[str, set[str]]
+    """To modules of the library; what lies outside of it begins with `..`."""
+    others: dict[str, set[str]]
+    """First names of what comes from elsewhere."""
+    doors: set[str]
+
+    def all_arrows(self) -> Iterator[tuple[str, str]]:
+        """Yield each arrow, in order."""
+        for module, targets in sorted(self.arrows.items()):
+            yield from ((module, target) for target in sorted(targets))
+
+    def reached_from(self, package: str) -> set[str]:
+        """Return all modules that a package needs, with its own."""
+        reached: set[str] = set()
+        queue = [module for module in self.arrows if package_of(module) == package]
+        while queue:
+            module = queue.pop()
+            if module not in reached:
+                reached.add(module)
+                queue.extend(self.arrows.get(module, ()))
+        return reached
+
+
+def read_library(folder: Path) -> Library:
+    """Read who imports whom in a folder of modules and packages."""
+    files = {module_name(folder, file): file for file in sorted(folder.rglob("*.py"))}
+    library = Library(
+        {module: set() for module in files},
+        {module: set() for module in files},
+        {module for module, file in files.items() if file.name == "__init__.py"},
+    )
+    for module, file in files.items():
+        package = file.parent.relative_to(folder).parts
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                library.others[module].update(
+                    alias.name.split(".")[0] for alias in node.names
+                )
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                library.others[module].add((node.module or "").split(".")[0])
+            elif isinstance(node, ast.ImportFrom):
+                library.arrows[module].update(targets_of(node, package, files))
+    return library
+
+
+def module_name(folder: Path, file: Path) -> str:
+    """Return the dotted name of a file; a package has that of its `__init__`."""
+    parts = file.relative_to(folder).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or REGISTRY
+
+
+def targets_of(
+    node: ast.ImportFrom, package: tuple[str, ...], modules: Mapping[str, object]
+) -> Iterator[str]:
+    """Yield the modules that a relative import in a package names."""
+    if node.level - 1 > len(package):
+        yield f"{'.' * node.level}{node.module or ''}"
+        return
+    base = [*package[: len(package) - node.level + 1]]
+    base += node.module.split(".") if node.module else []
+    for alias in node.names:
+        inner = ".".join([*base, alias.name])
+        yield inner if inner in modules else ".".join(base) or REGISTRY
+
+
+def package_of(module: str) -> str:
+    """Return the package that a module is of, as the floors name it."""
+    package = module.partition(".")[0]
+    return GROUND if package in ON_THE_GROUND else package
+
+
+def floor_of(module: str) -> int:
+    return FLOORS.get(package_of(module), VENDOR_FLOOR)
+
+
+# The rules: each returns what breaks it -----------------------------------------
+
+
+def from_outside(library: Library) -> list[str]:
+    """Nothing but the library, Python and a few packages: no Home Assistant."""
     allowed = sys.stdlib_module_names | THIRD_PARTY
-
-    for level, name in imports(file):
-        assert level <= 1, f"{'.' * level}{name} is outside of the library"
-        assert level or name in allowed, f"{name} is neither Python's nor needed"
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_vendors_do_not_know_each_other(file: Path) -> None:
-    relative = [name for level, name in imports(file) if level]
-    strangers = {owner(name) for name in relative} - {None, owner(file.stem)}
-
-    assert not strangers or file.stem == "__init__"
+    return [
+        *(f"{a} -> {b}" for a, b in library.all_arrows() if b.startswith("..")),
+        *(
+            f"{module} -> {name}"
+            for module, names in library.others.items()
+            for name in sorted(names - allowed)
+        ),
+    ]
 
 
-def test_files_of_two_vendors_are_told_apart() -> None:
-    assert owner("victron") == owner("victron_registers") == "victron"
-    assert owner("modbus") is None
-    assert {owner(file.stem) for file in FILES} == {None, *VENDORS}
+def unknown(library: Library) -> list[str]:
+    """Each relative import names a module that there is."""
+    return [
+        f"{a} -> {b}"
+        for a, b in library.all_arrows()
+        if b not in library.arrows and not b.startswith("..")
+    ]
+
+
+def vendors_apart(library: Library) -> list[str]:
+    """Only the registry imports vendors, and none imports another."""
+    return [
+        f"{a} -> {b}"
+        for a, b in library.all_arrows()
+        if floor_of(b) == VENDOR_FLOOR
+        and a != REGISTRY
+        and package_of(a) != package_of(b)
+    ]
+
+
+def pymodbus_once(library: Library) -> list[str]:
+    return [
+        module
+        for module, names in library.others.items()
+        if "pymodbus" in names and module != "modbus.tcp"
+    ]
+
+
+def solarman_once(library: Library) -> list[str]:
+    return [
+        module
+        for module, names in library.others.items()
+        if names & {"pysolarmanv5", "umodbus"} and package_of(module) != "solarman"
+    ]
+
+
+def sessy_alone(library: Library) -> list[str]:
+    """Who has a battery that speaks HTTP needs neither of the Modbus libraries."""
+    return [
+        module
+        for module in sorted(library.reached_from("sessy"))
+        if library.others.get(module, set()) & {"pymodbus", "pysolarmanv5", "umodbus"}
+    ]
+
+
+def circles(library: Library) -> list[str]:
+    try:
+        TopologicalSorter(library.arrows).prepare()
+    except CycleError as err:
+        return [" -> ".join(err.args[1])]
+    return []
+
+
+def through_doors(library: Library) -> list[str]:
+    """Nobody inside imports from a door; a battery that is one file is outside of all.
+
+    The registry is both: what works with all batteries has them from there.
+    """
+    return [
+        f"{a} -> {b}"
+        for a, b in library.all_arrows()
+        if b in library.doors
+        and not (b == REGISTRY and floor_of(a) > FLOORS[REGISTRY])
+        and not ("." not in a and floor_of(a) == VENDOR_FLOOR)
+    ]
+
+
+def upstairs(library: Library) -> list[str]:
+    """Each package stands on those below it, not on one beside it."""
+    return [
+        f"{a} -> {b}"
+        for a, b in library.all_arrows()
+        if package_of(a) != package_of(b) and floor_of(b) >= floor_of(a)
+    ]
+
+
+type Rule = Callable[[Library], list[str]]
+BREACHES: Final[Mapping[Rule, tuple[dict[str, str], list[str]]]] = {
+    from_outside: (
+        {
+            "errors.py": "from homeassistant.core import callback\nimport requests",
+            "flash.py": "from .. import const",
+            "modbus/unit.py": "from ..errors import E\nfrom ...const import DOMAIN",
+        },
+        [
+            "flash -> ..",
+            "modbus.unit -> ...const",
+            "errors -> homeassistant",
+            "errors -> requests",
+        ],
+    ),
+    unknown: (
+        {"modbus/unit.py": "from ..mistakes import E", "modbus/__init__.py": ""},
+        ["modbus.unit -> mistakes"],
+    ),
+    vendors_apart: (
+        {
+            "sma/inverter.py": "from ..victron.inverter import V",
+            "victron/inverter.py": "from . import units",
+            "victron/units.py": "",
+            "detection.py": "from .sma.inverter import S",
+            "__init__.py": "from .sma.inverter import S",
+        },
+        ["detection -> sma.inverter", "sma.inverter -> victron.inverter"],
+    ),
+    pymodbus_once: (
+        {
+            "modbus/tcp.py": "from pymodbus.client import C",
+            "modbus/unit.py": "def late():\n    import pymodbus.pdu",
+        },
+        ["modbus.unit"],
+    ),
+    solarman_once: (
+        {
+            "solarman/frames.py": "import pysolarmanv5, umodbus",
+            "deye/solarman.py": "from pysolarmanv5 import P",
+            "deye/writer.py": "import umodbus.client",
+        },
+        ["deye.solarman", "deye.writer"],
+    ),
+    sessy_alone: (
+        {
+            "sessy/battery.py": "from ..battery.base import B",
+            "battery/base.py": (
+                "from typing import TYPE_CHECKING\n"
+                "if TYPE_CHECKING:\n    from ..modbus.tcp import T"
+            ),
+            "modbus/tcp.py": "import pymodbus",
+            "solarman/frames.py": "import pysolarmanv5",
+        },
+        ["modbus.tcp"],
+    ),
+    circles: (
+        {
+            "battery/base.py": "from .readings import R",
+            "battery/readings.py": (
+                "from typing import TYPE_CHECKING\n"
+                "if TYPE_CHECKING:\n    from . import base"
+            ),
+        },
+        ["battery.base -> battery.readings -> battery.base"],
+    ),
+    through_doors: (
+        {
+            "modbus/__init__.py": "from .register import R",
+            "modbus/register.py": "",
+            "sma/registers.py": "from ..modbus import R",
+            "sma/conditions.py": "from ..modbus import register",
+            "my_new.py": "from .modbus import R",
+            "detection.py": "from . import DRIVERS",
+            "flash.py": "from . import DRIVERS",
+            "__init__.py": "",
+        },
+        ["flash -> drivers", "sma.registers -> modbus"],
+    ),
+    upstairs: (
+        {
+            "errors.py": "from .modbus.unit import U",
+            "flash.py": "from .errors import E",
+            "modbus/unit.py": "from ..battery.base import B",
+            "battery/base.py": "from ..solarman.frames import F",
+            "solarman/frames.py": "from ..flash import W",
+            "sma/inverter.py": "from ..solarman.frames import F",
+        },
+        [
+            "battery.base -> solarman.frames",
+            "errors -> modbus.unit",
+            "modbus.unit -> battery.base",
+        ],
+    ),
+}
+"""Each rule, with a small library that breaks it, and what it says of that."""
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    """Return the library itself."""
+    return read_library(INTEGRATION / "drivers")
+
+
+def test_all_of_the_library_is_seen(library: Library) -> None:
+    """With arrows of each kind, so that a rule has something to look at."""
+    assert {"modbus.tcp", "solarman.frames", REGISTRY, "__main__"} <= set(
+        library.arrows
+    )
+    assert {
+        package_of(driver.__module__.partition("drivers.")[2])
+        for driver in (DRIVERS.values())
+    } == {package_of(name) for name in library.arrows} - set(FLOORS)
+    assert "modbus.register" in library.arrows["victron.registers"]
+    assert "detection" not in library.arrows[REGISTRY]
+    assert "pymodbus" in library.others["modbus.tcp"]
+    assert "pysolarmanv5" in library.others["solarman.frames"]
+    assert {"battery", "modbus", "victron", REGISTRY} <= library.doors
+
+
+@pytest.mark.parametrize("rule", BREACHES, ids=lambda rule: rule.__name__)
+def test_library_keeps_the_rule(library: Library, rule: Rule) -> None:
+    assert rule(library) == []
+
+
+@pytest.mark.parametrize("rule", BREACHES, ids=lambda rule: rule.__name__)
+def test_breach_of_the_rule_is_found(tmp_path: Path, rule: Rule) -> None:
+    files, breaches = BREACHES[rule]
+    for name, code in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code, "utf-8")
+
+    found = rule(read_library(tmp_path))
+
+    if rule is circles:
+        # Where a circle begins is nobody's business.
+        assert {*found[0].split(" -> ")} == {*breaches[0].split(" -> ")}
+    else:
+        assert found == breaches
+
+
+def from_doors(folder: Path) -> list[str]:
+    """Return what the modules above a library import from the doors of its packages."""
+    doors = {f"drivers.{door}" for door in read_library(folder / "drivers").doors}
+    return [
+        f"{file.name} -> {node.module}"
+        for file in sorted(folder.glob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level and node.module in doors
+    ]
+
+
+def test_integration_takes_names_from_where_they_are() -> None:
+    assert from_doors(INTEGRATION) == []
+
+
+def test_name_from_a_door_is_found(tmp_path: Path) -> None:
+    (tmp_path / "drivers" / "battery").mkdir(parents=True)
+    (tmp_path / "drivers" / "battery" / "__init__.py").write_text("", "utf-8")
+    (tmp_path / "drivers" / "battery" / "base.py").write_text("", "utf-8")
+    (tmp_path / "sensor.py").write_text(
+        "from .drivers import DRIVERS\n"
+        "from .drivers.battery import B\n"
+        "from .drivers.battery.base import B\n",
+        "utf-8",
+    )
+
+    assert from_doors(tmp_path) == ["sensor.py -> drivers.battery"]
+
+
+@pytest.mark.parametrize("vendor", ["victron", "sun2000", "deye", "sessy", "sma"])
+def test_door_of_a_vendor_has_its_batteries(vendor: str) -> None:
+    code = f"import drivers, drivers.{vendor} as door; print(*door.__all__)"
+    kinds = [
+        driver.__name__
+        for driver in DRIVERS.values()
+        if f".drivers.{vendor}." in driver.__module__
+    ]
+
+    result = run_python(code)
+
+    assert result.stderr == ""
+    assert sorted(result.stdout.split()) == sorted(kinds)
+
+
+def test_doors_have_what_a_new_battery_needs() -> None:
+    code = (
+        "from drivers.battery import Battery, ModbusBattery, SetpointLimits\n"
+        "from drivers.modbus import "
+        "AccessType, DataType, Layout, ModbusDevice, Register\n"
+    )
+
+    assert run_python(code).stderr == ""

@@ -10,10 +10,14 @@ from typing import Any, Final
 from pymodbus import FramerType
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS, deye_modbus, deye_solarman
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.deye import (
+    modbus_tcp as deye_modbus_tcp,
+    solarman as deye_solarman,
+)
+from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
-    Battery,
     BatteryError,
     CannotConnectError,
     ConnectionClosedError,
@@ -25,8 +29,8 @@ from custom_components.homebattery.drivers.battery import (
     UnknownHostError,
     WrongUnitError,
 )
-from custom_components.homebattery.drivers.connection import SharedConnection
-from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from custom_components.homebattery.drivers.modbus.connection import SharedConnection
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.simulators import (
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
@@ -190,7 +194,7 @@ async def test_gateway_for_rtu_frames_that_speaks_something_else_is_told(
     talk: Talk,
 ) -> None:
     async with server(talk) as port:
-        battery = deye_modbus.DeyeModbusInverter(HOST, port, SHORT, framing="rtu")
+        battery = deye_modbus_tcp.DeyeModbusInverter(HOST, port, SHORT, framing="rtu")
         failure = await failure_of(battery)
     assert type(failure) is ProtocolError
 
@@ -270,7 +274,7 @@ async def test_logger_is_seen_at_its_own_port_where_nobody_is_at_the_one_given(
     async with server(hang_up) as closed:
         pass
     async with DeyeSolarmanSimulator(house()) as logger:
-        monkeypatch.setattr(deye_modbus, "LOGGER_PORT", logger.port)
+        monkeypatch.setattr(deye_modbus_tcp, "LOGGER_PORT", logger.port)
         failure = await failure_of(battery_at("deye_modbus", closed))
     assert type(failure) is SolarmanSpokenError
     assert failure.port == logger.port

@@ -31,10 +31,13 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import config_flow, setup_flow
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
-from custom_components.homebattery.drivers import DRIVERS, deye_modbus
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery, SetupField
+from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.deye import modbus_tcp as deye_modbus_tcp
+from custom_components.homebattery.drivers.deye.device import MODEL
+from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
-    Battery,
     BatteryError,
     CannotConnectError,
     ConnectionClosedError,
@@ -49,7 +52,6 @@ from custom_components.homebattery.drivers.battery import (
     PermissionDeniedError,
     ProtocolError,
     RequestTimeoutError,
-    SetupField,
     SolarmanSpokenError,
     UnitAbsentError,
     UnitNotFoundError,
@@ -57,9 +59,7 @@ from custom_components.homebattery.drivers.battery import (
     WrongDeviceError,
     WrongLoggerError,
 )
-from custom_components.homebattery.drivers.detection import detect
-from custom_components.homebattery.drivers.deye_device import MODEL
-from custom_components.homebattery.drivers.solarman import Logger
+from custom_components.homebattery.drivers.solarman.discovery import Logger
 from custom_components.homebattery.forms import SECTION_ADVANCED
 from tests.home import KINDS, Home, MakeHome, one_of_each_protocol
 from tests.simulators import (
@@ -570,7 +570,7 @@ async def test_logger_that_is_asked_over_modbus_leads_to_the_other_deye(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the port that the form of that kind begins with, or with the logger's."""
-    monkeypatch.setattr(deye_modbus, "LOGGER_PORT", logger.port)
+    monkeypatch.setattr(deye_modbus_tcp, "LOGGER_PORT", logger.port)
     form = await begin(hass, "deye_modbus")
     values = {"host": logger.host, "port": 1}
     form = await answer(hass, form, typed_as("deye_modbus", values))

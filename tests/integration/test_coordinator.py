@@ -10,14 +10,14 @@ import pytest
 
 from custom_components.homebattery import coordinator
 from custom_components.homebattery.drivers import VictronInverter
-from custom_components.homebattery.drivers.battery import (
-    Battery,
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.readings import Readings
+from custom_components.homebattery.drivers.errors import (
     DeviceRefusedError,
     NotSupportedError,
-    Poll,
-    Readings,
     RequestTimeoutError,
 )
+from custom_components.homebattery.drivers.measurements import Poll
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 

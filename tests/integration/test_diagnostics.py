@@ -25,8 +25,8 @@ from custom_components.homebattery.const import (
 )
 from custom_components.homebattery.diagnostics import async_get_config_entry_diagnostics
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import CannotConnectError
-from custom_components.homebattery.drivers.raw import is_private
+from custom_components.homebattery.drivers.errors import CannotConnectError
+from custom_components.homebattery.drivers.modbus.recording import is_private
 from custom_components.homebattery.recent_errors import KEPT, RecentErrors
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (

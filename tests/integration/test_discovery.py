@@ -22,7 +22,7 @@ from custom_components.homebattery.discovery import (
     async_find_loggers,
     async_keep_looking,
 )
-from custom_components.homebattery.drivers.solarman import Logger
+from custom_components.homebattery.drivers.solarman.discovery import Logger
 from tests.home import MakeHome
 from tests.simulators import DeyeSolarmanSimulator, ManualClock
 

@@ -25,9 +25,9 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.homebattery import config_flow, repairs, setup_flow
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, Issue
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import Advice
+from custom_components.homebattery.drivers.battery.controller import Advice
 from custom_components.homebattery.drivers.detection import detect
-from custom_components.homebattery.drivers.recognition import Visit
+from custom_components.homebattery.drivers.modbus.probe import Visit
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
 from tests.home import Home, MakeHome
 from tests.simulators import (

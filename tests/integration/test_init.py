@@ -9,8 +9,8 @@ from homeassistant.helpers import device_registry as dr
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.drivers.battery import (
-    Battery,
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     RequestTimeoutError,
 )

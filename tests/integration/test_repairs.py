@@ -10,14 +10,14 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN, Issue
-from custom_components.homebattery.control import RETRY
-from custom_components.homebattery.drivers.battery import Advice
-from custom_components.homebattery.drivers.deye_control import (
+from custom_components.homebattery.control.keep_alive import RETRY
+from custom_components.homebattery.control.takeover import OF_LATE, OFTEN
+from custom_components.homebattery.drivers.battery.controller import Advice
+from custom_components.homebattery.drivers.deye.plans import (
     BY_VOLTAGE,
     CHEMISTRY,
     CONTROL_MODE,
 )
-from custom_components.homebattery.interventions import OF_LATE, OFTEN
 from tests.control.lease_support import file_of, issues, stored
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (

@@ -8,10 +8,9 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 import pytest
 
-from custom_components.homebattery import drivers
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import ModbusBattery
-from custom_components.homebattery.drivers.modbus import Register
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.modbus.register import Register
 from tests.drivers.deye.test_inverter import NEVER_WRITE as DEYE_NEVER
 from tests.drivers.sma.test_inverter import NEVER_WRITE as SMA_NEVER
 from tests.drivers.sun2000.test_inverter import NEVER_WRITTEN as HUAWEI_NEVER
@@ -105,9 +104,9 @@ def registers_of(battery: ModbusBattery) -> Iterator[Register]:
     """Yield the registers of a battery's tables, whatever this one device has."""
     for device in battery.devices:
         yield from device.registers.values()
-    family = type(battery).__module__.rpartition(".")[2].partition("_")[0]
+    package = type(battery).__module__.rpartition(".")[0]
     for name, module in sys.modules.items():
-        if name.startswith(f"{drivers.__name__}.{family}"):
+        if name.startswith(f"{package}."):
             for table in vars(module).values():
                 yield from _registers_in(table)
 

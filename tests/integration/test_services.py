@@ -15,7 +15,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery.const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
     BatteryError,
     DeviceBusyError,

@@ -4,13 +4,13 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
-    Battery,
     BatteryError,
     InvalidValueError,
-    Value,
 )
+from custom_components.homebattery.drivers.measurements import Value
 from tests.home import KINDS, Home, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, VictronSimulator
 

@@ -34,15 +34,16 @@ from custom_components.homebattery.const import (
 )
 from custom_components.homebattery.device import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
-from custom_components.homebattery.drivers.battery import Advice, Reason, WrongUnitError
+from custom_components.homebattery.drivers.battery.controller import Advice, LimitReason
+from custom_components.homebattery.drivers.errors import WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
-from custom_components.homebattery.drivers.sun2000_registers import (
+from custom_components.homebattery.drivers.sun2000.registers import (
     MAX_MPPTS,
     MAX_STRINGS,
     MODES_OF_OTHERS,
     PEAK_SHAVING,
 )
-from custom_components.homebattery.drivers.victron_registers import SWITCH_POSITION
+from custom_components.homebattery.drivers.victron.registers import SWITCH_POSITION
 from custom_components.homebattery.entity import translation_of
 from custom_components.homebattery.forms import SECTION_ADVANCED, SELECTORS
 from custom_components.homebattery.number import (
@@ -75,7 +76,9 @@ from tests.simulators.image import HttpImage
 
 FOLDER: Final = Path(errors.__file__).parent
 SOURCES: Final = "\n".join(
-    path.read_text("utf-8") for path in sorted(FOLDER.glob("*.py"))
+    path.read_text("utf-8")
+    for folder in (FOLDER, FOLDER / "control")
+    for path in sorted(folder.glob("*.py"))
 )
 
 type Texts = dict[str, Any]
@@ -434,7 +437,7 @@ def test_modes_of_control_have_names() -> None:
     attributes = entities(Platform.SENSOR)[CONTROL_STATUS]["state_attributes"]
     assert attributes.keys() == {ATTR_REASON, ATTR_EXPIRES}
     reasons = attributes[ATTR_REASON]["state"]
-    assert reasons.keys() == {reason.value for reason in Reason}
+    assert reasons.keys() == {reason.value for reason in LimitReason}
 
 
 def names(of_platform: Texts) -> list[str]:

@@ -15,7 +15,7 @@ from custom_components.homebattery.const import (
     POWER_SETPOINT,
 )
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import NumberSetting
+from custom_components.homebattery.drivers.battery.settings import NumberSetting
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, UNITS
 from tests.home import Home
 from tests.simulators.image import HttpImage, ModbusImage, Vector, load, serve

@@ -29,9 +29,9 @@ def test_modules_that_are_covered_well_are_not_spoken_of() -> None:
 
 
 def test_a_badly_covered_module_is_named_however_well_the_others_are() -> None:
-    assert shortfalls(report(sensor=40.0, lease=100.0, timers=95.0)) == [
+    assert shortfalls(report(sensor=40.0, lease=100.0, keep_alive=95.0)) == [
         "sensor.py: 40.00 % covered, more than 95 % wanted",
-        "timers.py: 95.00 % covered, more than 95 % wanted",
+        "keep_alive.py: 95.00 % covered, more than 95 % wanted",
     ]
 
 

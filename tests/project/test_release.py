@@ -33,7 +33,7 @@ def test_release_has_the_integration_at_its_root(tmp_path: Path) -> None:
         packed = json.loads(archive.read("manifest.json"))
     assert names >= {
         *("manifest.json", "__init__.py", "translations/en.json"),
-        *("drivers/sessy.py", "brand/icon.png"),
+        *("drivers/sessy/battery.py", "brand/icon.png"),
     }
     assert not [name for name in names if "__pycache__" in name]
     assert packed == {**MANIFEST, "version": "1.2.3"}

@@ -7,13 +7,13 @@ one file of facts and behaviour, and one line here.
 from collections.abc import Mapping
 from typing import Final
 
-from .battery import Battery
-from .deye_modbus import DeyeModbusInverter
-from .deye_solarman import DeyeSolarmanInverter
-from .sessy import SessyInverter
-from .sma import SmaInverter
-from .sun2000 import Sun2000Inverter
-from .victron import VictronInverter
+from .battery.base import Battery
+from .deye.modbus_tcp import DeyeModbusInverter
+from .deye.solarman import DeyeSolarmanInverter
+from .sessy.battery import SessyInverter
+from .sma.inverter import SmaInverter
+from .sun2000.inverter import Sun2000Inverter
+from .victron.inverter import VictronInverter
 
 __all__ = [
     "DRIVERS",

@@ -19,21 +19,18 @@ import time
 from typing import Any, Final
 
 from . import DRIVERS
-from .battery import (
-    Battery,
+from .battery.base import Battery, Found, SetupField
+from .battery.readings import Readings
+from .battery.settings import SelectSetting
+from .errors import (
     BatteryError,
     CannotConnectError,
     DeviceBusyError,
-    Found,
     InvalidValueError,
     NotSupportedError,
-    Readings,
     RequestTimeoutError,
-    SelectSetting,
-    SetupField,
-    Value,
 )
-from .measurements import MEASUREMENTS, UNITS
+from .measurements import MEASUREMENTS, UNITS, Value
 
 PASSWORD_VARIABLE: Final = "HOMEBATTERY_PASSWORD"
 COMMAND_VARIABLE: Final = "HOMEBATTERY_COMMAND"

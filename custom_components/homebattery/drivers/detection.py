@@ -11,10 +11,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from . import DRIVERS
-from .battery import Battery
-from .connection import resolve
+from .battery.base import Battery
 from .errors import BatteryError, CannotConnectError
-from .recognition import Detected, Visit
+from .modbus.connection import resolve
+from .modbus.probe import Detected, Visit
+from .modbus.tcp import ModbusTcpConnection
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -61,7 +62,7 @@ async def detect_at(
 
     Asked as by `detect`: nothing is written, and no password is sent.
     """
-    visit = Visit(host, port, session)
+    visit = Visit(host, port, ModbusTcpConnection.shared, session)
     try:
         async with asyncio.timeout(PORT_LIMIT):
             for driver in drivers:

@@ -8,8 +8,27 @@ delivers to its AC side.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final
+
+type Value = float | int | str | bool | tuple[str, ...] | None
+"""What a register or a measurement can be; None is 'the device does not know'."""
+
+
+def as_number(value: Value) -> float | None:
+    """Return a reading as a number; None for what is none."""
+    return value if isinstance(value, int | float) else None
+
+
+class Poll(IntEnum):
+    """How often a register is worth reading."""
+
+    FAST = 0
+    """Live values: power, SOC."""
+    SLOW = 1
+    """Settings, limits, counters, alarms."""
+    ONCE = 2
+    """Identity: does not change while connected."""
 
 
 class Quantity(Enum):

@@ -7,35 +7,41 @@ from typing import Any, ClassVar, Final, override
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery import (
-    MEASUREMENTS,
+from custom_components.homebattery.drivers.battery.base import (
+    SetpointLimits,
+    SetupField,
+)
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.battery.readings import Formula, Readings
+from custom_components.homebattery.drivers.battery.settings import (
+    NumberSetting,
+    SelectSetting,
+    Setting,
+    SwitchSetting,
+)
+from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
     DeviceRefusedError,
-    Formula,
     InvalidValueError,
-    ModbusBattery,
     NotConfirmedError,
     NotSupportedError,
-    NumberSetting,
+    RequestTimeoutError,
+)
+from custom_components.homebattery.drivers.measurements import (
+    MEASUREMENTS,
+    PLAUSIBLE,
+    UNITS,
     Poll,
     Quantity,
-    Readings,
-    RequestTimeoutError,
-    SelectSetting,
-    SetpointLimits,
-    Setting,
-    SetupField,
-    SwitchSetting,
     Value,
 )
-from custom_components.homebattery.drivers.measurements import PLAUSIBLE, UNITS
-from custom_components.homebattery.drivers.modbus import (
+from custom_components.homebattery.drivers.modbus.register import (
     AccessType,
     DataType,
-    ModbusTcpConnection,
     Register,
 )
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.drivers.conftest import Sleeps, until
 from tests.simulators.image import ModbusImage
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homebattery.drivers.counters import (
+from custom_components.homebattery.drivers.battery.counters import (
     Counted,
     CounterWatch,
     Doubted,

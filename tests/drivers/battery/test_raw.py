@@ -5,15 +5,17 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import (
-    deye_registers,
-    sma_registers,
-    sun2000_registers,
-    victron_registers,
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.deye import registers as deye_registers
+from custom_components.homebattery.drivers.measurements import Poll
+from custom_components.homebattery.drivers.modbus.recording import (
+    hidden_answer,
+    is_private,
 )
-from custom_components.homebattery.drivers.battery import ModbusBattery, Poll
-from custom_components.homebattery.drivers.modbus import DataType, Register
-from custom_components.homebattery.drivers.raw import hidden_answer, is_private
+from custom_components.homebattery.drivers.modbus.register import DataType, Register
+from custom_components.homebattery.drivers.sma import registers as sma_registers
+from custom_components.homebattery.drivers.sun2000 import registers as sun2000_registers
+from custom_components.homebattery.drivers.victron import registers as victron_registers
 from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -145,7 +147,7 @@ def registers_in(table: object) -> list[Register]:
 @pytest.mark.parametrize(
     "tables",
     [victron_registers, sma_registers, deye_registers, sun2000_registers],
-    ids=lambda module: module.__name__.rpartition(".")[2],
+    ids=lambda module: module.__name__.split(".")[-2],
 )
 def test_every_text_is_private_or_known_to_be_harmless(tables: object) -> None:
     """A new register is decided upon: by its name, or in HARMLESS."""

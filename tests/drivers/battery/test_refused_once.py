@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS, VictronInverter
-from custom_components.homebattery.drivers.battery import Battery
+from custom_components.homebattery.drivers.battery.base import Battery
 from tests.drivers.conftest import Leap
 from tests.simulators import Simulator, VictronSimulator
 from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused

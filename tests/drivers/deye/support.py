@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import (
-    DRIVERS,
-    deye_blocks,
-    deye_modbus,
-    deye_solarman,
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.deye import (
+    blocks as deye_blocks,
+    modbus_tcp as deye_modbus_tcp,
+    solarman as deye_solarman,
 )
-from custom_components.homebattery.drivers.deye import DeyeInverter
-from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.simulators import ManualClock, Plant
 from tests.simulators.deye import DeyeModbusSimulator, DeyeSimulator
 from tests.simulators.deye_solarman import DeyeSolarmanSimulator
@@ -31,7 +31,7 @@ PROBE_TIMEOUTS: Final = (5.0,)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses."""
     monkeypatch.setattr(DeyeInverter, "settle", 0)
-    monkeypatch.setattr(deye_modbus, "REQUEST_SPACING", 0)
+    monkeypatch.setattr(deye_modbus_tcp, "REQUEST_SPACING", 0)
     monkeypatch.setattr(deye_solarman, "REQUEST_SPACING", 0)
     monkeypatch.setattr(deye_blocks, "PROBE_TIMEOUTS", PROBE_TIMEOUTS)
     monkeypatch.setattr(ModbusTcpConnection, "FIRST_BACK_OFF", 0)
@@ -76,7 +76,9 @@ async def on_image(
         units = image.units
         async with (
             image,
-            deye_modbus.DeyeModbusInverter(image.host, image.port, **options) as one,
+            deye_modbus_tcp.DeyeModbusInverter(
+                image.host, image.port, **options
+            ) as one,
         ):
             yield one, units
     else:

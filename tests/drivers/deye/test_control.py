@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homebattery.drivers.deye_control import (
+from custom_components.homebattery.drivers.deye.measurements import formulas, join
+from custom_components.homebattery.drivers.deye.plans import (
     SNAPSHOT,
     Conditions,
     Image,
@@ -25,8 +26,7 @@ from custom_components.homebattery.drivers.deye_control import (
     sell,
     stop_grid_charge,
 )
-from custom_components.homebattery.drivers.deye_formulas import formulas, join
-from custom_components.homebattery.drivers.deye_registers import Kind, high, low
+from custom_components.homebattery.drivers.deye.registers import Kind, high, low
 from tests.simulators.deye import DeyeModbusSimulator
 from tests.simulators.deye_control import Decision
 

@@ -8,42 +8,46 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import deye, deye_methods
-from custom_components.homebattery.drivers.battery import (
-    MEASUREMENTS,
-    Advice,
-    CannotConnectError,
-    DeviceRefusedError,
-    InvalidValueError,
-    NotConfirmedError,
-    NotSupportedError,
+from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.controller import Advice, LimitReason
+from custom_components.homebattery.drivers.battery.parts import PartKind
+from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,
-    PartKind,
-    Poll,
-    ProtocolError,
-    Reason,
-    RequestTimeoutError,
     SelectSetting,
-    SetpointLimits,
-    TakenOverError,
-    UnitAbsentError,
-    Visit,
-    WrongDeviceError,
 )
-from custom_components.homebattery.drivers.deye import DeyeInverter
-from custom_components.homebattery.drivers.deye_blocks import CautiousUnit, answers
-from custom_components.homebattery.drivers.deye_control import (
+from custom_components.homebattery.drivers.deye import (
+    controller as deye_controller,
+    inverter as deye_inverter,
+)
+from custom_components.homebattery.drivers.deye.blocks import CautiousUnit, answers
+from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
+from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
+from custom_components.homebattery.drivers.deye.plans import (
     BY_VOLTAGE,
     CONTROL_MODE,
     SNAPSHOT,
 )
-from custom_components.homebattery.drivers.deye_modbus import DeyeModbusInverter
-from custom_components.homebattery.drivers.deye_registers import (
+from custom_components.homebattery.drivers.deye.registers import (
     Kind,
     RegisterMap,
     single_phase,
     three_phase,
 )
+from custom_components.homebattery.drivers.errors import (
+    CannotConnectError,
+    DeviceRefusedError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+    TakenOverError,
+    UnitAbsentError,
+    WrongDeviceError,
+)
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
+from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
@@ -296,7 +300,7 @@ async def test_an_inverter_is_recognised_by_its_first_words(
 ) -> None:
     """A type that is known, and a serial number as Deye's are; one question."""
     async with ModbusImage(vector(MIDDAY, **words)) as image:
-        visit = Visit(image.host, image.port)
+        visit = Visit(image.host, image.port, ModbusTcpConnection.shared)
         found = await DeyeModbusInverter.recognise(visit)
         await visit.close()
 
@@ -349,7 +353,7 @@ async def test_silence_on_the_port_of_loggers_is_explained(
     async with simulator(framing="rtu") as inverter:  # answers no Modbus TCP
         battery = DeyeModbusInverter(inverter.host, inverter.port, timeout=0.1)
         monkeypatch.setattr(
-            "custom_components.homebattery.drivers.deye_modbus.LOGGER_PORT",
+            "custom_components.homebattery.drivers.deye.modbus_tcp.LOGGER_PORT",
             battery.port if hint else port,
         )
         with pytest.raises(RequestTimeoutError) as caught:
@@ -1093,14 +1097,14 @@ async def test_settings_that_are_not_ours_may_change(words: dict[int, int]) -> N
     ("soc", "power", "reason"),
     [
         (50, 2000, None),
-        (50, 9000, Reason.SETTING),
-        (100, 2000, Reason.FULL),
-        (15, -2000, Reason.EMPTY),
-        (50, 30, Reason.TOO_LITTLE),
+        (50, 9000, LimitReason.SETTING),
+        (100, 2000, LimitReason.FULL),
+        (15, -2000, LimitReason.EMPTY),
+        (50, 30, LimitReason.TOO_LITTLE),
     ],
 )
 async def test_the_reason_for_less_is_told(
-    soc: float, power: int, reason: Reason | None
+    soc: float, power: int, reason: LimitReason | None
 ) -> None:
     """And forgotten with it."""
     plant = house(soc=soc)
@@ -1116,22 +1120,22 @@ async def test_a_bms_that_permits_less_is_the_reason() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("bms", charge=10, discharge=10)
         assert await battery.set_power_setpoint(2000) < 600
-        assert battery.limited_by is Reason.BATTERY
+        assert battery.limited_by is LimitReason.BATTERY
 
 
 @pytest.mark.parametrize(
     ("fault", "arguments", "reason"),
     [
-        ("grid_lost", {}, Reason.NO_GRID),
+        ("grid_lost", {}, LimitReason.NO_GRID),
         (
             "bms",
             {"charge": 100, "discharge": 100, "force_charge": True},
-            Reason.PROTECTION,
+            LimitReason.PROTECTION,
         ),
     ],
 )
 async def test_the_reason_to_let_go_is_told(
-    fault: str, arguments: dict[str, Any], reason: Reason
+    fault: str, arguments: dict[str, Any], reason: LimitReason
 ) -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(-1000)
@@ -1194,7 +1198,7 @@ async def test_without_the_grid_the_setpoint_is_let_go(
         assert await battery.keep_alive() == 0
         assert given_back(inverter)
 
-        monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+        monkeypatch.setattr(deye_inverter, "RESUME_AFTER", 0)
         assert await battery.keep_alive() == power
         assert not given_back(inverter)
         await battery.release()
@@ -1206,7 +1210,7 @@ async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
     lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection may be lost with the grid, and when it is back."""
-    monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+    monkeypatch.setattr(deye_inverter, "RESUME_AFTER", 0)
     plant = house(soc=60)
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(1000)
@@ -1270,7 +1274,7 @@ async def test_a_battery_about_to_shut_down_is_not_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its owner's settings may charge it; it is held again when it is well above."""
-    monkeypatch.setattr(deye, "RESUME_AFTER", 0)
+    monkeypatch.setattr(deye_inverter, "RESUME_AFTER", 0)
     plant = house(soc=10)
     async with (
         simulator(plant=plant, settings={130: 0}) as inverter,
@@ -1615,7 +1619,7 @@ async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The sign is uncertain: half a minute after it was given, it is checked."""
-    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    monkeypatch.setattr(deye_controller, "REMOTE_CHECK_AFTER", 0)
     async with (
         simulator(plant=house(soc=60), remote=True, remote_charge_sign=1) as inverter,
         connected(inverter, remote_mode=True) as battery,
@@ -1635,7 +1639,7 @@ async def test_a_small_remote_setpoint_tells_no_direction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Too close to what the battery did before."""
-    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    monkeypatch.setattr(deye_controller, "REMOTE_CHECK_AFTER", 0)
     async with on_image(vector(REMOTE), remote_mode=True) as (battery, _):
         await battery.set_power_setpoint(-300)
         for _ in range(2):

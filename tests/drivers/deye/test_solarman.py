@@ -4,18 +4,22 @@ from typing import Any
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS, solarman
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.deye.solarman import DeyeSolarmanInverter
+from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     InvalidValueError,
     ProtocolError,
     RequestTimeoutError,
     UnitAbsentError,
-    Visit,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.deye_solarman import DeyeSolarmanInverter
-from custom_components.homebattery.drivers.solarman import SolarmanConnection
+from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from custom_components.homebattery.drivers.solarman import (
+    discovery as solarman_discovery,
+)
+from custom_components.homebattery.drivers.solarman.transport import SolarmanConnection
 from tests.simulators.deye_solarman import DeyeSolarmanSimulator
 
 from .support import connected, given_back, house, no_waiting
@@ -47,7 +51,7 @@ async def test_the_serial_number_is_found_by_discovery(
 ) -> None:
     """The owner types an address only; what was found is told for the next time."""
     async with stick(logger_serial=2_712_345_678) as logger:
-        monkeypatch.setattr(solarman, "DISCOVERY_PORT", logger.discovery_port)
+        monkeypatch.setattr(solarman_discovery, "DISCOVERY_PORT", logger.discovery_port)
         battery = DRIVERS["deye_solarman"].from_setup(
             {"host": logger.host, "port": logger.port}
         )
@@ -63,7 +67,9 @@ async def test_the_serial_number_is_read_from_an_answer(
 ) -> None:
     """Where discovery gets no answer, the logger gives itself away."""
     async with stick(discovery_port=-1) as logger:
-        monkeypatch.setattr(solarman, "DISCOVERY_PORT", logger.port)  # no UDP there
+        monkeypatch.setattr(
+            solarman_discovery, "DISCOVERY_PORT", logger.port
+        )  # no UDP there
         battery = DeyeSolarmanInverter(logger.host, logger.port)
         async with battery:
             assert battery.setup_found == {"logger_serial": logger.server.serial}
@@ -276,7 +282,7 @@ async def test_another_inverter_behind_a_logger_is_none_of_ours(
     """Loggers sit on inverters of many makers."""
     async with stick(discovery_port=-1) as logger:
         monkeypatch.setattr(logger.units, "read", lambda unit, at, count: [2] * count)
-        visit = Visit(logger.host, logger.port)
+        visit = Visit(logger.host, logger.port, ModbusTcpConnection.shared)
         assert await DeyeSolarmanInverter.recognise(visit) == []
         await logger.misbehave("hang")
         monkeypatch.setattr(Visit, "timeout", SHORT)

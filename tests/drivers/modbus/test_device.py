@@ -26,18 +26,19 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from custom_components.homebattery.drivers.modbus import (
-    ASK_AGAIN,
-    AccessType,
+from custom_components.homebattery.drivers.measurements import Value
+from custom_components.homebattery.drivers.modbus.device import ASK_AGAIN, ModbusDevice
+from custom_components.homebattery.drivers.modbus.planning import (
     Block,
-    DataType,
     Layout,
-    ModbusDevice,
-    ModbusTcpConnection,
-    Register,
-    Value,
     plan_blocks,
 )
+from custom_components.homebattery.drivers.modbus.register import (
+    AccessType,
+    DataType,
+    Register,
+)
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.drivers.conftest import Leap, Sleeps, until
 from tests.simulators.image import ModbusImage
 

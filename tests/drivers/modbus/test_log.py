@@ -10,9 +10,9 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 import pytest
 
-from custom_components.homebattery.drivers import modbus_log
 from custom_components.homebattery.drivers.errors import BatteryError
-from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
+from custom_components.homebattery.drivers.modbus import tcp as modbus_tcp
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -132,7 +132,7 @@ async def test_owner_reads_nothing_of_pymodbus(
 async def test_who_debugs_us_reads_what_pymodbus_says(
     device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, modbus_log.__name__.rpartition(".")[0])
+    caplog.set_level(logging.DEBUG, modbus_tcp.__name__.removesuffix(".modbus.tcp"))
     await fail(device)
     assert lines(caplog) != []
 

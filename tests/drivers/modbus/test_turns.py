@@ -2,7 +2,7 @@
 
 import asyncio
 
-from custom_components.homebattery.drivers.turns import Turns, urgent
+from custom_components.homebattery.drivers.modbus.priority_lock import Turns, urgent
 
 
 class Line:

@@ -9,8 +9,9 @@ from typing import Any, override
 import aiohttp
 import pytest
 
-from custom_components.homebattery.drivers.battery import (
-    MEASUREMENTS,
+from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.readings import Readings
+from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
     BatteryError,
     CannotConnectError,
@@ -19,17 +20,18 @@ from custom_components.homebattery.drivers.battery import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    Poll,
     ProtocolError,
-    Quantity,
-    Readings,
     RequestTimeoutError,
-    SetpointLimits,
     TakenOverError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.sessy import SessyInverter
-from custom_components.homebattery.drivers.sessy_client import SessyClient
+from custom_components.homebattery.drivers.measurements import (
+    MEASUREMENTS,
+    Poll,
+    Quantity,
+)
+from custom_components.homebattery.drivers.sessy.battery import SessyInverter
+from custom_components.homebattery.drivers.sessy.client import SessyClient
 from tests.simulators import ManualClock, Plant, SessySimulator
 from tests.simulators.http_server import Answer, Json, Request
 from tests.simulators.image import HttpImage, Vector, load

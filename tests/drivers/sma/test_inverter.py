@@ -8,31 +8,33 @@ from typing import Any
 
 import pytest
 
-from custom_components.homebattery.drivers import sma_conditions
-from custom_components.homebattery.drivers.battery import (
-    MEASUREMENTS,
+from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.battery.settings import (
+    NumberSetting,
+    SwitchSetting,
+)
+from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceRefusedError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    NumberSetting,
-    Poll,
-    Reason,
-    SetpointLimits,
-    SwitchSetting,
     TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.modbus import DataType, plan_blocks
-from custom_components.homebattery.drivers.sma import SmaInverter
-from custom_components.homebattery.drivers.sma_formulas import (
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
+from custom_components.homebattery.drivers.modbus.planning import plan_blocks
+from custom_components.homebattery.drivers.modbus.register import DataType
+from custom_components.homebattery.drivers.sma import conditions as sma_conditions
+from custom_components.homebattery.drivers.sma.inverter import SmaInverter
+from custom_components.homebattery.drivers.sma.measurements import (
     NO_WATCHDOG,
     firmware,
     model,
 )
-from custom_components.homebattery.drivers.sma_registers import LAYOUT, REGISTERS
+from custom_components.homebattery.drivers.sma.registers import LAYOUT, REGISTERS
 from tests.drivers.conftest import Leap
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock, Plant, SmaSimulator
@@ -1135,7 +1137,7 @@ async def test_the_reason_for_less_is_told() -> None:
         await battery.release()
         reasons.append(battery.limited_by)
 
-    assert reasons == [None, Reason.BATTERY, Reason.REFUSED, None]
+    assert reasons == [None, LimitReason.BATTERY, LimitReason.REFUSED, None]
 
 
 async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None:
@@ -1147,7 +1149,7 @@ async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None
         clock.advance(30)
         with pytest.raises(NotConfirmedError, match="backup"):
             await battery.keep_alive()
-        assert battery.limited_by is Reason.NO_GRID
+        assert battery.limited_by is LimitReason.NO_GRID
         resting = simulator.state()["mode"]
         await simulator.misbehave("grid_lost", on=False)
         clock.advance(30)

@@ -10,7 +10,6 @@ import struct
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homebattery.drivers import solarman
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceRefusedError,
@@ -22,13 +21,16 @@ from custom_components.homebattery.drivers.errors import (
     WrongLoggerError,
 )
 from custom_components.homebattery.drivers.solarman import (
+    discovery as solarman_discovery,
+)
+from custom_components.homebattery.drivers.solarman.discovery import (
     Logger,
-    SolarmanConnection,
     discover,
     find_serial,
     parse_logger,
 )
-from custom_components.homebattery.drivers.solarman_frames import cut_frame
+from custom_components.homebattery.drivers.solarman.frames import cut_frame
+from custom_components.homebattery.drivers.solarman.transport import SolarmanConnection
 
 from .v5_logger import (
     BANNER,
@@ -499,7 +501,7 @@ async def test_the_serial_number_is_found_by_asking(
         answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, _),
         ScriptedLogger(silence) as logger,
     ):
-        monkeypatch.setattr(solarman, "DISCOVERY_PORT", port)
+        monkeypatch.setattr(solarman_discovery, "DISCOVERY_PORT", port)
         assert await find_serial(logger.host, logger.port) == SERIAL
         assert logger.requests == []
 
@@ -511,7 +513,7 @@ async def test_who_has_no_logger_port_is_not_asked(
     async with ScriptedLogger(silence) as logger:
         closed = logger.port
     async with answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, other):
-        monkeypatch.setattr(solarman, "DISCOVERY_PORT", port)
+        monkeypatch.setattr(solarman_discovery, "DISCOVERY_PORT", port)
         with pytest.raises(CannotConnectError):
             await find_serial("127.0.0.1", closed)
         assert other.asked == []
@@ -522,7 +524,7 @@ def _no_udp(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nobody(*_: object, **__: object) -> list[Logger]:
         raise OSError
 
-    monkeypatch.setattr(solarman, "discover", nobody)
+    monkeypatch.setattr(solarman_discovery, "discover", nobody)
 
 
 @pytest.mark.usefixtures("_no_udp")

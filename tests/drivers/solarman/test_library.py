@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from custom_components.homebattery.drivers.solarman_frames import (
+from custom_components.homebattery.drivers.solarman.frames import (
     LoggerClient,
     PySolarmanV5Async,
 )

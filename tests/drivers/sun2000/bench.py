@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import (
-    sun2000,
-    sun2000_commands,
-    sun2000_unit,
+from custom_components.homebattery.drivers.sun2000 import (
+    commands as sun2000_commands,
+    inverter as sun2000_inverter,
+    unit as sun2000_unit,
 )
-from custom_components.homebattery.drivers.sun2000 import Sun2000Inverter
+from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.image import ModbusImage, Vector
 from tests.simulators.modbus import Write
@@ -25,8 +25,8 @@ OWNERS_LIMITS: Final = {"charge_power_limit": 5000, "discharge_power_limit": 500
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses that a real device needs."""
-    monkeypatch.setattr(sun2000, "CONNECT_DELAY", 0)
-    monkeypatch.setattr(sun2000, "SPACING", 0)
+    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0)
+    monkeypatch.setattr(sun2000_inverter, "SPACING", 0)
     monkeypatch.setattr(Sun2000Inverter, "settle", 0)
     monkeypatch.setattr(sun2000_unit, "BACK_OFFS", (0, 0, 0))
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)

@@ -6,16 +6,16 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceRefusedError,
     NotConfirmedError,
     NotSupportedError,
-    Reason,
-    SetpointLimits,
     TakenOverError,
 )
-from custom_components.homebattery.drivers.sun2000 import Sun2000Inverter
+from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator
 from tests.simulators.image import ModbusImage, load
 from tests.simulators.modbus import Dropped, Refused
@@ -377,7 +377,7 @@ async def test_a_restart_is_an_end_and_nobody_elses_power() -> None:
         before = len(b.writes)
 
         assert await b.battery.keep_alive() == 0
-        assert b.battery.limited_by is Reason.ENDED
+        assert b.battery.limited_by is LimitReason.ENDED
         assert b.writes[before:] == []
 
 
@@ -419,7 +419,13 @@ async def test_the_reason_for_less_is_told() -> None:
         reasons.append(b.battery.limited_by)
 
     assert granted == [800, 1000, 600, 600]
-    assert reasons == [Reason.SETTING, None, Reason.BATTERY, Reason.BATTERY, None]
+    assert reasons == [
+        LimitReason.SETTING,
+        None,
+        LimitReason.BATTERY,
+        LimitReason.BATTERY,
+        None,
+    ]
 
 
 async def test_only_what_changes_the_limits_wears_flash() -> None:

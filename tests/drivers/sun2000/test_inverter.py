@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import sun2000, sun2000_gateways
-from custom_components.homebattery.drivers.battery import (
-    MEASUREMENTS,
+from custom_components.homebattery.drivers.battery.parts import PartKind
+from custom_components.homebattery.drivers.battery.settings import SelectSetting
+from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
     DeviceBusyError,
@@ -16,28 +16,28 @@ from custom_components.homebattery.drivers.battery import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    PartKind,
     PermissionDeniedError,
-    Poll,
     RequestTimeoutError,
-    SelectSetting,
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.modbus import (
-    ModbusTcpConnection,
-    Register,
-    plan_blocks,
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
+from custom_components.homebattery.drivers.modbus.planning import plan_blocks
+from custom_components.homebattery.drivers.modbus.register import Register
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from custom_components.homebattery.drivers.sun2000 import (
+    gateways as sun2000_gateways,
+    inverter as sun2000_inverter,
 )
-from custom_components.homebattery.drivers.sun2000 import Sun2000Inverter
-from custom_components.homebattery.drivers.sun2000_anatomy import ASKED, Anatomy
-from custom_components.homebattery.drivers.sun2000_registers import (
+from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
+from custom_components.homebattery.drivers.sun2000.registers import (
     FIXED_TABLE,
     LAYOUT,
     LG_RESU,
     LUNA2000,
     TOU_TABLE,
 )
+from custom_components.homebattery.drivers.sun2000.topology import ASKED, Anatomy
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.image import ModbusImage, Vector, load
@@ -419,7 +419,7 @@ async def test_an_inverter_that_loses_first_requests_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is asked too soon after connecting would be lost."""
-    monkeypatch.setattr(sun2000, "CONNECT_DELAY", 0.1)
+    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0.1)
     async with HuaweiSimulator() as simulator:
         simulator.server.clock = asyncio.get_running_loop().time
         await simulator.misbehave("settle", seconds=0.08)
@@ -447,7 +447,7 @@ async def test_two_inverters_behind_one_address_share_its_only_connection() -> N
 async def test_the_connection_is_as_slow_as_the_device_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sun2000, "SPACING", 0.001)
+    monkeypatch.setattr(sun2000_inverter, "SPACING", 0.001)
     async with HuaweiSimulator() as simulator, connected(simulator) as battery:
         connection = battery.connection.carrier
 

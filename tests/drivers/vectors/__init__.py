@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from custom_components.homebattery.drivers.battery import (
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.readings import Readings
+from custom_components.homebattery.drivers.errors import NotSupportedError
+from custom_components.homebattery.drivers.measurements import (
     MEASUREMENTS,
-    Battery,
-    NotSupportedError,
     Quantity,
-    Readings,
     Value,
 )
 from tests.simulators.image import Vector

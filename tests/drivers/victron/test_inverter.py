@@ -7,26 +7,30 @@ from typing import Any
 
 import pytest
 
-from custom_components.homebattery.drivers import victron, victron_units
-from custom_components.homebattery.drivers.battery import (
-    MEASUREMENTS,
+from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.battery.settings import (
+    NumberSetting,
+    SelectSetting,
+)
+from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     IllegalAddressError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    NumberSetting,
-    Poll,
-    Reason,
-    SelectSetting,
-    SetpointLimits,
     TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.modbus import ModbusTcpConnection
-from custom_components.homebattery.drivers.victron import VictronInverter
-from custom_components.homebattery.drivers.victron_setpoint import split, within_ratings
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from custom_components.homebattery.drivers.victron import (
+    inverter as victron_inverter,
+    units as victron_units,
+)
+from custom_components.homebattery.drivers.victron.inverter import VictronInverter
+from custom_components.homebattery.drivers.victron.setpoint import split, within_ratings
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage, Vector, load
@@ -50,7 +54,7 @@ NEVER_WRITE = {
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses, and read the conditions of a setpoint each time."""
     monkeypatch.setattr(VictronInverter, "settle", 0)
-    monkeypatch.setattr(victron, "_FRESH", 0)
+    monkeypatch.setattr(victron_inverter, "_FRESH", 0)
     monkeypatch.setattr(victron_units, "SERVER_RESTART", 0)
 
 
@@ -581,7 +585,7 @@ async def test_setpoints_of_another_controller_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The third in a minute is no accident; theirs are neither fought nor cleared."""
-    monkeypatch.setattr(victron, "_SETTLED", 0)
+    monkeypatch.setattr(victron_inverter, "_SETTLED", 0)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         for _ in range(2):
@@ -602,7 +606,7 @@ async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Zeros are what a restart leaves, however often."""
-    monkeypatch.setattr(victron, "_SETTLED", 0)
+    monkeypatch.setattr(victron_inverter, "_SETTLED", 0)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         for _ in range(4):
@@ -748,14 +752,14 @@ async def test_the_word_of_the_bms_counts(
 @pytest.mark.parametrize(
     ("fault", "arguments", "reason"),
     [
-        ("bms", {"charge": 100, "discharge": 10}, Reason.BATTERY),
-        ("bms", {"charge": 100, "discharge": 0}, Reason.BATTERY),
-        ("grid_lost", {}, Reason.NO_GRID),
+        ("bms", {"charge": 100, "discharge": 10}, LimitReason.BATTERY),
+        ("bms", {"charge": 100, "discharge": 0}, LimitReason.BATTERY),
+        ("grid_lost", {}, LimitReason.NO_GRID),
         ("absent", {"service": "battery"}, None),
     ],
 )
 async def test_the_reason_for_less_is_told(
-    fault: str, arguments: dict[str, Any], reason: Reason | None
+    fault: str, arguments: dict[str, Any], reason: LimitReason | None
 ) -> None:
     """And forgotten with it."""
     async with VictronSimulator() as gx, connected(gx) as battery:
@@ -772,7 +776,7 @@ async def test_the_minimum_soc_is_a_reason_for_discharging_only() -> None:
     """A battery below it may be charged."""
     async with VictronSimulator(min_soc=60) as gx, connected(gx) as battery:
         assert await battery.set_power_setpoint(-1000) == 0
-        assert battery.limited_by is Reason.EMPTY
+        assert battery.limited_by is LimitReason.EMPTY
         assert await battery.set_power_setpoint(1000) == 1000
         assert battery.limited_by is None
 
@@ -792,10 +796,10 @@ async def test_conditions_that_are_too_old_hold_the_battery(
     """A setpoint computed from yesterday's load could do anything."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(1000)
-        monkeypatch.setattr(victron, "_TOO_OLD", 0)
+        monkeypatch.setattr(victron_inverter, "_TOO_OLD", 0)
 
         assert await battery.keep_alive() == 0
-        assert battery.limited_by is Reason.UNKNOWN_STATE
+        assert battery.limited_by is LimitReason.UNKNOWN_STATE
         assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
 
 
@@ -803,7 +807,7 @@ async def test_renewal_reads_again_only_what_polling_did_not_bring(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fresh readings of a poll serve the renewal too."""
-    monkeypatch.setattr(victron, "_FRESH", 60)
+    monkeypatch.setattr(victron_inverter, "_FRESH", 60)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(1000)
         before = gx.server.traffic.requests

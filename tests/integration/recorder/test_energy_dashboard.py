@@ -25,7 +25,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.homebattery.drivers.counters import CounterWatch
+from custom_components.homebattery.drivers.battery.counters import CounterWatch
 from custom_components.homebattery.energy import Source
 from scripts.demonstration import dashboard
 from tests.home import LOAD, Home, MakeHome, Warp, house_of, one_of_each_protocol

@@ -1,0 +1,331 @@
+"""Control of one battery: holds it at a setpoint, renews that, and releases it.
+
+A setpoint is a lease: from before the first write until the device has been restored as
+it was found, read back and confirmed. It is kept on disk all that time. All writes of a
+lease are made by one `LeasedBattery`, one at a time, and none of them waits for a poll.
+"""
+
+from datetime import datetime, timedelta
+import logging
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.util import dt as dt_util
+
+from ..const import (
+    BATTERY_VOLTAGE,
+    CONF_SETPOINT_TIMEOUT,
+    DOMAIN,
+    ControlMode,
+    ControlStatus,
+    Issue,
+)
+from ..coordinator import BatteryCoordinator
+from ..drivers.battery.controller import LimitReason
+from ..drivers.errors import BatteryError, NotSupportedError
+from ..drivers.measurements import as_number
+from ..drivers.modbus.priority_lock import urgent
+from .keep_alive import KeepAlive
+from .lease import Lease, Outcome, Setpoint
+from .measured import READ_BACK, measured
+from .state import ControlState, LeasedBattery
+from .takeover import Takeovers
+
+__all__ = ["Control", "ControlState"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Control:
+    """Decides what one battery does: its inverter, or a setpoint of ours."""
+
+    def __init__(
+        self, hass: HomeAssistant, entry: ConfigEntry, coordinator: BatteryCoordinator
+    ) -> None:
+        """Begin with the battery left alone."""
+        self._hass = hass
+        self._entry = entry
+        self._coordinator = coordinator
+        self._battery = coordinator.battery
+        self._leased = LeasedBattery(hass, entry.title, self._battery, self._retry_soon)
+        self._keep_alive = KeepAlive(
+            hass, entry.title, coordinator, self._leased, release=self.async_release
+        )
+        self.setpoint_duration = timedelta()
+        """How long a setpoint is held unless it says so itself; 0: as the options say."""
+
+    def _retry_soon(self) -> None:
+        self._keep_alive.tick()
+
+    # What is asked, and how it is followed
+
+    @property
+    def state(self) -> ControlState:
+        """The state of the control."""
+        return self._leased.state
+
+    @property
+    def mode(self) -> ControlMode:
+        """The control mode; manual until the device has really been restored."""
+        if self.state is ControlState.CLOSED:
+            is_restored = self._battery.found is None
+        else:
+            is_restored = self.state is ControlState.AUTOMATIC
+        return ControlMode.AUTOMATIC if is_restored else ControlMode.MANUAL
+
+    @property
+    def _lease(self) -> Lease | None:
+        return self._leased.lease
+
+    @property
+    def requested_power(self) -> int | None:
+        """The power asked for, W, + = charging; None in automatic."""
+        return None if self._lease is None else self._lease.setpoint.power
+
+    @property
+    def requested_current(self) -> float | None:
+        """The battery current asked for, A; None unless a current was."""
+        return None if self._lease is None else self._lease.setpoint.current
+
+    def requested_phase(self, phase: int) -> int | None:
+        """Return the power asked for of one phase, W; None unless one was."""
+        return None if self._lease is None else self._lease.setpoint.phases.get(phase)
+
+    @property
+    def granted_power(self) -> int | None:
+        """The power that was granted in the end, W; None in automatic."""
+        return None if self._lease is None else self._lease.granted
+
+    @property
+    def limited_by(self) -> LimitReason | None:
+        """Why less was granted than asked for; None when nothing was cut."""
+        return None if self._lease is None else self._lease.limited_by
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the setpoint ends by itself; None if it does not."""
+        return None if self._lease is None else self._lease.expires
+
+    @property
+    def flash_writes_today(self) -> int:
+        """How often flash of the device was written today."""
+        return self._battery.wear.writes_today
+
+    @property
+    def takeovers(self) -> Takeovers:
+        """The takeovers by other controllers since the start."""
+        return self._leased.takeovers
+
+    @property
+    def status(self) -> ControlStatus:
+        """How well the device does what is asked of it, as far as can be seen."""
+        return self._status[0]
+
+    @property
+    def reason(self) -> LimitReason | None:
+        """Why it does not do all of it; None when there is nothing to explain."""
+        return self._status[1]
+
+    @property
+    def _status(self) -> tuple[ControlStatus, LimitReason | None]:
+        if self._lease is not None:
+            now = self._hass.loop.time()
+            return self._lease.status(now, measured(self._coordinator))
+        if self.mode is ControlMode.MANUAL:
+            return ControlStatus.RELEASE_FAILED, None
+        return ControlStatus.AUTOMATIC, None
+
+    @property
+    def issues(self) -> frozenset[Issue]:
+        """The issues that a user has to know of, as they are now."""
+        not_released = self.status is ControlStatus.RELEASE_FAILED
+        contested = self.takeovers.are_frequent(self._hass.loop.time())
+        wrong = {
+            Issue.RELEASE_FAILED: not_released and self._leased.release_failures > 1,
+            Issue.OTHER_CONTROLLER: self.state is not ControlState.CLOSED and contested,
+        }
+        return frozenset(issue for issue, applies in wrong.items() if applies)
+
+    # What can be asked
+
+    def check_limits(self, power: float) -> None:
+        """Raise ServiceValidationError when the battery cannot be held at `power` W."""
+        limits = self._battery.setpoint_limits
+        if limits is None or limits.minimum <= round(power) <= limits.maximum:
+            return
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="setpoint_out_of_range",
+            translation_placeholders={
+                "device": self._entry.title,
+                "power": f"{round(power)}",
+                "minimum": f"{limits.minimum}",
+                "maximum": f"{limits.maximum}",
+            },
+        )
+
+    async def async_set_power(
+        self, power: float, duration: timedelta | None = None
+    ) -> Outcome:
+        """Hold the battery at `power` W: above zero charges, below discharges, 0 holds.
+
+        It ends after `duration`, else after `setpoint_duration` if that is above 0, else
+        as the options say. Raises ServiceValidationError beyond the limits, and what the
+        driver raises.
+        """
+        return await self._async_hold(Setpoint(power=round(power)), duration)
+
+    async def async_set_current(self, current: float) -> Outcome:
+        """Hold the battery at a DC `current`, A, following its voltage.
+
+        Raises NotSupportedError without a voltage, and what `async_set_power` does.
+        """
+        with urgent():
+            voltage = as_number(await self._battery.get(BATTERY_VOLTAGE))
+        if not voltage:
+            raise NotSupportedError(
+                f"{self._entry.title}: no battery voltage, so no current setpoint"
+            )
+        setpoint = Setpoint(power=round(current * voltage), current=current)
+        return await self._async_hold(setpoint)
+
+    async def async_set_phase(self, phase: int, power: float) -> Outcome:
+        """Hold one phase at `power` W; those that were not set are held at 0.
+
+        Raises what `async_set_power` does.
+        """
+        phases = dict.fromkeys(range(1, self._battery.setpoint_phases + 1), 0)
+        if self._lease is not None:
+            phases |= self._lease.setpoint.phases
+        phases[phase] = round(power)
+        return await self._async_hold(
+            Setpoint(power=sum(phases.values()), phases=phases)
+        )
+
+    async def async_set_mode(self, mode: ControlMode) -> None:
+        """Choose who decides; manual without a setpoint holds at 0 W."""
+        if mode is ControlMode.AUTOMATIC:
+            await self.async_release()
+        elif self._lease is None:
+            await self.async_set_power(0)
+
+    async def async_set_setpoint_duration(self, duration: timedelta) -> None:
+        """Let setpoints end after `duration`, the held one so long from now.
+
+        0 leaves that to the options. Raises HomeAssistantError when the new end cannot
+        be kept on disk; nothing has changed then.
+        """
+        async with self._leased.exclusive():
+            before, self.setpoint_duration = self.setpoint_duration, duration
+            try:
+                await self._leased.change_end(self._expiry(None))
+            except BaseException:
+                self.setpoint_duration = before
+                raise
+            finally:
+                self._keep_alive.update()
+
+    async def async_release(self, due: datetime | None = None) -> None:
+        """Restore the device to its own control, and see it confirmed.
+
+        With `due`, only from a setpoint that ends by itself then: another may have
+        been given while this waited for its turn. Without, its user wants it. Raises
+        what the driver raises; it is then retried until it works.
+        """
+        async with self._leased.exclusive():
+            if due is None:
+                self.takeovers.note_release(self._hass.loop.time())
+            if self.mode is ControlMode.AUTOMATIC:
+                return
+            if due is not None:
+                if self.expires != due:
+                    return
+                _LOGGER.info("%s: its setpoint has expired", self._entry.title)
+            try:
+                await self._leased.release()
+            finally:
+                self._keep_alive.update()
+        await self._coordinator.async_read_now(self._coordinator.subscribed)
+
+    async def async_start(self) -> None:
+        """Resume, or release, what a Home Assistant that died has left held.
+
+        A setpoint that was to end later than now is held until then, unless it was
+        ended on the device meanwhile; any other is released. A failure is retried.
+        """
+        async with self._leased.exclusive():
+            if not await self._leased.load():
+                return
+            try:
+                await self._leased.resume_or_release()
+            except BatteryError as err:
+                self._coordinator.recent_errors.note(err)
+                _LOGGER.warning(
+                    "%s could not be told or given back yet: %s", self._entry.title, err
+                )
+            self._keep_alive.update()
+
+    async def async_save(self) -> None:
+        """Save what has to be restored, and what flash was written.
+
+        A setting that is changed while a setpoint is held may change both.
+        """
+        await self._leased.save()
+
+    async def async_close(self) -> None:
+        """Release what is held, and take no setpoint any more."""
+        self._leased.close()
+        async with self._leased.exclusive():
+            for last_try in (False, True):
+                try:
+                    await self._leased.release()
+                except BatteryError as err:
+                    if last_try:
+                        self._log_left_held(err)
+                else:
+                    break
+            self._keep_alive.update()
+        # Not before the release: it would take the connection with it.
+        await self._keep_alive.async_stop()
+
+    def _log_left_held(self, err: BatteryError) -> None:
+        self._coordinator.recent_errors.note(err)
+        _LOGGER.error(
+            "%s could not be given back to its own control and may stay at its last "
+            "setpoint until Home Assistant reaches it again; set it right on the "
+            "device itself if that takes long: %s",
+            self._entry.title,
+            err,
+        )
+
+    async def _async_hold(
+        self, setpoint: Setpoint, duration: timedelta | None = None
+    ) -> Outcome:
+        """Hold a new setpoint; raises what `async_set_power` does."""
+        self.check_limits(setpoint.power)
+        async with self._leased.exclusive():
+            if self.state is ControlState.CLOSED:
+                raise HomeAssistantError(
+                    translation_domain=DOMAIN,
+                    translation_key="closed",
+                    translation_placeholders={"device": self._entry.title},
+                )
+            try:
+                lease = await self._leased.hold(setpoint, self._expiry(duration))
+            finally:
+                self._keep_alive.update()
+        self._keep_alive.settle_soon()
+        await self._coordinator.async_read_now(READ_BACK)
+        return Outcome(
+            requested=setpoint.power,
+            granted=lease.granted,
+            limited_by=lease.limited_by,
+            expires=lease.expires,
+        )
+
+    def _expiry(self, duration: timedelta | None) -> datetime | None:
+        """Return when a setpoint that is given now ends by itself."""
+        timeout = timedelta(seconds=self._entry.options.get(CONF_SETPOINT_TIMEOUT) or 0)
+        duration = duration or self.setpoint_duration or timeout
+        return dt_util.utcnow() + duration if duration else None

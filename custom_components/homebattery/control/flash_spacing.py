@@ -1,0 +1,42 @@
+"""Spacing of setpoints that wear flash."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from homeassistant.core import HomeAssistant
+
+from ..drivers.battery.base import Battery
+
+FLASH_BURST: Final = 3
+FLASH_WINDOW: Final = 60.0
+"""So many changes that wear flash may be made in so many seconds; the next waits."""
+
+
+class FlashSpacing:
+    """Spaces a burst of setpoints that wear the flash of a device."""
+
+    def __init__(self, hass: HomeAssistant, battery: Battery) -> None:
+        """Begin with nothing written."""
+        self._hass = hass
+        self._battery = battery
+        self._changes: deque[float] = deque(maxlen=FLASH_BURST)
+        """Loop times, s, at which flash was last written for a setpoint."""
+
+    def must_wait(self, power: float) -> bool:
+        """Return whether holding at `power` W has to wait, not to wear out flash."""
+        changes = self._changes
+        if len(changes) < FLASH_BURST or not self._battery.wears_flash(power):
+            return False
+        return changes[0] + FLASH_WINDOW > self._hass.loop.time()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note whether flash is written for a setpoint, also for one that fails."""
+        before = self._battery.wear.writes_today
+        try:
+            yield
+        finally:
+            if self._battery.wear.writes_today != before:
+                self._changes.append(self._hass.loop.time())

@@ -1,0 +1,235 @@
+"""Renewing, retrying and expiring: all timers of a battery that is held.
+
+These timers are a battery's own: no poll can delay them.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later, async_track_time_interval
+from homeassistant.util import dt as dt_util
+
+from ..coordinator import BatteryCoordinator
+from ..drivers.errors import BatteryError
+from .measured import READ_BACK, WATCHED, measured
+from .state import ControlState, LeasedBattery
+
+SETTLED: Final = 1.5
+"""Seconds after a change until it is renewed and read back once more. The device's
+own loop may land its last setpoint after our first."""
+RETRY: Final = 30.0
+"""Seconds until a release, or a setpoint the device may have missed, is tried again."""
+PATIENCE: Final = 1.0
+"""Seconds that a renewal waits for what it depends on to be read. A device that takes
+longer is renewed with what is known, and read for the next time."""
+
+type Action = Callable[[datetime], Coroutine[Any, Any, None]]
+
+
+class KeepAlive:
+    """Renews the lease on a battery, retries its release, and ends it in time.
+
+    `release` is called with the time at which the lease was to end.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        title: str,
+        coordinator: BatteryCoordinator,
+        leased: LeasedBattery,
+        release: Callable[[datetime | None], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Begin with nothing to do; `title` names the battery."""
+        self._hass = hass
+        self._title = title
+        self._coordinator = coordinator
+        self._battery = coordinator.battery
+        self._leased = leased
+        self._release = release
+        self._timers = Timers(
+            hass, title, tick=self.tick, settle=self._settle, expire=self._expire
+        )
+        self._is_ticking = False
+        self._refreshing: asyncio.Task[None] | None = None
+        self._stop_watching: CALLBACK_TYPE | None = None
+
+    @callback
+    def update(self) -> None:
+        """Run the timers that the state needs from now on, and show the state."""
+        is_closed = self._leased.state is ControlState.CLOSED
+        lease = self._leased.lease
+        interval = self._interval
+        self._timers.run(
+            interval, None if is_closed or lease is None else lease.expires
+        )
+        self._watch(interval is not None)
+        self._coordinator.async_update_listeners()
+
+    @property
+    def _interval(self) -> float | None:
+        """Seconds between two ticks; None where none are needed."""
+        match self._leased.state:
+            case ControlState.HELD:
+                return self._battery.keep_alive_interval or RETRY
+            case ControlState.RELEASING:
+                return RETRY
+            case _:
+                return None
+
+    @callback
+    def _watch(self, wanted: bool) -> None:
+        """Poll what a lease depends on, or stop."""
+        if wanted and self._stop_watching is None:
+            self._stop_watching = self._coordinator.async_add_listener(
+                self._evaluate, WATCHED
+            )
+        elif not wanted and self._stop_watching is not None:
+            self._stop_watching()
+            self._stop_watching = None
+
+    @callback
+    def _evaluate(self) -> None:
+        """Evaluate the last poll; apply a held current again that has moved."""
+        lease = self._leased.lease
+        if lease is None:
+            return
+        was_applied = lease.applied
+        lease.evaluate(
+            self._hass.loop.time(),
+            measured(self._coordinator),
+            self._battery.current_step,
+        )
+        if was_applied and not lease.applied:
+            self.tick()
+
+    @callback
+    def settle_soon(self) -> None:
+        """Renew once more after a change, when the device has settled."""
+        self._timers.settle_in(SETTLED)
+
+    async def async_stop(self) -> None:
+        """Cancel what is being read for the next renewal."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait({self._refreshing})
+
+    @callback
+    def tick(self, _now: datetime | None = None) -> None:
+        """Renew or release, in a task that nothing cancels half way through a write."""
+        if not self._is_ticking:
+            self._hass.async_create_task(
+                self._async_tick(), f"{self._title} keep-alive"
+            )
+
+    async def _async_tick(self) -> None:
+        """Renew the lease, or retry its release; a failure is left to the next tick."""
+        self._is_ticking = True
+        try:
+            if self._leased.lease is not None:
+                await self._refresh()
+            async with self._leased.exclusive():
+                await self._leased.renew_or_release()
+        except BatteryError as err:
+            self._note_failure(err)
+        finally:
+            self._is_ticking = False
+        # Whether a setpoint is followed is also a matter of time, and a poll that
+        # fails again and again updates no entity.
+        self.update()
+
+    async def _refresh(self) -> None:
+        """Read what a renewal depends on, and do not wait for long."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = self._hass.async_create_background_task(
+                self._battery.look(), f"{self._title} look"
+            )
+        await asyncio.wait({self._refreshing}, timeout=PATIENCE)
+
+    async def _settle(self, _now: datetime) -> None:
+        """Renew once more, and read back what the device made of the change."""
+        await self._async_tick()
+        await self._coordinator.async_read_now(READ_BACK)
+
+    async def _expire(self, _now: datetime) -> None:
+        """End a lease whose time is over; a failure is retried."""
+        try:
+            await self._release(self._timers.expires)
+        except BatteryError as err:
+            self._note_failure(err)
+
+    def _note_failure(self, err: BatteryError) -> None:
+        self._coordinator.recent_errors.note(err)
+        self._leased.retry_log.failed(err)
+
+
+class Timers:
+    """Calls `tick` at an interval, `settle` a while after a change, `expire` at the end.
+
+    `name` is what they are called in Home Assistant's own messages.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        name: str,
+        *,
+        tick: Callable[[datetime], None],
+        settle: Action,
+        expire: Action,
+    ) -> None:
+        """Begin with nothing to do."""
+        self._hass = hass
+        self._name = name
+        self._tick = tick
+        self._settle = HassJob(settle, f"{name} settle", cancel_on_shutdown=True)
+        self._expire = HassJob(expire, f"{name} expiry", cancel_on_shutdown=True)
+        self.interval: float | None = None
+        """Seconds between two ticks; None while there are none."""
+        self.expires: datetime | None = None
+        """When `expire` is called; None: never."""
+        self._cancel_tick: CALLBACK_TYPE | None = None
+        self._cancel_settle: CALLBACK_TYPE | None = None
+        self._cancel_expiry: CALLBACK_TYPE | None = None
+
+    @callback
+    def run(self, interval: float | None, expires: datetime | None) -> None:
+        """Tick at this interval, and end then; None: do not."""
+        if interval != self.interval:
+            self.interval = interval
+            _cancel(self._cancel_tick)
+            self._cancel_tick = None
+            if interval is not None:
+                self._cancel_tick = async_track_time_interval(
+                    self._hass,
+                    self._tick,
+                    timedelta(seconds=interval),
+                    name=f"{self._name} keep-alive",
+                    cancel_on_shutdown=True,
+                )
+        if interval is None:
+            _cancel(self._cancel_settle)
+            self._cancel_settle = None
+        if expires != self.expires:
+            self.expires = expires
+            _cancel(self._cancel_expiry)
+            self._cancel_expiry = None
+            if expires is not None:
+                left = (expires - dt_util.utcnow()).total_seconds()
+                self._cancel_expiry = async_call_later(
+                    self._hass, max(0, left), self._expire
+                )
+
+    @callback
+    def settle_in(self, seconds: float) -> None:
+        """Call `settle` after so many seconds, once."""
+        _cancel(self._cancel_settle)
+        self._cancel_settle = async_call_later(self._hass, seconds, self._settle)
+
+
+def _cancel(cancel: CALLBACK_TYPE | None) -> None:
+    if cancel is not None:
+        cancel()

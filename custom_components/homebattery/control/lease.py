@@ -1,0 +1,143 @@
+"""A setpoint that is held: what is asked, until when, how well it is followed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Self
+
+from ..const import ControlStatus
+from ..drivers.battery.base import Battery
+from ..drivers.battery.controller import LimitReason
+from .status import control_status, follows
+
+CURRENT_STEP: Final = 20
+"""W that the voltage must make of a held current before it is applied again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The last poll, as far as it is known: W, V, %, %."""
+
+    is_lost: bool
+    """Whether the power could not be read twice in a row or more."""
+    power: float | None
+    voltage: float | None
+    soc: float | None
+    min_soc: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setpoint:
+    """A battery power, a battery current, or a power for each phase.
+
+    `power` (W) is that of all together, + = charging. A current is DC, A.
+    """
+
+    power: int
+    current: float | None = None
+    phases: Mapping[int, int] = field(default_factory=dict)
+
+    async def apply(self, battery: Battery) -> int:
+        """Write the setpoint to the device; return the power granted, W.
+
+        Raises what the driver does.
+        """
+        if self.current is not None:
+            return await battery.set_current_setpoint(self.current)
+        granted = None
+        for phase, power in self.phases.items():
+            granted = await battery.set_power_setpoint_phase(power, phase)
+        if granted is None:
+            granted = await battery.set_power_setpoint(self.power)
+        return granted
+
+
+@dataclass(kw_only=True)
+class Lease:
+    """A setpoint that is held. `changed_at` and `on_target_at` are loop times, s."""
+
+    setpoint: Setpoint
+    expires: datetime | None
+    """When it ends by itself."""
+    changed_at: float
+    on_target_at: float
+    applied: bool = False
+    """False when the device may not know the setpoint yet."""
+    granted: int | None = None
+    """The power that was granted in the end, W; None before it was applied."""
+    limited_by: LimitReason | None = None
+    """Why less was granted than asked for."""
+    fault: LimitReason | None = None
+    """Why it could not be applied, or renewed, the last time."""
+    failures: int = 0
+    """How often in a row."""
+
+    @classmethod
+    def new(cls, setpoint: Setpoint, expires: datetime | None, now: float) -> Self:
+        """Return a lease that begins at the loop time `now`."""
+        return cls(setpoint=setpoint, expires=expires, changed_at=now, on_target_at=now)
+
+    def status(
+        self, now: float, measured: Measured
+    ) -> tuple[ControlStatus, LimitReason | None]:
+        """Return how well the setpoint is followed, and why not better."""
+        return control_status(
+            requested=self.setpoint.power,
+            granted=self.granted,
+            measured=measured.power,
+            seconds_since_change=now - self.changed_at,
+            seconds_off_target=now - self.on_target_at,
+            soc=measured.soc,
+            min_soc=measured.min_soc,
+            limited_by=self.limited_by,
+            fault=self.fault,
+            lost=measured.is_lost or self._is_in_doubt,
+        )
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether the device may not hold the setpoint any more.
+
+        A renewal without an answer may have been lost on the way, once.
+        """
+        unanswered = self.fault is LimitReason.UNREACHABLE
+        return self.failures > 1 if unanswered else self.fault is not None
+
+    def confirm(self) -> None:
+        """Note that the device holds the setpoint."""
+        self.fault, self.failures = None, 0
+
+    def grant(self, power: int, limited_by: LimitReason | None) -> None:
+        """Note the power that the device was granted, W, and why it is less."""
+        self.granted, self.limited_by = power, limited_by
+
+    def fail(self, fault: LimitReason) -> None:
+        """Note that the setpoint could not be applied, or renewed, and why."""
+        self.fault = fault
+        self.failures += 1
+
+    def evaluate(self, now: float, measured: Measured, current_step: float) -> None:
+        """Note whether it is on target, and let a held current follow the voltage.
+
+        `current_step` is the share that the power must move for that.
+        """
+        if measured.power is not None and self.granted is not None:
+            if follows(self.granted, measured.power):
+                self.on_target_at = now
+        current = self.setpoint.current
+        if current is None or not measured.voltage:
+            return
+        power, before = round(current * measured.voltage), self.setpoint.power
+        if abs(power - before) >= max(CURRENT_STEP, current_step * abs(before)):
+            self.setpoint, self.applied = Setpoint(power=power, current=current), False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The answer to a request for a setpoint. Powers in W, + = charging."""
+
+    requested: int
+    granted: int | None
+    """None while it waits because flash was written too often just now."""
+    limited_by: LimitReason | None
+    expires: datetime | None

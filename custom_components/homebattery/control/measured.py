@@ -1,0 +1,33 @@
+"""Keys that are polled while a battery is held, and their last values."""
+
+from typing import Final
+
+from ..const import BATTERY_POWER, BATTERY_SOC, BATTERY_VOLTAGE, MIN_SOC, POWER_SETPOINT
+from ..coordinator import BatteryCoordinator
+from ..drivers.measurements import as_number
+from .lease import Measured
+
+READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
+"""Read at once after a setpoint was written."""
+WATCHED: Final = (*READ_BACK, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
+"""Polled while a battery is held. Some drivers only see another controller in the
+setpoint that the device says it has."""
+
+
+def measured(coordinator: BatteryCoordinator) -> Measured:
+    """Return the last poll, as far as it says what a battery does."""
+    failures = coordinator.data.failures
+
+    def is_lost(key: str) -> bool:
+        return not coordinator.last_update_success or key in failures
+
+    def last(key: str) -> float | None:
+        return None if is_lost(key) else as_number(coordinator.data.get(key))
+
+    return Measured(
+        is_lost=is_lost(BATTERY_POWER),
+        power=last(BATTERY_POWER),
+        voltage=last(BATTERY_VOLTAGE),
+        soc=last(BATTERY_SOC),
+        min_soc=last(MIN_SOC),
+    )

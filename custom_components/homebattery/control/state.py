@@ -1,0 +1,365 @@
+"""The state of the control of one battery, and all that changes it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from enum import StrEnum
+import logging
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.util import dt as dt_util
+
+from ..const import DOMAIN
+from ..drivers.battery.base import Battery, Found
+from ..drivers.battery.controller import LimitReason
+from ..drivers.errors import (
+    BatteryError,
+    CannotConnectError,
+    FlashBudgetError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    RequestTimeoutError,
+    TakenOverError,
+)
+from ..drivers.modbus.priority_lock import urgent
+from .flash_spacing import FlashSpacing
+from .lease import Lease, Setpoint
+from .retry_log import RetryLog
+from .store import LeaseStore, NotKeptError
+from .takeover import Takeovers
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ControlState(StrEnum):
+    """The state of the control of a battery."""
+
+    AUTOMATIC = "automatic"
+    """The device is as its user left it; there is nothing to restore."""
+    HELD = "held"
+    """There is a lease: the device is held at a setpoint, or will be."""
+    RELEASING = "releasing"
+    """The lease is over and the device is not restored yet; that is retried."""
+    CLOSED = "closed"
+    """No setpoint is taken any more. A lease is still released; a device that could
+    not be restored is restored at the next start."""
+
+
+class LeasedBattery:
+    """A battery and the lease on it, which is on disk as long as there is one.
+
+    A lease begins before the first write, and ends when the device has been restored,
+    read back and confirmed. All that writes is called within `exclusive`.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        title: str,
+        battery: Battery,
+        retry_soon: Callable[[], None],
+    ) -> None:
+        """Begin in AUTOMATIC.
+
+        `retry_soon` has `renew_or_release` called as soon as no other task writes.
+        """
+        self._hass = hass
+        self._title = title
+        self._battery = battery
+        self._battery.wear.today = lambda: dt_util.now().date()
+        self._retry_soon = retry_soon
+        self._store = LeaseStore(hass, battery.identity.serial_number)
+        self._lock = asyncio.Lock()
+        self._flash_spacing = FlashSpacing(hass, battery)
+        self.state = ControlState.AUTOMATIC
+        self.lease: Lease | None = None
+        """The lease in HELD; in CLOSED what is left to release."""
+        self.retry_log = RetryLog(title)
+        self.release_failures = 0
+        """How often in a row a release has failed."""
+        self.takeovers = Takeovers()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Let one task write at a time, before all tasks that only read."""
+        with urgent():
+            async with self._lock:
+                yield
+
+    # Transitions
+
+    def _enter(self, state: ControlState) -> None:
+        """Change the state. Nothing leaves CLOSED."""
+        if self.state is not ControlState.CLOSED:
+            self.state = state
+
+    def _begin(self, lease: Lease) -> None:
+        """Enter HELD with a lease."""
+        self.lease = lease
+        self._enter(ControlState.HELD)
+
+    def _end(self) -> None:
+        """End the lease: enter AUTOMATIC if the device is restored, else RELEASING."""
+        self.lease = None
+        is_restored = self._battery.found is None
+        self._enter(ControlState.AUTOMATIC if is_restored else ControlState.RELEASING)
+
+    def close(self) -> None:
+        """Enter CLOSED."""
+        self._enter(ControlState.CLOSED)
+
+    # After a start
+
+    async def load(self) -> bool:
+        """Read the lease of an earlier life; return whether there is one.
+
+        Enters RELEASING then: by its snapshot the device can be restored.
+        """
+        await self._store.async_load(self._battery.wear)
+        if self._store.snapshot is None:
+            return False
+        self._battery.found = self._store.snapshot
+        self._enter(ControlState.RELEASING)
+        return True
+
+    async def resume_or_release(self) -> None:
+        """Hold the loaded setpoint on if its time is not over, else release.
+
+        Raises what the driver raises.
+        """
+        setpoint, expires = self._store.setpoint, self._store.expires
+        if (
+            setpoint is not None
+            and expires is not None
+            and expires > dt_util.utcnow()
+            and await self._battery.is_held()
+        ):
+            _LOGGER.info(
+                "%s was held at %s W when Home Assistant ended, and is until %s",
+                self._title,
+                setpoint.power,
+                dt_util.as_local(expires).isoformat(timespec="seconds"),
+            )
+            lease = Lease.new(setpoint, expires, self._hass.loop.time())
+            self._begin(lease)
+            await self._apply(lease)
+            return
+        _LOGGER.warning(
+            "%s was held at a setpoint when Home Assistant ended; it is given back to "
+            "its own control now",
+            self._title,
+        )
+        await self.release()
+
+    # Holding
+
+    async def hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
+        """Apply a new setpoint; the lease begins with the first one.
+
+        Raises HomeAssistantError where the lease cannot be kept on disk, and what the
+        driver raises. The setpoint before it then stays in force; a first one is
+        released if anything of it may have been written.
+        """
+        before, snapshot = self.lease, self._battery.found
+        if snapshot is None:
+            # From here on the device is not as its user left it: what has to be
+            # restored must be known, and kept, before the first write.
+            self._battery.found = await self._battery.read_found()
+        lease = Lease.new(setpoint, expires, self._hass.loop.time())
+        self._begin(lease)
+        try:
+            await self._keep()
+        except BaseException:
+            await self._undo(before, snapshot)
+            raise
+        try:
+            if not self._flash_spacing.must_wait(setpoint.power):
+                await self._apply(lease)
+                self.retry_log.reset()
+        except BaseException as err:
+            self._abandon(before, snapshot, is_written=_may_have_written(err))
+            raise
+        finally:
+            await self.save()
+        return lease
+
+    async def _undo(self, before: Lease | None, snapshot: Found | None) -> None:
+        """Go back to the lease and the snapshot before a setpoint that was not kept."""
+        self._battery.found = snapshot
+        if before is None:
+            self._end()
+        else:
+            self._begin(before)
+        await self.save()
+
+    def _abandon(
+        self, before: Lease | None, snapshot: Found | None, *, is_written: bool
+    ) -> None:
+        """Go back to the lease before a setpoint that failed.
+
+        A first one that may have been written in part is released.
+        """
+        if before is not None:
+            # What of it has arrived is not known, so the former is applied again.
+            before.applied = before.applied and not is_written
+            self._begin(before)
+            return
+        if not is_written:
+            self._battery.found = snapshot
+        self._end()
+        if is_written:
+            self._retry_soon()
+
+    async def _apply(self, lease: Lease) -> None:
+        """Write the setpoint, and note the power that was granted."""
+        with self._flash_spacing.watching():
+            granted = await lease.setpoint.apply(self._battery)
+        lease.applied = True
+        lease.confirm()
+        lease.grant(granted, self._battery.limited_by)
+
+    async def change_end(self, expires: datetime | None) -> None:
+        """Let the lease end at another time: on disk first, which may outlive us.
+
+        Raises HomeAssistantError when it cannot be kept; nothing has changed then.
+        """
+        lease = self.lease
+        if lease is None:
+            return
+        before, lease.expires = lease.expires, expires
+        try:
+            await self._keep()
+        except BaseException:
+            lease.expires = before
+            await self.save()
+            raise
+
+    # Renewing and releasing
+
+    async def renew_or_release(self) -> None:
+        """Renew the lease, or release what is not restored yet.
+
+        Raises what the driver raises, and HomeAssistantError as `hold` does.
+        """
+        lease = self.lease
+        if lease is None:
+            await self.release()
+            return
+        try:
+            await self._renew(lease)
+        except BatteryError as err:
+            await self._note_failure(lease, err)
+            raise
+
+    async def _renew(self, lease: Lease) -> None:
+        """Renew the setpoint, or apply what the device may not know yet."""
+        if lease.applied:
+            await self._keep_alive(lease)
+        elif self._flash_spacing.must_wait(lease.setpoint.power):
+            await self._battery.keep_alive()  # what was applied before this one
+        else:
+            await self._apply_again(lease)
+
+    async def _apply_again(self, lease: Lease) -> None:
+        if self._battery.found is None:
+            self._battery.found = await self._battery.read_found()
+        await self._keep()
+        await self._apply(lease)
+        await self.save()
+        self.retry_log.done("its setpoint was written again")
+
+    async def _keep_alive(self, lease: Lease) -> None:
+        try:
+            granted = await self._battery.keep_alive()
+        finally:
+            # It may have let the device go for a while, which writes to flash.
+            await self.save()
+        lease.confirm()
+        if granted is not None:
+            lease.grant(granted, self._battery.limited_by)
+        self.retry_log.done("its setpoint was renewed again")
+
+    async def _note_failure(self, lease: Lease, err: BatteryError) -> None:
+        """Note why a renewal failed, and whether the driver has ended the lease."""
+        fault = _fault(err, self._battery)
+        if fault is LimitReason.OTHER_CONTROLLER is not lease.fault:
+            self.takeovers.note(self._hass.loop.time())
+        lease.fail(fault)
+        if self._battery.found is None:
+            # The driver has restored the device: there is nothing to hold.
+            self._end()
+            await self.save()
+
+    async def release(self) -> None:
+        """Restore the device and see it confirmed. Raises what the driver raises."""
+        try:
+            await self._battery.release()
+        except BatteryError:
+            self.release_failures += 1
+            raise
+        else:
+            self.release_failures = 0
+            self.retry_log.done("released to its own control")
+        finally:
+            # Restored or not: it is not renewed any more.
+            self._end()
+            await self.save()
+
+    # On disk
+
+    async def save(self) -> None:
+        """Save the lease, and the count of writes to flash.
+
+        A failure is logged; what was not written now is written with the next change.
+        """
+        try:
+            await self._save()
+        except NotKeptError as err:
+            _LOGGER.error(
+                "%s: what is known of its setpoint could not be written to disk: %s",
+                self._title,
+                err,
+            )
+
+    async def _keep(self) -> None:
+        """Save the lease and read it back: before the device is written to.
+
+        Raises HomeAssistantError.
+        """
+        try:
+            await self._save()
+            await self._store.async_confirm()
+        except NotKeptError as err:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="not_kept",
+                translation_placeholders={"device": self._title, "error": str(err)},
+            ) from err
+
+    async def _save(self) -> None:
+        await self._store.async_save(
+            self._battery.found, self.lease, self._battery.wear
+        )
+
+
+def _may_have_written(err: BaseException) -> bool:
+    """Return whether anything may have been written before an error."""
+    return not isinstance(err, FlashBudgetError | NotSupportedError | InvalidValueError)
+
+
+def _fault(err: BatteryError, battery: Battery) -> LimitReason:
+    """Return why a setpoint is not followed, after an error of its renewal."""
+    match err:
+        case TakenOverError():
+            return LimitReason.OTHER_CONTROLLER
+        case FlashBudgetError():
+            return LimitReason.FLASH
+        case CannotConnectError() | RequestTimeoutError():
+            return LimitReason.UNREACHABLE
+    if battery.limited_by is not None:
+        return battery.limited_by
+    in_vain = isinstance(err, NotConfirmedError)
+    return LimitReason.NO_EFFECT if in_vain else LimitReason.REFUSED

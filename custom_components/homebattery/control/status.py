@@ -1,0 +1,108 @@
+"""Pure functions that say how well a battery follows its setpoint, and why not better."""
+
+from typing import Final
+
+from ..const import ControlStatus
+from ..drivers.battery.controller import LimitReason
+
+TOLERANCE: Final = 100
+"""W that the measured power may be off: noise, losses, a load that just came on."""
+TOLERANCE_SHARE: Final = 0.1
+"""The same for large powers, as a share of the setpoint."""
+SETTLE: Final = 60.0
+"""Seconds that a device gets to start: some sleep, and wake up in about a minute."""
+GRACE: Final = 15.0
+"""Seconds that it may stray after it has followed: a poll or two, a load step."""
+FULL: Final = 99.0
+"""% from which a battery that does not charge is simply full."""
+NEARLY_EMPTY: Final = 1.0
+"""% above its minimum SOC up to which one that does not discharge is empty."""
+
+_LEFT_TO_THE_DEVICE: Final = (
+    LimitReason.FULL,
+    LimitReason.EMPTY,
+    LimitReason.NO_GRID,
+    LimitReason.PROTECTION,
+)
+"""Where nothing is granted for such a reason, whatever the device does is right."""
+
+
+def follows(setpoint: float, measured: float) -> bool:
+    """Return True when the measured battery power is what the setpoint says, W.
+
+    The opposite direction is never following, however small; at 0 W (hold)
+    there is none.
+    """
+    if setpoint * measured < 0:
+        return False
+    return abs(measured - setpoint) <= max(TOLERANCE, TOLERANCE_SHARE * abs(setpoint))
+
+
+def control_status(
+    *,
+    requested: float,
+    granted: float | None,
+    measured: float | None,
+    seconds_since_change: float,
+    seconds_off_target: float,
+    soc: float | None = None,
+    min_soc: float | None = None,
+    limited_by: LimitReason | None = None,
+    fault: LimitReason | None = None,
+    lost: bool = False,
+) -> tuple[ControlStatus, LimitReason | None]:
+    """Return the status of a held setpoint, and why it is not followed better.
+
+    Powers in W, + = charging. `granted` is the setpoint that was applied, None before
+    that; `limited_by` says why it is less than was asked for, `fault` why it could not
+    be applied or renewed; `lost`: it is not known whether the device still holds it.
+    The seconds are those since `requested` last changed, and since the measured power
+    was last on target (the same while it has not been).
+    """
+    if fault is LimitReason.OTHER_CONTROLLER:
+        return ControlStatus.NOT_FOLLOWING, fault
+    if granted is None:
+        if fault is None:
+            return ControlStatus.PENDING, None
+        return ControlStatus.NOT_FOLLOWING, fault
+    extreme = _extreme(requested, soc, min_soc)
+    reduced = abs(requested) - abs(granted) >= 1
+    why = (
+        extreme if limited_by in (None, LimitReason.BATTERY) and extreme else limited_by
+    )
+    if granted == 0 and reduced and why in _LEFT_TO_THE_DEVICE and not lost:
+        return ControlStatus.LIMITED, why
+    unsure = (fault or LimitReason.UNREACHABLE) if lost else None
+    pending = ControlStatus.PENDING, unsure
+    well = (ControlStatus.LIMITED, why) if reduced else (ControlStatus.FOLLOWING, None)
+    if lost:
+        well = pending
+    if measured is not None and follows(granted, measured):
+        return well
+    if seconds_off_target >= seconds_since_change and seconds_since_change < SETTLE:
+        return pending
+    if seconds_off_target < min(seconds_since_change, GRACE):
+        return well
+    if measured is None:
+        return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
+    if lost:
+        return ControlStatus.NOT_FOLLOWING, unsure
+    if granted * measured >= 0 and abs(measured) < abs(granted):
+        if abs(measured) > TOLERANCE:
+            return ControlStatus.LIMITED, why or LimitReason.BATTERY
+        if extreme is not None:
+            return ControlStatus.LIMITED, extreme
+    return ControlStatus.NOT_FOLLOWING, fault or limited_by or LimitReason.NO_EFFECT
+
+
+def _extreme(
+    requested: float, soc: float | None, min_soc: float | None
+) -> LimitReason | None:
+    """Return FULL or EMPTY where that keeps a battery from what is asked of it."""
+    if soc is None:
+        return None
+    if requested > 0 and soc >= FULL:
+        return LimitReason.FULL
+    if requested < 0 and soc <= (min_soc or 0) + NEARLY_EMPTY:
+        return LimitReason.EMPTY
+    return None

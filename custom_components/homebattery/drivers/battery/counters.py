@@ -1,0 +1,153 @@
+"""Counters that stumble: what would spoil a statistic is left out.
+
+Whoever adds up a counter takes a fall for a new beginning, and adds the whole counter
+again when it is back; and a leap is energy to him. Inverters that wake up show 0 for a
+while, answers get mixed up, a data logger makes up words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from ..measurements import MEASUREMENTS, Quantity, Value
+
+_RESTARTING: Final = frozenset({Quantity.ENERGY_TODAY, Quantity.ENERGY_SINCE_START})
+_COUNTED: Final = frozenset(
+    {Quantity.ENERGY_TOTAL, Quantity.VOLUME_GAS, *_RESTARTING},
+)
+_OF_THE_BATTERY: Final = ("energy_charged", "energy_discharged")
+
+
+def is_counter(key: str) -> bool:
+    """Return True for measurements that count."""
+    return MEASUREMENTS[key].quantity in _COUNTED
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Where a counter stood when it was last believed.
+
+    `moved` is what has been added to it without having been counted, when it was
+    cleared or another counter took its place.
+    """
+
+    value: float
+    at: float
+    moved: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All that has been counted: this never falls, and never leaps."""
+        return self.value - self.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Impossible readings that follow one another: since when, and the last."""
+
+    since: float
+    value: float
+    at: float
+
+
+class CounterWatch:
+    """Keeps impossible readings of counters from being taken for values.
+
+    Impossible are 0 where something was counted before, a fall, and more than the
+    device can have counted in the time. A counter that shows 0 at first is passed on,
+    and not believed yet. What goes on counting for a while nevertheless is true: the counter has
+    been cleared, has wrapped around or is another one. 0 never becomes true that
+    way, except where nothing was counted before.
+
+    Counters of a day, or of a run of the device, do start again at 0; only not for
+    a moment.
+
+    Times in s, by any clock that does not jump; counters in kWh, or m³ of gas.
+    """
+
+    SLACK: Final = 1.0
+    """What may be counted in no time: counters are rounded and come late."""
+    BELIEVED_AFTER: Final = 600.0
+    """Seconds for which the impossible must go on counting."""
+    MOST: Final = 60_000.0
+    """W that a counter may grow with: three phases of a large house. Or l/h of gas."""
+    MOST_OF_A_BATTERY: Final = 20_000.0
+    """W that a battery's own counters may grow with."""
+    MOST_RATED: Final = 3.0
+    """Times the rated power that it may be on devices larger than that."""
+
+    def __init__(self) -> None:
+        """Begin with no reading seen."""
+        self.rated_power = 0.0
+        """Of the inverter, W; 0 while it is not known."""
+        self._believed: dict[str, Counted] = {}
+        self._doubted: dict[str, Doubted] = {}
+
+    @property
+    def believed(self) -> Mapping[str, Counted]:
+        """Where each counter stood when it was last believed; a view."""
+        return MappingProxyType(self._believed)
+
+    @property
+    def doubted(self) -> Mapping[str, Doubted]:
+        """What counters show that is not believed, or not yet; a view."""
+        return MappingProxyType(self._doubted)
+
+    def checked(self, values: Mapping[str, Value], now: float) -> dict[str, Value]:
+        """Return the counters among values, with None for what cannot be."""
+        return {
+            key: self.check(key, value, now)
+            for key, value in values.items()
+            if is_counter(key) and isinstance(value, int | float)
+        }
+
+    def check(self, key: str, value: float, now: float) -> float | None:
+        """Return the value of a counter; None if it cannot be."""
+        last = self._believed.get(key)
+        restarts = MEASUREMENTS[key].quantity in _RESTARTING
+        if last is None:
+            likely, possible = value > 0 or restarts, True
+        else:
+            likely = self._follows(key, last.value, last.at, value, now)
+            possible = value > 0 or restarts
+        if not likely and not (self._has_lasted(key, value, now) and possible):
+            # Nothing contradicts a first 0: it is what the device says, and is not
+            # believed yet (see `counted`).
+            return value if last is None else None
+        moved = 0.0 if last is None else last.moved
+        if last is not None and not likely and not restarts:
+            moved += value - last.value
+        self._believed[key] = Counted(value, now, moved)
+        self._doubted.pop(key, None)
+        return value
+
+    def _follows(
+        self, key: str, last: float, since: float, value: float, now: float
+    ) -> bool:
+        """Return True if a counter can have gone from one value to the other."""
+        most = self.MOST_OF_A_BATTERY if key.startswith(_OF_THE_BATTERY) else self.MOST
+        power = max(most, self.MOST_RATED * self.rated_power)
+        growth = power * max(0.0, now - since) / 3_600_000 + self.SLACK
+        return last <= value <= last + growth
+
+    def _has_lasted(self, key: str, value: float, now: float) -> bool:
+        """Note a reading that is in doubt; return True if it has been for long."""
+        run = self._doubted.get(key)
+        goes_on = run is not None and self._follows(key, run.value, run.at, value, now)
+        since = run.since if run is not None and goes_on else now
+        self._doubted[key] = Doubted(since, value, now)
+        return now - since >= self.BELIEVED_AFTER
+
+    def counted(self, key: str) -> Counted | None:
+        """Return where a counter stood last; None if it was never believed."""
+        return self._believed.get(key)
+
+    def remember(self, key: str, counted: Counted) -> None:
+        """Take over where a counter stood in an earlier life.
+
+        What was believed in this life, for lack of better knowledge, is forgotten:
+        check it again.
+        """
+        self._believed[key] = counted
+        self._doubted.pop(key, None)

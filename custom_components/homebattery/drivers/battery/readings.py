@@ -1,0 +1,75 @@
+"""What reading a battery gives: values by key, and how they come from what was read."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+import logging
+from typing import override
+
+from ..errors import BatteryError
+from ..measurements import MEASUREMENTS, PLAUSIBLE, Quantity, Value
+
+_LOGGER = logging.getLogger(__name__)
+
+
+type Values = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Readings(Mapping[str, Value]):
+    """One snapshot: values by key, and for each key that failed the reason.
+
+    A value of None was read, and means that the device does not know it.
+    """
+
+    values_by_key: Mapping[str, Value] = field(default_factory=dict)
+    failures: Mapping[str, BatteryError] = field(default_factory=dict)
+
+    @override
+    def __getitem__(self, key: str) -> Value:
+        return self.values_by_key[key]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_key)
+
+    @override
+    def __len__(self) -> int:
+        return len(self.values_by_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A measurement that is computed from registers.
+
+    `compute` is given the registers read, by name: take with [] what must be there
+    (missing, the measurement fails with that register), with .get() what may be.
+    """
+
+    key: str
+    needs: tuple[str, ...]
+    compute: Callable[[Values], Value]
+    options: tuple[str, ...] = ()
+
+
+# The two unsigned powers, for those who cannot use a signed one.
+HALVES = {"battery_charge_power": 1, "battery_discharge_power": -1}
+
+
+def half(power: Value, sign: int) -> Value:
+    """Return the part of a signed power that runs one way."""
+    return max(0, sign * power) if isinstance(power, float | int) else None
+
+
+def clean(key: str, value: Value) -> Value:
+    """Return the value as its measurement defines it; None for an impossible one."""
+    quantity = MEASUREMENTS[key].quantity
+    if value is None:
+        return None
+    if quantity is Quantity.FLAG:
+        return bool(value)
+    if quantity in PLAUSIBLE and isinstance(value, float | int):
+        lowest, highest = PLAUSIBLE[quantity]
+        if not lowest <= value <= highest:
+            _LOGGER.debug("%s of %s is impossible and left out", key, value)
+            return None
+    return value

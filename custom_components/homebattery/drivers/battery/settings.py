@@ -1,0 +1,60 @@
+"""The kinds of setting that a battery has: a number, one of several options, a switch."""
+
+from dataclasses import dataclass
+
+from ..errors import InvalidValueError
+from ..measurements import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberSetting:
+    """A number that can be set, in the unit of its measurement.
+
+    With `unlimited`, None (no limit at all) is a value too, and so is the maximum
+    for those who cannot say None.
+    """
+
+    minimum: float
+    maximum: float
+    step: float = 1
+    unlimited: bool = False
+
+    def check(self, key: str, value: Value) -> None:
+        """Raise InvalidValueError when `value` cannot be set."""
+        if value is None and self.unlimited:
+            return
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, float | int)
+            or not self.minimum <= value <= self.maximum
+        ):
+            raise InvalidValueError(
+                f"{key} cannot be {value}: {self.minimum:g} to {self.maximum:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectSetting:
+    """One of several options, by name."""
+
+    options: tuple[str, ...]
+
+    def check(self, key: str, value: Value) -> None:
+        """Raise InvalidValueError when `value` cannot be set."""
+        if value not in self.options:
+            raise InvalidValueError(
+                f"{key} cannot be {value}: one of {', '.join(self.options)}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchSetting:
+    """On or off."""
+
+    def check(self, key: str, value: Value) -> None:
+        """Raise InvalidValueError when `value` cannot be set."""
+        if not isinstance(value, bool):
+            raise InvalidValueError(f"{key} cannot be {value}: on or off")
+
+
+type Setting = NumberSetting | SelectSetting | SwitchSetting

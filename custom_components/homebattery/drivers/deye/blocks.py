@@ -1,0 +1,196 @@
+"""Reading a Deye inverter whose firmware lacks registers, or whose gateway is small."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+import logging
+from typing import Final, override
+
+from ..errors import (
+    DeviceRefusedError,
+    IllegalAddressError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+    UnitAbsentError,
+)
+from ..modbus.device import ModbusDevice, Refusals, RegisterReport
+from ..modbus.unit import ModbusUnit
+from .registers import LAYOUT, Run
+
+_LOGGER = logging.getLogger(__name__)
+
+PROBE_TIMEOUTS: Final = (1.0, 2.0)
+"""Seconds for one word that may get no answer, try by try; real ones take 0.5 s."""
+SMALLEST_READ: Final = 20
+"""Words that everything in the field can read at once."""
+_ILLEGAL_VALUE: Final = 3
+
+
+async def probe(unit: ModbusUnit, address: int) -> None:
+    """Read one word that may get no answer, with little patience.
+
+    Raises RequestTimeoutError, or UnitAbsentError when somebody in between says that
+    there was none, and what else reading does.
+    """
+    for wait in PROBE_TIMEOUTS:
+        try:
+            async with asyncio.timeout(wait):
+                await unit.read_holding_registers(address, 1)
+        except TimeoutError, RequestTimeoutError:
+            continue
+        return
+    raise RequestTimeoutError(f"register {address}: no answer")
+
+
+async def answers(unit: ModbusUnit) -> bool:
+    """Return True when the inverter answers at all, be it with a refusal."""
+    try:
+        await probe(unit, 0)
+    except RequestTimeoutError, UnitAbsentError:
+        return False
+    except DeviceRefusedError:
+        pass
+    return True
+
+
+class CautiousUnit:
+    """A unit whose longest reads are halved when they get no answer, or are refused.
+
+    Not after a single loss: twice in a row, while a short read was answered.
+    """
+
+    def __init__(self, unit: ModbusUnit) -> None:
+        """Begin with reads as long as they are asked for."""
+        self._unit = unit
+        self._longest = 125
+        self._lost = 0
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address`, in as many requests as it takes."""
+        words: list[int] = []
+        while len(words) < count:
+            part = min(self._longest, count - len(words))
+            try:
+                words += await self._unit.read_holding_registers(
+                    address + len(words), part
+                )
+            except RequestTimeoutError:
+                await self._was_lost(part)
+                raise
+            except DeviceRefusedError as err:
+                if err.code != _ILLEGAL_VALUE or part <= SMALLEST_READ:
+                    raise
+                self._halve(part)
+            else:
+                self._lost = 0 if part > SMALLEST_READ else self._lost
+        return words
+
+    async def _was_lost(self, count: int) -> None:
+        if count <= SMALLEST_READ or not await answers(self._unit):
+            return
+        self._lost += 1
+        if self._lost > 1:
+            self._lost = 0
+            self._halve(count)
+
+    def _halve(self, count: int) -> None:
+        self._longest = max(SMALLEST_READ, (count + 1) // 2)
+        _LOGGER.info("Reads of %s words do not work: at most %s", count, self._longest)
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write consecutive words with function 16."""
+        await self._unit.write_registers(address, values)
+
+
+class RegisterBlock(ModbusDevice):
+    """Registers that live together, of which an inverter may have none.
+
+    So the first thing asked of it is one word. Where an `optional` block gets no
+    answer while the inverter `lives`, it is not there, and is seldom asked again. While
+    all of its `proof` is 0, the inverter has not filled it yet, and nothing is taken.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        unit: ModbusUnit,
+        run: Run,
+        lives: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Describe the block; nothing is read."""
+        super().__init__(name, unit, run.registers, LAYOUT)
+        self.there: bool | None = None
+        """Whether the inverter has the block; None until it was tried."""
+        self._absences = Refusals()
+        self._optional = run.optional
+        self._proof = run.proof
+        self._lives = lives
+
+    @override
+    def doubtful(self, names: Collection[str]) -> set[str]:
+        if self.there is not False:
+            return super().doubtful(names)
+        return set(names) if self._absences.are_doubtful else set()
+
+    @override
+    async def read(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> RegisterReport:
+        if not names:
+            return RegisterReport()
+        if self.there is None or (self.there is False and again):
+            self.there = await self._is_there()
+            if not self.there:
+                self._absences.note()
+            _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
+        if self.there is False:
+            missing = NotSupportedError(f"{self.name}: not on this inverter")
+            return RegisterReport(failures=dict.fromkeys(names, missing))
+        report = await super().read({*names, *self._proof}, again)
+        proof = [report.values[name] for name in self._proof if name in report.values]
+        if proof and not any(proof):
+            zeros = ProtocolError(f"{self.name}: nothing but zeros")
+            return RegisterReport(failures=dict.fromkeys(names, zeros))
+        return report
+
+    async def _is_there(self) -> bool:
+        """Find out whether the block is there; raises when the inverter is away.
+
+        It is not when its first, middle and last word are refused: register by
+        register that would take hundreds of requests.
+        """
+        rows = list(self.registers.values())
+        for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+            try:
+                await probe(self._unit, row.address)
+            except IllegalAddressError:
+                continue
+            except (RequestTimeoutError, UnitAbsentError) as err:
+                if self._optional and await self._lives():
+                    return False
+                raise RequestTimeoutError(f"{self.name}: no answer") from err
+            except DeviceRefusedError:
+                pass
+            return True
+        return False
+
+
+class BatteryPack(RegisterBlock):
+    """A battery pack: there if so many are counted."""
+
+    def __init__(
+        self,
+        name: str,
+        unit: ModbusUnit,
+        run: Run,
+        lives: Callable[[], Awaitable[bool]],
+        is_counted: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        """Describe the pack; nothing is read."""
+        super().__init__(name, unit, run, lives)
+        self.number = run.pack
+        self._is_counted = is_counted
+
+    @override
+    async def _is_there(self) -> bool:
+        return await self._is_counted(self.number) and await super()._is_there()

@@ -1,0 +1,264 @@
+"""Reading a Deye hybrid inverter, and changing its settings; not yet controlling it."""
+
+import asyncio
+from collections.abc import Mapping
+import re
+from typing import ClassVar, Final, override
+
+from ..battery.base import Identity
+from ..battery.modbus import ModbusBattery
+from ..battery.parts import Part, PartKind
+from ..battery.settings import Setting
+from ..errors import (
+    BatteryError,
+    CannotConnectError,
+    ConnectionClosedError,
+    IllegalAddressError,
+    NotConfirmedError,
+    ProtocolError,
+    RequestTimeoutError,
+    UnknownHostError,
+    WrongDeviceError,
+)
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from ..modbus.unit import ModbusUnit
+from .blocks import BatteryPack, CautiousUnit, RegisterBlock, answers
+from .measurements import firmware, formulas, number, word
+from .registers import (
+    IDENTITY,
+    KINDS,
+    LAYOUT,
+    OTHER_KINDS,
+    PACK_COUNT,
+    SERIES,
+    Kind,
+    RegisterMap,
+    Run,
+    single_phase,
+    three_phase,
+)
+from .settings import register_of, settings, word_maker
+
+_IDENTITY_WORDS: Final = 37
+_LIVE: Final = 586
+"""Where the live values of a three-phase inverter begin."""
+_WHOLE_KWH_RELEASE: Final = 0x1098
+"""The firmware of high-voltage inverters from which counters count whole kWh."""
+
+MODEL: Final = "Deye hybrid inverter"
+"""What it is called where only its plate is known."""
+PLATE: Final = tuple(register for register in IDENTITY if register.end <= 8)
+"""Device type to serial number: what says that it is a Deye."""
+
+
+def recognised(plate: Mapping[str, Value]) -> str | None:
+    """Return the serial number if these are the first registers of a Deye hybrid.
+
+    A type that is known, and ten letters or digits beside it, are nobody else's.
+    """
+    serial = plate.get("serial_number")
+    if plate.get("device_type") not in KINDS or not isinstance(serial, str):
+        return None
+    return serial if re.fullmatch("[0-9A-Za-z]{10}", serial) else None
+
+
+def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int, ...]:
+    """Return where a Deye may be reached over another protocol, after `err` at `port`.
+
+    `usual` is the port of that protocol. Where nobody accepts a connection, nobody
+    needs to be asked again.
+    """
+    match err:
+        case UnknownHostError():
+            return ()
+        case ConnectionClosedError() | RequestTimeoutError() | ProtocolError():
+            return tuple(dict.fromkeys((port, usual)))
+        case CannotConnectError():
+            return () if port == usual else (usual,)
+    return ()
+
+
+class DeyeDevice(ModbusBattery):
+    """What a Deye inverter is and tells."""
+
+    manufacturer: ClassVar[str] = "Deye"
+    layout = LAYOUT
+
+    kind = Kind.THREE_PHASE
+    rated_power: float = 0
+    """W; 0 while it is not known."""
+    firmware_release = 0
+    """The firmware's release, as its hex digits read."""
+
+    # Setting up
+
+    @override
+    async def _find_units(self) -> None:
+        """Find out what kind of inverter it is."""
+        self._unit = unit = CautiousUnit(self.connection.unit(self._unit_id))
+        try:
+            words = await unit.read_holding_registers(0, _IDENTITY_WORDS)
+        except IllegalAddressError:
+            # Behind some gateways only the live values can be read. Whoever has
+            # those is a three-phase inverter, of the usual kind as far as one can
+            # tell [uncertain].
+            await self._see_live_values(unit)
+            words = []
+        self._learn(words)
+        self.counters.rated_power = self.rated_power
+
+    @property
+    def _unit_id(self) -> int:
+        return 1 if self.unit_id is None else self.unit_id
+
+    async def _see_live_values(self, unit: ModbusUnit) -> None:
+        try:
+            await unit.read_holding_registers(_LIVE, 1)
+        except IllegalAddressError as err:
+            raise WrongDeviceError(
+                f"{self.address}:{self.port}: unit {self._unit_id} is not a Deye "
+                "hybrid inverter"
+            ) from err
+
+    def _learn(self, words: list[int]) -> None:
+        """Take over kind, size and firmware from the first words of the inverter."""
+        self._identity_words = words
+        if not words:
+            self.kind, self.rated_power, self.firmware_release = Kind.THREE_PHASE, 0, 0
+        else:
+            self.kind = self._kind_of(words[0])
+            where = 16 if self.kind is Kind.SINGLE_PHASE else 20
+            self.rated_power = (words[where] | words[where + 1] << 16) / 10
+            self.firmware_release = 0 if self.kind is Kind.SINGLE_PHASE else words[15]
+        self._formulas = {formula.key: formula for formula in formulas(self.kind)}
+
+    def _kind_of(self, device_type: int) -> Kind:
+        if device_type in KINDS:
+            return KINDS[device_type]
+        what = OTHER_KINDS.get(device_type, f"unknown device type {device_type:#06x}")
+        raise WrongDeviceError(
+            f"{self.address}:{self.port}: unit {self._unit_id} is not a Deye hybrid "
+            f"inverter with a battery ({what})"
+        )
+
+    @property
+    def _map(self) -> RegisterMap:
+        if self.kind is Kind.SINGLE_PHASE:
+            return single_phase()
+        high_voltage = self.kind is Kind.HIGH_VOLTAGE
+        return three_phase(
+            high_voltage=high_voltage,
+            whole_kwh=high_voltage and self.firmware_release >= _WHOLE_KWH_RELEASE,
+        )
+
+    @override
+    def _make_devices(self) -> list[ModbusDevice]:
+        return [self._block(run) for run in self._map]
+
+    def _block(self, run: Run) -> RegisterBlock:
+        name = f"{self.manufacturer} (unit {self._unit_id}) {run.name}"
+        if run.pack:
+            return BatteryPack(name, self._unit, run, self._lives, self._is_counted)
+        return RegisterBlock(name, self._unit, run, self._lives)
+
+    async def _is_counted(self, pack: int) -> bool:
+        """Return True when there are so many battery packs."""
+        device, register = self._register(PACK_COUNT)
+        if register.address not in device.words:
+            await device.read([PACK_COUNT])
+        return device.words.get(register.address, 0) >= pack
+
+    async def _lives(self) -> bool:
+        """Return True when the inverter answers."""
+        return await answers(self.connection.unit(self._unit_id))
+
+    @override
+    async def _identify(self) -> Identity:
+        words = self._identity_words
+        values: dict[str, Value] = {
+            register.name: register.decode(
+                words[register.address : register.end], low_word_first=True
+            )
+            for register in IDENTITY
+            if words
+        }
+        power = f"SUN-{self.rated_power / 1000:g}K-" if self.rated_power else ""
+        return Identity(
+            serial_number=str(values.get("serial_number") or self.address),
+            manufacturer=self.manufacturer,
+            model=power + SERIES[self.kind],
+            name="Deye",
+            firmware=str(firmware(values)) if self.firmware_release else None,
+        )
+
+    @property
+    @override
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(
+            self._pack(device)
+            for device in self.devices
+            if isinstance(device, BatteryPack) and device.there
+        )
+
+    def _pack(self, device: BatteryPack) -> Part:
+        """Return a battery pack; who it is has been read with everything else."""
+        name = f"pack{device.number}_"
+        register = device.registers[f"{name}serial_number"]
+        words = [
+            device.words.get(each, 0) for each in range(register.address, register.end)
+        ]
+        serial_number = register.decode(words, low_word_first=True)
+        return Part(
+            kind=PartKind.BATTERY_PACK,
+            number=device.number,
+            keys=frozenset(key for key in self.measurements if key.startswith(name)),
+            serial_number=str(serial_number) if serial_number else None,
+        )
+
+    # Reading
+
+    @override
+    def _register_names(self) -> set[str]:
+        """Return the registers that the inverter has, as far as is known."""
+        return {
+            name
+            for device in self.devices
+            if not isinstance(device, RegisterBlock) or device.there is not False
+            for name in device.registers
+        }
+
+    # Settings
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, Setting]:
+        known = settings(
+            self.kind, self._register_names(), self.rated_power, self.firmware_release
+        )
+        return {
+            key: setting
+            for key, setting in known.items()
+            if key not in self._unsupported
+        }
+
+    @override
+    def _setting_register(self, key: str) -> str:
+        return register_of(key)
+
+    @override
+    async def _write_setting(self, key: str, value: Value) -> None:
+        make = word_maker(key)
+        if make is None:
+            await super()._write_setting(key, value)
+            return
+        device, register = self._register(register_of(key))
+        old = word(await device.read_register(register.name))
+        if (new := make(old, value)) == old:
+            return
+        await device.write(register.name, new)
+        await asyncio.sleep(self.settle)
+        if (seen := number(await device.read_register(register.name))) != new:
+            raise NotConfirmedError(
+                f"{device.name}: {register.name} is still {seen:g} after writing {new}"
+            )

@@ -1,0 +1,458 @@
+"""How a Deye three-phase hybrid is held at a battery power: settings, and their order.
+
+There is no register for a signed battery power (but see remote mode, below). What
+there is: the time-of-use programme (TOU) with a target SOC, a power and flags in each
+of six slots, the charge and discharge currents, grid charge, and the working mode. An
+action is a picture of all of these ('image', address to word), made from the owner's
+settings ('snapshot'), and an order in which its blocks are written.
+
+The order matters, because the connection may die between any two writes and nothing
+on the inverter would notice. With selling first and time of use on, the slot power is
+all that stands between the battery and full export: so the working mode leaves
+selling first before the slot power rises, and enters it last, when power, SOC and
+flags are in place. Charge flags go before current limits widen; limits are narrowed
+before anything is enabled. Whatever is written, each state on the way is at most the
+old setpoint, the new one, plain following of the load, or the owner's own settings.
+
+Uncertain, and arranged so that it does not matter: whether the charge current also
+caps what comes from the grid (both are set), whether the inverter charges from the
+grid while selling first (it never has to), whether slot power counts for more than
+selling (without selling the discharge current limits as well).
+
+One kind of owner needs another order: who sells first and has slots that would charge
+from the grid at an SOC that is not far off. If the inverter does not heed them while it
+sells, they sleep, and to leave selling first would wake them with the owner's full
+current: so grid charge is narrowed before selling ends, and comes back after it has
+begun.
+
+All this is pure: words in, words out. Addresses are those of three-phase inverters;
+of single-phase ones the conditions for it are not known well enough.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+import math
+from typing import Final
+
+from ..battery.controller import Bound, LimitReason, bounded
+from ..modbus.register import WORD
+
+type Image = Mapping[int, int]
+"""Words by address."""
+
+SETTINGS: Final = range(98, 192)
+"""Everything below, and what it depends on, in one read."""
+MODE: Final = range(142, 143)
+TOU: Final = range(146, 147)
+CURRENTS: Final = range(108, 110)
+GRID: Final = range(128, 131)
+"""Grid charge current, generator charge, grid charge."""
+POWERS: Final = range(154, 160)
+TARGETS: Final = range(166, 178)
+"""Target SOC and flags of the slots, which lie side by side."""
+SOCS: Final = range(166, 172)
+FLAGS: Final = range(172, 178)
+
+BLOCKS: Final = (CURRENTS, GRID, MODE, TOU, POWERS, TARGETS)
+SNAPSHOT: Final = tuple(sorted(address for block in BLOCKS for address in block))
+"""The registers that an action may change."""
+
+CHEMISTRY: Final = 98
+LITHIUM: Final = 1
+CONTROL_MODE: Final = 111
+BY_VOLTAGE: Final = 0
+BY_SOC: Final = 1
+START_SOC: Final = 127
+"""Below it the battery is charged from the grid while time of use is off."""
+WAKING_DISTANCE: Final = 40
+"""% of SOC, which a battery takes hours to lose [our choice]."""
+MAX_SELL_POWER: Final = 143
+SWITCHES: Final = 178
+PEAK_SHAVING_BITS: Final = 0x30
+PEAK_SHAVING_POWER: Final = 191
+
+_CHARGE_CURRENT, _DISCHARGE_CURRENT = CURRENTS
+_GRID_CURRENT, _, _GRID_CHARGE = GRID
+_WORKING_MODE: Final = MODE.start
+_TOU: Final = TOU.start
+
+SELLING_FIRST: Final = 0
+ZERO_EXPORT_TO_CT: Final = 2
+EVERY_DAY: Final = 0x00FF
+"""Time of use on, Monday to Sunday."""
+GRID_FLAG: Final = 0x01
+SELL_FLAG: Final = 0x20
+"""A slot may sell; on newer firmware of three-phase inverters only."""
+
+
+def goes_another_way(settings: Image) -> bool:
+    """Return True when the battery is not controlled by capacity, as plans need it.
+
+    Not before that is known, and not of an inverter that is said to have no battery.
+    """
+    by = settings.get(CONTROL_MODE)
+    another_kind = settings.get(CHEMISTRY, LITHIUM) != LITHIUM
+    return by == BY_VOLTAGE or (by == BY_SOC and another_kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the settings are to be, and in which order they get there."""
+
+    target: Image
+    order: tuple[range, ...]
+
+    def writes(self, known: Image) -> Iterator[tuple[int, list[int]]]:
+        """Yield (address, words) of the blocks that differ from what is `known`."""
+        for block in self.order:
+            words = [self.target[address] for address in block]
+            if words != [known[address] for address in block]:
+                yield block.start, words
+
+
+def charging_sleeps(snapshot: Image, settings: Image, soc: float | None) -> bool:
+    """Return True when the owner's settings may charge once selling first ends.
+
+    `soc` in %, None where it is not known. Nothing wakes above all SOCs up to which
+    the grid charges; not even while a lost connection stays away, with a distance.
+    """
+    if not _sells(snapshot) or not snapshot[_GRID_CHARGE]:
+        return False
+    if soc is None or settings[CONTROL_MODE] != BY_SOC:
+        return True
+    slots = zip(SOCS, FLAGS, strict=True)
+    flagged = [snapshot[each] for each, flags in slots if snapshot[flags] & GRID_FLAG]
+    return soc <= max([settings[START_SOC], *flagged]) + WAKING_DISTANCE
+
+
+def charge(
+    snapshot: Image, *, amps: int, words: int, max_soc: int, sleeps: bool = False
+) -> Plan:
+    """Charge with `amps`, up to `max_soc` %; `words` is the power as slots count it.
+
+    `sleeps`, here and below: what `charging_sleeps` says.
+    """
+    return Plan(
+        {
+            **snapshot,
+            _CHARGE_CURRENT: amps,
+            _GRID_CURRENT: amps,
+            _GRID_CHARGE: 1,
+            **dict.fromkeys(SOCS, max_soc),
+            **{flags: (snapshot[flags] | GRID_FLAG) & ~SELL_FLAG for flags in FLAGS},
+            **{power: max(snapshot[power], words) for power in POWERS},
+            _WORKING_MODE: _not_selling(snapshot),
+            _TOU: EVERY_DAY,
+        },
+        (CURRENTS, GRID, MODE, TARGETS, POWERS, TOU)
+        if sleeps
+        else (MODE, CURRENTS, GRID, TARGETS, POWERS, TOU),
+    )
+
+
+def sell(
+    snapshot: Image, *, words: int, min_soc: int, flag: bool, amps: int | None = None
+) -> Plan:
+    """Discharge with `words`, into the grid too, down to `min_soc` %.
+
+    `flag`: the firmware wants the slot's own permission to sell. `amps` limits the
+    discharge current besides.
+    """
+    return Plan(
+        {
+            **snapshot,
+            _DISCHARGE_CURRENT: _at_most(amps, snapshot[_DISCHARGE_CURRENT]),
+            _WORKING_MODE: SELLING_FIRST,
+            **dict.fromkeys(POWERS, words),
+            **dict.fromkeys(SOCS, min_soc),
+            **{
+                flags: snapshot[flags] & ~GRID_FLAG | (SELL_FLAG if flag else 0)
+                for flags in FLAGS
+            },
+            _TOU: EVERY_DAY,
+        },
+        (POWERS, TARGETS, GRID, CURRENTS, TOU, MODE),
+    )
+
+
+def follow_load(
+    snapshot: Image, *, words: int, amps: int, min_soc: int, sleeps: bool = False
+) -> Plan:
+    """Discharge into the house only, with at most `words` and `amps`."""
+    return Plan(
+        {
+            **snapshot,
+            _DISCHARGE_CURRENT: _at_most(amps, snapshot[_DISCHARGE_CURRENT]),
+            _GRID_CHARGE: 0 if sleeps else snapshot[_GRID_CHARGE],
+            _WORKING_MODE: _not_selling(snapshot),
+            **dict.fromkeys(POWERS, words),
+            **dict.fromkeys(SOCS, min_soc),
+            **{flags: snapshot[flags] & ~(GRID_FLAG | SELL_FLAG) for flags in FLAGS},
+            _TOU: EVERY_DAY,
+        },
+        (GRID, MODE, POWERS, TARGETS, CURRENTS, TOU)
+        if sleeps
+        else (MODE, POWERS, TARGETS, GRID, CURRENTS, TOU),
+    )
+
+
+def hold(snapshot: Image) -> Plan:
+    """Neither charge nor discharge: no current either way, no grid charge."""
+    return Plan(
+        {**snapshot, **dict.fromkeys(CURRENTS, 0), _GRID_CHARGE: 0},
+        (CURRENTS, GRID, TOU, TARGETS, POWERS, MODE)
+        if _sells(snapshot)
+        else (CURRENTS, GRID, MODE, TOU, TARGETS, POWERS),
+    )
+
+
+def hold_by_soc(snapshot: Image, *, sleeps: bool = False) -> Plan:
+    """Hold where a current of 0 A is refused: the slots want a full battery.
+
+    On grid the battery does not discharge below its slot's SOC; without the grid it
+    still gives its full power.
+    """
+    return Plan(
+        {
+            **snapshot,
+            _CHARGE_CURRENT: 0,
+            _GRID_CHARGE: 0,
+            **dict.fromkeys(SOCS, 100),
+            **{flags: snapshot[flags] & ~(GRID_FLAG | SELL_FLAG) for flags in FLAGS},
+            _WORKING_MODE: _not_selling(snapshot),
+            _TOU: EVERY_DAY,
+        },
+        (CURRENTS, GRID, MODE, TARGETS, TOU, POWERS)
+        if sleeps
+        else (MODE, TARGETS, GRID, CURRENTS, TOU, POWERS),
+    )
+
+
+def automatic(snapshot: Image, *, sleeps: bool = False) -> Plan:
+    """Everything as its owner had it; where charging sleeps, after `stop_grid_charge`."""
+    if sleeps:
+        return Plan(snapshot, (TOU, TARGETS, POWERS, MODE, CURRENTS, GRID))
+    if _sells(snapshot):
+        return Plan(snapshot, (TOU, TARGETS, POWERS, GRID, CURRENTS, MODE))
+    return Plan(snapshot, (MODE, TOU, TARGETS, POWERS, GRID, CURRENTS))
+
+
+def stop_grid_charge(snapshot: Image) -> Plan:
+    """Nothing from the grid, before the owner's slots come back."""
+    return Plan({**{each: snapshot[each] for each in GRID}, _GRID_CHARGE: 0}, (GRID,))
+
+
+def restrict(snapshot: Image) -> Plan:
+    """Only what narrows: the first thing to do when a write has failed."""
+    return Plan(hold(snapshot).target, (CURRENTS, GRID))
+
+
+def _not_selling(snapshot: Image) -> int:
+    """Return the owner's working mode, unless that is selling first."""
+    return ZERO_EXPORT_TO_CT if _sells(snapshot) else snapshot[_WORKING_MODE]
+
+
+def _sells(snapshot: Image) -> bool:
+    """Return True for an owner who sells first."""
+    return snapshot[_WORKING_MODE] == SELLING_FIRST
+
+
+def _at_most(amps: int | None, limit: int) -> int:
+    return limit if amps is None else min(amps, limit)
+
+
+# What is granted -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a setpoint depends on besides the settings. Unknown limits are None."""
+
+    volts: float
+    soc: float
+    battery_power: float
+    """W, + = charging"""
+    rated_power: float
+    """W"""
+    min_soc: int
+    """% at which discharging ends"""
+    max_soc: int
+    """% at which charging ends"""
+    bms_charge_amps: float | None = None
+    bms_discharge_amps: float | None = None
+    watts_per_word: int = 1
+    """What the power settings count in."""
+    may_export: bool = False
+    sell_flag: bool = False
+    """The firmware wants a slot's own permission to sell."""
+
+    def permitted(self, power: float) -> tuple[float, LimitReason | None]:
+        """Return what battery and inverter permit of `power`, W, and what cut it.
+
+        Nothing where the battery is full or empty: a target below the present SOC
+        would turn charging into its opposite.
+        """
+        bounds = [Bound(self.rated_power, LimitReason.INVERTER)]
+        amps = self.bms_charge_amps if power > 0 else self.bms_discharge_amps
+        if amps is not None:
+            bounds.append(Bound(amps * self.volts, LimitReason.BATTERY))
+        if power > 0 and self.soc >= self.max_soc:
+            bounds = [Bound(0, LimitReason.FULL)]
+        if power < 0 and self.soc <= self.min_soc:
+            bounds = [Bound(0, LimitReason.EMPTY)]
+        return bounded(power, bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is granted, W, + = charging, and the plan for it; no plan means hold."""
+
+    granted: int = 0
+    plan: Plan | None = None
+    reason: LimitReason | None = None
+    """Why it is less than was asked for."""
+
+
+def decide(
+    power: float,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    *,
+    amps: int | None = None,
+) -> Decision:
+    """Return what comes of a battery power, W, + = charging.
+
+    `amps` is the current it comes from, if it does. Less than one ampere is hold, too.
+    """
+    permitted, reason = now.permitted(power)
+    if permitted > 0:
+        return _decide_charge(permitted, reason, snapshot, settings, now, amps)
+    if permitted < 0:
+        return _decide_discharge(permitted, reason, snapshot, settings, now, amps)
+    return Decision(reason=reason)
+
+
+def _decide_charge(
+    permitted: float,
+    reason: LimitReason | None,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    amps: int | None,
+) -> Decision:
+    bounds = [Bound(snapshot[_CHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
+    if settings[SWITCHES] & PEAK_SHAVING_BITS == PEAK_SHAVING_BITS:
+        # While peak shaving is on, its power limits charging from the grid as well.
+        most = settings[PEAK_SHAVING_POWER] * now.watts_per_word
+        bounds.append(Bound(most, LimitReason.SETTING))
+    power, cut = bounded(permitted, bounds)
+    reason = cut or reason
+    amps = _amps(power, now.volts, amps)
+    if amps < 1:
+        return Decision(reason=reason or LimitReason.TOO_LITTLE)
+    words = math.ceil(round(power, 3) / now.watts_per_word)
+    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc, sleeps=sleeps)
+    return Decision(_told(power, amps, now), plan, reason)
+
+
+def _decide_discharge(
+    permitted: float,
+    reason: LimitReason | None,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    amps: int | None,
+) -> Decision:
+    bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
+    sellable = settings[MAX_SELL_POWER] * now.watts_per_word
+    # Who may sell nothing is served like one who does not want to.
+    export = now.may_export and sellable > 0
+    if export:
+        bounds.append(Bound(sellable, LimitReason.SETTING))
+    left, cut = bounded(permitted, bounds)
+    power, reason = -left, cut or reason
+    words = int(round(power, 3) / now.watts_per_word)
+    most = _amps(power, now.volts, amps)
+    if words < 1 or most < 1:
+        return Decision(reason=reason or LimitReason.TOO_LITTLE)
+    if export:
+        flag = now.sell_flag or any(snapshot[flags] & SELL_FLAG for flags in FLAGS)
+        plan = sell(snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps)
+        return Decision(-words * now.watts_per_word, plan, reason)
+    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    plan = follow_load(
+        snapshot, words=words, amps=most, min_soc=now.min_soc, sleeps=sleeps
+    )
+    return Decision(-_told(power, most, now), plan, reason)
+
+
+def _amps(power: float, volts: float, most: int | None) -> int:
+    """Return whole amperes; a current times this voltage gives that very current."""
+    amps = int(power / volts + 1e-6)
+    return amps if most is None else min(amps, most)
+
+
+def _told(power: float, amps: int, now: Conditions) -> int:
+    """Return the power that the inverter was told, W.
+
+    The power itself; but where one ampere is much (a high voltage), what is left of
+    it by whole amperes.
+    """
+    left = amps * now.volts
+    return round(power if left >= 0.9 * power else left)
+
+
+# Remote mode -----------------------------------------------------------------
+# Newer firmware takes a signed battery power directly, forgets it by a watchdog, and
+# keeps none of this in flash. The sign is uncertain.
+
+REMOTE: Final = range(1100, 1122)
+REMOTE_MODE: Final = 1100
+REMOTE_WATCHDOG: Final = 1101
+REMOTE_SIDE: Final = range(1104, 1106)
+REMOTE_POWER: Final = 1109
+
+WATCHDOG_SECONDS: Final = 60
+_NO_WATCHDOG: Final = WORD
+_WATCHDOGS: Final = range(10, 18001)
+_BATTERY_SIDE: Final = (1, 2)
+"""The battery is controlled, by power; PV runs free."""
+
+
+def knows_remote_mode(words: Image) -> bool:
+    """Return True when registers 1100… look like remote mode, and not like nothing."""
+    watchdog = words[REMOTE_WATCHDOG]
+    return watchdog == _NO_WATCHDOG or watchdog in _WATCHDOGS
+
+
+def remote_power(power: float, rated_power: float) -> int:
+    """Return the word for a battery power, W, + = charging: tenths of % of rated.
+
+    Charging is below zero there [uncertain].
+    """
+    return -int(1000 * power / rated_power) & WORD
+
+
+def remote(power_word: int) -> Plan:
+    """Hold the battery at a power, the watchdog set before it is needed."""
+    side = dict(zip(REMOTE_SIDE, _BATTERY_SIDE, strict=True))
+    return Plan(
+        {
+            REMOTE_MODE: 1,
+            REMOTE_WATCHDOG: WATCHDOG_SECONDS,
+            **side,
+            REMOTE_POWER: power_word,
+        },
+        (
+            _one(REMOTE_WATCHDOG),
+            REMOTE_SIDE,
+            _one(REMOTE_POWER),
+            _one(REMOTE_MODE),
+        ),
+    )
+
+
+def _one(address: int) -> range:
+    return range(address, address + 1)

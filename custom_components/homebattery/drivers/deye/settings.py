@@ -1,0 +1,125 @@
+"""What an owner can set on a Deye inverter, and what that makes of its registers."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from ..measurements import Value
+from .measurements import TOU_ENABLED
+from .plans import GRID_FLAG, PEAK_SHAVING_BITS, SELL_FLAG
+from .registers import SLOT_CHARGE, SLOTS, WORKING_MODE, Kind
+
+_ANY_DAY: Final = 0xFE
+_EXPORT_TARGET: Final = 500
+"""W either way that the zero-export target is good for [the range is uncertain]."""
+_NEGATIVE_TARGET_RELEASE: Final = 0x1183
+"""The firmware from which the zero-export target may be below zero."""
+_MOST_AMPS: Final = ((12_000, 240), (1_000_000, 350))
+"""Most battery current, A, by rated power, W, as three-phase inverters take it."""
+_MOST_AMPS_OTHERS: Final = 185
+
+
+def settings(
+    kind: Kind, registers: Collection[str], rated_power: float, release: int
+) -> dict[str, Setting]:
+    """Return the settings of an inverter that has these registers.
+
+    `rated_power` in W; `release` is the firmware's, as its hex digits read.
+    """
+    amps = NumberSetting(minimum=0, maximum=_most_amps(kind, rated_power))
+    watts = NumberSetting(
+        minimum=0,
+        maximum=rated_power or 100_000,
+        step=10 if kind is Kind.HIGH_VOLTAGE else 1,
+    )
+    percent = NumberSetting(minimum=0, maximum=100)
+    known: dict[str, Setting] = {
+        "charge_current_limit": amps,
+        "discharge_current_limit": amps,
+        "grid_charge_current_limit": amps,
+        "grid_charge": SwitchSetting(),
+        "generator_charge": SwitchSetting(),
+        "min_soc": percent,
+        "shutdown_soc": percent,
+        "restart_soc": percent,
+        "max_soc": NumberSetting(minimum=90, maximum=100),
+        "working_mode": SelectSetting(options=tuple(WORKING_MODE.values())),
+        "zero_export_power": NumberSetting(
+            minimum=-_EXPORT_TARGET if release >= _NEGATIVE_TARGET_RELEASE else 0,
+            maximum=_EXPORT_TARGET,
+            step=watts.step,
+        ),
+        "max_sell_power": watts,
+        "solar_sell": SwitchSetting(),
+        "tou_enabled": SwitchSetting(),
+        "grid_peak_shaving": SwitchSetting(),
+        "grid_peak_shaving_power": NumberSetting(
+            minimum=0, maximum=100_000, step=watts.step
+        ),
+        **{f"tou_{slot}_power": watts for slot in SLOTS},
+        **{f"tou_{slot}_soc": percent for slot in SLOTS},
+    }
+    if kind is not Kind.SINGLE_PHASE:
+        charge = SelectSetting(options=tuple(SLOT_CHARGE.values()))
+        known |= {f"tou_{slot}_charge": charge for slot in SLOTS}
+        known["max_solar_power"] = watts
+    return {
+        key: setting for key, setting in known.items() if register_of(key) in registers
+    }
+
+
+def _most_amps(kind: Kind, rated_power: float) -> int:
+    if kind is not Kind.THREE_PHASE:
+        return _MOST_AMPS_OTHERS
+    return next(amps for most, amps in _MOST_AMPS if rated_power <= most)
+
+
+def register_of(key: str) -> str:
+    """Return the name of the register that holds a setting."""
+    if key.startswith("tou_") and key.endswith("_charge"):
+        return f"{key.removesuffix('_charge')}_flags"
+    return _REGISTERS.get(key, key)
+
+
+_REGISTERS: Final[Mapping[str, str]] = {
+    "min_soc": "low_soc",
+    "tou_enabled": "tou_bits",
+    "grid_peak_shaving": "switches",
+}
+
+
+# Settings that share a register with others: what to make of its word ---------
+
+
+def word_maker(key: str) -> Callable[[int, Value], int] | None:
+    """Return what makes the new word of a setting out of the old one.
+
+    None for a setting that has a register of its own.
+    """
+    if key.startswith("tou_") and key.endswith("_charge"):
+        return _slot_flags
+    return _WORD_MAKERS.get(key)
+
+
+def _slot_flags(old: int, option: Value) -> int:
+    """Set what a slot charges from; one that charges from the grid cannot sell."""
+    code = next(code for code, name in SLOT_CHARGE.items() if name == option)
+    return old & ~0b11 & ~(SELL_FLAG if code & GRID_FLAG else 0) | code
+
+
+def _tou_bits(old: int, on: Value) -> int:
+    """Switch time of use; one that has no day yet gets them all."""
+    if not on:
+        return old & ~TOU_ENABLED
+    return old | TOU_ENABLED | (0 if old & _ANY_DAY else _ANY_DAY)
+
+
+def _peak_shaving(old: int, on: Value) -> int:
+    """Set both bits for on, the upper one for off; the rest are other switches."""
+    return old & ~PEAK_SHAVING_BITS | (PEAK_SHAVING_BITS if on else 0b10 << 4)
+
+
+_WORD_MAKERS: Final[Mapping[str, Callable[[int, Value], int]]] = {
+    "tou_enabled": _tou_bits,
+    "grid_peak_shaving": _peak_shaving,
+}

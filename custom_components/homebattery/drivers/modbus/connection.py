@@ -1,0 +1,172 @@
+"""A connection that is shared by all who talk to the same address, one at a time."""
+
+from abc import ABC, abstractmethod
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+import socket
+from typing import Any, ClassVar, Final, Protocol, Self
+from weakref import WeakValueDictionary
+
+from ..errors import CannotConnectError, UnknownHostError
+from .priority_lock import Turns
+from .unit import ModbusUnit
+
+# Whoever asks for the same address must get the same connection, and drivers do not
+# know of each other: hence a common, weak table.
+_CONNECTIONS: Final[WeakValueDictionary[tuple[object, ...], SharedConnection[Any]]] = (
+    WeakValueDictionary()
+)
+
+
+async def resolve(host: str, port: int, timeout: float) -> None:
+    """Raise UnknownHostError when the network knows no address of `host`.
+
+    For after a connection has failed, to say why. A look-up that takes longer than
+    `timeout`, s, says nothing.
+    """
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.get_running_loop().getaddrinfo(
+                    host, port, type=socket.SOCK_STREAM
+                )
+    except (socket.gaierror, UnicodeError) as err:
+        raise UnknownHostError(
+            f"{host}: the network knows no address of this name"
+        ) from err
+
+
+class Client(Protocol):
+    """What holds the socket."""
+
+    @property
+    def connected(self) -> bool:
+        """False once the connection is known to be lost."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class ModbusConnection(Protocol):
+    """What carries Modbus requests to the units of one address."""
+
+    @property
+    def connects(self) -> int:
+        """How often a connection was made."""
+
+    def unit(self, unit_id: int) -> ModbusUnit:
+        """Return the view of one unit id."""
+
+    async def open(self) -> None:
+        """Take the connection into use."""
+
+    async def close(self) -> None:
+        """Give the connection back."""
+
+
+class SharedConnection[C: Client](ABC):
+    """One connection to a device that accepts few: take it with `open`, then `close`.
+
+    One request is under way at a time; an urgent one (see `priority_lock.py`) waits for no
+    other than that. An unreachable device is left alone for a while.
+    """
+
+    FIRST_BACK_OFF: ClassVar = 1.0
+    """Seconds to leave an unreachable device alone; doubles with each failure."""
+    LONGEST_BACK_OFF: ClassVar = 30.0
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        """Describe the connection; `timeout` is for connecting and each answer, s."""
+        self.host = host
+        self.port = port
+        self.connect_delay = 0.0
+        """Seconds of silence that the device needs after a connect."""
+        self.spacing = 0.0
+        """Seconds of silence that the device needs between two requests."""
+        self.connects = 0
+        """How often a connection was made; a driver sees from it that it is new."""
+        self.requests = 0
+        """How many requests were sent."""
+        self._timeout = timeout
+        self._client: C | None = None
+        self._turns = Turns()
+        self._users = 0
+        self._back_off = 0.0
+        self._not_before = 0.0
+        self._unconnected: type[CannotConnectError] = CannotConnectError
+        """Why there was no connection the last time."""
+        self._quiet_until = 0.0
+
+    @classmethod
+    def _shared_by(cls, *address: object, make: Callable[[], Self]) -> Self:
+        """Return the connection that everybody in this event loop has to an address."""
+        key = (asyncio.get_running_loop(), cls, *address)
+        connection = _CONNECTIONS.get(key)
+        if not isinstance(connection, cls):
+            connection = _CONNECTIONS[key] = make()
+        return connection
+
+    async def open(self) -> None:
+        """Take the connection into use, connecting if need be.
+
+        Raises CannotConnectError.
+        """
+        async with self._turns:
+            await self._connected_client()
+            self._users += 1
+
+    async def close(self) -> None:
+        """Give the connection back; the last user closes the socket."""
+        async with self._turns:
+            self._users = max(0, self._users - 1)
+            if not self._users:
+                self._disconnect()
+
+    @abstractmethod
+    async def _connect(self) -> C:
+        """Return a client that is connected; raises CannotConnectError."""
+
+    def _refuse_unless_used(self, where: str) -> None:
+        """Raise CannotConnectError when nobody has taken the connection into use."""
+        if not self._users:
+            # A poll that outlives its battery must not open the socket again.
+            raise CannotConnectError(f"{where}: the connection is not in use")
+
+    async def _connected_client(self) -> C:
+        """Return the client, connected; leave a dead device alone for a while."""
+        if self._client is not None and self._client.connected:
+            return self._client
+        self._disconnect()
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before:
+            raise self._unconnected(
+                f"{self}: no connection, next try in {self._not_before - now:.0f} s"
+            )
+        try:
+            self._client = client = await self._connect()
+        except CannotConnectError as err:
+            self._unconnected = type(err)
+            self._back_off = min(
+                max(self.FIRST_BACK_OFF, 2 * self._back_off), self.LONGEST_BACK_OFF
+            )
+            self._not_before = asyncio.get_running_loop().time() + self._back_off
+            raise
+        self._back_off = 0
+        self.connects += 1
+        self._keep_quiet_for(self.connect_delay)
+        return client
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _keep_quiet_for(self, seconds: float) -> None:
+        self._quiet_until = asyncio.get_running_loop().time() + seconds
+
+    async def _keep_quiet(self) -> None:
+        """Wait until the device will listen again."""
+        wait = self._quiet_until - asyncio.get_running_loop().time()
+        if wait > 0:
+            await asyncio.sleep(wait)

@@ -1,0 +1,222 @@
+"""A unit of a device and its registers, read in the fewest requests.
+
+Nothing here knows a vendor. A driver brings tables of `Register` and a `Layout`
+(what reads its device accepts); `ModbusDevice` turns wanted register names into
+requests and words into values. `ModbusTcpConnection` is the transport over
+pymodbus; anything else that offers the two methods of `ModbusUnit` will do too.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+import logging
+from typing import Final
+
+from ..errors import (
+    BatteryError,
+    DeviceRefusedError,
+    IllegalAddressError,
+    NotSupportedError,
+)
+from ..flash import FlashWear
+from ..measurements import Value
+from .planning import Block, Layout, plan_blocks
+from .register import Register
+from .unit import ModbusUnit
+
+_LOGGER = logging.getLogger(__name__)
+
+CERTAIN_REFUSALS: Final = 2
+"""So many refusals in a row, and something is not there."""
+ASK_AGAIN: Final = 600.0
+"""Seconds after which that, too, is doubtful again."""
+
+
+@dataclass
+class RegisterReport:
+    """What one read of a device gave: values by register name, and failures."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    failures: dict[str, BatteryError] = field(default_factory=dict)
+
+
+class Refusals:
+    """How often in a row something was refused, and when the last time."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._count = 0
+        self._last = 0.0
+
+    def note(self) -> None:
+        """Note another one."""
+        self._count += 1
+        self._last = asyncio.get_running_loop().time()
+
+    @property
+    def are_doubtful(self) -> bool:
+        """Whether what was refused may be there after all."""
+        age = asyncio.get_running_loop().time() - self._last
+        return self._count < CERTAIN_REFUSALS or age >= ASK_AGAIN
+
+
+class ModbusDevice:
+    """One unit id and its registers, read in the fewest requests.
+
+    What the device turns out not to have is found by halving a refused block,
+    once, and remembered until `forget`. A refusal may also be a passing one, so
+    nothing that holds or releases a battery goes by it: that is read with `ask`, and
+    what it depends on is asked for again where that is `doubtful`.
+    """
+
+    def __init__(
+        self, name: str, unit: ModbusUnit, registers: Sequence[Register], layout: Layout
+    ) -> None:
+        """Describe the device; nothing is read."""
+        self.name = name
+        self.registers = {register.name: register for register in registers}
+        self.missing: set[str] = set()
+        self._refusals: dict[str, Refusals] = {}
+        """Of what is missing, since it was read well."""
+        self._read_well: set[str] = set()
+        self.words: dict[int, int] = {}
+        """The last words seen, by address, as they came."""
+        self.wear: FlashWear | None = None
+        """Where writes to flash are counted."""
+        self._unit = unit
+        self._layout = layout
+        self._borders: set[int] = set()
+
+    def forget(self) -> None:
+        """Learn anew what the device has: it may run another firmware now."""
+        self.missing.clear()
+        self._refusals.clear()
+        self._read_well.clear()
+        self._borders.clear()
+
+    def doubtful(self, names: Collection[str]) -> set[str]:
+        """Return those that are missing, and may be there after all.
+
+        What was read well before is there, and one refusal says little.
+        """
+        return {
+            name
+            for name in self.missing.intersection(names)
+            if name in self._read_well or self._refusals[name].are_doubtful
+        }
+
+    async def read(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> RegisterReport:
+        """Read the registers called `names`; those that fail are in the report.
+
+        What is missing is not asked for, unless it is among `again`.
+        Raises CannotConnectError, RequestTimeoutError or ProtocolError when the
+        device as a whole is out of reach.
+        """
+        report = RegisterReport()
+        wanted = []
+        for name in names:
+            register = self.registers[name]
+            if name in self.missing and name not in again:
+                report.failures[name] = self._not_there(register)
+            elif not register.readable:
+                report.failures[name] = NotSupportedError(
+                    f"{self.name}: {name} can only be written"
+                )
+            else:
+                wanted.append(register)
+        for block in plan_blocks(wanted, self._layout, self._borders):
+            await self._read_block(block, report)
+        return report
+
+    async def ask(self, names: Collection[str]) -> RegisterReport:
+        """Read registers as `read` does, also those that were missing the last time."""
+        return await self.read(names, again=names)
+
+    async def read_register(self, name: str) -> Value:
+        """Read one register, also if it was missing the last time.
+
+        Raises what `ModbusUnit` raises, NotSupportedError if it is missing.
+        """
+        report = await self.ask([name])
+        if name in report.failures:
+            raise report.failures[name]
+        return report.values[name]
+
+    async def write(self, name: str, value: Value) -> None:
+        """Write one register; more than one word always goes in one request."""
+        register = self.registers[name]
+        if not register.writable:
+            raise NotSupportedError(f"{self.name}: {name} can only be read")
+        await self.write_words(
+            register.address,
+            register.encode(value, low_word_first=self._layout.low_word_first),
+        )
+
+    async def write_words(self, address: int, words: list[int]) -> None:
+        """Write consecutive words as one request (function 16)."""
+        _LOGGER.debug("%s: writing %s from address %s", self.name, words, address)
+        end = address + len(words)
+        if self.wear is not None and any(
+            register.persistent and register.address < end and address < register.end
+            for register in self.registers.values()
+        ):
+            self.wear.note()
+        await self._unit.write_registers(address, words)
+
+    async def _read_block(self, block: Block, report: RegisterReport) -> bool:
+        """Read a block into the report; return True when one request did it."""
+        try:
+            words = await self._unit.read_holding_registers(block.address, block.count)
+        except IllegalAddressError:
+            await self._halve(block, report)
+            return False
+        except DeviceRefusedError as err:
+            report.failures.update((register.name, err) for register in block.registers)
+            return False
+        self.words.update(enumerate(words, block.address))
+        for register in block.registers:
+            report.values[register.name] = register.decode(
+                block.words_of(register, words),
+                low_word_first=self._layout.low_word_first,
+            )
+        there = [register.name for register in block.registers]
+        for name in self.missing.intersection(there):
+            self.missing.remove(name)
+            del self._refusals[name]
+        self._read_well.update(there)
+        return True
+
+    def _note_missing(self, register: Register, report: RegisterReport) -> None:
+        """Note that the device does not have a register."""
+        self.missing.add(register.name)
+        self._refusals.setdefault(register.name, Refusals()).note()
+        report.failures[register.name] = self._not_there(register)
+
+    async def _halve(self, block: Block, report: RegisterReport) -> None:
+        """Find what of a refused block the device has."""
+        if len(block.registers) == 1:
+            register = block.registers[0]
+            self._note_missing(register, report)
+            _LOGGER.debug(
+                "%s: no register %s (%s)", self.name, register.address, register.name
+            )
+            return
+        left, right = block.halves()
+        left_whole = await self._read_block(left, report)
+        right_whole = await self._read_block(right, report)
+        if left_whole and right_whole:
+            # Nothing is missing in either half, so it was the gap between them.
+            self._borders.add(right.address)
+        # A block across a missing register would be refused again.
+        self._borders.update(
+            register.end
+            for register in block.registers
+            if register.name in self.missing
+        )
+
+    def _not_there(self, register: Register) -> NotSupportedError:
+        return NotSupportedError(
+            f"{self.name} has no register {register.address} ({register.name})"
+        )

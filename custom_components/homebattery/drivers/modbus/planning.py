@@ -1,0 +1,83 @@
+"""The fewest reads for the registers that are wanted."""
+
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from .register import Register
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What reads a device accepts.
+
+    `borders` are addresses that must begin a block: no read may run across one.
+    `max_gap` is how many unwanted words between two wanted registers cost less
+    than a request of their own.
+    """
+
+    max_words: int = 125
+    max_gap: int = 16
+    borders: frozenset[int] = frozenset()
+    low_word_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Registers that are read in one request, by rising address."""
+
+    registers: tuple[Register, ...]
+
+    @property
+    def address(self) -> int:
+        """The first address of the block."""
+        return self.registers[0].address
+
+    @property
+    def count(self) -> int:
+        """Number of words, unwanted ones in between included."""
+        return max(register.end for register in self.registers) - self.address
+
+    def words_of(self, register: Register, words: Sequence[int]) -> Sequence[int]:
+        """Return the part of the block's `words` that belongs to `register`."""
+        start = register.address - self.address
+        return words[start : start + register.count]
+
+    def halves(self) -> tuple[Block, Block]:
+        """Split at the widest gap, or in the middle where there is none.
+
+        The widest gap first, because that is where a device is most likely to
+        have nothing.
+        """
+        pairs = zip(self.registers, self.registers[1:], strict=False)
+        gaps = [right.address - left.end for left, right in pairs]
+        cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
+        return Block(self.registers[:cut]), Block(self.registers[cut:])
+
+
+def plan_blocks(
+    registers: Collection[Register],
+    layout: Layout,
+    learned_borders: Collection[int] = (),
+) -> list[Block]:
+    """Return the fewest blocks that read all `registers` within `layout`."""
+    borders = sorted(layout.borders.union(learned_borders))
+    blocks: list[Block] = []
+    current: list[Register] = []
+    end = section = 0
+    for register in sorted(registers, key=lambda register: register.address):
+        if current and not (
+            register.address - end <= layout.max_gap
+            and max(end, register.end) - current[0].address <= layout.max_words
+            and bisect_right(borders, register.address) == section
+        ):
+            blocks.append(Block(tuple(current)))
+            current, end = [], 0
+        if not current:
+            # The number of borders up to it tells which section it lies in.
+            section = bisect_right(borders, register.address)
+        current.append(register)
+        end = max(end, register.end)
+    if current:
+        blocks.append(Block(tuple(current)))
+    return blocks

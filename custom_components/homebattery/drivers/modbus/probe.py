@@ -1,0 +1,131 @@
+"""How a driver finds out whether a device of its kind is behind a port, by reading.
+
+Several drivers may ask at the same port, so each question must be harmless to the
+devices of the others: few of them, with the function that everybody knows (read holding
+registers), at units where a device of the kind is likely to be.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ..errors import (
+    CannotConnectError,
+    DeviceRefusedError,
+    ProtocolError,
+    RequestTimeoutError,
+)
+from ..measurements import Value
+from .connection import ModbusConnection
+from .planning import Block
+from .register import Register
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+
+class ProbeConnection(ModbusConnection, Protocol):
+    """A connection that can be told to keep silent at first."""
+
+    connect_delay: float
+    """Seconds of silence that the device needs after a connect."""
+
+
+type Connect = Callable[[str, int, float], ProbeConnection]
+"""Return the connection to a host and port, with a timeout in seconds; not opened yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """A device that was recognised, and how to reach it.
+
+    `setup` holds those of the driver's fields that are known. One that is not
+    `certain` behaves like such a device, but says who it is only with a password.
+    """
+
+    battery_type: str
+    model: str
+    serial_number: str | None = None
+    setup: Mapping[str, Any]
+    certain: bool = True
+
+
+class Visit:
+    """A port of a host, asked one question at a time over one connection.
+
+    The connection is the one that a battery at this address has already, if there is
+    one: many devices take a single client.
+    """
+
+    timeout: ClassVar[float] = 5.0
+    """Seconds for an answer: some need more than one or two."""
+    connect_delay: ClassVar[float] = 1.5
+    """Seconds of silence after connecting: what comes sooner, some devices lose."""
+    patience: ClassVar[int] = 2
+    """Questions that may be answered otherwise than in Modbus, or by hanging up."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        connect: Connect,
+        session: ClientSession | None = None,
+    ) -> None:
+        """Prepare the visit; nothing is sent. `session` is for those who ask by HTTP."""
+        self.host = host
+        self.port = port
+        self.session = session
+        self._connect = connect
+        self.speaks_modbus = False
+        """Something has answered in Modbus, if only with a refusal."""
+        self._strange = 0
+        self._connection: ProbeConnection | None = None
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """The fields of a driver that are known of every device here."""
+        return {"host": self.host, "port": self.port}
+
+    async def read(
+        self, unit_id: int, registers: Sequence[Register]
+    ) -> dict[str, Value]:
+        """Read registers, which are one block, with one request over Modbus TCP.
+
+        Returns their values by name; nothing where the device refuses or keeps
+        silent. Raises CannotConnectError or ProtocolError when no Modbus is spoken.
+        """
+        block = Block(tuple(registers))
+        connection = await self._connected()
+        unit = connection.unit(unit_id)
+        try:
+            words = await unit.read_holding_registers(block.address, block.count)
+        except DeviceRefusedError:
+            self.speaks_modbus = True
+            return {}
+        except RequestTimeoutError:
+            return {}
+        except CannotConnectError, ProtocolError:
+            self._strange += 1
+            if not self.speaks_modbus and self._strange >= self.patience:
+                raise
+            return {}
+        self.speaks_modbus = True
+        return {
+            register.name: register.decode(block.words_of(register, words))
+            for register in block.registers
+        }
+
+    async def _connected(self) -> ProbeConnection:
+        if self._connection is None:
+            connection = self._connect(self.host, self.port, self.timeout)
+            if not connection.connects:
+                connection.connect_delay = self.connect_delay
+            await connection.open()
+            self._connection = connection
+        return self._connection
+
+    async def close(self) -> None:
+        """End the visit."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()

@@ -1,0 +1,223 @@
+"""What a device said last, word by word, for those who look for a mistake from afar.
+
+Without what tells who the device or its owner is: serial numbers, names, addresses
+in the network. Each letter and digit of those becomes a 1, each word of a number a 1,
+so that they keep their length and form, and a replayed device its shape.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+import re
+from typing import Any, Final
+
+from ..errors import BatteryError, DeviceRefusedError, IllegalAddressError
+from .connection import ModbusConnection
+from .device import ModbusDevice
+from .register import DataType, Register
+from .unit import ModbusUnit
+
+_PRIVATE: Final = re.compile(
+    r"serial|ssid|(^|_)(host|custom|user)?name$|(^|_)(mac|ip|gateway|netmask|dns)$"
+    r"|password|token"
+)
+_TEXT: Final = re.compile(rb"[0-9A-Za-z]{8,}")
+_SHORTEST: Final = 4
+"""Bytes of what is looked for elsewhere too; shorter ones are everywhere."""
+
+
+def is_private(name: str) -> bool:
+    """Return True for what tells who the device or its owner is, by its name."""
+    return _PRIVATE.search(name) is not None
+
+
+def hidden(text: str) -> str:
+    """Return a placeholder of the same length and form."""
+    return re.sub(r"\w", "1", text)
+
+
+def hidden_answer(answer: Any, private: bool = False) -> Any:
+    """Return a JSON value without what is private in it."""
+    match answer:
+        case dict():
+            return {key: hidden_answer(answer[key], is_private(key)) for key in answer}
+        case list():
+            return [hidden_answer(each, private) for each in answer]
+        case str() if private:
+            return hidden(answer)
+        case int() | float() if private and not isinstance(answer, bool):
+            return 1
+    return answer
+
+
+class WatchedConnection:
+    """Passes requests on, and keeps what came of them last, by unit id and address."""
+
+    def __init__(self, carrier: ModbusConnection) -> None:
+        """Watch the requests of one battery; others may use `carrier` too."""
+        self.carrier = carrier
+        self.requests = 0
+        """How many were sent for this battery."""
+        self.words: dict[int, dict[int, int]] = {}
+        self.refused: dict[int, dict[str, str]] = {}
+        """Which reads were refused, or got no answer, and how, until they succeed."""
+
+    @property
+    def connects(self) -> int:
+        """How often a connection was made."""
+        return self.carrier.connects
+
+    def unit(self, unit_id: int) -> ModbusUnit:
+        """Return the view of one unit id."""
+        return _WatchedUnit(self, unit_id)
+
+    async def open(self) -> None:
+        """Take the connection into use."""
+        await self.carrier.open()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self.carrier.close()
+
+
+class _WatchedUnit:
+    """A unit id whose words are kept."""
+
+    def __init__(self, watched: WatchedConnection, unit_id: int) -> None:
+        self._watched = watched
+        self._unit_id = unit_id
+        self._unit = watched.carrier.unit(unit_id)
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read words, and keep them."""
+        self._watched.requests += 1
+        seen = self._watched.words.setdefault(self._unit_id, {})
+        refused = self._watched.refused.setdefault(self._unit_id, {})
+        what = f"{address}+{count}"
+        try:
+            words = await self._unit.read_holding_registers(address, count)
+        except BatteryError as err:
+            refused[what] = _short(err)
+            if isinstance(err, IllegalAddressError):
+                # What is left of them is about to be read in smaller parts.
+                for each in range(address, address + count):
+                    seen.pop(each, None)
+            raise
+        refused.pop(what, None)
+        seen.update(enumerate(words, address))
+        return words
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write consecutive words."""
+        self._watched.requests += 1
+        await self._unit.write_registers(address, values)
+
+
+def _short(err: BatteryError) -> str:
+    code = f" {err.code}" if isinstance(err, DeviceRefusedError) else ""
+    return f"{type(err).__name__}{code}"
+
+
+# Words, as a file holds them --------------------------------------------------
+
+
+def raw_words(
+    watched: WatchedConnection, devices: Iterable[ModbusDevice]
+) -> dict[str, Any]:
+    """Return what was seen of the units of a battery, as JSON can hold it."""
+    devices = list(devices)
+    registers = [
+        register for device in devices for register in device.registers.values()
+    ]
+    missing: dict[str, list[str]] = {}
+    for device in devices:
+        lacking = (device.registers[name] for name in device.missing)
+        missing.setdefault(device.name, []).extend(
+            f"{register.address} ({register.name})"
+            for register in sorted(lacking, key=lambda register: register.address)
+        )
+    return {
+        "connects": watched.connects,
+        "requests": watched.requests,
+        "units": {
+            str(unit): _runs(_without_private(words, registers))
+            for unit, words in sorted(watched.words.items())
+            if words
+        },
+        "missing": {name: lacking for name, lacking in missing.items() if lacking},
+        "refused": {
+            str(unit): dict(reads)
+            for unit, reads in sorted(watched.refused.items())
+            if reads
+        },
+    }
+
+
+def _runs(words: Mapping[int, int]) -> dict[str, list[int]]:
+    """Return consecutive words as lists, by the address of the first one."""
+    return {
+        str(addresses[0]): [words[each] for each in addresses]
+        for addresses in _consecutive(words)
+    }
+
+
+def _consecutive(addresses: Iterable[int]) -> Iterator[list[int]]:
+    numbered = enumerate(sorted(addresses))
+    for _, run in groupby(numbered, key=lambda each: each[1] - each[0]):
+        yield [address for _, address in run]
+
+
+def _without_private(
+    words: Mapping[int, int], registers: Iterable[Register]
+) -> dict[int, int]:
+    """Return the words of a unit without serial numbers and names.
+
+    Nor where the same ones stand once more, nor text in words that nobody here knows.
+    An address means one thing only on the devices here, so units are not told apart.
+    """
+    left = dict(words)
+    known: set[int] = set()
+    elsewhere: dict[bytes, bytes] = {}
+    for register in registers:
+        addresses = range(register.address, register.end)
+        known.update(addresses)
+        if not is_private(register.name) or any(
+            each not in words for each in addresses
+        ):
+            continue
+        came = _bytes(words[each] for each in addresses)
+        is_text = register.data_type is DataType.STRING
+        hides = _hidden_text(came) if is_text else _hidden_number(came)
+        left.update(zip(addresses, _words(hides), strict=True))
+        # The same one elsewhere, at whichever byte it begins there.
+        part = came.strip(b"\0 ") if is_text else came
+        if len(part) >= _SHORTEST and len(set(part)) > 1:
+            elsewhere[part] = _hidden_text(part) if is_text else _hidden_number(part)
+    for run in _consecutive(left):
+        text = _bytes(left[each] for each in run)
+        for part, hides in elsewhere.items():
+            text = text.replace(part, hides)
+        left.update(zip(run, _words(text), strict=True))
+    for run in _consecutive(left.keys() - known):
+        text = _bytes(left[each] for each in run)
+        text = _TEXT.sub(lambda found: _hidden_text(found[0]), text)
+        left.update(zip(run, _words(text), strict=True))
+    return left
+
+
+def _bytes(words: Iterable[int]) -> bytes:
+    return b"".join(word.to_bytes(2) for word in words)
+
+
+def _words(text: bytes) -> list[int]:
+    return [int.from_bytes(text[at : at + 2]) for at in range(0, len(text), 2)]
+
+
+def _hidden_text(text: bytes) -> bytes:
+    return hidden(text.decode("latin-1")).encode("latin-1")
+
+
+def _hidden_number(number: bytes) -> bytes:
+    """Return a 1 for each word; 'none' (0) and 'not available' stay what they are."""
+    if number.strip(b"\0") == b"" or number.strip(b"\xff") == b"":
+        return number
+    return b"\0\1" * (len(number) // 2)

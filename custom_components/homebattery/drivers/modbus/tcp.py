@@ -1,0 +1,315 @@
+"""The transport over pymodbus: Modbus TCP, quiet unless it is debugged.
+
+pymodbus logs every failure by itself, with the last frames of every client in the process,
+as often as it happens. Ours are errors that say what failed, and whoever polls says it
+once. Others in the same process use pymodbus, too: their lines are left alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+import logging
+import struct
+from typing import ClassVar, Final, override
+
+from pymodbus import FramerType
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusException
+from pymodbus.logging import Log
+from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+
+from ..errors import (
+    BatteryError,
+    CannotConnectError,
+    ConnectionClosedError,
+    ProtocolError,
+    RequestTimeoutError,
+    UnknownHostError,
+)
+from .connection import SharedConnection, resolve
+from .unit import ModbusUnit, refusal
+
+__all__ = ["FramerType", "ModbusTcpConnection", "quiet_pymodbus"]
+
+_PYMODBUS: Final = logging.getLogger(Log.__module__)
+_DEBUGGED: Final = (logging.getLogger(__name__), _PYMODBUS)
+"""Whoever sets one of these to debug wants to see it all."""
+
+_OURS: Final = ContextVar("pymodbus works for us", default=False)
+
+
+@contextmanager
+def quiet_pymodbus() -> Iterator[None]:
+    """Keep pymodbus from logging what it does here, unless we log for debugging.
+
+    That goes for tasks and connections that are begun here, too, as long as they last:
+    asyncio calls what receives their data in the context in which they were made.
+    """
+    token = _OURS.set(True)
+    try:
+        yield
+    finally:
+        _OURS.reset(token)
+
+
+def _is_wanted(_: logging.LogRecord) -> bool:
+    """Return False for a record of pymodbus that nobody needs."""
+    if not _OURS.get() or any(each.isEnabledFor(logging.DEBUG) for each in _DEBUGGED):
+        return True
+    # It leaves out what it has just said; nobody has seen this.
+    Log.last_log_text = ""
+    return False
+
+
+_PYMODBUS.addFilter(_is_wanted)
+
+
+_TEXT: Final = 3
+"""Characters that a greeting begins with, such as those of HTTP and SSH."""
+
+
+def _is_foreign(received: bytes, framer: FramerType) -> bool:
+    """Return True when what was received cannot be the beginning of an answer.
+
+    Stray bytes on a serial line are none of that: only text is no RTU for certain.
+    """
+    if framer is FramerType.RTU:
+        return len(received) >= _TEXT and received[:_TEXT].isalnum()
+    return any(received[2:4])
+
+
+class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
+    """One TCP connection to a Modbus server, shared by all who talk to it.
+
+    Many servers accept a single client, so there is one connection for each host
+    and port in an event loop. The `framer` is another one than that of Modbus TCP
+    behind gateways that pass on RTU frames as they are.
+    """
+
+    GREETING_PATIENCE: ClassVar = 2.0
+    """Seconds to answer in, for what has said something before it was asked: some
+    loggers do, and so do servers that do not speak Modbus."""
+
+    @classmethod
+    def shared(
+        cls,
+        host: str,
+        port: int,
+        timeout: float,
+        framer: FramerType = FramerType.SOCKET,
+    ) -> ModbusTcpConnection:
+        """Return the connection for this address; made, not opened, if new."""
+        return cls._shared_by(
+            host, port, framer, make=lambda: cls(host, port, timeout, framer)
+        )
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout: float,
+        framer: FramerType = FramerType.SOCKET,
+    ) -> None:
+        """Describe the connection; `timeout` is for connecting and each answer, s."""
+        super().__init__(host, port, timeout)
+        self._framer = framer
+        self._sending: asyncio.Future[ModbusPDU] | None = None
+        self._foreign = b""
+        """What came lately that is no Modbus."""
+        self._has_answered = False
+        """Whether there was an answer on the connection."""
+
+    @override
+    def __str__(self) -> str:
+        """Return the address as people write it."""
+        return f"{self.host}:{self.port}"
+
+    def unit(self, unit_id: int) -> ModbusUnit:
+        """Return the view of one unit id."""
+        return _TcpUnit(self, unit_id)
+
+    async def request(
+        self,
+        unit_id: int,
+        what: str,
+        send: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]],
+    ) -> list[int]:
+        """Send one request when its turn comes and return the words of the answer.
+
+        `what` names the request in errors. Raises what `ModbusUnit` raises.
+        """
+        where = f"{self} unit {unit_id}, {what}"
+        async with self._turns:
+            self._refuse_unless_used(where)
+            client = await self._connected_client()
+            await self._keep_quiet()
+            self.requests += 1
+            cancels = _cancels()
+            try:
+                # A task, so that a lost connection can end it: pymodbus would go on
+                # waiting for the answer until the time is up.
+                with quiet_pymodbus():
+                    self._sending = asyncio.ensure_future(send(client))
+                async with asyncio.timeout(
+                    self.GREETING_PATIENCE if self._foreign else None
+                ):
+                    response = await self._sending
+            except (ModbusException, asyncio.CancelledError, TimeoutError) as err:
+                if _cancels() > cancels:
+                    # It was us who gave up; pymodbus 3.13 makes an error of that.
+                    self._disconnect()
+                    raise asyncio.CancelledError from err
+                raise self._failure(client, where, err) from err
+            finally:
+                self._sending = None
+                self._keep_quiet_for(self.spacing)
+        self._foreign, self._has_answered = b"", True
+        if isinstance(response, ExceptionResponse):
+            raise refusal(where, response.exception_code)
+        return response.registers
+
+    @override
+    async def _connect(self) -> AsyncModbusTcpClient:
+        # pymodbus's own reconnecting would go on behind our back; with a delay of
+        # 0 it leaves that to us.
+        self._foreign, self._has_answered = b"", False
+        client = AsyncModbusTcpClient(
+            self.host,
+            port=self.port,
+            framer=self._framer,
+            timeout=self._timeout,
+            retries=0,
+            reconnect_delay=0,
+            trace_connect=self._connection_changed,
+            trace_packet=self._packet_seen,
+        )
+        client.ctx.framer.decoder = _Decoder(is_server=False)
+        try:
+            with quiet_pymodbus():
+                connected = await client.connect()
+        except UnicodeError as err:
+            raise UnknownHostError(f"{self}: not an address ({err})") from err
+        except (ValueError, OverflowError) as err:
+            raise CannotConnectError(f"{self}: not an address ({err})") from err
+        except BaseException:
+            # Cancelled, perhaps while pymodbus rests with the socket already open.
+            client.close()
+            raise
+        if not connected:
+            client.close()
+            await resolve(self.host, self.port, self._timeout)
+            raise CannotConnectError(
+                f"{self}: no connection. Is the device on, and its Modbus TCP server?"
+            )
+        return client
+
+    def _connection_changed(self, connected: bool) -> None:
+        """End the request under way when the server closes the connection."""
+        if not connected and self._sending is not None:
+            self._sending.cancel()
+
+    def _packet_seen(self, sending: bool, packet: bytes) -> bytes:
+        """Note what is no Modbus, and end the request that it cannot be the answer to.
+
+        Not of what has answered in Modbus before: pymodbus copes with its hiccups.
+        """
+        if sending or self._has_answered:
+            return packet
+        if _is_foreign(packet, self._framer):
+            self._foreign = packet
+            if self._sending is not None:
+                self._sending.cancel()
+        return packet
+
+    def _failure(
+        self,
+        client: AsyncModbusTcpClient,
+        where: str,
+        err: ModbusException | asyncio.CancelledError | TimeoutError,
+    ) -> BatteryError:
+        """Return what a failed request really was, and drop the connection.
+
+        Dropped, because a late answer would otherwise be taken for that of the
+        next request.
+        """
+        lost = isinstance(err, ConnectionException) or not client.connected
+        foreign, self._foreign = self._foreign, b""
+        self._disconnect()
+        if foreign:
+            return ProtocolError(
+                f"{where}: what answers does not speak Modbus: {foreign[:40]!r}"
+            )
+        if lost:
+            kind = CannotConnectError if self._has_answered else ConnectionClosedError
+            return kind(f"{where}: the connection was closed")
+        if "No response" in str(err):
+            return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
+        return ProtocolError(f"{where}: {err}")
+
+
+class _Decoder(DecodePDU):
+    """Decodes answers; of one that makes no sense it makes an error of the connection.
+
+    asyncio ends the connection then. Of what pymodbus itself raises it would think that
+    a program has a fault, and log that with a traceback, each time.
+    """
+
+    @override
+    def decode(self, frame: bytes) -> ModbusPDU:
+        """Return the answer in a frame."""
+        pdu = None
+        with suppress(struct.error):
+            pdu = super().decode(frame)
+        if pdu is None:
+            raise ConnectionAbortedError("an answer that makes no sense")
+        return pdu
+
+
+def _cancels() -> int:
+    """Return how often the current task has been cancelled so far.
+
+    A task that cleans up after a cancellation has been cancelled before, so that
+    only a higher number means that it should stop.
+    """
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+class _TcpUnit:
+    """A unit id on a shared connection."""
+
+    def __init__(self, connection: ModbusTcpConnection, unit_id: int) -> None:
+        self._connection = connection
+        self._unit_id = unit_id
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read `count` words from `address` with function 3."""
+        return self._whole(
+            count,
+            await self._connection.request(
+                self._unit_id,
+                f"reading {count} words from {address}",
+                lambda client: client.read_holding_registers(
+                    address, count=count, device_id=self._unit_id
+                ),
+            ),
+        )
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write consecutive words with function 16."""
+        await self._connection.request(
+            self._unit_id,
+            f"writing {values} from {address}",
+            lambda client: client.write_registers(
+                address, values, device_id=self._unit_id
+            ),
+        )
+
+    def _whole(self, count: int, words: list[int]) -> list[int]:
+        if len(words) != count:
+            raise ProtocolError(
+                f"{self._connection} unit {self._unit_id}: {len(words)} words came "
+                f"instead of {count}"
+            )
+        return words

@@ -1,0 +1,5 @@
+"""Sessy."""
+
+from .battery import SessyInverter
+
+__all__ = ["SessyInverter"]

@@ -1,0 +1,155 @@
+"""What a setpoint of an SMA depends on: ratings, limits, and the state of the device."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from ..battery.base import SetpointLimits
+from ..battery.controller import Bound, LimitReason, bounded
+from ..measurements import Value
+from .measurements import is_cluster, rating
+from .registers import KEEP_VALUES, LEAST_RATING, MAINS
+
+GATE_CLOSED: Final = "The device takes no control of charging (31061 says no)"
+
+_LIMITS: Final = ("output_power_limit", "max_charge_power", "max_discharge_power")
+CONDITIONS: Final = frozenset(
+    {
+        *_LIMITS,
+        *("charge_control_tag", "active_power_mode", "operating_status", "grid_mode"),
+        *("fallback_mode", "fallback_timeout"),
+    }
+)
+"""The registers that any setpoint depends on."""
+_POWER: Final = "active_power"
+_OFF_GRID: Final = ("backup", "generator")
+
+_FRESH: Final = 75.0
+"""Seconds that a condition may be used without reading it again: a slow poll and a bit."""
+_RAMP: Final = 120.0
+"""Seconds after which a change has worked its way through filter and ramp."""
+_OVERSHOOT: Final = 1.5
+"""Times the setpoint that a cluster may do before it is stopped, …"""
+_OVERSHOOT_FROM: Final = 500
+"""… from this setpoint on, W."""
+_NEVER: Final = float("-inf")
+
+
+class Conditions:
+    """The registers that a setpoint depends on, as they were last read.
+
+    Times are those of the event loop, s.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a device of which nothing is known."""
+        self.values: dict[str, Value] = {}
+        self._read_at: dict[str, float] = {}
+
+    def begin(self, values: Mapping[str, Value]) -> None:
+        """Take what was read of a device that was just connected."""
+        self.values |= values
+
+    def forget(self) -> None:
+        """Know nothing again: it may be another device by now."""
+        self.values.clear()
+        self._read_at.clear()
+
+    def note(
+        self, read: Mapping[str, Value], refused: Collection[str], now: float
+    ) -> None:
+        """Take what matters of what was just read; `refused` is asked again later."""
+        for name in read.keys() & {*CONDITIONS, _POWER}:
+            self.values[name] = read[name]
+            self._read_at[name] = now
+        self._read_at.update(dict.fromkeys(CONDITIONS.intersection(refused), now))
+
+    def old(self, now: float, *, held: bool) -> set[str]:
+        """Return what must be read again; the power only of a cluster that is held."""
+        names: Collection[str] = (
+            {*CONDITIONS, _POWER} if held and self.is_cluster else CONDITIONS
+        )
+        return {
+            name for name in names if now - self._read_at.get(name, _NEVER) >= _FRESH
+        }
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds until the device does without our setpoint, if it tells."""
+        return _number(self.values.get("fallback_timeout"))
+
+    @property
+    def keeps_setpoint(self) -> bool:
+        """True when the device keeps the last setpoint that nobody renews."""
+        return self.values.get("fallback_mode") == KEEP_VALUES
+
+    @property
+    def mode(self) -> Value:
+        """Where the device takes its active power from."""
+        return self.values.get("active_power_mode")
+
+    @property
+    def is_cluster(self) -> bool:
+        """True for the master of other inverters."""
+        return is_cluster(self.values)
+
+    @property
+    def is_gate_closed(self) -> bool:
+        """True when the device says that it takes no control; silence is no 'no'."""
+        return self.values.get("charge_control_tag") == "no"
+
+    @property
+    def off_grid(self) -> str | None:
+        """The state that the device is in without the public grid; None with it."""
+        status, mode = self.values.get("operating_status"), self.values.get("grid_mode")
+        if status in _OFF_GRID:
+            return str(status)
+        return None if mode in (None, MAINS) else str(mode)
+
+    @property
+    def ratings(self) -> SetpointLimits:
+        """What the inverter is built for, W; of one that does not tell, the least."""
+        taken = _rated(self.values.get("input_rating"))
+        given = _rated(rating(self.values)) or taken or LEAST_RATING
+        return SetpointLimits(-given, min(given, taken or given))
+
+    def permitted(
+        self, wanted: float, limits: SetpointLimits
+    ) -> tuple[int, LimitReason | None]:
+        """Return what device and battery permit now of a battery power, W, and why."""
+        out, charge, discharge = (_number(self.values.get(name)) for name in _LIMITS)
+        most: tuple[tuple[float | None, LimitReason], ...]
+        if wanted > 0:
+            most = (
+                (limits.maximum, LimitReason.INVERTER),
+                (charge, LimitReason.BATTERY),
+            )
+        else:
+            most = (
+                (-limits.minimum, LimitReason.INVERTER),
+                (out, LimitReason.INVERTER),
+                (discharge, LimitReason.BATTERY),
+            )
+        power, reason = bounded(
+            wanted, [Bound(value, why) for value, why in most if value is not None]
+        )
+        return round(power), reason
+
+    def overshoots(self, granted: int, since: float) -> bool:
+        """Return True if a cluster has come to do far more than its setpoint, W."""
+        power = _number(self.values.get(_POWER))
+        return (
+            abs(granted) > _OVERSHOOT_FROM
+            and self.is_cluster
+            and self._read_at.get(_POWER, _NEVER) >= since + _RAMP
+            and power is not None
+            and power * -granted > _OVERSHOOT * granted**2
+        )
+
+
+def _number(value: Value) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _rated(value: Value) -> int | None:
+    """Return a rating, W, without its sign; None for none."""
+    return round(abs(value)) if isinstance(value, int | float) and value else None

@@ -1,0 +1,1 @@
+"""Solarman V5: Modbus through the data logger on an inverter."""

@@ -1,0 +1,245 @@
+"""Forced charging and discharging, and holding still: what is written, in which order.
+
+Every order here keeps each state in between harmless, should the connection break:
+it is the old command, the new one, or the owner's own settings.
+
+- The command (47100) comes last when a power is set, and is stopped first.
+- Hold has no command: both power limits are 0 then. A command of 0 W would throttle
+  the PV on some firmware.
+- A command is bounded by the power limits, so they are put back before one starts.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import DeviceRefusedError, NotConfirmedError, NotSupportedError
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from .measurements import LIMITS, number
+from .registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
+
+CONFIRM_TRIES: Final = 3
+"""How often a change is looked for before it counts as not made."""
+WAKE_UP_TRIES: Final = 3
+WAKE_UP_PAUSE: Final = 2.0
+"""Seconds between looks at a battery that does not tell what it can do."""
+
+PERMITTED: Final[Mapping[str, str]] = {
+    "charge_power_limit": "max_charge_power",
+    "discharge_power_limit": "max_discharge_power",
+}
+"""Each power limit, and what it may be at most."""
+_COMMAND: Final = "forced_command"
+_DURATION: Final = "forced_duration"
+
+type Limits = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlState:
+    """What the device is told at present: a command, and both power limits, W."""
+
+    command: Value
+    limits: Mapping[str, float | None]
+
+
+def direction_of(power: float) -> str:
+    """Return the command for a power that is not 0."""
+    return CHARGE if power > 0 else DISCHARGE
+
+
+def power_register(power: float) -> str:
+    """Return where the size of a power is written."""
+    return f"forced_{direction_of(power)}_power"
+
+
+def limit_register(power: float) -> str:
+    """Return the limit that bounds a power."""
+    return f"{direction_of(power)}_power_limit"
+
+
+class ForcedControl:
+    """Tells a battery what to do, in the order that is harmless.
+
+    `settle` are the seconds after a write until reading back tells the truth.
+    Methods raise NotConfirmedError when the device does not show what was written,
+    and what the device raises.
+    """
+
+    def __init__(self, device: ModbusDevice, settle: float) -> None:
+        """Control the battery whose registers are those of `device`."""
+        self._device = device
+        self._settle = settle
+
+    @property
+    def name(self) -> str:
+        """What the battery is called in errors."""
+        return self._device.name
+
+    async def look(self) -> ControlState:
+        """Read what the device is told at present."""
+        # The duration bridges the gap between the others: one request for all.
+        values = await self._read({_COMMAND, _DURATION, *LIMITS})
+        return ControlState(
+            values[_COMMAND],
+            {
+                limit: None if values[limit] is None else number(values[limit])
+                for limit in LIMITS
+            },
+        )
+
+    async def hold(self, state: ControlState) -> None:
+        """Keep the battery from charging and discharging; PV is left alone."""
+        await self._stop(state)
+        for limit in LIMITS:
+            if state.limits[limit] != 0:
+                await self._device.write(limit, 0)
+        await self._confirm({_COMMAND: STOP, **dict.fromkeys(LIMITS, 0)})
+
+    async def force(
+        self,
+        power: int,
+        state: ControlState,
+        limits: Limits,
+        *,
+        minutes: int,
+    ) -> int:
+        """Charge or discharge with `power` W; returns what the device made of it.
+
+        `limits` are the owner's. It ends after `minutes`.
+        """
+        put_back = await self._put_back(state, limits)
+        size = power_register(power)
+        await self._device.write(size, abs(power))
+        await self._device.write(_DURATION, 60 * minutes)
+        await self._device.write("forced_end", FOR_A_TIME)
+        await self._device.write(_COMMAND, direction_of(power))
+        return await self._confirm_power(
+            power, {_COMMAND: direction_of(power), **put_back}
+        )
+
+    async def change_power(self, power: int) -> int:
+        """Change the power of the command that runs; returns what came of it."""
+        await self._device.write(power_register(power), abs(power))
+        return await self._confirm_power(power, {_COMMAND: direction_of(power)})
+
+    async def refresh(self, power: int, minutes: int) -> None:
+        """Let the command that runs go on for `minutes` from now.
+
+        Whether the duration alone would do is uncertain, so both are written.
+        """
+        await self._device.write(_DURATION, 60 * minutes)
+        await self._device.write(_COMMAND, direction_of(power))
+
+    async def release(self, limits: Limits, *, theirs: bool = False) -> None:
+        """Stop any command and put back those limits that a hold left at 0.
+
+        A limit above 0 was set by somebody since, and is theirs; so is the command
+        where that is known (`theirs`).
+        """
+        state = await self.look()
+        if not theirs:
+            await self._stop(state)
+        put_back = await self._put_back(state, limits)
+        await self._confirm(put_back if theirs else {_COMMAND: STOP, **put_back})
+
+    async def _stop(self, state: ControlState) -> None:
+        if state.command != STOP:
+            await self._device.write(_COMMAND, STOP)
+
+    async def _put_back(self, state: ControlState, limits: Limits) -> dict[str, float]:
+        """Write those of the owner's limits that are 0 now; return what was written.
+
+        Clamped, since a limit above what the battery can do just now is refused.
+        One that is refused all the same does not keep the other from being written.
+        """
+        zero = [limit for limit in LIMITS if state.limits[limit] == 0 and limits[limit]]
+        if not zero:
+            return {}
+        permitted = await self._permitted(zero)
+        put_back = {
+            limit: min(limits[limit], permitted.get(limit, limits[limit]))
+            for limit in zero
+        }
+        refusals: list[DeviceRefusedError] = []
+        for limit, power in put_back.items():
+            try:
+                await self._device.write(limit, power)
+            except DeviceRefusedError as err:
+                refusals.append(err)
+        for refusal in refusals:
+            raise refusal
+        return put_back
+
+    async def _permitted(self, limits: Collection[str]) -> dict[str, float]:
+        """Return the most that each limit may be; wait for a battery that is waking.
+
+        A device that lacks these registers bounds nothing.
+        """
+        names = {PERMITTED[limit] for limit in limits}
+        for tries_left in reversed(range(WAKE_UP_TRIES)):
+            report = await self._device.ask(names)
+            known = {
+                name: number(report.values.get(name))
+                for name in names
+                if not isinstance(report.failures.get(name), NotSupportedError)
+            }
+            if all(known.values()):
+                return {
+                    limit: known[PERMITTED[limit]]
+                    for limit in limits
+                    if PERMITTED[limit] in known
+                }
+            if tries_left:
+                await asyncio.sleep(WAKE_UP_PAUSE)
+        raise NotConfirmedError(
+            f"{self.name}: the battery does not tell what it can do, so its "
+            "power limits cannot be put back yet; is it asleep or offline?"
+        )
+
+    async def _confirm_power(self, power: int, wanted: Mapping[str, Value]) -> int:
+        """See a command run, and return its power: some devices trim it in silence."""
+        size = power_register(power)
+        seen = await self._confirm(wanted, size)
+        trimmed = min(abs(power), round(number(seen[size])))
+        if not trimmed:
+            raise NotConfirmedError(
+                f"{self.name}: {size} is still {seen[size]} after writing {abs(power)}"
+            )
+        return trimmed if power > 0 else -trimmed
+
+    async def _confirm(
+        self, wanted: Mapping[str, Value], *besides: str
+    ) -> dict[str, Value]:
+        """Read back what was written, and registers besides; return what they say."""
+        wrong: dict[str, Value] = {}
+        for _ in range(CONFIRM_TRIES):
+            await asyncio.sleep(self._settle)
+            try:
+                seen = await self._read({*wanted, *besides})
+            except NotSupportedError as err:
+                # It was there when it was written.
+                raise NotConfirmedError(f"{err}, which was just written") from err
+            wrong = {
+                name: seen[name]
+                for name, value in wanted.items()
+                if seen[name] != value
+            }
+            if not wrong:
+                return seen
+        raise NotConfirmedError(
+            f"{self.name}: "
+            + ", ".join(
+                f"{name} is still {value} after writing {wanted[name]}"
+                for name, value in wrong.items()
+            )
+        )
+
+    async def _read(self, names: Collection[str]) -> dict[str, Value]:
+        """Read registers that must all be there."""
+        report = await self._device.ask(names)
+        for failure in report.failures.values():
+            raise failure
+        return report.values

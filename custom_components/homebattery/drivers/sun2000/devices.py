@@ -1,0 +1,97 @@
+"""What is there with some inverters, and at some times: tables, and the power meter."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Final, override
+
+from ..errors import BatteryError
+from ..modbus.device import ModbusDevice, RegisterReport
+from ..modbus.planning import Block, Layout
+from ..modbus.register import Register
+from ..modbus.unit import ModbusUnit
+from .registers import METER_STATUS
+
+RECHECK: Final = 60.0
+"""Seconds after which an offline meter is looked for again."""
+_STATUS: Final = "meter_status"
+_ONLINE: Final = METER_STATUS[1]
+_DEVICE_STATUS: Final = 32089
+
+
+class Table(ModbusDevice):
+    """Registers of which a firmware has all or none: one refusal tells."""
+
+    @override
+    async def _halve(self, block: Block, report: RegisterReport) -> None:
+        for register in block.registers:
+            self._note_missing(register, report)
+
+
+class Meter(ModbusDevice):
+    """The power meter; all but its state is unknown while it is offline.
+
+    Reading an offline meter made inverters close the connection, as in a grid
+    failure with a backup box. So its state is read alone whenever it may have
+    changed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        unit: ModbusUnit,
+        registers: Sequence[Register],
+        layout: Layout,
+        inverter: ModbusDevice,
+    ) -> None:
+        """Describe the meter of `inverter`, which is read before it in each poll."""
+        super().__init__(name, unit, registers, layout)
+        self._inverter = inverter
+        self._inverter_status: int | None = None
+        self._online = False
+        self._recheck_at = 0.0
+
+    @override
+    def forget(self) -> None:
+        super().forget()
+        self._online, self._recheck_at = False, 0.0
+
+    @override
+    async def read(
+        self, names: Collection[str], again: Collection[str] = ()
+    ) -> RegisterReport:
+        if not names:
+            return RegisterReport()
+        status = self._inverter.words.get(_DEVICE_STATUS)
+        if status != self._inverter_status:
+            # Something has happened to the inverter, so perhaps to its meter too.
+            self._inverter_status = status
+            self._online, self._recheck_at = False, 0.0
+        now = asyncio.get_running_loop().time()
+        if not self._online and now >= self._recheck_at:
+            self._recheck_at = now + RECHECK
+            report = await super().read([_STATUS])
+            if _STATUS in report.failures:
+                return self._failed(names, report)
+            self._online = report.values[_STATUS] == _ONLINE
+        if not self._online:
+            return self._offline(names)
+        try:
+            report = await super().read({*names, _STATUS}, again)
+        except BatteryError:
+            # The connection may have been lost over it: begin with its state again.
+            self._online, self._recheck_at = False, 0.0
+            raise
+        if _STATUS in report.values and report.values[_STATUS] != _ONLINE:
+            self._online, self._recheck_at = False, now + RECHECK
+            return self._offline(names)
+        return report
+
+    def _offline(self, names: Collection[str]) -> RegisterReport:
+        """Return that nothing is known, but why."""
+        unknown = dict.fromkeys(names)
+        return RegisterReport({**unknown, _STATUS: METER_STATUS[0]})
+
+    def _failed(self, names: Collection[str], report: RegisterReport) -> RegisterReport:
+        """Return that all of it failed as the state did; ask for that each time."""
+        self._recheck_at = 0.0
+        return RegisterReport(failures=dict.fromkeys(names, report.failures[_STATUS]))

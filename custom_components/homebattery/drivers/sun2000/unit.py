@@ -1,0 +1,98 @@
+"""Patience with an inverter: what its refusals mean, and asking again.
+
+An inverter, or the dongle in front of it, has other things to do: it says that it
+is busy, or that it failed, while somebody else talks to it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ..errors import (
+    DeviceBusyError,
+    DeviceRefusedError,
+    IllegalAddressError,
+    PermissionDeniedError,
+)
+from ..modbus.unit import ModbusUnit
+
+BACK_OFFS: Final = (1.0, 3.0, 10.0)
+"""Seconds to wait before asking again, and again."""
+
+_NO_SUCH_REGISTER: Final = 2
+_NOT_HERE: Final = 3
+"""On reading it means the same: this firmware does not have the register."""
+_FAILED: Final = 4
+"""On reading it passes; on writing it may also be a value out of range."""
+
+_OTHER_WAYS: Final = (
+    "Connect through the SDongle, an EMMA or RS485 instead of the inverter's own WLAN"
+)
+_MAYBE_NOT_PERMITTED: Final = (
+    "If every change is refused, Modbus TCP has no permission to write, and the "
+    f"installer's login is needed. {_OTHER_WAYS}"
+)
+
+type Words = list[int]
+
+
+class PatientUnit:
+    """A unit id that is asked again when it is busy.
+
+    What has just failed in spite of all patience is asked once at a time, until it
+    answers again: one bad block must not slow down every poll.
+    """
+
+    def __init__(self, unit: ModbusUnit) -> None:
+        """Talk to `unit`."""
+        self._unit = unit
+        self._hopeless: set[int] = set()
+
+    async def read_holding_registers(self, address: int, count: int) -> Words:
+        """Read words; raises what `ModbusUnit` raises."""
+        try:
+            words = await _patiently(
+                lambda: self._unit.read_holding_registers(address, count),
+                tries=1 if address in self._hopeless else len(BACK_OFFS) + 1,
+            )
+        except DeviceRefusedError as err:
+            if err.code == _NOT_HERE:
+                raise IllegalAddressError(str(err), err.code) from err
+            if _will_pass(err):
+                self._hopeless.add(address)
+            raise
+        self._hopeless.discard(address)
+        return words
+
+    async def write_registers(self, address: int, values: Words) -> None:
+        """Write consecutive words; raises what `ModbusUnit` raises."""
+        try:
+            await _patiently(
+                lambda: self._unit.write_registers(address, values),
+                tries=len(BACK_OFFS) + 1,
+            )
+        except PermissionDeniedError as err:
+            raise PermissionDeniedError(f"{err}. {_OTHER_WAYS}", err.code) from err
+        except DeviceRefusedError as err:
+            if err.code in (_NO_SUCH_REGISTER, _FAILED):
+                raise DeviceRefusedError(
+                    f"{err}. {_MAYBE_NOT_PERMITTED}", err.code
+                ) from err
+            raise
+
+
+def _will_pass(err: DeviceRefusedError) -> bool:
+    """Return True for a refusal that may be none the next time."""
+    return isinstance(err, DeviceBusyError) or err.code == _FAILED
+
+
+async def _patiently[T](request: Callable[[], Awaitable[T]], *, tries: int) -> T:
+    """Make a request up to `tries` times, while it may still succeed."""
+    for back_off in BACK_OFFS[: tries - 1]:
+        try:
+            return await request()
+        except DeviceRefusedError as err:
+            if not _will_pass(err):
+                raise
+        await asyncio.sleep(back_off)
+    return await request()

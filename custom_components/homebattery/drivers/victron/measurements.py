@@ -1,0 +1,280 @@
+"""What Victron's registers mean in our words: the measurements computed from them."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from ..battery.readings import Formula, Values
+from ..measurements import Value
+from .registers import (
+    BATTERY_ALARMS,
+    BATTERY_LIFE_MODES,
+    BATTERY_STATUS,
+    ESS_STATE,
+    VEBUS_ALARMS,
+)
+
+_PHASES: Final = (1, 2, 3)
+
+
+def per_phase(name: str) -> tuple[str, ...]:
+    """Return a register's names for the three phases."""
+    return tuple(f"{name}_l{phase}" for phase in _PHASES)
+
+
+def number(value: Value) -> float:
+    """Return a register's value as a number; 0, Victron's 'unknown', for None."""
+    return value if isinstance(value, int | float) else 0
+
+
+def _sum(values: Values, names: Iterable[str]) -> float:
+    """Return the sum of those registers that the device has."""
+    return sum(number(values.get(name)) for name in names)
+
+
+def _known_battery(name: str) -> Formula:
+    """Return the formula of a system register that is void without a battery."""
+    options = tuple(BATTERY_STATUS.values()) if name == "status" else ()
+    return Formula(
+        f"battery_{name}",
+        (f"system_{name}", "system_voltage"),
+        lambda v: v[f"system_{name}"] if v["system_voltage"] else None,
+        options,
+    )
+
+
+def _soc(v: Values) -> Value:
+    """Return the SOC, %, by tenths where the battery that tells them is the one."""
+    soc, fine = v["system_soc"], v.get("bms_soc")
+    if not v["system_voltage"]:
+        return None
+    if fine is not None and abs(number(fine) - number(soc)) <= 1:
+        return fine
+    return soc
+
+
+def _voltage(v: Values) -> Value:
+    """Return the battery voltage, V, from the finest source that knows it."""
+    return (
+        v.get("bms_voltage") or v["system_voltage"] or v.get("vebus_dc_voltage") or None
+    )
+
+
+def _wide(name: str) -> Formula:
+    """Return a power of one phase, W: 32 bits where the server has them.
+
+    Sites beyond 32 kW a phase wrap in the 16-bit register.
+    """
+    key, phase = name.rsplit("_l", 1)
+    coarse, wide = f"{key}_l{phase}", f"{key}_l{phase}_wide"
+    return Formula(
+        f"{key}_power_l{phase}",
+        (coarse, wide),
+        lambda v: v[coarse] if v.get(wide) is None else v[wide],
+    )
+
+
+def _wide_total(key: str, name: str) -> Formula:
+    """Return the power of all phases, W."""
+    parts = [_wide(part) for part in per_phase(name)]
+    return Formula(
+        key,
+        tuple(need for part in parts for need in part.needs),
+        lambda v: sum(number(part.compute(v)) for part in parts),
+    )
+
+
+def _active_power(phase: int) -> Formula:
+    """Return the power of a phase at the AC input, W, + = the Multi delivers."""
+    name = f"input_power_l{phase}"
+    return Formula(f"active_power_l{phase}", (name,), lambda v: -number(v[name]))
+
+
+def _limit(name: str) -> Formula:
+    """Return a current limit of the BMS, A; void while it publishes no CVL."""
+    register = f"bms_{name}_current_limit"
+    return Formula(
+        f"max_{name}_current",
+        (register, "max_charge_voltage"),
+        lambda v: v[register] if v["max_charge_voltage"] else None,
+    )
+
+
+def _power_limit(name: str) -> Formula:
+    """Return a limit of the BMS as power, W, at the voltage of this moment."""
+    current = _limit(name)
+    return Formula(
+        f"max_{name}_power",
+        (*current.needs, "bms_voltage"),
+        lambda v: (
+            round(number(current.compute(v)) * number(v["bms_voltage"]))
+            if v["max_charge_voltage"]
+            else None
+        ),
+    )
+
+
+def _names(service: str, alarms: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{service}/{name}" for name in alarms)
+
+
+def _active(v: Values, service: str) -> tuple[str, ...]:
+    """Return the alarms and warnings of a service that are on, by name."""
+    return tuple(
+        sorted(
+            name.removeprefix(f"{service}/")
+            for name, value in v.items()
+            if name.startswith(f"{service}/") and value
+        )
+    )
+
+
+def _problem(v: Values) -> tuple[str, ...]:
+    """Return all that is wrong."""
+    error = v["vebus_error"]
+    return (
+        *_active(v, "vebus"),
+        *(f"Battery {name}" for name in _active(v, "battery")),
+        *([f"VE.Bus error: {error}"] if error not in ("none", None) else []),
+    )
+
+
+def firmware(v: Values) -> Value:
+    """Return the GX firmware as people write it: 0x0373 is 3.73, with 42 3.73~42."""
+    version, beta = v["firmware_version"], v.get("firmware_beta")
+    if not isinstance(version, int):
+        return None
+    return f"{version >> 8:x}.{version & 0xFF:02x}" + (f"~{beta}" if beta else "")
+
+
+def _unlimited_is_negative(v: Values, name: str) -> Value:
+    """Return a limit, W; None for no limit, and where -1 and 0 look the same."""
+    wide = v.get(f"{name}_wide")
+    if wide is not None:
+        return wide if number(wide) >= 0 else None
+    return v[f"{name}_coarse"] or None
+
+
+def _battery_life_mode(v: Values) -> Value:
+    """Return the ESS mode that an owner chose, from the state it is in."""
+    state = number(v["battery_life_state"])
+    if state == BATTERY_LIFE_MODES["keep_charged"]:
+        return "keep_charged"
+    if state > BATTERY_LIFE_MODES["keep_charged"]:
+        return "without_battery_life"
+    return "with_battery_life" if state else None
+
+
+def _rated_capacity(v: Values) -> Value:
+    """Return an estimate of the capacity, kWh, at the charge or nominal voltage."""
+    if v["rated_capacity_ah"] is None:
+        return None
+    volts = number(v["max_charge_voltage"]) or 51.2
+    return round(number(v["rated_capacity_ah"]) * volts / 1000, 2)
+
+
+_INPUT_POWERS = per_phase("input_power")
+_PV_POWERS = (*per_phase("pv_on_output"), *per_phase("pv_on_grid"))
+_PV_ENERGIES = per_phase("pv_inverter_energy")
+
+FORMULAS: Final = (
+    Formula("battery_soc", ("system_soc", "bms_soc", "system_voltage"), _soc),
+    _known_battery("power"),
+    _known_battery("current"),
+    _known_battery("status"),
+    Formula(
+        "battery_voltage",
+        ("bms_voltage", "system_voltage", "vebus_dc_voltage"),
+        _voltage,
+    ),
+    Formula(
+        "battery_temperature",
+        ("bms_temperature", "vebus_temperature"),
+        lambda v: (
+            v["vebus_temperature"]
+            if v.get("bms_temperature") is None
+            else v["bms_temperature"]
+        ),
+    ),
+    Formula("consumed_ah", ("system_consumed_ah",), lambda v: v["system_consumed_ah"]),
+    Formula("time_to_go", ("system_time_to_go",), lambda v: v["system_time_to_go"]),
+    _limit("charge"),
+    _limit("discharge"),
+    _power_limit("charge"),
+    _power_limit("discharge"),
+    Formula(
+        "rated_capacity", ("rated_capacity_ah", "max_charge_voltage"), _rated_capacity
+    ),
+    *(_active_power(phase) for phase in _PHASES),
+    Formula(
+        "active_power",
+        _INPUT_POWERS,
+        lambda v: -(number(v["input_power_l1"]) + _sum(v, _INPUT_POWERS[1:])),
+    ),
+    Formula(
+        "active_current",
+        per_phase("grid_current"),
+        lambda v: (
+            -(number(v["grid_current_l1"]) + _sum(v, per_phase("grid_current")[1:]))
+        ),
+    ),
+    *(_wide(name) for name in (*per_phase("grid"), *per_phase("load"))),
+    _wide_total("grid_power", "grid"),
+    _wide_total("load_power", "load"),
+    Formula(
+        "pv_power",
+        (*_PV_POWERS, "dc_pv_power"),
+        lambda v: number(v["dc_pv_power"]) + _sum(v, _PV_POWERS),
+    ),
+    Formula(
+        "pv_energy_total",
+        _PV_ENERGIES,
+        lambda v: number(v["pv_inverter_energy_l1"]) + _sum(v, _PV_ENERGIES[1:]),
+    ),
+    Formula("firmware", ("firmware_version", "firmware_beta"), firmware),
+    Formula(
+        "vebus_alarms",
+        _names("vebus", VEBUS_ALARMS.values()),
+        lambda v: _active(v, "vebus"),
+    ),
+    Formula(
+        "battery_alarms",
+        _names("battery", BATTERY_ALARMS.values()),
+        lambda v: _active(v, "battery"),
+    ),
+    Formula(
+        "problem",
+        (
+            *_names("vebus", VEBUS_ALARMS.values()),
+            *_names("battery", BATTERY_ALARMS.values()),
+            "vebus_error",
+        ),
+        _problem,
+    ),
+    Formula(
+        "ess_state",
+        ("battery_life_state",),
+        lambda v: ESS_STATE.get(int(number(v["battery_life_state"]))),
+        tuple(dict.fromkeys(ESS_STATE.values())),
+    ),
+    Formula(
+        "ess_battery_life_mode",
+        ("battery_life_state",),
+        _battery_life_mode,
+        tuple(BATTERY_LIFE_MODES),
+    ),
+    Formula(
+        "discharge_power_limit",
+        ("discharge_power_limit_coarse", "discharge_power_limit_wide"),
+        lambda v: _unlimited_is_negative(v, "discharge_power_limit"),
+    ),
+    Formula(
+        "max_feed_in_power",
+        ("max_feed_in_power_coarse", "max_feed_in_power_wide"),
+        lambda v: _unlimited_is_negative(v, "max_feed_in_power"),
+    ),
+    Formula(
+        "grid_setpoint",
+        ("grid_setpoint_kept", "grid_setpoint_volatile"),
+        lambda v: v.get("grid_setpoint_volatile") or v["grid_setpoint_kept"],
+    ),
+)

@@ -1,0 +1,174 @@
+"""From the battery power that is wanted to the setpoint at the Multi's AC input.
+
+The point of control is the AC input: what the loads on AC-out take, and what PV
+brings on the DC side, comes on top of what the battery gets. In ESS mode 3 the GX
+keeps neither the battery's discharge limit nor the minimum SOC, so both are kept
+here, at every renewal.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ..battery.base import SetpointLimits
+from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.readings import Values
+from .measurements import number, per_phase
+
+SOC_HYSTERESIS: Final = 2.0
+"""% above the minimum SOC at which discharging is allowed again."""
+
+CONDITIONS: Final = frozenset(
+    {
+        *("system_voltage", "system_soc", "dc_pv_power", "charger_power"),
+        *("dc_system_power", "min_soc", "working_mode"),
+        *(*per_phase("output_power"), "active_input", "vebus/GridLost"),
+        *("vebus_bms_expected", "vebus_bms_allow_charge", "vebus_bms_allow_discharge"),
+        *("bms_voltage", "max_charge_voltage", "bms_charge_current_limit"),
+        *("bms_discharge_current_limit", "allow_to_charge", "allow_to_discharge"),
+        *(*per_phase("setpoint"), "disable_charge", "disable_feed_in"),
+    }
+)
+"""The registers that a setpoint depends on, and those that show whether it is ours."""
+
+
+class Grant(NamedTuple):
+    """What comes of a wanted battery power; no setpoints mean hold."""
+
+    power: int
+    """W, + = charging"""
+    setpoints: list[int]
+    """W at the AC input of each phase"""
+    reason: LimitReason | None = None
+    """Why it is less than was wanted"""
+
+
+def split(power: float, phases: int) -> list[int]:
+    """Share whole W equally, the remainder one watt each to the first phases."""
+    share, rest = divmod(abs(round(power)), phases)
+    sign = -1 if power < 0 else 1
+    return [sign * (share + (phase < rest)) for phase in range(phases)]
+
+
+def within_ratings(shares: Sequence[int], ratings: Sequence[float]) -> list[int]:
+    """Keep each share within its phase's rating; others take what they can of the rest.
+
+    A rating of 0 is unknown and bounds nothing.
+    """
+    bounds = [rating or float("inf") for rating in ratings]
+    kept = [
+        round(min(max(share, -bound), bound))
+        for share, bound in zip(shares, bounds, strict=True)
+    ]
+    rest = sum(shares) - sum(kept)
+    for phase, bound in enumerate(bounds):
+        room = max(0.0, bound - abs(kept[phase]))
+        moved = round(min(abs(rest), room)) * (-1 if rest < 0 else 1)
+        kept[phase] += moved
+        rest -= moved
+    return kept
+
+
+class SetpointRule:
+    """Turns a wanted battery power into AC input setpoints, one for each phase.
+
+    `ratings` are the W that each phase can convert, 0 where unknown.
+    """
+
+    def __init__(self, ratings: Sequence[float]) -> None:
+        """Begin with a battery of which nothing is known."""
+        self._ratings = ratings
+        self._soc_too_low = False
+        self._bms_flags_seen = False
+
+    def setpoints(
+        self, wanted: Sequence[float], limits: SetpointLimits, v: Values
+    ) -> Grant:
+        """Return the battery power granted, and the AC input setpoints for it.
+
+        `wanted` is battery power in W, + = charging: one value for all phases
+        together, or one for each. Limits come first, then what hangs on the inverter:
+        the other way round a load would eat the limit.
+        """
+        if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
+            return Grant(0, [], LimitReason.NO_GRID)
+        # The minimum SOC has a hysteresis, so it is looked at once for each renewal.
+        discharging = self._discharge_bounds(limits, v)
+        total = sum(wanted)
+        bounds = self._charge_bounds(limits, v) if total > 0 else discharging
+        left, reason = bounded(total, bounds)
+        granted = round(left)
+        if granted == 0:
+            return Grant(0, [], reason)
+        # The share that the Multi converts itself, + = towards the battery.
+        most = min(bound.power for bound in discharging)
+        converted = max(granted - _from_dc(v), -most)
+        phases = len(self._ratings)
+        if len(wanted) == 1:
+            shares = split(converted, phases)
+        else:
+            extra = split(converted - granted, phases)
+            shares = [
+                round(share * granted / total) + more
+                for share, more in zip(wanted, extra, strict=True)
+            ]
+        outputs = [round(number(v.get(name))) for name in per_phase("output_power")]
+        kept = within_ratings(shares, self._ratings)
+        setpoints = [
+            share + output for share, output in zip(kept, outputs, strict=False)
+        ]
+        return Grant(granted, setpoints, reason)
+
+    def _discharge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
+        """Return what bounds discharging now."""
+        bounds = self._bounds(-limits.minimum, "discharge", v)
+        if self._is_too_low(number(v.get("system_soc")), number(v.get("min_soc"))):
+            bounds.append(Bound(0, LimitReason.EMPTY))
+        return bounds
+
+    def _charge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
+        """Return what bounds charging now."""
+        return self._bounds(limits.maximum, "charge", v)
+
+    def _bounds(self, limit: int, direction: str, v: Values) -> list[Bound]:
+        """Return what bounds either direction: the inverter, and the battery's BMS."""
+        if not v.get("system_voltage"):
+            return [Bound(0, LimitReason.UNKNOWN_STATE)]
+        bounds = [Bound(limit, LimitReason.INVERTER)]
+        volts = number(v.get("bms_voltage")) or number(v.get("system_voltage"))
+        # Without a charge voltage the BMS publishes no limits: its zeros are none.
+        if v.get("max_charge_voltage"):
+            amps = number(v.get(f"bms_{direction}_current_limit"))
+            bounds.append(Bound(amps * volts, LimitReason.BATTERY))
+        if self._bms_forbids(v, f"allow_to_{direction}") or _vebus_bms_forbids(
+            v, f"vebus_bms_allow_{direction}"
+        ):
+            bounds.append(Bound(0, LimitReason.BATTERY))
+        return bounds
+
+    def _is_too_low(self, soc: float, minimum: float) -> bool:
+        """Return True at the minimum SOC, and until it is well above it again."""
+        self._soc_too_low = (
+            soc < minimum + SOC_HYSTERESIS if self._soc_too_low else soc <= minimum
+        )
+        return self._soc_too_low
+
+    def _bms_forbids(self, v: Values, flag: str) -> bool:
+        """Return True when the BMS says no; 0 is also what it says if it says nothing."""
+        self._bms_flags_seen |= bool(
+            v.get("allow_to_charge") or v.get("allow_to_discharge")
+        )
+        return self._bms_flags_seen and not v.get(flag)
+
+
+def _vebus_bms_forbids(v: Values, flag: str) -> bool:
+    """Return True when there is a BMS on the VE.Bus and it says no."""
+    return bool(v.get("vebus_bms_expected")) and not v.get(flag)
+
+
+def _from_dc(v: Values) -> float:
+    """Return what the DC side brings to the battery besides the Multi, W."""
+    return (
+        number(v.get("dc_pv_power"))
+        + number(v.get("charger_power"))
+        - number(v.get("dc_system_power"))
+    )
