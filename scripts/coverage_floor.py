@@ -13,7 +13,12 @@ from typing import Any, Final
 
 # In percent, of lines and branches; the quality scale asks for both.
 ABOVE: Final = 95
-WHOLLY: Final = "custom_components/homebattery/config_flow.py"
+FOLDER: Final = "custom_components/homebattery"
+WHOLLY: Final = tuple(
+    f"{FOLDER}/{name}.py"
+    for name in ("config_flow", "setup_flow", "options_flow", "forms")
+)
+"""The configuration flow, wherever its lines stand."""
 
 
 def shortfalls(report: dict[str, Any]) -> list[str]:
@@ -21,13 +26,14 @@ def shortfalls(report: dict[str, Any]) -> list[str]:
     found = []
     for module, measured in report["files"].items():
         share = measured["summary"]["percent_covered"]
-        if module == WHOLLY and share < 100:
+        if module in WHOLLY and share < 100:
             found.append(f"{module}: {share:.2f} % covered, all wanted")
         elif share <= ABOVE:
             found.append(f"{module}: {share:.2f} % covered, more than {ABOVE} % wanted")
     # Under another name it would no longer be held to anything.
-    if WHOLLY not in report["files"]:
-        found.append(f"{WHOLLY}: was not measured")
+    found += [
+        f"{each}: was not measured" for each in WHOLLY if each not in report["files"]
+    ]
     return found
 
 

@@ -17,7 +17,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homebattery import discovery, sensor
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
-from custom_components.homebattery.devices import device_name
+from custom_components.homebattery.device import device_name
 from custom_components.homebattery.drivers import DRIVERS, SmaInverter
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery

@@ -10,8 +10,8 @@ from homeassistant.helpers import entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery import HomeBatteryData
 from custom_components.homebattery.const import DOMAIN, WORKING_MODE
+from custom_components.homebattery.data import HomeBatteryData
 from custom_components.homebattery.drivers import DRIVERS
 from tests.simulators import (
     DeyeModbusSimulator,

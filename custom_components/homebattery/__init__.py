@@ -4,10 +4,8 @@ Each entry is one battery: a driver that talks to it, a coordinator that polls i
 and a control that holds it at a setpoint and gives it back.
 """
 
-from dataclasses import dataclass
 import logging
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import (
@@ -19,11 +17,12 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
-from . import devices, repairs
+from . import device, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
 from .control.store import LeaseStore
 from .coordinator import BatteryCoordinator
+from .data import HomeBatteryConfigEntry, HomeBatteryData
 from .discovery import async_keep_looking
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery
@@ -33,26 +32,6 @@ from .errors import translated
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
-
-type HomeBatteryConfigEntry = ConfigEntry[HomeBatteryData]
-
-
-@dataclass(kw_only=True)
-class HomeBatteryData:
-    """What one entry has at run time."""
-
-    battery: Battery
-    coordinator: BatteryCoordinator
-    control: Control
-    device_id: str
-
-    async def async_close(self) -> None:
-        """Give the battery back to its own control, and close the connection."""
-        try:
-            await self.control.async_close()
-        finally:
-            await self.coordinator.async_close()
-
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
@@ -93,7 +72,7 @@ async def _async_start(
         battery=battery,
         coordinator=coordinator,
         control=Control(hass, entry, coordinator),
-        device_id=devices.async_register(hass, entry, battery),
+        device_id=device.async_register(hass, entry, battery),
     )
     entry.runtime_data = data
     await _async_forget_what_is_settled(hass, entry)
@@ -125,7 +104,7 @@ async def _async_start(
     except BaseException:
         await data.control.async_close()
         raise
-    devices.async_look_for_parts(hass, entry)
+    device.async_look_for_parts(hass, entry)
 
 
 async def _async_forget_what_is_settled(

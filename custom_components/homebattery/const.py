@@ -85,11 +85,11 @@ class ControlStatus(StrEnum):
 
 
 class Issue(StrEnum):
-    """The issues about control, as their texts are called."""
+    """Name the repair issues about control by their translation keys."""
 
     RELEASE_FAILED = "release_failed"
-    """A battery could not be given back so far."""
+    """The battery has not been released so far; this is being retried."""
     LEFT_HELD = "left_held"
-    """A battery was removed and could not be given back."""
+    """The battery was removed and could not be released."""
     OTHER_CONTROLLER = "other_controller"
-    """Somebody else controls a battery, again and again."""
+    """Another controller takes the battery over, again and again."""

@@ -1,13 +1,14 @@
 """Polls one battery, and nothing else."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 import logging
 import math
-from typing import TYPE_CHECKING, override
+from typing import Any, override
 
-from homeassistant.core import HomeAssistant
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
@@ -19,9 +20,6 @@ from .drivers.errors import AuthenticationError, BatteryError, NotSupportedError
 from .drivers.measurements import Poll
 from .errors import translated
 from .recent_errors import RecentErrors
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,10 +36,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     to 'unavailable' every few minutes is of no use to an automation.
     """
 
-    config_entry: HomeBatteryConfigEntry
+    config_entry: ConfigEntry
 
     def __init__(
-        self, hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
+        self, hass: HomeAssistant, entry: ConfigEntry, battery: Battery
     ) -> None:
         """Prepare to poll; the first refresh reads all that the battery can measure."""
         super().__init__(
@@ -67,6 +65,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         """When (loop time) the slow keys were due."""
         self._fresh: set[str] = set()
         """Keys that have been read since then."""
+        self._measurements: tuple[str, ...] = ()
+        """The keys that the battery had when it was asked last."""
+        self._polled: Mapping[str, Poll] | None = None
+        """How often each subscribed key is worth reading; None: not looked up yet."""
         # A poll and a read after a write must not overtake each other.
         self._reading = asyncio.Lock()
 
@@ -99,9 +101,44 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
     @property
     def subscribed(self) -> set[str]:
-        """The keys that somebody shows or needs, as far as the battery has them."""
-        wanted = {key for keys in self.async_contexts() for key in keys}
-        return wanted.intersection(self.battery.measurements)
+        """The keys that listeners show or need, as far as the battery has them."""
+        return set(self._look_up())
+
+    def can_measure(self, key: str) -> bool:
+        """Return whether the battery had the measurement `key` at the last poll."""
+        return key in self._measurements
+
+    def _look_up(self) -> Mapping[str, Poll]:
+        """Return the subscribed keys, and how often each is worth reading.
+
+        With a hundred entities that is half the work of a poll, and it only changes
+        with the subscriptions, or when a key turns out to be missing or is back.
+        """
+        measurements = self.battery.measurements
+        if self._polled is None or measurements != self._measurements:
+            wanted = {key for keys in self.async_contexts() for key in keys}
+            self._measurements = measurements
+            self._polled = {
+                key: self.battery.poll_rate(key)
+                for key in wanted.intersection(measurements)
+            }
+        return self._polled
+
+    @callback
+    @override
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: Any = None
+    ) -> Callable[[], None]:
+        """Listen for readings of the keys in `context`."""
+        remove = super().async_add_listener(update_callback, context)
+        self._polled = None
+
+        @callback
+        def remove_listener() -> None:
+            remove()
+            self._polled = None
+
+        return remove_listener
 
     def _due(self) -> set[str]:
         """Return the keys to read now."""
@@ -109,10 +146,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         if now - self._slow_round >= SLOW_SCAN_INTERVAL:
             self._slow_round = now
             self._fresh.clear()
-        return {key for key in self.subscribed if self._is_due(key)}
+        return {key for key, poll in self._look_up().items() if self._is_due(key, poll)}
 
-    def _is_due(self, key: str) -> bool:
-        match self.battery.poll_rate(key):
+    def _is_due(self, key: str, poll: Poll) -> bool:
+        match poll:
             case Poll.FAST:
                 return True
             case Poll.ONCE:
@@ -147,6 +184,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._fresh -= missed
         self._missed = (self._missed - new.keys() - new.failures.keys()) | missed
         self._log(failures, new)
+        # A key that the device turned out not to have is one less.
+        self._look_up()
         return Readings({**self.data.values_by_key, **new}, failures)
 
     def _log(self, failures: dict[str, BatteryError], new: Readings) -> None:

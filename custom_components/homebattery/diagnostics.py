@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
 from homeassistant.config_entries import ConfigEntryState
@@ -18,16 +18,14 @@ from homeassistant.util import dt as dt_util
 import pymodbus
 
 from .const import DOMAIN
+from .control import Control
 from .coordinator import BatteryCoordinator
+from .data import HomeBatteryConfigEntry
 from .drivers.battery.base import Battery
 from .drivers.battery.counters import Counted, CounterWatch, Doubted
 from .drivers.errors import BatteryError
 from .drivers.modbus.recording import is_private
 from .recent_errors import RecentErrors
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
-    from .control import Control
 
 _PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
 """What of an entry's data is private; errors may quote it."""

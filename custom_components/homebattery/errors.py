@@ -1,9 +1,8 @@
 """Where errors of the driver library become words for people."""
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
@@ -38,10 +37,7 @@ from .drivers.errors import (
     WrongLoggerError,
     WrongUnitError,
 )
-
-if TYPE_CHECKING:
-    from .entity import HomeBatteryEntity
-    from .recent_errors import RecentErrors
+from .recent_errors import RecentErrors
 
 BASE: Final = "base"
 """Where a form shows what belongs to none of its fields."""
@@ -145,16 +141,3 @@ def translating(hass: HomeAssistant, entry: ConfigEntry) -> Iterator[None]:
     except BatteryError as err:
         recent.note(err)
         raise translated(HomeAssistantError, entry.title, err) from err
-
-
-def battery_action[EntityT: HomeBatteryEntity, **P](
-    action: Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]],
-) -> Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]]:
-    """Decorate an entity's action: what goes wrong with the device is translated."""
-
-    @wraps(action)
-    async def translate(self: EntityT, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        with translating(self.hass, self.coordinator.config_entry):
-            await action(self, *args, **kwargs)
-
-    return translate

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Container, Mapping
 import logging
-from typing import TYPE_CHECKING, Final, cast, override
+from typing import Final, cast, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.config_entries import ConfigEntryState
@@ -13,11 +13,9 @@ from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN, Issue
 from .control.store import LeaseStore
+from .data import HomeBatteryConfigEntry
 from .drivers.battery.controller import Advice
 from .drivers.errors import BatteryError
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 

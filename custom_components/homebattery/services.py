@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import (
@@ -15,24 +15,15 @@ from homeassistant.core import (
     callback,
 )
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import (
-    config_validation as cv,
-    device_registry as dr,
-    entity_registry as er,
-)
-from homeassistant.helpers.target import (
-    TargetSelection,
-    async_extract_referenced_entity_ids,
-)
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.service import async_extract_config_entry_ids
 from homeassistant.util.json import JsonObjectType
-import voluptuous as vol
+import probatio as vol
 
 from .const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
 from .control.lease import Outcome
+from .data import HomeBatteryConfigEntry
 from .errors import translating
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -78,7 +69,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 async def _async_set_power(call: ServiceCall) -> ServiceResponse:
     """Hold batteries at a power; return for each what came of it."""
     power, duration = call.data[ATTR_POWER], call.data.get(ATTR_DURATION)
-    batteries = _batteries(call)
+    batteries = await _async_batteries(call)
     for entry in batteries.values():
         entry.runtime_data.control.check_limits(power)
 
@@ -97,7 +88,7 @@ async def _async_release(call: ServiceCall) -> ServiceResponse:
         await control.async_release()
         return {"name": entry.title, "control_mode": control.mode}
 
-    return await _async_at_each(call, _batteries(call), release)
+    return await _async_at_each(call, await _async_batteries(call), release)
 
 
 async def _async_at_each(
@@ -142,16 +133,16 @@ def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> JsonObjectT
     }
 
 
-def _batteries(call: ServiceCall) -> dict[str, HomeBatteryConfigEntry]:
-    """Return the batteries that an action is for, by their own device id.
+async def _async_batteries(call: ServiceCall) -> dict[str, HomeBatteryConfigEntry]:
+    """Return the batteries that an action is for, by their device id.
 
     Raises ServiceValidationError when there is none, or one cannot be controlled now:
     before anything is written to any of them.
     """
     batteries: dict[str, HomeBatteryConfigEntry] = {}
-    for device in _devices(call):
-        entry = call.hass.config_entries.async_get_entry(device.config_entry_id or "")
-        if entry is None or entry.domain != DOMAIN or entry in batteries.values():
+    for entry_id in sorted(await async_extract_config_entry_ids(call)):
+        entry = call.hass.config_entries.async_get_entry(entry_id)
+        if entry is None or entry.domain != DOMAIN:
             continue
         if entry.state is not ConfigEntryState.LOADED:
             raise _refusal("not_loaded", entry.title)
@@ -172,16 +163,3 @@ def _refusal(key: str, device: str) -> ServiceValidationError:
         translation_key=key,
         translation_placeholders={"device": device},
     )
-
-
-def _devices(call: ServiceCall) -> list[dr.DeviceEntry | dr.ChildDeviceEntry]:
-    """Return the devices that an action names, or whose entities it names."""
-    entities, devices = er.async_get(call.hass), dr.async_get(call.hass)
-    selected = async_extract_referenced_entity_ids(
-        call.hass, TargetSelection(call.data)
-    )
-    ids = set(selected.referenced_devices)
-    for entity_id in selected.referenced | selected.indirectly_referenced:
-        if (entity := entities.async_get(entity_id)) and entity.device_id:
-            ids.add(entity.device_id)
-    return [device for each in sorted(ids) if (device := devices.async_get(each))]

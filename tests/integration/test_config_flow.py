@@ -29,8 +29,7 @@ from homeassistant.helpers.translation import async_get_translations
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery import config_flow
-from custom_components.homebattery.config_flow import SECTION_ADVANCED
+from custom_components.homebattery import config_flow, setup_flow
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery, SetupField
@@ -61,6 +60,7 @@ from custom_components.homebattery.drivers.errors import (
     WrongLoggerError,
 )
 from custom_components.homebattery.drivers.solarman.discovery import Logger
+from custom_components.homebattery.forms import SECTION_ADVANCED
 from tests.home import KINDS, Home, MakeHome, one_of_each_protocol
 from tests.simulators import (
     SIMULATORS,
@@ -281,6 +281,22 @@ async def test_every_kind_of_battery_is_on_the_menu_by_its_english_name(
     assert menu["menu_options"] == ["detect", *in_order]
 
 
+@pytest.mark.parametrize("battery_type", DRIVERS)
+async def test_every_kind_of_battery_has_a_step_of_its_own(
+    hass: HomeAssistant, battery_type: str
+) -> None:
+    menu = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_USER}
+    )
+    form = await answer(hass, menu, {"next_step_id": battery_type})
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == battery_type
+    fields = [field.name for field in DRIVERS[battery_type].fields if not field.rare]
+    assert form["data_schema"] is not None
+    asked = [str(field) for field in form["data_schema"].schema]
+    assert asked == [*fields, "name", *(["advanced"] if "advanced" in asked else [])]
+
+
 # Looking at an address
 
 
@@ -295,7 +311,7 @@ def listen(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> Listen:
     def put(**servers: Simulator | HttpImage) -> None:
         ports = {int(name[1:]): server.port for name, server in servers.items()}
         everywhere = dict.fromkeys(usual, closed_port) | ports
-        monkeypatch.setattr(config_flow, "detect", partial(detect, ports=everywhere))
+        monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=everywhere))
 
     put()
     return put

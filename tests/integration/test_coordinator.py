@@ -9,6 +9,7 @@ from homeassistant.helpers import entity_registry as er
 import pytest
 
 from custom_components.homebattery import coordinator
+from custom_components.homebattery.drivers import VictronInverter
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.errors import (
@@ -94,6 +95,44 @@ async def test_what_is_newly_shown_is_read_at_the_next_poll(
     assert asked[-1] is not None
     assert "charge_cycles" not in asked[-1]
     remove()
+
+
+async def test_poll_rates_are_looked_up_only_when_subscriptions_change(
+    victron_home: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
+) -> None:
+    looked_up: list[str] = []
+    battery, poll_rate = victron_home.data.battery, VictronInverter.poll_rate
+
+    def note(self: VictronInverter, key: str) -> Poll:
+        looked_up.append(key)
+        return poll_rate(self, key)
+
+    await warp(6)
+    monkeypatch.setattr(VictronInverter, "poll_rate", note)
+    await warp(61)
+    await warp(6)
+    assert looked_up == []
+    coordinator = victron_home.data.coordinator
+    remove = coordinator.async_add_listener(lambda: None, ("charge_cycles",))
+    await warp(6)
+    assert sorted(looked_up) == sorted(coordinator.subscribed)
+    assert "charge_cycles" in looked_up
+    remove()
+    assert "charge_cycles" not in coordinator.subscribed
+    assert coordinator.subscribed <= set(battery.measurements)
+
+
+async def test_what_a_battery_turns_out_not_to_have_is_no_longer_polled(
+    victron_home: Home, monkeypatch: pytest.MonkeyPatch, asked: Asked, warp: Warp
+) -> None:
+    coordinator, battery = victron_home.data.coordinator, victron_home.data.battery
+    assert coordinator.can_measure("battery_soc")
+    left = tuple(key for key in battery.measurements if key != "battery_soc")
+    monkeypatch.setattr(VictronInverter, "measurements", left)
+    await warp(6)
+    assert asked[-1] is not None
+    assert "battery_soc" not in asked[-1]
+    assert not coordinator.can_measure("battery_soc")
 
 
 async def test_disabled_block_is_not_asked_for(

@@ -8,7 +8,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.devices import LOOK_INTERVAL
+from custom_components.homebattery.device import LOOK_INTERVAL
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (
     DeyeModbusSimulator,

@@ -22,7 +22,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.homebattery import config_flow, repairs
+from custom_components.homebattery import config_flow, repairs, setup_flow
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, Issue
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Advice
@@ -230,7 +230,7 @@ def ask_only_at(monkeypatch: pytest.MonkeyPatch, ports: dict[int, int]) -> None:
     """Let an address be asked at these ports only, patiently; nobody is at the others."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
     everywhere = dict.fromkeys(usual, 1) | ports
-    monkeypatch.setattr(config_flow, "detect", partial(detect, ports=everywhere))
+    monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=everywhere))
     monkeypatch.setattr(Visit, "timeout", 5)
 
 

@@ -17,11 +17,6 @@ from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
 from custom_components.homebattery import errors
-from custom_components.homebattery.config_flow import (
-    _FIELDS,
-    _OPTIONS,
-    SECTION_ADVANCED,
-)
 from custom_components.homebattery.const import (
     BATTERY_CHARGING,
     CONTROL_MODE,
@@ -37,7 +32,7 @@ from custom_components.homebattery.const import (
     ControlStatus,
     Issue,
 )
-from custom_components.homebattery.devices import device_name
+from custom_components.homebattery.device import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
 from custom_components.homebattery.drivers.battery.controller import Advice, LimitReason
 from custom_components.homebattery.drivers.errors import WrongUnitError
@@ -50,6 +45,7 @@ from custom_components.homebattery.drivers.sun2000.registers import (
 )
 from custom_components.homebattery.drivers.victron.registers import SWITCH_POSITION
 from custom_components.homebattery.entity import translation_of
+from custom_components.homebattery.forms import SECTION_ADVANCED, SELECTORS
 from custom_components.homebattery.number import (
     ATTR_AT_ZERO,
     ATTR_CHARGES,
@@ -57,6 +53,7 @@ from custom_components.homebattery.number import (
     HOLDS,
     KINDS as NUMBERS,
 )
+from custom_components.homebattery.options_flow import OPTIONS
 from custom_components.homebattery.repairs import (
     FIXES,
     ForgetFlow,
@@ -138,14 +135,14 @@ def test_each_option_is_named_and_explained() -> None:
         field for driver in DRIVERS.values() for field in driver.owner_options
     ]
     for rare, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
-        names = {field.name for field in (*_OPTIONS, *of_drivers) if field.rare == rare}
+        names = {field.name for field in (*OPTIONS, *of_drivers) if field.rare == rare}
         assert texts["data"].keys() == texts["data_description"].keys() == names
 
 
 def test_each_choice_on_a_form_has_a_text() -> None:
     found = {
         selector.config["translation_key"]: set(selector.config["options"])
-        for selector in _FIELDS.values()
+        for selector in SELECTORS.values()
         if isinstance(selector, SelectSelector)
     }
     texts = {key: set(texts["options"]) for key, texts in EN["selector"].items()}
@@ -623,7 +620,7 @@ def test_icons_are_of_entities_that_exist() -> None:
 CLASSES: Final = {
     Platform.BINARY_SENSOR: {Quantity.PROBLEMS},
     Platform.NUMBER: {
-        quantity for quantity, (device_class, _) in NUMBERS.items() if device_class
+        quantity for quantity, kind in NUMBERS.items() if kind.device_class
     },
     # The icon of an enum is that of anything.
     Platform.SENSOR: {

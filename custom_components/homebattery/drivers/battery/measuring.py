@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from ..errors import BatteryError, CannotConnectError, NotSupportedError
 from ..measurements import MEASUREMENTS, Poll, Value, as_number
@@ -12,9 +12,6 @@ from ..report import Report
 from .counters import CounterWatch
 from .parts import Part
 from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

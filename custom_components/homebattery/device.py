@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from homeassistant.const import CONF_MAC
 from homeassistant.core import HomeAssistant, callback
@@ -15,12 +15,10 @@ from homeassistant.helpers.device_registry import (
 from homeassistant.helpers.event import async_track_time_interval
 
 from .const import DOMAIN, ControlMode
+from .data import HomeBatteryConfigEntry
 from .drivers.battery.base import Battery
 from .drivers.battery.measuring import Identity
 from .drivers.errors import BatteryError
-
-if TYPE_CHECKING:
-    from . import HomeBatteryConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 

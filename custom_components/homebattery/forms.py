@@ -1,0 +1,183 @@
+"""Forms made from the fields of a driver, and what is read from them."""
+
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, Final
+
+from homeassistant.const import (
+    CONF_HOST,
+    CONF_NAME,
+    CONF_PASSWORD,
+    CONF_PORT,
+    CONF_USERNAME,
+)
+from homeassistant.data_entry_flow import section
+from homeassistant.helpers.selector import (
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+import probatio as vol
+
+from .const import CONF_LOGGER_SERIAL
+from .drivers.battery.base import SetupField
+from .drivers.solarman.discovery import Logger
+
+SECTION_ADVANCED: Final = "advanced"
+_LARGEST_SERIAL: Final = 0xFFFF_FFFF
+
+
+def number_box(lowest: int, highest: int, unit: str | None = None) -> vol.All[Any]:
+    """Return a box for a whole number."""
+    config = NumberSelectorConfig(
+        min=lowest, max=highest, step=1, mode=NumberSelectorMode.BOX
+    )
+    if unit is not None:
+        config["unit_of_measurement"] = unit
+    return vol.All(NumberSelector(config), vol.Coerce(int))
+
+
+_TEXT: Final = TextSelector()
+_UNIT_ID: Final = number_box(0, 255)
+SELECTORS: Final[Mapping[str, object]] = {
+    CONF_HOST: _TEXT,
+    CONF_PORT: number_box(1, 65535),
+    "unit_id": _UNIT_ID,
+    "battery_unit_id": _UNIT_ID,
+    "grid_unit_id": _UNIT_ID,
+    "pv_unit_id": _UNIT_ID,
+    "framing": SelectSelector(
+        SelectSelectorConfig(options=["tcp", "rtu"], translation_key="framing")
+    ),
+    # People type what is printed, which may have letters: see `_logger_serial`.
+    CONF_LOGGER_SERIAL: vol.All(vol.Coerce(str), _TEXT),
+    CONF_USERNAME: _TEXT,
+    CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
+    CONF_NAME: _TEXT,
+}
+"""How to ask for each field that a driver may have, and for the name."""
+NAME_FIELD: Final = SetupField(CONF_NAME, required=False)
+"""What a new battery is to be called; it becomes the title of its entry."""
+
+
+def form_schema(
+    fields: tuple[SetupField, ...],
+    known: Mapping[str, Any],
+    selectors: Mapping[str, object] = SELECTORS,
+    errors: Container[str] = (),
+) -> vol.Schema:
+    """Return a form with these fields, filled in with what is known.
+
+    The section is open when it has something to see: a value of the user's own, or a
+    field with an error.
+    """
+
+    def form(*, rare: bool) -> dict[vol.Marker, object]:
+        return {
+            _marker(field, known): selectors[field.name]
+            for field in fields
+            if field.rare == rare
+        }
+
+    schema: dict[vol.Marker, object] = form(rare=False)
+    if advanced := form(rare=True):
+        has_something = any(
+            field.name in errors or _value(field, known) != field.default
+            for field in fields
+            if field.rare
+        )
+        # The frontend would show a default of the section instead of what its fields
+        # have, so there is none.
+        schema[vol.Optional(SECTION_ADVANCED)] = section(
+            vol.Schema(advanced), {"collapsed": not has_something}
+        )
+    return vol.Schema(schema)
+
+
+def _value(field: SetupField, known: Mapping[str, Any]) -> Any:
+    """Return what a field has: what is known, else its default, else None."""
+    value = known.get(field.name)
+    return field.default if value is None else value
+
+
+def _marker(field: SetupField, known: Mapping[str, Any]) -> vol.Marker:
+    """Return the name of a field with what is suggested for it."""
+    suggested = _value(field, known)
+    if field.required and field.default is not None:
+        return vol.Required(field.name, default=suggested)
+    kind = vol.Required if field.required else vol.Optional
+    return kind(field.name, description={"suggested_value": suggested})
+
+
+def flatten(
+    user_input: Mapping[str, Any],
+    fields: tuple[SetupField, ...],
+    before: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the values of a form, wherever on it.
+
+    What was emptied is not sent. A section that is not sent at all stays as it was.
+    """
+    in_view = {key: user_input[key] for key in user_input if key != SECTION_ADVANCED}
+    advanced = user_input.get(SECTION_ADVANCED)
+    if advanced is None:
+        values = {field.name: _value(field, before) for field in fields if field.rare}
+        advanced = {name: values[name] for name in values if values[name] is not None}
+    return {**in_view, **advanced}
+
+
+def errors_in_view(
+    fields: tuple[SetupField, ...], errors: Mapping[str, str]
+) -> dict[str, str]:
+    """Return errors where the frontend shows them: inside a section it shows none."""
+    in_section = {field.name for field in fields if field.rare}
+    return {
+        SECTION_ADVANCED if name in in_section else name: error
+        for name, error in errors.items()
+    }
+
+
+def parse_setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+    """Return what was typed of how to reach a device; see whether it can be meant."""
+    setup = dict(typed)
+    host = setup[CONF_HOST] = setup[CONF_HOST].strip()
+    with_port = host.count(":") == 1
+    if not host or with_port or "/" in host or any(map(str.isspace, host)):
+        errors[CONF_HOST] = "invalid_host"
+    if printed := str(setup.pop(CONF_LOGGER_SERIAL, "")).strip():
+        setup[CONF_LOGGER_SERIAL] = serial = _logger_serial(printed)
+        if serial == printed:
+            errors[CONF_LOGGER_SERIAL] = "invalid_logger_serial"
+    return setup
+
+
+def _logger_serial(typed: str) -> int | str:
+    """Return the serial number of a logger; as it was typed if it cannot be one."""
+    if typed.isascii() and typed.isdecimal() and 0 < int(typed) <= _LARGEST_SERIAL:
+        return int(typed)
+    return typed
+
+
+def dongle_serial(username: str) -> str:
+    """Return the serial number that the user name of a Sessy is, as it is printed."""
+    return username.strip().upper()
+
+
+def logger_selector(loggers: Iterable[Logger]) -> SelectSelector:
+    """Return a list of loggers to choose from; another address can be typed, too."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=[
+                SelectOptionDict(
+                    value=logger.address, label=f"{logger.address} ({logger.serial})"
+                )
+                for logger in loggers
+            ],
+            custom_value=True,
+        )
+    )

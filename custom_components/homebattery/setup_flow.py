@@ -1,0 +1,247 @@
+"""Trying a battery, and creating or changing its entry: what the steps share."""
+
+from collections.abc import Mapping
+import logging
+from typing import Any
+
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntry,
+    ConfigFlow,
+    ConfigFlowResult,
+)
+from homeassistant.const import CONF_HOST, CONF_MAC, CONF_NAME, CONF_PORT, CONF_USERNAME
+from homeassistant.core import callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+
+from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL
+from .device import device_name
+from .discovery import answers, async_find_loggers
+from .drivers import DRIVERS, DeyeSolarmanInverter
+from .drivers.battery.base import SetupField
+from .drivers.battery.measuring import Identity
+from .drivers.detection import detect, detect_at
+from .drivers.errors import BatteryError, UnknownHostError
+from .drivers.modbus.probe import Detected
+from .drivers.solarman.discovery import Logger
+from .errors import BASE, UNKNOWN, error_key, form_error, form_placeholders
+from .forms import (
+    NAME_FIELD,
+    SELECTORS,
+    dongle_serial,
+    errors_in_view,
+    flatten,
+    form_schema,
+    logger_selector,
+    parse_setup,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class SetupFlow(ConfigFlow):
+    """Ask for a battery, try it, and create or change its entry.
+
+    The steps themselves are those of `HomeBatteryConfigFlow`.
+    """
+
+    _known_entry: ConfigEntry
+    """The entry of a device that may have another address now."""
+    _new_host: str
+    """That address."""
+
+    def __init__(self) -> None:
+        """Begin knowing of no device."""
+        self._detected: Mapping[str, Detected] = {}
+        self._loggers: Mapping[int, Logger] = {}
+        self._mac: str | None = None
+        self._tried: Mapping[str, str] = {}
+        """What the text of an error on the form can name."""
+
+    async def _async_step_battery(
+        self, battery_type: str, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask how to reach a battery of this kind, and try it."""
+        errors: dict[str, str] = {}
+        fields = DRIVERS[battery_type].fields
+        if self.source != SOURCE_RECONFIGURE:
+            fields = (*fields, NAME_FIELD)
+        known = self._known(battery_type)
+        selectors = dict(SELECTORS)
+        if user_input is not None:
+            known = parse_setup(flatten(user_input, fields, known), errors)
+            identity = await self._async_try(battery_type, known, errors)
+            if identity is not None:
+                if self.source == SOURCE_RECONFIGURE:
+                    return await self._async_reconfigured(identity, known)
+                return await self._async_create(battery_type, identity, known)
+        elif not known and battery_type == DeyeSolarmanInverter.battery_type:
+            await self._async_find_loggers()
+            if len(self._loggers) == 1:
+                (logger,) = self._loggers.values()
+                known = {CONF_HOST: logger.address}
+        if len(self._loggers) > 1:
+            selectors[CONF_HOST] = logger_selector(self._loggers.values())
+        return self.async_show_form(
+            step_id=battery_type,
+            data_schema=form_schema(fields, known, selectors, errors),
+            description_placeholders=self._tried,
+            errors=errors_in_view(fields, errors),
+        )
+
+    def _known(self, battery_type: str) -> dict[str, Any]:
+        """Return what is known of a battery before anything is typed."""
+        if self.source == SOURCE_RECONFIGURE:
+            return dict(self._get_reconfigure_entry().data)
+        if battery_type in self._detected:
+            return dict(self._detected[battery_type].setup)
+        return {}
+
+    async def _async_find_loggers(self) -> None:
+        """See which loggers are there that are not set up yet."""
+        known = {
+            entry.data.get(CONF_LOGGER_SERIAL)
+            for entry in self._async_current_entries(include_ignore=False)
+        }
+        self._loggers = {
+            logger.serial: logger
+            for logger in await async_find_loggers()
+            if logger.serial not in known
+        }
+
+    async def _async_try(
+        self,
+        battery_type: str,
+        setup: dict[str, Any],
+        errors: dict[str, str],
+        form: tuple[SetupField, ...] | None = None,
+    ) -> Identity | None:
+        """Connect to the battery; return its identity, or put into errors why not.
+
+        What the battery was found to be set up with is added to `setup`. An error
+        goes to its field on the form, which has all fields unless `form` says which.
+        """
+        if errors:
+            return None
+        driver = DRIVERS[battery_type]
+        try:
+            battery = driver.from_setup(
+                setup, session=async_get_clientsession(self.hass)
+            )
+            try:
+                async with battery:
+                    setup.update(battery.detected_config)
+                    return battery.identity
+            except BatteryError as err:
+                raise await battery.explain(err) from None
+        except BatteryError as err:
+            _LOGGER.debug("Setting up %s: %s", battery_type, err)
+            field, key = form_error(err, driver.fields if form is None else form)
+            errors[field] = key
+            self._tried = form_placeholders(err, driver, setup)
+        except Exception:
+            _LOGGER.exception("Setting up %s", battery_type)
+            errors[BASE] = UNKNOWN
+        return None
+
+    async def _async_create(
+        self, battery_type: str, identity: Identity, setup: dict[str, Any]
+    ) -> ConfigFlowResult:
+        """Set up the battery that was tried, unless it is already.
+
+        `setup` may have a name for it, too, which is no part of how to reach it.
+        """
+        # A battery that was discovered may as well be added by hand.
+        await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
+        self._abort_if_unique_id_configured()
+        title = self._title(identity, setup.pop(CONF_NAME, ""))
+        data = {CONF_BATTERY_TYPE: battery_type, **setup}
+        if logger := self._loggers.get(setup.get(CONF_LOGGER_SERIAL, 0)):
+            self._mac = dr.format_mac(logger.mac)
+        if self._mac:
+            data[CONF_MAC] = self._mac
+        self._withdraw(setup.get(CONF_USERNAME))
+        return self.async_create_entry(title=title, data=data)
+
+    def _title(self, identity: Identity, name: str) -> str:
+        """Return the name that was typed, else one that no other battery has."""
+        if name := name.strip():
+            return name
+        usual = device_name(identity)
+        others = self._async_current_entries(include_ignore=False)
+        if usual not in {entry.title for entry in others}:
+            return usual
+        return f"{usual} {identity.serial_number[-4:]}"
+
+    @callback
+    def _withdraw(self, username: str | None) -> None:
+        """No longer offer the dongle that is set up now by hand.
+
+        Flows for the battery's own serial number end by themselves.
+        """
+        for flow in self._async_in_progress():
+            if username and flow["context"].get("unique_id") == dongle_serial(username):
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
+
+    async def _async_reconfigured(
+        self, identity: Identity, setup: dict[str, Any]
+    ) -> ConfigFlowResult:
+        """Take over how to reach a battery, if it is still the same one."""
+        entry = self._get_reconfigure_entry()
+        await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
+        self._abort_if_unique_id_mismatch(reason="another_device")
+        kept = [CONF_BATTERY_TYPE]
+        if setup.get(CONF_LOGGER_SERIAL) == entry.data.get(CONF_LOGGER_SERIAL):
+            kept.append(CONF_MAC)
+        return self.async_update_reload_and_abort(
+            entry,
+            data={
+                **{name: entry.data[name] for name in kept if name in entry.data},
+                **setup,
+            },
+        )
+
+    async def _async_detect(
+        self, setup: Mapping[str, Any], errors: dict[str, str]
+    ) -> list[Detected]:
+        """Return what is at an address, or put into errors that it is none."""
+        try:
+            return await detect(
+                setup[CONF_HOST], session=async_get_clientsession(self.hass)
+            )
+        except UnknownHostError as err:
+            errors[CONF_HOST] = error_key(err)
+            self._tried = {CONF_HOST: setup[CONF_HOST]}
+        return []
+
+    async def _async_may_have_moved(self, entry: ConfigEntry, host: str) -> None:
+        """Note that a known device may be at another address now.
+
+        Aborts where that has been offered, and ignored.
+        """
+        # Not the entry's own: to ignore the offer would replace the entry.
+        await self.async_set_unique_id(f"{entry.unique_id}@{host}")
+        self._abort_if_unique_id_configured()
+        self._known_entry, self._new_host = entry, host
+        self.context["title_placeholders"] = {"name": f"{entry.title} ({host})"}
+
+    async def _async_follow(self, entry: ConfigEntry, host: str) -> None:
+        """Take over the new address of a device, if it is the device that is there.
+
+        Not while it answers where it is.
+        """
+        if answers(entry):
+            host = entry.data[CONF_HOST]
+        if host != entry.data[CONF_HOST]:
+            driver = DRIVERS[entry.data[CONF_BATTERY_TYPE]]
+            found = await detect_at(
+                host,
+                entry.data.get(CONF_PORT, driver.ports[0]),
+                [driver],
+                async_get_clientsession(self.hass),
+            )
+            if entry.unique_id not in {device.serial_number for device in found}:
+                return
+        await self.async_set_unique_id(entry.unique_id)
+        self._abort_if_unique_id_configured(updates={CONF_HOST: host})
