@@ -11,6 +11,7 @@ from custom_components.homebattery.control.keep_alive import RETRY, SETTLED
 from custom_components.homebattery.control.status import SETTLE
 from custom_components.homebattery.drivers import VictronInverter
 from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.errors import NotConfirmedError
 from custom_components.homebattery.drivers.measurements import Value
 from tests.home import (
@@ -503,7 +504,7 @@ async def test_setpoint_that_is_set_again_at_the_last_moment_goes_on(
     tell = battery.set_power_setpoint
     leaps: list[asyncio.Future[None]] = []
 
-    async def tell_slowly(power: float) -> int:
+    async def tell_slowly(power: float) -> Grant:
         leaps.append(asyncio.ensure_future(warp(51)))
         for _ in range(5):
             await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util.file import WriteError
 import pytest
 
+from custom_components.homebattery.drivers.battery.controller import Grant
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import Simulator
 from tests.simulators.http_server import Answer, Request
@@ -145,7 +146,7 @@ async def test_lease_tells_what_is_asked_and_until_when(
     told: list[tuple[int, Any]] = []
     tell = home.data.battery.set_power_setpoint
 
-    async def tell_and_look(power: float) -> int:
+    async def tell_and_look(power: float) -> Grant:
         told.append((round(power), stored(hass_storage, home)))
         return await tell(power)
 

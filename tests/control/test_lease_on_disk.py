@@ -7,6 +7,7 @@ from typing import Any
 from homeassistant.helpers.storage import STORAGE_DIR
 import pytest
 
+from custom_components.homebattery.drivers.battery.controller import Grant
 from tests.home import Home, one_of_each_protocol
 
 from .lease_support import file_of
@@ -55,7 +56,7 @@ async def test_lease_is_synced_before_the_first_write(
     set_power = home.data.battery.set_power_setpoint
     safe: list[bool] = []
 
-    async def first_write(power: float) -> int:
+    async def first_write(power: float) -> Grant:
         safe.append(inodes(path, folder) <= synced)
         return await set_power(power)
 

@@ -12,6 +12,7 @@ from custom_components.homebattery.control.flash_spacing import (
     FLASH_BURST,
     FLASH_WINDOW,
 )
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator
@@ -122,7 +123,7 @@ async def test_burst_of_setpoints_waits_and_ends_with_the_last(
     told = []
     tell = home.data.battery.set_power_setpoint
 
-    async def note(power: float) -> int:
+    async def note(power: float) -> Grant:
         told.append(power)
         return await tell(power)
 

@@ -8,6 +8,7 @@ import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.controller import Grant, Snapshot
 from custom_components.homebattery.drivers.errors import NotSupportedError
 from tests.home import KINDS, LOAD
 from tests.simulators import Simulator
@@ -76,10 +77,10 @@ async def test_battery_is_held_renewed_and_given_back(
     battery: Battery, simulator: Simulator, asked: int
 ) -> None:
     before = power(simulator)
-    assert await battery.set_power_setpoint(asked) == asked
+    assert await battery.set_power_setpoint(asked) == Grant(asked)
     assert mode(simulator) == "controlled"
     assert power(simulator) == pytest.approx(asked, rel=0.1, abs=20)
-    assert await battery.keep_alive() in (asked, None)
+    assert await battery.keep_alive() in (Grant(asked), None)
     assert mode(simulator) == "controlled"
     assert power(simulator) == pytest.approx(asked, rel=0.1, abs=20)
     await battery.release()
@@ -95,7 +96,7 @@ async def test_a_setpoint_that_was_left_is_still_held(
     await battery.set_power_setpoint(1000)
     found = battery.snapshot
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:
-        another.found = found
+        another.snapshot = found
         before = simulator.settings_words()
         assert await another.is_held()
         assert simulator.settings_words() == before
@@ -120,15 +121,15 @@ async def test_renewing_does_not_wait_for_a_look_that_takes_long(
     """It does what is safe with what is known."""
     done = asyncio.Event()
 
-    async def slow_look() -> None:
+    async def slow_refresh(_: Snapshot) -> None:
         await done.wait()
 
     await battery.set_power_setpoint(1000)
-    monkeypatch.setattr(battery, "_look", slow_look)
+    monkeypatch.setattr(battery.controller, "_refresh", slow_refresh)
     looking = asyncio.create_task(battery.look())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        assert await battery.keep_alive() in (1000, None)
+        assert await battery.keep_alive() in (Grant(1000), None)
     assert not looking.done()
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     done.set()
@@ -149,7 +150,7 @@ async def test_current_is_that_of_the_battery(
     voltage = await battery.get("battery_voltage")
     assert isinstance(voltage, int | float)
     granted = await battery.set_current_setpoint(1000 / voltage)
-    assert granted == pytest.approx(1000, rel=0.02)
+    assert granted.power == pytest.approx(1000, rel=0.02)
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     await battery.release()
 
@@ -178,8 +179,8 @@ async def test_what_was_found_is_json_and_enough_to_give_back(
     await battery.close()
     assert mode(simulator) == "controlled"
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:
-        another.found = json.loads(kept)
+        another.snapshot = json.loads(kept)
         await another.release()
-        assert another.found is None
+        assert another.snapshot is None
     assert mode(simulator) == "automatic"
     assert power(simulator) == pytest.approx(before, abs=5)

@@ -29,7 +29,7 @@ from custom_components.homebattery.drivers.battery.base import (
     SetpointLimits,
     SetupField,
 )
-from custom_components.homebattery.drivers.battery.controller import Snapshot
+from custom_components.homebattery.drivers.battery.controller import Grant, Snapshot
 from custom_components.homebattery.drivers.battery.measuring import Identity
 from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.battery.settings import (
@@ -46,6 +46,7 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
 )
 from custom_components.homebattery.drivers.measurements import Poll, Value
+from custom_components.homebattery.drivers.report import Report
 from tests.simulators import ManualClock, Plant, SessySimulator, VictronSimulator
 from tests.simulators.image import ModbusImage, load
 
@@ -138,11 +139,6 @@ class FakeBattery(Battery):
 
     @property
     @override
-    def measurements(self) -> tuple[str, ...]:
-        return tuple(self.values)
-
-    @property
-    @override
     def settings(self) -> Mapping[str, Setting]:
         return {
             "working_mode": SelectSetting(options=("eco", "held")),
@@ -155,8 +151,17 @@ class FakeBattery(Battery):
         return self.limits
 
     @override
-    def poll_rate(self, key: str) -> Poll:
+    def _measurable(self) -> Collection[str]:
+        return self.values
+
+    @override
+    def _find_poll_rate(self, key: str) -> Poll:
         return Poll.FAST
+
+    @property
+    @override
+    def writes(self) -> int:
+        return len(self.calls)
 
     @override
     def options(self, key: str) -> tuple[str, ...]:
@@ -174,12 +179,12 @@ class FakeBattery(Battery):
         self._call("close")
 
     @override
-    async def _read(self, keys: Collection[str]) -> Readings:
+    async def _read_report(self, names: Collection[str]) -> Report:
         self._call("read")
         failures = {"battery_soc": RequestTimeoutError("no answer")}
-        return Readings(
-            {key: self.values[key] for key in keys if key in self.values},
-            {key: failures[key] for key in keys if key not in self.values},
+        return Report(
+            {name: self.values[name] for name in names if name in self.values},
+            {name: failures[name] for name in names if name not in self.values},
         )
 
     @override
@@ -192,16 +197,16 @@ class FakeBattery(Battery):
         return {"working_mode": self.mode, "min_soc": 10}
 
     @override
-    async def set_power_setpoint(self, power: float) -> int:
+    async def set_power_setpoint(self, power: float) -> Grant:
         self.snapshot = {"working_mode": self.mode, "min_soc": 10}
         self._call("set_power_setpoint", power)
         self.mode = "held"
-        return round(power)
+        return Grant(round(power))
 
     @override
-    async def keep_alive(self) -> int | None:
+    async def keep_alive(self) -> Grant | None:
         self._call("keep_alive")
-        return 900 if self.calls.count("keep_alive") > 2 else None
+        return Grant(900) if self.calls.count("keep_alive") > 2 else None
 
     @override
     async def release(self) -> None:
@@ -585,7 +590,7 @@ async def test_signal_while_the_power_is_being_set_gives_back_at_once(
 ) -> None:
     set_power = FakeBattery.set_power_setpoint
 
-    async def interrupted(self: FakeBattery, power: float) -> int:
+    async def interrupted(self: FakeBattery, power: float) -> Grant:
         signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(0)
         return await set_power(self, power)

@@ -11,6 +11,7 @@ import pytest
 
 from custom_components.homebattery.drivers import DRIVERS, VictronInverter
 from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.controller import Grant
 from tests.drivers.conftest import Leap
 from tests.simulators import Simulator, VictronSimulator
 from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
@@ -63,7 +64,7 @@ async def test_battery_is_held_and_released(
 ) -> None:
     before = simulator.settings_words()
     await refuse_a_poll()
-    assert await battery.set_power_setpoint(1000) == 1000
+    assert await battery.set_power_setpoint(1000) == Grant(1000)
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     await battery.release()
     assert battery.snapshot is None
@@ -89,11 +90,11 @@ async def test_setpoint_is_renewed_and_changed(
     await battery.set_power_setpoint(1000)
     await refuse_a_poll()
     leap(OLD)
-    assert await battery.keep_alive() in (1000, None)
+    assert await battery.keep_alive() in (Grant(1000), None)
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     await refuse_a_poll()
     leap(OLD)
-    assert await battery.set_power_setpoint(-500) == -500
+    assert await battery.set_power_setpoint(-500) == Grant(-500)
     assert power(simulator) == pytest.approx(-500, rel=0.1)
     await battery.release()
     assert simulator.mode == "automatic"
@@ -131,13 +132,13 @@ async def test_what_a_device_really_lacks_costs_a_held_setpoint_little(
     monkeypatch.setattr(units, "read", refuse_limits)
     async with VictronInverter.from_setup(victron.setup) as battery:
         await battery.read()
-        assert await battery.set_power_setpoint(1000) == 1000
+        assert await battery.set_power_setpoint(1000) == Grant(1000)
         for _ in range(2):
             leap(10)
             await battery.keep_alive()
         refused = 0
         for _ in range(3):
             leap(10)
-            assert await battery.keep_alive() == 1000
+            assert await battery.keep_alive() == Grant(1000)
         assert refused == 0
         await battery.release()
