@@ -1,17 +1,16 @@
 """The two ways to hold a Deye inverter at a battery power: its settings, remote mode.
 
-Each knows what it found before, holds, renews if need be, and puts back. What that
-depends on, and when not to hold at all, is the driver's business.
+Each knows its registers, holds, renews if need be, and restores them. What that
+depends on, and when not to hold at all, is up to the controller.
 """
 
 from abc import ABC, abstractmethod
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 import logging
-from typing import ClassVar, Final, NamedTuple, override
+from typing import ClassVar, Final, override
 
-from ..battery.controller import LimitReason
+from ..battery.controller import Grant, LimitReason, loop_time
 from ..errors import (
     DeviceRefusedError,
     NotConfirmedError,
@@ -19,7 +18,8 @@ from ..errors import (
     RequestTimeoutError,
 )
 from ..flash import FlashWear
-from ..modbus.unit import ModbusUnit
+from ..modbus.device import ModbusDevice
+from .decision import Conditions, Decision, decide
 from .plans import (
     BY_SOC,
     BY_VOLTAGE,
@@ -32,13 +32,10 @@ from .plans import (
     REMOTE_POWER,
     SETTINGS,
     SNAPSHOT,
-    Conditions,
-    Decision,
     Image,
     Plan,
     automatic,
     charging_sleeps,
-    decide,
     hold,
     hold_by_soc,
     knows_remote_mode,
@@ -47,76 +44,107 @@ from .plans import (
     restrict,
     stop_grid_charge,
 )
-from .writer import PlanWriter
+from .setpoint import DeyeSetpoint, Start, Wanted
 
 _LOGGER = logging.getLogger(__name__)
 
+SNAPSHOT_FRESH: Final = 2.0
+"""Seconds for which the registers of a snapshot are good to begin a setpoint from: the
+time in which what it depends on is read, and too short for an owner at the display."""
 REMOTE_CHECK_AFTER: Final = 30.0
 """Seconds in which the battery must have moved the way that remote mode says."""
 CLEAR_MOVE: Final = 300
 """W that a remote setpoint must differ from before for its direction to be seen."""
 
 
-class Wanted(NamedTuple):
-    """A setpoint: power, W, + = charging, and the whole amperes it comes from, if any."""
-
-    power: float
-    amps: int | None = None
-
-
 class Method(ABC):
     """A way to hold a battery."""
 
     key: ClassVar[str]
-    """What it found is kept under this name."""
+    """Its snapshot is kept under this name."""
     changes: ClassVar[Sequence[int]]
     """The registers that it changes."""
+    registers: ClassVar[range]
+    """The registers that it reads, in one request."""
 
-    def __init__(self) -> None:
-        """Begin with nothing held."""
+    def __init__(self, name: str, device: ModbusDevice, settle: float) -> None:
+        """Hold by the registers of `device`; nothing is read.
+
+        `name` is the inverter's in errors; `settle` as `ModbusBattery` has it, s.
+        """
         self.works = True
         """False where the inverter cannot be held this way."""
-        self.target: Image = {}
-        """The registers as they were last left; empty while nothing is held."""
-        self.begun = False
-        """Whether the last `hold` came as far as to write."""
-        self.reason: LimitReason | None = None
-        """Why less was granted last than was wanted."""
+        self._name = name
+        self._device = device
+        self._settle = settle
 
-    async def look(self) -> None:
-        """Look whether the device is as it was left."""
+    async def read(self) -> dict[int, int]:
+        """Return all its registers as they are now."""
+        return await self._device.read_words(self.registers)
 
-    @property
-    def is_ours(self) -> bool:
-        """False when the last look has shown that somebody else has changed it."""
-        return True
+    async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
+        """Return its registers; those of the snapshot, if that was taken just now."""
+        names = {
+            register.name
+            for register in self._device.registers.values()
+            if register.address in self.registers
+        }
+        device = self._device
+        stale = device.cache.older_than(SNAPSHOT_FRESH, names, loop_time())
+        if held.replaces or stale or not device.words.keys() >= {*self.registers}:
+            return await self.read()
+        return {address: device.words[address] for address in self.registers}
 
-    @abstractmethod
-    async def is_held(self, found: Image) -> bool:
-        """Return False when the device is as it was found."""
+    async def has_changed(self, snapshot: Image) -> bool:
+        """Return False when the device is as it was at the snapshot."""
+        return not snapshot.items() <= (await self.read()).items()
+
+    async def refresh(self, held: DeyeSetpoint) -> None:
+        """Read whether the device is as it was left."""
 
     @abstractmethod
     async def take_snapshot(self) -> Image:
-        """Return what will be put back; raises NotSupportedError if it cannot work."""
+        """Return what will be restored; raises NotSupportedError if it cannot work."""
 
     @abstractmethod
-    async def hold(self, found: Image, wanted: Wanted, now: Conditions | None) -> int:
-        """Hold the battery; return the power granted, W.
+    async def hold(
+        self,
+        held: DeyeSetpoint,
+        snapshot: Image,
+        wanted: Wanted,
+        now: Conditions | None,
+    ) -> Grant:
+        """Hold the battery; return what is granted.
 
         Under conditions that are not known it is held at 0 W. Raises
         NotSupportedError before anything is written.
         """
 
-    async def renew(self, wanted: Wanted, now: Conditions | None) -> int | None:
+    async def renew(
+        self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
+    ) -> Grant | None:
         """Do what keeps a setpoint alive; None when nothing has to be done."""
         return None
 
-    async def restrict(self, found: Image) -> None:
+    async def restrict(self, snapshot: Image) -> None:
         """Narrow what can be narrowed, after a write has failed."""
 
     @abstractmethod
-    async def put_back(self, found: Image) -> None:
-        """Write what was found, and see it there; raises NotConfirmedError."""
+    async def restore(self, snapshot: Image) -> None:
+        """Write the snapshot, and see it there; raises NotConfirmedError."""
+
+    async def _write(self, plan: Plan, known: Image) -> None:
+        """Write what differs from `known`, in the plan's order, and read it back.
+
+        Raises NotConfirmedError when a register shows something else.
+        """
+        writes = list(plan.writes(known))
+        for address, words in writes:
+            await self._device.write_words(address, words)
+        if writes:
+            await self._device.confirm_words(
+                plan.target, self.registers, settle=self._settle
+            )
 
 
 class BySettings(Method):
@@ -124,47 +152,37 @@ class BySettings(Method):
 
     key = "settings"
     changes = SNAPSHOT
+    registers = SETTINGS
 
     def __init__(
         self,
         name: str,
-        unit: ModbusUnit,
+        device: ModbusDevice,
         settle: float,
         wear: FlashWear,
         read_soc: Callable[[], Awaitable[float | None]],
     ) -> None:
-        """Describe the inverter; nothing is read.
+        """Hold by the settings of `device`, all of them flash; nothing is read.
 
         `read_soc` returns the SOC, %, or None where it is not known.
         """
-        super().__init__()
-        self._name = name
-        self._writer = PlanWriter(name, unit, SETTINGS, settle, wear)
+        super().__init__(name, device, settle)
+        self._wear = wear
         self._read_soc = read_soc
         self._zero_amps_refused = False
-        self._seen: Image = {}
 
     @override
-    async def look(self) -> None:
-        target = self.target
-        seen = await self._writer.read()
+    async def refresh(self, held: DeyeSetpoint) -> None:
+        target = held.target
+        seen = await self.read()
         # What was read while something else was written says nothing.
-        if self.target is target:
-            self._seen = seen
-
-    @property
-    @override
-    def is_ours(self) -> bool:
-        return not self._seen or self.target.items() <= self._seen.items()
-
-    @override
-    async def is_held(self, found: Image) -> bool:
-        return not found.items() <= (await self._writer.read()).items()
+        if held.target is target:
+            held.foreign.note(is_ours=target.items() <= seen.items())
 
     @override
     async def take_snapshot(self) -> Image:
         """Return the owner's settings."""
-        settings = await self._writer.read()
+        settings = await self.read()
         self._refuse_unless_possible(settings, 0)
         return {address: settings[address] for address in SNAPSHOT}
 
@@ -183,28 +201,35 @@ class BySettings(Method):
             )
 
     @override
-    async def hold(self, found: Image, wanted: Wanted, now: Conditions | None) -> int:
+    async def hold(
+        self,
+        held: DeyeSetpoint,
+        snapshot: Image,
+        wanted: Wanted,
+        now: Conditions | None,
+    ) -> Grant:
         """Write what differs from the picture of the setpoint."""
-        self.begun = False
-        known = await self._writer.read()
+        known = await self.read_to_begin(held)
         self._refuse_unless_possible(known, wanted.power)
         decision = Decision(reason=LimitReason.UNKNOWN_STATE)
         if now is not None:
-            decision = decide(wanted.power, found, known, now, amps=wanted.amps)
+            decision = decide(wanted.power, snapshot, known, now, amps=wanted.amps)
         if decision.plan is None:
-            await self._hold_still(found, known, None if now is None else now.soc)
+            soc = None if now is None else now.soc
+            await self._hold_still(held, snapshot, known, soc)
         else:
-            await self._apply(decision.plan, known)
-        self.reason = decision.reason
-        return decision.granted
+            await self._apply(held, decision.plan, known)
+        return Grant(decision.granted, decision.reason)
 
-    async def _hold_still(self, found: Image, known: Image, soc: float | None) -> None:
+    async def _hold_still(
+        self, held: DeyeSetpoint, snapshot: Image, known: Image, soc: float | None
+    ) -> None:
         """Hold at 0 W, the other way where a current of 0 A is not taken."""
         if not self._zero_amps_refused:
             try:
-                await self._apply(hold(found), known)
+                await self._apply(held, hold(snapshot), known)
             except (DeviceRefusedError, NotConfirmedError) as err:
-                known = await self._writer.read()
+                known = await self.read()
                 # The other way goes by the slots' SOC, so it must count.
                 if known[CONTROL_MODE] != BY_SOC or not any(map(known.get, CURRENTS)):
                     raise
@@ -212,39 +237,40 @@ class BySettings(Method):
                 self._zero_amps_refused = True
             else:
                 return
-        sleeps = charging_sleeps(found, known, soc)
-        await self._apply(hold_by_soc(found, sleeps=sleeps), known)
+        sleeps = charging_sleeps(snapshot, known, soc)
+        await self._apply(held, hold_by_soc(snapshot, sleeps=sleeps), known)
 
-    async def _apply(self, plan: Plan, known: Image) -> None:
-        self._writer.check_wear(plan, known)
-        self.begun, self.target, self._seen = True, {}, {}
-        await self._writer.apply(plan, known)
-        self.target = plan.target
+    async def _apply(self, held: DeyeSetpoint, plan: Plan, known: Image) -> None:
+        """Bring the settings to a plan; raises FlashBudgetError before it is begun."""
+        if any(plan.writes(known)):
+            self._wear.check(self._name)
+        held.begin_write()
+        await self._write(plan, known)
+        held.target = plan.target
 
     @override
-    async def restrict(self, found: Image) -> None:
+    async def restrict(self, snapshot: Image) -> None:
         """Set both currents to 0 A and grid charge off, as far as that is taken."""
-        known = await self._writer.read()
-        for address, words in restrict(found).writes(known):
+        known = await self.read()
+        for address, words in restrict(snapshot).writes(known):
             with suppress(DeviceRefusedError):
-                await self._writer.write(address, words)
+                await self._device.write_words(address, words)
 
     @override
-    async def put_back(self, found: Image) -> None:
+    async def restore(self, snapshot: Image) -> None:
         """Write the owner's settings, word by word as they were."""
-        self.target, self._seen = {}, {}
-        known = await self._writer.read()
-        sleeps = await self._charging_sleeps(found, known)
+        known = await self.read()
+        sleeps = await self._charging_sleeps(snapshot, known)
         if sleeps:
-            first = stop_grid_charge(found)
-            await self._writer.apply(first, known)
+            first = stop_grid_charge(snapshot)
+            await self._write(first, known)
             known.update(first.target)
-        await self._writer.apply(automatic(found, sleeps=sleeps), known)
+        await self._write(automatic(snapshot, sleeps=sleeps), known)
 
-    async def _charging_sleeps(self, found: Image, known: Image) -> bool:
+    async def _charging_sleeps(self, snapshot: Image, known: Image) -> bool:
         """Say it as `charging_sleeps` does; the SOC is read only where it matters."""
-        return charging_sleeps(found, known, None) and charging_sleeps(
-            found, known, await self._read_soc()
+        return charging_sleeps(snapshot, known, None) and charging_sleeps(
+            snapshot, known, await self._read_soc()
         )
 
 
@@ -253,41 +279,19 @@ class ByRemoteMode(Method):
 
     key = "remote"
     changes = REMOTE
+    registers = REMOTE
 
     def __init__(
-        self,
-        name: str,
-        unit: ModbusUnit,
-        settle: float,
-        rated_power: float,
+        self, name: str, device: ModbusDevice, settle: float, rated_power: float
     ) -> None:
-        """Describe the inverter (`rated_power` in W); nothing is read."""
-        super().__init__()
-        self._name = name
-        self._writer = PlanWriter(name, unit, REMOTE, settle)
+        """Hold by remote mode of `device` (`rated_power` in W); nothing is read."""
+        super().__init__(name, device, settle)
         self._rated_power = rated_power
-        self._granted = 0
-        self._before = 0.0
-        """Battery power before the setpoint, W."""
-        self._unchecked_since: float | None = None
-        """When (loop time) the setpoint was given, until its direction is checked."""
-
-    async def is_there(self) -> bool:
-        """Return True when the firmware has remote mode; without it nobody answers."""
-        try:
-            return knows_remote_mode(await self._writer.read())
-        except (DeviceRefusedError, RequestTimeoutError) as err:
-            _LOGGER.info("%s: no remote mode: %s", self._name, err)
-            return False
-
-    @override
-    async def is_held(self, found: Image) -> bool:
-        return not found.items() <= (await self._writer.read()).items()
 
     @override
     async def take_snapshot(self) -> Image:
-        """Return remote mode as it is: off, or somebody else's."""
-        mode = (await self._writer.read())[REMOTE_MODE]
+        """Return remote mode as it is: off, or of another controller."""
+        mode = (await self.read())[REMOTE_MODE]
         if mode:
             raise NotSupportedError(
                 f"{self._name}: somebody else uses remote mode ({mode})"
@@ -295,49 +299,61 @@ class ByRemoteMode(Method):
         return {REMOTE_MODE: mode}
 
     @override
-    async def hold(self, found: Image, wanted: Wanted, now: Conditions | None) -> int:
+    async def hold(
+        self,
+        held: DeyeSetpoint,
+        snapshot: Image,
+        wanted: Wanted,
+        now: Conditions | None,
+    ) -> Grant:
         """Write what differs from the setpoint, remote mode itself last."""
-        self.begun = False
-        granted = await self._steer(wanted, now)
+        grant = self._permitted(wanted, now)
+        await self._steer(held, grant, await self.read_to_begin(held))
         if now is not None:
-            self._before = now.battery_power
-            self._unchecked_since = asyncio.get_running_loop().time()
-        return granted
+            held.unchecked = Start(now.battery_power, loop_time())
+        return grant
 
-    async def _steer(self, wanted: Wanted, now: Conditions | None) -> int:
-        left, self.reason = 0.0, LimitReason.UNKNOWN_STATE
-        if now is not None:
-            left, self.reason = now.permitted(wanted.power)
-        self._granted = int(left)
-        word = remote_power(self._granted, self._rated_power)
+    @staticmethod
+    def _permitted(wanted: Wanted, now: Conditions | None) -> Grant:
+        """Return what is granted under these conditions."""
+        if now is None:
+            return Grant(0, LimitReason.UNKNOWN_STATE)
+        power, reason = now.permitted(wanted.power)
+        return Grant(int(power), reason)
+
+    async def _steer(self, held: DeyeSetpoint, grant: Grant, known: Image) -> None:
+        """Write a power, and feed the watchdog."""
+        word = remote_power(grant.power, self._rated_power)
         plan = remote(word)
-        known = await self._writer.read()
-        self.begun, self.target = True, {}
-        await self._writer.apply(plan, known)
+        held.begin_write()
+        await self._write(plan, known)
         if plan.target.items() <= known.items():
             # Nothing differed, but the watchdog must be fed.
-            await self._writer.write(REMOTE_POWER, [word])
-        self.target = plan.target
-        return self._granted
+            await self._device.write_words(REMOTE_POWER, [word])
+        held.target = plan.target
 
     @override
-    async def renew(self, wanted: Wanted, now: Conditions | None) -> int | None:
+    async def renew(
+        self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
+    ) -> Grant | None:
         """Feed the watchdog, and see that the battery goes the right way."""
-        await self._refuse_wrong_way(now)
-        return await self._steer(wanted, now)
+        self._refuse_wrong_way(held, now)
+        grant = self._permitted(wanted, now)
+        await self._steer(held, grant, await self.read())
+        return grant
 
-    async def _refuse_wrong_way(self, now: Conditions | None) -> None:
+    def _refuse_wrong_way(self, held: DeyeSetpoint, now: Conditions | None) -> None:
         """Raise NotConfirmedError when the battery did not go the way it should."""
-        since = self._unchecked_since
-        if since is None or now is None:
+        start = held.unchecked
+        if start is None or now is None:
             return
-        if asyncio.get_running_loop().time() - since < REMOTE_CHECK_AFTER:
+        if loop_time() - start.at < REMOTE_CHECK_AFTER:
             return
-        self._unchecked_since = None
-        meant = self._granted - self._before
-        moved = now.battery_power - self._before
+        held.unchecked = None
+        meant = held.grant.power - start.power
+        moved = now.battery_power - start.power
         if abs(meant) >= CLEAR_MOVE and meant * moved <= 0:
-            # It is to be put back all the same, and then never used again.
+            # It is to be restored all the same, and then never used again.
             self.works = False
             raise NotConfirmedError(
                 f"{self._name}: in remote mode the battery moved by {moved:g} W instead "
@@ -345,8 +361,16 @@ class ByRemoteMode(Method):
             )
 
     @override
-    async def put_back(self, found: Image) -> None:
+    async def restore(self, snapshot: Image) -> None:
         """Leave remote mode."""
-        self.target = {}
-        order = tuple(range(address, address + 1) for address in found)
-        await self._writer.apply(Plan(found, order), await self._writer.read())
+        order = tuple(range(address, address + 1) for address in snapshot)
+        await self._write(Plan(snapshot, order), await self.read())
+
+
+async def has_remote_mode(name: str, device: ModbusDevice) -> bool:
+    """Return True when the firmware has remote mode; without it nothing answers."""
+    try:
+        return knows_remote_mode(await device.read_words(REMOTE))
+    except (DeviceRefusedError, RequestTimeoutError) as err:
+        _LOGGER.info("%s: no remote mode: %s", name, err)
+        return False

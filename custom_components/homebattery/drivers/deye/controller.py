@@ -1,0 +1,274 @@
+"""How a Deye inverter is held at a battery power: by the method that it allows.
+
+`methods.py` has the two ways; here is chosen between them, and what they hold is
+suspended while it would do harm.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+import logging
+from typing import Final, override
+
+from ..battery.controller import (
+    Grant,
+    SetpointController,
+    SetpointRequest,
+    Snapshot,
+    loop_time,
+)
+from ..battery.readings import Values
+from ..errors import BatteryError, NotConfirmedError, NotSupportedError, TakenOverError
+from .conditions import ConditionReader, Suspension, reason_to_suspend
+from .measurements import number
+from .methods import BySettings, Method
+from .plans import Image
+from .setpoint import DeyeSetpoint, Span, Wanted
+
+_LOGGER = logging.getLogger(__name__)
+
+NO_SETPOINT: Final = (
+    "no setpoint: an inverter that is single-phase, or does not tell its rated power, "
+    "is not known well enough"
+)
+RESUME_AFTER: Final = 60.0
+"""Seconds that all must be well before a suspended setpoint is resumed."""
+_FRESH: Final = 10.0
+"""Seconds for which it is good to know what a setpoint depends on."""
+
+
+class DeyeController(SetpointController[DeyeSetpoint]):
+    """Holds an inverter by one of two methods, and suspends what would do harm."""
+
+    def __init__(
+        self,
+        name: str,
+        methods: Sequence[Method],
+        conditions: ConditionReader,
+        clamp: Callable[[float], int],
+    ) -> None:
+        """Hold by one of `methods`, the preferred one first; nothing is read.
+
+        `name` is the inverter's in errors; `clamp` returns a power, W, within what
+        device and owner allow.
+        """
+        super().__init__()
+        self._name = name
+        self._methods = methods
+        self._conditions = conditions
+        self._clamp = clamp
+
+    # The method
+
+    @property
+    def preferred(self) -> Method | None:
+        """The method by which a setpoint would be held now."""
+        return next((method for method in self._methods if method.works), None)
+
+    @property
+    def changes(self) -> frozenset[int]:
+        """The registers that a setpoint may change."""
+        return frozenset(
+            address
+            for method in self._methods
+            if method.works
+            for address in method.changes
+        )
+
+    def method_of(self, snapshot: Snapshot) -> tuple[Method, Image]:
+        """Return the method that a snapshot is of, and its words by address."""
+        for method in self._methods:
+            if words := snapshot.get(method.key):
+                return method, {int(each): words[each] for each in words}
+        raise NotSupportedError(
+            f"{self._name}: what was found on the device is of another kind: {snapshot}"
+        )
+
+    def power_shown(self, words: Image) -> int | None:
+        """Return the power that the inverter is held at by its last `words`, W.
+
+        None when it is not held, or no longer as it was left.
+        """
+        held = self.held
+        if held is None or not held.target:
+            return None
+        same = all(words.get(each) == word for each, word in held.target.items())
+        return held.grant.power if same else None
+
+    @override
+    def wears_flash(self, power: float) -> bool:
+        """Say yes to every change of the settings; remote mode is outside of flash."""
+        same = self.held is not None and self.held.request == SetpointRequest(power)
+        return isinstance(self.preferred, BySettings) and not same
+
+    @override
+    async def take_snapshot(self) -> Snapshot:
+        method = self.preferred
+        if method is None:
+            raise NotSupportedError(f"{self._name}: {NO_SETPOINT}")
+        words = await method.take_snapshot()
+        return {method.key: {str(each): words[each] for each in words}}
+
+    @override
+    async def shows_setpoint(self, snapshot: Snapshot) -> bool:
+        method, words = self.method_of(snapshot)
+        return await method.has_changed(words)
+
+    # Holding it
+
+    @override
+    async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
+        """Bring the inverter to a setpoint; what fails half way is restored.
+
+        `held` is then None, unless that fails as well.
+        """
+        v = await self._conditions.read()
+        if request.current is not None and not v.get("battery_voltage"):
+            raise NotSupportedError(
+                f"{self._name}: no battery voltage, so no current setpoint"
+            )
+        before = self.held
+        held = self._next(request, before)
+        wanted = self._wanted(request, v)
+        if why := self._reason_to_suspend(held, wanted.power, v):
+            self.held = held
+            return await self._suspend(held, why, snapshot)
+        held.suspended_at = None
+        self.held = held
+        method, words = self.method_of(snapshot)
+        try:
+            grant = await method.hold(held, words, wanted, self._conditions.of(v))
+        except BatteryError:
+            if held.is_begun:
+                await self._abandon(method, words, snapshot)
+            else:
+                self.held = before
+            raise
+        held.change(grant, loop_time())
+        return grant
+
+    @staticmethod
+    def _next(request: SetpointRequest, before: DeyeSetpoint | None) -> DeyeSetpoint:
+        """Return the record of a setpoint that comes after another, or the first one."""
+        held = DeyeSetpoint(request=request, grant=Grant(0), changed_at=loop_time())
+        if before is not None:
+            held.replaces = True
+            held.suspended_at, held.unchecked = before.suspended_at, before.unchecked
+        return held
+
+    def _wanted(self, request: SetpointRequest, v: Values) -> Wanted:
+        """Return the power of a request; that of a current at this voltage."""
+        if request.current is None:
+            return Wanted(request.power)
+        power = request.current * number(v.get("battery_voltage"))
+        clamped = self._clamp(power)
+        # Whole W would make less than whole A of it.
+        exact = power if abs(clamped - power) < 1 else clamped
+        return Wanted(exact, int(abs(request.current)))
+
+    async def _abandon(self, method: Method, words: Image, snapshot: Snapshot) -> None:
+        """Narrow and restore what failed half way, as far as the device lets it."""
+        with suppress(BatteryError):
+            await method.restrict(words)
+            await self.restore(snapshot)
+            self.held = None
+
+    @override
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Write each word of the snapshot, in an order that opens nothing early."""
+        method, words = self.method_of(snapshot)
+        if self.held is not None:
+            self.held.begin_write()
+        await method.restore(words)
+
+    # While it is held
+
+    @override
+    async def _refresh(self, snapshot: Snapshot) -> None:
+        held, began = self.held, loop_time()
+        if held is None:
+            return
+        if held.conditions_read and began - held.conditions_read.ended < _FRESH:
+            return
+        held.conditions_read = None
+        method, _ = self.method_of(snapshot)
+        try:
+            await self._conditions.read()
+            await method.refresh(held)
+        except BatteryError as err:
+            _LOGGER.debug("%s: cannot read for the setpoint: %s", self._name, err)
+        else:
+            held.conditions_read = Span(began, loop_time())
+
+    @override
+    async def renew(self, snapshot: Snapshot) -> Grant | None:
+        """See whether the setpoint can still be held; renew it in remote mode."""
+        await self.refresh(snapshot)
+        held = self.held
+        if held is None:
+            return None
+        v, held.conditions_read = self._conditions.last(held.conditions_read), None
+        if held.suspended_at is not None:
+            return await self._resume(held, held.suspended_at, v, snapshot)
+        if held.foreign.is_certain:
+            raise TakenOverError(
+                f"{self._name}: the settings that hold the battery are not as they "
+                "were left; somebody else has changed them"
+            )
+        if why := self._reason_to_suspend(held, held.grant.power, v):
+            return await self._suspend(held, why, snapshot)
+        return await self._renew(held, v, snapshot)
+
+    async def _renew(
+        self, held: DeyeSetpoint, v: Values, snapshot: Snapshot
+    ) -> Grant | None:
+        """Renew by the method; what does not work is restored for good."""
+        method, _ = self.method_of(snapshot)
+        try:
+            wanted = self._wanted(held.request, v)
+            grant = await method.renew(held, wanted, self._conditions.of(v))
+        except NotConfirmedError:
+            await self.restore(snapshot)
+            self.held = None
+            raise
+        if grant is not None:
+            held.change(grant, loop_time())
+        return grant
+
+    @staticmethod
+    def _reason_to_suspend(
+        held: DeyeSetpoint, power: float, v: Values
+    ) -> Suspension | None:
+        return reason_to_suspend(power, v, is_suspended=held.suspended_at is not None)
+
+    async def _suspend(
+        self, held: DeyeSetpoint, why: Suspension, snapshot: Snapshot
+    ) -> Grant:
+        """Restore the inverter for as long as the reason lasts."""
+        if held.suspended_at is None:
+            _LOGGER.warning("%s: %s, setpoint let go", self._name, why.text)
+        # From now on it is tried again, should the connection be lost on the way.
+        held.suspended_at = loop_time()
+        held.change(Grant(0, why.reason), held.suspended_at)
+        await self.restore(snapshot)
+        return held.grant
+
+    async def _resume(
+        self, held: DeyeSetpoint, suspended_at: float, v: Values, snapshot: Snapshot
+    ) -> Grant:
+        """Hold the setpoint again once all has been well for a while."""
+        now = loop_time()
+        if not v:
+            held.suspended_at = now
+        elif why := self._reason_to_suspend(
+            held, self._wanted(held.request, v).power, v
+        ):
+            return await self._suspend(held, why, snapshot)
+        elif now - suspended_at >= RESUME_AFTER:
+            _LOGGER.info("%s: taking up the setpoint again", self._name)
+            try:
+                return await self.apply(held.request, snapshot)
+            except BatteryError:
+                # It is still wanted.
+                self.held, held.suspended_at = held, now
+                raise
+        return held.grant
