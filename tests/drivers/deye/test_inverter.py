@@ -164,6 +164,18 @@ def test_what_must_never_be_written_is_not_writable(registers: RegisterMap) -> N
             assert not register.writable or not addresses & NEVER_WRITE, register
 
 
+@pytest.mark.parametrize("address", sorted(NEVER_WRITE))
+async def test_what_must_never_be_written_is_refused(address: int) -> None:
+    """By each block, also in the middle of others, and nothing goes out."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        for device in battery.devices:
+            for start, words in ((address, [1]), (address - 1, [0, 1, 0])):
+                with pytest.raises(NotSupportedError, match="never"):
+                    await device.write_words(start, words)
+        assert inverter.units.traffic.writes == []
+        assert battery.writes == battery.wear.writes_today == 0
+
+
 @pytest.mark.parametrize("registers", MAPS.values(), ids=MAPS)
 def test_registers_are_named_once_and_do_not_overlap(registers: RegisterMap) -> None:
     """Each word of the inverter stands in the table once."""
@@ -1069,6 +1081,48 @@ async def test_keeping_a_setpoint_writes_nothing() -> None:
         assert len(inverter.units.traffic.writes) == writes
 
 
+@pytest.mark.parametrize(
+    ("remote_mode", "words"), [(False, (98, 94)), (True, (1100, 22))]
+)
+async def test_what_a_snapshot_has_read_is_not_read_again(
+    remote_mode: bool, words: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless that is long ago, or a setpoint was written since."""
+    async with (
+        simulator(remote=True) as inverter,
+        connected(inverter, remote_mode=remote_mode) as battery,
+    ):
+        traffic = inverter.units.traffic
+
+        async def reads_for(power: float) -> int:
+            before = len(traffic.reads)
+            await battery.set_power_setpoint(power)
+            reads = [(read.address, read.words) for read in traffic.reads[before:]]
+            return reads.count(words)
+
+        # For the snapshot, and to confirm.
+        assert await reads_for(1000) == 2
+        assert await reads_for(1500) == 2
+        await battery.release()
+        monkeypatch.setattr(deye_methods, "SNAPSHOT_FRESH", 0)
+        assert await reads_for(1000) == 3
+
+
+async def test_writes_to_flash_are_counted_by_the_table() -> None:
+    """Each request to settings, for a setpoint and by hand; none of remote mode."""
+    async with simulator(remote=True) as inverter:
+        async with connected(inverter) as battery:
+            await battery.set_power_setpoint(1000)
+            await battery.release()
+            await battery.set_value("min_soc", 30)
+            writes = len(inverter.units.traffic.writes)
+            assert battery.wear.writes_today == writes > 5
+        async with connected(inverter, remote_mode=True) as battery:
+            await battery.set_power_setpoint(1000)
+            assert len(inverter.units.traffic.writes) > writes
+            assert battery.wear.writes_today == 0
+
+
 async def test_settings_that_somebody_changes_are_not_fought() -> None:
     """What was found comes back with the release, whatever was changed since."""
     async with simulator() as inverter, connected(inverter) as battery:
@@ -1293,6 +1347,42 @@ async def test_a_battery_about_to_shut_down_is_not_held(
         plant.soc = 14
         assert (await renewed(battery)).power == 0
         assert not given_back(inverter)
+
+
+async def test_zeros_of_an_inverter_that_wakes_up_suspend_nothing() -> None:
+    """Relays that all are off would mean that the grid is gone."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(1000)
+        await inverter.misbehave("zeros", count=2)
+
+        assert await battery.keep_alive() is None
+        assert not given_back(inverter)
+
+
+async def test_a_setpoint_that_cannot_even_be_suspended_is_not_held() -> None:
+    """Without the grid, and the settings do not answer: nothing was written."""
+    async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
+        snapshot = await battery.take_snapshot()
+        controller = battery.controller
+        assert controller is not None
+        await inverter.misbehave("grid_lost")
+
+        async def fails(_: object) -> None:
+            raise RequestTimeoutError("no answer")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(controller, "restore", fails)
+            with pytest.raises(RequestTimeoutError):
+                await battery.set_power_setpoint(1000)
+            assert battery.snapshot is battery.held is None
+
+            battery.snapshot = snapshot
+            with pytest.raises(RequestTimeoutError):
+                await battery.set_power_setpoint(1000)
+            assert battery.snapshot == snapshot
+            assert battery.held is not None
+        await battery.release()
+        assert inverter.units.traffic.writes == []
 
 
 # Giving back

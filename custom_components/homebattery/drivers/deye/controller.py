@@ -1,7 +1,7 @@
 """How a Deye inverter is held at a battery power: by the method that it allows.
 
-`methods.py` has the two ways; here is chosen between them, and what they hold is
-suspended while it would do harm.
+`methods.py` has the two ways. The controller chooses between them, and suspends a
+setpoint while it would do harm.
 """
 
 from collections.abc import Callable, Sequence
@@ -86,7 +86,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
     def power_shown(self, words: Image) -> int | None:
         """Return the power that the inverter is held at by its last `words`, W.
 
-        None when it is not held, or no longer as it was left.
+        None when it is not held, or shows something else.
         """
         held = self.held
         if held is None or not held.target:
@@ -96,7 +96,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
 
     @override
     def wears_flash(self, power: float) -> bool:
-        """Say yes to every change of the settings; remote mode is outside of flash."""
+        """Return True for every change of the settings; remote mode is outside of flash."""
         same = self.held is not None and self.held.request == SetpointRequest(power)
         return isinstance(self.preferred, BySettings) and not same
 
@@ -117,9 +117,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
 
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
-        """Bring the inverter to a setpoint; what fails half way is restored.
+        """Hold the inverter at a setpoint; restore it when that fails half way.
 
-        `held` is then None, unless that fails as well.
+        `held` is then None, unless to restore it fails as well.
         """
         v = await self._conditions.read()
         if request.current is not None and not v.get("battery_voltage"):
@@ -201,7 +201,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
-        """See whether the setpoint can still be held; renew it in remote mode."""
+        """Suspend a setpoint that cannot be held, resume it, renew it in remote mode."""
         await self.refresh(snapshot)
         held = self.held
         if held is None:
@@ -221,7 +221,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
     async def _renew(
         self, held: DeyeSetpoint, v: Values, snapshot: Snapshot
     ) -> Grant | None:
-        """Renew by the method; what does not work is restored for good."""
+        """Renew by the method; restore the inverter for good where that does not work."""
         method, _ = self.method_of(snapshot)
         try:
             wanted = self._wanted(held.request, v)

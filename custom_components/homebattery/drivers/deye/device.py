@@ -1,4 +1,4 @@
-"""What a Deye hybrid inverter is, what it has, and its settings; not how it is held."""
+"""The part of a Deye driver that reads: identity, registers, parts and settings."""
 
 from collections.abc import Mapping
 import re

@@ -1,7 +1,7 @@
 """The two ways to hold a Deye inverter at a battery power: its settings, remote mode.
 
-Each knows its registers, holds, renews if need be, and restores them. What that
-depends on, and when not to hold at all, is up to the controller.
+Each knows its registers, holds by them, renews if need be, and restores them. Which one
+is used, and when the battery must not be held at all, is decided by the controller.
 """
 
 from abc import ABC, abstractmethod
@@ -83,7 +83,7 @@ class Method(ABC):
         return await self._device.read_words(self.registers)
 
     async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
-        """Return its registers; those of the snapshot, if that was taken just now."""
+        """Return its registers as `read` does; those of the snapshot, if that was taken just now."""
         names = {
             register.name
             for register in self._device.registers.values()
@@ -96,11 +96,11 @@ class Method(ABC):
         return {address: device.words[address] for address in self.registers}
 
     async def has_changed(self, snapshot: Image) -> bool:
-        """Return False when the device is as it was at the snapshot."""
+        """Return True when the device is not as the snapshot has it."""
         return not snapshot.items() <= (await self.read()).items()
 
     async def refresh(self, held: DeyeSetpoint) -> None:
-        """Read whether the device is as it was left."""
+        """Read whether the device still shows the setpoint; note it in the record."""
 
     @abstractmethod
     async def take_snapshot(self) -> Image:
@@ -268,7 +268,7 @@ class BySettings(Method):
         await self._write(automatic(snapshot, sleeps=sleeps), known)
 
     async def _charging_sleeps(self, snapshot: Image, known: Image) -> bool:
-        """Say it as `charging_sleeps` does; the SOC is read only where it matters."""
+        """Return what `charging_sleeps` does; the SOC is read only where it matters."""
         return charging_sleeps(snapshot, known, None) and charging_sleeps(
             snapshot, known, await self._read_soc()
         )
