@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.deye import (
     blocks as deye_blocks,
     modbus_tcp as deye_modbus_tcp,
@@ -94,6 +95,13 @@ async def on_image(
 def given_back(device: DeyeSimulator) -> bool:
     """Return True when every setting is as its owner left it, and remote mode off."""
     return bool(device.state()["mode"] == "automatic")
+
+
+async def renewed(battery: DeyeInverter) -> Grant:
+    """Keep a setpoint alive where that has something to do; return what is granted."""
+    grant = await battery.keep_alive()
+    assert grant is not None
+    return grant
 
 
 def vector(name: str, **words: int) -> Vector:

@@ -7,16 +7,15 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
+from custom_components.homebattery.drivers.deye.decision import Conditions, decide
 from custom_components.homebattery.drivers.deye.measurements import formulas, join
 from custom_components.homebattery.drivers.deye.plans import (
     SNAPSHOT,
-    Conditions,
     Image,
     Plan,
     automatic,
     charge,
     charging_sleeps,
-    decide,
     follow_load,
     hold,
     hold_by_soc,

@@ -9,7 +9,11 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
-from custom_components.homebattery.drivers.battery.controller import Advice, LimitReason
+from custom_components.homebattery.drivers.battery.controller import (
+    Advice,
+    Grant,
+    LimitReason,
+)
 from custom_components.homebattery.drivers.battery.parts import PartKind
 from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,
@@ -17,7 +21,7 @@ from custom_components.homebattery.drivers.battery.settings import (
 )
 from custom_components.homebattery.drivers.deye import (
     controller as deye_controller,
-    inverter as deye_inverter,
+    methods as deye_methods,
 )
 from custom_components.homebattery.drivers.deye.blocks import CautiousUnit, answers
 from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
@@ -65,6 +69,7 @@ from .support import (
     house,
     no_waiting,
     on_image,
+    renewed,
     simulator,
     vector,
 )
@@ -157,6 +162,18 @@ def test_what_must_never_be_written_is_not_writable(registers: RegisterMap) -> N
         for register in run.registers:
             addresses = set(range(register.address, register.end))
             assert not register.writable or not addresses & NEVER_WRITE, register
+
+
+@pytest.mark.parametrize("address", sorted(NEVER_WRITE))
+async def test_what_must_never_be_written_is_refused(address: int) -> None:
+    """By each block, also in the middle of others, and nothing goes out."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        for device in battery.devices:
+            for start, words in ((address, [1]), (address - 1, [0, 1, 0])):
+                with pytest.raises(NotSupportedError, match="never"):
+                    await device.write_words(start, words)
+        assert inverter.units.traffic.writes == []
+        assert battery.writes == battery.wear.writes_today == 0
 
 
 @pytest.mark.parametrize("registers", MAPS.values(), ids=MAPS)
@@ -516,7 +533,7 @@ async def test_no_battery_is_unknown_not_empty() -> None:
         "max_charge_power": None,
         "battery_voltage": 0,
     }
-    assert granted == 0
+    assert granted.power == 0
 
 
 async def test_limits_of_the_bms_are_shown_as_current_and_power() -> None:
@@ -794,7 +811,7 @@ async def test_the_battery_follows_its_setpoints(
     ):
         powers = []
         for power in (2500, -2500, 0, 1500):
-            assert await battery.set_power_setpoint(power) == power
+            assert (await battery.set_power_setpoint(power)).power == power
             assert await battery.get("power_setpoint") == power
             assert await battery.keep_alive() is None
             powers.append(inverter.state()["battery_power"])
@@ -883,7 +900,7 @@ async def test_limits_are_those_of_device_and_owner() -> None:
         connected(inverter, max_charge_power=3000) as battery,
     ):
         assert battery.setpoint_limits == SetpointLimits(-12_000, 3000)
-        assert await battery.set_power_setpoint(9999) == 3000
+        assert (await battery.set_power_setpoint(9999)).power == 3000
         with pytest.raises(InvalidValueError):
             await battery.set_power_setpoint(float("nan"))
 
@@ -913,7 +930,7 @@ async def test_what_is_granted_is_what_is_permitted(
 ) -> None:
     """Nothing granted is hold: never a target that turns the setpoint around."""
     async with on_image(vector(MIDDAY, **words), **options) as (battery, units):
-        assert await battery.set_power_setpoint(power) == granted
+        assert (await battery.set_power_setpoint(power)).power == granted
         if not granted:
             assert units.traffic.writes[0] == (1, 108, [0, 0])
             assert units.units[1][130] == 0
@@ -926,13 +943,13 @@ async def test_a_stop_soc_that_is_known_counts() -> None:
         connected(inverter) as battery,
     ):
         await battery.read(["max_soc"])
-        assert await battery.set_power_setpoint(2000) == 0
+        assert (await battery.set_power_setpoint(2000)).power == 0
 
 
 async def test_where_nothing_may_be_sold_the_load_is_served() -> None:
     """A sell limit of 0 W: discharging follows the load, though export is allowed."""
     async with on_image(vector(MIDDAY, r143=0), allow_export=True) as (battery, units):
-        assert await battery.set_power_setpoint(-2500) == -2500
+        assert (await battery.set_power_setpoint(-2500)).power == -2500
         assert units.units[1][142] == 2
         assert units.units[1][109] == 46
 
@@ -940,10 +957,10 @@ async def test_where_nothing_may_be_sold_the_load_is_served() -> None:
 async def test_high_voltage_is_told_in_whole_amperes() -> None:
     """Steps of half a kilowatt: what is granted says what is left of the power."""
     async with on_image(vector(HIGH_VOLTAGE)) as (battery, units):
-        assert await battery.set_power_setpoint(2500) == round(4 * 512.1)
+        assert (await battery.set_power_setpoint(2500)).power == round(4 * 512.1)
         assert units.units[1][108] == units.units[1][128] == 4
-        assert await battery.set_power_setpoint(500) == 0
-        assert await battery.set_power_setpoint(5000) == 5000
+        assert (await battery.set_power_setpoint(500)).power == 0
+        assert (await battery.set_power_setpoint(5000)).power == 5000
 
 
 @pytest.mark.parametrize(
@@ -1003,7 +1020,7 @@ async def test_remote_mode_does_not_go_by_the_settings(chosen: bool) -> None:
 async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:
     """Hold does not go by the slots' SOC."""
     async with on_image(vector(MIDDAY, r111=0)) as (battery, units):
-        assert await battery.set_power_setpoint(0) == 0
+        assert (await battery.set_power_setpoint(0)).power == 0
         with pytest.raises(NotSupportedError):
             await battery.set_power_setpoint(1000)
         assert battery.snapshot is not None
@@ -1064,6 +1081,48 @@ async def test_keeping_a_setpoint_writes_nothing() -> None:
         assert len(inverter.units.traffic.writes) == writes
 
 
+@pytest.mark.parametrize(
+    ("remote_mode", "words"), [(False, (98, 94)), (True, (1100, 22))]
+)
+async def test_what_a_snapshot_has_read_is_not_read_again(
+    remote_mode: bool, words: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless that is long ago, or a setpoint was written since."""
+    async with (
+        simulator(remote=True) as inverter,
+        connected(inverter, remote_mode=remote_mode) as battery,
+    ):
+        traffic = inverter.units.traffic
+
+        async def reads_for(power: float) -> int:
+            before = len(traffic.reads)
+            await battery.set_power_setpoint(power)
+            reads = [(read.address, read.words) for read in traffic.reads[before:]]
+            return reads.count(words)
+
+        # For the snapshot, and to confirm.
+        assert await reads_for(1000) == 2
+        assert await reads_for(1500) == 2
+        await battery.release()
+        monkeypatch.setattr(deye_methods, "SNAPSHOT_FRESH", 0)
+        assert await reads_for(1000) == 3
+
+
+async def test_writes_to_flash_are_counted_by_the_table() -> None:
+    """Each request to settings, for a setpoint and by hand; none of remote mode."""
+    async with simulator(remote=True) as inverter:
+        async with connected(inverter) as battery:
+            await battery.set_power_setpoint(1000)
+            await battery.release()
+            await battery.set_value("min_soc", 30)
+            writes = len(inverter.units.traffic.writes)
+            assert battery.wear.writes_today == writes > 5
+        async with connected(inverter, remote_mode=True) as battery:
+            await battery.set_power_setpoint(1000)
+            assert len(inverter.units.traffic.writes) > writes
+            assert battery.wear.writes_today == 0
+
+
 async def test_settings_that_somebody_changes_are_not_fought() -> None:
     """What was found comes back with the release, whatever was changed since."""
     async with simulator() as inverter, connected(inverter) as battery:
@@ -1076,7 +1135,7 @@ async def test_settings_that_somebody_changes_are_not_fought() -> None:
                 await battery.keep_alive()
         assert len(inverter.units.traffic.writes) == writes
 
-        assert await battery.set_power_setpoint(2000) == 2000
+        assert (await battery.set_power_setpoint(2000)).power == 2000
         assert await battery.keep_alive() is None
         await battery.release()
         assert inverter.inverter.words[108] == found
@@ -1110,17 +1169,18 @@ async def test_the_reason_for_less_is_told(
     plant = house(soc=soc)
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         granted = await battery.set_power_setpoint(power)
-        assert (granted, battery.limited_by)[1] is reason
-        assert (granted == power) == (reason is None)
+        assert granted.reason is reason
+        assert (granted.power == power) == (reason is None)
         await battery.release()
-        assert battery.limited_by is None
+        assert battery.held is None
 
 
 async def test_a_bms_that_permits_less_is_the_reason() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("bms", charge=10, discharge=10)
-        assert await battery.set_power_setpoint(2000) < 600
-        assert battery.limited_by is LimitReason.BATTERY
+        granted = await battery.set_power_setpoint(2000)
+        assert granted.power < 600
+        assert granted.reason is LimitReason.BATTERY
 
 
 @pytest.mark.parametrize(
@@ -1140,8 +1200,7 @@ async def test_the_reason_to_let_go_is_told(
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(-1000)
         await inverter.misbehave(fault, **arguments)
-        assert await battery.keep_alive() == 0
-        assert battery.limited_by is reason
+        assert await battery.keep_alive() == Grant(0, reason)
 
 
 async def test_held_is_what_is_not_as_it_was_found() -> None:
@@ -1189,17 +1248,17 @@ async def test_without_the_grid_the_setpoint_is_let_go(
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(power)
         await inverter.misbehave("grid_lost")
-        assert await battery.keep_alive() == 0
+        assert (await renewed(battery)).power == 0
         assert given_back(inverter)
         assert battery.snapshot is not None
         assert await battery.get("power_setpoint") is None
 
         await inverter.misbehave("grid_lost", on=False)
-        assert await battery.keep_alive() == 0
+        assert (await renewed(battery)).power == 0
         assert given_back(inverter)
 
-        monkeypatch.setattr(deye_inverter, "RESUME_AFTER", 0)
-        assert await battery.keep_alive() == power
+        monkeypatch.setattr(deye_controller, "RESUME_AFTER", 0)
+        assert (await renewed(battery)).power == power
         assert not given_back(inverter)
         await battery.release()
         assert given_back(inverter)
@@ -1210,7 +1269,7 @@ async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
     lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection may be lost with the grid, and when it is back."""
-    monkeypatch.setattr(deye_inverter, "RESUME_AFTER", 0)
+    monkeypatch.setattr(deye_controller, "RESUME_AFTER", 0)
     plant = house(soc=60)
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(1000)
@@ -1223,7 +1282,7 @@ async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
             await battery.keep_alive()
         await inverter.misbehave("grid_lost", on=False)
 
-        assert await battery.keep_alive() == 1000
+        assert (await renewed(battery)).power == 1000
         assert await battery.get("power_setpoint") == 1000
         await battery.release()
         assert given_back(inverter)
@@ -1237,7 +1296,7 @@ async def test_without_the_grid_letting_go_is_tried_again() -> None:
         await inverter.misbehave("cut_write", nth=1, for_good=False)
         with pytest.raises(CannotConnectError):
             await battery.keep_alive()
-        assert await battery.keep_alive() == 0
+        assert (await renewed(battery)).power == 0
 
         assert given_back(inverter)
 
@@ -1247,8 +1306,8 @@ async def test_a_setpoint_without_the_grid_is_not_written() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("grid_lost")
         for _ in range(2):
-            assert await battery.set_power_setpoint(0) == 0
-        assert await battery.keep_alive() == 0
+            assert (await battery.set_power_setpoint(0)).power == 0
+        assert (await renewed(battery)).power == 0
 
         assert inverter.units.traffic.writes == []
         assert battery.snapshot is not None
@@ -1266,7 +1325,7 @@ async def test_a_bms_that_wants_to_be_charged_is_not_held_back(
         await inverter.misbehave("bms", charge=100, discharge=100, force_charge=True)
         granted = await battery.keep_alive()
 
-        assert (granted == 0) == lets_go
+        assert (granted is not None and granted.power == 0) == lets_go
         assert given_back(inverter) == lets_go
 
 
@@ -1274,20 +1333,56 @@ async def test_a_battery_about_to_shut_down_is_not_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its owner's settings may charge it; it is held again when it is well above."""
-    monkeypatch.setattr(deye_inverter, "RESUME_AFTER", 0)
+    monkeypatch.setattr(deye_controller, "RESUME_AFTER", 0)
     plant = house(soc=10)
     async with (
         simulator(plant=plant, settings={130: 0}) as inverter,
         connected(inverter) as battery,
     ):
-        assert await battery.set_power_setpoint(0) == 0
+        assert (await battery.set_power_setpoint(0)).power == 0
         assert inverter.units.traffic.writes == []
         plant.soc = 12
-        assert await battery.keep_alive() == 0
+        assert (await renewed(battery)).power == 0
         assert inverter.units.traffic.writes == []
         plant.soc = 14
-        assert await battery.keep_alive() == 0
+        assert (await renewed(battery)).power == 0
         assert not given_back(inverter)
+
+
+async def test_zeros_of_an_inverter_that_wakes_up_suspend_nothing() -> None:
+    """Relays that all are off would mean that the grid is gone."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        await battery.set_power_setpoint(1000)
+        await inverter.misbehave("zeros", count=2)
+
+        assert await battery.keep_alive() is None
+        assert not given_back(inverter)
+
+
+async def test_a_setpoint_that_cannot_even_be_suspended_is_not_held() -> None:
+    """Without the grid, and the settings do not answer: nothing was written."""
+    async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
+        snapshot = await battery.take_snapshot()
+        controller = battery.controller
+        assert controller is not None
+        await inverter.misbehave("grid_lost")
+
+        async def fails(_: object) -> None:
+            raise RequestTimeoutError("no answer")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(controller, "restore", fails)
+            with pytest.raises(RequestTimeoutError):
+                await battery.set_power_setpoint(1000)
+            assert battery.snapshot is battery.held is None
+
+            battery.snapshot = snapshot
+            with pytest.raises(RequestTimeoutError):
+                await battery.set_power_setpoint(1000)
+            assert battery.snapshot == snapshot
+            assert battery.held is not None
+        await battery.release()
+        assert inverter.units.traffic.writes == []
 
 
 # Giving back
@@ -1306,9 +1401,9 @@ async def test_release_works_from_what_was_stored_alone(way: str, power: int) ->
             await battery.set_power_setpoint(power)
         assert not given_back(inverter)
         async with connected(inverter) as another:
-            another.found = json.loads(stored)
+            another.snapshot = json.loads(stored)
             await another.release()
-            assert another.found is None
+            assert another.snapshot is None
 
         assert inverter.inverter.words == before
         assert set(found["settings"]) == {str(address) for address in SNAPSHOT}
@@ -1329,7 +1424,7 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(0)
         await inverter.misbehave("ignore_writes")
-        with pytest.raises(NotConfirmedError, match="still read"):
+        with pytest.raises(NotConfirmedError, match="is still"):
             await battery.release()
         assert battery.snapshot is not None
 
@@ -1373,7 +1468,7 @@ async def test_a_setpoint_that_does_not_stick_is_given_back() -> None:
     """Not shown after writing: what can be narrowed is, then all is put back."""
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("ignore_writes")
-        with pytest.raises(NotConfirmedError, match="still read"):
+        with pytest.raises(NotConfirmedError, match="is still"):
             await battery.set_power_setpoint(2500)
         await inverter.misbehave("ignore_writes", on=False)
 
@@ -1436,10 +1531,10 @@ async def test_hold_goes_by_soc_where_no_current_is_refused(
         connected(inverter) as battery,
     ):
         refused = refuse(inverter, monkeypatch, lambda _, words: words.get(109) == 0)
-        assert await battery.set_power_setpoint(0) == 0
+        assert (await battery.set_power_setpoint(0)).power == 0
         words = dict(inverter.inverter.words)
-        assert await battery.set_power_setpoint(1000) == 1000
-        assert await battery.set_power_setpoint(0) == 0
+        assert (await battery.set_power_setpoint(1000)).power == 1000
+        assert (await battery.set_power_setpoint(0)).power == 0
         power = inverter.state()["battery_power"]
         await battery.release()
 
@@ -1554,10 +1649,10 @@ async def test_remote_mode_follows_and_lapses(way: str) -> None:
     ):
         powers = []
         for power in (2500, -2500, 0):
-            assert await battery.set_power_setpoint(power) == power
+            assert (await battery.set_power_setpoint(power)).power == power
             for _ in range(6):
                 clock.advance(20)
-                assert await battery.keep_alive() == power
+                assert (await renewed(battery)).power == power
             powers.append(inverter.state()["battery_power"])
             assert await battery.get("power_setpoint") == power
         clock.advance(61)
@@ -1566,7 +1661,7 @@ async def test_remote_mode_follows_and_lapses(way: str) -> None:
         assert powers == [pytest.approx(p, abs=60) for p in (2500, -2500, 0)]
         assert lapsed
         assert await battery.get("power_setpoint") is None
-        assert await battery.keep_alive() == 0
+        assert (await renewed(battery)).power == 0
         assert not given_back(inverter)
         await battery.release()
         assert given_back(inverter)
@@ -1612,14 +1707,14 @@ async def test_remote_mode_heeds_the_battery(
 ) -> None:
     """Full and empty; 20 % is the floor where the inverter does not tell its own."""
     async with on_image(vector(REMOTE, **words), remote_mode=True) as (battery, _):
-        assert await battery.set_power_setpoint(power) == granted
+        assert (await battery.set_power_setpoint(power)).power == granted
 
 
 async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The sign is uncertain: half a minute after it was given, it is checked."""
-    monkeypatch.setattr(deye_controller, "REMOTE_CHECK_AFTER", 0)
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
     async with (
         simulator(plant=house(soc=60), remote=True, remote_charge_sign=1) as inverter,
         connected(inverter, remote_mode=True) as battery,
@@ -1639,11 +1734,11 @@ async def test_a_small_remote_setpoint_tells_no_direction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Too close to what the battery did before."""
-    monkeypatch.setattr(deye_controller, "REMOTE_CHECK_AFTER", 0)
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
     async with on_image(vector(REMOTE), remote_mode=True) as (battery, _):
         await battery.set_power_setpoint(-300)
         for _ in range(2):
-            assert await battery.keep_alive() == -300
+            assert (await renewed(battery)).power == -300
 
 
 async def test_remote_mode_is_let_go_without_the_grid() -> None:
@@ -1653,14 +1748,14 @@ async def test_remote_mode_is_let_go_without_the_grid() -> None:
         async with connected(inverter, remote_mode=True) as battery:
             await battery.set_power_setpoint(2500)
             await inverter.misbehave("grid_lost")
-            assert await battery.keep_alive() == 0
+            assert (await renewed(battery)).power == 0
             assert given_back(inverter)
             await inverter.misbehave("grid_lost", on=False)
             await battery.release()
             await battery.set_power_setpoint(2500)
             stored = json.dumps(battery.snapshot)
         async with connected(inverter) as another:
-            another.found = json.loads(stored)
+            another.snapshot = json.loads(stored)
             await another.release()
 
         assert given_back(inverter)

@@ -270,7 +270,7 @@ async def test_a_connection_lost_at_each_write_does_not_end_a_setpoint() -> None
     async with stick(plant=house(soc=60)) as logger, connected(logger) as battery:
         for power in (2500, 0):
             await logger.misbehave("cut_write", nth=1, for_good=False)
-            assert await battery.set_power_setpoint(power) == power
+            assert (await battery.set_power_setpoint(power)).power == power
         await battery.release()
 
         assert given_back(logger)

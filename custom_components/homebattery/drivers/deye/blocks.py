@@ -127,9 +127,14 @@ class RegisterBlock(ModbusDevice):
         self._proof = run.proof
         self._lives = lives
 
+    @property
+    @override
+    def is_present(self) -> bool:
+        return self.there is not False
+
     @override
     def doubtful(self, names: Collection[str]) -> set[str]:
-        if self.there is not False:
+        if self.is_present:
             return super().doubtful(names)
         return set(names) if self._absences.are_doubtful else set()
 
@@ -137,17 +142,19 @@ class RegisterBlock(ModbusDevice):
     async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
         if not names:
             return Report()
-        if self.there is None or (self.there is False and again):
+        if self.there is None or (not self.is_present and again):
             self.there = await self._is_there()
             if not self.there:
                 self._absences.note()
             _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
-        if self.there is False:
+        if not self.is_present:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
             return Report(failures=dict.fromkeys(names, missing))
         report = await super().read({*names, *self._proof}, again)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and not any(proof):
+            now = asyncio.get_running_loop().time()
+            self.cache.note_missing({*names, *self._proof}, now)
             zeros = ProtocolError(f"{self.name}: nothing but zeros")
             return Report(failures=dict.fromkeys(names, zeros))
         return report

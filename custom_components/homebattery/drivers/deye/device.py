@@ -1,6 +1,5 @@
-"""Reading a Deye hybrid inverter, and changing its settings; not yet controlling it."""
+"""The part of a Deye driver that reads: identity, registers, parts and settings."""
 
-import asyncio
 from collections.abc import Mapping
 import re
 from typing import ClassVar, Final, override
@@ -14,7 +13,6 @@ from ..errors import (
     CannotConnectError,
     ConnectionClosedError,
     IllegalAddressError,
-    NotConfirmedError,
     ProtocolError,
     RequestTimeoutError,
     UnknownHostError,
@@ -24,7 +22,7 @@ from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.unit import ModbusUnit
 from .blocks import BatteryPack, CautiousUnit, RegisterBlock, answers
-from .measurements import firmware, formulas, number, word
+from .measurements import firmware, formulas, word
 from .registers import (
     IDENTITY,
     KINDS,
@@ -224,7 +222,7 @@ class DeyeDevice(ModbusBattery):
         return {
             name
             for device in self.devices
-            if not isinstance(device, RegisterBlock) or device.there is not False
+            if device.is_present
             for name in device.registers
         }
 
@@ -257,8 +255,4 @@ class DeyeDevice(ModbusBattery):
         if (new := make(old, value)) == old:
             return
         await device.write(register.name, new)
-        await asyncio.sleep(self.settle)
-        if (seen := number(await device.read_register(register.name))) != new:
-            raise NotConfirmedError(
-                f"{device.name}: {register.name} is still {seen:g} after writing {new}"
-            )
+        await device.confirm({register.name: new}, settle=self.settle)

@@ -28,7 +28,12 @@ SLOTS: Final = range(1, 7)
 """The slots of the time-of-use programme."""
 
 # A request costs more than the words of a gap, and all words within a block answer.
-LAYOUT: Final = Layout(max_gap=100, low_word_first=True)
+LAYOUT: Final = Layout(
+    max_gap=100,
+    low_word_first=True,
+    # They reset a three-phase inverter to its factory settings.
+    never_write=frozenset({81, 91, 92}),
+)
 
 
 class Kind(Enum):
@@ -255,7 +260,7 @@ IDENTITY: Final = (
     Register(24, "battery_inputs", poll=ONCE),
 )
 
-# 81, 91 and 92 reset the inverter to its factory settings. They are in no table.
+# 81, 91 and 92, which are never written, are in no table of three-phase inverters.
 
 _BASIC: Final = (
     _setting(61, "self_check_time", UINT16, 1, "s"),

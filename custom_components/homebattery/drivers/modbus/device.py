@@ -144,9 +144,19 @@ class ModbusDevice:
 
     async def read_words(self, addresses: range) -> dict[int, int]:
         """Return consecutive words by address, read with one request."""
+        began = asyncio.get_running_loop().time()
         words = await self._unit.read_holding_registers(addresses.start, len(addresses))
         seen = dict(zip(addresses, words, strict=True))
         self.words.update(seen)
+        values = {
+            register.name: register.decode(
+                [seen[address] for address in range(register.address, register.end)],
+                low_word_first=self._layout.low_word_first,
+            )
+            for register in self.registers.values()
+            if register.address >= addresses.start and register.end <= addresses.stop
+        }
+        self.cache.note_read(values, began, asyncio.get_running_loop().time())
         return seen
 
     async def write(self, name: str, value: Value) -> None:

@@ -1,0 +1,131 @@
+"""What a Deye setpoint depends on: read, judged, and when the battery must not be held."""
+
+from typing import Final, NamedTuple
+
+from ..battery.controller import LimitReason, loop_time
+from ..battery.modbus import ModbusBattery
+from ..battery.readings import Values
+from ..modbus.cache import RegisterCache
+from .blocks import RegisterBlock
+from .decision import Conditions
+from .measurements import FORCE_CHARGE, GRID_RELAY, number, word
+from .registers import Kind
+from .setpoint import Span
+
+SHUTDOWN_MARGIN: Final = 3
+"""% above the shutdown SOC from which a suspended setpoint may be resumed."""
+_CAUTIOUS_MIN_SOC: Final = 20
+"""% where the inverter does not tell its own minimum [our choice]."""
+_SELL_FLAG_RELEASE: Final = 0x1184
+"""The firmware that first had the slots' permission to sell [uncertain]."""
+
+_REGISTERS: Final = frozenset(
+    {
+        *("battery_voltage", "soc", "battery_power", "relays"),
+        *("shutdown_soc", "low_soc"),
+        *("battery_bms_voltage", "bms_charge_amps", "bms_discharge_amps"),
+        "bms_requests",
+    }
+)
+"""The registers that a setpoint depends on."""
+_STOP_SOC: Final = "max_soc"
+
+
+class Suspension(NamedTuple):
+    """Why the battery must not be held now."""
+
+    text: str
+    reason: LimitReason
+
+
+class InverterFacts(NamedTuple):
+    """What of an inverter does not change while it is connected."""
+
+    kind: Kind
+    rated_power: float
+    """W"""
+    firmware_release: int
+    may_export: bool
+    """Whether its owner permits discharging into the grid."""
+
+
+class ConditionReader:
+    """Reads what a setpoint depends on, and makes `Conditions` of it."""
+
+    def __init__(self, battery: ModbusBattery, facts: InverterFacts) -> None:
+        """Read the registers of `battery`; nothing is read yet."""
+        self._battery = battery
+        self._facts = facts
+
+    @property
+    def _names(self) -> frozenset[str]:
+        # The stop SOC is seldom there, and not worth trying for.
+        known = any(
+            isinstance(device, RegisterBlock)
+            and device.there
+            and _STOP_SOC in device.registers
+            for device in self._battery.devices
+        )
+        return _REGISTERS | {_STOP_SOC} if known else _REGISTERS
+
+    async def read(self) -> Values:
+        """Return the registers as they are now; what cannot be read is not in it."""
+        return await self._battery.read_registers(self._names)
+
+    def last(self, span: Span | None) -> Values:
+        """Return what was read since a `span` began, by a poll too; nothing for None."""
+        if span is None:
+            return {}
+        cache: RegisterCache = self._battery.cache
+        now = loop_time()
+        return {
+            name: cache.values[name]
+            for name in self._names
+            if name in cache.values and cache.age(name, now) <= now - span.began
+        }
+
+    async def read_soc(self) -> float | None:
+        """Return the SOC, %; None without a battery to speak of."""
+        now = self.of(await self.read())
+        return None if now is None else now.soc
+
+    def of(self, v: Values) -> Conditions | None:
+        """Return the conditions of a setpoint; None without a battery to speak of."""
+        if not v.get("battery_voltage") or v.get("soc") is None:
+            return None
+        facts = self._facts
+        # A BMS without a voltage is none: its zeros are no limits.
+        has_bms = bool(v.get("battery_bms_voltage"))
+        return Conditions(
+            volts=number(v["battery_voltage"]),
+            soc=number(v["soc"]),
+            battery_power=number(v.get("battery_power")),
+            rated_power=facts.rated_power,
+            min_soc=word(v.get("low_soc", _CAUTIOUS_MIN_SOC)),
+            max_soc=min(100, word(v.get(_STOP_SOC)) or 100),
+            bms_charge_amps=number(v["bms_charge_amps"]) if has_bms else None,
+            bms_discharge_amps=number(v["bms_discharge_amps"]) if has_bms else None,
+            watts_per_word=10 if facts.kind is Kind.HIGH_VOLTAGE else 1,
+            may_export=facts.may_export,
+            sell_flag=facts.kind is Kind.THREE_PHASE
+            and facts.firmware_release >= _SELL_FLAG_RELEASE,
+        )
+
+
+def reason_to_suspend(
+    power: float, v: Values, *, is_suspended: bool
+) -> Suspension | None:
+    """Return why the battery must not be held at `power` W now, if so."""
+    if v.get("relays") is not None and not word(v["relays"]) & GRID_RELAY:
+        return Suspension("the grid is gone", LimitReason.NO_GRID)
+    if power > 0:
+        return None
+    if word(v.get("bms_requests")) & FORCE_CHARGE:
+        return Suspension("the BMS wants the battery charged", LimitReason.PROTECTION)
+    margin = SHUTDOWN_MARGIN if is_suspended else 0
+    if v.get("battery_voltage") and v.get("shutdown_soc") is not None:
+        if number(v["soc"]) <= number(v["shutdown_soc"]) + margin:
+            return Suspension(
+                "the battery is about to shut down", LimitReason.PROTECTION
+            )
+    return None

@@ -1,0 +1,166 @@
+"""What a Deye three-phase hybrid is granted of a battery power, and the plan for it.
+
+All this is pure: conditions and words in, a plan out.
+"""
+
+from dataclasses import dataclass
+import math
+
+from ..battery.controller import Bound, LimitReason, bounded
+from .plans import (
+    CURRENTS,
+    FLAGS,
+    MAX_SELL_POWER,
+    PEAK_SHAVING_BITS,
+    PEAK_SHAVING_POWER,
+    SELL_FLAG,
+    SWITCHES,
+    Image,
+    Plan,
+    charge,
+    charging_sleeps,
+    follow_load,
+    sell,
+)
+
+_CHARGE_CURRENT, _DISCHARGE_CURRENT = CURRENTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a setpoint depends on besides the settings. Unknown limits are None."""
+
+    volts: float
+    soc: float
+    battery_power: float
+    """W, + = charging"""
+    rated_power: float
+    """W"""
+    min_soc: int
+    """% at which discharging ends"""
+    max_soc: int
+    """% at which charging ends"""
+    bms_charge_amps: float | None = None
+    bms_discharge_amps: float | None = None
+    watts_per_word: int = 1
+    """What the power settings count in."""
+    may_export: bool = False
+    sell_flag: bool = False
+    """The firmware wants a slot's own permission to sell."""
+
+    def permitted(self, power: float) -> tuple[float, LimitReason | None]:
+        """Return what battery and inverter permit of `power`, W, and what cut it.
+
+        Nothing where the battery is full or empty: a target below the present SOC
+        would turn charging into its opposite.
+        """
+        bounds = [Bound(self.rated_power, LimitReason.INVERTER)]
+        amps = self.bms_charge_amps if power > 0 else self.bms_discharge_amps
+        if amps is not None:
+            bounds.append(Bound(amps * self.volts, LimitReason.BATTERY))
+        if power > 0 and self.soc >= self.max_soc:
+            bounds = [Bound(0, LimitReason.FULL)]
+        if power < 0 and self.soc <= self.min_soc:
+            bounds = [Bound(0, LimitReason.EMPTY)]
+        return bounded(power, bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is granted, W, + = charging, and the plan for it; no plan means hold."""
+
+    granted: int = 0
+    plan: Plan | None = None
+    reason: LimitReason | None = None
+    """Why it is less than was asked for."""
+
+
+def decide(
+    power: float,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    *,
+    amps: int | None = None,
+) -> Decision:
+    """Return what comes of a battery power, W, + = charging.
+
+    `amps` is the current it comes from, if it does. Less than one ampere is hold, too.
+    """
+    permitted, reason = now.permitted(power)
+    if permitted > 0:
+        return _decide_charge(permitted, reason, snapshot, settings, now, amps)
+    if permitted < 0:
+        return _decide_discharge(permitted, reason, snapshot, settings, now, amps)
+    return Decision(reason=reason)
+
+
+def _decide_charge(
+    permitted: float,
+    reason: LimitReason | None,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    amps: int | None,
+) -> Decision:
+    bounds = [Bound(snapshot[_CHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
+    if settings[SWITCHES] & PEAK_SHAVING_BITS == PEAK_SHAVING_BITS:
+        # While peak shaving is on, its power limits charging from the grid as well.
+        most = settings[PEAK_SHAVING_POWER] * now.watts_per_word
+        bounds.append(Bound(most, LimitReason.SETTING))
+    power, cut = bounded(permitted, bounds)
+    reason = cut or reason
+    amps = _amps(power, now.volts, amps)
+    if amps < 1:
+        return Decision(reason=reason or LimitReason.TOO_LITTLE)
+    words = math.ceil(round(power, 3) / now.watts_per_word)
+    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc, sleeps=sleeps)
+    return Decision(_told(power, amps, now), plan, reason)
+
+
+def _decide_discharge(
+    permitted: float,
+    reason: LimitReason | None,
+    snapshot: Image,
+    settings: Image,
+    now: Conditions,
+    amps: int | None,
+) -> Decision:
+    bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
+    sellable = settings[MAX_SELL_POWER] * now.watts_per_word
+    # Who may sell nothing is served like one who does not want to.
+    export = now.may_export and sellable > 0
+    if export:
+        bounds.append(Bound(sellable, LimitReason.SETTING))
+    left, cut = bounded(permitted, bounds)
+    power, reason = -left, cut or reason
+    words = int(round(power, 3) / now.watts_per_word)
+    most = _amps(power, now.volts, amps)
+    if words < 1 or most < 1:
+        return Decision(reason=reason or LimitReason.TOO_LITTLE)
+    if export:
+        flag = now.sell_flag or any(snapshot[flags] & SELL_FLAG for flags in FLAGS)
+        plan = sell(snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps)
+        return Decision(-words * now.watts_per_word, plan, reason)
+    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    plan = follow_load(
+        snapshot, words=words, amps=most, min_soc=now.min_soc, sleeps=sleeps
+    )
+    return Decision(-_told(power, most, now), plan, reason)
+
+
+def _amps(power: float, volts: float, most: int | None) -> int:
+    """Return whole amperes; a current times this voltage gives that very current."""
+    amps = int(power / volts + 1e-6)
+    return amps if most is None else min(amps, most)
+
+
+def _told(power: float, amps: int, now: Conditions) -> int:
+    """Return the power that the inverter was told, W.
+
+    The power itself; but where one ampere is much (a high voltage), what is left of
+    it by whole amperes.
+    """
+    left = amps * now.volts
+    return round(power if left >= 0.9 * power else left)

@@ -1,0 +1,376 @@
+"""The two ways to hold a Deye inverter at a battery power: its settings, remote mode.
+
+Each knows its registers, holds by them, renews if need be, and restores them. Which one
+is used, and when the battery must not be held at all, is decided by the controller.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+import logging
+from typing import ClassVar, Final, override
+
+from ..battery.controller import Grant, LimitReason, loop_time
+from ..errors import (
+    DeviceRefusedError,
+    NotConfirmedError,
+    NotSupportedError,
+    RequestTimeoutError,
+)
+from ..flash import FlashWear
+from ..modbus.device import ModbusDevice
+from .decision import Conditions, Decision, decide
+from .plans import (
+    BY_SOC,
+    BY_VOLTAGE,
+    CHEMISTRY,
+    CONTROL_MODE,
+    CURRENTS,
+    LITHIUM,
+    REMOTE,
+    REMOTE_MODE,
+    REMOTE_POWER,
+    SETTINGS,
+    SNAPSHOT,
+    Image,
+    Plan,
+    automatic,
+    charging_sleeps,
+    hold,
+    hold_by_soc,
+    knows_remote_mode,
+    remote,
+    remote_power,
+    restrict,
+    stop_grid_charge,
+)
+from .setpoint import DeyeSetpoint, Start, Wanted
+
+_LOGGER = logging.getLogger(__name__)
+
+SNAPSHOT_FRESH: Final = 2.0
+"""Seconds for which the registers of a snapshot are good to begin a setpoint from: the
+time in which what it depends on is read, and too short for an owner at the display."""
+REMOTE_CHECK_AFTER: Final = 30.0
+"""Seconds in which the battery must have moved the way that remote mode says."""
+CLEAR_MOVE: Final = 300
+"""W that a remote setpoint must differ from before for its direction to be seen."""
+
+
+class Method(ABC):
+    """A way to hold a battery."""
+
+    key: ClassVar[str]
+    """Its snapshot is kept under this name."""
+    changes: ClassVar[Sequence[int]]
+    """The registers that it changes."""
+    registers: ClassVar[range]
+    """The registers that it reads, in one request."""
+
+    def __init__(self, name: str, device: ModbusDevice, settle: float) -> None:
+        """Hold by the registers of `device`; nothing is read.
+
+        `name` is the inverter's in errors; `settle` as `ModbusBattery` has it, s.
+        """
+        self.works = True
+        """False where the inverter cannot be held this way."""
+        self._name = name
+        self._device = device
+        self._settle = settle
+
+    async def read(self) -> dict[int, int]:
+        """Return all its registers as they are now."""
+        return await self._device.read_words(self.registers)
+
+    async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
+        """Return its registers as `read` does; those of the snapshot, if that was taken just now."""
+        names = {
+            register.name
+            for register in self._device.registers.values()
+            if register.address in self.registers
+        }
+        device = self._device
+        stale = device.cache.older_than(SNAPSHOT_FRESH, names, loop_time())
+        if held.replaces or stale or not device.words.keys() >= {*self.registers}:
+            return await self.read()
+        return {address: device.words[address] for address in self.registers}
+
+    async def has_changed(self, snapshot: Image) -> bool:
+        """Return True when the device is not as the snapshot has it."""
+        return not snapshot.items() <= (await self.read()).items()
+
+    async def refresh(self, held: DeyeSetpoint) -> None:
+        """Read whether the device still shows the setpoint; note it in the record."""
+
+    @abstractmethod
+    async def take_snapshot(self) -> Image:
+        """Return what will be restored; raises NotSupportedError if it cannot work."""
+
+    @abstractmethod
+    async def hold(
+        self,
+        held: DeyeSetpoint,
+        snapshot: Image,
+        wanted: Wanted,
+        now: Conditions | None,
+    ) -> Grant:
+        """Hold the battery; return what is granted.
+
+        Under conditions that are not known it is held at 0 W. Raises
+        NotSupportedError before anything is written.
+        """
+
+    async def renew(
+        self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
+    ) -> Grant | None:
+        """Do what keeps a setpoint alive; None when nothing has to be done."""
+        return None
+
+    async def restrict(self, snapshot: Image) -> None:
+        """Narrow what can be narrowed, after a write has failed."""
+
+    @abstractmethod
+    async def restore(self, snapshot: Image) -> None:
+        """Write the snapshot, and see it there; raises NotConfirmedError."""
+
+    async def _write(self, plan: Plan, known: Image) -> None:
+        """Write what differs from `known`, in the plan's order, and read it back.
+
+        Raises NotConfirmedError when a register shows something else.
+        """
+        writes = list(plan.writes(known))
+        for address, words in writes:
+            await self._device.write_words(address, words)
+        if writes:
+            await self._device.confirm_words(
+                plan.target, self.registers, settle=self._settle
+            )
+
+
+class BySettings(Method):
+    """Holds by the time-of-use programme, currents, grid charge and working mode."""
+
+    key = "settings"
+    changes = SNAPSHOT
+    registers = SETTINGS
+
+    def __init__(
+        self,
+        name: str,
+        device: ModbusDevice,
+        settle: float,
+        wear: FlashWear,
+        read_soc: Callable[[], Awaitable[float | None]],
+    ) -> None:
+        """Hold by the settings of `device`, all of them flash; nothing is read.
+
+        `read_soc` returns the SOC, %, or None where it is not known.
+        """
+        super().__init__(name, device, settle)
+        self._wear = wear
+        self._read_soc = read_soc
+        self._zero_amps_refused = False
+
+    @override
+    async def refresh(self, held: DeyeSetpoint) -> None:
+        target = held.target
+        seen = await self.read()
+        # What was read while something else was written says nothing.
+        if held.target is target:
+            held.foreign.note(is_ours=target.items() <= seen.items())
+
+    @override
+    async def take_snapshot(self) -> Image:
+        """Return the owner's settings."""
+        settings = await self.read()
+        self._refuse_unless_possible(settings, 0)
+        return {address: settings[address] for address in SNAPSHOT}
+
+    def _refuse_unless_possible(self, settings: Image, power: float) -> None:
+        """Raise NotSupportedError when the inverter would not do what settings say."""
+        if settings[CHEMISTRY] != LITHIUM:
+            raise NotSupportedError(
+                f"{self._name}: only lithium batteries can be controlled, and the "
+                f"inverter is set to another kind (register {CHEMISTRY})"
+            )
+        by = settings[CONTROL_MODE]
+        if by not in (BY_SOC, BY_VOLTAGE) or (by == BY_VOLTAGE and power):
+            raise NotSupportedError(
+                f"{self._name}: the inverter must control its battery by capacity (%) "
+                f"to be charged or discharged at will (register {CONTROL_MODE} is {by})"
+            )
+
+    @override
+    async def hold(
+        self,
+        held: DeyeSetpoint,
+        snapshot: Image,
+        wanted: Wanted,
+        now: Conditions | None,
+    ) -> Grant:
+        """Write what differs from the picture of the setpoint."""
+        known = await self.read_to_begin(held)
+        self._refuse_unless_possible(known, wanted.power)
+        decision = Decision(reason=LimitReason.UNKNOWN_STATE)
+        if now is not None:
+            decision = decide(wanted.power, snapshot, known, now, amps=wanted.amps)
+        if decision.plan is None:
+            soc = None if now is None else now.soc
+            await self._hold_still(held, snapshot, known, soc)
+        else:
+            await self._apply(held, decision.plan, known)
+        return Grant(decision.granted, decision.reason)
+
+    async def _hold_still(
+        self, held: DeyeSetpoint, snapshot: Image, known: Image, soc: float | None
+    ) -> None:
+        """Hold at 0 W, the other way where a current of 0 A is not taken."""
+        if not self._zero_amps_refused:
+            try:
+                await self._apply(held, hold(snapshot), known)
+            except (DeviceRefusedError, NotConfirmedError) as err:
+                known = await self.read()
+                # The other way goes by the slots' SOC, so it must count.
+                if known[CONTROL_MODE] != BY_SOC or not any(map(known.get, CURRENTS)):
+                    raise
+                _LOGGER.info("%s: takes no 0 A: %s", self._name, err)
+                self._zero_amps_refused = True
+            else:
+                return
+        sleeps = charging_sleeps(snapshot, known, soc)
+        await self._apply(held, hold_by_soc(snapshot, sleeps=sleeps), known)
+
+    async def _apply(self, held: DeyeSetpoint, plan: Plan, known: Image) -> None:
+        """Bring the settings to a plan; raises FlashBudgetError before it is begun."""
+        if any(plan.writes(known)):
+            self._wear.check(self._name)
+        held.begin_write()
+        await self._write(plan, known)
+        held.target = plan.target
+
+    @override
+    async def restrict(self, snapshot: Image) -> None:
+        """Set both currents to 0 A and grid charge off, as far as that is taken."""
+        known = await self.read()
+        for address, words in restrict(snapshot).writes(known):
+            with suppress(DeviceRefusedError):
+                await self._device.write_words(address, words)
+
+    @override
+    async def restore(self, snapshot: Image) -> None:
+        """Write the owner's settings, word by word as they were."""
+        known = await self.read()
+        sleeps = await self._charging_sleeps(snapshot, known)
+        if sleeps:
+            first = stop_grid_charge(snapshot)
+            await self._write(first, known)
+            known.update(first.target)
+        await self._write(automatic(snapshot, sleeps=sleeps), known)
+
+    async def _charging_sleeps(self, snapshot: Image, known: Image) -> bool:
+        """Return what `charging_sleeps` does; the SOC is read only where it matters."""
+        return charging_sleeps(snapshot, known, None) and charging_sleeps(
+            snapshot, known, await self._read_soc()
+        )
+
+
+class ByRemoteMode(Method):
+    """Holds by remote mode: volatile, with a watchdog, and a sign to be checked."""
+
+    key = "remote"
+    changes = REMOTE
+    registers = REMOTE
+
+    def __init__(
+        self, name: str, device: ModbusDevice, settle: float, rated_power: float
+    ) -> None:
+        """Hold by remote mode of `device` (`rated_power` in W); nothing is read."""
+        super().__init__(name, device, settle)
+        self._rated_power = rated_power
+
+    @override
+    async def take_snapshot(self) -> Image:
+        """Return remote mode as it is: off, or of another controller."""
+        mode = (await self.read())[REMOTE_MODE]
+        if mode:
+            raise NotSupportedError(
+                f"{self._name}: somebody else uses remote mode ({mode})"
+            )
+        return {REMOTE_MODE: mode}
+
+    @override
+    async def hold(
+        self,
+        held: DeyeSetpoint,
+        snapshot: Image,
+        wanted: Wanted,
+        now: Conditions | None,
+    ) -> Grant:
+        """Write what differs from the setpoint, remote mode itself last."""
+        grant = self._permitted(wanted, now)
+        await self._steer(held, grant, await self.read_to_begin(held))
+        if now is not None:
+            held.unchecked = Start(now.battery_power, loop_time())
+        return grant
+
+    @staticmethod
+    def _permitted(wanted: Wanted, now: Conditions | None) -> Grant:
+        """Return what is granted under these conditions."""
+        if now is None:
+            return Grant(0, LimitReason.UNKNOWN_STATE)
+        power, reason = now.permitted(wanted.power)
+        return Grant(int(power), reason)
+
+    async def _steer(self, held: DeyeSetpoint, grant: Grant, known: Image) -> None:
+        """Write a power, and feed the watchdog."""
+        word = remote_power(grant.power, self._rated_power)
+        plan = remote(word)
+        held.begin_write()
+        await self._write(plan, known)
+        if plan.target.items() <= known.items():
+            # Nothing differed, but the watchdog must be fed.
+            await self._device.write_words(REMOTE_POWER, [word])
+        held.target = plan.target
+
+    @override
+    async def renew(
+        self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
+    ) -> Grant | None:
+        """Feed the watchdog, and see that the battery goes the right way."""
+        self._refuse_wrong_way(held, now)
+        grant = self._permitted(wanted, now)
+        await self._steer(held, grant, await self.read())
+        return grant
+
+    def _refuse_wrong_way(self, held: DeyeSetpoint, now: Conditions | None) -> None:
+        """Raise NotConfirmedError when the battery did not go the way it should."""
+        start = held.unchecked
+        if start is None or now is None:
+            return
+        if loop_time() - start.at < REMOTE_CHECK_AFTER:
+            return
+        held.unchecked = None
+        meant = held.grant.power - start.power
+        moved = now.battery_power - start.power
+        if abs(meant) >= CLEAR_MOVE and meant * moved <= 0:
+            # It is to be restored all the same, and then never used again.
+            self.works = False
+            raise NotConfirmedError(
+                f"{self._name}: in remote mode the battery moved by {moved:g} W instead "
+                f"of {meant:g} W; remote mode is not used again"
+            )
+
+    @override
+    async def restore(self, snapshot: Image) -> None:
+        """Leave remote mode."""
+        order = tuple(range(address, address + 1) for address in snapshot)
+        await self._write(Plan(snapshot, order), await self.read())
+
+
+async def has_remote_mode(name: str, device: ModbusDevice) -> bool:
+    """Return True when the firmware has remote mode; without it nothing answers."""
+    try:
+        return knows_remote_mode(await device.read_words(REMOTE))
+    except (DeviceRefusedError, RequestTimeoutError) as err:
+        _LOGGER.info("%s: no remote mode: %s", name, err)
+        return False
