@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
-from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.battery.controller import (
+    Grant,
+    LimitReason,
+    SuspendedError,
+)
 from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,
     SwitchSetting,
@@ -49,7 +53,7 @@ IDENTIFIED = BY_NAME["identification"]
 
 NEVER_WRITE = {
     **dict.fromkeys(
-        (40210, *range(44025, 44035)), "Grid Guard: needs the installer's code"
+        (40210, 40211, *range(44025, 44035)), "Grid Guard: needs the installer's code"
     ),
     **dict.fromkeys((43090, 43091), "the installer's code itself"),
     **dict.fromkeys((40077, 40078), "restarts the device"),
@@ -155,6 +159,18 @@ def test_no_register_is_written_that_is_not_ours() -> None:
         for address in range(register.address, register.end)
     }
     assert not writable & NEVER_WRITE.keys()
+    assert LAYOUT.never_write == NEVER_WRITE.keys()
+
+
+@pytest.mark.parametrize("address", NEVER_WRITE)
+async def test_what_is_not_ours_is_refused_before_it_is_sent(address: int) -> None:
+    """Whoever asks for it, and however many words with it."""
+    async with device() as image, connected(image) as battery:
+        (unit,) = battery.devices
+        for words in ([0], [0, 0]):
+            with pytest.raises(NotSupportedError, match="never be written"):
+                await unit.write_words(address + 1 - len(words), words)
+        assert image.writes == []
 
 
 def test_registers_have_names_and_places_of_their_own() -> None:
@@ -497,7 +513,8 @@ async def test_setpoints_are_kept_within_what_is_permitted(
     """The range is what the inverter is built for; what is granted, what it permits."""
     async with device(**numbers) as image, connected(image) as battery:
         assert battery.setpoint_limits == limits
-        assert tuple([await battery.set_power_setpoint(p) for p in asked]) == granted
+        grants = [await battery.set_power_setpoint(power) for power in asked]
+        assert tuple(grant.power for grant in grants) == granted
         assert image.writes[-1] == Write(3, 40149, [0, -granted[1], 0, 802])
 
 
@@ -508,13 +525,13 @@ async def test_the_owners_limits_are_kept() -> None:
         connected(image, max_charge_power=1200, max_discharge_power=9000) as battery,
     ):
         assert battery.setpoint_limits == SetpointLimits(-6000, 1200)
-        assert await battery.set_power_setpoint(4000) == 1200
+        assert await battery.set_power_setpoint(4000) == Grant(1200)
 
 
 async def test_a_current_setpoint_is_that_of_the_battery() -> None:
     """A × battery voltage."""
     async with device(FULL) as image, connected(image) as battery:
-        assert await battery.set_current_setpoint(10) == 522
+        assert await battery.set_current_setpoint(10) == Grant(522)
 
 
 async def test_renewal_repeats_the_setpoint_before_it_reads() -> None:
@@ -524,7 +541,7 @@ async def test_renewal_repeats_the_setpoint_before_it_reads() -> None:
         image.traffic.clear()
         granted = await battery.keep_alive()
 
-        assert granted == 1000
+        assert granted == Grant(1000)
         assert image.traffic.log[0] == Write(3, 40149, [0xFFFF, 64536, 0, 802])
         assert len(image.writes) == 1
 
@@ -537,7 +554,7 @@ async def test_renewal_does_not_need_to_read() -> None:
         image.set_faults(drop=2)
         granted = await battery.keep_alive()
 
-        assert granted == 1000
+        assert granted == Grant(1000)
         assert image.writes == [(3, 40149, [0xFFFF, 64536, 0, 802])]
 
 
@@ -571,7 +588,7 @@ async def test_renewal_follows_what_the_battery_permits() -> None:
         put(image, 40189, 5500)
         more = await battery.keep_alive()
 
-        assert (less, more) == (900, 3000)
+        assert (less, more) == (Grant(900, LimitReason.BATTERY), Grant(3000))
         assert image.writes[-1].words == [0xFFFF, 62536, 0, 802]
 
 
@@ -708,14 +725,40 @@ async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -
             await battery.set_power_setpoint(500)
 
         assert battery.snapshot is not None
+        assert battery.held is None
         assert image.writes == []
+
+
+async def test_a_refused_change_is_tried_again_by_the_next_renewal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A refusal may be a passing one; the setpoint that was asked for last counts."""
+    monkeypatch.setattr(sma_conditions, "_FRESH", 60)
+    async with device() as image, connected(image) as battery:
+        await battery.set_power_setpoint(500)
+        image.set_faults(exception=3, exception_count=1)
+        with pytest.raises(DeviceRefusedError):
+            await battery.set_power_setpoint(800)
+        assert await battery.keep_alive() == Grant(800)
+        assert image.writes[-1].words == [0xFFFF, 0x10000 - 800, 0, 802]
+
+
+async def test_a_limit_that_is_refused_once_goes_on_to_count() -> None:
+    """A device that says for once that it has none of it permits no more for that."""
+    async with device(r40189=900) as image, connected(image) as battery:
+        await battery.set_power_setpoint(3000)
+        image.set_faults(exception=2, exception_count=1_000_000)
+        assert "battery_soc" in (await battery.read()).failures
+        image.set_faults(exception_count=0)
+        del image.units.units[3][40189]
+        assert await battery.keep_alive() == Grant(900, LimitReason.BATTERY)
 
 
 @pytest.mark.parametrize("number", [1129, 0x00FFFFFD])
 async def test_an_open_or_unknown_gate_lets_us_control(number: int) -> None:
     """Only a plain no closes it."""
     async with device(r31061=number) as image, connected(image) as battery:
-        assert await battery.set_power_setpoint(100) == 100
+        assert await battery.set_power_setpoint(100) == Grant(100)
 
 
 async def test_a_closed_gate_refuses_control() -> None:
@@ -736,7 +779,7 @@ async def test_a_gate_that_closes_and_opens_again() -> None:
         await battery.set_power_setpoint(100)
         put(image, 31061, 1130)
         for _ in range(2):
-            with pytest.raises(NotConfirmedError, match="31061"):
+            with pytest.raises(SuspendedError, match="31061"):
                 await battery.keep_alive()
         with pytest.raises(NotSupportedError, match="31061"):
             await battery.set_power_setpoint(200)
@@ -750,7 +793,7 @@ async def test_a_gate_that_closes_and_opens_again() -> None:
             None,
             ("The device takes no control of charging (31061 says no)",),
         )
-        assert granted == 100
+        assert granted == Grant(100)
         assert image.writes[-1].words == [0xFFFF, 65436, 0, 802]
         assert await battery.get("problem") == ()
 
@@ -767,14 +810,14 @@ async def test_off_the_grid_the_setpoint_rests(
         before = image.units.units[3][address + 1]
         await battery.set_power_setpoint(-1000)
         put(image, address, number)
-        with pytest.raises(NotConfirmedError, match=rf"off the grid \({state}\)"):
+        with pytest.raises(SuspendedError, match=rf"off the grid \({state}\)"):
             await battery.keep_alive()
         resting = image.writes[-1]
         put(image, address, before)
         granted = await battery.keep_alive()
 
         assert resting == (3, 40151, [0, 803])
-        assert granted == -1000
+        assert granted == Grant(-1000)
         assert image.writes[-1].words == [0, 1000, 0, 802]
 
 
@@ -792,7 +835,7 @@ async def test_a_setpoint_that_is_set_off_the_grid_is_its_owners_risk() -> None:
         put(image, 33003, 235)
         await battery.keep_alive()
         put(image, 33003, 1463)
-        with pytest.raises(NotConfirmedError, match="off the grid"):
+        with pytest.raises(SuspendedError, match="off the grid"):
             await battery.keep_alive()
 
         assert written == {40149}
@@ -802,7 +845,7 @@ async def test_emergency_charge_and_faults_are_the_devices_business() -> None:
     """The setpoint is renewed; the device decides."""
     async with device(r33003=3664, r30201=35) as image, connected(image) as battery:
         await battery.set_power_setpoint(-1000)
-        assert await battery.keep_alive() == -1000
+        assert await battery.keep_alive() == Grant(-1000)
 
 
 @pytest.mark.parametrize(
@@ -849,17 +892,17 @@ async def test_a_cluster_that_multiplies_the_setpoint_is_stopped(
         await battery.set_power_setpoint(asked)
         put(image, 30775, measured & 0xFFFFFFFF)
         if not stopped:
-            assert await battery.keep_alive() == asked
+            assert await battery.keep_alive() == Grant(asked)
             return
         for _ in range(2):
-            with pytest.raises(NotConfirmedError, match="cluster"):
+            with pytest.raises(SuspendedError, match="cluster"):
                 await battery.keep_alive()
         assert image.writes[-1] == (3, 40151, [0, 803])
         assert len(image.writes) == 3
 
         put(image, 30775, 0)
-        assert await battery.set_power_setpoint(-300) == -300
-        assert await battery.keep_alive() == -300
+        assert await battery.set_power_setpoint(-300) == Grant(-300)
+        assert await battery.keep_alive() == Grant(-300)
 
 
 @pytest.mark.parametrize("numbers", [{"r40783": 123}, {}])
@@ -868,7 +911,7 @@ async def test_a_cluster_gets_time_to_follow(numbers: dict[str, int]) -> None:
     async with device(r40785=0, **numbers) as image, connected(image) as battery:
         await battery.set_power_setpoint(-2000)
         put(image, 30775, 5900)
-        assert await battery.keep_alive() == -2000
+        assert await battery.keep_alive() == Grant(-2000)
 
 
 async def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -997,7 +1040,7 @@ async def test_the_battery_does_what_is_asked(power: int, twins: bool) -> None:
         granted = await battery.set_power_setpoint(power)
         clock.advance(5)
 
-        assert granted == power
+        assert granted == Grant(power)
         assert simulator.state()["mode"] == "controlled"
         assert simulator.device.output == pytest.approx(-power)
         assert await battery.get("active_power") == pytest.approx(-power)
@@ -1114,7 +1157,7 @@ async def test_external_control_that_is_switched_off_twice(
             for _ in range(3):
                 await battery.get("power_setpoint")
             if passing == 10 or not is_theirs:
-                assert await battery.keep_alive() == 1500
+                assert await battery.keep_alive() == Grant(1500)
                 assert simulator.mode == "controlled"
         if is_theirs:
             with pytest.raises(TakenOverError):
@@ -1125,19 +1168,19 @@ async def test_external_control_that_is_switched_off_twice(
 async def test_the_reason_for_less_is_told() -> None:
     """And forgotten with it."""
     async with device() as image, connected(image) as battery:
-        await battery.set_power_setpoint(3000)
-        reasons = [battery.limited_by]
+        reasons = [(await battery.set_power_setpoint(3000)).reason]
         put(image, 40189, 900)
-        await battery.keep_alive()
-        reasons.append(battery.limited_by)
+        grant = await battery.keep_alive()
+        assert grant is not None
+        reasons.append(grant.reason)
         put(image, 31061, 1130)  # "no"
-        with pytest.raises(NotConfirmedError):
+        with pytest.raises(SuspendedError) as suspended:
             await battery.keep_alive()
-        reasons.append(battery.limited_by)
+        reasons.append(suspended.value.reason)
         await battery.release()
-        reasons.append(battery.limited_by)
+        assert battery.held is None
 
-    assert reasons == [None, LimitReason.BATTERY, LimitReason.REFUSED, None]
+    assert reasons == [None, LimitReason.BATTERY, LimitReason.REFUSED]
 
 
 async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None:
@@ -1147,9 +1190,9 @@ async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None
         await battery.set_power_setpoint(1500)
         await simulator.misbehave("grid_lost")
         clock.advance(30)
-        with pytest.raises(NotConfirmedError, match="backup"):
+        with pytest.raises(SuspendedError, match="backup") as suspended:
             await battery.keep_alive()
-        assert battery.limited_by is LimitReason.NO_GRID
+        assert suspended.value.reason is LimitReason.NO_GRID
         resting = simulator.state()["mode"]
         await simulator.misbehave("grid_lost", on=False)
         clock.advance(30)
@@ -1185,10 +1228,10 @@ async def test_a_cluster_is_watched(
         await battery.set_power_setpoint(-1000)
         clock.advance(30)
         if stopped:
-            with pytest.raises(NotConfirmedError, match="cluster"):
+            with pytest.raises(SuspendedError, match="cluster"):
                 await battery.keep_alive()
         else:
-            assert await battery.keep_alive() == -1000
+            assert await battery.keep_alive() == Grant(-1000)
 
         assert simulator.state()["mode"] == ("automatic" if stopped else "controlled")
 
@@ -1262,4 +1305,4 @@ async def test_signs_that_are_not_documented_do_no_harm(fault: str) -> None:
         await simulator.misbehave(fault)
         async with connected(simulator) as battery:
             assert battery.setpoint_limits == SetpointLimits(-6000, 6000)
-            assert await battery.set_power_setpoint(1000) == 1000
+            assert await battery.set_power_setpoint(1000) == Grant(1000)

@@ -27,9 +27,12 @@ class RegisterCache:
                 self._read_at[name] = now
 
     def note_missing(self, names: Iterable[str], now: float) -> None:
-        """Keep that registers are not there, which is an answer, too."""
+        """Keep that registers were refused, which is an answer, too.
+
+        It may be a passing one, so their last values stay: what holds a battery must
+        not do without a limit that it has seen.
+        """
         for name in names:
-            self._values.pop(name, None)
             self._read_at[name] = now
 
     def note_written(self, names: Iterable[str], now: float) -> None:

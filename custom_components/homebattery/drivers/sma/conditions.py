@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from ..battery.base import SetpointLimits
-from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.controller import Bound, Grant, LimitReason, bounded, loop_time
 from ..measurements import Value
+from ..modbus.cache import RegisterCache
 from .measurements import is_cluster, rating
 from .registers import KEEP_VALUES, LEAST_RATING, MAINS
 
@@ -31,76 +32,61 @@ _OVERSHOOT: Final = 1.5
 """Times the setpoint that a cluster may do before it is stopped, …"""
 _OVERSHOOT_FROM: Final = 500
 """… from this setpoint on, W."""
-_NEVER: Final = float("-inf")
 
 
 class Conditions:
-    """The registers that a setpoint depends on, as they were last read.
+    """Tell what a setpoint depends on, from the registers as they were last read."""
 
-    Times are those of the event loop, s.
-    """
-
-    def __init__(self) -> None:
-        """Begin with a device of which nothing is known."""
-        self.values: dict[str, Value] = {}
-        self._read_at: dict[str, float] = {}
-
-    def begin(self, values: Mapping[str, Value]) -> None:
-        """Take what was read of a device that was just connected."""
-        self.values |= values
-
-    def forget(self) -> None:
-        """Know nothing again: it may be another device by now."""
-        self.values.clear()
-        self._read_at.clear()
-
-    def note(
-        self, read: Mapping[str, Value], refused: Collection[str], now: float
+    def __init__(
+        self, cache: RegisterCache, plate: Mapping[str, Value] | None = None
     ) -> None:
-        """Take what matters of what was just read; `refused` is asked again later."""
-        for name in read.keys() & {*CONDITIONS, _POWER}:
-            self.values[name] = read[name]
-            self._read_at[name] = now
-        self._read_at.update(dict.fromkeys(CONDITIONS.intersection(refused), now))
+        """Judge by what is in the cache, and by `plate`: what the device is.
 
-    def old(self, now: float, *, held: bool) -> set[str]:
+        That is kept as it was when it was connected: a device that rests tells less.
+        """
+        self._cache = cache
+        self._plate = plate or {}
+
+    def stale(self, *, held: bool) -> set[str]:
         """Return what must be read again; the power only of a cluster that is held."""
         names: Collection[str] = (
             {*CONDITIONS, _POWER} if held and self.is_cluster else CONDITIONS
         )
-        return {
-            name for name in names if now - self._read_at.get(name, _NEVER) >= _FRESH
-        }
+        return self._cache.older_than(_FRESH, names, loop_time())
+
+    def _value(self, name: str) -> Value:
+        """Return the last value of a register; None if it never had one."""
+        return self._cache.values.get(name)
 
     @property
     def timeout(self) -> float | None:
         """Seconds until the device does without our setpoint, if it tells."""
-        return _number(self.values.get("fallback_timeout"))
+        return _number(self._value("fallback_timeout"))
 
     @property
     def keeps_setpoint(self) -> bool:
         """True when the device keeps the last setpoint that nobody renews."""
-        return self.values.get("fallback_mode") == KEEP_VALUES
+        return self._value("fallback_mode") == KEEP_VALUES
 
     @property
     def mode(self) -> Value:
         """Where the device takes its active power from."""
-        return self.values.get("active_power_mode")
+        return self._value("active_power_mode")
 
     @property
     def is_cluster(self) -> bool:
         """True for the master of other inverters."""
-        return is_cluster(self.values)
+        return is_cluster(self._plate)
 
     @property
     def is_gate_closed(self) -> bool:
         """True when the device says that it takes no control; silence is no 'no'."""
-        return self.values.get("charge_control_tag") == "no"
+        return self._value("charge_control_tag") == "no"
 
     @property
     def off_grid(self) -> str | None:
         """The state that the device is in without the public grid; None with it."""
-        status, mode = self.values.get("operating_status"), self.values.get("grid_mode")
+        status, mode = self._value("operating_status"), self._value("grid_mode")
         if status in _OFF_GRID:
             return str(status)
         return None if mode in (None, MAINS) else str(mode)
@@ -108,15 +94,13 @@ class Conditions:
     @property
     def ratings(self) -> SetpointLimits:
         """What the inverter is built for, W; of one that does not tell, the least."""
-        taken = _rated(self.values.get("input_rating"))
-        given = _rated(rating(self.values)) or taken or LEAST_RATING
+        taken = _rated(self._plate.get("input_rating"))
+        given = _rated(rating(self._plate)) or taken or LEAST_RATING
         return SetpointLimits(-given, min(given, taken or given))
 
-    def permitted(
-        self, wanted: float, limits: SetpointLimits
-    ) -> tuple[int, LimitReason | None]:
+    def permitted(self, wanted: float, limits: SetpointLimits) -> Grant:
         """Return what device and battery permit now of a battery power, W, and why."""
-        out, charge, discharge = (_number(self.values.get(name)) for name in _LIMITS)
+        out, charge, discharge = (_number(self._value(name)) for name in _LIMITS)
         most: tuple[tuple[float | None, LimitReason], ...]
         if wanted > 0:
             most = (
@@ -132,15 +116,19 @@ class Conditions:
         power, reason = bounded(
             wanted, [Bound(value, why) for value, why in most if value is not None]
         )
-        return round(power), reason
+        return Grant(round(power), reason)
 
     def overshoots(self, granted: int, since: float) -> bool:
-        """Return True if a cluster has come to do far more than its setpoint, W."""
-        power = _number(self.values.get(_POWER))
+        """Return True if a cluster has come to do far more than its setpoint, W.
+
+        `since` is when that changed, as the event loop has it, s.
+        """
+        now = loop_time()
+        power = _number(self._value(_POWER))
         return (
             abs(granted) > _OVERSHOOT_FROM
             and self.is_cluster
-            and self._read_at.get(_POWER, _NEVER) >= since + _RAMP
+            and self._cache.age(_POWER, now) <= now - since - _RAMP
             and power is not None
             and power * -granted > _OVERSHOOT * granted**2
         )

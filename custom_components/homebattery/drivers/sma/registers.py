@@ -373,6 +373,21 @@ REGISTERS: Final[tuple[Register, ...]] = (
     _tag(41259, "bms_mode", BMS_MODE, RW),
 )
 
+_NEVER_WRITE: Final = frozenset(
+    {
+        # Behind Grid Guard, and the installer's code itself.
+        *(40210, 40211, *range(44025, 44035), 43090, 43091),
+        # Restarts the device.
+        *(40077, 40078),
+        # What happens without us: the installer's choice.
+        *(*range(41193, 41197), 44037, 44038),
+        # The read-back registers of the cyclic setpoint and grid target: flash.
+        *(*range(44425, 44429), 44439, 44440),
+        # Other devices have these.
+        *(30953, 31391, 40073, 40212, 40216, 40793, 40797),
+    }
+)
+
 LAYOUT: Final = Layout(
     # As wide as the gaps in blocks that open controllers read in one go.
     max_gap=18,
@@ -381,4 +396,5 @@ LAYOUT: Final = Layout(
     borders=frozenset(
         register.address for register in REGISTERS if not register.readable
     ),
+    never_write=_NEVER_WRITE,
 )

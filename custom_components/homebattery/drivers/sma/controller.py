@@ -1,0 +1,315 @@
+"""How an SMA is held at a setpoint, and released.
+
+The pair of power and 'active' is written as one request, and again within the device's
+time-out. It cannot be read itself; whether its read-back registers in flash follow it
+is uncertain, so they say something only once they have.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+import logging
+import math
+from typing import Final, NamedTuple, NoReturn, override
+
+from ..battery.base import SetpointLimits
+from ..battery.controller import (
+    ForeignSetpoint,
+    Grant,
+    HeldSetpoint,
+    LimitReason,
+    SetpointController,
+    SetpointRequest,
+    Snapshot,
+    SuspendedError,
+    loop_time,
+)
+from ..battery.readings import Values
+from ..errors import (
+    BatteryError,
+    DeviceRefusedError,
+    NotConfirmedError,
+    NotSupportedError,
+    TakenOverError,
+)
+from ..measurements import Value
+from ..modbus.device import ModbusDevice
+from .conditions import GATE_CLOSED, Conditions
+from .registers import ACTIVE, INACTIVE
+
+_LOGGER = logging.getLogger(__name__)
+
+_SETPOINT: Final = "setpoint"
+_CONTROL: Final = "external_control"
+_POWER_SHOWN: Final = "setpoint_twin"
+_CONTROL_SHOWN: Final = "external_control_twin"
+READ_BACK: Final = (_POWER_SHOWN, _CONTROL_SHOWN)
+"""The registers that may show the pair; they are in flash, and never written."""
+_READ_BACK_FRESH: Final = 2.0
+"""Seconds for which it is good to know what the read-back registers say."""
+_READ_BACK_LATE: Final = 5.0
+"""Seconds that a changed setpoint may need to show there."""
+_FOREIGN_READS: Final = 2
+"""So many reads in a row that show another controller's setpoint are no accident."""
+_RESTARTS_APART: Final = 600.0
+"""Seconds between two times that external control was seen off, from which both may
+have been a restart of the device; sooner it is another controller that switches it off."""
+
+type ReadRegisters = Callable[[Collection[str]], Awaitable[Values]]
+"""Reads registers by name; those that fail are absent."""
+
+
+class Suspension(NamedTuple):
+    """Why a device must not be held at its setpoint for now."""
+
+    problem: str
+    reason: LimitReason
+
+
+@dataclass(slots=True, kw_only=True)
+class SmaHeldSetpoint(HeldSetpoint):
+    """The record of what an SMA is held at."""
+
+    allowed_off_grid: bool
+    """It was asked for while the device was off the grid, at the risk of its owner."""
+    overshot: bool = False
+    """The cluster did far more than it; that is not tried again."""
+    suspended: Suspension | None = None
+    """Why the device is left to itself although a setpoint is wanted."""
+    is_off: bool = False
+    """External control was seen off, and is to be renewed."""
+    off_at: float = -math.inf
+    """When that was last so, and renewed."""
+    foreign: ForeignSetpoint = field(
+        default_factory=lambda: ForeignSetpoint(_FOREIGN_READS)
+    )
+
+
+class SmaController(SetpointController[SmaHeldSetpoint]):
+    """Holds a Sunny Island, alone or the master of a cluster, by its pair of registers."""
+
+    def __init__(
+        self,
+        address: str,
+        device: ModbusDevice,
+        conditions: Conditions,
+        read: ReadRegisters,
+        limits: SetpointLimits,
+        *,
+        spacing: float,
+        settle: float,
+    ) -> None:
+        """Hold `device` within `limits`; errors name it by `address`.
+
+        `spacing` are the seconds that at least lie between two setpoints, `settle`
+        those after a write until reading back tells the truth.
+        """
+        super().__init__()
+        self._address = address
+        self._device = device
+        self._conditions = conditions
+        self._read = read
+        self._limits = limits
+        self._spacing = spacing
+        self._settle = settle
+        self._next_at = -math.inf
+        """When the device takes another setpoint, also after a release."""
+        self._shows_setpoints = False
+        """Whether the read-back registers have ever shown our setpoint."""
+
+    @override
+    async def take_snapshot(self) -> Snapshot:
+        """Read whether the device may be controlled, and whether it already is.
+
+        Its own control is what a release goes back to, in any case: the setpoint of
+        another controller is theirs to renew.
+        """
+        await self._read_conditions()
+        self._refuse_without_gate()
+        return {_CONTROL: await self._read_control()}
+
+    @override
+    async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
+        await self._read_conditions()
+        self._refuse_without_gate()
+        allowed_off_grid = self._conditions.off_grid is not None
+        grant = self._permitted(request)
+        await self._wait_for_spacing()
+        before, changed_at = self.held, loop_time()
+        if before is not None and before.grant.power == grant.power:
+            changed_at = before.changed_at
+        self.held = SmaHeldSetpoint(
+            request=request,
+            grant=grant,
+            changed_at=changed_at,
+            allowed_off_grid=allowed_off_grid,
+        )
+        try:
+            await self._write(self.held)
+        except DeviceRefusedError:
+            if before is None:
+                # Nothing was begun.
+                self.held = None
+            raise
+        return grant
+
+    @override
+    async def renew(self, snapshot: Snapshot) -> Grant | None:
+        """Write the setpoint again, then see whether it still is the right one.
+
+        In this order, so that a device that is slow to read does not forget it.
+        Raises SuspendedError while the setpoint makes no sense; the device is left to
+        itself meanwhile. And TakenOverError.
+        """
+        held = self.held
+        if held is None:
+            return None
+        if held.foreign.is_certain:
+            raise TakenOverError(
+                f"{self._address}: the device shows a setpoint that another controller "
+                "has written"
+            )
+        if held.is_off:
+            held.is_off = False
+            held.off_at = held.changed_at = loop_time()
+        if held.suspended is None:
+            await self._write(held)
+        await self.refresh(snapshot)
+        if (suspension := self._suspension(held)) is not None:
+            await self._suspend(held, suspension)
+        grant = self._permitted(held.request)
+        if grant.power != held.grant.power or held.suspended is not None:
+            await self._wait_for_spacing()
+            held.change(grant, loop_time())
+            held.suspended = None
+            await self._write(held)
+        return held.grant
+
+    @override
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Switch external control off; that the device took it confirms it.
+
+        Where that can be read back it must not show control that was not there before.
+        The control of another controller that has taken over is theirs to end.
+        """
+        if self.held is not None and self.held.foreign.is_certain:
+            return
+        await self._device.write(_CONTROL, INACTIVE)
+        await asyncio.sleep(self._settle)
+        seen = await self._read_control()
+        if seen == ACTIVE != snapshot.get(_CONTROL):
+            raise NotConfirmedError(
+                f"{self._address}: external control is still active after switching "
+                "it off"
+            )
+
+    @override
+    async def _refresh(self, snapshot: Snapshot) -> None:
+        try:
+            await self._read_conditions()
+        except BatteryError as err:
+            _LOGGER.debug("%s: cannot read for the setpoint: %s", self._address, err)
+
+    @override
+    def observe(self, values: Mapping[str, Value]) -> None:
+        """Count the reads in a row in which the setpoint is not ours any more.
+
+        A device that has restarted is off, too, and is to be renewed.
+        """
+        held = self.held
+        if held is None or held.suspended is not None:
+            return
+        if any(values.get(name) is None for name in READ_BACK):
+            return
+        now = loop_time()
+        if self.setpoint_shown(values) == held.grant.power:
+            self._shows_setpoints, held.is_off = True, False
+            held.foreign.note(is_ours=True)
+        elif not self._shows_setpoints or now - held.changed_at < _READ_BACK_LATE:
+            return
+        elif values[_CONTROL_SHOWN] != ACTIVE and now - held.off_at >= _RESTARTS_APART:
+            held.is_off = True
+        else:
+            held.foreign.note(is_ours=False)
+
+    def setpoint_shown(self, values: Values) -> Value:
+        """Return the battery power that the device shows to be held at, W.
+
+        Where it cannot be read, that is what the device took.
+        """
+        held = self.held
+        if held is None or held.suspended is not None:
+            return None
+        state, power = values.get(_CONTROL_SHOWN), values.get(_POWER_SHOWN)
+        if state is None or not isinstance(power, int | float):
+            return held.grant.power
+        return 0 - power if state == ACTIVE else None
+
+    # What a setpoint depends on
+
+    async def _read_conditions(self) -> None:
+        """Read again what a setpoint depends on and was read too long ago."""
+        names = self._conditions.stale(held=self.held is not None)
+        if self._shows_setpoints and self._device.cache.older_than(
+            _READ_BACK_FRESH, READ_BACK, loop_time()
+        ):
+            names |= set(READ_BACK)
+        await self._read(names)
+
+    async def _read_control(self) -> Value:
+        """Return whether external control is on; None where that cannot be read."""
+        return (await self._device.ask([_CONTROL_SHOWN])).values.get(_CONTROL_SHOWN)
+
+    def _refuse_without_gate(self) -> None:
+        if self._conditions.is_gate_closed:
+            raise NotSupportedError(f"{self._address}: {GATE_CLOSED}")
+
+    def _permitted(self, request: SetpointRequest) -> Grant:
+        """Return what device and battery permit of it now, W, and what cut it."""
+        return self._conditions.permitted(request.power, self._limits)
+
+    def _suspension(self, held: SmaHeldSetpoint) -> Suspension | None:
+        """Return why the device must not be held at the setpoint now."""
+        if self._conditions.is_gate_closed:
+            return Suspension(GATE_CLOSED, LimitReason.REFUSED)
+        state = self._conditions.off_grid
+        if state is None:
+            held.allowed_off_grid = False
+        elif not held.allowed_off_grid:
+            return Suspension(
+                f"No setpoint off the grid ({state})", LimitReason.NO_GRID
+            )
+        held.overshot |= self._conditions.overshoots(held.grant.power, held.changed_at)
+        if held.overshot:
+            return Suspension(
+                "The cluster does far more than its setpoint: it counts otherwise",
+                LimitReason.NO_EFFECT,
+            )
+        return None
+
+    # Writing
+
+    async def _suspend(self, held: SmaHeldSetpoint, suspension: Suspension) -> NoReturn:
+        """Leave the device to its own control, written once, and raise SuspendedError."""
+        if held.suspended is None:
+            await self._device.write(_CONTROL, INACTIVE)
+        held.suspended = suspension
+        raise SuspendedError(
+            f"{self._address}: {suspension.problem}", suspension.reason
+        )
+
+    async def _wait_for_spacing(self) -> None:
+        """Wait until a setpoint that is new is not too soon after the last one."""
+        await asyncio.sleep(max(0, self._next_at - loop_time()))
+
+    async def _write(self, held: SmaHeldSetpoint) -> None:
+        """Write power and 'active' as one request."""
+        setpoint, control = (
+            self._device.registers[name] for name in (_SETPOINT, _CONTROL)
+        )
+        await self._device.write_words(
+            setpoint.address,
+            [*setpoint.encode(-held.grant.power), *control.encode(ACTIVE)],
+        )
+        held.written_at = loop_time()
+        self._next_at = held.written_at + self._spacing
