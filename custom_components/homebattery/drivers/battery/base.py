@@ -401,8 +401,8 @@ class Battery(ABC):
             return await controller.apply(request, self.snapshot)
         except BatteryError as err:
             err.written = self.writes != writes
-            if not err.written:
-                # Nothing was begun, so there is nothing to restore.
+            if err.restored or not err.written:
+                # Nothing was begun, or all of it undone: there is nothing to restore.
                 self.snapshot = before
             raise
 
