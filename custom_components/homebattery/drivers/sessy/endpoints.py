@@ -20,20 +20,20 @@ type Answer = dict[str, Any]
 PHASES: Final = (1, 2, 3)
 API: Final = "POWER_STRATEGY_API"
 """The only strategy in which a setpoint works."""
-SETPOINT_PATH: Final = "/api/v1/power/setpoint"
-"""Takes {"setpoint": W}, positive = discharging; it cannot be read here."""
 
 _TEXTS: Final = (Quantity.TEXT, Quantity.STATUS, Quantity.FLAG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Endpoint:
-    """A path of the API that can be read.
+    """A path of the API.
 
     While `state` in the answer is not `good`, nothing else in it means anything.
     `voltage` is where the voltage of phase {} stands: a phase without any, beside
     one with, is not connected, and its zeros are not values. `tidy` makes an
-    answer flat (given the present Unix time); `older` asks older firmware.
+    answer flat (given the present Unix time); `older` asks older firmware. What is
+    posted to a `persistent` one lives in flash; of one that is `whole`, no value can
+    be posted alone.
     """
 
     path: str
@@ -42,6 +42,8 @@ class Endpoint:
     voltage: str = ""
     tidy: Callable[[Answer, float], Answer] | None = None
     older: Endpoint | None = None
+    persistent: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +206,15 @@ POWER: Final = Endpoint(
     poll=FAST,
     voltage="renewable_energy_phase{}.voltage_rms",
 )
-STRATEGY: Final = Endpoint(path="/api/v1/power/active_strategy", poll=FAST)
+# Which of them is kept in flash is unknown: counted are those that look like it.
+STRATEGY: Final = Endpoint(
+    path="/api/v1/power/active_strategy", poll=FAST, persistent=True
+)
+# Takes {"setpoint": W}, positive = discharging, and cannot be read: the power status
+# has what it was set to.
+SETPOINT: Final = Endpoint(path="/api/v1/power/setpoint")
 ENERGY: Final = Endpoint(path="/api/v1/energy/status")
-SETTINGS: Final = Endpoint(path="/api/v1/system/settings")
+SETTINGS: Final = Endpoint(path="/api/v1/system/settings", persistent=True, whole=True)
 INFO: Final = Endpoint(path="/api/v1/system/info")
 NETWORK: Final = Endpoint(path="/api/v1/network/status")
 OTA: Final = Endpoint(path="/api/v1/ota/status")
@@ -228,7 +236,7 @@ MODBUS: Final = Endpoint(
     voltage="phase_{}.voltage",
 )
 CT: Final = Endpoint(path="/api/v1/ct/details", poll=FAST, voltage="voltage_l{}")
-GRID_TARGET: Final = Endpoint(path="/api/v1/meter/grid_target")
+GRID_TARGET: Final = Endpoint(path="/api/v1/meter/grid_target", persistent=True)
 
 # States ----------------------------------------------------------------------
 
