@@ -398,7 +398,11 @@ class Battery(ABC):
         try:
             if self.snapshot is None:
                 self.snapshot = await controller.take_snapshot()
-            return await controller.apply(request, self.snapshot)
+            snapshot = self.snapshot
+            grant = await controller.apply(request, snapshot)
+            # A release that was under way meanwhile has forgotten it.
+            self.snapshot = snapshot
+            return grant
         except BatteryError as err:
             err.written = self.writes != writes
             if err.restored or not err.written:
