@@ -500,6 +500,19 @@ async def test_held_setpoint_stays_known_when_connected_anew() -> None:
     assert battery.held is None
 
 
+async def test_setpoint_after_a_release_under_way_can_be_released() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        await asyncio.gather(battery.release(), battery.set_power_setpoint(500))
+        strategy = simulator.device_state()["strategy"]
+        snapshot = battery.snapshot
+        await battery.release()
+
+    assert strategy == "API"
+    assert snapshot == {"strategy": NOM}
+    assert simulator.device_state()["strategy"] == "NOM"
+
+
 async def test_setpoint_in_a_foreign_api_strategy_is_not_put_back() -> None:
     async with simulated(strategy="API") as (simulator, battery):
         simulator.fault_setpoint(1800)

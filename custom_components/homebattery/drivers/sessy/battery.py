@@ -1,8 +1,8 @@
 """Sessy: the home battery of Charged, and the dongles that measure for it.
 
 One dongle a battery, one battery an instance. `endpoints.py` is what it can be
-asked, `client.py` the way there, `device.py` what is read and written of it, and
-`controller.py` how it is held.
+asked, `measurements.py` what its answers mean, `client.py` the way there, `device.py`
+what is read and written of it, and `controller.py` how it is held.
 
 - Sessy's own sign is positive = discharging: battery power and setpoints are turned
   on the way in and out.
@@ -23,7 +23,8 @@ from ..report import Report
 from .client import SessyClient
 from .controller import SessyController
 from .device import ONE_ENDPOINT_ERRORS, SessyDevice
-from .endpoints import BATTERY, INFO, KINDS, SETTINGS, Answer, Field, Kind
+from .endpoints import INFO, SETTINGS, Answer, Field
+from .measurements import BATTERY, KINDS, Kind
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

@@ -25,7 +25,8 @@ from ..battery.controller import (
 )
 from ..errors import BatteryError, NotConfirmedError, ProtocolError, TakenOverError
 from .device import SessyDevice
-from .endpoints import API, BATTERY, POWER, SETPOINT, SETTINGS, STRATEGY, Field
+from .endpoints import API, POWER, SETPOINT, SETTINGS, STRATEGY, Field
+from .measurements import BATTERY
 
 _LOGGER = logging.getLogger(__name__)
 
