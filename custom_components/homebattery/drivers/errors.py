@@ -14,6 +14,8 @@ class BatteryError(Exception):
 
     written = False
     """Whether setting a setpoint had come as far as to write, perhaps, when it failed."""
+    restored = False
+    """Whether what had been written of that setpoint was undone at once."""
 
     @property
     def details(self) -> Mapping[str, str]:

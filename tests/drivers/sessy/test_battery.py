@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.errors import (
     AuthenticationError,
@@ -17,6 +18,7 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceBusyError,
     DeviceRefusedError,
+    FlashBudgetError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
@@ -25,11 +27,13 @@ from custom_components.homebattery.drivers.errors import (
     TakenOverError,
     WrongDeviceError,
 )
+from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 from custom_components.homebattery.drivers.measurements import (
     MEASUREMENTS,
     Poll,
     Quantity,
 )
+from custom_components.homebattery.drivers.sessy import device as sessy_device
 from custom_components.homebattery.drivers.sessy.battery import SessyInverter
 from custom_components.homebattery.drivers.sessy.client import SessyClient
 from tests.simulators import ManualClock, Plant, SessySimulator
@@ -166,7 +170,7 @@ async def test_values_are_those_of_the_vector(vector: Vector) -> None:
         ).items()
     }
     async with connected(HttpImage(vector)) as battery:
-        battery.clock = lambda: FIRST_SLOT
+        battery.device.clock = lambda: FIRST_SLOT
         readings = await battery.read({*expected, *battery.measurements})
 
     for key, value in expected.items():
@@ -265,7 +269,8 @@ async def test_battery_runs_at_its_setpoint(power: int) -> None:
 
     # Below its least power it stays idle; the setpoint is sent as it is.
     runs_at = power if abs(power) >= 50 else 0
-    assert granted == readings["power_setpoint"] == power
+    assert granted == Grant(power)
+    assert readings["power_setpoint"] == power
     assert readings["battery_power"] == runs_at
     assert simulator.state()["battery_power"] == runs_at
     assert posts(simulator)[-1] == (SETPOINT, {"setpoint": -power})
@@ -275,7 +280,7 @@ async def test_current_setpoint_uses_the_battery_voltage() -> None:
     async with connected(device := image()) as battery:
         granted = await battery.set_current_setpoint(-20)
 
-    assert granted == -1106  # W, at 55.3 V
+    assert granted == Grant(-1106)  # W, at 55.3 V
     assert posts(device) == [(SETPOINT, {"setpoint": 1106})]
 
 
@@ -302,7 +307,9 @@ async def test_setpoint_stays_within_all_limits(
         simulator.battery.settings["max_power"] = max_power
         result = await battery.set_power_setpoint(power)
 
-    assert result == granted
+    # What the owner cuts is no limit of the device's.
+    reason = LimitReason.SETTING if abs(granted) == max_power < 2200 else None
+    assert result == Grant(granted, reason)
     assert posts(simulator)[-1] == (SETPOINT, {"setpoint": -granted})
 
 
@@ -344,8 +351,11 @@ async def test_former_strategy_returns_when_the_setpoint_fails(status: int) -> N
 
     assert caught.value.code == status
     assert isinstance(caught.value, DeviceBusyError) == (status == 503)
+    assert caught.value.written
+    assert caught.value.restored
     assert simulator.device_state()["strategy"] == "NOM"
     assert battery.snapshot is None
+    assert battery.held is None
 
 
 async def test_what_was_found_stays_known_when_the_strategy_cannot_return() -> None:
@@ -357,10 +367,12 @@ async def test_what_was_found_stays_known_when_the_strategy_cannot_return() -> N
             return await super().answer(request)
 
     async with connected(BreakingImage(VECTORS[1])) as battery:
-        with pytest.raises(DeviceRefusedError):
+        with pytest.raises(DeviceRefusedError) as caught:
             await battery.set_power_setpoint(1000)
 
     assert battery.snapshot == {"strategy": NOM}
+    assert caught.value.written
+    assert not caught.value.restored
 
 
 @pytest.mark.parametrize("strategy", ["NOM", "API"])
@@ -374,6 +386,131 @@ async def test_what_was_known_as_found_stays_known(strategy: str) -> None:
 
     assert battery.snapshot is found
     assert (state["strategy"], state["setpoint"]) == (strategy, 0)
+
+
+async def test_refused_post_may_have_had_an_effect() -> None:
+    async with simulated(strategy="API") as (simulator, battery):
+        await simulator.misbehave("error", count=3, path=SETPOINT)
+        with pytest.raises(DeviceRefusedError) as caught:
+            await battery.set_power_setpoint(1000)
+
+    assert caught.value.written
+    assert battery.writes == 3
+    assert battery.snapshot == {"strategy": API}
+
+
+async def test_post_without_an_answer_may_have_arrived() -> None:
+    async with simulated(strategy="API") as (simulator, battery):
+        battery.snapshot = await battery.take_snapshot()
+        await simulator.misbehave("cut_request", count=3)
+        with pytest.raises(CannotConnectError) as caught:
+            await battery.set_power_setpoint(0)
+
+    assert caught.value.written
+    assert battery.writes == 3
+
+
+async def test_post_without_a_connection_has_not_arrived() -> None:
+    async with simulated(strategy="API") as (simulator, battery):
+        await simulator.misbehave("away")
+        with pytest.raises(CannotConnectError):
+            await battery.read()
+        before = battery.writes
+        with pytest.raises(CannotConnectError):
+            await battery.client.post(SETPOINT, {"setpoint": 0})
+
+    assert battery.writes == before == 0
+
+
+async def test_strategy_that_was_just_read_is_not_asked_for_again() -> None:
+    async with simulated() as (simulator, battery):
+        before = len(simulator.server.requests)
+        await battery.set_power_setpoint(1000)
+        first = paths_asked(simulator, before)
+        before = len(simulator.server.requests)
+        await battery.set_power_setpoint(0)
+        second = paths_asked(simulator, before)
+
+    assert first == [STRATEGY, SETTINGS, STRATEGY, SETPOINT]
+    assert [request.method for request in simulator.server.requests[before:]] == [
+        "GET",
+        "POST",
+    ]
+    # What was read before it was posted says nothing.
+    assert second == [STRATEGY, SETPOINT]
+
+
+async def test_strategy_that_was_read_long_ago_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with simulated() as (simulator, battery):
+        battery.snapshot = await battery.take_snapshot()
+        simulator.fault_strategy("API")
+        began = asyncio.get_running_loop().time()
+        monkeypatch.setattr(sessy_device, "loop_time", lambda: began + 3)
+        await battery.set_power_setpoint(0)
+
+    assert posts(simulator) == [(SETPOINT, {"setpoint": 0})]
+
+
+async def test_flash_is_counted_by_the_endpoint() -> None:
+    async with simulated() as (_, battery):
+        assert battery.wears_flash(1000)
+        await battery.set_power_setpoint(1000)
+        wears_again = battery.wears_flash(500)
+        await battery.set_power_setpoint(500)
+        held = battery.wear.writes_today
+        await battery.release()
+        restored = battery.wear.writes_today
+        await battery.set_value("min_power", 200)
+        await battery.set_value("min_power", 200)
+
+    assert not wears_again
+    assert (held, restored, battery.wear.writes_today) == (1, 2, 3)
+
+
+async def test_used_up_flash_keeps_from_another_strategy_and_not_from_a_setpoint() -> (
+    None
+):
+    async with simulated() as (simulator, battery):
+        battery.wear.restore(battery.wear.today(), DAILY_BUDGET)
+        with pytest.raises(FlashBudgetError) as caught:
+            await battery.set_power_setpoint(1000)
+        with pytest.raises(FlashBudgetError):
+            await battery.set_value("min_power", 200)
+        assert battery.snapshot is None
+        simulator.fault_strategy("API")
+        await battery.set_power_setpoint(1000)
+
+    assert not caught.value.written
+    assert posts(simulator) == [(SETPOINT, {"setpoint": -1000})]
+
+
+async def test_held_setpoint_stays_known_when_connected_anew() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        await battery.connect()
+        simulator.fault_setpoint(300)
+        granted = await battery.keep_alive()
+        assert battery.held is not None
+        held = battery.held.grant
+        await battery.release()
+
+    assert granted == held == Grant(1000)
+    assert battery.held is None
+
+
+async def test_setpoint_after_a_release_under_way_can_be_released() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        await asyncio.gather(battery.release(), battery.set_power_setpoint(500))
+        strategy = simulator.device_state()["strategy"]
+        snapshot = battery.snapshot
+        await battery.release()
+
+    assert strategy == "API"
+    assert snapshot == {"strategy": NOM}
+    assert simulator.device_state()["strategy"] == "NOM"
 
 
 async def test_setpoint_in_a_foreign_api_strategy_is_not_put_back() -> None:
@@ -475,7 +612,7 @@ async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_and_never_a
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         simulator.fault_setpoint(300)
-        assert await battery.keep_alive() == 1000
+        assert await battery.keep_alive() == Grant(1000)
         assert posts(simulator)[-1] == (SETPOINT, {"setpoint": -1000})
         before = len(posts(simulator))
         simulator.fault_setpoint(300)
@@ -738,7 +875,7 @@ async def test_setpoint_does_not_depend_on_settings() -> None:
         granted = await battery.set_power_setpoint(2000)
         offered = set(battery.settings)
 
-    assert granted == 2000
+    assert granted == Grant(2000)
     assert posts(device) == [(SETPOINT, {"setpoint": -2000})]
     assert offered == {"working_mode"}
 
@@ -1158,7 +1295,7 @@ async def test_schedule_shows_the_present_slot(
     now: float, power: int | None, price: float | None
 ) -> None:
     async with connected(HttpImage(VECTORS[2])) as battery:
-        battery.clock = lambda: now
+        battery.device.clock = lambda: now
         readings = await battery.read(["scheduled_power", "energy_price"])
 
     assert dict(readings) == {"scheduled_power": power, "energy_price": price}

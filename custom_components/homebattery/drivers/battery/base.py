@@ -192,11 +192,15 @@ class Battery(MeasuringDevice):
         try:
             if self.snapshot is None:
                 self.snapshot = await controller.take_snapshot()
-            return await controller.apply(request, self.snapshot)
+            snapshot = self.snapshot
+            grant = await controller.apply(request, snapshot)
+            # A release that was under way meanwhile has forgotten it.
+            self.snapshot = snapshot
+            return grant
         except BatteryError as err:
             err.written = self.writes != writes
-            if not err.written:
-                # Nothing was begun, so there is nothing to restore.
+            if err.restored or not err.written:
+                # Nothing was begun, or all of it undone: there is nothing to restore.
                 self.snapshot = before
             raise
 

@@ -6,6 +6,7 @@ seconds, so they go one by one, and what fails is tried again after a pause.
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Mapping
 import json
 import logging
 from typing import ClassVar, Final
@@ -35,6 +36,12 @@ _ELSEWHERE: Final = (301, 302, 303, 307, 308)
 """HTTP statuses that send on to another address; a dongle has no other."""
 _BAD_REQUEST: Final = 400
 """HTTP status by which a server of HTTPS, say, answers a good question over HTTP."""
+_NEVER_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
+"""Errors of a request that there was no connection for."""
 
 
 class SessyClient:
@@ -58,6 +65,8 @@ class SessyClient:
         self.address = address
         self.port = port
         self.session = session
+        self.writes = 0
+        """How many posts arrived, or may have; one with an error may have an effect."""
         # The sticker has the serial number in capitals; people type it otherwise.
         self.username = username.strip().upper()
         self._password = password
@@ -154,9 +163,27 @@ class SessyClient:
             credentials = b64encode(f"{self.username}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {credentials}"
         try:
+            url = URL.build(scheme="http", host=self.address, port=self.port, path=path)
+            status, text = await self._send(session, method, url, body, headers)
+        except (aiohttp.ClientError, OSError, ValueError) as err:
+            raise self._failure(where, err) from err
+        self._has_answered = True
+        return status, text
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        body: Answer | None,
+        headers: Mapping[str, str],
+    ) -> tuple[int, str]:
+        """Send one request and return status and text; count it if it may write."""
+        writes = 0 if body is None else 1
+        try:
             async with session.request(
                 method,
-                URL.build(scheme="http", host=self.address, port=self.port, path=path),
+                url,
                 json=body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
@@ -164,11 +191,12 @@ class SessyClient:
                 ),
                 allow_redirects=False,
             ) as response:
-                text = await response.text(errors="replace")
-        except (aiohttp.ClientError, OSError, ValueError) as err:
-            raise self._failure(where, err) from err
-        self._has_answered = True
-        return response.status, text
+                return response.status, await response.text(errors="replace")
+        except _NEVER_SENT:
+            writes = 0
+            raise
+        finally:
+            self.writes += writes
 
     def _failure(self, where: str, err: Exception) -> BatteryError:
         """Return what a failed request really was."""

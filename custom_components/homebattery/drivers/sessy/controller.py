@@ -1,0 +1,197 @@
+"""Holding a Sessy at a setpoint: the strategy API and a power, and back.
+
+- A setpoint only works in the strategy API. No client knows it to expire and none
+  renews it, so neither does this: it holds until full, empty or another strategy, also
+  when whoever set it is gone [uncertain over days and over a restart].
+- A supplier in control (strategy SESSY_CONNECT, or a strategy that is overridden) is
+  not fought: a setpoint is posted when it is asked for, and never again by itself.
+"""
+
+from dataclasses import dataclass, field
+import logging
+from typing import Final, override
+
+from ..battery.controller import (
+    Bound,
+    ForeignSetpoint,
+    Grant,
+    HeldSetpoint,
+    LimitReason,
+    SetpointController,
+    SetpointRequest,
+    Snapshot,
+    bounded,
+    loop_time,
+)
+from ..errors import BatteryError, NotConfirmedError, ProtocolError, TakenOverError
+from .device import SessyDevice
+from .endpoints import API, POWER, SETPOINT, SETTINGS, STRATEGY, Field
+from .measurements import BATTERY
+
+_LOGGER = logging.getLogger(__name__)
+
+_FIELDS: Final = {each.key: each for each in BATTERY.fields}
+_SETPOINT: Final[Field] = _FIELDS["power_setpoint"]
+_OVERRIDDEN: Final[Field] = _FIELDS["strategy_overridden"]
+
+_JUST_READ: Final = 2.0
+"""Seconds within which the strategy is not asked for again. The snapshot has just read
+it, and under frequent requests a dongle is said to fall silent."""
+
+
+def _foreign_setpoint() -> ForeignSetpoint:
+    """Return what counts foreign setpoints: after the first, ours is posted again."""
+    return ForeignSetpoint(reads=2, in_a_row=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class SessySetpoint(HeldSetpoint):
+    """What a Sessy is held at."""
+
+    foreign: ForeignSetpoint = field(default_factory=_foreign_setpoint)
+
+
+class SessyController(SetpointController[SessySetpoint]):
+    """Holds a Sessy battery in the strategy API, at a power."""
+
+    def __init__(self, device: SessyDevice, address: str) -> None:
+        """Hold the battery of `device`; errors name `address`."""
+        super().__init__()
+        self._device = device
+        self._address = address
+
+    @override
+    async def take_snapshot(self) -> Snapshot:
+        """Read the strategy, which is all that a release restores.
+
+        Not the setpoint: one that stands in the strategy API is another's, or the
+        rest of one, and must not begin to run again.
+        """
+        return {"strategy": await self._read_strategy()}
+
+    @override
+    async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
+        grant = await self._limit(request.power)
+        async with self._device.writing:
+            former = await self._read_strategy(_JUST_READ)
+            if former == API:
+                await self._post_setpoint(grant.power)
+            else:
+                self._device.check_flash(STRATEGY)
+                await self._begin(grant.power, former)
+            now = loop_time()
+            self.held = SessySetpoint(
+                request=request, grant=grant, changed_at=now, written_at=now
+            )
+        return grant
+
+    async def _begin(self, power: int, former: str) -> None:
+        """Choose the strategy API and set a power; in vain, restore the former one."""
+        try:
+            await self._post_strategy(API)
+            await self._post_setpoint(power)
+        except BatteryError as err:
+            # In API without our setpoint it would run on one left from earlier.
+            await self._post_strategy(former)
+            err.restored = True
+            raise
+
+    async def _limit(self, power: float) -> Grant:
+        """Return what the present settings grant of `power`."""
+        granted = round(power)
+        if granted == 0:
+            return Grant(0)
+        settings = await self._device.ask_or_last(SETTINGS)
+        maximum = settings.get("max_power")
+        if not isinstance(maximum, int | float):
+            return Grant(granted)
+        left, reason = bounded(granted, [Bound(maximum, LimitReason.SETTING)])
+        return Grant(round(left), reason)
+
+    @override
+    def wears_flash(self, power: float) -> bool:
+        """Return True for the first setpoint: it needs another strategy."""
+        return self.held is None
+
+    @override
+    async def shows_setpoint(self, snapshot: Snapshot) -> bool:
+        return await self._read_strategy() == API
+
+    @override
+    async def renew(self, snapshot: Snapshot) -> Grant | None:
+        """See that the setpoint is still ours; nothing has to be renewed.
+
+        A setpoint that has changed by itself is posted once more, and never again.
+        """
+        async with self._device.writing:
+            held = self.held
+            if held is None:  # released while this waited
+                return None
+            power = held.grant.power
+            if (strategy := await self._read_strategy()) != API:
+                raise self._taken_over(f"the strategy is {strategy}")
+            report = await self._device.read([_SETPOINT, _OVERRIDDEN], again=[POWER])
+            if report.values.get(_OVERRIDDEN.key):
+                raise self._taken_over("the strategy is overridden")
+            seen = report.values.get(_SETPOINT.key)
+            if seen is None or seen == power:
+                return None
+            held.foreign.note(is_ours=False)
+            if held.foreign.is_certain:
+                raise self._taken_over(f"the setpoint is {seen} W instead of {power} W")
+            await self._post_setpoint(power)
+            held.written_at = loop_time()
+            return held.grant
+
+    def _taken_over(self, what: str) -> TakenOverError:
+        return TakenOverError(f"{self._address}: {what}; somebody else has changed it")
+
+    @override
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Hold 0 W, then restore the strategy of the snapshot, and see both.
+
+        In this order a failure half way leaves a battery at rest, and no setpoint
+        waits for the next who chooses API. A strategy other than API was chosen by
+        another since, and stays. Where the snapshot has API, it stays in API, at 0 W.
+        """
+        async with self._device.writing:
+            former = str(snapshot["strategy"])
+            present = await self._read_strategy()
+            if present == API:
+                await self._restore_strategy(former)
+            elif present != former:
+                _LOGGER.info("%s: left in %s, chosen since", self._address, present)
+
+    async def _restore_strategy(self, strategy: str) -> None:
+        await self._post_setpoint(0)
+        unconfirmed = None
+        try:
+            # While in API: other strategies show setpoints of their own.
+            await self._device.confirm(
+                "setpoint", 0, lambda: self._device.read_field(_SETPOINT)
+            )
+        except NotConfirmedError as err:
+            unconfirmed = err
+        if strategy != API:
+            await self._post_strategy(strategy)
+            await self._device.confirm("strategy", strategy, self._read_strategy)
+        if unconfirmed is not None:
+            raise unconfirmed
+
+    async def _read_strategy(self, seconds: float = 0) -> str:
+        """Return the strategy in the device's own words: it may be one unknown here.
+
+        It is asked for unless it was in the last `seconds`.
+        """
+        answer = await self._device.ask_unless_recent(STRATEGY, seconds)
+        strategy = answer.get("strategy")
+        if not isinstance(strategy, str):
+            raise ProtocolError(f"{self._address}{STRATEGY.path}: no strategy")
+        return strategy
+
+    async def _post_strategy(self, strategy: str) -> None:
+        await self._device.post(STRATEGY, {"strategy": strategy})
+
+    async def _post_setpoint(self, power: int) -> None:
+        """Set a power, W, + = charging; the device has the opposite sign."""
+        await self._device.post(SETPOINT, {"setpoint": -power})
