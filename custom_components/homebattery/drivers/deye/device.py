@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import re
 from typing import ClassVar, Final, override
 
-from ..battery.base import Identity
+from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.settings import Setting

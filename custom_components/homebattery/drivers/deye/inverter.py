@@ -23,8 +23,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import ClassVar, Final, TypedDict, Unpack, override
 
-from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import Advice, Grant, SetpointRequest
+from ..battery.measuring import Identity
 from ..battery.readings import Formula, Values
 from ..errors import BatteryError, NotSupportedError
 from ..measurements import Value

@@ -20,8 +20,9 @@ from collections.abc import Collection, Mapping
 import logging
 from typing import ClassVar, Final, override
 
-from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import Advice, loop_time
+from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Formula, Values
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
