@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
-from ..battery.base import Battery, SetpointLimits, SetupField
-from ..battery.measuring import Identity
+from ..battery.base import Battery, Identity, SetpointLimits, SetupField
+from ..battery.controller import SetpointController
 from ..battery.settings import Setting
 from ..errors import AuthenticationError, NotSupportedError, WrongDeviceError
 from ..measurements import MEASUREMENTS, Poll, Value
@@ -156,7 +156,7 @@ class SessyInverter(Battery):
             self._forget_measurements()
             for endpoint in self.kind.ahead:
                 await self.device.ask_or_last(endpoint)
-            self._make_controller(self.kind)
+            self.controller = self._make_controller(self.kind)
             self._identity = self._identify(self.kind, info, dongle)
         except BaseException:
             await self.close()
@@ -173,12 +173,11 @@ class SessyInverter(Battery):
         self._unsupported.clear()
         self._forget_measurements()
 
-    def _make_controller(self, kind: Kind) -> None:
-        """Have what holds a battery; a setpoint that is held stays known."""
+    def _make_controller(self, kind: Kind) -> SetpointController[Any] | None:
+        """Return what holds a battery; one that is there goes on with what it holds."""
         if kind is not BATTERY:
-            self.controller = None
-        elif self.controller is None:
-            self.controller = SessyController(self.device, self.address)
+            return None
+        return self.controller or SessyController(self.device, self.address)
 
     async def _info(self) -> Answer:
         """Return who the dongle says it is; nothing on old firmware."""
