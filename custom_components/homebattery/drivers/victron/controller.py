@@ -1,9 +1,7 @@
 """Holding a VE.Bus system at a setpoint: ESS mode 3 and its control block.
 
-The control block are the registers from 37: the AC input setpoint of the first phase,
-two flags that win over the setpoints (no charging, no feeding in), and the setpoints of
-the other phases. It is volatile, and written whole at every renewal. The ESS mode is a
-setting in flash: it is written when a battery is first held, and when it is released.
+The control block is volatile, and written at every renewal. The ESS mode is a setting in
+flash: it is written when a battery is first held, and when it is released.
 """
 
 from collections import deque
@@ -36,20 +34,13 @@ from ..errors import (
 )
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
-from ..modbus.register import WORD
-from .measurements import number, per_phase
+from . import control_block
 from .registers import EXTERNAL_CONTROL
 from .setpoint import CONDITIONS, PhaseSetpoints, SetpointRule
 
 _LOGGER = logging.getLogger(__name__)
 
 _MODE: Final = "working_mode"
-_BLOCK: Final = 37
-"""The address of the control block."""
-_FLAGS: Final = (38, 39)
-_BLOCK_NAMES: Final = frozenset(
-    {*per_phase("setpoint"), "disable_charge", "disable_feed_in"}
-)
 _FRESH: Final = 6.0
 """Seconds that a reading may be used for a renewal without reading it again."""
 _TOO_OLD: Final = 15.0
@@ -205,7 +196,8 @@ class VictronController(SetpointController[HeldBlock]):
         """Write the control block for what is granted now; return that."""
         self._check_control(held)
         grant, setpoints = self._granted(held.request)
-        await self._write_block(setpoints, hold=not setpoints)
+        block = control_block.encode(setpoints, self._phases, hold=not setpoints)
+        await self._write_block(block)
         held.change(grant, loop_time())
         return grant
 
@@ -226,7 +218,8 @@ class VictronController(SetpointController[HeldBlock]):
             )
         elif not held.taken_over and held.foreign.is_certain:
             held.taken_over = (
-                f"another controller writes setpoints to registers {_BLOCK}.."
+                "another controller writes setpoints to registers "
+                f"{control_block.ADDRESS}.."
             )
         if held.taken_over:
             raise TakenOverError(f"{self._battery.address}: {held.taken_over}")
@@ -273,7 +266,7 @@ class VictronController(SetpointController[HeldBlock]):
         now = loop_time()
         old = self._battery.cache.older_than(seconds, names, now)
         if now - self._block_read_at < seconds:
-            old -= _BLOCK_NAMES
+            old.difference_update(control_block.NAMES)
         if self.held is not None and now - self.held.mode_written_at < seconds:
             old.discard(_MODE)
         return old
@@ -281,7 +274,7 @@ class VictronController(SetpointController[HeldBlock]):
     @override
     def observe(self, values: Mapping[str, Value]) -> None:
         now = loop_time()
-        if not _BLOCK_NAMES.isdisjoint(values):
+        if not values.keys().isdisjoint(control_block.NAMES):
             self._block_read_at = now
         if self.held is not None:
             self._observe_held(self.held, values, now)
@@ -291,7 +284,7 @@ class VictronController(SetpointController[HeldBlock]):
         # Not in `values`: they may have been read before it was written.
         if self._battery.cache.values.get(_MODE) == EXTERNAL_CONTROL:
             held.mode_confirmed = True
-        block = self._block_in(values)
+        block = control_block.decode(values, self._phases)
         # Zeros are what is left of a setpoint that was forgotten.
         is_ours = not any(block) or block in held.recent
         if now - held.written_at >= _SETTLED:
@@ -303,36 +296,20 @@ class VictronController(SetpointController[HeldBlock]):
         None when it is not held, or no longer at what was last written.
         """
         held = self.held
-        if held is None or not held.block or self._block_in(values) != held.block:
+        if (
+            held is None
+            or not held.block
+            or control_block.decode(values, self._phases) != held.block
+        ):
             return None
         return held.grant.power
 
-    def _block_in(self, values: Values) -> list[int]:
-        """Return the control block as it was read; empty where it was not."""
-        first, *others = per_phase("setpoint")[: self._phases]
-        names = (first, "disable_charge", "disable_feed_in", *others)
-        if not values.keys() >= set(names):
-            return []
-        return [int(number(values[name])) & WORD for name in names]
-
-    # Writing the control block
-
-    async def _write_block(self, setpoints: Sequence[int], *, hold: bool) -> None:
-        """Write the setpoints of all phases and both flags as one request.
-
-        Both flags on make the Multi pass through: no charge, no discharge. They
-        expire with the setpoint [uncertain], so they are sent each time.
-        """
-        words = [
-            min(max(setpoint, -0x8000), 0x7FFF) & WORD
-            for setpoint in setpoints or [0] * self._phases
-        ]
-        flag = int(hold)
-        block = [words[0], flag, flag, *words[1:]]
+    async def _write_block(self, block: list[int]) -> None:
+        """Write the control block as one request, and record it."""
         held = self.held
         if held is not None:
             held.recent.append(block)
-        await self._vebus.write_words(_BLOCK, block)
+        await self._vebus.write_words(control_block.ADDRESS, block)
         if held is not None:
             held.block, held.written_at = block, loop_time()
 
@@ -377,10 +354,10 @@ class VictronController(SetpointController[HeldBlock]):
 
     async def _clear_block(self, *, in_control: bool) -> None:
         """Write zeros and see them; the GX's own loop may set setpoints, not flags."""
-        block = range(_BLOCK, _BLOCK + len(_FLAGS) + self._phases)
-        zeros = dict.fromkeys(block if in_control else _FLAGS, 0)
+        block = control_block.addresses(self._phases)
+        zeros = dict.fromkeys(block if in_control else control_block.FLAGS, 0)
         for tries_left in reversed(range(_RELEASE_TRIES)):
-            await self._write_block([], hold=False)
+            await self._write_block(control_block.encode([], self._phases))
             try:
                 await self._vebus.confirm_words(
                     zeros, block, settle=self._battery.settle
@@ -389,7 +366,7 @@ class VictronController(SetpointController[HeldBlock]):
                 if not tries_left:
                     seen = [self._vebus.words[address] for address in block]
                     raise NotConfirmedError(
-                        f"{self._battery.address}: registers {_BLOCK}.. still read "
+                        f"{self._battery.address}: registers {block.start}.. still read "
                         f"{seen} instead of 0"
                     ) from err
             else:

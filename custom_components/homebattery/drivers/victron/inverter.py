@@ -31,33 +31,25 @@ from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
-from ..errors import (
-    NotConfirmedError,
-    NotSupportedError,
-    WrongDeviceError,
-    WrongUnitError,
-)
+from ..errors import NotConfirmedError, NotSupportedError, WrongDeviceError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Visit
 from ..modbus.register import Register
+from . import control_block
 from .controller import VictronController
 from .measurements import FORMULAS, BatteryTemperature, firmware, number, per_phase
 from .registers import (
     BATTERY,
     BATTERY_LIFE_MODES,
     GRID_METER,
-    HUB4,
     LAYOUT,
-    MULTI_RS,
     PV_INVERTER,
-    SETTINGS,
     SYSTEM,
     SYSTEM_UNIT,
-    VEBUS,
 )
 from .settings import ESS_SETTINGS, SETTING_REGISTERS, VEBUS_SETTINGS, gx_settings
-from .units import GxUnits
+from .units import Capabilities, GxUnits
 
 _GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
 _DEFAULT_PHASE_RATING: Final = 5000
@@ -114,17 +106,12 @@ class VictronInverter(ModbusBattery):
         self.battery_unit_id = battery_unit_id
         self.grid_unit_id = grid_unit_id
         self.pv_unit_id = pv_unit_id
-        self.phases = 1
         self.ratings: tuple[float, ...] = ()
         """W of each phase, 0 where the device does not tell."""
-        self._has_ess = True
-        self._is_rs = False
-        self._has_history = True
+        self._capabilities = Capabilities()
         self._formulas["battery_temperature"] = BatteryTemperature().formula
         self._formulas["power_setpoint"] = Formula(
-            "power_setpoint",
-            (*per_phase("setpoint"), "disable_charge", "disable_feed_in"),
-            self._setpoint_on_device,
+            "power_setpoint", control_block.NAMES, self._setpoint_on_device
         )
 
     # Setting up
@@ -170,42 +157,20 @@ class VictronInverter(ModbusBattery):
                 self.battery_unit_id = await units.find_battery()
             if self.grid_unit_id is None:
                 self.grid_unit_id = await units.find_grid_meter()
-        phases = await units.read(self.unit_id, 28)
-        self._is_rs = phases is None
-        if phases is None:
-            phases = await units.read(self.unit_id, 4524)
-        if phases is None:
-            await units.check_gx()
-            raise WrongUnitError(
-                f"{self.address}:{self.port}: no VE.Bus system at unit {self.unit_id}"
-            )
-        self.phases = min(max(phases[0], 1), 3)
-        # 2709 belongs to the ESS assistant's service; without it there is no mode 3.
-        self._has_ess = await units.read(SYSTEM_UNIT, 2709) is not None
-        if self.battery_unit_id is not None:
-            history = await units.read(self.battery_unit_id, 301, 2)
-            self._has_history = history is not None and any(history)
+        self._capabilities = await units.find_capabilities(
+            self.unit_id, self.battery_unit_id
+        )
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
         assert self.unit_id is not None
-        inverter = [
-            register
-            for register in (MULTI_RS if self._is_rs else VEBUS)
-            if not register.name.endswith(per_phase("")[self.phases :])
-        ]
-        battery = [
-            register
-            for register in BATTERY
-            if self._has_history or register.address not in (301, 302)
-        ]
-        gx = (*SYSTEM, *SETTINGS, *(HUB4 if self._has_ess else ()))
+        has = self._capabilities
         devices = [
-            self._device("GX", SYSTEM_UNIT, gx),
-            self._device("VE.Bus", self.unit_id, inverter),
+            self._device("GX", SYSTEM_UNIT, has.gx_registers),
+            self._device("VE.Bus", self.unit_id, has.inverter_registers),
         ]
         optional: tuple[tuple[str, int | None, Sequence[Register]], ...] = (
-            ("Battery", self.battery_unit_id, battery),
+            ("Battery", self.battery_unit_id, has.battery_registers),
             ("Grid meter", self.grid_unit_id, GRID_METER),
             ("PV inverter", self.pv_unit_id, PV_INVERTER),
         )
@@ -227,7 +192,8 @@ class VictronInverter(ModbusBattery):
                 f"{self.address}:{self.port}: unit {SYSTEM_UNIT} has no serial number"
             )
         self.ratings = tuple(
-            number(values.get(name)) for name in ratings[1 : self.phases + 1]
+            number(values.get(name))
+            for name in ratings[1 : self._capabilities.phases + 1]
         )
         name = values.get("custom_name")
         version = firmware(values) if "firmware_version" in values else None
@@ -237,7 +203,7 @@ class VictronInverter(ModbusBattery):
             # The serial number of a GX is the MAC address of its Ethernet port.
             mac=serial_number if _GX_SERIAL.fullmatch(serial_number) else None,
             manufacturer=self.manufacturer,
-            model="Multi RS" if self._is_rs else "VE.Bus system",
+            model="Multi RS" if self._capabilities.is_rs else "VE.Bus system",
             name=str(name) if name else "Victron",
             firmware=str(version) if version else None,
         )
@@ -266,8 +232,8 @@ class VictronInverter(ModbusBattery):
     def settings(self) -> Mapping[str, Setting]:
         settings = {
             **gx_settings(self._rated_power),
-            **(ESS_SETTINGS if self._has_ess else {}),
-            **({} if self._is_rs else VEBUS_SETTINGS),
+            **(ESS_SETTINGS if self._capabilities.has_ess else {}),
+            **({} if self._capabilities.is_rs else VEBUS_SETTINGS),
         }
         return {
             key: setting
@@ -319,7 +285,8 @@ class VictronInverter(ModbusBattery):
     def advice(self) -> frozenset[Advice]:
         controller = self._setpoint_controller
         wrong = {
-            Advice.NO_ESS: not self._is_rs and not self._has_ess,
+            Advice.NO_ESS: not self._capabilities.is_rs
+            and not self._capabilities.has_ess,
             Advice.WRITES_OFF: controller is not None and controller.writes_refused,
         }
         return frozenset(advice for advice, applies in wrong.items() if applies)
@@ -331,13 +298,13 @@ class VictronInverter(ModbusBattery):
         return (
             round(known)
             if all(self.ratings) and known
-            else (_DEFAULT_PHASE_RATING * self.phases)
+            else (_DEFAULT_PHASE_RATING * self._capabilities.phases)
         )
 
     @property
     @override
     def setpoint_limits(self) -> SetpointLimits | None:
-        if self._is_rs or not self._has_ess:
+        if self._capabilities.is_rs or not self._capabilities.has_ess:
             return None
         known = all(self.ratings) and bool(self.ratings)
 
@@ -353,7 +320,7 @@ class VictronInverter(ModbusBattery):
     @property
     @override
     def setpoint_phases(self) -> int:
-        return self.phases if self.setpoint_limits else 0
+        return self._capabilities.phases if self.setpoint_limits else 0
 
     @override
     def _make_controller(self) -> VictronController | None:
@@ -369,7 +336,7 @@ class VictronInverter(ModbusBattery):
             return await super().set_power_setpoint_phase(power, phase)
         # After a setpoint for all phases together the others begin at 0.
         before = () if self.held is None else self.held.request.phases
-        phases = list(before) or [0.0] * self.phases
+        phases = list(before) or [0.0] * self._capabilities.phases
         phases[phase - 1] = power
         total = sum(phases)
         if total:

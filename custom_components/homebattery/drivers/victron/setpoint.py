@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from ..battery.base import SetpointLimits
 from ..battery.controller import Bound, Grant, LimitReason, bounded
 from ..battery.readings import Values
+from . import control_block
 from .measurements import number, per_phase
 
 SOC_HYSTERESIS: Final = 2.0
@@ -25,7 +26,7 @@ CONDITIONS: Final = frozenset(
         *("vebus_bms_expected", "vebus_bms_allow_charge", "vebus_bms_allow_discharge"),
         *("bms_voltage", "max_charge_voltage", "bms_charge_current_limit"),
         *("bms_discharge_current_limit", "allow_to_charge", "allow_to_discharge"),
-        *(*per_phase("setpoint"), "disable_charge", "disable_feed_in"),
+        *control_block.NAMES,
     }
 )
 """The registers that a setpoint depends on, and those that show whether it is ours."""
