@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
-from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
+from custom_components.homebattery.drivers.battery.controller import (
+    Advice,
+    Grant,
+    LimitReason,
+)
 from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,
     SelectSetting,
@@ -31,6 +35,7 @@ from custom_components.homebattery.drivers.victron import (
 )
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
 from custom_components.homebattery.drivers.victron.setpoint import split, within_ratings
+from tests.drivers.conftest import Leap
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage, Vector, load
@@ -581,6 +586,48 @@ async def test_a_mode_that_was_not_taken_is_nobody_elses() -> None:
         assert [write.address for write in gx.server.traffic.writes] == [2902]
 
 
+async def test_external_control_that_was_written_is_believed_until_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Settings take their time: the first setpoint does not wait for the mode."""
+    monkeypatch.setattr(victron_controller, "_FRESH", 60)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("apply_delay", seconds=600, service="settings")
+        assert await battery.set_power_setpoint(500) == Grant(500)
+        await battery.read(["working_mode"])
+        with pytest.raises(NotConfirmedError, match="mode is still self_consumption"):
+            await battery.keep_alive()
+
+
+async def test_a_first_setpoint_reads_the_mode_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a poll: the mode is read, and written with the control block."""
+    monkeypatch.setattr(victron_controller, "_FRESH", 60)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.read()
+        before = gx.server.traffic.requests
+        await battery.set_power_setpoint(500)
+
+        assert gx.server.traffic.requests == before + 3
+        assert [write.address for write in gx.server.traffic.writes] == [2902, 37]
+
+
+async def test_control_that_is_lost_before_the_first_write_leaves_nothing_held() -> (
+    None
+):
+    """External control was there already, and the inverter is gone."""
+    async with VictronSimulator(ess_mode=3) as gx, connected(gx) as battery:
+        await gx.misbehave("absent", service="vebus")
+        with pytest.raises(UnitAbsentError) as error:
+            await battery.set_power_setpoint(500)
+
+        assert not error.value.written
+        assert battery.snapshot is None
+        assert battery.held is None
+        assert await battery.keep_alive() is None
+
+
 async def test_setpoints_of_another_controller_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -600,6 +647,44 @@ async def test_setpoints_of_another_controller_are_noticed(
         await battery.release()
 
         assert gx.server.traffic.writes[before:] == [(100, 2902, [1])]
+
+
+async def test_another_controller_is_noticed_though_ours_is_seen_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two who write in turn: each read of theirs counts, for a minute."""
+    monkeypatch.setattr(victron_controller, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(2):
+            await gx.misbehave("other_controller", power=-700)
+            await battery.keep_alive()
+            await battery.keep_alive()
+        await gx.misbehave("other_controller", power=-700)
+        with pytest.raises(TakenOverError, match="another controller"):
+            await battery.keep_alive()
+
+
+async def test_foreign_setpoints_that_are_far_apart_are_accidents(
+    monkeypatch: pytest.MonkeyPatch, leap: Leap
+) -> None:
+    """The third comes more than a minute after the first."""
+    monkeypatch.setattr(victron_controller, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(4):
+            await gx.misbehave("other_controller", power=-700)
+            assert await battery.keep_alive() == Grant(500)
+            leap(31)
+
+
+async def test_what_is_read_right_after_a_write_says_nothing() -> None:
+    """The registers show what came of a write only after a while."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(4):
+            await gx.misbehave("other_controller", power=-700)
+            assert await battery.keep_alive() == Grant(500)
 
 
 async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
@@ -669,6 +754,9 @@ async def test_writing_switched_off_on_the_gx_is_said() -> None:
     async with VictronSimulator(write_enabled=False) as gx, connected(gx) as battery:
         with pytest.raises(IllegalAddressError, match="writing is switched off"):
             await battery.set_power_setpoint(500)
+        assert battery.advice == {Advice.WRITES_OFF}
+        assert battery.snapshot is None
+        assert battery.held is None
 
 
 @pytest.mark.parametrize(

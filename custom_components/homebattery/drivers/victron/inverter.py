@@ -295,11 +295,9 @@ class VictronInverter(ModbusBattery):
     def _rated_power(self) -> int:
         """W that the system can convert, as far as it is known."""
         known = sum(self.ratings)
-        return (
-            round(known)
-            if all(self.ratings) and known
-            else (_DEFAULT_PHASE_RATING * self._capabilities.phases)
-        )
+        if known and all(self.ratings):
+            return round(known)
+        return _DEFAULT_PHASE_RATING * self._capabilities.phases
 
     @property
     @override
