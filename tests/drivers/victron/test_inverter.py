@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
-from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.battery.controller import (
+    Advice,
+    Grant,
+    LimitReason,
+)
 from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,
     SelectSetting,
@@ -26,11 +30,12 @@ from custom_components.homebattery.drivers.errors import (
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.victron import (
-    inverter as victron_inverter,
+    controller as victron_controller,
     units as victron_units,
 )
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
 from custom_components.homebattery.drivers.victron.setpoint import split, within_ratings
+from tests.drivers.conftest import Leap
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage, Vector, load
@@ -54,7 +59,7 @@ NEVER_WRITE = {
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses, and read the conditions of a setpoint each time."""
     monkeypatch.setattr(VictronInverter, "settle", 0)
-    monkeypatch.setattr(victron_inverter, "_FRESH", 0)
+    monkeypatch.setattr(victron_controller, "_FRESH", 0)
     monkeypatch.setattr(victron_units, "SERVER_RESTART", 0)
 
 
@@ -137,7 +142,7 @@ async def test_charging_that_the_bms_forbids_becomes_hold() -> None:
         granted = await battery.set_power_setpoint(1000)
         writes = image.writes
 
-    assert granted == 0
+    assert granted.power == 0
     assert writes == [(227, 37, [0, 1, 1])]
 
 
@@ -355,7 +360,7 @@ async def test_no_battery_at_all_is_unknown_not_empty() -> None:
         granted = await battery.set_power_setpoint(500)
 
     assert set(readings.values()) == {None}
-    assert granted == 0
+    assert granted.power == 0
 
 
 async def test_zero_degrees_count_once_the_sensor_has_shown_itself() -> None:
@@ -443,7 +448,7 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
         clock.advance(1)
 
         state = gx.state()
-        assert granted == power
+        assert granted.power == power
         assert state["mode"] == "controlled"
         assert state["battery_power"] == pytest.approx(power, rel=0.15)
         assert await battery.get("power_setpoint") == power
@@ -459,7 +464,7 @@ async def test_hold_leaves_the_battery_alone() -> None:
         granted = await battery.set_power_setpoint(0)
         clock.advance(2)
 
-        assert granted == 0
+        assert granted.power == 0
         assert gx.state()["battery_power"] == 0
         assert gx.state()["device"]["passthru"]
         assert await battery.get("power_setpoint") == 0
@@ -581,11 +586,53 @@ async def test_a_mode_that_was_not_taken_is_nobody_elses() -> None:
         assert [write.address for write in gx.server.traffic.writes] == [2902]
 
 
+async def test_external_control_that_was_written_is_believed_until_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Settings take their time: the first setpoint does not wait for the mode."""
+    monkeypatch.setattr(victron_controller, "_FRESH", 60)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("apply_delay", seconds=600, service="settings")
+        assert await battery.set_power_setpoint(500) == Grant(500)
+        await battery.read(["working_mode"])
+        with pytest.raises(NotConfirmedError, match="mode is still self_consumption"):
+            await battery.keep_alive()
+
+
+async def test_a_first_setpoint_reads_the_mode_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a poll: the mode is read, and written with the control block."""
+    monkeypatch.setattr(victron_controller, "_FRESH", 60)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.read()
+        before = gx.server.traffic.requests
+        await battery.set_power_setpoint(500)
+
+        assert gx.server.traffic.requests == before + 3
+        assert [write.address for write in gx.server.traffic.writes] == [2902, 37]
+
+
+async def test_control_that_is_lost_before_the_first_write_leaves_nothing_held() -> (
+    None
+):
+    """External control was there already, and the inverter is gone."""
+    async with VictronSimulator(ess_mode=3) as gx, connected(gx) as battery:
+        await gx.misbehave("absent", service="vebus")
+        with pytest.raises(UnitAbsentError) as error:
+            await battery.set_power_setpoint(500)
+
+        assert not error.value.written
+        assert battery.snapshot is None
+        assert battery.held is None
+        assert await battery.keep_alive() is None
+
+
 async def test_setpoints_of_another_controller_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The third in a minute is no accident; theirs are neither fought nor cleared."""
-    monkeypatch.setattr(victron_inverter, "_SETTLED", 0)
+    monkeypatch.setattr(victron_controller, "_SETTLED", 0)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         for _ in range(2):
@@ -602,16 +649,54 @@ async def test_setpoints_of_another_controller_are_noticed(
         assert gx.server.traffic.writes[before:] == [(100, 2902, [1])]
 
 
+async def test_another_controller_is_noticed_though_ours_is_seen_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two who write in turn: each read of theirs counts, for a minute."""
+    monkeypatch.setattr(victron_controller, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(2):
+            await gx.misbehave("other_controller", power=-700)
+            await battery.keep_alive()
+            await battery.keep_alive()
+        await gx.misbehave("other_controller", power=-700)
+        with pytest.raises(TakenOverError, match="another controller"):
+            await battery.keep_alive()
+
+
+async def test_foreign_setpoints_that_are_far_apart_are_accidents(
+    monkeypatch: pytest.MonkeyPatch, leap: Leap
+) -> None:
+    """The third comes more than a minute after the first."""
+    monkeypatch.setattr(victron_controller, "_SETTLED", 0)
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(4):
+            await gx.misbehave("other_controller", power=-700)
+            assert await battery.keep_alive() == Grant(500)
+            leap(31)
+
+
+async def test_what_is_read_right_after_a_write_says_nothing() -> None:
+    """The registers show what came of a write only after a while."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        await battery.set_power_setpoint(500)
+        for _ in range(4):
+            await gx.misbehave("other_controller", power=-700)
+            assert await battery.keep_alive() == Grant(500)
+
+
 async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Zeros are what a restart leaves, however often."""
-    monkeypatch.setattr(victron_inverter, "_SETTLED", 0)
+    monkeypatch.setattr(victron_controller, "_SETTLED", 0)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         for _ in range(4):
             gx.gx.restart()
-            assert await battery.keep_alive() == 500
+            assert await battery.keep_alive() == Grant(500)
 
 
 async def test_held_is_what_is_in_external_control() -> None:
@@ -669,6 +754,9 @@ async def test_writing_switched_off_on_the_gx_is_said() -> None:
     async with VictronSimulator(write_enabled=False) as gx, connected(gx) as battery:
         with pytest.raises(IllegalAddressError, match="writing is switched off"):
             await battery.set_power_setpoint(500)
+        assert battery.advice == {Advice.WRITES_OFF}
+        assert battery.snapshot is None
+        assert battery.held is None
 
 
 @pytest.mark.parametrize(
@@ -679,7 +767,7 @@ async def test_setpoints_are_kept_within_the_inverters_rating(
 ) -> None:
     """Beyond the rating the rating is granted, in whole watts."""
     async with VictronSimulator() as gx, connected(gx) as battery:
-        assert await battery.set_power_setpoint(power) == granted
+        assert (await battery.set_power_setpoint(power)).power == granted
 
 
 async def test_the_owners_limits_are_kept() -> None:
@@ -687,7 +775,7 @@ async def test_the_owners_limits_are_kept() -> None:
     owner = {"max_charge_power": 1200, "max_discharge_power": 800}
     async with VictronSimulator() as gx, connected(gx, **owner) as battery:
         limits = battery.setpoint_limits
-        granted = [await battery.set_power_setpoint(p) for p in (4000, -4000)]
+        granted = [(await battery.set_power_setpoint(p)).power for p in (4000, -4000)]
     more = {"max_charge_power": 7000, "max_discharge_power": 9000}
     async with (
         VictronSimulator(firmware="old") as gx,
@@ -707,25 +795,26 @@ async def test_limits_of_the_bms_bound_the_setpoint() -> None:
         volts = await battery.get("battery_voltage")
         assert isinstance(volts, float)
 
-        assert await battery.set_power_setpoint(4000) == round(20 * volts)
-        assert await battery.set_power_setpoint(-4000) == round(-10 * volts)
+        assert (await battery.set_power_setpoint(4000)).power == round(20 * volts)
+        assert (await battery.set_power_setpoint(-4000)).power == round(-10 * volts)
 
         await gx.misbehave("bms", charge=0, discharge=0)
-        assert await battery.keep_alive() == 0
+        assert await battery.keep_alive() == Grant(0, LimitReason.BATTERY)
         assert gx.state()["device"]["passthru"]
 
 
 async def test_an_empty_battery_is_not_discharged() -> None:
     """At the minimum SOC discharging ends, and needs 2 % more to begin again."""
     async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
-        granted = [await battery.set_power_setpoint(-1000)]
+        granted: list[Grant | None] = [await battery.set_power_setpoint(-1000)]
         for soc in (20, 21, 22):
             gx.plant.soc = soc
-            granted.append(await battery.keep_alive() or 0)
+            granted.append(await battery.keep_alive())
 
-        assert granted == [-1000, 0, 0, -1000]
+        empty = Grant(0, LimitReason.EMPTY)
+        assert granted == [Grant(-1000), empty, empty, Grant(-1000)]
         gx.plant.soc = 15
-        assert await battery.set_power_setpoint(1000) == 1000
+        assert (await battery.set_power_setpoint(1000)).power == 1000
 
 
 @pytest.mark.parametrize(
@@ -745,8 +834,8 @@ async def test_the_word_of_the_bms_counts(
         for unit, registers in words.items():
             image.units.units[unit].update(registers)
 
-        assert await battery.set_power_setpoint(1000) == charge
-        assert await battery.set_power_setpoint(-1000) == discharge
+        assert (await battery.set_power_setpoint(1000)).power == charge
+        assert (await battery.set_power_setpoint(-1000)).power == discharge
 
 
 @pytest.mark.parametrize(
@@ -763,22 +852,24 @@ async def test_the_reason_for_less_is_told(
 ) -> None:
     """And forgotten with it."""
     async with VictronSimulator() as gx, connected(gx) as battery:
-        await battery.set_power_setpoint(-1000)
-        assert battery.limited_by is None
+        first = await battery.set_power_setpoint(-1000)
+        assert first.reason is None
         await gx.misbehave(fault, **arguments)
-        await battery.keep_alive()
-        assert battery.limited_by is reason
+        renewed = await battery.keep_alive()
+        assert renewed is not None
+        assert renewed.reason is reason
+        assert battery.held is not None
+        assert battery.held.grant == renewed
         await battery.release()
-        assert battery.limited_by is None
+        assert battery.held is None
 
 
 async def test_the_minimum_soc_is_a_reason_for_discharging_only() -> None:
     """A battery below it may be charged."""
     async with VictronSimulator(min_soc=60) as gx, connected(gx) as battery:
-        assert await battery.set_power_setpoint(-1000) == 0
-        assert battery.limited_by is LimitReason.EMPTY
-        assert await battery.set_power_setpoint(1000) == 1000
-        assert battery.limited_by is None
+        empty = Grant(0, LimitReason.EMPTY)
+        assert await battery.set_power_setpoint(-1000) == empty
+        assert await battery.set_power_setpoint(1000) == Grant(1000)
 
 
 async def test_without_grid_the_inverter_cannot_follow() -> None:
@@ -786,7 +877,7 @@ async def test_without_grid_the_inverter_cannot_follow() -> None:
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("grid_lost")
 
-        assert await battery.set_power_setpoint(1000) == 0
+        assert (await battery.set_power_setpoint(1000)).power == 0
         assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
 
 
@@ -796,10 +887,9 @@ async def test_conditions_that_are_too_old_hold_the_battery(
     """A setpoint computed from yesterday's load could do anything."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(1000)
-        monkeypatch.setattr(victron_inverter, "_TOO_OLD", 0)
+        monkeypatch.setattr(victron_controller, "_TOO_OLD", 0)
 
-        assert await battery.keep_alive() == 0
-        assert battery.limited_by is LimitReason.UNKNOWN_STATE
+        assert await battery.keep_alive() == Grant(0, LimitReason.UNKNOWN_STATE)
         assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
 
 
@@ -807,7 +897,7 @@ async def test_renewal_reads_again_only_what_polling_did_not_bring(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fresh readings of a poll serve the renewal too."""
-    monkeypatch.setattr(victron_inverter, "_FRESH", 60)
+    monkeypatch.setattr(victron_controller, "_FRESH", 60)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(1000)
         before = gx.server.traffic.requests
@@ -827,7 +917,7 @@ async def test_phases_have_setpoints_of_their_own() -> None:
         granted = await battery.set_power_setpoint_phase(-300, 3)
         clock.advance(1)
 
-        assert granted == 600
+        assert granted.power == 600
         assert gx.state()["device"]["setpoints"] == [900, 0, -300]
         with pytest.raises(NotSupportedError, match="phase 4"):
             await battery.set_power_setpoint_phase(100, 4)
@@ -840,8 +930,10 @@ async def test_currents_become_power() -> None:
         mains = await battery.get_phase_voltage(1)
         assert isinstance(volts, float) and isinstance(mains, float)
 
-        assert await battery.set_current_setpoint(10) == round(10 * volts)
-        assert await battery.set_current_setpoint_phase(-2, 1) == round(-2 * mains)
+        assert (await battery.set_current_setpoint(10)).power == round(10 * volts)
+        assert (await battery.set_current_setpoint_phase(-2, 1)).power == round(
+            -2 * mains
+        )
 
 
 async def test_without_ess_assistant_there_is_no_setpoint() -> None:
@@ -913,6 +1005,17 @@ async def test_no_setting_writes_what_is_not_ours() -> None:
 
     assert len(written) > len(battery.settings) / 2
     assert not written & NEVER_WRITE.keys()
+
+
+@pytest.mark.parametrize("address", NEVER_WRITE)
+async def test_what_is_not_ours_is_not_even_sent(address: int) -> None:
+    """Whoever asks for it, and also in the middle of other words."""
+    async with VictronSimulator() as gx, connected(gx) as battery:
+        for device in battery.devices:
+            for first in (address, address - 1):
+                with pytest.raises(NotSupportedError, match="must never be"):
+                    await device.write_words(first, [0, 0])
+        assert gx.server.traffic.writes == []
 
 
 async def test_unknown_settings_are_not_supported() -> None:

@@ -89,6 +89,31 @@ def _active_power(phase: int) -> Formula:
     return Formula(f"active_power_l{phase}", (name,), lambda v: -number(v[name]))
 
 
+class BatteryTemperature:
+    """Tells a battery at 0 °C from one that has no sensor."""
+
+    def __init__(self) -> None:
+        """Begin with a sensor that has not shown itself."""
+        self._has_sensor = False
+
+    @property
+    def formula(self) -> Formula:
+        """The formula of the battery's temperature, °C."""
+        needs = ("bms_temperature", "vebus_temperature")
+        return Formula("battery_temperature", needs, self._compute)
+
+    def _compute(self, v: Values) -> Value:
+        """Return the temperature of the battery, or else of the inverter's sensor.
+
+        0 °C to the tenth is 'unknown', unless this sensor is known to exist.
+        """
+        degrees = v.get("bms_temperature")
+        self._has_sensor |= bool(degrees)
+        if degrees is None or not self._has_sensor:
+            return v["vebus_temperature"]
+        return degrees
+
+
 def _limit(name: str) -> Formula:
     """Return a current limit of the BMS, A; void while it publishes no CVL."""
     register = f"bms_{name}_current_limit"
@@ -185,15 +210,6 @@ FORMULAS: Final = (
         "battery_voltage",
         ("bms_voltage", "system_voltage", "vebus_dc_voltage"),
         _voltage,
-    ),
-    Formula(
-        "battery_temperature",
-        ("bms_temperature", "vebus_temperature"),
-        lambda v: (
-            v["vebus_temperature"]
-            if v.get("bms_temperature") is None
-            else v["bms_temperature"]
-        ),
     ),
     Formula("consumed_ah", ("system_consumed_ah",), lambda v: v["system_consumed_ah"]),
     Formula("time_to_go", ("system_time_to_go",), lambda v: v["system_time_to_go"]),

@@ -521,4 +521,8 @@ LAYOUT: Final = Layout(
     # belong to hub4: before 1.0.89 a block that runs into them from the settings is
     # answered with 0 for them, wrong data without an error. 2718 overlapped 2716.
     borders=frozenset({872, 1319, 2709, 2710, 2716, 2718, 2724}),
+    # 30: the SOC of the inverter would count from there. 62 and 105: any write restarts
+    # the inverter, or has it look for its devices anew. 2701, 2702: without effect while
+    # DVCC is on. 2703: the grid setpoint in flash, in steps of 100 W.
+    never_write=frozenset({30, 62, 105, 2701, 2702, 2703}),
 )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ..battery.base import SetpointLimits
-from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.controller import Bound, Grant, LimitReason, bounded
 from ..battery.readings import Values
+from . import control_block
 from .measurements import number, per_phase
 
 SOC_HYSTERESIS: Final = 2.0
@@ -25,21 +26,18 @@ CONDITIONS: Final = frozenset(
         *("vebus_bms_expected", "vebus_bms_allow_charge", "vebus_bms_allow_discharge"),
         *("bms_voltage", "max_charge_voltage", "bms_charge_current_limit"),
         *("bms_discharge_current_limit", "allow_to_charge", "allow_to_discharge"),
-        *(*per_phase("setpoint"), "disable_charge", "disable_feed_in"),
+        *control_block.NAMES,
     }
 )
 """The registers that a setpoint depends on, and those that show whether it is ours."""
 
 
-class Grant(NamedTuple):
-    """What comes of a wanted battery power; no setpoints mean hold."""
+class PhaseSetpoints(NamedTuple):
+    """The battery power granted, and what each phase takes in for it."""
 
-    power: int
-    """W, + = charging"""
+    grant: Grant
     setpoints: list[int]
-    """W at the AC input of each phase"""
-    reason: LimitReason | None = None
-    """Why it is less than was wanted"""
+    """W at the AC input of each phase; empty to hold the battery."""
 
 
 def split(power: float, phases: int) -> list[int]:
@@ -82,7 +80,7 @@ class SetpointRule:
 
     def setpoints(
         self, wanted: Sequence[float], limits: SetpointLimits, v: Values
-    ) -> Grant:
+    ) -> PhaseSetpoints:
         """Return the battery power granted, and the AC input setpoints for it.
 
         `wanted` is battery power in W, + = charging: one value for all phases
@@ -90,7 +88,7 @@ class SetpointRule:
         the other way round a load would eat the limit.
         """
         if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
-            return Grant(0, [], LimitReason.NO_GRID)
+            return PhaseSetpoints(Grant(0, LimitReason.NO_GRID), [])
         # The minimum SOC has a hysteresis, so it is looked at once for each renewal.
         discharging = self._discharge_bounds(limits, v)
         total = sum(wanted)
@@ -98,7 +96,7 @@ class SetpointRule:
         left, reason = bounded(total, bounds)
         granted = round(left)
         if granted == 0:
-            return Grant(0, [], reason)
+            return PhaseSetpoints(Grant(0, reason), [])
         # The share that the Multi converts itself, + = towards the battery.
         most = min(bound.power for bound in discharging)
         converted = max(granted - _from_dc(v), -most)
@@ -116,7 +114,7 @@ class SetpointRule:
         setpoints = [
             share + output for share, output in zip(kept, outputs, strict=False)
         ]
-        return Grant(granted, setpoints, reason)
+        return PhaseSetpoints(Grant(granted, reason), setpoints)
 
     def _discharge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
         """Return what bounds discharging now."""

@@ -1,4 +1,6 @@
-"""Where the services of a GX device are: found by asking, in the order of likelihood.
+"""The services of a GX device: where they are, and what they are capable of.
+
+They are found by asking, in the order of likelihood.
 
 Unit ids differ from site to site, and no register lists them. First come the units
 where the usual GX models have a service, then what the server's table maps, then
@@ -6,7 +8,8 @@ the low numbers that are given out since Venus OS 2.60.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ..errors import (
@@ -14,10 +17,12 @@ from ..errors import (
     DeviceRefusedError,
     UnitNotFoundError,
     WrongDeviceError,
+    WrongUnitError,
 )
-from ..modbus.register import WORD
+from ..modbus.register import WORD, Register
 from ..modbus.unit import Units
-from .registers import SYSTEM_UNIT
+from .measurements import per_phase
+from .registers import BATTERY, HUB4, MULTI_RS, SETTINGS, SYSTEM, SYSTEM_UNIT, VEBUS
 
 _USB: Final[tuple[int, ...]] = (239, 238, 237, 236, 235, 234, 233, 232, 231)
 VEBUS_UNITS: Final[tuple[int, ...]] = (
@@ -44,6 +49,41 @@ SERVER_RESTART: Final = 3.0
 service (14 October to 4 December 2025)."""
 _RESTART_TRIES: Final = 5
 _PHASES: Final = range(1, 4)
+_HISTORY: Final = (301, 302)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the services of a GX are capable of, and the registers that they have."""
+
+    phases: int = 1
+    is_rs: bool = False
+    """A Multi RS stands where a VE.Bus system would."""
+    has_ess: bool = True
+    """The service of the ESS assistant is there; without it there is no mode 3."""
+    has_history: bool = True
+    """The battery counts energy; a BMS on the CAN bus reads 0 for ever."""
+
+    @property
+    def gx_registers(self) -> Sequence[Register]:
+        """The registers of the GX itself."""
+        return (*SYSTEM, *SETTINGS, *(HUB4 if self.has_ess else ()))
+
+    @property
+    def inverter_registers(self) -> Sequence[Register]:
+        """The registers of the inverters, without those of phases that are not there."""
+        absent = per_phase("")[self.phases :]
+        table = MULTI_RS if self.is_rs else VEBUS
+        return [register for register in table if not register.name.endswith(absent)]
+
+    @property
+    def battery_registers(self) -> Sequence[Register]:
+        """The registers of the battery."""
+        return [
+            register
+            for register in BATTERY
+            if self.has_history or register.address not in _HISTORY
+        ]
 
 
 class GxUnits:
@@ -101,6 +141,33 @@ class GxUnits:
     async def find_grid_meter(self) -> int | None:
         """Return the unit of the grid meter."""
         return await self._first(GRID_UNITS, 2600)
+
+    async def find_capabilities(
+        self, unit_id: int, battery_unit_id: int | None
+    ) -> Capabilities:
+        """Return what the inverter at `unit_id` and the battery are capable of.
+
+        Raises WrongDeviceError when this is no GX device, WrongUnitError when there is
+        no inverter.
+        """
+        phases = await self.read(unit_id, 28)
+        is_rs = phases is None
+        if phases is None:
+            phases = await self.read(unit_id, 4524)
+        if phases is None:
+            await self.check_gx()
+            raise WrongUnitError(f"{self._name}: no VE.Bus system at unit {unit_id}")
+        # 2709 belongs to the ESS assistant's service.
+        has_ess = await self.read(SYSTEM_UNIT, 2709) is not None
+        history: Sequence[int] | None = None
+        if battery_unit_id is not None:
+            history = await self.read(battery_unit_id, _HISTORY[0], len(_HISTORY))
+        return Capabilities(
+            phases=min(max(phases[0], 1), 3),
+            is_rs=is_rs,
+            has_ess=has_ess,
+            has_history=any(history or ()),
+        )
 
     async def read(
         self, unit_id: int, address: int, count: int = 1
