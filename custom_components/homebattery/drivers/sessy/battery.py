@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
-from ..battery.base import Battery, Identity, SetpointLimits, SetupField
+from ..battery.base import Battery, SetpointLimits, SetupField
 from ..battery.controller import SetpointController
+from ..battery.measuring import Identity
 from ..battery.settings import Setting
 from ..errors import AuthenticationError, NotSupportedError, WrongDeviceError
 from ..measurements import MEASUREMENTS, Poll, Value

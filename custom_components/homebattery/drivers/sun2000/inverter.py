@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final, override
 
-from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import Advice, Snapshot
+from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values

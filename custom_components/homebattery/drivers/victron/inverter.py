@@ -24,9 +24,10 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any, ClassVar, Final, override
 
-from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import Advice, Grant, SetpointRequest
 from ..battery.counters import is_counter
+from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values
