@@ -1,25 +1,28 @@
 """Binary sensors: what is wrong, yes or no, and whether the battery charges."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, override
 
-from homeassistant.components.binary_sensor import BinarySensorEntity
+from homeassistant.components.binary_sensor import (
+    BinarySensorEntity,
+    BinarySensorEntityDescription,
+)
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import BATTERY_CHARGING, BATTERY_POWER
 from .data import HomeBatteryConfigEntry
-from .drivers.battery import as_number
+from .drivers.battery import Battery, Value, as_number
 from .drivers.measurements import MEASUREMENTS, Quantity
-from .entity import HomeBatteryEntity
+from .entity import HomeBatteryEntity, HomeBatteryEntityDescription, measured
 
 PARALLEL_UPDATES = 0
 
 CHARGING: Final = 20
 """W from which a battery counts as charging; less is its own consumption or noise."""
 ATTR_ACTIVE: Final = "active"
-
 
 DEVICE_CLASSES: Final[Mapping[str, BinarySensorDeviceClass]] = {
     "inverter_on": BinarySensorDeviceClass.RUNNING,
@@ -30,64 +33,100 @@ DEVICE_CLASSES: Final[Mapping[str, BinarySensorDeviceClass]] = {
 """Those flags that are more than yes or no."""
 
 
+def is_set(value: Value) -> bool | None:
+    """Return a flag, or whether there are problems; None while it is not known."""
+    return None if value is None else bool(value)
+
+
+def is_charging(power: Value) -> bool | None:
+    """Return whether a battery with this power, W, charges, whatever it comes from."""
+    watts = as_number(power)
+    return None if watts is None else watts >= CHARGING
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeBatteryBinarySensorDescription(
+    HomeBatteryEntityDescription, BinarySensorEntityDescription
+):
+    """Describe a binary sensor of the measurement that it reads."""
+
+    is_on_fn: Callable[[Value], bool | None] = is_set
+    attributes_fn: Callable[[Value], Mapping[str, Any] | None] = lambda _: None
+
+
+IS_CHARGING: Final = HomeBatteryBinarySensorDescription(
+    key=BATTERY_CHARGING,
+    reads=(BATTERY_POWER,),
+    device_class=BinarySensorDeviceClass.BATTERY_CHARGING,
+    is_on_fn=is_charging,
+)
+
+
+def describe_flag(key: str) -> HomeBatteryBinarySensorDescription:
+    """Return the description of the sensor of a FLAG."""
+    return measured(
+        HomeBatteryBinarySensorDescription(
+            key=key, device_class=DEVICE_CLASSES.get(key)
+        )
+    )
+
+
+def describe_problems(key: str) -> HomeBatteryBinarySensorDescription:
+    """Return the description of the sensor of PROBLEMS: an attribute names them."""
+    return measured(
+        HomeBatteryBinarySensorDescription(
+            key=key,
+            device_class=BinarySensorDeviceClass.PROBLEM,
+            attributes_fn=lambda problems: {
+                ATTR_ACTIVE: problems if isinstance(problems, tuple) else ()
+            },
+        )
+    )
+
+
+def descriptions(battery: Battery) -> list[HomeBatteryBinarySensorDescription]:
+    """Return the descriptions of a battery's binary sensors."""
+    measurements, settings = battery.measurements, battery.settings
+    described = []
+    for key in measurements:
+        quantity = MEASUREMENTS[key].quantity
+        if quantity is Quantity.PROBLEMS:
+            described.append(describe_problems(key))
+        elif quantity is Quantity.FLAG and key not in settings:
+            described.append(describe_flag(key))
+    if BATTERY_POWER in measurements:
+        described.append(IS_CHARGING)
+    return described
+
+
 async def async_setup_entry(
     hass: HomeAssistant,
     entry: HomeBatteryConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the binary sensors of a battery."""
-    battery = entry.runtime_data.battery
-    measurements, settings = battery.measurements, battery.settings
-    entities: list[BinarySensorEntity] = []
-    for key in measurements:
-        quantity = MEASUREMENTS[key].quantity
-        if quantity is Quantity.PROBLEMS:
-            entities.append(ProblemSensor(entry, key))
-        elif quantity is Quantity.FLAG and key not in settings:
-            entities.append(FlagSensor(entry, key))
-    if BATTERY_POWER in measurements:
-        entities.append(ChargingSensor(entry, BATTERY_CHARGING, (BATTERY_POWER,)))
-    async_add_entities(entities)
+    async_add_entities(
+        HomeBatteryBinarySensor(entry, description)
+        for description in descriptions(entry.runtime_data.battery)
+    )
 
 
-class FlagSensor(HomeBatteryEntity, BinarySensorEntity):
-    """Yes or no, as the device says."""
+class HomeBatteryBinarySensor(HomeBatteryEntity, BinarySensorEntity):
+    """Show whether something is so."""
 
-    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
-        """Describe the sensor of a key."""
-        super().__init__(entry, key)
-        if device_class := DEVICE_CLASSES.get(key):
-            self._attr_device_class = device_class
+    entity_description: HomeBatteryBinarySensorDescription
 
     @property
     @override
     def is_on(self) -> bool | None:
-        return None if self._value is None else bool(self._value)
-
-
-class ProblemSensor(FlagSensor):
-    """On while something is wrong; what it is stands in an attribute."""
-
-    _attr_device_class = BinarySensorDeviceClass.PROBLEM
+        return self.entity_description.is_on_fn(self._value)
 
     @property
     @override
-    def extra_state_attributes(self) -> dict[str, Any]:
-        return {ATTR_ACTIVE: self._value if isinstance(self._value, tuple) else ()}
-
-
-class ChargingSensor(HomeBatteryEntity, BinarySensorEntity):
-    """On while the battery charges, whatever it is charged from."""
-
-    _attr_device_class = BinarySensorDeviceClass.BATTERY_CHARGING
-
-    @property
-    @override
-    def is_on(self) -> bool | None:
-        power = as_number(self.coordinator.data.get(BATTERY_POWER))
-        return None if power is None else power >= CHARGING
+    def extra_state_attributes(self) -> Mapping[str, Any] | None:
+        return self.entity_description.attributes_fn(self._value)
 
     @property
     @override
     def _shown(self) -> object:
-        return self.is_on
+        return (self.is_on, self.extra_state_attributes)

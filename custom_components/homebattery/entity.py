@@ -1,12 +1,14 @@
 """What all entities have in common."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from functools import wraps
 import re
 from typing import Any, Concatenate, Final, override
 
 from homeassistant.const import EntityCategory
 from homeassistant.core import callback
+from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import ControlMode
@@ -59,46 +61,61 @@ def translation_of(key: str) -> tuple[str, dict[str, str]]:
     return key, placeholders
 
 
-class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
-    """An entity that shows readings of a battery, usually one of its own key.
+@dataclass(frozen=True, kw_only=True)
+class HomeBatteryEntityDescription(EntityDescription):
+    """Describe an entity of a battery.
 
-    `keys` are those it needs: read as long as the entity is enabled. It is
-    unavailable when one of them cannot be read, and unknown when the device does
-    not know its value.
+    `key` ends its unique id, and its texts are named by it; see `translation_of`.
+    """
+
+    reads: tuple[str, ...] = ()
+    """The measurements that it needs, its own first: polled while it is enabled."""
+
+
+def measured[DescriptionT: HomeBatteryEntityDescription](
+    description: DescriptionT,
+) -> DescriptionT:
+    """Return the description of the entity that shows the measurement of its key."""
+    measurement = MEASUREMENTS[description.key]
+    return replace(
+        description,
+        reads=(description.key,),
+        entity_category=EntityCategory.DIAGNOSTIC if measurement.diagnostic else None,
+        entity_registry_enabled_default=measurement.enabled,
+    )
+
+
+class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
+    """Show readings of a battery, usually one.
+
+    It is unavailable when one of those it needs cannot be read, and unknown when the
+    device does not know its value.
     """
 
     _attr_has_entity_name = True
 
     def __init__(
-        self,
-        entry: HomeBatteryConfigEntry,
-        key: str,
-        keys: tuple[str, ...] | None = None,
-        *,
-        entity_key: str | None = None,
+        self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
     ) -> None:
-        """Describe the entity called `key`, or `entity_key` where that is given."""
-        entity_key = entity_key or key
-        self._keys = (key,) if keys is None else keys
+        """Take the description, and what an entry's entities share."""
+        self._keys = description.reads
         super().__init__(entry.runtime_data.coordinator, self._keys)
+        self.entity_description = description
         self._battery = entry.runtime_data.battery
         self._control = entry.runtime_data.control
-        self._key = key
+        self._key = self._keys[0] if self._keys else description.key
         self._written: object = None
         self._attr_translation_key, self._attr_translation_placeholders = (
-            translation_of(entity_key)
+            translation_of(description.key)
         )
-        self._attr_unique_id = f"{self._battery.identity.serial_number}_{entity_key}"
+        self._attr_unique_id = (
+            f"{self._battery.identity.serial_number}_{description.key}"
+        )
         self._attr_device_info = device_info(entry)
-        # Not by its name alone: the number of a setpoint does not show what is measured.
-        if key in self._keys and (measurement := MEASUREMENTS.get(key)):
-            self._attr_entity_registry_enabled_default = measurement.enabled
-            if measurement.diagnostic:
-                self._attr_entity_category = EntityCategory.DIAGNOSTIC
 
     @property
     def _value(self) -> Value:
-        """What the device says about the entity's own key."""
+        """The reading of the entity's own measurement."""
         return self.coordinator.data.get(self._key)
 
     @property
@@ -137,17 +154,14 @@ def battery_action[EntityT: HomeBatteryEntity, **P](
 
 
 class SettingEntity(HomeBatteryEntity):
-    """Something that is set on the device and stays there."""
+    """Change a setting that stays on the device."""
 
-    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
-        """Describe the setting `key`."""
-        super().__init__(entry, key)
-        # Whatever it is to those who only read it: here it can be changed.
-        self._attr_entity_category = EntityCategory.CONFIG
+    # Whatever it is to those who only read it: here it can be changed.
+    _attr_entity_category = EntityCategory.CONFIG
 
     @battery_action
     async def _async_set(self, value: Value) -> None:
-        """Change the setting, and see what the device made of it."""
+        """Change the setting, and read all settings back."""
         try:
             # Urgent as setpoints are: whoever waits for a lock that this one holds
             # must not keep it from talking to the device.
@@ -162,7 +176,7 @@ class SettingEntity(HomeBatteryEntity):
 
 
 class ControlEntity(HomeBatteryEntity):
-    """An entity that shows or changes who decides, and what is asked."""
+    """Show or change the control of a battery: its mode, or what is asked of it."""
 
     @property
     @override

@@ -1,13 +1,15 @@
 """Numbers: the setpoints, and the limits that a device lets its owner set."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 import math
-from typing import Any, ClassVar, Final, override
+from typing import Any, Final, override
 
 from homeassistant.components.number import (
     NumberDeviceClass,
     NumberEntity,
+    NumberEntityDescription,
     NumberMode,
     RestoreNumber,
 )
@@ -28,23 +30,19 @@ from .const import (
     POWER_SETPOINT,
     SETPOINT_DURATION,
 )
+from .control import Control
 from .data import HomeBatteryConfigEntry
 from .drivers.battery import NumberSetting, SetpointLimits, as_number
 from .drivers.measurements import MEASUREMENTS, Quantity
-from .entity import ControlEntity, SettingEntity, battery_action
+from .entity import (
+    ControlEntity,
+    HomeBatteryEntityDescription,
+    SettingEntity,
+    battery_action,
+    measured,
+)
 
 PARALLEL_UPDATES = 1
-
-KINDS: Final[Mapping[Quantity, tuple[NumberDeviceClass | None, str | None]]] = {
-    Quantity.POWER: (NumberDeviceClass.POWER, UnitOfPower.WATT),
-    Quantity.CURRENT: (NumberDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE),
-    Quantity.VOLTAGE: (NumberDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT),
-    Quantity.SOC_LEVEL: (NumberDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE),
-    Quantity.PERCENT: (None, UnitOfRatio.PERCENTAGE),
-    Quantity.DURATION: (NumberDeviceClass.DURATION, UnitOfTime.SECONDS),
-    Quantity.COUNT: (None, None),
-}
-"""Device class and unit of the quantities that can be set."""
 
 ATTR_CHARGES: Final = "charges_at_most"
 ATTR_DISCHARGES: Final = "discharges_at_most"
@@ -58,6 +56,116 @@ VOLTAGE_CHANGE: Final = 0.1
 range that moves with every poll would be written to the registry each time."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HomeBatteryNumberDescription(
+    HomeBatteryEntityDescription, NumberEntityDescription
+):
+    """Describe a number of a battery."""
+
+    mode: NumberMode | None = NumberMode.BOX
+    unlimited: bool = False
+    """Whether the device can have no limit, which is shown as the maximum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetpointNumberDescription(HomeBatteryNumberDescription):
+    """Describe a setpoint: `value_fn` is what is held, `set_fn` holds something else."""
+
+    value_fn: Callable[[Control], float | None]
+    set_fn: Callable[[Control, float], Awaitable[object]]
+
+
+KINDS: Final[Mapping[Quantity, HomeBatteryNumberDescription]] = {
+    Quantity.POWER: HomeBatteryNumberDescription(
+        key="power",
+        device_class=NumberDeviceClass.POWER,
+        native_unit_of_measurement=UnitOfPower.WATT,
+    ),
+    Quantity.CURRENT: HomeBatteryNumberDescription(
+        key="current",
+        device_class=NumberDeviceClass.CURRENT,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+    ),
+    Quantity.VOLTAGE: HomeBatteryNumberDescription(
+        key="voltage",
+        device_class=NumberDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+    ),
+    Quantity.SOC_LEVEL: HomeBatteryNumberDescription(
+        key="soc_level",
+        device_class=NumberDeviceClass.BATTERY,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+    ),
+    Quantity.PERCENT: HomeBatteryNumberDescription(
+        key="percent", native_unit_of_measurement=UnitOfRatio.PERCENTAGE
+    ),
+    Quantity.DURATION: HomeBatteryNumberDescription(
+        key="duration",
+        device_class=NumberDeviceClass.DURATION,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+    ),
+    Quantity.COUNT: HomeBatteryNumberDescription(key="count"),
+}
+"""The number of each quantity that can be set."""
+
+POWER: Final = SetpointNumberDescription(
+    key=POWER_SETPOINT,
+    device_class=NumberDeviceClass.POWER,
+    native_step=POWER_STEP,
+    native_unit_of_measurement=UnitOfPower.WATT,
+    value_fn=lambda control: control.granted_power,
+    set_fn=lambda control, power: control.async_set_power(power),
+)
+"""Battery power: above zero charges, below zero discharges, zero holds."""
+CURRENT: Final = SetpointNumberDescription(
+    key=CURRENT_SETPOINT,
+    reads=(BATTERY_VOLTAGE,),
+    device_class=NumberDeviceClass.CURRENT,
+    entity_registry_enabled_default=False,
+    native_step=CURRENT_STEP,
+    native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+    value_fn=lambda control: control.requested_current,
+    set_fn=lambda control, current: control.async_set_current(current),
+)
+"""Battery current (DC): above zero charges, below zero discharges."""
+DURATION: Final = HomeBatteryNumberDescription(
+    key=SETPOINT_DURATION,
+    device_class=NumberDeviceClass.DURATION,
+    native_min_value=0,
+    native_max_value=LONGEST_SETPOINT_TIMEOUT // 60,
+    native_step=1,
+    native_unit_of_measurement=UnitOfTime.MINUTES,
+)
+
+
+def describe(key: str, setting: NumberSetting) -> HomeBatteryNumberDescription:
+    """Return the description of the number of a setting."""
+    return measured(
+        replace(
+            KINDS[MEASUREMENTS[key].quantity],
+            key=key,
+            native_min_value=setting.minimum,
+            native_max_value=setting.maximum,
+            native_step=setting.step,
+            unlimited=setting.unlimited,
+        )
+    )
+
+
+def describe_phase(phase: int) -> SetpointNumberDescription:
+    """Return the description of the setpoint of a phase (1 to 3).
+
+    The phases that were not set are held at 0.
+    """
+    return replace(
+        POWER,
+        key=f"{POWER_SETPOINT}_l{phase}",
+        entity_registry_enabled_default=False,
+        value_fn=lambda control: control.requested_phase(phase),
+        set_fn=lambda control, power: control.async_set_phase(phase, power),
+    )
+
+
 async def async_setup_entry(
     hass: HomeAssistant,
     entry: HomeBatteryConfigEntry,
@@ -67,48 +175,40 @@ async def async_setup_entry(
     battery = entry.runtime_data.battery
     measurements = battery.measurements
     entities: list[NumberEntity] = [
-        SettingNumber(entry, key, setting)
+        SettingNumber(entry, describe(key, setting))
         for key, setting in battery.settings.items()
         if isinstance(setting, NumberSetting) and key in measurements
     ]
     if (limits := battery.setpoint_limits) is not None:
-        entities.append(PowerSetpointNumber(entry, limits))
-        entities.append(SetpointDurationNumber(entry, SETPOINT_DURATION, ()))
+        entities.append(SetpointNumber(entry, POWER, limits))
+        entities.append(SetpointDurationNumber(entry, DURATION))
         if BATTERY_VOLTAGE in measurements:
-            entities.append(CurrentSetpointNumber(entry, limits))
+            entities.append(CurrentSetpointNumber(entry, CURRENT, limits))
         if battery.setpoint_phases > 1:
             entities.extend(
-                PhaseSetpointNumber(entry, phase, limits)
+                SetpointNumber(entry, describe_phase(phase), limits)
                 for phase in range(1, battery.setpoint_phases + 1)
             )
     async_add_entities(entities)
 
 
 class SettingNumber(SettingEntity, NumberEntity):
-    """A number that is set on the device and stays there."""
+    """Change a number that stays on the device."""
 
-    _attr_mode = NumberMode.BOX
-
-    def __init__(
-        self, entry: HomeBatteryConfigEntry, key: str, setting: NumberSetting
-    ) -> None:
-        """Describe the number of a setting."""
-        super().__init__(entry, key)
-        self._unlimited = setting.unlimited
-        self._attr_device_class, self._attr_native_unit_of_measurement = KINDS[
-            MEASUREMENTS[key].quantity
-        ]
-        self._attr_native_min_value = setting.minimum
-        self._attr_native_max_value = setting.maximum
-        self._attr_native_step = setting.step
+    entity_description: HomeBatteryNumberDescription
 
     @property
     @override
     def native_value(self) -> float | None:
         value = self._value
-        if value is None and self._unlimited and self._key in self.coordinator.data:
+        if value is None and self._is_unlimited:
             return self.native_max_value
         return as_number(value)
+
+    @property
+    def _is_unlimited(self) -> bool:
+        """Whether None is a value that was read: no limit at all."""
+        return self.entity_description.unlimited and self._key in self.coordinator.data
 
     @override
     async def async_set_native_value(self, value: float) -> None:
@@ -116,29 +216,25 @@ class SettingNumber(SettingEntity, NumberEntity):
 
 
 class SetpointNumber(ControlEntity, NumberEntity):
-    """What the battery is held at; unknown while it is not.
+    """Hold the battery at a setpoint; unknown while it is not held.
 
-    Setting it takes the battery into manual control.
+    Setting it takes the battery into manual control. Its range is that of the power
+    that device and owner allow, W.
     """
 
-    quantity: ClassVar[Quantity]
+    entity_description: SetpointNumberDescription
 
-    _attr_mode = NumberMode.BOX
     _unrecorded_attributes = frozenset({ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO})
 
     def __init__(
         self,
         entry: HomeBatteryConfigEntry,
-        key: str,
-        keys: tuple[str, ...],
+        description: SetpointNumberDescription,
         limits: SetpointLimits,
     ) -> None:
-        """Describe a setpoint; `limits` are those of its power, W."""
-        super().__init__(entry, key, keys)
+        """Begin with these limits of the power, W."""
+        super().__init__(entry, description)
         self._limits = limits
-        self._attr_device_class, self._attr_native_unit_of_measurement = KINDS[
-            self.quantity
-        ]
 
     @callback
     @override
@@ -146,38 +242,6 @@ class SetpointNumber(ControlEntity, NumberEntity):
         # The device may have learned more about itself, or been told.
         self._limits = self._battery.setpoint_limits or self._limits
         super()._handle_coordinator_update()
-
-    @property
-    @override
-    def extra_state_attributes(self) -> dict[str, Any]:
-        # In words, for who does not know which sign does what.
-        return {
-            ATTR_CHARGES: self.native_max_value,
-            ATTR_DISCHARGES: -self.native_min_value,
-            ATTR_AT_ZERO: HOLDS,
-        }
-
-    @property
-    @override
-    def _shown(self) -> object:
-        return (super()._shown, self.native_min_value, self.native_max_value)
-
-
-class PowerSetpointNumber(SetpointNumber):
-    """Battery power, W: above zero charges, below zero discharges, zero holds."""
-
-    quantity = Quantity.POWER
-
-    _attr_native_step = POWER_STEP
-
-    def __init__(
-        self,
-        entry: HomeBatteryConfigEntry,
-        limits: SetpointLimits,
-        key: str = POWER_SETPOINT,
-    ) -> None:
-        """Describe the power setpoint."""
-        super().__init__(entry, key, (), limits)
 
     @property
     @override
@@ -192,31 +256,51 @@ class PowerSetpointNumber(SetpointNumber):
     @property
     @override
     def native_value(self) -> float | None:
-        return self._control.granted_power
+        return self.entity_description.value_fn(self._control)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        # In words, for who does not know which sign does what.
+        return {
+            ATTR_CHARGES: self.native_max_value,
+            ATTR_DISCHARGES: -self.native_min_value,
+            ATTR_AT_ZERO: HOLDS,
+        }
+
+    @property
+    @override
+    def _shown(self) -> object:
+        return (
+            super()._shown,
+            self.native_value,
+            self.native_min_value,
+            self.native_max_value,
+        )
 
     @battery_action
     @override
     async def async_set_native_value(self, value: float) -> None:
-        await self._control.async_set_power(value)
+        await self.entity_description.set_fn(self._control, value)
 
 
 class CurrentSetpointNumber(SetpointNumber):
-    """Battery current (DC), A: above zero charges, below zero discharges."""
+    """Hold the battery at a current: its range follows the battery voltage."""
 
-    quantity = Quantity.CURRENT
-
-    _attr_entity_registry_enabled_default = False
-    _attr_native_step = CURRENT_STEP
-
-    def __init__(self, entry: HomeBatteryConfigEntry, limits: SetpointLimits) -> None:
-        """Describe the current setpoint."""
-        super().__init__(entry, CURRENT_SETPOINT, (BATTERY_VOLTAGE,), limits)
+    def __init__(
+        self,
+        entry: HomeBatteryConfigEntry,
+        description: SetpointNumberDescription,
+        limits: SetpointLimits,
+    ) -> None:
+        """Begin with the voltage that was read last."""
+        super().__init__(entry, description, limits)
         self._voltage = 0.0
-        self._look()
+        self._follow_voltage()
 
-    def _look(self) -> None:
-        """Follow the battery voltage when it has moved far."""
-        voltage = as_number(self.coordinator.data.get(BATTERY_VOLTAGE))
+    def _follow_voltage(self) -> None:
+        """Take the battery voltage when it has moved far."""
+        voltage = as_number(self._value)
         if voltage is not None and (
             abs(voltage - self._voltage) > VOLTAGE_CHANGE * self._voltage
         ):
@@ -225,7 +309,7 @@ class CurrentSetpointNumber(SetpointNumber):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        self._look()
+        self._follow_voltage()
         super()._handle_coordinator_update()
 
     @property
@@ -243,54 +327,9 @@ class CurrentSetpointNumber(SetpointNumber):
     def native_max_value(self) -> float:
         return math.floor(self._limits.maximum / self._voltage) if self._voltage else 0
 
-    @property
-    @override
-    def native_value(self) -> float | None:
-        return self._control.requested_current
-
-    @battery_action
-    @override
-    async def async_set_native_value(self, value: float) -> None:
-        await self._control.async_set_current(value)
-
-
-class PhaseSetpointNumber(PowerSetpointNumber):
-    """Battery power of one phase, W; the phases that were not set are held at 0."""
-
-    _attr_entity_registry_enabled_default = False
-
-    def __init__(
-        self, entry: HomeBatteryConfigEntry, phase: int, limits: SetpointLimits
-    ) -> None:
-        """Describe the setpoint of a phase (1 to 3)."""
-        super().__init__(entry, limits, f"{POWER_SETPOINT}_l{phase}")
-        self._phase = phase
-
-    @property
-    @override
-    def native_value(self) -> float | None:
-        return self._control.requested_phase(self._phase)
-
-    @property
-    @override
-    def _shown(self) -> object:
-        return (super()._shown, self.native_value)
-
-    @battery_action
-    @override
-    async def async_set_native_value(self, value: float) -> None:
-        await self._control.async_set_phase(self._phase, value)
-
 
 class SetpointDurationNumber(ControlEntity, RestoreNumber):
-    """Minutes after which a setpoint ends by itself; 0 leaves that to the options."""
-
-    _attr_device_class = NumberDeviceClass.DURATION
-    _attr_mode = NumberMode.BOX
-    _attr_native_min_value = 0
-    _attr_native_max_value = LONGEST_SETPOINT_TIMEOUT // 60
-    _attr_native_step = 1
-    _attr_native_unit_of_measurement = UnitOfTime.MINUTES
+    """Set the minutes after which a setpoint ends; 0 leaves that to the options."""
 
     @override
     async def async_added_to_hass(self) -> None:

@@ -1,8 +1,9 @@
 """Selects: who controls the battery, and the modes of the device itself."""
 
-from typing import override
+from dataclasses import dataclass
+from typing import Final, override
 
-from homeassistant.components.select import SelectEntity
+from homeassistant.components.select import SelectEntity, SelectEntityDescription
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -10,9 +11,34 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .const import CONTROL_MODE, DOMAIN, WORKING_MODE, ControlMode
 from .data import HomeBatteryConfigEntry
 from .drivers.battery import SelectSetting
-from .entity import ControlEntity, SettingEntity, battery_action
+from .entity import (
+    ControlEntity,
+    HomeBatteryEntityDescription,
+    SettingEntity,
+    battery_action,
+    measured,
+)
 
 PARALLEL_UPDATES = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeBatterySelectDescription(
+    HomeBatteryEntityDescription, SelectEntityDescription
+):
+    """Describe a select of a battery."""
+
+
+MODE: Final = HomeBatterySelectDescription(
+    key=CONTROL_MODE, options=[mode.value for mode in ControlMode]
+)
+
+
+def describe(key: str, setting: SelectSetting) -> HomeBatterySelectDescription:
+    """Return the description of the select of a setting."""
+    return measured(
+        HomeBatterySelectDescription(key=key, options=list(setting.options))
+    )
 
 
 async def async_setup_entry(
@@ -24,24 +50,17 @@ async def async_setup_entry(
     battery = entry.runtime_data.battery
     measurements = battery.measurements
     entities: list[SelectEntity] = [
-        SettingSelect(entry, key, setting)
+        SettingSelect(entry, describe(key, setting))
         for key, setting in battery.settings.items()
         if isinstance(setting, SelectSetting) and key in measurements
     ]
     if battery.setpoint_limits is not None:
-        entities.append(ControlModeSelect(entry, CONTROL_MODE, ()))
+        entities.append(ControlModeSelect(entry, MODE))
     async_add_entities(entities)
 
 
 class SettingSelect(SettingEntity, SelectEntity):
-    """A mode that is set on the device and stays there."""
-
-    def __init__(
-        self, entry: HomeBatteryConfigEntry, key: str, setting: SelectSetting
-    ) -> None:
-        """Describe the select of a setting."""
-        super().__init__(entry, key)
-        self._attr_options = list(setting.options)
+    """Choose a mode that stays on the device."""
 
     @property
     @override
@@ -66,9 +85,7 @@ class SettingSelect(SettingEntity, SelectEntity):
 
 
 class ControlModeSelect(ControlEntity, SelectEntity):
-    """Who decides what the battery does: its inverter, or a setpoint."""
-
-    _attr_options = [mode.value for mode in ControlMode]
+    """Choose who decides what the battery does: its inverter, or a setpoint."""
 
     @property
     @override

@@ -1,13 +1,14 @@
 """Sensors: what the battery measures, and how well it does what is asked of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, override
 
 from homeassistant.components.sensor import (
     SensorDeviceClass,
     SensorEntity,
+    SensorEntityDescription,
     SensorStateClass,
 )
 from homeassistant.const import (
@@ -42,13 +43,18 @@ from .const import (
     SETPOINT_ENDS,
     ControlStatus,
 )
-from .counter import CounterEntity
-from .data import HomeBatteryConfigEntry
+from .coordinator import BatteryCoordinator
+from .data import HomeBatteryConfigEntry, HomeBatteryData
 from .drivers.battery import Battery
 from .drivers.counters import is_counter
 from .drivers.measurements import MEASUREMENTS, Quantity
-from .energy import EnergyTotalSensor
-from .entity import ControlEntity, HomeBatteryEntity
+from .energy import CounterEntity, EnergyTotalSensor
+from .entity import (
+    ControlEntity,
+    HomeBatteryEntity,
+    HomeBatteryEntityDescription,
+    measured,
+)
 
 PARALLEL_UPDATES = 0
 
@@ -59,117 +65,249 @@ ATTR_REASON: Final = "reason"
 ATTR_EXPIRES: Final = "expires"
 
 
+type Attributes = Mapping[str, Any] | None
+
+
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """How a quantity is shown."""
-
-    device_class: SensorDeviceClass | None = None
-    state_class: SensorStateClass | None = SensorStateClass.MEASUREMENT
-    unit: str | None = None
-    precision: int | None = None
-    suggested_unit: str | None = None
+class HomeBatterySensorDescription(
+    HomeBatteryEntityDescription, SensorEntityDescription
+):
+    """Describe the sensor of a measurement."""
 
 
-_TOTAL: Final = SensorStateClass.TOTAL_INCREASING
-_ENERGY: Final = Kind(
+@dataclass(frozen=True, kw_only=True)
+class StateSensorDescription(HomeBatterySensorDescription):
+    """Describe a sensor of what the integration itself knows of a battery."""
+
+    exists_fn: Callable[[Battery], bool] = lambda _: True
+    value_fn: Callable[[HomeBatteryData], StateType | datetime]
+    attributes_fn: Callable[[HomeBatteryData], Attributes] = lambda _: None
+
+
+_ENERGY: Final = HomeBatterySensorDescription(
+    key="energy",
     device_class=SensorDeviceClass.ENERGY,
-    state_class=_TOTAL,
-    unit=UnitOfEnergy.KILO_WATT_HOUR,
-    precision=2,
+    state_class=SensorStateClass.TOTAL_INCREASING,
+    native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+    suggested_display_precision=2,
 )
-
-KINDS: Final[Mapping[Quantity, Kind]] = {
-    Quantity.POWER: Kind(
-        device_class=SensorDeviceClass.POWER, unit=UnitOfPower.WATT, precision=0
+KINDS: Final[Mapping[Quantity, HomeBatterySensorDescription]] = {
+    Quantity.POWER: HomeBatterySensorDescription(
+        key="power",
+        device_class=SensorDeviceClass.POWER,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfPower.WATT,
+        suggested_display_precision=0,
     ),
-    Quantity.REACTIVE_POWER: Kind(
+    Quantity.REACTIVE_POWER: HomeBatterySensorDescription(
+        key="reactive_power",
         device_class=SensorDeviceClass.REACTIVE_POWER,
-        unit=UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
-        precision=0,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
+        suggested_display_precision=0,
     ),
-    Quantity.POWER_FACTOR: Kind(
-        device_class=SensorDeviceClass.POWER_FACTOR, precision=2
+    Quantity.POWER_FACTOR: HomeBatterySensorDescription(
+        key="power_factor",
+        device_class=SensorDeviceClass.POWER_FACTOR,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
     ),
-    Quantity.RESISTANCE: Kind(unit="MΩ", precision=2),
+    Quantity.RESISTANCE: HomeBatterySensorDescription(
+        key="resistance",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement="MΩ",
+        suggested_display_precision=2,
+    ),
     Quantity.ENERGY_TOTAL: _ENERGY,
     Quantity.ENERGY_TODAY: _ENERGY,
     Quantity.ENERGY_SINCE_START: _ENERGY,
-    Quantity.VOLTAGE: Kind(
+    Quantity.VOLTAGE: HomeBatterySensorDescription(
+        key="voltage",
         device_class=SensorDeviceClass.VOLTAGE,
-        unit=UnitOfElectricPotential.VOLT,
-        precision=1,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        suggested_display_precision=1,
     ),
-    Quantity.CELL_VOLTAGE: Kind(
+    Quantity.CELL_VOLTAGE: HomeBatterySensorDescription(
+        key="cell_voltage",
         device_class=SensorDeviceClass.VOLTAGE,
-        unit=UnitOfElectricPotential.VOLT,
-        precision=3,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        suggested_display_precision=3,
     ),
-    Quantity.CURRENT: Kind(
+    Quantity.CURRENT: HomeBatterySensorDescription(
+        key="current",
         device_class=SensorDeviceClass.CURRENT,
-        unit=UnitOfElectricCurrent.AMPERE,
-        precision=1,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+        suggested_display_precision=1,
     ),
-    Quantity.FREQUENCY: Kind(
+    Quantity.FREQUENCY: HomeBatterySensorDescription(
+        key="frequency",
         device_class=SensorDeviceClass.FREQUENCY,
-        unit=UnitOfFrequency.HERTZ,
-        precision=2,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfFrequency.HERTZ,
+        suggested_display_precision=2,
     ),
-    Quantity.TEMPERATURE: Kind(
+    Quantity.TEMPERATURE: HomeBatterySensorDescription(
+        key="temperature",
         device_class=SensorDeviceClass.TEMPERATURE,
-        unit=UnitOfTemperature.CELSIUS,
-        precision=1,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
+        suggested_display_precision=1,
     ),
-    Quantity.SOC: Kind(
+    Quantity.SOC: HomeBatterySensorDescription(
+        key="soc",
         device_class=SensorDeviceClass.BATTERY,
-        unit=UnitOfRatio.PERCENTAGE,
-        precision=0,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        suggested_display_precision=0,
     ),
-    Quantity.SOC_LEVEL: Kind(unit=UnitOfRatio.PERCENTAGE, precision=0),
-    Quantity.PERCENT: Kind(unit=UnitOfRatio.PERCENTAGE, precision=0),
-    Quantity.CHARGE: Kind(unit="Ah", precision=1),
-    Quantity.CAPACITY: Kind(
+    Quantity.SOC_LEVEL: HomeBatterySensorDescription(
+        key="soc_level",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        suggested_display_precision=0,
+    ),
+    Quantity.PERCENT: HomeBatterySensorDescription(
+        key="percent",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        suggested_display_precision=0,
+    ),
+    Quantity.CHARGE: HomeBatterySensorDescription(
+        key="charge",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement="Ah",
+        suggested_display_precision=1,
+    ),
+    Quantity.CAPACITY: HomeBatterySensorDescription(
+        key="capacity",
         device_class=SensorDeviceClass.ENERGY_STORAGE,
-        unit=UnitOfEnergy.KILO_WATT_HOUR,
-        precision=1,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+        suggested_display_precision=1,
     ),
-    Quantity.DURATION: Kind(
+    Quantity.DURATION: HomeBatterySensorDescription(
+        key="duration",
         device_class=SensorDeviceClass.DURATION,
-        unit=UnitOfTime.SECONDS,
-        precision=0,
-        suggested_unit=UnitOfTime.MINUTES,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        suggested_display_precision=0,
+        suggested_unit_of_measurement=UnitOfTime.MINUTES,
     ),
-    Quantity.SIGNAL_STRENGTH: Kind(
+    Quantity.SIGNAL_STRENGTH: HomeBatterySensorDescription(
+        key="signal_strength",
         device_class=SensorDeviceClass.SIGNAL_STRENGTH,
-        unit=SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
-        precision=0,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
+        suggested_display_precision=0,
     ),
-    Quantity.PRICE: Kind(unit="EUR/kWh", precision=3),
-    Quantity.VOLUME_GAS: Kind(
+    Quantity.PRICE: HomeBatterySensorDescription(
+        key="price",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement="EUR/kWh",
+        suggested_display_precision=3,
+    ),
+    Quantity.VOLUME_GAS: HomeBatterySensorDescription(
+        key="volume_gas",
         device_class=SensorDeviceClass.GAS,
-        state_class=_TOTAL,
-        unit=UnitOfVolume.CUBIC_METERS,
-        precision=2,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        native_unit_of_measurement=UnitOfVolume.CUBIC_METERS,
+        suggested_display_precision=2,
     ),
-    Quantity.MEMORY: Kind(
+    Quantity.MEMORY: HomeBatterySensorDescription(
+        key="memory",
         device_class=SensorDeviceClass.DATA_SIZE,
-        unit=UnitOfInformation.BYTES,
-        precision=0,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfInformation.BYTES,
+        suggested_display_precision=0,
     ),
-    Quantity.COUNT: Kind(precision=0),
-    Quantity.CYCLES: Kind(state_class=_TOTAL, precision=0),
-    Quantity.CODE: Kind(state_class=None),
-    Quantity.TEXT: Kind(state_class=None),
-    Quantity.STATUS: Kind(device_class=SensorDeviceClass.ENUM, state_class=None),
+    Quantity.COUNT: HomeBatterySensorDescription(
+        key="count",
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+    ),
+    Quantity.CYCLES: HomeBatterySensorDescription(
+        key="cycles",
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=0,
+    ),
+    Quantity.CODE: HomeBatterySensorDescription(key="code"),
+    Quantity.TEXT: HomeBatterySensorDescription(key="text"),
+    Quantity.STATUS: HomeBatterySensorDescription(
+        key="status", device_class=SensorDeviceClass.ENUM
+    ),
 }
-"""Every quantity that is a sensor; FLAG and PROBLEMS are binary sensors."""
+"""The sensor of each quantity; FLAG and PROBLEMS are binary sensors."""
 
+CONTROL_SENSORS: Final = (
+    StateSensorDescription(
+        key=CONTROL_STATUS,
+        device_class=SensorDeviceClass.ENUM,
+        options=[status.value for status in ControlStatus],
+        exists_fn=lambda battery: battery.setpoint_limits is not None,
+        value_fn=lambda data: data.control.status,
+        attributes_fn=lambda data: {
+            ATTR_REASON: data.control.reason,
+            ATTR_EXPIRES: data.control.expires,
+        },
+    ),
+    # Unknown while the setpoint does not end by itself.
+    StateSensorDescription(
+        key=SETPOINT_ENDS,
+        device_class=SensorDeviceClass.TIMESTAMP,
+        exists_fn=lambda battery: battery.setpoint_limits is not None,
+        value_fn=lambda data: data.control.expires,
+    ),
+    # Flash wears.
+    StateSensorDescription(
+        key=FLASH_WRITES_TODAY,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        exists_fn=lambda battery: bool(battery.settings),
+        value_fn=lambda data: data.control.flash_writes_today,
+    ),
+)
+OWNERS_CAPACITY: Final = StateSensorDescription(
+    key=RATED_CAPACITY,
+    reads=(RATED_CAPACITY,),
+    entity_category=EntityCategory.DIAGNOSTIC,
+    device_class=SensorDeviceClass.ENERGY_STORAGE,
+    state_class=SensorStateClass.MEASUREMENT,
+    native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+    suggested_display_precision=1,
+    # The owner says it where the device does not.
+    exists_fn=lambda battery: (
+        bool(battery.capacity) and RATED_CAPACITY not in battery.measurements
+    ),
+    value_fn=lambda data: (data.battery.capacity or 0) / 1000,
+)
+LAST_POLL: Final = StateSensorDescription(
+    key=LAST_FRESH,
+    entity_category=EntityCategory.DIAGNOSTIC,
+    device_class=SensorDeviceClass.TIMESTAMP,
+    value_fn=lambda data: last_fresh(data.coordinator),
+)
 
 _ENTITY_KEYS: Final = {POWER_SETPOINT: DEVICE_SETPOINT}
 """The keys of sensors that are not those of their measurements: a number has that."""
 
 
+def last_fresh(coordinator: BatteryCoordinator) -> datetime | None:
+    """Return when the device was last read.
+
+    In steps while all is well, or its history would be as long as that of all the
+    rest together; to the second once a poll has failed.
+    """
+    fresh = coordinator.last_fresh
+    if fresh is None or not coordinator.is_fresh:
+        return fresh
+    return fresh - timedelta(seconds=fresh.timestamp() % LAST_FRESH_STEP)
+
+
 def sensor_keys(battery: Battery) -> list[str]:
-    """Return the keys that a battery's sensors show.
+    """Return the measurements of a battery that are sensors.
 
     What can be set is a number, select or switch instead.
     """
@@ -179,6 +317,15 @@ def sensor_keys(battery: Battery) -> list[str]:
         for key in battery.measurements
         if MEASUREMENTS[key].quantity in KINDS and key not in settings
     ]
+
+
+def describe(battery: Battery, key: str) -> HomeBatterySensorDescription:
+    """Return the description of the sensor of a measurement."""
+    kind = KINDS[MEASUREMENTS[key].quantity]
+    description = measured(replace(kind, key=key))
+    if kind.device_class is SensorDeviceClass.ENUM:
+        description = replace(description, options=list(battery.options(key)))
+    return replace(description, key=_ENTITY_KEYS.get(key, key))
 
 
 async def async_setup_entry(
@@ -191,53 +338,43 @@ async def async_setup_entry(
     measurements = battery.measurements
     energy = (ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL)
     entities: list[SensorEntity] = [
-        (CounterSensor if is_counter(key) else MeasurementSensor)(entry, key)
+        (CounterSensor if is_counter(key) else MeasurementSensor)(
+            entry, describe(battery, key)
+        )
         for key in sensor_keys(battery)
         if key not in energy
     ]
     entities.extend(
-        EnergyTotalSensor(entry, key)
+        EnergyTotalSensor(entry, describe(battery, key))
         for key in energy
         if {key, BATTERY_POWER}.intersection(measurements)
     )
-    if battery.setpoint_limits is not None:
-        entities.append(ControlStatusSensor(entry, CONTROL_STATUS, ()))
-        entities.append(SetpointEndsSensor(entry, SETPOINT_ENDS, ()))
-    if battery.capacity and RATED_CAPACITY not in measurements:
-        entities.append(OwnersCapacitySensor(entry, RATED_CAPACITY, battery.capacity))
-    entities.append(LastFreshSensor(entry, LAST_FRESH, ()))
-    if battery.settings:
-        entities.append(FlashWritesSensor(entry, FLASH_WRITES_TODAY, ()))
+    entities.extend(
+        ControlSensor(entry, description)
+        for description in CONTROL_SENSORS
+        if description.exists_fn(battery)
+    )
+    if OWNERS_CAPACITY.exists_fn(battery):
+        entities.append(StateSensor(entry, OWNERS_CAPACITY))
+    entities.append(LastPollSensor(entry, LAST_POLL))
     async_add_entities(entities)
 
 
 class MeasurementSensor(HomeBatteryEntity, SensorEntity):
-    """A measurement, shown as its quantity is shown."""
-
-    def __init__(self, entry: HomeBatteryConfigEntry, key: str) -> None:
-        """Describe the sensor of a measurement."""
-        super().__init__(entry, key, entity_key=_ENTITY_KEYS.get(key))
-        kind = KINDS[MEASUREMENTS[key].quantity]
-        self._attr_device_class = kind.device_class
-        self._attr_state_class = kind.state_class
-        self._attr_native_unit_of_measurement = kind.unit
-        self._attr_suggested_display_precision = kind.precision
-        self._attr_suggested_unit_of_measurement = kind.suggested_unit
-        if kind.device_class is SensorDeviceClass.ENUM:
-            self._attr_options = list(self._battery.options(key))
+    """Show a measurement."""
 
     @property
     @override
     def native_value(self) -> StateType:
         value = self._value
-        if self._attr_device_class is SensorDeviceClass.ENUM:
+        if self.device_class is SensorDeviceClass.ENUM:
             # A newer firmware may know states that nobody has named yet.
-            value = value if value in (self._attr_options or ()) else None
+            value = value if value in (self.options or ()) else None
         return None if isinstance(value, tuple) else value
 
 
 class CounterSensor(CounterEntity, MeasurementSensor):
-    """A counter of the device."""
+    """Show a counter of the device."""
 
     @property
     @override
@@ -250,91 +387,42 @@ class CounterSensor(CounterEntity, MeasurementSensor):
         return self.native_value
 
 
-class OwnersCapacitySensor(MeasurementSensor):
-    """What a full battery holds, as its owner says: the device does not tell."""
+class StateSensor(HomeBatteryEntity, SensorEntity):
+    """Show what the integration itself knows of a battery."""
 
-    def __init__(self, entry: HomeBatteryConfigEntry, key: str, capacity: int) -> None:
-        """Describe the sensor of a capacity in Wh."""
-        super().__init__(entry, key)
-        # Who has entered it wants to see it.
-        self._attr_entity_registry_enabled_default = True
-        self._capacity = capacity
+    entity_description: StateSensorDescription
 
-    @property
-    @override
-    def native_value(self) -> StateType:
-        return self._capacity / 1000
-
-
-class ControlStatusSensor(ControlEntity, SensorEntity):
-    """How well the battery does what is asked of it."""
-
-    _attr_device_class = SensorDeviceClass.ENUM
-    _attr_options = [status.value for status in ControlStatus]
+    def __init__(
+        self, entry: HomeBatteryConfigEntry, description: StateSensorDescription
+    ) -> None:
+        """Keep what values are taken from."""
+        super().__init__(entry, description)
+        self._data = entry.runtime_data
 
     @property
     @override
-    def native_value(self) -> StateType:
-        return self._control.status
+    def native_value(self) -> StateType | datetime:
+        return self.entity_description.value_fn(self._data)
 
     @property
     @override
-    def extra_state_attributes(self) -> dict[str, Any]:
-        return {ATTR_REASON: self._control.reason, ATTR_EXPIRES: self._control.expires}
-
-
-class SetpointEndsSensor(ControlEntity, SensorEntity):
-    """When the held setpoint ends by itself; unknown while it does not."""
-
-    _attr_device_class = SensorDeviceClass.TIMESTAMP
-
-    @property
-    @override
-    def native_value(self) -> datetime | None:
-        return self._control.expires
-
-
-class FlashWritesSensor(ControlEntity, SensorEntity):
-    """How often flash of the device was written today: it wears."""
-
-    _attr_entity_category = EntityCategory.DIAGNOSTIC
-    _attr_state_class = SensorStateClass.TOTAL_INCREASING
-
-    @property
-    @override
-    def native_value(self) -> StateType:
-        return self._control.flash_writes_today
+    def extra_state_attributes(self) -> Attributes:
+        return self.entity_description.attributes_fn(self._data)
 
     @property
     @override
     def _shown(self) -> object:
-        return self.native_value
+        return (self.native_value, self.extra_state_attributes)
 
 
-class LastFreshSensor(HomeBatteryEntity, SensorEntity):
-    """When the device was last read.
+class ControlSensor(StateSensor, ControlEntity):
+    """Show how a battery is controlled."""
 
-    In steps while all is well, or its history would be as long as that of all the
-    rest together; to the second once a poll has failed.
-    """
 
-    _attr_device_class = SensorDeviceClass.TIMESTAMP
-    _attr_entity_category = EntityCategory.DIAGNOSTIC
+class LastPollSensor(StateSensor):
+    """Show when the device was last read, above all while it cannot be."""
 
     @property
     @override
     def available(self) -> bool:
         return True
-
-    @property
-    @override
-    def native_value(self) -> datetime | None:
-        fresh = self.coordinator.last_fresh
-        if fresh is None or not self.coordinator.is_fresh:
-            return fresh
-        return fresh - timedelta(seconds=fresh.timestamp() % LAST_FRESH_STEP)
-
-    @property
-    @override
-    def _shown(self) -> object:
-        return self.native_value

@@ -1,16 +1,24 @@
 """Switches: what a device lets its owner turn on and off."""
 
+from dataclasses import dataclass
 from typing import Any, override
 
-from homeassistant.components.switch import SwitchEntity
+from homeassistant.components.switch import SwitchEntity, SwitchEntityDescription
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .data import HomeBatteryConfigEntry
 from .drivers.battery import SwitchSetting
-from .entity import SettingEntity
+from .entity import HomeBatteryEntityDescription, SettingEntity, measured
 
 PARALLEL_UPDATES = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeBatterySwitchDescription(
+    HomeBatteryEntityDescription, SwitchEntityDescription
+):
+    """Describe a switch of a battery."""
 
 
 async def async_setup_entry(
@@ -22,14 +30,14 @@ async def async_setup_entry(
     battery = entry.runtime_data.battery
     measurements = battery.measurements
     async_add_entities(
-        SettingSwitch(entry, key)
+        SettingSwitch(entry, measured(HomeBatterySwitchDescription(key=key)))
         for key, setting in battery.settings.items()
         if isinstance(setting, SwitchSetting) and key in measurements
     )
 
 
 class SettingSwitch(SettingEntity, SwitchEntity):
-    """Something that is on or off on the device and stays so."""
+    """Turn something on or off that stays so on the device."""
 
     @property
     @override

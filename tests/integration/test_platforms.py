@@ -169,7 +169,7 @@ def test_every_quantity_is_shown_in_its_unit() -> None:
         if quantity in (Quantity.FLAG, Quantity.PROBLEMS):
             assert quantity not in KINDS
         else:
-            assert KINDS[quantity].unit == UNITS.get(quantity)
+            assert KINDS[quantity].native_unit_of_measurement == UNITS.get(quantity)
 
 
 def test_there_is_one_state_of_charge() -> None:

@@ -617,7 +617,7 @@ def test_icons_are_of_entities_that_exist() -> None:
 CLASSES: Final = {
     Platform.BINARY_SENSOR: {Quantity.PROBLEMS},
     Platform.NUMBER: {
-        quantity for quantity, (device_class, _) in NUMBERS.items() if device_class
+        quantity for quantity, kind in NUMBERS.items() if kind.device_class
     },
     # The icon of an enum is that of anything.
     Platform.SENSOR: {
