@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.battery.parts import PartKind
 from custom_components.homebattery.drivers.battery.settings import SelectSetting
 from custom_components.homebattery.drivers.errors import (
@@ -26,8 +27,8 @@ from custom_components.homebattery.drivers.modbus.planning import plan_blocks
 from custom_components.homebattery.drivers.modbus.register import Register
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.sun2000 import (
+    connection as sun2000_connection,
     gateways as sun2000_gateways,
-    inverter as sun2000_inverter,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from custom_components.homebattery.drivers.sun2000.registers import (
@@ -148,7 +149,9 @@ def is_flash(address: int) -> bool:
 async def perform(battery: Sun2000Inverter, action: dict[str, Any]) -> None:
     """Do what a vector's action says."""
     options = action.get("options", {})
-    battery.duration_min = options.get("duration_min", battery.duration_min)
+    if "duration_min" in options:
+        assert battery.controller is not None
+        battery.controller.duration_min = options["duration_min"]
     match action["action"]:
         case "release":
             await battery.release()
@@ -419,7 +422,7 @@ async def test_an_inverter_that_loses_first_requests_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is asked too soon after connecting would be lost."""
-    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0.1)
+    monkeypatch.setattr(sun2000_connection, "CONNECT_DELAY", 0.1)
     async with HuaweiSimulator() as simulator:
         simulator.server.clock = asyncio.get_running_loop().time
         await simulator.misbehave("settle", seconds=0.08)
@@ -447,7 +450,7 @@ async def test_two_inverters_behind_one_address_share_its_only_connection() -> N
 async def test_the_connection_is_as_slow_as_the_device_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sun2000_inverter, "SPACING", 0.001)
+    monkeypatch.setattr(sun2000_connection, "SPACING", 0.001)
     async with HuaweiSimulator() as simulator, connected(simulator) as battery:
         connection = battery.connection
 
@@ -1091,6 +1094,6 @@ async def test_currents_become_power() -> None:
     async with bench() as b:
         voltage = await b.battery.get("battery_voltage")
         assert isinstance(voltage, float)
-        assert await b.battery.set_current_setpoint(4) == round(4 * voltage)
+        assert await b.battery.set_current_setpoint(4) == Grant(round(4 * voltage))
         with pytest.raises(NotSupportedError):
             await b.battery.set_power_setpoint_phase(100, 1)
