@@ -208,6 +208,20 @@ def test_only_what_has_a_reason_to_be_written_can_be() -> None:
     assert not words & NEVER_WRITTEN
 
 
+async def test_what_must_never_be_written_is_not_sent() -> None:
+    """Not even as one word of several; the table of them is that of the tests."""
+    async with bench() as b:
+        device, _ = b.battery._register("forced_command")
+        for address in sorted(NEVER_WRITTEN):
+            for words in ([1], [0, 1]):
+                with pytest.raises(NotSupportedError, match="must never be written"):
+                    await device.write_words(address + 1 - len(words), words)
+
+        assert b.writes == []
+        assert b.battery.writes == 0
+    assert LAYOUT.never_write == NEVER_WRITTEN
+
+
 @pytest.mark.parametrize("products", [{1: LUNA2000}, {1: LG_RESU}])
 async def test_settings_are_writable_registers_in_flash(products: Any) -> None:
     """Each setting has its register, which is read back and not written in vain."""
