@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
-from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceRefusedError,
@@ -55,7 +55,7 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
         granted = await b.battery.set_power_setpoint(power)
         b.clock.advance(30)
 
-        assert granted == power
+        assert granted == Grant(power)
         assert b.power == pytest.approx(power, abs=5)
         assert await b.battery.get("power_setpoint") == power
         assert b.battery.snapshot == OWNERS_LIMITS
@@ -82,7 +82,7 @@ async def test_another_power_in_the_same_direction_is_one_write() -> None:
         granted = await b.battery.set_power_setpoint(1800)
         b.clock.advance(10)
 
-        assert granted == 1800
+        assert granted == Grant(1800)
         assert b.writes[before:] == [(1, CHARGE_POWER, [0, 1800])]
         assert b.power == pytest.approx(1800, abs=5)
 
@@ -107,7 +107,7 @@ async def test_hold_keeps_the_battery_still_and_leaves_the_panels_alone(
         granted = await b.battery.set_power_setpoint(0)
         b.clock.advance(30)
 
-        assert granted == 0
+        assert granted == Grant(0)
         assert b.power == 0
         assert b.simulator.state()["pv_power"] == pv
         assert b.control() == ("stop", 0, 0, 0)
@@ -117,7 +117,7 @@ async def test_hold_keeps_the_battery_still_and_leaves_the_panels_alone(
 
 async def test_a_setpoint_of_less_than_half_a_watt_is_hold() -> None:
     async with bench() as b:
-        assert await b.battery.set_power_setpoint(0.4) == 0
+        assert await b.battery.set_power_setpoint(0.4) == Grant(0)
         assert b.control() == ("stop", 0, 0, 0)
 
 
@@ -167,12 +167,12 @@ async def test_another_driver_releases_what_was_found(setpoint: int) -> None:
         stored = json.loads(json.dumps(b.battery.snapshot))
         await b.battery.close()
         async with connected(b.simulator) as successor:
-            successor.found = stored
+            successor.snapshot = stored
             assert await successor.keep_alive() is None
             await successor.release()
 
         assert b.control() == ("stop", 0, 4000, 3000)
-        assert successor.found is None
+        assert successor.snapshot is None
 
 
 async def test_reading_connecting_and_releasing_nothing_write_nothing() -> None:
@@ -238,7 +238,7 @@ async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
         await b.battery.set_power_setpoint(1000)
         for _ in range(60):
             b.clock.advance(30)
-            assert await b.battery.keep_alive() == 1000
+            assert await b.battery.keep_alive() == Grant(1000)
         held = b.control()
         wear = b.device["flash_writes"]
         b.clock.advance(601)
@@ -267,13 +267,16 @@ async def test_a_setpoint_that_ran_out_while_out_of_reach_is_taken_up_again(
         leaping(monkeypatch)(700)
         granted = await b.battery.keep_alive()
 
-        assert granted == 1000
+        assert granted == Grant(1000)
         assert b.control() == ("charge", 1000, 5000, 5000)
 
 
-@pytest.mark.parametrize(("soc", "power"), [(99.95, 2000), (50, 2000)])
+@pytest.mark.parametrize(
+    ("soc", "power", "reason"),
+    [(99.95, 2000, LimitReason.FULL), (50, 2000, LimitReason.ENDED)],
+)
 async def test_a_command_that_the_device_ended_is_not_begun_again(
-    soc: float, power: int
+    soc: float, power: int, reason: LimitReason
 ) -> None:
     """Full, or stopped with the app: again and again would be a loop, or a fight."""
     async with bench(soc=soc) as b:
@@ -282,7 +285,7 @@ async def test_a_command_that_the_device_ended_is_not_begun_again(
         if soc == 50:
             await b.simulator.misbehave("setting", setting="forcible", value=0)
         before = len(b.writes)
-        assert await b.battery.keep_alive() == 0
+        assert await b.battery.keep_alive() == Grant(0, reason)
         assert await b.battery.keep_alive() is None
 
         assert b.writes[before:] == []
@@ -295,7 +298,8 @@ async def test_a_command_that_the_device_ended_is_not_begun_again(
 async def test_a_full_battery_grants_nothing(soc: float, power: int) -> None:
     """The device ends the command as soon as it is given."""
     async with bench(soc=soc, max_soc=97) as b:
-        assert await b.battery.set_power_setpoint(power) == 0
+        granted = await b.battery.set_power_setpoint(power)
+        assert granted == Grant(0, LimitReason.FULL)
         assert await b.battery.keep_alive() is None
 
 
@@ -322,7 +326,8 @@ async def test_an_empty_battery_that_ends_a_discharge_grants_nothing(
             "granted",
             lambda row, value: 0 if row.address == COMMAND else obeying(row, value),
         )
-        assert await b.battery.set_power_setpoint(-1000) == 0
+        granted = await b.battery.set_power_setpoint(-1000)
+        assert granted == Grant(0, LimitReason.EMPTY)
 
 
 async def test_somebody_elses_other_command_is_not_fought() -> None:
@@ -376,8 +381,7 @@ async def test_a_restart_is_an_end_and_nobody_elses_power() -> None:
             await b.battery.get("power_setpoint")
         before = len(b.writes)
 
-        assert await b.battery.keep_alive() == 0
-        assert b.battery.limited_by is LimitReason.ENDED
+        assert await b.battery.keep_alive() == Grant(0, LimitReason.ENDED)
         assert b.writes[before:] == []
 
 
@@ -397,7 +401,7 @@ async def test_renewals_that_were_refused_did_not_renew(
         assert b.device["forcible"] == "stop"
         await b.simulator.misbehave("read_only", on=False)
 
-        assert await b.battery.keep_alive() == 1000
+        assert await b.battery.keep_alive() == Grant(1000)
         assert b.device["forcible"] == "charge"
 
 
@@ -405,27 +409,24 @@ async def test_the_reason_for_less_is_told() -> None:
     """Also of a power that the device trims again at each renewal."""
     async with bench() as b:
         await b.simulator.misbehave("setting", setting="charge_limit", value=800)
-        granted = [await b.battery.set_power_setpoint(1000)]
-        reasons = [b.battery.limited_by]
+        grants: list[Grant | None] = [await b.battery.set_power_setpoint(1000)]
         await b.simulator.misbehave("setting", setting="charge_limit", value=5000)
-        granted.append(await b.battery.keep_alive() or 0)
-        reasons.append(b.battery.limited_by)
+        grants.append(await b.battery.keep_alive())
         b.simulator.plant.max_charge = 600
-        granted.append(await b.battery.set_power_setpoint(1500))
-        reasons.append(b.battery.limited_by)
-        granted.append(await b.battery.keep_alive() or 0)
-        reasons.append(b.battery.limited_by)
+        grants.append(await b.battery.set_power_setpoint(1500))
+        grants.append(await b.battery.keep_alive())
+        held = b.battery.held
         await b.battery.release()
-        reasons.append(b.battery.limited_by)
 
-    assert granted == [800, 1000, 600, 600]
-    assert reasons == [
-        LimitReason.SETTING,
-        None,
-        LimitReason.BATTERY,
-        LimitReason.BATTERY,
-        None,
+    assert grants == [
+        Grant(800, LimitReason.SETTING),
+        Grant(1000),
+        Grant(600, LimitReason.BATTERY),
+        Grant(600, LimitReason.BATTERY),
     ]
+    assert held is not None
+    assert held.grant == grants[-1]
+    assert b.battery.held is None
 
 
 async def test_only_what_changes_the_limits_wears_flash() -> None:
@@ -463,23 +464,25 @@ async def test_setpoints_are_kept_within_what_the_battery_can(
 ) -> None:
     async with bench() as b:
         assert b.battery.setpoint_limits == SetpointLimits(-5000, 5000)
-        assert await b.battery.set_power_setpoint(wanted) == granted
+        assert await b.battery.set_power_setpoint(wanted) == Grant(granted)
 
 
 async def test_the_owners_limits_are_kept() -> None:
     """Those of the options, and those on the device."""
     async with bench(max_charge_power=2000, max_discharge_power=1500) as b:
         assert b.battery.setpoint_limits == SetpointLimits(-1500, 2000)
-        assert await b.battery.set_power_setpoint(4000) == 2000
-        assert await b.battery.set_power_setpoint(-4000) == -1500
+        assert await b.battery.set_power_setpoint(4000) == Grant(2000)
+        assert await b.battery.set_power_setpoint(-4000) == Grant(-1500)
     async with bench(charge_limit=2000, discharge_limit=1500) as b:
-        assert await b.battery.set_power_setpoint(4000) == 2000
-        assert await b.battery.set_power_setpoint(-4000) == -1500
+        by_setting = LimitReason.SETTING
+        assert await b.battery.set_power_setpoint(4000) == Grant(2000, by_setting)
+        assert await b.battery.set_power_setpoint(-4000) == Grant(-1500, by_setting)
 
 
 async def test_what_the_owner_does_not_allow_at_all_becomes_hold() -> None:
     async with bench(discharge_limit=0) as b:
-        assert await b.battery.set_power_setpoint(-1000) == 0
+        granted = await b.battery.set_power_setpoint(-1000)
+        assert granted == Grant(0, LimitReason.SETTING)
         assert b.control() == ("stop", 0, 0, 0)
         await b.battery.release()
         assert b.control() == ("stop", 0, 5000, 0)
@@ -499,7 +502,7 @@ async def test_renewal_follows_what_the_battery_can_do(
         leap(301)
         higher = await b.battery.keep_alive()
 
-        assert (lower, higher) == (2500, 4000)
+        assert (lower, higher) == (Grant(2500, LimitReason.BATTERY), Grant(4000))
         assert b.control()[1] == 4000
 
 
@@ -508,13 +511,13 @@ async def test_renewal_stays_within_a_limit_that_was_set_meanwhile() -> None:
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)
         await b.simulator.misbehave("setting", setting="charge_limit", value=400)
-        assert await b.battery.keep_alive() == 400
+        assert await b.battery.keep_alive() == Grant(400, LimitReason.SETTING)
         await b.simulator.misbehave("setting", setting="charge_limit", value=0)
         before = len(b.writes)
-        assert await b.battery.keep_alive() == 0
+        assert await b.battery.keep_alive() == Grant(0, LimitReason.SETTING)
         assert b.writes[before:] == []
         await b.simulator.misbehave("setting", setting="charge_limit", value=5000)
-        assert await b.battery.keep_alive() == 1000
+        assert await b.battery.keep_alive() == Grant(1000)
 
 
 async def test_power_that_the_device_trims_is_what_was_granted() -> None:
@@ -522,8 +525,9 @@ async def test_power_that_the_device_trims_is_what_was_granted() -> None:
     async with HuaweiSimulator() as simulator:
         await simulator.misbehave("absent", first=37046, last=37049)
         async with connected(simulator) as battery:
-            assert await battery.set_power_setpoint(6500) == 5000
-            assert await battery.set_power_setpoint(0) == 0
+            trimmed = await battery.set_power_setpoint(6500)
+            assert trimmed == Grant(5000, LimitReason.SETTING)
+            assert await battery.set_power_setpoint(0) == Grant(0)
             await battery.release()
 
         assert simulator.device.number("charge_limit") == 5000
@@ -538,7 +542,7 @@ async def test_an_unknown_limit_of_the_battery_bounds_nothing(unknown: int) -> N
         granted = await battery.set_power_setpoint(3000)
 
     assert limits == SetpointLimits(-6600, 6600)
-    assert granted == 3000
+    assert granted == Grant(3000)
 
 
 async def test_an_inverter_that_does_not_tell_its_power_is_limited_by_its_battery() -> (
@@ -736,7 +740,7 @@ async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
         check_harmless(b.control(), before, after)
         stored = b.battery.snapshot or OWNERS_LIMITS
         async with connected(b.simulator) as successor:
-            successor.found = json.loads(json.dumps(stored))
+            successor.snapshot = json.loads(json.dumps(stored))
             await successor.release()
         assert b.control() == ("stop", 0, 4000, 3000)
 
@@ -809,7 +813,7 @@ async def test_a_limit_that_is_set_under_a_setpoint_is_written_and_stays() -> No
     async with bench() as b:
         await b.battery.set_power_setpoint(2000)
         await b.battery.set_value("charge_power_limit", 1500)
-        assert await b.battery.keep_alive() == 1500
+        assert await b.battery.keep_alive() == Grant(1500, LimitReason.SETTING)
         await b.battery.set_power_setpoint(0)
         await b.battery.release()
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.battery.parts import PartKind
 from custom_components.homebattery.drivers.battery.settings import SelectSetting
 from custom_components.homebattery.drivers.errors import (
@@ -26,8 +27,8 @@ from custom_components.homebattery.drivers.modbus.planning import plan_blocks
 from custom_components.homebattery.drivers.modbus.register import Register
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.sun2000 import (
+    connection as sun2000_connection,
     gateways as sun2000_gateways,
-    inverter as sun2000_inverter,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from custom_components.homebattery.drivers.sun2000.registers import (
@@ -148,7 +149,9 @@ def is_flash(address: int) -> bool:
 async def perform(battery: Sun2000Inverter, action: dict[str, Any]) -> None:
     """Do what a vector's action says."""
     options = action.get("options", {})
-    battery.duration_min = options.get("duration_min", battery.duration_min)
+    if "duration_min" in options:
+        assert battery.controller is not None
+        battery.controller.duration_min = options["duration_min"]
     match action["action"]:
         case "release":
             await battery.release()
@@ -203,6 +206,20 @@ def test_only_what_has_a_reason_to_be_written_can_be() -> None:
 
     assert writable == WRITABLE
     assert not words & NEVER_WRITTEN
+
+
+async def test_what_must_never_be_written_is_not_sent() -> None:
+    """Not even as one word of several; the table of them is that of the tests."""
+    async with bench() as b:
+        device, _ = b.battery._register("forced_command")
+        for address in sorted(NEVER_WRITTEN):
+            for words in ([1], [0, 1]):
+                with pytest.raises(NotSupportedError, match="must never be written"):
+                    await device.write_words(address + 1 - len(words), words)
+
+        assert b.writes == []
+        assert b.battery.writes == 0
+    assert LAYOUT.never_write == NEVER_WRITTEN
 
 
 @pytest.mark.parametrize("products", [{1: LUNA2000}, {1: LG_RESU}])
@@ -419,7 +436,7 @@ async def test_an_inverter_that_loses_first_requests_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is asked too soon after connecting would be lost."""
-    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0.1)
+    monkeypatch.setattr(sun2000_connection, "CONNECT_DELAY", 0.1)
     async with HuaweiSimulator() as simulator:
         simulator.server.clock = asyncio.get_running_loop().time
         await simulator.misbehave("settle", seconds=0.08)
@@ -447,7 +464,7 @@ async def test_two_inverters_behind_one_address_share_its_only_connection() -> N
 async def test_the_connection_is_as_slow_as_the_device_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sun2000_inverter, "SPACING", 0.001)
+    monkeypatch.setattr(sun2000_connection, "SPACING", 0.001)
     async with HuaweiSimulator() as simulator, connected(simulator) as battery:
         connection = battery.connection
 
@@ -1091,6 +1108,6 @@ async def test_currents_become_power() -> None:
     async with bench() as b:
         voltage = await b.battery.get("battery_voltage")
         assert isinstance(voltage, float)
-        assert await b.battery.set_current_setpoint(4) == round(4 * voltage)
+        assert await b.battery.set_current_setpoint(4) == Grant(round(4 * voltage))
         with pytest.raises(NotSupportedError):
             await b.battery.set_power_setpoint_phase(100, 1)

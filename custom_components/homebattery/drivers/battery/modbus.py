@@ -123,6 +123,8 @@ class ModbusBattery(Battery):
             for device in self.devices:
                 device.wear, device.cache = self.wear, self.cache
             self.controller = None
+            # What `_find_units` has learned is of this connection.
+            self._connects_seen = self.connection.connects
             self._identity = await self._identify()
             self.controller = self._make_controller()
         except BaseException:

@@ -1,7 +1,7 @@
-"""Forced charging and discharging, and holding still: what is written, in which order.
+"""Write forced charging and discharging, and holding still, in a harmless order.
 
 Every order here keeps each state in between harmless, should the connection break:
-it is the old command, the new one, or the owner's own settings.
+it is the old command, the new one, or the user's own settings.
 
 - The command (47100) comes last when a power is set, and is stopped first.
 - Hold has no command: both power limits are 0 then. A command of 0 W would throttle
@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ..battery.controller import loop_time
 from ..errors import DeviceRefusedError, NotConfirmedError, NotSupportedError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
@@ -21,17 +22,17 @@ from .measurements import LIMITS, number
 from .registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
 
 CONFIRM_TRIES: Final = 3
-"""How often a change is looked for before it counts as not made."""
+"""How often a change is read back before it counts as not made."""
 WAKE_UP_TRIES: Final = 3
 WAKE_UP_PAUSE: Final = 2.0
-"""Seconds between looks at a battery that does not tell what it can do."""
+"""Seconds between two reads of what a battery can do, while it does not tell."""
 
 PERMITTED: Final[Mapping[str, str]] = {
     "charge_power_limit": "max_charge_power",
     "discharge_power_limit": "max_discharge_power",
 }
 """Each power limit, and what it may be at most."""
-_COMMAND: Final = "forced_command"
+COMMAND: Final = "forced_command"
 _DURATION: Final = "forced_duration"
 
 type Limits = Mapping[str, float]
@@ -39,7 +40,7 @@ type Limits = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class ControlState:
-    """What the device is told at present: a command, and both power limits, W."""
+    """The state of the device's control: a command, and both power limits, W."""
 
     command: Value
     limits: Mapping[str, float | None]
@@ -60,8 +61,8 @@ def limit_register(power: float) -> str:
     return f"{direction_of(power)}_power_limit"
 
 
-class ForcedControl:
-    """Tells a battery what to do, in the order that is harmless.
+class ForcedCommands:
+    """Writes what a battery shall do, in the order that is harmless.
 
     `settle` are the seconds after a write until reading back tells the truth.
     Methods raise NotConfirmedError when the device does not show what was written,
@@ -73,17 +74,15 @@ class ForcedControl:
         self._device = device
         self._settle = settle
 
-    @property
-    def name(self) -> str:
-        """What the battery is called in errors."""
-        return self._device.name
-
-    async def look(self) -> ControlState:
-        """Read what the device is told at present."""
-        # The duration bridges the gap between the others: one request for all.
-        values = await self._read({_COMMAND, _DURATION, *LIMITS})
+    async def read_state(self, max_age: float = 0) -> ControlState:
+        """Return the command and the limits; those read `max_age` s ago will do."""
+        cache = self._device.cache
+        values: Mapping[str, Value] = cache.values
+        if cache.older_than(max_age, {COMMAND, *LIMITS}, loop_time()):
+            # The duration bridges the gap between the others: one request for all.
+            values = await self._read({COMMAND, _DURATION, *LIMITS})
         return ControlState(
-            values[_COMMAND],
+            values[COMMAND],
             {
                 limit: None if values[limit] is None else number(values[limit])
                 for limit in LIMITS
@@ -96,7 +95,7 @@ class ForcedControl:
         for limit in LIMITS:
             if state.limits[limit] != 0:
                 await self._device.write(limit, 0)
-        await self._confirm({_COMMAND: STOP, **dict.fromkeys(LIMITS, 0)})
+        await self._confirm({COMMAND: STOP, **dict.fromkeys(LIMITS, 0)})
 
     async def force(
         self,
@@ -106,51 +105,50 @@ class ForcedControl:
         *,
         minutes: int,
     ) -> int:
-        """Charge or discharge with `power` W; returns what the device made of it.
+        """Charge or discharge with `power` W; return what the device made of it.
 
-        `limits` are the owner's. It ends after `minutes`.
+        `limits` are the user's. It ends after `minutes`.
         """
         put_back = await self._put_back(state, limits)
-        size = power_register(power)
-        await self._device.write(size, abs(power))
+        await self._device.write(power_register(power), abs(power))
         await self._device.write(_DURATION, 60 * minutes)
         await self._device.write("forced_end", FOR_A_TIME)
-        await self._device.write(_COMMAND, direction_of(power))
+        await self._device.write(COMMAND, direction_of(power))
         return await self._confirm_power(
-            power, {_COMMAND: direction_of(power), **put_back}
+            power, {COMMAND: direction_of(power), **put_back}
         )
 
     async def change_power(self, power: int) -> int:
-        """Change the power of the command that runs; returns what came of it."""
+        """Change the power of the command that runs; return what came of it."""
         await self._device.write(power_register(power), abs(power))
-        return await self._confirm_power(power, {_COMMAND: direction_of(power)})
+        return await self._confirm_power(power, {COMMAND: direction_of(power)})
 
-    async def refresh(self, power: int, minutes: int) -> None:
-        """Let the command that runs go on for `minutes` from now.
+    async def prolong(self, power: int, minutes: int) -> None:
+        """Write that the command that runs goes on for `minutes` from now.
 
         Whether the duration alone would do is uncertain, so both are written.
         """
         await self._device.write(_DURATION, 60 * minutes)
-        await self._device.write(_COMMAND, direction_of(power))
+        await self._device.write(COMMAND, direction_of(power))
 
-    async def release(self, limits: Limits, *, theirs: bool = False) -> None:
+    async def restore(self, limits: Limits, *, theirs: bool = False) -> None:
         """Stop any command and put back those limits that a hold left at 0.
 
-        A limit above 0 was set by somebody since, and is theirs; so is the command
-        where that is known (`theirs`).
+        A limit above 0 was set by another controller since, and stays; so does the
+        command where that is known to be of another one (`theirs`).
         """
-        state = await self.look()
+        state = await self.read_state()
         if not theirs:
             await self._stop(state)
         put_back = await self._put_back(state, limits)
-        await self._confirm(put_back if theirs else {_COMMAND: STOP, **put_back})
+        await self._confirm(put_back if theirs else {COMMAND: STOP, **put_back})
 
     async def _stop(self, state: ControlState) -> None:
         if state.command != STOP:
-            await self._device.write(_COMMAND, STOP)
+            await self._device.write(COMMAND, STOP)
 
     async def _put_back(self, state: ControlState, limits: Limits) -> dict[str, float]:
-        """Write those of the owner's limits that are 0 now; return what was written.
+        """Write those of the user's limits that are 0 now; return what was written.
 
         Clamped, since a limit above what the battery can do just now is refused.
         One that is refused all the same does not keep the other from being written.
@@ -195,7 +193,7 @@ class ForcedControl:
             if tries_left:
                 await asyncio.sleep(WAKE_UP_PAUSE)
         raise NotConfirmedError(
-            f"{self.name}: the battery does not tell what it can do, so its "
+            f"{self._device.name}: the battery does not tell what it can do, so its "
             "power limits cannot be put back yet; is it asleep or offline?"
         )
 
@@ -206,35 +204,17 @@ class ForcedControl:
         trimmed = min(abs(power), round(number(seen[size])))
         if not trimmed:
             raise NotConfirmedError(
-                f"{self.name}: {size} is still {seen[size]} after writing {abs(power)}"
+                f"{self._device.name}: {size} is still {seen[size]} "
+                f"after writing {abs(power)}"
             )
         return trimmed if power > 0 else -trimmed
 
     async def _confirm(
         self, wanted: Mapping[str, Value], *besides: str
-    ) -> dict[str, Value]:
+    ) -> Mapping[str, Value]:
         """Read back what was written, and registers besides; return what they say."""
-        wrong: dict[str, Value] = {}
-        for _ in range(CONFIRM_TRIES):
-            await asyncio.sleep(self._settle)
-            try:
-                seen = await self._read({*wanted, *besides})
-            except NotSupportedError as err:
-                # It was there when it was written.
-                raise NotConfirmedError(f"{err}, which was just written") from err
-            wrong = {
-                name: seen[name]
-                for name, value in wanted.items()
-                if seen[name] != value
-            }
-            if not wrong:
-                return seen
-        raise NotConfirmedError(
-            f"{self.name}: "
-            + ", ".join(
-                f"{name} is still {value} after writing {wanted[name]}"
-                for name, value in wrong.items()
-            )
+        return await self._device.confirm(
+            wanted, settle=self._settle, tries=CONFIRM_TRIES, besides=besides
         )
 
     async def _read(self, names: Collection[str]) -> dict[str, Value]:

@@ -1,21 +1,34 @@
-"""A setpoint that is held: begun, renewed, and seen to end.
+"""Holding an inverter's batteries at a power, through its forced commands.
 
 A forced command ends by itself: after its time, when the battery is full, when
-somebody stops it. Only the first is begun again: at 100 % that would be a loop, and
-the last is somebody's wish.
+it is stopped by another controller. Only the first is begun again: at 100 % that would
+be a loop, and the last is a user's wish.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, override
 
-from ..battery.controller import Bound, LimitReason, bounded
-from ..errors import NotConfirmedError, TakenOverError
+from ..battery.controller import (
+    Bound,
+    ForeignSetpoint,
+    Grant,
+    HeldSetpoint,
+    LimitReason,
+    SetpointController,
+    SetpointRequest,
+    Snapshot,
+    bounded,
+    loop_time,
+)
+from ..errors import NotConfirmedError, NotSupportedError, TakenOverError
 from ..measurements import Value
+from ..modbus.device import ModbusDevice
 from .commands import (
+    PERMITTED,
     ControlState,
-    ForcedControl,
+    ForcedCommands,
     direction_of,
     limit_register,
     power_register,
@@ -27,9 +40,18 @@ FULL: Final = 97
 """% from which a device may end a forced charge."""
 EMPTY: Final = 1
 """% above the minimum SOC from which it may end a forced discharge."""
+MAX_GRID_CHARGE: Final = "max_grid_charge_power"
 _RUN_OUT: Final = 0.9
 """The part of its time after which a command may have run out: devices count whole
 minutes."""
+_PERMITTED_FOR: Final = 300.0
+"""Seconds for which it is good to know what the battery permits."""
+_JUST_READ: Final = 2.0
+"""Seconds in which a snapshot that was just taken is not read once more: an SDongle
+needs more than one for each answer."""
+_FOREIGN_READS: Final = 2
+"""Reads in a row of another power than ours; one may have been under way when the power
+was changed."""
 
 type Limits = Mapping[str, float | None]
 """W by the name of the power limit; None where it is not known."""
@@ -37,154 +59,246 @@ type Reader = Callable[[Collection[str]], Awaitable[Mapping[str, Value]]]
 """Reads registers by name; those that fail are absent."""
 
 
-@dataclass(slots=True)
-class Held:
-    """What the battery is held at."""
+@dataclass(slots=True, kw_only=True)
+class HeldCommand(HeldSetpoint):
+    """The forced command, or the hold, that the battery is held by."""
 
-    wanted: int
-    granted: int
-    renewed: float
-    """When it was last written, loop time, s."""
-    reason: LimitReason | None = None
-    """Why less is granted than was wanted."""
-    ended: bool = False
-    """The device has ended it."""
-    strange_reads: int = 0
-    """How often in a row another power than ours was read."""
+    snapshot: Snapshot
+    """What a release restores: while the limits are 0, the user's are known here."""
+    sent: int
+    """The power of the command, W; 0 is a hold. It may go on when nothing is granted
+    any more, until it runs out."""
+    renewed_at: float
+    """When the time of the command was last written, loop time, s."""
+    has_ended: bool = False
+    """The device has ended the command."""
+    is_taken_over: bool = False
+    """The command that runs, if any, is another controller's."""
+    foreign: ForeignSetpoint = field(
+        default_factory=lambda: ForeignSetpoint(_FOREIGN_READS)
+    )
+    """Reads of another power than ours."""
 
 
-class Setpoint:
-    """Holds a battery at a power, through its forced commands.
+class Sun2000Controller(SetpointController[HeldCommand]):
+    """Holds the batteries of an inverter at a power.
 
-    Methods raise NotConfirmedError, and what the device raises.
+    `duration_min` are the minutes after which the device ends a forced command.
     """
 
-    def __init__(self, control: ForcedControl, read: Reader) -> None:
-        """Begin with a battery left alone; `read` tells how full it is."""
-        self.held: Held | None = None
-        self.taken_over = False
-        """Whether the command that runs, if any, is somebody else's."""
-        self._control = control
-        self._read = read
-
-    async def hold(
-        self, wanted: int, state: ControlState, reason: LimitReason | None
-    ) -> None:
-        """Keep the battery still, whatever was `wanted`."""
-        self.held, self.taken_over = None, False
-        await self._control.hold(state)
-        self.held = Held(wanted, 0, _now(), reason=reason)
-
-    async def force(
+    def __init__(
         self,
-        wanted: int,
-        granted: int,
-        state: ControlState,
-        found: Mapping[str, float],
-        minutes: int,
-        reason: LimitReason | None = None,
-    ) -> int:
-        """Charge or discharge with what is `granted`, W; return what came of it."""
-        before, self.held = self.held, None
-        self.taken_over = False
-        held = Held(wanted, granted, _now(), reason=reason)
-        if _is_running(before, granted, state):
-            held.granted = await self._control.change_power(granted)
-            held.renewed = before.renewed if before else held.renewed
-        else:
-            try:
-                held.granted = await self._control.force(
-                    granted, state, found, minutes=minutes
-                )
-            except NotConfirmedError:
-                why = await self._why_ended(granted)
-                if why is None:
-                    raise
-                held.granted, held.ended, held.reason = 0, True, why
-        if abs(held.granted) < abs(granted) and not held.ended:
-            held.reason = LimitReason.BATTERY
-        self.held = held
-        return held.granted
+        device: ModbusDevice,
+        read: Reader,
+        lock: asyncio.Lock,
+        *,
+        settle: float,
+        duration_min: int,
+    ) -> None:
+        """Hold by the registers of `device`.
 
-    async def renew(
-        self, permits: Callable[[], Awaitable[Limits]], minutes: int
-    ) -> int | None:
-        """Renew the command, as far as it runs; return its power, W.
-
-        None when there is nothing to renew. `permits` tells what the device allows
-        now. Raises TakenOverError when somebody else commands the battery.
+        `read` reads those of the whole inverter; `lock` keeps the writes of a command
+        together; `settle` is as `ForcedCommands` has it.
         """
-        held = self.held
-        if held is None or held.ended:
-            return None
-        if self.taken_over:
-            self._give_up("is not ours any more")
-        state = await self._control.look()
-        if held.granted == 0:
-            self._see_hold(state)
-            return None
-        self._see_command(held, state)
+        super().__init__()
+        self.duration_min = duration_min
+        self.highest: dict[str, float] = {}
+        """The most that the battery was ever seen to permit, W, by register."""
+        self.user_limits: dict[str, int] = {}
+        """The user's power limits as last polled, W: the cache has 0 during a hold."""
+        self._device = device
+        self._commands = ForcedCommands(device, settle)
+        self._read = read
+        self._lock = lock
+
+    @override
+    async def take_snapshot(self) -> Snapshot:
+        before = self.held.snapshot if self.held else {}
+        return self._limits_to_restore(await self._commands.read_state(), before)
+
+    def _limits_to_restore(self, state: ControlState, before: Snapshot) -> Snapshot:
+        """Return the user's power limits, W.
+
+        A limit of 0 is ours while we hold the battery: the snapshot of `before` counts.
+        """
+        limits: Snapshot = {}
+        for limit, power in state.limits.items():
+            power = power or before.get(limit, power)
+            if power is None:
+                raise NotSupportedError(
+                    f"{self._device.name}: the device does not tell its {limit} at "
+                    "present, so it could not be put back later"
+                )
+            limits[limit] = power
+        return limits
+
+    @override
+    async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
+        async with self._lock:
+            # While a command is held, its user may have changed a limit just now.
+            max_age = _JUST_READ if self.held is None else 0
+            state = await self._commands.read_state(max_age)
+            snapshot.update(self._limits_to_restore(state, snapshot))
+            power, reason = within(
+                round(request.power), snapshot, await self._permits()
+            )
+            if self._device.wear is not None and _costs_flash(power, state, snapshot):
+                self._device.wear.check(self._device.name)
+            before, self.held = self.held, None
+            if power == 0:
+                await self._commands.hold(state)
+                self.held = _begun(request, Grant(0, reason), snapshot, loop_time())
+            elif before is not None and _is_running(before, power, state):
+                sent = await self._commands.change_power(power)
+                grant = _granted(power, sent, reason)
+                self.held = _begun(request, grant, snapshot, loop_time())
+                self.held.renewed_at = before.renewed_at
+            else:
+                grant = Grant(power, reason)
+                self.held = await self._begin(request, grant, state, snapshot)
+            return self.held.grant
+
+    async def _begin(
+        self,
+        request: SetpointRequest,
+        grant: Grant,
+        state: ControlState,
+        snapshot: Snapshot,
+    ) -> HeldCommand:
+        """Start a command of what is granted; a full or an empty battery ends it."""
+        now = loop_time()
+        power, reason = grant
+        try:
+            sent = await self._commands.force(
+                power, state, snapshot, minutes=self.duration_min
+            )
+        except NotConfirmedError:
+            why = await self._why_ended(power)
+            if why is None:
+                raise
+            held = _begun(request, Grant(0, why), snapshot, now)
+            held.has_ended = True
+            return held
+        return _begun(request, _granted(power, sent, reason), snapshot, now)
+
+    @override
+    async def renew(self, snapshot: Snapshot) -> Grant | None:
+        async with self._lock:
+            held = self.held
+            if held is None or held.has_ended:
+                return None
+            if held.is_taken_over:
+                self._give_up(held, "is not ours any more")
+            state = await self._commands.read_state()
+            if held.sent == 0:
+                self._check_hold(held, state)
+                return None
+            self._check_command(held, state)
+            await self._renew_command(held, state)
+            return held.grant
+
+    async def _renew_command(self, held: HeldCommand, state: ControlState) -> None:
+        """Prolong the command that runs, or begin it again where its time was over."""
+        minutes = self.duration_min
         if state.command == STOP:
-            if _now() - held.renewed < _RUN_OUT * 60 * minutes:
-                held.ended = True
-                held.reason = await self._why_ended(held.granted) or LimitReason.ENDED
-                return 0
-        # A limit that somebody has set to 0 meanwhile is theirs, and not written.
-        granted, held.reason = within(held.wanted, state.limits, await permits())
-        if granted == 0:
-            return 0
-        now = _now()
+            if loop_time() - held.renewed_at < _RUN_OUT * 60 * minutes:
+                held.has_ended = True
+                reason = await self._why_ended(held.sent) or LimitReason.ENDED
+                held.change(Grant(0, reason), loop_time())
+                return
+        # A limit that was set to 0 meanwhile is the user's, and not written.
+        power, cut = within(
+            round(held.request.power), state.limits, await self._permits()
+        )
+        if power == 0:
+            held.change(Grant(0, cut), loop_time())
+            return
+        now = loop_time()
         if state.command == STOP:
             as_they_are = dict.fromkeys(LIMITS, 0.0)
-            held.granted = await self._control.force(
-                granted, state, as_they_are, minutes=minutes
+            held.sent = await self._commands.force(
+                power, state, as_they_are, minutes=minutes
             )
-            held.strange_reads = 0
+            held.foreign.forget()
         else:
-            if granted != held.granted:
-                held.granted = await self._control.change_power(granted)
-                if abs(held.granted) < abs(granted):
-                    held.reason = LimitReason.BATTERY
-            await self._control.refresh(held.granted, minutes)
-        held.renewed = now
-        return held.granted
+            if power != held.sent:
+                held.sent = await self._commands.change_power(power)
+            await self._commands.prolong(held.sent, minutes)
+        held.renewed_at = held.written_at = now
+        held.change(_granted(power, held.sent, cut), now)
 
-    def note(self, read: Mapping[str, Value]) -> None:
-        """Look whether the power that was just read is still ours."""
+    @override
+    async def restore(self, snapshot: Snapshot) -> None:
+        async with self._lock:
+            await self._commands.restore(
+                {limit: number(snapshot.get(limit)) for limit in LIMITS},
+                theirs=self.held is not None and self.held.is_taken_over,
+            )
+            self.held = None
+
+    @override
+    def wears_flash(self, power: float) -> bool:
+        """Return True for what changes the limits: a hold is made of them."""
         held = self.held
-        if held is None or held.granted == 0 or held.ended:
-            return
-        power = read.get(power_register(held.granted))
-        if power is not None:
-            ours = number(power) == abs(held.granted)
-            held.strange_reads = 0 if ours else held.strange_reads + 1
+        holds = held is not None and held.sent == 0 and not held.has_ended
+        return (power == 0) != holds
 
-    def _see_hold(self, state: ControlState) -> None:
-        """Raise TakenOverError when somebody has lifted the hold."""
+    @override
+    def observe(self, values: Mapping[str, Value]) -> None:
+        for name in values.keys() & set(LIMITS):
+            # 0 is a hold, ours or an orphaned one, and not what may be done at most.
+            if power := number(values[name]):
+                self.user_limits[name] = round(power)
+        for name in values.keys() & {*PERMITTED.values(), MAX_GRID_CHARGE}:
+            if power := number(values[name]):
+                self.highest[name] = max(power, self.highest.get(name, 0))
+        held = self.held
+        if held is not None and held.sent and not held.has_ended:
+            shown = values.get(power_register(held.sent))
+            if shown is not None:
+                held.foreign.note(is_ours=number(shown) == abs(held.sent))
+
+    def _check_hold(self, held: HeldCommand, state: ControlState) -> None:
+        """Raise TakenOverError when the hold was lifted."""
         if state.command != STOP or any(state.limits.values()):
-            self._give_up("the battery is not held any more")
+            self._give_up(held, "the battery is not held any more")
 
-    def _see_command(self, held: Held, state: ControlState) -> None:
+    def _check_command(self, held: HeldCommand, state: ControlState) -> None:
         """Raise TakenOverError when the command that runs is not ours."""
-        if state.command not in (STOP, direction_of(held.granted)):
-            self._give_up(f"is told to {state.command}")
-        # One may be a read that was under way when the power was changed. And a device
-        # that has restarted has forgotten its power with its command.
-        if state.command != STOP and held.strange_reads > 1:
-            self._give_up("is told another power")
+        if state.command not in (STOP, direction_of(held.sent)):
+            self._give_up(held, f"is told to {state.command}")
+        # A device that has restarted has forgotten its power with its command.
+        if state.command != STOP and held.foreign.is_certain:
+            self._give_up(held, "is told another power")
 
-    def _give_up(self, what: str) -> None:
-        self.taken_over = True
+    def _give_up(self, held: HeldCommand, reason: str) -> None:
+        """Note that another controller has taken over; raise TakenOverError."""
+        held.is_taken_over = True
         raise TakenOverError(
-            f"{self._control.name}: {what}; somebody else has changed it"
+            f"{self._device.name}: {reason}; somebody else has changed it"
         )
+
+    async def _permits(self) -> Limits:
+        """Return the most that each direction's limit may be now, W, where known."""
+        names = PERMITTED.values()
+        cache = self._device.cache
+        values = cache.values
+        # Invalid or 0 says nothing, such as while the battery is offline.
+        is_known = all(number(values.get(name)) for name in names)
+        if not is_known or cache.older_than(_PERMITTED_FOR, names, loop_time()):
+            values = await self._read(names)
+        return {
+            limit: power
+            for limit, name in PERMITTED.items()
+            if (power := number(values.get(name)))
+        }
 
     async def _why_ended(self, power: int) -> LimitReason | None:
         """Return why the device has ended a command, as it should; None if it has not.
 
         A full or an empty battery is a reason.
         """
-        state = await self._control.look()
+        state = await self._commands.read_state()
         values = await self._read({"battery_soc", "min_soc", "max_soc"})
         soc = values.get("battery_soc")
         if state.command != STOP or soc is None:
@@ -216,16 +330,38 @@ def within(
     return round(granted), reason
 
 
-def _is_running(held: Held | None, power: int, state: ControlState) -> bool:
-    """Return True when `power` is only another size of what runs already."""
-    return (
-        held is not None
-        and held.granted * power > 0
-        and state.command == direction_of(power)
-        and all(state.limits.values())
+def _begun(
+    request: SetpointRequest, grant: Grant, snapshot: Snapshot, now: float
+) -> HeldCommand:
+    """Return the record of what has just been written."""
+    return HeldCommand(
+        request=request,
+        grant=grant,
+        changed_at=now,
+        written_at=now,
+        snapshot=snapshot,
+        sent=grant.power,
+        renewed_at=now,
     )
 
 
-def _now() -> float:
-    """Return the time of the event loop, s."""
-    return asyncio.get_running_loop().time()
+def _granted(power: int, sent: int, reason: LimitReason | None) -> Grant:
+    """Return what is granted where the device made `sent` of a power, W."""
+    is_trimmed = abs(sent) < abs(power)
+    return Grant(sent, LimitReason.BATTERY if is_trimmed else reason)
+
+
+def _costs_flash(power: int, state: ControlState, limits: Snapshot) -> bool:
+    """Return True when power limits are to be written: into a hold or out of it."""
+    if power == 0:
+        return any(limit != 0 for limit in state.limits.values())
+    return any(now == 0 and bool(limits[limit]) for limit, now in state.limits.items())
+
+
+def _is_running(held: HeldCommand, power: int, state: ControlState) -> bool:
+    """Return True when `power` is only another size of the command that runs."""
+    return (
+        held.sent * power > 0
+        and state.command == direction_of(power)
+        and all(state.limits.values())
+    )

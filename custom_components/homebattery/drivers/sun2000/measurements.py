@@ -67,6 +67,19 @@ def is_locked(v: Values) -> bool:
     return all(v.get(limit) == 0 for limit in LIMITS)
 
 
+def problems(v: Values, *, is_held: bool) -> tuple[str, ...]:
+    """Return all that is wrong, also what a controller has left behind.
+
+    Both limits at 0 without a setpoint of ours is an orphaned hold.
+    """
+    is_orphaned = not is_held and is_locked(v)
+    return (
+        *active_alarms(v),
+        *battery_faults(v),
+        *(["Charge and discharge power limits are 0"] if is_orphaned else []),
+    )
+
+
 def _is_on(v: Values) -> Value:
     """Return False when the inverter was shut down by command."""
     status = v["device_status"]

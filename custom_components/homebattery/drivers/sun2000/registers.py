@@ -612,6 +612,24 @@ CONTROL: Final = (
     *(_r(47750 + each, f"battery_pack_number_{each + 1}") for each in range(6)),  # (1)
 )
 
+NEVER_WRITE: Final = frozenset(
+    {
+        # Measurements and identity, whatever the device would make of it.
+        *range(30000, 40000),
+        # Clock, time zone, WLAN, the key of a session that is not ours.
+        *(40000, 42900, 43006, 45052, 49999),
+        # What the device itself calls read-only or obsolete, and the kinds of battery.
+        *(47000, 47079, 47084, 47089, 47107, 47108, 47244),
+        # Remote control, the dongle's own limit, the backup box, what is left on failure.
+        *(47589, 47590, 47604, 47605, 47675),
+        # Tables of periods: many words of which none may be wrong.
+        *range(47028, 47069),
+        *range(47200, 47241),
+        *range(47255, 47298),
+        *range(47956, 48020),
+    }
+)
+
 LAYOUT: Final = Layout(
     max_words=64,
     # Wide enough for 47075 to 47102, and for the meter, in one request each.
@@ -635,4 +653,5 @@ LAYOUT: Final = Layout(
             *_PACK_TEMPERATURES.values(),
         }
     ),
+    never_write=NEVER_WRITE,
 )

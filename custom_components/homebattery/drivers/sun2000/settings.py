@@ -1,9 +1,12 @@
-"""What an owner can set on an inverter and its batteries, and how far."""
+"""The settings of an inverter and its batteries, and how far each goes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
+from ..errors import InvalidValueError
+from ..measurements import Value
+from .measurements import number
 from .registers import (
     FEED_IN_MODE,
     LG_RESU,
@@ -53,3 +56,24 @@ def battery_settings(
         "peak_shaving_mode": SelectSetting(options=tuple(PEAK_SHAVING.values())),
         "peak_shaving_soc": _PERCENT,
     }
+
+
+async def check_peak_shaving(
+    get: Callable[[str], Awaitable[Value]], where: str, key: str, value: Value
+) -> None:
+    """Raise InvalidValueError for what takes another setting first; `get` reads that.
+
+    `where` names the device in errors.
+    """
+    if key == "peak_shaving_mode" and value == PEAK_SHAVING[1]:
+        if not await get("grid_charge"):
+            raise InvalidValueError(
+                f"{where}: peak shaving of active power needs charging "
+                "from the grid to be allowed first"
+            )
+    elif key == "peak_shaving_soc":
+        lowest = number(await get("min_soc"))
+        if number(value) < lowest:
+            raise InvalidValueError(
+                f"{key} cannot be {value}: not below the minimum SOC, {lowest:g}"
+            )

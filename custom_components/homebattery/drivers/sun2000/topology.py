@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 import re
 from typing import Final
 
+from ..battery.parts import Part, PartKind
 from ..errors import NotSupportedError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
 from .measurements import number
 from .registers import (
+    BATTERY_MODELS,
     BATTERY_PRODUCTS,
     CONTROL,
     IDENTITY,
@@ -124,6 +126,28 @@ async def explore_batteries(device: ModbusDevice) -> frozenset[tuple[int, int]]:
     products = await _products(device)
     packs = await _packs(device, products)
     return Anatomy(products=products, packs=packs).batteries
+
+
+def battery_unit(
+    unit: int, product: int, keys: Collection[str], texts: Mapping[str, Value]
+) -> Part:
+    """Return a battery unit; its `texts` have been read with everything else."""
+    name = f"battery{unit}_"
+    manufacturer, model = BATTERY_MODELS.get(product, (None, None))
+    return Part(
+        kind=PartKind.BATTERY_UNIT,
+        number=unit,
+        keys=frozenset(key for key in keys if key.startswith(name)),
+        manufacturer=manufacturer,
+        model=model,
+        serial_number=_text(texts.get(f"{name}serial_number")),
+        firmware=_text(texts.get(f"{name}firmware")),
+    )
+
+
+def _text(value: Value) -> str | None:
+    """Return a text that is not empty; None for an empty one."""
+    return str(value) if value else None
 
 
 async def _phases(

@@ -1,0 +1,44 @@
+"""The connection to an inverter, which serves one client at a time."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from ..modbus.connection import ModbusConnection
+from ..modbus.tcp import ModbusTcpConnection
+
+CONNECT_DELAY: Final = 1.5
+"""Seconds after connecting in which the device loses what it is asked."""
+SPACING: Final = 0.05
+"""Seconds of silence between two requests."""
+_LOST_OFTEN: Final = 5
+_LOST_WITHIN: Final = 600.0
+"""So many lost connections in so many seconds are another client's doing."""
+
+
+def shared_connection(address: str, port: int, timeout: float) -> ModbusConnection:
+    """Return the connection to an address, with the pauses that an inverter needs."""
+    connection = ModbusTcpConnection.shared(address, port, timeout)
+    connection.connect_delay = CONNECT_DELAY
+    connection.spacing = SPACING
+    return connection
+
+
+class LostConnections:
+    """When the connection turned out to have been lost, loop time, s."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._lost_at: deque[float] = deque(maxlen=_LOST_OFTEN)
+
+    def note(self) -> None:
+        """Note that another one was lost."""
+        self._lost_at.append(asyncio.get_running_loop().time())
+
+    @property
+    def are_frequent(self) -> bool:
+        """True when so many were lost of late that another client steals them."""
+        lost_at = self._lost_at
+        if len(lost_at) < _LOST_OFTEN or lost_at[-1] - lost_at[0] > _LOST_WITHIN:
+            return False
+        return lost_at[-1] >= asyncio.get_running_loop().time() - _LOST_WITHIN
