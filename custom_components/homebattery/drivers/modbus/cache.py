@@ -27,13 +27,18 @@ class RegisterCache:
                 self._read_at[name] = now
 
     def note_missing(self, names: Iterable[str], now: float) -> None:
-        """Keep that registers were refused, which is an answer, too.
-
-        It may be a passing one, so their last values stay: what holds a battery must
-        not do without a limit that it has seen.
-        """
+        """Keep that registers are not there, which is an answer, too."""
         for name in names:
+            self._values.pop(name, None)
             self._read_at[name] = now
+
+    def note_refused(self, names: Iterable[str], now: float) -> None:
+        """Keep that registers were refused now; what they had last goes on to count.
+
+        A refusal may be a passing one, and what holds a battery must not do without a
+        limit that it has seen.
+        """
+        self._read_at.update(dict.fromkeys(names, now))
 
     def note_written(self, names: Iterable[str], now: float) -> None:
         """Forget the values of registers that are being written."""

@@ -157,7 +157,7 @@ class SmaInverter(ModbusBattery):
     async def _read_report(
         self, names: Collection[str], again: Collection[str] = ()
     ) -> Report:
-        """Read registers; what a setpoint depends on is read if it is refused, too.
+        """Read registers; a condition of a setpoint that is refused counts as read.
 
         It would be asked for at each renewal otherwise, of a slow device.
         """
@@ -167,7 +167,7 @@ class SmaInverter(ModbusBattery):
             for name, failure in report.failures.items()
             if isinstance(failure, NotSupportedError)
         }
-        self.cache.note_missing(CONDITIONS & refused, loop_time())
+        self.cache.note_refused(CONDITIONS & refused, loop_time())
         return report
 
     @override
