@@ -400,15 +400,15 @@ class Battery(ABC):
                 self.snapshot = await controller.take_snapshot()
             snapshot = self.snapshot
             grant = await controller.apply(request, snapshot)
-            # A release that was under way meanwhile has forgotten it.
-            self.snapshot = snapshot
-            return grant
         except BatteryError as err:
             err.written = self.writes != writes
             if err.restored or not err.written:
                 # Nothing was begun, or all of it undone: there is nothing to restore.
                 self.snapshot = before
             raise
+        # A release that was under way meanwhile has forgotten it.
+        self.snapshot = snapshot
+        return grant
 
     def _controlled(self) -> SetpointController[Any]:
         """Return what holds the battery; raises NotSupportedError if nothing can."""
