@@ -20,8 +20,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, override
 
-from ..battery.base import Identity, SetpointLimits, SetupField
+from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import Advice
+from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part
 from ..battery.readings import Formula, Values
