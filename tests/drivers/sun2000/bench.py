@@ -9,7 +9,7 @@ import pytest
 
 from custom_components.homebattery.drivers.sun2000 import (
     commands as sun2000_commands,
-    connection as sun2000_connection,
+    inverter as sun2000_inverter,
     unit as sun2000_unit,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
@@ -25,8 +25,8 @@ OWNERS_LIMITS: Final = {"charge_power_limit": 5000, "discharge_power_limit": 500
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out the pauses that a real device needs."""
-    monkeypatch.setattr(sun2000_connection, "CONNECT_DELAY", 0)
-    monkeypatch.setattr(sun2000_connection, "SPACING", 0)
+    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0)
+    monkeypatch.setattr(sun2000_inverter, "SPACING", 0)
     monkeypatch.setattr(Sun2000Inverter, "settle", 0)
     monkeypatch.setattr(sun2000_unit, "BACK_OFFS", (0, 0, 0))
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)

@@ -27,8 +27,8 @@ from custom_components.homebattery.drivers.modbus.planning import plan_blocks
 from custom_components.homebattery.drivers.modbus.register import Register
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.sun2000 import (
-    connection as sun2000_connection,
     gateways as sun2000_gateways,
+    inverter as sun2000_inverter,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from custom_components.homebattery.drivers.sun2000.registers import (
@@ -436,7 +436,7 @@ async def test_an_inverter_that_loses_first_requests_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is asked too soon after connecting would be lost."""
-    monkeypatch.setattr(sun2000_connection, "CONNECT_DELAY", 0.1)
+    monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0.1)
     async with HuaweiSimulator() as simulator:
         simulator.server.clock = asyncio.get_running_loop().time
         await simulator.misbehave("settle", seconds=0.08)
@@ -464,7 +464,7 @@ async def test_two_inverters_behind_one_address_share_its_only_connection() -> N
 async def test_the_connection_is_as_slow_as_the_device_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sun2000_connection, "SPACING", 0.001)
+    monkeypatch.setattr(sun2000_inverter, "SPACING", 0.001)
     async with HuaweiSimulator() as simulator, connected(simulator) as battery:
         connection = battery.connection
 

@@ -1,27 +1,12 @@
-"""The connection to an inverter, which serves one client at a time."""
+"""Connections that another client steals: an inverter serves one at a time."""
 
 import asyncio
 from collections import deque
 from typing import Final
 
-from ..modbus.connection import ModbusConnection
-from ..modbus.tcp import ModbusTcpConnection
-
-CONNECT_DELAY: Final = 1.5
-"""Seconds after connecting in which the device loses what it is asked."""
-SPACING: Final = 0.05
-"""Seconds of silence between two requests."""
 _LOST_OFTEN: Final = 5
 _LOST_WITHIN: Final = 600.0
 """So many lost connections in so many seconds are another client's doing."""
-
-
-def shared_connection(address: str, port: int, timeout: float) -> ModbusConnection:
-    """Return the connection to an address, with the pauses that an inverter needs."""
-    connection = ModbusTcpConnection.shared(address, port, timeout)
-    connection.connect_delay = CONNECT_DELAY
-    connection.spacing = SPACING
-    return connection
 
 
 class LostConnections:

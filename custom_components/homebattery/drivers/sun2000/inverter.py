@@ -33,8 +33,9 @@ from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Visit
 from ..modbus.register import Register
+from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED
-from .connection import LostConnections, shared_connection
+from .connection import LostConnections
 from .controller import MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import check_inverter, find_inverter, recognise_inverter
@@ -43,6 +44,11 @@ from .registers import ALARMS, CHARGE, FIXED_TABLE, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
 from .topology import ASKED, Anatomy, battery_unit, explore, explore_batteries
 from .unit import PatientUnit
+
+CONNECT_DELAY: Final = 1.5
+"""Seconds after connecting in which the device loses what it is asked."""
+SPACING: Final = 0.05
+"""Seconds of silence between two requests."""
 
 _UNKNOWN_POWER: Final = 5000
 """W, where neither inverter nor user tells what is possible."""
@@ -143,7 +149,10 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     def _make_connection(self) -> ModbusConnection:
-        return shared_connection(self.address, self.port, self.timeout)
+        connection = ModbusTcpConnection.shared(self.address, self.port, self.timeout)
+        connection.connect_delay = CONNECT_DELAY
+        connection.spacing = SPACING
+        return connection
 
     @property
     def _unit(self) -> PatientUnit:
