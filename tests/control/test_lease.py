@@ -46,9 +46,9 @@ async def test_it_is_kept_before_the_first_write(
 ) -> None:
     kept = []
 
-    async def first_write(power: float) -> int:
+    async def first_write(power: float) -> Grant:
         kept.append(stored(hass_storage, home))
-        return round(power)
+        return Grant(round(power))
 
     monkeypatch.setattr(home.data.battery, "set_power_setpoint", first_write)
     await home.set_power(600)

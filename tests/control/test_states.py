@@ -13,6 +13,7 @@ import pytest
 from custom_components.homebattery.control import ControlState
 from custom_components.homebattery.control.keep_alive import RETRY
 from custom_components.homebattery.control.state import LeasedBattery
+from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     NotConfirmedError,
@@ -54,9 +55,10 @@ class Bench:
         battery = self.home.data.battery
         apply = battery.set_power_setpoint
 
-        async def fail(power: float) -> int:
+        async def fail(power: float) -> Grant:
             if is_written:
                 await apply(power)
+            err.written = is_written
             raise err
 
         with self.monkeypatch.context() as patch:

@@ -11,10 +11,11 @@ from pymodbus.client import AsyncModbusTcpClient
 import pytest
 
 from custom_components.homebattery.drivers import VictronInverter
-from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.modbus.unit import ModbusRequest
-from tests.home import Home, MakeHome
+from custom_components.homebattery.drivers.report import Report
+from tests.home import Home, MakeHome, Warp
 from tests.simulators import (
     HuaweiSimulator,
     ManualClock,
@@ -169,22 +170,23 @@ async def test_setpoint_is_not_kept_waiting_by_another_battery_at_the_address(
 
 
 async def test_readings_that_do_not_come_make_a_renewal_safe_not_late(
-    victron_home: Home, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+    victron_home: Home,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    warp: Warp,
 ) -> None:
     """Nothing is known of loads and limits for 15 s: the battery is held."""
     await victron_home.set_power(1000)
-    battery: Any = victron_home.data.battery
+    battery = victron_home.data.battery
 
-    async def nothing(*_: object, **_again: object) -> None:
+    async def nothing(*_: object) -> Report:
         """Read nothing, as a device that refuses to be read."""
+        return Report()
 
-    monkeypatch.setattr(VictronInverter, "_read_into", nothing)
-    seen_at = battery._seen_at
-    for name in seen_at:
-        seen_at[name] -= 16
+    monkeypatch.setattr(VictronInverter, "_read_report", nothing)
+    await warp(16)
 
-    assert await battery.keep_alive() == 0
-    assert battery.limited_by is LimitReason.UNKNOWN_STATE
+    assert await battery.keep_alive() == Grant(0, LimitReason.UNKNOWN_STATE)
     assert victron.server.traffic.writes[-1].words == [0, 1, 1]
 
 

@@ -31,7 +31,6 @@ from custom_components.homebattery.drivers.battery.base import (
 )
 from custom_components.homebattery.drivers.battery.controller import Grant, Snapshot
 from custom_components.homebattery.drivers.battery.measuring import Identity
-from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.battery.settings import (
     NumberSetting,
     SelectSetting,
@@ -756,10 +755,10 @@ def test_error_is_one_line_and_exit_status_1(
 def test_interrupted_by_the_keyboard_ends_as_programs_do(
     fake: type[FakeBattery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def interrupt(*_: object) -> Readings:
+    async def interrupt(*_: object) -> Report:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fake, "_read", interrupt)
+    monkeypatch.setattr(fake, "_read_report", interrupt)
 
     assert main(["read", *FAKE]) == 130
     assert fake.made.calls[-1] == "close"

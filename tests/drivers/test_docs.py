@@ -11,6 +11,7 @@ import pytest
 
 from custom_components.homebattery.drivers import errors
 from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.measuring import MeasuringDevice
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage
 
@@ -104,7 +105,12 @@ asyncio.run(main())
 
 
 def test_everything_that_can_be_called_is_in_the_table() -> None:
-    public = {name for name in vars(Battery) if not name.startswith("_")}
+    public = {
+        name
+        for base in (Battery, MeasuringDevice)
+        for name in vars(base)
+        if not name.startswith("_")
+    }
     documented = in_table("### What there is to call")
 
     missing = [name for name in public if not re.search(rf"`(\w+\.)?{name}\b", TEXT)]

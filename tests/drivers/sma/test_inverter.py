@@ -729,18 +729,18 @@ async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         assert image.writes == []
 
 
-async def test_a_refused_change_is_tried_again_by_the_next_renewal(
+async def test_after_a_refused_change_the_former_setpoint_is_renewed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A refusal may be a passing one; the setpoint that was asked for last counts."""
+    """Nothing of the change was written."""
     monkeypatch.setattr(sma_conditions, "_FRESH", 60)
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         image.set_faults(exception=3, exception_count=1)
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(800)
-        assert await battery.keep_alive() == Grant(800)
-        assert image.writes[-1].words == [0xFFFF, 0x10000 - 800, 0, 802]
+        assert await battery.keep_alive() == Grant(500)
+        assert image.writes[-1].words == [0xFFFF, 0x10000 - 500, 0, 802]
 
 
 async def test_a_limit_that_is_refused_once_goes_on_to_count() -> None:

@@ -10,6 +10,7 @@ Constructing, connecting and reading never write to a device.
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -188,7 +189,7 @@ class Battery(MeasuringDevice):
     async def _apply(self, request: SetpointRequest) -> Grant:
         """Hold the battery at what is granted of a request; return that."""
         controller = self._controlled()
-        before, writes = self.snapshot, self.writes
+        before, held, writes = self.snapshot, copy(controller.held), self.writes
         try:
             if self.snapshot is None:
                 self.snapshot = await controller.take_snapshot()
@@ -199,6 +200,9 @@ class Battery(MeasuringDevice):
             if err.restored or not err.written:
                 # Nothing was begun, or all of it undone: there is nothing to restore.
                 self.snapshot = before
+            if not err.written:
+                # The former setpoint stays in force.
+                controller.held = held
             raise
         # A release that was under way meanwhile has forgotten it.
         self.snapshot = snapshot
