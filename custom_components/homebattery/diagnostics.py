@@ -15,7 +15,6 @@ from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_integration
 from homeassistant.util import dt as dt_util
-import pymodbus
 
 from .const import DOMAIN
 from .control import Control
@@ -25,6 +24,7 @@ from .drivers.battery.base import Battery
 from .drivers.battery.counters import Counted, CounterWatch, Doubted
 from .drivers.errors import BatteryError
 from .drivers.modbus.recording import is_private
+from .drivers.modbus.tcp import PYMODBUS_VERSION
 from .recent_errors import RecentErrors
 
 _PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
@@ -41,7 +41,7 @@ async def async_get_config_entry_diagnostics(
     data: dict[str, Any] = {
         "versions": {
             "homebattery": str(integration.version),
-            "pymodbus": pymodbus.__version__,
+            "pymodbus": PYMODBUS_VERSION,
         },
         "entry": {
             "state": entry.state.value,

@@ -165,6 +165,30 @@ def test_imports_go_down_the_floors() -> None:
     assert list(breaches(GRAPH)) == []
 
 
+def wire_libraries(source: str) -> set[str]:
+    """Return the libraries of the wire that a source imports."""
+    imported = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    return {name.split(".")[0] for name in imported} & {"pymodbus", "pysolarmanv5"}
+
+
+def test_only_the_library_imports_what_speaks_to_devices() -> None:
+    """Within it one module does; tests/drivers/test_independence.py says which."""
+    sources = {
+        name: path.read_text("utf-8")
+        for name, path in names_in(FOLDER).items()
+        if not is_in(name, LIBRARY)
+    }
+
+    assert {name for name, source in sources.items() if wire_libraries(source)} == set()
+    assert wire_libraries("from pymodbus.client import X") == {"pymodbus"}
+    assert wire_libraries("import pysolarmanv5.x, os") == {"pysolarmanv5"}
+
+
 def test_all_modules_are_looked_at() -> None:
     assert PLATFORM_MODULES | {"data", "control", "coordinator", DOOR} <= GRAPH.keys()
     assert {f"{LIBRARY}.errors", LIBRARY} <= GRAPH.keys()

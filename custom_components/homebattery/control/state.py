@@ -343,8 +343,8 @@ class LeasedBattery:
 
 
 def _may_have_written(err: BaseException) -> bool:
-    """Return whether anything may have been written before an error."""
-    return not isinstance(err, BatteryError) or err.written
+    """Return whether anything may have been written, and stayed, before an error."""
+    return not isinstance(err, BatteryError) or (err.written and not err.restored)
 
 
 def _fault(err: BatteryError, lease: Lease) -> LimitReason:

@@ -317,7 +317,7 @@ class RegisterController(SetpointController[HeldSetpoint]):
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         grant = Grant(round(request.power))
-        await self._write(grant.power)
+        await self._device.write_confirmed(self._name, grant.power, settle=self._settle)
         now = loop_time()
         self.held = HeldSetpoint(
             request=request, grant=grant, changed_at=now, written_at=now
@@ -326,7 +326,8 @@ class RegisterController(SetpointController[HeldSetpoint]):
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
-        await self._write(snapshot[self._name])
-
-    async def _write(self, value: Value) -> None:
-        await self._device.write_confirmed(self._name, value, settle=self._settle)
+        """Write the value that was found, whatever flash has been written today."""
+        found = {self._name: snapshot[self._name]}
+        if await self._device.read_register(self._name) != found[self._name]:
+            await self._device.write(self._name, found[self._name])
+            await self._device.confirm(found, settle=self._settle)

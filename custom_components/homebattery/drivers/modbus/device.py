@@ -197,9 +197,7 @@ class ModbusDevice:
             now = asyncio.get_running_loop().time()
             self.cache.note_written((each.name for each in written), now)
 
-    async def write_confirmed(
-        self, name: str, value: Value, *, settle: float, tries: int = 1
-    ) -> None:
+    async def write_confirmed(self, name: str, value: Value, *, settle: float) -> None:
         """Write one register, and see that the device shows it.
 
         One that lives in flash is not written when it has the value already. Raises
@@ -217,7 +215,7 @@ class ModbusDevice:
             if self.wear is not None:
                 self.wear.check(self.name)
         await self.write(name, value)
-        await self.confirm({name: wanted}, settle=settle, tries=tries)
+        await self.confirm({name: wanted}, settle=settle)
 
     async def confirm(
         self,
@@ -252,14 +250,13 @@ class ModbusDevice:
         addresses: range,
         *,
         settle: float,
-        tries: int = 1,
     ) -> Mapping[int, int]:
         """Read words until those that were written are there; return all of them.
 
         As `confirm`, by address.
         """
         return await self._until_shown(
-            lambda: self.read_words(addresses), wanted, settle, tries
+            lambda: self.read_words(addresses), wanted, settle, tries=1
         )
 
     async def _until_shown[K, V](

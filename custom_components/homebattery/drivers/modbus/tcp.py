@@ -13,7 +13,7 @@ import logging
 import struct
 from typing import ClassVar, Final, override
 
-from pymodbus import FramerType
+from pymodbus import FramerType, __version__ as PYMODBUS_VERSION
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.logging import Log
@@ -30,7 +30,7 @@ from ..errors import (
 from .connection import SharedConnection, resolve
 from .unit import ModbusRequest, refusal
 
-__all__ = ["FramerType", "ModbusTcpConnection", "quiet_pymodbus"]
+__all__ = ["PYMODBUS_VERSION", "FramerType", "ModbusTcpConnection", "quiet_pymodbus"]
 
 _PYMODBUS: Final = logging.getLogger(Log.__module__)
 _DEBUGGED: Final = (logging.getLogger(__name__), _PYMODBUS)

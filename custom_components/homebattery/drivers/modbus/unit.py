@@ -133,7 +133,8 @@ class ConnectionUnit:
         request = ModbusRequest(self._unit_id, address, len(values), tuple(values))
         try:
             await self._carrier.transact(request)
-        except DeviceRefusedError:
+        except DeviceRefusedError as err:
+            self._recording.writes += err.code not in _NOTHING_WRITTEN
             raise
         except BaseException:
             # It may have arrived all the same.
@@ -161,6 +162,12 @@ _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
     11: "no answer from this unit id",
     0x80: "no permission: the installer's login is needed",
 }
+
+
+_NOTHING_WRITTEN: Final = frozenset({1, 2, 3, 6, 0x80})
+"""Exceptions by which a device says that it did not even begin to write. With the
+others it may have: 4 comes while it does, 5 promises it, 11 is a gateway's that got no
+answer."""
 
 
 def refusal(where: str, code: int) -> DeviceRefusedError:
