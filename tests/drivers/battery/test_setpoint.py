@@ -53,7 +53,7 @@ async def image() -> AsyncIterator[ModbusImage]:
         yield image
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 6])
+@pytest.mark.parametrize("code", [1, 2, 3, 6, 10])
 async def test_a_device_that_refuses_to_begin_is_left_alone(
     image: ModbusImage, code: int
 ) -> None:
@@ -67,7 +67,7 @@ async def test_a_device_that_refuses_to_begin_is_left_alone(
         assert battery.held is None
 
 
-@pytest.mark.parametrize("code", [4, 5, 10, 11])
+@pytest.mark.parametrize("code", [4, 5, 11])
 async def test_a_device_that_may_have_begun_can_be_restored(
     image: ModbusImage, code: int
 ) -> None:

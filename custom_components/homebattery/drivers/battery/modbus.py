@@ -308,6 +308,7 @@ class RegisterController(SetpointController[HeldSetpoint]):
         super().__init__()
         self._device = device
         self._name = register.name
+        self._is_persistent = register.persistent
         self._settle = settle
 
     @override
@@ -328,6 +329,8 @@ class RegisterController(SetpointController[HeldSetpoint]):
     async def restore(self, snapshot: Snapshot) -> None:
         """Write the value that was found, whatever flash has been written today."""
         found = {self._name: snapshot[self._name]}
-        if await self._device.read_register(self._name) != found[self._name]:
-            await self._device.write(self._name, found[self._name])
-            await self._device.confirm(found, settle=self._settle)
+        if self._is_persistent:
+            if await self._device.read_register(self._name) == found[self._name]:
+                return
+        await self._device.write(self._name, found[self._name])
+        await self._device.confirm(found, settle=self._settle)

@@ -164,10 +164,10 @@ _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
 }
 
 
-_NOTHING_WRITTEN: Final = frozenset({1, 2, 3, 6, 0x80})
-"""Exceptions by which a device says that it did not even begin to write. With the
-others it may have: 4 comes while it does, 5 promises it, 11 is a gateway's that got no
-answer."""
+_NOTHING_WRITTEN: Final = frozenset({1, 2, 3, 6, 10, 0x80})
+"""Exceptions by which a device, or the gateway to it, says that it did not even begin to
+write. With the others it may have: 4 comes while it does, 5 promises it, 11 is that of a
+gateway that got no answer."""
 
 
 def refusal(where: str, code: int) -> DeviceRefusedError:
