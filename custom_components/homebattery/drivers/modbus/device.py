@@ -125,7 +125,8 @@ class ModbusDevice:
             else:
                 wanted.append(register)
         for block in plan_blocks(wanted, self._layout, self._borders):
-            await self._read_block(block, report)
+            part, _ = await self._read_block(block)
+            report.add(part)
         return report
 
     async def ask(self, names: Collection[str]) -> Report:
@@ -281,17 +282,16 @@ class ModbusDevice:
             )
         )
 
-    async def _read_block(self, block: Block, report: Report) -> bool:
-        """Read a block into the report; return True when one request did it."""
+    async def _read_block(self, block: Block) -> tuple[Report, bool]:
+        """Return what a block gives, and True when one request did it."""
         began = asyncio.get_running_loop().time()
         try:
             words = await self._unit.read_holding_registers(block.address, block.count)
         except IllegalAddressError:
-            await self._halve(block, report)
-            return False
+            return await self._halve(block), False
         except DeviceRefusedError as err:
-            report.failures.update((register.name, err) for register in block.registers)
-            return False
+            names = (register.name for register in block.registers)
+            return Report(failures=dict.fromkeys(names, err)), False
         self.words.update(enumerate(words, block.address))
         values = {
             register.name: register.decode(
@@ -301,33 +301,31 @@ class ModbusDevice:
             for register in block.registers
         }
         self.cache.note_read(values, began, asyncio.get_running_loop().time())
-        report.values.update(values)
-        there = [register.name for register in block.registers]
-        for name in self.missing.intersection(there):
+        for name in self.missing.intersection(values):
             self.missing.remove(name)
             del self._refusals[name]
-        self._read_well.update(there)
-        return True
+        self._read_well.update(values)
+        return Report(values), True
 
-    def _note_missing(self, register: Register, report: Report) -> None:
-        """Note that the device does not have a register."""
-        self.missing.add(register.name)
-        self._refusals.setdefault(register.name, Refusals()).note()
-        report.failures[register.name] = self._not_there(register)
-
-    async def _halve(self, block: Block, report: Report) -> None:
-        """Find what of a refused block the device has."""
-        if len(block.registers) == 1:
-            register = block.registers[0]
-            self._note_missing(register, report)
+    def _note_missing(self, registers: Collection[Register]) -> Report:
+        """Note that the device does not have registers; return that of each."""
+        for register in registers:
+            self.missing.add(register.name)
+            self._refusals.setdefault(register.name, Refusals()).note()
             _LOGGER.debug(
                 "%s: no register %s (%s)", self.name, register.address, register.name
             )
-            return
+        return Report(failures={each.name: self._not_there(each) for each in registers})
+
+    async def _halve(self, block: Block) -> Report:
+        """Find what of a refused block the device has."""
+        if len(block.registers) == 1:
+            return self._note_missing(block.registers)
         left, right = block.halves()
-        left_whole = await self._read_block(left, report)
-        right_whole = await self._read_block(right, report)
-        if left_whole and right_whole:
+        report, is_left_whole = await self._read_block(left)
+        other, is_right_whole = await self._read_block(right)
+        report.add(other)
+        if is_left_whole and is_right_whole:
             # Nothing is missing in either half, so it was the gap between them.
             self._borders.add(right.address)
         # A block across a missing register would be refused again.
@@ -336,6 +334,7 @@ class ModbusDevice:
             for register in block.registers
             if register.name in self.missing
         )
+        return report
 
     def _not_there(self, register: Register) -> NotSupportedError:
         return NotSupportedError(

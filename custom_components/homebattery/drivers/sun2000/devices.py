@@ -23,9 +23,8 @@ class Table(ModbusDevice):
     """Registers of which a firmware has all or none: one refusal tells."""
 
     @override
-    async def _halve(self, block: Block, report: Report) -> None:
-        for register in block.registers:
-            self._note_missing(register, report)
+    async def _halve(self, block: Block) -> Report:
+        return self._note_missing(block.registers)
 
 
 class Meter(ModbusDevice):
