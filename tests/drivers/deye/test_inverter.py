@@ -1733,6 +1733,36 @@ async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
         assert inverter.state()["battery_power"] > 2000
 
 
+async def test_a_battery_that_goes_the_wrong_way_is_not_told_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the inverter could not be restored at once, it is at the next renewal."""
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    async with (
+        simulator(plant=house(soc=60), remote=True, remote_charge_sign=1) as inverter,
+        connected(inverter, remote_mode=True) as battery,
+    ):
+        await battery.set_power_setpoint(2500)
+        assert battery.controller is not None
+
+        async def fails(_: object) -> None:
+            raise RequestTimeoutError("no answer")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(battery.controller, "restore", fails)
+            with pytest.raises(RequestTimeoutError):
+                await battery.keep_alive()
+        assert "remote" in (battery.snapshot or {})
+        written = len(inverter.units.traffic.writes)
+
+        with pytest.raises(NotConfirmedError, match="instead of"):
+            await battery.keep_alive()
+
+        assert given_back(inverter)
+        assert battery.snapshot is None
+        assert len(inverter.units.traffic.writes) == written + 1
+
+
 async def test_a_small_remote_setpoint_tells_no_direction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

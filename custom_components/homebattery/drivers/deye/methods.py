@@ -343,13 +343,15 @@ class ByRemoteMode(Method):
         return grant
 
     def _refuse_wrong_way(self, held: DeyeSetpoint, now: Conditions | None) -> None:
-        """Raise NotConfirmedError when the battery did not go the way it should."""
+        """Raise NotConfirmedError when the battery did not go the way it should.
+
+        Each time, until the inverter is restored.
+        """
         start = held.unchecked
         if start is None or now is None:
             return
         if loop_time() - start.at < REMOTE_CHECK_AFTER:
             return
-        held.unchecked = None
         meant = held.grant.power - start.power
         moved = now.battery_power - start.power
         if abs(meant) >= CLEAR_MOVE and meant * moved <= 0:
@@ -359,6 +361,7 @@ class ByRemoteMode(Method):
                 f"{self._name}: in remote mode the battery moved by {moved:g} W instead "
                 f"of {meant:g} W; remote mode is not used again"
             )
+        held.unchecked = None
 
     @override
     async def restore(self, snapshot: Image) -> None:
