@@ -254,5 +254,7 @@ class DeyeDevice(ModbusBattery):
         old = word(await device.read_register(register.name))
         if (new := make(old, value)) == old:
             return
+        if register.persistent:
+            self.wear.check(device.name)
         await device.write(register.name, new)
         await device.confirm({register.name: new}, settle=self.settle)
