@@ -226,17 +226,17 @@ class ModbusBattery(Battery):
                     if device.registers[name].poll is Poll.ONCE
                 )
         finally:
-            self._observe(report.values)
+            self._observe(report)
         present = [device.is_present for device in self.devices]
         if present != self._present:
             self._present = present
             self._forget_measurements()
         return report
 
-    def _observe(self, values: Values) -> None:
+    def _observe(self, report: Report) -> None:
         """Let the controller see what was just read, whoever wanted it."""
         if self.controller is not None:
-            self.controller.observe(values)
+            self.controller.observe(report.values)
 
     async def read_registers(
         self, names: Collection[str], again: Collection[str] | None = None

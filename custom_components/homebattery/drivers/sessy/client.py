@@ -154,49 +154,37 @@ class SessyClient:
     async def _exchange(
         self, where: str, method: str, path: str, body: Answer | None, password: str
     ) -> tuple[int, str]:
-        """Return the status and the text that come back."""
+        """Return the status and the text that come back; count what may write."""
         session = self.session or self._own
         if session is None or not self._is_open:
             raise CannotConnectError(f"{where}: not connected")
-        headers = {}
-        if self.username:
-            credentials = b64encode(f"{self.username}:{password}".encode()).decode()
-            headers["Authorization"] = f"Basic {credentials}"
-        try:
-            url = URL.build(scheme="http", host=self.address, port=self.port, path=path)
-            status, text = await self._send(session, method, url, body, headers)
-        except (aiohttp.ClientError, OSError, ValueError) as err:
-            raise self._failure(where, err) from err
-        self._has_answered = True
-        return status, text
-
-    async def _send(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: URL,
-        body: Answer | None,
-        headers: Mapping[str, str],
-    ) -> tuple[int, str]:
-        """Send one request and return status and text; count it if it may write."""
         writes = 0 if body is None else 1
         try:
             async with session.request(
                 method,
-                url,
+                URL.build(scheme="http", host=self.address, port=self.port, path=path),
                 json=body,
-                headers=headers,
+                headers=self._headers(password),
                 timeout=aiohttp.ClientTimeout(
                     total=self._timeout, sock_connect=self._timeout / 2
                 ),
                 allow_redirects=False,
             ) as response:
-                return response.status, await response.text(errors="replace")
-        except _NEVER_SENT:
-            writes = 0
-            raise
+                status, text = response.status, await response.text(errors="replace")
+        except (aiohttp.ClientError, OSError, ValueError) as err:
+            if isinstance(err, _NEVER_SENT):
+                writes = 0
+            raise self._failure(where, err) from err
         finally:
             self.writes += writes
+        self._has_answered = True
+        return status, text
+
+    def _headers(self, password: str) -> Mapping[str, str]:
+        if not self.username:
+            return {}
+        credentials = b64encode(f"{self.username}:{password}".encode()).decode()
+        return {"Authorization": f"Basic {credentials}"}
 
     def _failure(self, where: str, err: Exception) -> BatteryError:
         """Return what a failed request really was."""

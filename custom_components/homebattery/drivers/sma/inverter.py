@@ -16,7 +16,7 @@ is marked [uncertain].
   the mode is the installer's too.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 import logging
 from typing import ClassVar, Final, override
 
@@ -154,27 +154,18 @@ class SmaInverter(ModbusBattery):
     # Reading
 
     @override
-    async def _read_report(
-        self, names: Collection[str], again: Collection[str] = ()
-    ) -> Report:
-        """Read registers; a condition of a setpoint that is refused counts as read.
-
-        It would be asked for at each renewal otherwise, of a slow device.
-        """
-        report = await super()._read_report(names, again)
+    def _observe(self, report: Report) -> None:
+        super()._observe(report)
+        self._set_interval()
+        self._compare_signs(report.values)
+        # A condition of a setpoint that is refused counts as read: it would be asked
+        # for at each renewal otherwise, of a slow device.
         refused = {
             name
             for name, failure in report.failures.items()
             if isinstance(failure, NotSupportedError)
         }
         self.cache.note_refused(CONDITIONS & refused, loop_time())
-        return report
-
-    @override
-    def _observe(self, values: Values) -> None:
-        super()._observe(values)
-        self._set_interval()
-        self._compare_signs(values)
 
     def _set_interval(self) -> None:
         """Renew three times within the device's time-out, which is its installer's."""

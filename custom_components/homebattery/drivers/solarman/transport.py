@@ -12,9 +12,10 @@ else's request.
 import asyncio
 import logging
 import struct
-from typing import override
+from typing import Final, override
 
 from ..errors import (
+    BatteryError,
     CannotConnectError,
     ConnectionClosedError,
     ModbusSpokenError,
@@ -30,6 +31,17 @@ from ..modbus.unit import ModbusRequest, refusal
 from .frames import CRCError, LoggerClient, ModbusError, V5FrameError
 
 _LOGGER = logging.getLogger(__name__)
+
+_FAILURES: Final = (
+    WrongDeviceError,
+    TimeoutError,
+    OSError,
+    V5FrameError,
+    CRCError,
+    KeyError,
+    struct.error,
+)
+"""By which a request ends that was not answered."""
 
 
 class _ConnectionLostError(CannotConnectError):
@@ -87,39 +99,55 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         answered = False
         try:
             async with asyncio.timeout(self._timeout):
-                words = await _send(client, request)
+                words = []
+                if request.values is None:
+                    words = await client.read_holding_registers(
+                        register_addr=request.address, quantity=request.count
+                    )
+                else:
+                    await client.write_multiple_holding_registers(
+                        register_addr=request.address,
+                        values=[word & WORD for word in request.values],
+                    )
             answered = True
-        except ModbusError as err:
+        except (ModbusError, UnitAbsentError) as err:
             answered = True
-            raise refusal(where, err.error_code) from err
-        except UnitAbsentError as err:
-            answered = True
-            raise UnitAbsentError(f"{where}: {err}") from err
-        except WrongLoggerError as err:
-            raise type(err)(f"{where}: {err}", err.tried, err.serial) from err
-        except WrongDeviceError as err:
-            raise ModbusSpokenError(f"{where}: {err}", self.port) from err
-        except TimeoutError as err:
-            late = f"in {self._timeout:g} s"
-            if client.heard:
-                raise ProtocolError(f"{where}: no right answer {late}") from err
-            raise RequestTimeoutError(f"{where}: no answer {late}") from err
-        except OSError as err:
-            if client.heard_only_others:
-                raise ProtocolError(
-                    f"{where}: what answers does not speak Solarman V5"
-                ) from err
-            lost = (
-                _ConnectionLostError if client.has_answered else ConnectionClosedError
-            )
-            raise lost(f"{where}: the connection was closed") from err
-        except (V5FrameError, CRCError, KeyError, struct.error) as err:
-            raise ProtocolError(f"{where}: {err}") from err
+            raise self._failure(client, where, err) from err
+        except _FAILURES as err:
+            raise self._failure(client, where, err) from err
         finally:
             if not answered:
                 self._disconnect()
             self._keep_quiet_for(self.spacing)
-        return words
+        return [word & WORD for word in words]
+
+    def _failure(
+        self, client: LoggerClient, where: str, err: Exception
+    ) -> BatteryError:
+        """Return what a failed request really was."""
+        late = f"in {self._timeout:g} s"
+        match err:
+            case ModbusError():
+                return refusal(where, err.error_code)
+            case UnitAbsentError():
+                return UnitAbsentError(f"{where}: {err}")
+            case WrongLoggerError():
+                return type(err)(f"{where}: {err}", err.tried, err.serial)
+            case WrongDeviceError():
+                return ModbusSpokenError(f"{where}: {err}", self.port)
+            case TimeoutError() if client.heard:
+                return ProtocolError(f"{where}: no right answer {late}")
+            case TimeoutError():
+                return RequestTimeoutError(f"{where}: no answer {late}")
+            case OSError() if client.heard_only_others:
+                return ProtocolError(
+                    f"{where}: what answers does not speak Solarman V5"
+                )
+            case OSError() if client.has_answered:
+                return _ConnectionLostError(f"{where}: the connection was closed")
+            case OSError():
+                return ConnectionClosedError(f"{where}: the connection was closed")
+        return ProtocolError(f"{where}: {err}")
 
     @override
     async def _connect(self) -> LoggerClient:
@@ -133,16 +161,3 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
                 "whose serial number begins with a D do not let anybody in"
             ) from err
         return LoggerClient(self.host, self.serial, reader, writer)
-
-
-async def _send(client: LoggerClient, request: ModbusRequest) -> list[int]:
-    """Send a request and return the words of its answer."""
-    if request.values is None:
-        words = await client.read_holding_registers(
-            register_addr=request.address, quantity=request.count
-        )
-        return [word & WORD for word in words]
-    await client.write_multiple_holding_registers(
-        register_addr=request.address, values=[word & WORD for word in request.values]
-    )
-    return []

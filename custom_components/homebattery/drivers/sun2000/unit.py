@@ -5,7 +5,7 @@ is busy, or that it failed, while somebody else talks to it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from typing import Final
 
 from ..errors import (
@@ -50,35 +50,37 @@ class PatientUnit:
 
     async def read_holding_registers(self, address: int, count: int) -> Words:
         """Read words; raises what `ModbusUnit` raises."""
-        try:
-            words = await _patiently(
-                lambda: self._unit.read_holding_registers(address, count),
-                tries=1 if address in self._hopeless else len(BACK_OFFS) + 1,
-            )
-        except DeviceRefusedError as err:
-            if err.code == _NOT_HERE:
-                raise IllegalAddressError(str(err), err.code) from err
-            if _will_pass(err):
-                self._hopeless.add(address)
-            raise
-        self._hopeless.discard(address)
-        return words
+        back_offs = iter(() if address in self._hopeless else BACK_OFFS)
+        while True:
+            try:
+                words = await self._unit.read_holding_registers(address, count)
+            except DeviceRefusedError as err:
+                if err.code == _NOT_HERE:
+                    raise IllegalAddressError(str(err), err.code) from err
+                if not await _is_worth_another_try(err, back_offs):
+                    if _will_pass(err):
+                        self._hopeless.add(address)
+                    raise
+            else:
+                self._hopeless.discard(address)
+                return words
 
     async def write_registers(self, address: int, values: Words) -> None:
         """Write consecutive words; raises what `ModbusUnit` raises."""
-        try:
-            await _patiently(
-                lambda: self._unit.write_registers(address, values),
-                tries=len(BACK_OFFS) + 1,
-            )
-        except PermissionDeniedError as err:
-            raise PermissionDeniedError(f"{err}. {_OTHER_WAYS}", err.code) from err
-        except DeviceRefusedError as err:
-            if err.code in (_NO_SUCH_REGISTER, _FAILED):
-                raise DeviceRefusedError(
-                    f"{err}. {_MAYBE_NOT_PERMITTED}", err.code
-                ) from err
-            raise
+        back_offs = iter(BACK_OFFS)
+        while True:
+            try:
+                return await self._unit.write_registers(address, values)
+            except PermissionDeniedError as err:
+                raise PermissionDeniedError(f"{err}. {_OTHER_WAYS}", err.code) from err
+            except DeviceRefusedError as err:
+                if await _is_worth_another_try(err, back_offs):
+                    continue
+                if err.code in (_NO_SUCH_REGISTER, _FAILED):
+                    raise DeviceRefusedError(
+                        f"{err}. {_MAYBE_NOT_PERMITTED}", err.code
+                    ) from err
+                raise
 
 
 def _will_pass(err: DeviceRefusedError) -> bool:
@@ -86,13 +88,13 @@ def _will_pass(err: DeviceRefusedError) -> bool:
     return isinstance(err, DeviceBusyError) or err.code == _FAILED
 
 
-async def _patiently[T](request: Callable[[], Awaitable[T]], *, tries: int) -> T:
-    """Make a request up to `tries` times, while it may still succeed."""
-    for back_off in BACK_OFFS[: tries - 1]:
-        try:
-            return await request()
-        except DeviceRefusedError as err:
-            if not _will_pass(err):
-                raise
-        await asyncio.sleep(back_off)
-    return await request()
+async def _is_worth_another_try(
+    err: DeviceRefusedError, back_offs: Iterator[float]
+) -> bool:
+    """Wait as long as is due after a refusal; return False when it is of no use."""
+    if not _will_pass(err):
+        return False
+    for seconds in back_offs:
+        await asyncio.sleep(seconds)
+        return True
+    return False
