@@ -132,8 +132,8 @@ async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> Non
         # Another kind of device at the address, too: it may be starting, or have
         # borrowed the address for a while.
         raise translated(ConfigEntryNotReady, entry.title, err) from err
-    found = battery.identity.serial_number
-    if found != entry.unique_id:
+    serial_number = battery.identity.serial_number
+    if serial_number != entry.unique_id:
         await battery.close()
         raise ConfigEntryError(
             translation_domain=DOMAIN,
@@ -142,7 +142,7 @@ async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> Non
                 "device": entry.title,
                 "host": battery.address,
                 "expected": str(entry.unique_id),
-                "found": found,
+                "found": serial_number,
             },
         )
 
@@ -160,13 +160,14 @@ async def async_unload_entry(
 async def async_remove_entry(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> None:
-    """Give a removed battery back if that has not worked so far, and forget it.
+    """Release a removed battery if that has not worked so far, and forget it.
 
-    What cannot be given back is kept: whoever adds the battery again gives it back.
+    The snapshot of one that cannot be released is kept: it is restored when the
+    battery is added again.
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.snapshot is not None and not await _async_give_back(
+    if store.snapshot is not None and not await _async_release(
         hass, entry, store.snapshot
     ):
         repairs.show(hass, entry, {Issue.LEFT_HELD})
@@ -176,17 +177,17 @@ async def async_remove_entry(
     repairs.show(hass, entry, ())
 
 
-async def _async_give_back(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, found: Snapshot
+async def _async_release(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, snapshot: Snapshot
 ) -> bool:
-    """Give a battery back that nobody else cares for any more; return whether it is."""
+    """Release a battery that no entry controls any more; return whether it is."""
     battery = _make_battery(hass, entry)
     try:
         async with battery:
-            battery.snapshot = found
+            battery.snapshot = snapshot
             if battery.identity.serial_number == entry.unique_id:
                 await battery.release()
                 return True
     except BatteryError as err:
-        _LOGGER.error("%s could not be given back: %s", entry.title, err)
+        _LOGGER.error("%s could not be released: %s", entry.title, err)
     return False

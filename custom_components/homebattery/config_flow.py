@@ -79,8 +79,8 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         known: dict[str, Any] = {}
         if user_input is not None:
             known = parse_setup(user_input, errors)
-            found = [] if errors else await self._async_detect(known, errors)
-            self._detected = {device.battery_type: device for device in found}
+            devices = [] if errors else await self._async_detect(known, errors)
+            self._detected = {device.battery_type: device for device in devices}
             if len(self._detected) == 1:
                 return await self._async_step_battery(next(iter(self._detected)))
             if self._detected:
@@ -237,13 +237,15 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         self, discovery_info: DiscoveryInfoType
     ) -> ConfigFlowResult:
         """Offer the inverter behind a logger that has answered, or follow it."""
-        found = await detect_at(
+        devices = await detect_at(
             discovery_info[CONF_HOST],
             LOGGER_PORT,
             BEHIND_LOGGERS,
             async_get_clientsession(self.hass),
         )
-        device = next((each for each in found if each.serial_number is not None), None)
+        device = next(
+            (each for each in devices if each.serial_number is not None), None
+        )
         if device is None:
             return self.async_abort(reason="not_recognised")
         self._mac = dr.format_mac(discovery_info[CONF_MAC])

@@ -179,11 +179,11 @@ def _secrets_of(
     setup: Mapping[str, Any], battery: Battery | None = None
 ) -> tuple[str, ...]:
     """Return what texts must not quote, the longest first."""
-    found: set[object] = {setup.get(key) for key in _PRIVATE}
+    secrets: set[object] = {setup.get(key) for key in _PRIVATE}
     if battery is not None:
-        found |= {battery.detected_config.get(key) for key in _PRIVATE}
-        found |= {battery.identity.serial_number, battery.identity.name}
-    texts = {str(each) for each in found if each}
+        secrets |= {battery.detected_config.get(key) for key in _PRIVATE}
+        secrets |= {battery.identity.serial_number, battery.identity.name}
+    texts = {str(each) for each in secrets if each}
     # People type them in other letters than the device has them.
     texts |= {text.upper() for text in texts}
     return tuple(sorted(texts, key=len, reverse=True))

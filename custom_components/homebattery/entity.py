@@ -51,12 +51,12 @@ def translation_of(key: str) -> tuple[str, dict[str, str]]:
     """
     placeholders: dict[str, str] = {}
     for numbered, name in _FAMILIES.items():
-        if found := numbered.search(key):
+        if match := numbered.search(key):
             placeholders |= {
                 placeholder: number.upper()
-                for placeholder, number in found.groupdict().items()
+                for placeholder, number in match.groupdict().items()
             }
-            key = f"{key[: found.start()]}{name}{key[found.end() :]}"
+            key = f"{key[: match.start()]}{name}{key[match.end() :]}"
     return key, placeholders
 
 

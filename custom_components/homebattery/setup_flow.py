@@ -235,13 +235,13 @@ class SetupFlow(ConfigFlow):
             host = entry.data[CONF_HOST]
         if host != entry.data[CONF_HOST]:
             driver = DRIVERS[entry.data[CONF_BATTERY_TYPE]]
-            found = await detect_at(
+            devices = await detect_at(
                 host,
                 entry.data.get(CONF_PORT, driver.ports[0]),
                 [driver],
                 async_get_clientsession(self.hass),
             )
-            if entry.unique_id not in {device.serial_number for device in found}:
+            if entry.unique_id not in {device.serial_number for device in devices}:
                 return
         await self.async_set_unique_id(entry.unique_id)
         self._abort_if_unique_id_configured(updates={CONF_HOST: host})

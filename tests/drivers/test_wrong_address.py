@@ -25,7 +25,7 @@ from custom_components.homebattery.drivers.errors import (
     ProtocolError,
     RequestTimeoutError,
     SolarmanSpokenError,
-    UnitNotFoundError,
+    UndetectedUnitError,
     UnknownHostError,
     WrongUnitError,
 )
@@ -345,7 +345,7 @@ async def test_victron_without_inverter_asks_for_its_unit_id() -> None:
             {"host": victron.host, "port": victron.port}
         )
         failure = await failure_of(battery)
-    assert type(failure) is UnitNotFoundError
+    assert type(failure) is UndetectedUnitError
 
 
 async def test_stray_bytes_of_a_serial_line_are_no_other_protocol() -> None:

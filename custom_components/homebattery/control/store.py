@@ -21,25 +21,27 @@ from .lease import Lease, Setpoint
 STORAGE_VERSION: Final = 1
 
 
-class _StoredLease(TypedDict):
-    """A lease, as JSON holds it."""
-
-    found: Snapshot
-    """The snapshot."""
-    power: int | None
-    current: float | None
-    phases: dict[str, int]
-    expires: str | None
-
-
-class _Stored(TypedDict):
-    """The file of one battery."""
-
-    lease: _StoredLease | None
-    left: NotRequired[bool]
-    """Whether the battery was removed without being restored."""
-    flash_day: str
-    flash_writes: int
+# The keys of the file are those of its first version: `found` is the snapshot; `left`
+# says that the battery was removed without being restored.
+_StoredLease = TypedDict(  # noqa: UP013
+    "_StoredLease",
+    {
+        "found": Snapshot,
+        "power": int | None,
+        "current": float | None,
+        "phases": dict[str, int],
+        "expires": str | None,
+    },
+)
+_Stored = TypedDict(  # noqa: UP013
+    "_Stored",
+    {
+        "lease": _StoredLease | None,
+        "left": NotRequired[bool],
+        "flash_day": str,
+        "flash_writes": int,
+    },
+)
 
 
 class NotKeptError(Exception):

@@ -46,10 +46,12 @@ async def detect(
     visits = [
         detect_at(host, port, asking, session) for port, asking in drivers.items()
     ]
-    found = [device for devices in await asyncio.gather(*visits) for device in devices]
-    if not found:
+    detected = [
+        device for devices in await asyncio.gather(*visits) for device in devices
+    ]
+    if not detected:
         await resolve(host, next(iter(drivers)), Visit.timeout)
-    return [device for device in found if device.certain] or found
+    return [device for device in detected if device.certain] or detected
 
 
 async def detect_at(

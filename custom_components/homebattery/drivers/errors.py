@@ -51,7 +51,7 @@ class WrongUnitError(WrongDeviceError):
     """The device answers, but at the unit id that was given is not what it should be."""
 
 
-class UnitNotFoundError(WrongDeviceError):
+class UndetectedUnitError(WrongDeviceError):
     """The device answers, but at none of the usual unit ids is what is looked for."""
 
 

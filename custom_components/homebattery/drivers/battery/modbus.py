@@ -327,10 +327,10 @@ class RegisterController(SetpointController[HeldSetpoint]):
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
-        """Write the value that was found, whatever flash has been written today."""
-        found = {self._name: snapshot[self._name]}
+        """Write the value of the snapshot, whatever flash has been written today."""
+        wanted = {self._name: snapshot[self._name]}
         if self._is_persistent:
-            if await self._device.read_register(self._name) == found[self._name]:
+            if await self._device.read_register(self._name) == wanted[self._name]:
                 return
-        await self._device.write(self._name, found[self._name])
-        await self._device.confirm(found, settle=self._settle)
+        await self._device.write(self._name, wanted[self._name])
+        await self._device.confirm(wanted, settle=self._settle)

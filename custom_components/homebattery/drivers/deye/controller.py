@@ -80,7 +80,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             if words := snapshot.get(method.key):
                 return method, {int(each): words[each] for each in words}
         raise NotSupportedError(
-            f"{self._name}: what was found on the device is of another kind: {snapshot}"
+            f"{self._name}: the snapshot is of another kind of inverter: {snapshot}"
         )
 
     def power_shown(self, words: Image) -> int | None:

@@ -129,7 +129,7 @@ def _without_private(
         left.update(zip(run, _words(text), strict=True))
     for run in _consecutive(left.keys() - known):
         text = _bytes(left[each] for each in run)
-        text = _TEXT.sub(lambda found: _hidden_text(found[0]), text)
+        text = _TEXT.sub(lambda match: _hidden_text(match[0]), text)
         left.update(zip(run, _words(text), strict=True))
     return left
 

@@ -140,14 +140,14 @@ class Field:
 
 def find(answer: Answer, path: str) -> object:
     """Return what `path` leads to; None where it ends in null, KeyError in nothing."""
-    found: object = answer
+    value: object = answer
     for name in path.split("."):
-        if found is None:
+        if value is None:
             return None
-        if not isinstance(found, dict) or name not in found:
+        if not isinstance(value, dict) or name not in value:
             raise KeyError(path)
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
 # Answers that are not flat, or of another form -------------------------------

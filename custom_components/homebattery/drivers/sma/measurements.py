@@ -87,7 +87,7 @@ def is_cluster(v: Values) -> bool:
 def problems(v: Values) -> tuple[str, ...]:
     """Return all that the device complains about, and what its owner should know."""
     message = v.get("message")
-    found = [
+    known = [
         _CONDITIONS.get(str(v["device_status"])),
         _ACTIONS.get(str(v.get("recommended_action"))),
         None if message in (None, _NO_MESSAGE) else f"Message {message}",
@@ -95,10 +95,10 @@ def problems(v: Values) -> tuple[str, ...]:
     ]
     for phase in _PHASES:
         condition = _CONDITIONS.get(str(v.get(f"health_{phase}")))
-        found.append(condition and f"{phase.upper()}: {condition}")
+        known.append(condition and f"{phase.upper()}: {condition}")
     if v.get("fallback_mode") == KEEP_VALUES:
-        found.append(NO_WATCHDOG)
-    return tuple(problem for problem in found if problem)
+        known.append(NO_WATCHDOG)
+    return tuple(problem for problem in known if problem)
 
 
 PROBLEM_NEEDS: Final = (

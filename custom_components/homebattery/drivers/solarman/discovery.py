@@ -66,7 +66,7 @@ async def discover(
     Returns those that answer within `wait` seconds, sooner when `most` have.
     Nothing but two fixed texts is sent. Raises OSError without a network.
     """
-    found: dict[int, Logger] = {}
+    loggers: dict[int, Logger] = {}
     transport, answers = await asyncio.get_running_loop().create_datagram_endpoint(
         _Answers, local_addr=("0.0.0.0", 0), allow_broadcast=True
     )
@@ -76,13 +76,13 @@ async def discover(
                 transport.sendto(text, (address, port))
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                while most is None or len(found) < most:
+                while most is None or len(loggers) < most:
                     logger = parse_logger(await answers.queue.get())
                     if logger is not None:
-                        found[logger.serial] = logger
+                        loggers[logger.serial] = logger
     finally:
         transport.close()
-    return list(found.values())
+    return list(loggers.values())
 
 
 async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:

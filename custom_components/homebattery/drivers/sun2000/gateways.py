@@ -15,7 +15,7 @@ from ..errors import (
     DeviceBusyError,
     DeviceRefusedError,
     RequestTimeoutError,
-    UnitNotFoundError,
+    UndetectedUnitError,
     WrongUnitError,
 )
 from ..modbus.probe import Visit
@@ -211,21 +211,21 @@ class _Search:
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:
             unit_id, model = next(iter(self.models.items()))
-            return UnitNotFoundError(
+            return UndetectedUnitError(
                 f"{self._where} unit {unit_id}: {_what_is(model)} ({enter})"
             )
         dongle = await self.ask(SDONGLE_UNIT)
         if dongle is not None:
-            return UnitNotFoundError(
+            return UndetectedUnitError(
                 f"{self._where} unit {SDONGLE_UNIT}: {_what_is(dongle)} ({enter})"
             )
         for unit_id in self._nameless:
             if await self._is_logger(unit_id):
-                return UnitNotFoundError(
+                return UndetectedUnitError(
                     f"{self._where} unit {unit_id}: {_what_is('SmartLogger')} ({enter})"
                 )
         if self._answered:
-            return UnitNotFoundError(f"{self._where}: {enter}")
+            return UndetectedUnitError(f"{self._where}: {enter}")
         return RequestTimeoutError(
             f"{self._where}: accepts a connection, but answers at none of the units "
             f"{tried}. Is Modbus TCP switched on, and for this address?"

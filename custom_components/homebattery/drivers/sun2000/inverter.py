@@ -112,10 +112,10 @@ class Sun2000Inverter(ModbusBattery):
     @classmethod
     @override
     async def recognise(cls, visit: Visit) -> list[Detected]:
-        found = await recognise_inverter(visit)
-        if found is None:
+        detected = await recognise_inverter(visit)
+        if detected is None:
             return []
-        unit_id, model, serial_number = found
+        unit_id, model, serial_number = detected
         return [
             Detected(
                 battery_type=cls.battery_type,

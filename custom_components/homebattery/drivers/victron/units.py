@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
-    UnitNotFoundError,
+    UndetectedUnitError,
     WrongDeviceError,
     WrongUnitError,
 )
@@ -116,7 +116,7 @@ class GxUnits:
             unit_id = await self._first(VEBUS_UNITS, register, _PHASES)
             if unit_id is not None:
                 return unit_id
-        raise UnitNotFoundError(
+        raise UndetectedUnitError(
             f"{self._name}: this GX device shows no VE.Bus system. Its unit id is "
             "listed on the GX under Modbus TCP, available services"
         )
