@@ -116,7 +116,7 @@ def _decide_charge(
     words = math.ceil(round(power, 3) / now.watts_per_word)
     sleeps = charging_sleeps(snapshot, settings, now.soc)
     plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc, sleeps=sleeps)
-    return Decision(_told(power, amps, now), plan, reason)
+    return Decision(_sent_power(power, amps, now), plan, reason)
 
 
 def _decide_discharge(
@@ -147,7 +147,7 @@ def _decide_discharge(
     plan = follow_load(
         snapshot, words=words, amps=most, min_soc=now.min_soc, sleeps=sleeps
     )
-    return Decision(-_told(power, most, now), plan, reason)
+    return Decision(-_sent_power(power, most, now), plan, reason)
 
 
 def _amps(power: float, volts: float, most: int | None) -> int:
@@ -156,7 +156,7 @@ def _amps(power: float, volts: float, most: int | None) -> int:
     return amps if most is None else min(amps, most)
 
 
-def _told(power: float, amps: int, now: Conditions) -> int:
+def _sent_power(power: float, amps: int, now: Conditions) -> int:
     """Return the power that the inverter was told, W.
 
     The power itself; but where one ampere is much (a high voltage), what is left of

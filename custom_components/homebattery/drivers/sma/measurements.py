@@ -64,10 +64,10 @@ def model(code: Value) -> str:
 
 def rating(v: Values) -> Value:
     """Return the rated power, W, of old models from their name."""
-    told = v.get("output_rating")
-    if told is None and isinstance(code := v.get("model_code"), int):
+    rating = v.get("output_rating")
+    if rating is None and isinstance(code := v.get("model_code"), int):
         return RATINGS.get(code)
-    return told
+    return rating
 
 
 def firmware(code: Value) -> str | None:
