@@ -117,7 +117,7 @@ async def _async_forget_what_is_settled(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.orphaned and not repairs.is_shown(hass, entry, Issue.LEFT_HELD):
+    if store.orphaned and not repairs.is_shown(hass, entry, Issue.ORPHANED):
         _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
         await store.async_remove()
 
@@ -170,7 +170,7 @@ async def async_remove_entry(
     if store.snapshot is not None and not await _async_release(
         hass, entry, store.snapshot
     ):
-        repairs.show(hass, entry, {Issue.LEFT_HELD})
+        repairs.show(hass, entry, {Issue.ORPHANED})
         await store.async_leave()
         return
     await store.async_remove()

@@ -89,7 +89,7 @@ class Issue(StrEnum):
 
     RELEASE_FAILED = "release_failed"
     """The battery has not been released so far; this is being retried."""
-    LEFT_HELD = "left_held"
+    ORPHANED = "left_held"
     """The battery was removed and could not be released."""
     OTHER_CONTROLLER = "other_controller"
     """Another controller takes the battery over, again and again."""

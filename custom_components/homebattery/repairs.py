@@ -23,8 +23,8 @@ ENTRY_ID: Final = "entry_id"
 UNIQUE_ID: Final = "unique_id"
 
 
-_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.LEFT_HELD)
-_PERSISTENT: Final = (Issue.LEFT_HELD,)
+_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.ORPHANED)
+_PERSISTENT: Final = (Issue.ORPHANED,)
 """What nobody would find out again after a restart."""
 
 
@@ -163,7 +163,7 @@ class ForgetFlow(FixFlow):
 
 FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.RELEASE_FAILED: ReleaseFlow,
-    Issue.LEFT_HELD: ForgetFlow,
+    Issue.ORPHANED: ForgetFlow,
     Issue.OTHER_CONTROLLER: ReleaseFlow,
     Advice.NO_ESS: LookAgainFlow,
 }

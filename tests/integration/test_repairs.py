@@ -174,15 +174,15 @@ async def test_what_was_remembered_of_a_removed_battery_can_be_forgotten(
     """By who has set it right by hand: then nobody writes to it any more."""
     await remove_out_of_reach(sessy_home, warp)
     left = sessy.settings_words()
-    question = await fix.begin(sessy_home, Issue.LEFT_HELD)
+    question = await fix.begin(sessy_home, Issue.ORPHANED)
     assert question["step_id"] == "confirm"
     assert question["description_placeholders"] == {"device": sessy_home.entry.title}
 
     await fix.close(question)
-    assert issues(sessy_home) == {Issue.LEFT_HELD}
+    assert issues(sessy_home) == {Issue.ORPHANED}
     assert stored(hass_storage, sessy_home) is not None
 
-    done = await fix.submit(await fix.begin(sessy_home, Issue.LEFT_HELD))
+    done = await fix.submit(await fix.begin(sessy_home, Issue.ORPHANED))
     assert done["type"] == "create_entry"
     assert issues(sessy_home) == set()
     assert file_of(sessy_home) not in hass_storage
@@ -197,7 +197,7 @@ async def test_a_battery_that_was_added_again_has_nothing_to_be_forgotten(
 ) -> None:
     found = sessy.settings_words()
     await remove_out_of_reach(sessy_home, warp)
-    question = await fix.begin(sessy_home, Issue.LEFT_HELD)
+    question = await fix.begin(sessy_home, Issue.ORPHANED)
     again = make_home(sessy)
     assert await again.set_up()
     assert sessy.settings_words() == found
@@ -219,7 +219,7 @@ async def test_it_can_be_forgotten_when_no_battery_is_set_up(
     left = sessy.settings_words()
     hass.config.components.remove(DOMAIN)  # as after a restart
 
-    done = await fix.submit(await fix.begin(sessy_home, Issue.LEFT_HELD))
+    done = await fix.submit(await fix.begin(sessy_home, Issue.ORPHANED))
     assert done["type"] == "create_entry"
     assert issues(sessy_home) == set()
 

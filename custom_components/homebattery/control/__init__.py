@@ -282,14 +282,14 @@ class Control:
                     await self._leased.release()
                 except BatteryError as err:
                     if last_try:
-                        self._log_left_held(err)
+                        self._log_still_held(err)
                 else:
                     break
             self._keep_alive.update()
         # Not before the release: it would take the connection with it.
         await self._keep_alive.async_stop()
 
-    def _log_left_held(self, err: BatteryError) -> None:
+    def _log_still_held(self, err: BatteryError) -> None:
         self._coordinator.recent_errors.note(err)
         _LOGGER.error(
             "%s could not be given back to its own control and may stay at its last "

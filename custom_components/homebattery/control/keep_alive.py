@@ -218,9 +218,9 @@ class Timers:
             _cancel(self._cancel_expiry)
             self._cancel_expiry = None
             if expires is not None:
-                left = (expires - dt_util.utcnow()).total_seconds()
+                seconds = (expires - dt_util.utcnow()).total_seconds()
                 self._cancel_expiry = async_call_later(
-                    self._hass, max(0, left), self._expire
+                    self._hass, max(0, seconds), self._expire
                 )
 
     @callback

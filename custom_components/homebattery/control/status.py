@@ -18,7 +18,7 @@ FULL: Final = 99.0
 NEARLY_EMPTY: Final = 1.0
 """% above its minimum SOC up to which one that does not discharge is empty."""
 
-_LEFT_TO_THE_DEVICE: Final = (
+_DECIDED_BY_DEVICE: Final = (
     LimitReason.FULL,
     LimitReason.EMPTY,
     LimitReason.NO_GRID,
@@ -70,7 +70,7 @@ def control_status(
     why = (
         extreme if limited_by in (None, LimitReason.BATTERY) and extreme else limited_by
     )
-    if granted == 0 and reduced and why in _LEFT_TO_THE_DEVICE and not lost:
+    if granted == 0 and reduced and why in _DECIDED_BY_DEVICE and not lost:
         return ControlStatus.LIMITED, why
     unsure = (fault or LimitReason.UNREACHABLE) if lost else None
     pending = ControlStatus.PENDING, unsure

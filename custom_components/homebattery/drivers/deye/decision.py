@@ -133,8 +133,8 @@ def _decide_discharge(
     export = now.may_export and sellable > 0
     if export:
         bounds.append(Bound(sellable, LimitReason.SETTING))
-    left, cut = bounded(permitted, bounds)
-    power, reason = -left, cut or reason
+    granted, cut = bounded(permitted, bounds)
+    power, reason = -granted, cut or reason
     words = int(round(power, 3) / now.watts_per_word)
     most = _amps(power, now.volts, amps)
     if words < 1 or most < 1:
@@ -157,10 +157,10 @@ def _amps(power: float, volts: float, most: int | None) -> int:
 
 
 def _sent_power(power: float, amps: int, now: Conditions) -> int:
-    """Return the power that the inverter was told, W.
+    """Return the power that is sent to the inverter, W.
 
     The power itself; but where one ampere is much (a high voltage), what is left of
     it by whole amperes.
     """
-    left = amps * now.volts
-    return round(power if left >= 0.9 * power else left)
+    sent = amps * now.volts
+    return round(power if sent >= 0.9 * power else sent)

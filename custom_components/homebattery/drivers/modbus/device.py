@@ -321,13 +321,13 @@ class ModbusDevice:
         """Find what of a refused block the device has."""
         if len(block.registers) == 1:
             return self._note_missing(block.registers)
-        left, right = block.halves()
-        report, is_left_whole = await self._read_block(left)
-        other, is_right_whole = await self._read_block(right)
+        first, second = block.halves()
+        report, is_first_whole = await self._read_block(first)
+        other, is_second_whole = await self._read_block(second)
         report.add(other)
-        if is_left_whole and is_right_whole:
+        if is_first_whole and is_second_whole:
             # Nothing is missing in either half, so it was the gap between them.
-            self._borders.add(right.address)
+            self._borders.add(second.address)
         # A block across a missing register would be refused again.
         self._borders.update(
             register.end

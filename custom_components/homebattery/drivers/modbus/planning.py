@@ -52,7 +52,7 @@ class Block:
         have nothing.
         """
         pairs = zip(self.registers, self.registers[1:], strict=False)
-        gaps = [right.address - left.end for left, right in pairs]
+        gaps = [following.address - register.end for register, following in pairs]
         cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
         return Block(self.registers[:cut]), Block(self.registers[cut:])
 

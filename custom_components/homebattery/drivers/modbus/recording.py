@@ -104,7 +104,7 @@ def _without_private(
     Nor where the same ones stand once more, nor text in words that nobody here knows.
     An address means one thing only on the devices here, so units are not told apart.
     """
-    left = dict(words)
+    redacted = dict(words)
     known: set[int] = set()
     elsewhere: dict[bytes, bytes] = {}
     for register in registers:
@@ -117,21 +117,21 @@ def _without_private(
         came = _bytes(words[each] for each in addresses)
         is_text = register.data_type is DataType.STRING
         hides = _hidden_text(came) if is_text else _hidden_number(came)
-        left.update(zip(addresses, _words(hides), strict=True))
+        redacted.update(zip(addresses, _words(hides), strict=True))
         # The same one elsewhere, at whichever byte it begins there.
         part = came.strip(b"\0 ") if is_text else came
         if len(part) >= _SHORTEST and len(set(part)) > 1:
             elsewhere[part] = _hidden_text(part) if is_text else _hidden_number(part)
-    for run in _consecutive(left):
-        text = _bytes(left[each] for each in run)
+    for run in _consecutive(redacted):
+        text = _bytes(redacted[each] for each in run)
         for part, hides in elsewhere.items():
             text = text.replace(part, hides)
-        left.update(zip(run, _words(text), strict=True))
-    for run in _consecutive(left.keys() - known):
-        text = _bytes(left[each] for each in run)
+        redacted.update(zip(run, _words(text), strict=True))
+    for run in _consecutive(redacted.keys() - known):
+        text = _bytes(redacted[each] for each in run)
         text = _TEXT.sub(lambda match: _hidden_text(match[0]), text)
-        left.update(zip(run, _words(text), strict=True))
-    return left
+        redacted.update(zip(run, _words(text), strict=True))
+    return redacted
 
 
 def _bytes(words: Iterable[int]) -> bytes:

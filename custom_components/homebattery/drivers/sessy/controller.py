@@ -105,8 +105,8 @@ class SessyController(SetpointController[SessySetpoint]):
         maximum = settings.get("max_power")
         if not isinstance(maximum, int | float):
             return Grant(granted)
-        left, reason = bounded(granted, [Bound(maximum, LimitReason.SETTING)])
-        return Grant(round(left), reason)
+        power, reason = bounded(granted, [Bound(maximum, LimitReason.SETTING)])
+        return Grant(round(power), reason)
 
     @override
     def wears_flash(self, power: float) -> bool:

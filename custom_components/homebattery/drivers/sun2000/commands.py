@@ -177,7 +177,7 @@ class ForcedCommands:
         A device that lacks these registers bounds nothing.
         """
         names = {PERMITTED[limit] for limit in limits}
-        for tries_left in reversed(range(WAKE_UP_TRIES)):
+        for more_tries in reversed(range(WAKE_UP_TRIES)):
             report = await self._device.ask(names)
             known = {
                 name: number(report.values.get(name))
@@ -190,7 +190,7 @@ class ForcedCommands:
                     for limit in limits
                     if PERMITTED[limit] in known
                 }
-            if tries_left:
+            if more_tries:
                 await asyncio.sleep(WAKE_UP_PAUSE)
         raise NotConfirmedError(
             f"{self._device.name}: the battery does not tell what it can do, so its "

@@ -356,14 +356,14 @@ class VictronController(SetpointController[HeldBlock]):
         """Write zeros and see them; the GX's own loop may set setpoints, not flags."""
         block = control_block.addresses(self._phases)
         zeros = dict.fromkeys(block if in_control else control_block.FLAGS, 0)
-        for tries_left in reversed(range(_RELEASE_TRIES)):
+        for more_tries in reversed(range(_RELEASE_TRIES)):
             await self._write_block(control_block.encode([], self._phases))
             try:
                 await self._vebus.confirm_words(
                     zeros, block, settle=self._battery.settle
                 )
             except NotConfirmedError as err:
-                if not tries_left:
+                if not more_tries:
                     seen = [self._vebus.words[address] for address in block]
                     raise NotConfirmedError(
                         f"{self._battery.address}: registers {block.start}.. still read "

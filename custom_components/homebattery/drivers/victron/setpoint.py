@@ -93,8 +93,8 @@ class SetpointRule:
         discharging = self._discharge_bounds(limits, v)
         total = sum(wanted)
         bounds = self._charge_bounds(limits, v) if total > 0 else discharging
-        left, reason = bounded(total, bounds)
-        granted = round(left)
+        bounded_power, reason = bounded(total, bounds)
+        granted = round(bounded_power)
         if granted == 0:
             return PhaseSetpoints(Grant(0, reason), [])
         # The share that the Multi converts itself, + = towards the battery.

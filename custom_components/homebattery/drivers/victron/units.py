@@ -196,12 +196,12 @@ class GxUnits:
 
     async def _await_server(self) -> None:
         """Wait for a server that has crashed over the question, and go on."""
-        for tries_left in reversed(range(_RESTART_TRIES)):
+        for more_tries in reversed(range(_RESTART_TRIES)):
             await asyncio.sleep(SERVER_RESTART)
             try:
                 await self.read(SYSTEM_UNIT, 800)
             except CannotConnectError:
-                if not tries_left:
+                if not more_tries:
                     raise
             else:
                 return
