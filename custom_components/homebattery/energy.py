@@ -130,10 +130,10 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
         stored = StoredCounter.from_dict(data["counter"])
         now = self.hass.loop.time()
         # A clock that is behind after a power cut makes no time pass backwards.
-        age = max(timedelta(), dt_util.utcnow() - stored.at).total_seconds()
+        elapsed = max(timedelta(), dt_util.utcnow() - stored.at).total_seconds()
         self._moved = stored.moved
         self._counters.remember(
-            self._key, Counted(stored.value, now - age, stored.moved)
+            self._key, Counted(stored.value, now - elapsed, stored.moved)
         )
         # What was read at this start was believed without knowing that.
         if (value := as_number(self._value)) is not None:
@@ -145,10 +145,10 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
         counted = self._counters.counted(self._key)
         if counted is None:
             return StoredData(counter=None, own=self._own_data)
-        age = timedelta(seconds=self.hass.loop.time() - counted.at)
+        elapsed = timedelta(seconds=self.hass.loop.time() - counted.at)
         return StoredData(
             counter=StoredCounter(
-                value=counted.value, at=dt_util.utcnow() - age, moved=counted.moved
+                value=counted.value, at=dt_util.utcnow() - elapsed, moved=counted.moved
             ),
             own=self._own_data,
         )

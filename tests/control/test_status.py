@@ -83,7 +83,7 @@ def test_control_status(
     requested: float,
     granted: float,
     measured: float | None,
-    age: float,
+    since_change: float,
     off_target: float | None,
     expected: ControlStatus,
 ) -> None:
@@ -91,8 +91,8 @@ def test_control_status(
         requested=requested,
         granted=granted,
         measured=measured,
-        seconds_since_change=age,
-        seconds_off_target=age if off_target is None else off_target,
+        seconds_since_change=since_change,
+        seconds_off_target=since_change if off_target is None else off_target,
     )
     assert status is expected
 
@@ -114,7 +114,7 @@ def test_control_status(
 def test_what_is_not_known_is_not_said_to_follow(
     granted: float,
     measured: float | None,
-    age: float,
+    since_change: float,
     off_target: float | None,
     expected: ControlStatus,
 ) -> None:
@@ -122,8 +122,8 @@ def test_what_is_not_known_is_not_said_to_follow(
         requested=1000,
         granted=granted,
         measured=measured,
-        seconds_since_change=age,
-        seconds_off_target=age if off_target is None else off_target,
+        seconds_since_change=since_change,
+        seconds_off_target=since_change if off_target is None else off_target,
         lost=True,
     ) == (expected, LimitReason.UNREACHABLE)
 

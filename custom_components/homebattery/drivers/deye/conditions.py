@@ -81,7 +81,8 @@ class ConditionReader:
         return {
             name: cache.values[name]
             for name in self._names
-            if name in cache.values and cache.age(name, now) <= now - span.began
+            if name in cache.values
+            and cache.seconds_since_read(name, now) <= now - span.began
         }
 
     async def read_soc(self) -> float | None:

@@ -57,7 +57,7 @@ class RegisterCache:
         """The last value of each register that was ever read; a view."""
         return self._values
 
-    def age(self, name: str, now: float) -> float:
+    def seconds_since_read(self, name: str, now: float) -> float:
         """Return the seconds since a register was read; infinite if it never was."""
         return now - self._read_at.get(name, -math.inf)
 
@@ -65,4 +65,4 @@ class RegisterCache:
         self, seconds: float, names: Collection[str], now: float
     ) -> set[str]:
         """Return those registers that were read so long ago, or never."""
-        return {name for name in names if self.age(name, now) >= seconds}
+        return {name for name in names if self.seconds_since_read(name, now) >= seconds}

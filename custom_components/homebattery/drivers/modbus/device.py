@@ -49,8 +49,8 @@ class Refusals:
     @property
     def are_doubtful(self) -> bool:
         """Whether what was refused may be there after all."""
-        age = asyncio.get_running_loop().time() - self._last
-        return self._count < CERTAIN_REFUSALS or age >= ASK_AGAIN
+        elapsed = asyncio.get_running_loop().time() - self._last
+        return self._count < CERTAIN_REFUSALS or elapsed >= ASK_AGAIN
 
 
 class ModbusDevice:

@@ -128,7 +128,7 @@ class Conditions:
         return (
             abs(granted) > _OVERSHOOT_FROM
             and self.is_cluster
-            and self._cache.age(_POWER, now) <= now - since - _RAMP
+            and self._cache.seconds_since_read(_POWER, now) <= now - since - _RAMP
             and power is not None
             and power * -granted > _OVERSHOOT * granted**2
         )

@@ -74,11 +74,11 @@ class ForcedCommands:
         self._device = device
         self._settle = settle
 
-    async def read_state(self, max_age: float = 0) -> ControlState:
-        """Return the command and the limits; those read `max_age` s ago will do."""
+    async def read_state(self, fresh_for: float = 0) -> ControlState:
+        """Return the command and the limits; those read `fresh_for` s ago will do."""
         cache = self._device.cache
         values: Mapping[str, Value] = cache.values
-        if cache.older_than(max_age, {COMMAND, *LIMITS}, loop_time()):
+        if cache.older_than(fresh_for, {COMMAND, *LIMITS}, loop_time()):
             # The duration bridges the gap between the others: one request for all.
             values = await self._read({COMMAND, _DURATION, *LIMITS})
         return ControlState(

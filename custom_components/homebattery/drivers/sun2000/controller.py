@@ -136,8 +136,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         async with self._lock:
             # While a command is held, its user may have changed a limit just now.
-            max_age = _JUST_READ if self.held is None else 0
-            state = await self._commands.read_state(max_age)
+            fresh_for = _JUST_READ if self.held is None else 0
+            state = await self._commands.read_state(fresh_for)
             snapshot.update(self._limits_to_restore(state, snapshot))
             power, reason = within(
                 round(request.power), snapshot, await self._permits()

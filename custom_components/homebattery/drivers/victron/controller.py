@@ -160,7 +160,10 @@ class VictronController(SetpointController[HeldBlock]):
     async def _read_mode(self) -> Value:
         """Return the ESS mode; the first time that of the snapshot just taken."""
         cache = self._battery.cache
-        if self.held is None and cache.age(_MODE, loop_time()) < _JUST_READ:
+        if (
+            self.held is None
+            and cache.seconds_since_read(_MODE, loop_time()) < _JUST_READ
+        ):
             return cache.values[_MODE]
         return await self._gx.read_register(_MODE)
 
