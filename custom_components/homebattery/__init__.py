@@ -23,7 +23,7 @@ from .control import Control
 from .control.store import LeaseStore
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry, HomeBatteryData
-from .discovery import async_keep_looking
+from .discovery import async_scan_for_loggers
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery
 from .drivers.battery.controller import Snapshot
@@ -39,7 +39,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, and begin to look for loggers, as long as we are here."""
     async_setup_services(hass)
-    async_keep_looking(hass)
+    async_scan_for_loggers(hass)
     return True
 
 
@@ -104,7 +104,7 @@ async def _async_start(
     except BaseException:
         await data.control.async_close()
         raise
-    device.async_look_for_parts(hass, entry)
+    device.async_scan_for_parts(hass, entry)
 
 
 async def _async_forget_what_is_settled(

@@ -102,13 +102,13 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @property
     def subscribed(self) -> set[str]:
         """The keys that listeners show or need, as far as the battery has them."""
-        return set(self._look_up())
+        return set(self._poll_rates())
 
     def can_measure(self, key: str) -> bool:
         """Return whether the battery had the measurement `key` at the last poll."""
         return key in self._measurements
 
-    def _look_up(self) -> Mapping[str, Poll]:
+    def _poll_rates(self) -> Mapping[str, Poll]:
         """Return the subscribed keys, and how often each is worth reading.
 
         With a hundred entities that is half the work of a poll, and it only changes
@@ -146,7 +146,9 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         if now - self._slow_round >= SLOW_SCAN_INTERVAL:
             self._slow_round = now
             self._fresh.clear()
-        return {key for key, poll in self._look_up().items() if self._is_due(key, poll)}
+        return {
+            key for key, poll in self._poll_rates().items() if self._is_due(key, poll)
+        }
 
     def _is_due(self, key: str, poll: Poll) -> bool:
         match poll:
@@ -185,7 +187,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._missed = (self._missed - new.keys() - new.failures.keys()) | missed
         self._log(failures, new)
         # A key that the device turned out not to have is one less.
-        self._look_up()
+        self._poll_rates()
         return Readings({**self.data.values_by_key, **new}, failures)
 
     def _log(self, failures: dict[str, BatteryError], new: Readings) -> None:

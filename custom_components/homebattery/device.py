@@ -22,7 +22,7 @@ from .drivers.errors import BatteryError
 
 _LOGGER = logging.getLogger(__name__)
 
-LOOK_INTERVAL: Final = timedelta(hours=1)
+SCAN_INTERVAL: Final = timedelta(hours=1)
 
 
 def device_name(identity: Identity) -> str:
@@ -86,14 +86,14 @@ def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
 
 
 @callback
-def async_look_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
+def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
     """Look now and then for parts that were added, and set the battery up with them.
 
     Not while it is held: its setpoint would be lost.
     """
     battery, control = entry.runtime_data.battery, entry.runtime_data.control
 
-    async def look(_now: datetime) -> None:
+    async def scan(_now: datetime) -> None:
         if control.mode is ControlMode.MANUAL:
             return
         try:
@@ -107,5 +107,5 @@ def async_look_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
             hass.config_entries.async_schedule_reload(entry.entry_id)
 
     entry.async_on_unload(
-        async_track_time_interval(hass, look, LOOK_INTERVAL, cancel_on_shutdown=True)
+        async_track_time_interval(hass, scan, SCAN_INTERVAL, cancel_on_shutdown=True)
     )

@@ -24,7 +24,7 @@ from .drivers.solarman.discovery import PORT as LOGGER_PORT, Logger, discover
 
 _LOGGER = logging.getLogger(__name__)
 
-LOOK_INTERVAL: Final = timedelta(minutes=15)
+SCAN_INTERVAL: Final = timedelta(minutes=15)
 
 BEHIND_LOGGERS: Final = tuple(
     driver for driver in DRIVERS.values() if LOGGER_PORT in driver.ports
@@ -51,11 +51,11 @@ def answers(entry: ConfigEntry) -> bool:
 
 
 @callback
-def async_keep_looking(hass: HomeAssistant) -> None:
+def async_scan_for_loggers(hass: HomeAssistant) -> None:
     """Look for loggers now and then, if one is set up."""
     asked: set[Logger] = set()
 
-    async def look(_now: datetime | None = None) -> None:
+    async def scan(_now: datetime | None = None) -> None:
         entries = [
             entry
             for entry in hass.config_entries.async_entries(
@@ -83,7 +83,7 @@ def async_keep_looking(hass: HomeAssistant) -> None:
                 {CONF_HOST: logger.address, CONF_MAC: logger.mac},
             )
 
-    hass.async_create_background_task(look(), f"{DOMAIN} looks for loggers")
+    hass.async_create_background_task(scan(), f"{DOMAIN} looks for loggers")
     async_track_time_interval(
-        hass, look, LOOK_INTERVAL, name="loggers", cancel_on_shutdown=True
+        hass, scan, SCAN_INTERVAL, name="loggers", cancel_on_shutdown=True
     )

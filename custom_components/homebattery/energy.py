@@ -207,7 +207,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
         )
         # Power (W, as counted here) and loop time of the last look.
         self._power: float | None = None
-        self._looked = 0.0
+        self._integrated_at = 0.0
 
     @override
     async def _async_restore(self, data: Mapping[str, Any]) -> None:
@@ -218,7 +218,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
         if self._source is Source.POWER:
             self._energy = max(self._energy, await self._async_last_recorded())
             self._keys = self.coordinator_context = (BATTERY_POWER,)
-            self._look()
+            self._integrate()
 
     async def _async_last_recorded(self) -> float:
         """Return the total that was recorded last, kWh.
@@ -288,17 +288,17 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
     @override
     def _handle_coordinator_update(self) -> None:
         if self._source is Source.POWER:
-            self._look()
+            self._integrate()
         super()._handle_coordinator_update()
 
-    def _look(self) -> None:
+    def _integrate(self) -> None:
         """Add what the last power has made since the last look, and look again."""
         now = self.hass.loop.time()
-        elapsed = now - self._looked
+        elapsed = now - self._integrated_at
         if self._power is not None and elapsed <= self._longest_gap:
             self._energy += self._power * elapsed / 3_600_000
         power = as_number(self.coordinator.data.get(BATTERY_POWER))
         if not self.available:
             power = None
         self._power = None if power is None else max(0, self._sign * power)
-        self._looked = now
+        self._integrated_at = now

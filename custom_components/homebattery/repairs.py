@@ -138,7 +138,7 @@ class ReleaseFlow(FixFlow):
         return None
 
 
-class LookAgainFlow(FixFlow):
+class ReloadFlow(FixFlow):
     """Sets a battery up anew, so that what it was found to lack is looked for again."""
 
     @override
@@ -165,7 +165,7 @@ FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.RELEASE_FAILED: ReleaseFlow,
     Issue.ORPHANED: ForgetFlow,
     Issue.OTHER_CONTROLLER: ReleaseFlow,
-    Advice.NO_ESS: LookAgainFlow,
+    Advice.NO_ESS: ReloadFlow,
 }
 """The issues that a click can fix."""
 

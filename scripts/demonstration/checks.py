@@ -133,7 +133,7 @@ async def _try_dashboard(house: House) -> list[str]:
     """
     print("Trying the energy dashboard …")
 
-    async def look() -> list[str]:
+    async def observe() -> list[str]:
         listed = await house.api.command("recorder/list_statistic_ids")
         validation = await house.api.command("energy/validate")
         attributes = {
@@ -156,7 +156,7 @@ async def _try_dashboard(house: House) -> list[str]:
         stored = await house.fill_dashboard()
         await wait_for(
             "the energy dashboard to be content",
-            look,
+            observe,
             lambda seen: not seen,
             seconds=_DASHBOARD_SECONDS,
         )
@@ -244,12 +244,12 @@ class _Trial:
             seconds=_RELEASE_SECONDS,
         )
 
-        async def look() -> str:
+        async def observe() -> str:
             return str((await self._api.state(select))["state"])
 
         await wait_for(
             f"{select} to show automatic",
-            look,
+            observe,
             lambda seen: seen == "automatic",
             seconds=_RELEASE_SECONDS,
         )
@@ -264,7 +264,7 @@ class _Trial:
         """Wait until Home Assistant shows a number that is good."""
         entity_id = self._entities[key]
 
-        async def look() -> str:
+        async def observe() -> str:
             return str((await self._api.state(entity_id))["state"])
 
         def enough(text: str) -> bool:
@@ -275,7 +275,7 @@ class _Trial:
                 return False
 
         what = f"{entity_id} of {self._battery.title} to show {expected}"
-        text = await wait_for(what, look, enough, seconds=seconds)
+        text = await wait_for(what, observe, enough, seconds=seconds)
         return float(text)
 
     def _trouble(self, text: str) -> None:

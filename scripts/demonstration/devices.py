@@ -65,7 +65,7 @@ async def start_device(
 
 
 async def _first_line(child: Child, battery_type: str) -> str:
-    async def look() -> str:
+    async def observe() -> str:
         text = child.out.read_text()
         if child.exit_status is not None and not text:
             log = child.out.with_suffix(".log")
@@ -76,7 +76,7 @@ async def _first_line(child: Child, battery_type: str) -> str:
 
     text = await wait_for(
         f"the simulated {battery_type} to listen",
-        look,
+        observe,
         lambda seen: "\n" in seen,
         seconds=30,
         pause=0.1,

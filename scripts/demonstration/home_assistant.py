@@ -114,14 +114,14 @@ async def wait_until_it_answers(
 ) -> None:
     """Wait until the page with the log-in can be had."""
 
-    async def look() -> str:
+    async def observe() -> str:
         check_alive(child)
         async with session.get(f"{url}/manifest.json") as response:
             return f"HTTP status {response.status}"
 
     await wait_for(
         "Home Assistant to answer",
-        look,
+        observe,
         lambda seen: seen == "HTTP status 200",
         seconds=180,
     )

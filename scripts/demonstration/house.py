@@ -124,7 +124,7 @@ class House:
     ) -> dict[str, str]:
         """Find the entities by what their unique ids end with, never by their names."""
 
-        async def look() -> dict[str, str]:
+        async def observe() -> dict[str, str]:
             entities = await self.api.entities(battery.entry_id)
             return {
                 key: entity["entity_id"]
@@ -135,7 +135,7 @@ class House:
 
         return await wait_for(
             f"the entities {', '.join(keys)} of {battery.title}",
-            look,
+            observe,
             lambda seen: len(seen) == len(keys),
             seconds=_ENTITIES_SECONDS,
         )

@@ -11,7 +11,7 @@ from . import AnswerError, DemoError
 
 async def wait_for[T](
     what: str,
-    look: Callable[[], Awaitable[T]],
+    observe: Callable[[], Awaitable[T]],
     enough: Callable[[T], bool],
     *,
     seconds: float,
@@ -24,7 +24,7 @@ async def wait_for[T](
         trouble = ""
         try:
             async with asyncio.timeout(max(end - time.monotonic(), 0.1)):
-                seen = await look()
+                seen = await observe()
             if enough(seen):
                 return seen
         except (aiohttp.ClientError, AnswerError, OSError, TimeoutError) as err:

@@ -117,11 +117,11 @@ class Stage:
         """
         file = self._house.config / ".storage" / "core.config_entries"
 
-        def look() -> list[dict[str, Any]]:
+        def observe() -> list[dict[str, Any]]:
             entries = json.loads(file.read_text())["data"]["entries"]
             return [e for e in entries if e["data"].get("battery_type") == battery_type]
 
-        (entry,) = self.until(f"the {battery_type} to be on disk", look, bool)
+        (entry,) = self.until(f"the {battery_type} to be on disk", observe, bool)
         return entry
 
     def add(self, battery_type: str) -> str:
@@ -252,13 +252,13 @@ class Stage:
     def until[T](
         self,
         what: str,
-        look: Callable[[], T],
+        observe: Callable[[], T],
         enough: Callable[[T], bool],
         seconds: float = 60,
     ) -> T:
         """Wait until what is looked at is enough; return it."""
 
         async def look_async() -> T:
-            return await asyncio.to_thread(look)
+            return await asyncio.to_thread(observe)
 
         return self._do(wait_for(what, look_async, enough, seconds=seconds, pause=0.2))

@@ -71,12 +71,12 @@ class RealHomeAssistant:
                 self._session, self._url, username="test", password="test"
             )
 
-        async def look() -> bool:
+        async def observe() -> bool:
             home_assistant.check_alive(child)
             return await self._api.is_running()
 
         await wait_for(
-            "Home Assistant to finish starting", look, bool, seconds=_START_SECONDS
+            "Home Assistant to finish starting", observe, bool, seconds=_START_SECONDS
         )
 
     async def kill(self) -> None:
@@ -103,12 +103,12 @@ class RealHomeAssistant:
         )
         ids = {entry["entry_id"] for entry in added}
 
-        async def look() -> set[str]:
+        async def observe() -> set[str]:
             return ids & self._stored_entries()
 
         await wait_for(
             "the entries to be stored",
-            look,
+            observe,
             lambda stored: stored == ids,
             seconds=_STORE_SECONDS,
         )
@@ -139,7 +139,7 @@ class RealHomeAssistant:
         """Return each device's entity of a key, found by its unique id."""
         wanted = [f"{KINDS[each.type].serial}_{key}" for each in simulators]
 
-        async def look() -> dict[str, str]:
+        async def observe() -> dict[str, str]:
             return {
                 entity["unique_id"]: entity["entity_id"]
                 for entity in await self._api.command("config/entity_registry/list")
@@ -148,7 +148,7 @@ class RealHomeAssistant:
 
         found = await wait_for(
             f"the entities {', '.join(wanted)}",
-            look,
+            observe,
             lambda seen: len(seen) == len(wanted),
             seconds=_START_SECONDS,
         )

@@ -106,12 +106,16 @@ async def kill(home_assistant: RealHomeAssistant, devices: Devices) -> None:
     """
     await home_assistant.kill()
 
-    async def look() -> int:
+    async def observe() -> int:
         servers = [device.server for device in devices.values()]
         return sum(each.clients for each in servers if isinstance(each, TcpServer))
 
     await wait_for(
-        "the connections to end", look, lambda seen: seen == 0, seconds=30, pause=0.05
+        "the connections to end",
+        observe,
+        lambda seen: seen == 0,
+        seconds=30,
+        pause=0.05,
     )
 
 
@@ -119,12 +123,12 @@ async def start_again(home_assistant: RealHomeAssistant, devices: Devices) -> No
     """Start it, do nothing, and wait until it says that no battery is held any more."""
     await home_assistant.start()
 
-    async def look() -> list[str]:
+    async def observe() -> list[str]:
         return await home_assistant.states(devices.values(), "control_status")
 
     await wait_for(
         "all batteries to be automatic",
-        look,
+        observe,
         lambda seen: set(seen) == {"automatic"},
         seconds=120,
     )

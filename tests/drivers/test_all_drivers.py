@@ -126,14 +126,14 @@ async def test_renewing_does_not_wait_for_a_look_that_takes_long(
 
     await battery.set_power_setpoint(1000)
     monkeypatch.setattr(battery.controller, "_refresh", slow_refresh)
-    looking = asyncio.create_task(battery.look())
+    refreshing = asyncio.create_task(battery.refresh())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         assert await battery.keep_alive() in (Grant(1000), None)
-    assert not looking.done()
+    assert not refreshing.done()
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     done.set()
-    await looking
+    await refreshing
 
 
 async def test_releasing_what_is_not_held_does_nothing(

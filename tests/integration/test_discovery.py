@@ -18,9 +18,9 @@ from custom_components.homebattery.const import (
     DOMAIN,
 )
 from custom_components.homebattery.discovery import (
-    LOOK_INTERVAL,
+    SCAN_INTERVAL,
     async_find_loggers,
-    async_keep_looking,
+    async_scan_for_loggers,
 )
 from custom_components.homebattery.drivers.solarman.discovery import Logger
 from tests.home import MakeHome
@@ -55,7 +55,7 @@ def add(hass: HomeAssistant, battery_type: str, **data: Any) -> None:
 
 
 async def look_again(hass: HomeAssistant) -> None:
-    async_fire_time_changed(hass, dt_util.utcnow() + LOOK_INTERVAL * 1.5)
+    async_fire_time_changed(hass, dt_util.utcnow() + SCAN_INTERVAL * 1.5)
     await hass.async_block_till_done(wait_background_tasks=True)
 
 
@@ -65,7 +65,7 @@ async def test_loggers_are_looked_for_now_and_then(
     add(hass, "deye_solarman", host=HERE.address, **{CONF_LOGGER_SERIAL: HERE.serial})
     add(hass, "deye_solarman", host="192.0.2.2", **{CONF_LOGGER_SERIAL: MOVED.serial})
     loggers += [HERE, MOVED]
-    async_keep_looking(hass)
+    async_scan_for_loggers(hass)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert begun == [MOVED.address]
     loggers.append(NEW)
@@ -95,7 +95,7 @@ async def test_strange_logger_is_asked_once_at_each_address(
 ) -> None:
     add(hass, "deye_modbus", host=HERE.address)
     loggers.append(NEW)
-    async_keep_looking(hass)
+    async_scan_for_loggers(hass)
     await hass.async_block_till_done(wait_background_tasks=True)
     await look_again(hass)
     assert begun == [NEW.address]
@@ -112,7 +112,7 @@ async def test_nobody_is_asked_where_nobody_has_a_logger(
 
     monkeypatch.setattr(discovery, "discover", discover)
     add(hass, "victron", host=HERE.address)
-    async_keep_looking(hass)
+    async_scan_for_loggers(hass)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert begun == []
 

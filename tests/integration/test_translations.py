@@ -57,8 +57,8 @@ from custom_components.homebattery.options_flow import OPTIONS
 from custom_components.homebattery.repairs import (
     FIXES,
     ForgetFlow,
-    LookAgainFlow,
     ReleaseFlow,
+    ReloadFlow,
 )
 from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 from tests.home import Home, MakeHome
@@ -214,7 +214,7 @@ def test_each_exception_has_a_text_with_its_placeholders() -> None:
 
 FIX_ENDINGS: Final = {
     ReleaseFlow: {"error": {"not_released"}, "abort": {"not_loaded"}},
-    LookAgainFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
+    ReloadFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
     ForgetFlow: {"abort": {"settled"}},
 }
 """How each fix of an issue can fail."""

@@ -145,7 +145,7 @@ class KeepAlive:
         """Read what a renewal depends on, and do not wait for long."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = self._hass.async_create_background_task(
-                self._battery.look(), f"{self._title} look"
+                self._battery.refresh(), f"{self._title} refresh"
             )
         await asyncio.wait({self._refreshing}, timeout=PATIENCE)
 

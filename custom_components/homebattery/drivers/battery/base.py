@@ -263,7 +263,7 @@ class Battery(MeasuringDevice):
             return False
         return await self._controlled().shows_setpoint(self.snapshot)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read what a held setpoint depends on, as far as it was read too long ago.
 
         `keep_alive` does so, too. On a slow device that takes time, so whoever must
