@@ -16,7 +16,7 @@ from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry
 from .device import device_info
 from .drivers.measurements import MEASUREMENTS, Value
-from .drivers.modbus.priority_lock import urgent
+from .drivers.modbus.priority_lock import high_priority
 from .errors import translating
 
 
@@ -164,7 +164,7 @@ class SettingEntity(HomeBatteryEntity):
         try:
             # Urgent as setpoints are: whoever waits for a lock that this one holds
             # must not keep it from talking to the device.
-            with urgent():
+            with high_priority():
                 await self._battery.set_value(self._key, value)
         finally:
             await self._control.async_save()

@@ -25,7 +25,7 @@ from ..coordinator import BatteryCoordinator
 from ..drivers.battery.controller import LimitReason
 from ..drivers.errors import BatteryError, NotSupportedError
 from ..drivers.measurements import as_number
-from ..drivers.modbus.priority_lock import urgent
+from ..drivers.modbus.priority_lock import high_priority
 from .keep_alive import KeepAlive
 from .lease import Lease, Outcome, Setpoint
 from .measured import READ_BACK, measured
@@ -181,7 +181,7 @@ class Control:
 
         Raises NotSupportedError without a voltage, and what `async_set_power` does.
         """
-        with urgent():
+        with high_priority():
             voltage = as_number(await self._battery.get(BATTERY_VOLTAGE))
         if not voltage:
             raise NotSupportedError(

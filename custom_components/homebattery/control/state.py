@@ -22,7 +22,7 @@ from ..drivers.errors import (
     RequestTimeoutError,
     TakenOverError,
 )
-from ..drivers.modbus.priority_lock import urgent
+from ..drivers.modbus.priority_lock import high_priority
 from .flash_spacing import FlashSpacing
 from .lease import Lease, Setpoint
 from .retry_log import RetryLog
@@ -83,7 +83,7 @@ class LeasedBattery:
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
         """Let one task write at a time, before all tasks that only read."""
-        with urgent():
+        with high_priority():
             async with self._lock:
                 yield
 

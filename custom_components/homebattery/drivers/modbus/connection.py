@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Protocol, Self
 from weakref import WeakValueDictionary
 
 from ..errors import CannotConnectError, UnknownHostError
-from .priority_lock import Turns
+from .priority_lock import PriorityLock
 from .unit import ConnectionUnit, ModbusRequest, ModbusUnit, Recording
 
 # Whoever asks for the same address must get the same connection, and drivers do not
@@ -68,7 +68,7 @@ class ModbusConnection(Protocol):
 class SharedConnection[C: Client](ABC):
     """One connection to a device that accepts few: take it with `open`, then `close`.
 
-    One request is under way at a time; an urgent one (see `priority_lock.py`) waits for no
+    One request is under way at a time; one of high priority waits for no
     other than that. An unreachable device is left alone for a while.
     """
 
@@ -90,7 +90,7 @@ class SharedConnection[C: Client](ABC):
         """How many requests were sent."""
         self._timeout = timeout
         self._client: C | None = None
-        self._turns = Turns()
+        self._lock = PriorityLock()
         self._users = 0
         self._back_off = 0.0
         self._not_before = 0.0
@@ -112,13 +112,13 @@ class SharedConnection[C: Client](ABC):
 
         Raises CannotConnectError.
         """
-        async with self._turns:
+        async with self._lock:
             await self._connected_client()
             self._users += 1
 
     async def close(self) -> None:
         """Give the connection back; the last user closes the socket."""
-        async with self._turns:
+        async with self._lock:
             self._users = max(0, self._users - 1)
             if not self._users:
                 self._disconnect()

@@ -1,9 +1,9 @@
-"""Whose turn it is to talk to a device that listens to one request at a time.
+"""Lock a device that serves one request at a time; high priority goes first.
 
-A setpoint, its renewal and its release are urgent: they go before all who only want
-to read, wait at most for the one request that is under way, and are not interrupted
-between their own requests, so that a device is half way between two states as
-briefly as it can be.
+A setpoint, its renewal and its release have high priority: they go before all reads,
+wait at most for the one request that is under way, and are not interrupted between
+their own requests, so that a device is half way between two states as briefly as it
+can be.
 """
 
 import asyncio
@@ -14,87 +14,89 @@ from contextvars import ContextVar
 from typing import Final
 
 
-class _Matter:
-    """An urgent matter, and the devices that were talked to for it."""
+class _Operation:
+    """An operation of high priority, and the locks that it has waited for."""
 
     def __init__(self) -> None:
-        self.at: set[Turns] = set()
+        self.at: set[PriorityLock] = set()
         self.is_done = False
 
 
-_MATTER: Final[ContextVar[_Matter | None]] = ContextVar("urgent matter", default=None)
+_OPERATION: Final[ContextVar[_Operation | None]] = ContextVar(
+    "operation of high priority", default=None
+)
 
 
 @contextmanager
-def urgent() -> Iterator[None]:
-    """Let the requests of this task go before those of others that are not urgent."""
-    matter = _Matter()
-    token = _MATTER.set(matter)
+def high_priority() -> Iterator[None]:
+    """Give the requests of this task priority over those without."""
+    operation = _Operation()
+    token = _OPERATION.set(operation)
     try:
         yield
     finally:
-        _MATTER.reset(token)
-        matter.is_done = True
-        for turns in matter.at:
-            turns.end(matter)
+        _OPERATION.reset(token)
+        operation.is_done = True
+        for lock in operation.at:
+            lock.end(operation)
 
 
-class Turns:
-    """One at a time: the urgent first, otherwise in the order in which they came.
+class PriorityLock:
+    """A lock that serves high priority first, otherwise in the order of arrival.
 
-    Used as a lock: `async with turns`.
+    Used as `async with lock`.
     """
 
     def __init__(self) -> None:
-        """Begin with nobody's turn."""
-        self._taken = False
-        self._matters: set[_Matter] = set()
-        """Urgent matters that have begun here and go on."""
-        self._urgent: deque[asyncio.Future[None]] = deque()
+        """Begin unlocked."""
+        self._is_locked = False
+        self._operations: set[_Operation] = set()
+        """Operations of high priority that have begun here and go on."""
+        self._high_priority: deque[asyncio.Future[None]] = deque()
         self._others: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
-        """Wait for a turn."""
-        matter = _MATTER.get()
-        if matter is not None and not matter.is_done:
-            matter.at.add(self)
-            self._matters.add(matter)
-        if not self._taken and (matter is not None or not self._matters):
-            self._taken = True
+        """Wait until the lock is free."""
+        operation = _OPERATION.get()
+        if operation is not None and not operation.is_done:
+            operation.at.add(self)
+            self._operations.add(operation)
+        if not self._is_locked and (operation is not None or not self._operations):
+            self._is_locked = True
             return
-        queue = self._others if matter is None else self._urgent
-        turn = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        queue = self._others if operation is None else self._high_priority
+        waiter = asyncio.get_running_loop().create_future()
+        queue.append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if not turn.cancelled():
-                # The turn had just come, and is the next one's now.
+            if not waiter.cancelled():
+                # It had just been given the lock, which is the next one's now.
                 self._pass_on()
-            elif turn in queue:
-                queue.remove(turn)
+            elif waiter in queue:
+                queue.remove(waiter)
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        """Let the next one have its turn."""
+        """Pass the lock on to the next that waits."""
         self._pass_on()
 
-    def end(self, matter: _Matter) -> None:
-        """Let those who only read have their turns again."""
-        self._matters.discard(matter)
-        if not self._taken:
+    def end(self, operation: _Operation) -> None:
+        """End an operation: requests without priority are served again."""
+        self._operations.discard(operation)
+        if not self._is_locked:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        self._taken = self._wake(self._urgent) or (
-            not self._matters and self._wake(self._others)
+        self._is_locked = self._wake(self._high_priority) or (
+            not self._operations and self._wake(self._others)
         )
 
     def _wake(self, queue: deque[asyncio.Future[None]]) -> bool:
-        """Give the turn to the first who still wants it; return whether one did."""
+        """Give the lock to the first that still waits; return whether one did."""
         while queue:
-            turn = queue.popleft()
-            if not turn.cancelled():
-                turn.set_result(None)
+            waiter = queue.popleft()
+            if not waiter.cancelled():
+                waiter.set_result(None)
                 return True
         return False

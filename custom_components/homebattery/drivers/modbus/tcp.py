@@ -134,7 +134,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     @override
     async def transact(self, request: ModbusRequest) -> list[int]:
         where = f"{self} {request}"
-        async with self._turns:
+        async with self._lock:
             self._refuse_unless_used(where)
             client = await self._connected_client()
             await self._keep_quiet()

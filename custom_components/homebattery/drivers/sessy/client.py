@@ -26,7 +26,7 @@ from ..errors import (
     RequestTimeoutError,
     UnknownHostError,
 )
-from ..modbus.priority_lock import Turns
+from ..modbus.priority_lock import PriorityLock
 from .endpoints import SETTINGS, Answer
 
 _LOGGER = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class SessyClient:
         self._is_open = False
         self._has_answered = False
         """Whether anything has ever been answered over HTTP."""
-        self._turns = Turns()
+        self._lock = PriorityLock()
 
     def open(self) -> None:
         """Take the session into use, making one if none was given."""
@@ -115,7 +115,7 @@ class SessyClient:
         while True:
             tries -= 1
             try:
-                async with self._turns:
+                async with self._lock:
                     return await self._request_once(method, path, body)
             except BatteryError as err:
                 if not (tries and self._is_open and _may_pass(err, body is not None)):

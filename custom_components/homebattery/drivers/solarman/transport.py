@@ -83,7 +83,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         logger it should be.
         """
         where = f"{self} {request}"
-        async with self._turns:
+        async with self._lock:
             self._refuse_unless_used(where)
             try:
                 return await self._try(request, where)

@@ -2,23 +2,26 @@
 
 import asyncio
 
-from custom_components.homebattery.drivers.modbus.priority_lock import Turns, urgent
+from custom_components.homebattery.drivers.modbus.priority_lock import (
+    PriorityLock,
+    high_priority,
+)
 
 
 class Line:
     """People who each want one turn, and the order in which they got it."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.lock = PriorityLock()
         self.served: list[str] = []
 
     async def take(self, who: str) -> None:
-        async with self.turns:
+        async with self.lock:
             self.served.append(who)
             await asyncio.sleep(0)
 
     async def take_urgently(self, who: str) -> None:
-        with urgent():
+        with high_priority():
             await self.take(who)
 
     async def come(self, *people: str) -> list[asyncio.Task[None]]:
@@ -47,7 +50,7 @@ async def test_the_urgent_wait_for_no_more_than_the_turn_under_way() -> None:
 
 async def test_who_gives_up_waiting_is_passed_over() -> None:
     line = Line()
-    async with line.turns:
+    async with line.lock:
         tasks = await line.come("a", "b", "c")
         tasks[0].cancel()  # it has not run yet when the turn is passed on
     await asyncio.wait(tasks)
@@ -56,7 +59,7 @@ async def test_who_gives_up_waiting_is_passed_over() -> None:
 
 async def test_who_gives_up_in_the_line_leaves_it() -> None:
     line = Line()
-    async with line.turns:
+    async with line.lock:
         tasks = await line.come("a", "b")
         tasks[0].cancel()
         await asyncio.wait(tasks[:1])
@@ -66,7 +69,7 @@ async def test_who_gives_up_in_the_line_leaves_it() -> None:
 
 async def test_a_turn_that_comes_to_one_who_gives_up_goes_to_the_next() -> None:
     line = Line()
-    async with line.turns:
+    async with line.lock:
         tasks = await line.come("a", "b")
     tasks[0].cancel()  # its turn has come, and it has not noticed yet
     await asyncio.wait(tasks)
@@ -80,24 +83,24 @@ async def test_an_urgent_matter_is_not_interrupted() -> None:
     line = Line()
 
     async def change_setpoint() -> None:
-        with urgent():
+        with high_priority():
             await line.take("read")
             await asyncio.sleep(0)
             await line.take("write")
             await asyncio.sleep(0)
             await line.take("read back")
 
-    matter = asyncio.create_task(change_setpoint())
+    operation = asyncio.create_task(change_setpoint())
     await asyncio.sleep(0)
     tasks = await line.come("a", "X", "b")
-    await asyncio.gather(matter, *tasks)
+    await asyncio.gather(operation, *tasks)
     assert line.served == ["read", "X", "write", "read back", "a", "b"]
 
 
 async def test_what_an_urgent_matter_leaves_behind_claims_nothing() -> None:
     """A task that was begun in it lives longer, and is urgent no more than others."""
     line = Line()
-    with urgent():
+    with high_priority():
         await line.take("setpoint")
         left_behind = asyncio.create_task(line.take("later"))
     await asyncio.gather(left_behind, *await line.come("a"))
@@ -108,7 +111,7 @@ async def test_an_urgent_matter_that_fails_lets_others_go_on() -> None:
     line = Line()
 
     async def fail() -> None:
-        with urgent():
+        with high_priority():
             await line.take("write")
             raise OSError
 
