@@ -25,7 +25,7 @@ from custom_components.homebattery.drivers.deye import (
     modbus_tcp as deye_modbus_tcp,
     solarman as deye_solarman,
 )
-from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.sessy.client import SessyClient
 from custom_components.homebattery.drivers.solarman import (
     discovery as solarman_discovery,
@@ -121,8 +121,8 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deye_modbus_tcp, "REQUEST_SPACING", 0)
     monkeypatch.setattr(deye_solarman, "REQUEST_SPACING", 0)
     monkeypatch.setattr(sun2000_commands, "WAKE_UP_PAUSE", 0)
-    monkeypatch.setattr(Visit, "connect_delay", 0)
-    monkeypatch.setattr(Visit, "timeout", 0.1)
+    monkeypatch.setattr(Probe, "connect_delay", 0)
+    monkeypatch.setattr(Probe, "timeout", 0.1)
     monkeypatch.setattr(solarman_discovery, "DISCOVERY_WAIT", 0.1)
 
 

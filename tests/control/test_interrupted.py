@@ -287,9 +287,11 @@ class Bench:
         await self.simulator.misbehave("away", on=False)
         await self.warp(LEAP)
 
-    async def until_held(self, setpoint: Setpoint, patience: int = 1) -> bool:
+    async def until_held(
+        self, setpoint: Setpoint, max_foreign_answers: int = 1
+    ) -> bool:
         """Let time pass until a setpoint is held, or for as long as it may take."""
-        for _ in range(patience * LEAPS):
+        for _ in range(max_foreign_answers * LEAPS):
             if self.is_held(setpoint):
                 return True
             await self.warp(LEAP)
@@ -539,7 +541,7 @@ async def test_a_setpoint_that_was_let_go_for_a_reason_is_held_in_the_end(
             was_cut = await bench.until_cut(CUTS[cut])
             if was_cut and CUTS[cut].away:
                 await bench.come_back()
-            assert await bench.until_held(setpoint, patience=2), where
+            assert await bench.until_held(setpoint, max_foreign_answers=2), where
             assert await bench.ask(AUTOMATIC), where
             assert bench.is_as_found, where
             if not was_cut:

@@ -18,7 +18,7 @@ from custom_components.homebattery.drivers.errors import (
     NotConfirmedError,
     NotSupportedError,
 )
-from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.probe import Probe
 from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -170,8 +170,8 @@ async def test_it_is_found_as_the_page_says(
     driver = load_driver(code)
     drivers: dict[str, type[Battery]] = {**DRIVERS, "my_new": driver}
     monkeypatch.setattr(detection, "DRIVERS", drivers)
-    monkeypatch.setattr(Visit, "connect_delay", 0)
-    monkeypatch.setattr(Visit, "timeout", 0.1)
+    monkeypatch.setattr(Probe, "connect_delay", 0)
+    monkeypatch.setattr(Probe, "timeout", 0.1)
     usual = {port for each in drivers.values() for port in each.ports}
     # Where nobody listens: the port of a server that has gone.
     async with ModbusImage(image.vector) as gone:

@@ -14,7 +14,7 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     ProtocolError,
 )
-from custom_components.homebattery.drivers.modbus.probe import Detected, Visit
+from custom_components.homebattery.drivers.modbus.probe import Detected, Probe
 from custom_components.homebattery.drivers.modbus.register import DataType, Register
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
@@ -324,7 +324,7 @@ async def test_what_comes_too_soon_after_connecting_is_not_lost(
     monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     """Some devices lose what they are asked at once."""
-    monkeypatch.setattr(Visit, "connect_delay", 0.1)
+    monkeypatch.setattr(Probe, "connect_delay", 0.1)
     async with ModbusImage(SMA) as image:
         image.set_faults(settle=0.05)
         found = await detect(image.host, ports=only(closed_port, p502=image))
@@ -393,19 +393,19 @@ async def test_what_speaks_no_modbus_is_soon_left_alone(
     server = Chatterbox()
     server.hangs_up = hangs_up
     async with server:
-        visit = Visit(server.host, server.port, ModbusTcpConnection.shared)
+        probe = Probe(server.host, server.port, ModbusTcpConnection.shared)
         register = Register(0, "x")
         if hangs_up:
-            assert await visit.read(1, [register]) == {}
+            assert await probe.read(1, [register]) == {}
             with pytest.raises((CannotConnectError, ProtocolError)):
-                await visit.read(1, [register])
+                await probe.read(1, [register])
         else:
-            assert await visit.read(1, [register]) == {}
-        await visit.close()
-        await visit.close()
+            assert await probe.read(1, [register]) == {}
+        await probe.close()
+        await probe.close()
 
         assert await detect(server.host, ports=only(closed_port, p502=server)) == []
-        assert not visit.speaks_modbus
+        assert not probe.speaks_modbus
 
 
 async def test_a_connection_that_is_cut_is_made_again(closed_port: int) -> None:
@@ -424,8 +424,7 @@ async def test_a_connection_that_is_cut_is_made_again(closed_port: int) -> None:
 async def test_a_driver_that_cannot_tell_recognises_nothing() -> None:
     """Recognising is a driver's to add."""
     assert (
-        await Battery.recognise(Visit("127.0.0.1", 502, ModbusTcpConnection.shared))
-        == []
+        await Battery.detect(Probe("127.0.0.1", 502, ModbusTcpConnection.shared)) == []
     )
     assert Battery.ports == ()
 
@@ -435,7 +434,7 @@ async def test_a_question_that_goes_wrong_is_only_its_drivers(
 ) -> None:
     """The others are asked all the same."""
 
-    async def fail(visit: Visit) -> list[Detected]:
+    async def fail(probe: Probe) -> list[Detected]:
         raise ProtocolError("not understood")
 
     monkeypatch.setattr(VictronInverter, "recognise", fail)
@@ -453,14 +452,14 @@ async def test_a_visit_reads_a_block_as_its_registers() -> None:
         Register(12, "last", DataType.STRING, length=1),
     ]
     async with ModbusImage(vector) as image:
-        visit = Visit(image.host, image.port, ModbusTcpConnection.shared)
-        values = await visit.read(3, registers)
-        refused = await visit.read(3, [Register(99, "none")])
-        other = await visit.read(4, registers)
-        await visit.close()
+        probe = Probe(image.host, image.port, ModbusTcpConnection.shared)
+        values = await probe.read(3, registers)
+        refused = await probe.read(3, [Register(99, "none")])
+        other = await probe.read(4, registers)
+        await probe.close()
 
         assert values == {"first": 1, "last": "AB"}
         assert (refused, other) == ({}, {})
-        assert visit.speaks_modbus
-        assert visit.setup == {"host": image.host, "port": image.port}
+        assert probe.speaks_modbus
+        assert probe.setup == {"host": image.host, "port": image.port}
         assert image.traffic.requests == 3

@@ -27,7 +27,7 @@ from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, Issue
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Advice
 from custom_components.homebattery.drivers.detection import detect
-from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.probe import Probe
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
 from tests.home import Home, MakeHome
 from tests.simulators import (
@@ -231,7 +231,7 @@ def ask_only_at(monkeypatch: pytest.MonkeyPatch, ports: dict[int, int]) -> None:
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
     everywhere = dict.fromkeys(usual, 1) | ports
     monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=everywhere))
-    monkeypatch.setattr(Visit, "timeout", 5)
+    monkeypatch.setattr(Probe, "timeout", 5)
 
 
 async def test_an_announced_sessy_needs_its_password_only(

@@ -1,8 +1,8 @@
 """Finding out which batteries are at an address, by reading only.
 
-Each driver knows where its devices listen and how to recognise one; this only lets
-them ask: all ports at a time, and at each port one driver after the other, in the order
-of the registry, until one has recognised what is there.
+Each driver knows where its devices listen and how to detect one. All ports
+are asked at a time, and at each port one driver after the other, in the order of the
+registry, until one has detected a device.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from . import DRIVERS
 from .battery.base import Battery
 from .errors import BatteryError, CannotConnectError
 from .modbus.connection import resolve
-from .modbus.probe import Detected, Visit
+from .modbus.probe import Detected, Probe
 from .modbus.tcp import ModbusTcpConnection
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ async def detect(
     for driver in DRIVERS.values():
         for port in driver.ports:
             drivers.setdefault((ports or {}).get(port, port), []).append(driver)
-    visits = [
+    probes = [
         detect_at(host, port, asking, session) for port, asking in drivers.items()
     ]
     detected = [
-        device for devices in await asyncio.gather(*visits) for device in devices
+        device for devices in await asyncio.gather(*probes) for device in devices
     ]
     if not detected:
-        await resolve(host, next(iter(drivers)), Visit.timeout)
+        await resolve(host, next(iter(drivers)), Probe.timeout)
     return [device for device in detected if device.certain] or detected
 
 
@@ -60,27 +60,27 @@ async def detect_at(
     drivers: Iterable[type[Battery]],
     session: ClientSession | None = None,
 ) -> list[Detected]:
-    """Return what the first of `drivers` finds at one port that recognises something.
+    """Return the devices at one port that the first of `drivers` detects there.
 
     Asked as by `detect`: nothing is written, and no password is sent.
     """
-    visit = Visit(host, port, ModbusTcpConnection.shared, session)
+    probe = Probe(host, port, ModbusTcpConnection.shared, session)
     try:
         async with asyncio.timeout(PORT_LIMIT):
             for driver in drivers:
-                if devices := await _ask(visit, driver):
+                if devices := await _ask(probe, driver):
                     return devices
     except (TimeoutError, CannotConnectError) as err:
-        _LOGGER.debug("%s:%s: nothing found (%r)", visit.host, visit.port, err)
+        _LOGGER.debug("%s:%s: nothing found (%r)", probe.host, probe.port, err)
     finally:
-        await visit.close()
+        await probe.close()
     return []
 
 
-async def _ask(visit: Visit, driver: type[Battery]) -> list[Detected]:
-    """Return what a driver recognises; what goes wrong only for it is nothing."""
+async def _ask(probe: Probe, driver: type[Battery]) -> list[Detected]:
+    """Return the devices that a driver detects; none when only its question fails."""
     try:
-        return await driver.recognise(visit)
+        return await driver.detect(probe)
     except CannotConnectError:
         raise
     except BatteryError as err:

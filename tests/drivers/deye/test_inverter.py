@@ -50,7 +50,7 @@ from custom_components.homebattery.drivers.errors import (
     WrongDeviceError,
 )
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
-from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock
@@ -200,7 +200,7 @@ def test_only_settings_and_remote_mode_are_written(name: str) -> None:
 
 @pytest.fixture
 def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Visit, "connect_delay", 0)
+    monkeypatch.setattr(Probe, "connect_delay", 0)
 
 
 @both_ways
@@ -317,9 +317,9 @@ async def test_an_inverter_is_recognised_by_its_first_words(
 ) -> None:
     """A type that is known, and a serial number as Deye's are; one question."""
     async with ModbusImage(vector(MIDDAY, **words)) as image:
-        visit = Visit(image.host, image.port, ModbusTcpConnection.shared)
-        found = await DeyeModbusInverter.recognise(visit)
-        await visit.close()
+        probe = Probe(image.host, image.port, ModbusTcpConnection.shared)
+        found = await DeyeModbusInverter.detect(probe)
+        await probe.close()
 
     serials = [] if serial_number is None else [serial_number]
     assert [device.serial_number for device in found] == serials

@@ -14,7 +14,7 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.modbus.probe import Visit
+from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.solarman import (
     discovery as solarman_discovery,
@@ -282,9 +282,9 @@ async def test_another_inverter_behind_a_logger_is_none_of_ours(
     """Loggers sit on inverters of many makers."""
     async with stick(discovery_port=-1) as logger:
         monkeypatch.setattr(logger.units, "read", lambda unit, at, count: [2] * count)
-        visit = Visit(logger.host, logger.port, ModbusTcpConnection.shared)
-        assert await DeyeSolarmanInverter.recognise(visit) == []
+        probe = Probe(logger.host, logger.port, ModbusTcpConnection.shared)
+        assert await DeyeSolarmanInverter.detect(probe) == []
         await logger.misbehave("hang")
-        monkeypatch.setattr(Visit, "timeout", SHORT)
-        assert await DeyeSolarmanInverter.recognise(visit) == []
-        await visit.close()
+        monkeypatch.setattr(Probe, "timeout", SHORT)
+        assert await DeyeSolarmanInverter.detect(probe) == []
+        await probe.close()

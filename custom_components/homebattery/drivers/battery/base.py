@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..flash import FlashWear
 from ..measurements import Value
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from .controller import (
     Advice,
     Grant,
@@ -76,7 +76,7 @@ class Battery(MeasuringDevice):
     web_page: ClassVar[bool] = True
     """Whether people find a page of the device, or of its gateway, at its address."""
     ports: ClassVar[tuple[int, ...]] = ()
-    """Where a device of this kind usually listens; `recognise` is asked there."""
+    """Where a device of this kind usually listens; `detect` is asked there."""
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed or looked after; None:
     it holds, and nobody else can change it."""
@@ -121,7 +121,7 @@ class Battery(MeasuringDevice):
         return cls(arguments.pop("host"), **arguments)
 
     @classmethod
-    async def recognise(cls, visit: Visit) -> list[Detected]:
+    async def detect(cls, probe: Probe) -> list[Detected]:
         """Return the devices of this kind at a port, found by reading alone.
 
         Each question must be harmless to any other device. Raises CannotConnectError

@@ -50,7 +50,7 @@ PLATE: Final = tuple(register for register in IDENTITY if register.end <= 8)
 """Device type to serial number: what says that it is a Deye."""
 
 
-def recognised(plate: Mapping[str, Value]) -> str | None:
+def detected_serial(plate: Mapping[str, Value]) -> str | None:
     """Return the serial number if these are the first registers of a Deye hybrid.
 
     A type that is known, and ten letters or digits beside it, are nobody else's.

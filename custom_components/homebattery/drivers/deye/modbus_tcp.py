@@ -10,10 +10,10 @@ from ..errors import (
     SolarmanSpokenError,
 )
 from ..modbus.connection import ModbusConnection
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from ..modbus.tcp import FRAMINGS, ModbusTcpConnection
 from ..solarman.discovery import speaks_solarman
-from .device import MODEL, PLATE, ports_of_another_way, recognised
+from .device import MODEL, PLATE, detected_serial, ports_of_another_way
 from .inverter import REQUEST_SPACING, DeyeInverter, DeyeOptions
 
 LOGGER_PORT: Final = 8899
@@ -62,8 +62,8 @@ class DeyeModbusInverter(DeyeInverter):
 
     @classmethod
     @override
-    async def recognise(cls, visit: Visit) -> list[Detected]:
-        serial_number = recognised(await visit.read(1, PLATE))
+    async def detect(cls, probe: Probe) -> list[Detected]:
+        serial_number = detected_serial(await probe.read(1, PLATE))
         if serial_number is None:
             return []
         return [
@@ -71,7 +71,7 @@ class DeyeModbusInverter(DeyeInverter):
                 battery_type=cls.battery_type,
                 model=MODEL,
                 serial_number=serial_number,
-                setup={**visit.setup, "unit_id": 1},
+                setup={**probe.setup, "unit_id": 1},
             )
         ]
 

@@ -15,11 +15,11 @@ from ..errors import (
 from ..measurements import Value
 from ..modbus.connection import ModbusConnection
 from ..modbus.planning import Block
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from ..modbus.tcp import ModbusTcpConnection
 from ..solarman.discovery import PORT, find_serial
 from ..solarman.transport import SolarmanConnection
-from .device import MODEL, PLATE, ports_of_another_way, recognised
+from .device import MODEL, PLATE, detected_serial, ports_of_another_way
 from .inverter import REQUEST_SPACING, DeyeInverter, DeyeOptions
 
 _LOGGER = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class DeyeSolarmanInverter(DeyeInverter):
 
     @classmethod
     @override
-    async def recognise(cls, visit: Visit) -> list[Detected]:
+    async def detect(cls, probe: Probe) -> list[Detected]:
         """Ask the logger for its serial number, and the inverter behind it for its own.
 
         What hangs up on this, or answers otherwise, is left to the plain Modbus driver.
@@ -84,32 +84,32 @@ class DeyeSolarmanInverter(DeyeInverter):
         """
         logger, serial_number = None, None
         try:
-            logger = await find_serial(visit.host, visit.port, visit.timeout)
-            serial_number = recognised(await cls._read_plate(visit, logger))
+            logger = await find_serial(probe.host, probe.port, probe.timeout)
+            serial_number = detected_serial(await cls._read_plate(probe, logger))
             if serial_number is None:
                 return []
         except (RequestTimeoutError, UnitAbsentError) as err:
             if logger is None:
                 return []
-            _LOGGER.debug("%s: only the logger answers: %s", visit.host, err)
+            _LOGGER.debug("%s: only the logger answers: %s", probe.host, err)
         except BatteryError as err:
-            _LOGGER.debug("%s: not asked through a logger: %s", visit.host, err)
+            _LOGGER.debug("%s: not asked through a logger: %s", probe.host, err)
             return []
         return [
             Detected(
                 battery_type=cls.battery_type,
                 model=MODEL,
                 serial_number=serial_number,
-                setup={**visit.setup, "unit_id": 1, "logger_serial": logger},
+                setup={**probe.setup, "unit_id": 1, "logger_serial": logger},
                 certain=serial_number is not None,
             )
         ]
 
     @staticmethod
-    async def _read_plate(visit: Visit, logger: int) -> dict[str, Value]:
+    async def _read_plate(probe: Probe, logger: int) -> dict[str, Value]:
         """Read the first registers of the inverter behind a logger."""
         connection = SolarmanConnection.shared(
-            visit.host, visit.port, logger, visit.timeout
+            probe.host, probe.port, logger, probe.timeout
         )
         block = Block(PLATE)
         await connection.open()
@@ -153,13 +153,13 @@ class DeyeSolarmanInverter(DeyeInverter):
 
     async def _answers_modbus(self, port: int) -> bool:
         """Return True when a Deye tells who it is over plain Modbus."""
-        visit = Visit(self.address, port, ModbusTcpConnection.shared)
+        probe = Probe(self.address, port, ModbusTcpConnection.shared)
         try:
-            return recognised(await visit.read(self._unit_id, PLATE)) is not None
+            return detected_serial(await probe.read(self._unit_id, PLATE)) is not None
         except BatteryError:
             return False
         finally:
-            await visit.close()
+            await probe.close()
 
     @override
     def _make_connection(self) -> ModbusConnection:

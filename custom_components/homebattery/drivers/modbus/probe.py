@@ -1,4 +1,4 @@
-"""How a driver finds out whether a device of its kind is behind a port, by reading.
+"""Probe a port for devices, by reading only.
 
 Several drivers may ask at the same port, so each question must be harmless to the
 devices of the others: few of them, with the function that everybody knows (read holding
@@ -37,7 +37,7 @@ type Connect = Callable[[str, int, float], ProbeConnection]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detected:
-    """A device that was recognised, and how to reach it.
+    """A device that was detected, and how to reach it.
 
     `setup` holds those of the driver's fields that are known. One that is not
     `certain` behaves like such a device, but says who it is only with a password.
@@ -50,7 +50,7 @@ class Detected:
     certain: bool = True
 
 
-class Visit:
+class Probe:
     """A port of a host, asked one question at a time over one connection.
 
     The connection is the one that a battery at this address has already, if there is
@@ -61,7 +61,7 @@ class Visit:
     """Seconds for an answer: some need more than one or two."""
     connect_delay: ClassVar[float] = 1.5
     """Seconds of silence after connecting: what comes sooner, some devices lose."""
-    patience: ClassVar[int] = 2
+    max_foreign_answers: ClassVar[int] = 2
     """Questions that may be answered otherwise than in Modbus, or by hanging up."""
 
     def __init__(
@@ -71,14 +71,14 @@ class Visit:
         connect: Connect,
         session: ClientSession | None = None,
     ) -> None:
-        """Prepare the visit; nothing is sent. `session` is for those who ask by HTTP."""
+        """Describe the port; nothing is sent. `session` is for drivers that ask by HTTP."""
         self.host = host
         self.port = port
         self.session = session
         self._connect = connect
         self.speaks_modbus = False
         """Something has answered in Modbus, if only with a refusal."""
-        self._strange = 0
+        self._foreign_answers = 0
         self._connection: ProbeConnection | None = None
 
     @property
@@ -105,8 +105,11 @@ class Visit:
         except RequestTimeoutError:
             return {}
         except CannotConnectError, ProtocolError:
-            self._strange += 1
-            if not self.speaks_modbus and self._strange >= self.patience:
+            self._foreign_answers += 1
+            if (
+                not self.speaks_modbus
+                and self._foreign_answers >= self.max_foreign_answers
+            ):
                 raise
             return {}
         self.speaks_modbus = True
@@ -125,7 +128,7 @@ class Visit:
         return self._connection
 
     async def close(self) -> None:
-        """End the visit."""
+        """Close the connection."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()

@@ -93,7 +93,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     behind gateways that pass on RTU frames as they are.
     """
 
-    GREETING_PATIENCE: ClassVar = 2.0
+    GREETING_TIMEOUT: ClassVar = 2.0
     """Seconds to answer in, for what has said something before it was asked: some
     loggers do, and so do servers that do not speak Modbus."""
 
@@ -146,7 +146,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 with quiet_pymodbus():
                     self._sending = asyncio.ensure_future(_send(client, request))
                 async with asyncio.timeout(
-                    self.GREETING_PATIENCE if self._foreign else None
+                    self.GREETING_TIMEOUT if self._foreign else None
                 ):
                     response = await self._sending
             except (ModbusException, asyncio.CancelledError, TimeoutError) as err:

@@ -19,7 +19,7 @@ from ..battery.measuring import Identity
 from ..battery.settings import Setting
 from ..errors import AuthenticationError, NotSupportedError, WrongDeviceError
 from ..measurements import MEASUREMENTS, Poll, Value
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from ..modbus.recording import hidden_answer
 from ..report import Report
 from .client import SessyClient
@@ -93,22 +93,22 @@ class SessyInverter(Battery):
 
     @classmethod
     @override
-    async def recognise(cls, visit: Visit) -> list[Detected]:
+    async def detect(cls, probe: Probe) -> list[Detected]:
         """Ask without a password, for what some firmware tells anybody.
 
         What asks for one may be a Sessy, or another device with a web page.
         """
         client = SessyClient(
-            visit.host, visit.port, visit.timeout, "", "", visit.session
+            probe.host, probe.port, probe.timeout, "", "", probe.session
         )
         client.open()
         try:
-            return await cls._recognise(client, visit)
+            return await cls._detect(client, probe)
         finally:
             await client.close()
 
     @classmethod
-    async def _recognise(cls, client: SessyClient, visit: Visit) -> list[Detected]:
+    async def _detect(cls, client: SessyClient, probe: Probe) -> list[Detected]:
         locked = False
         for model, endpoint in (
             ("Sessy", INFO),
@@ -130,7 +130,7 @@ class SessyInverter(Battery):
                     battery_type=cls.battery_type,
                     model=model,
                     serial_number=serial,
-                    setup={**visit.setup, **({"username": dongle} if dongle else {})},
+                    setup={**probe.setup, **({"username": dongle} if dongle else {})},
                 )
             ]
         if not locked:
@@ -139,7 +139,7 @@ class SessyInverter(Battery):
             Detected(
                 battery_type=cls.battery_type,
                 model="Sessy",
-                setup=visit.setup,
+                setup=probe.setup,
                 certain=False,
             )
         ]

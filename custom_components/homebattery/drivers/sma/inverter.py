@@ -28,7 +28,7 @@ from ..battery.readings import Formula, Values
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
 from ..errors import NotSupportedError, WrongDeviceError
 from ..measurements import Value
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from ..report import Report
 from .conditions import CONDITIONS, Conditions
 from .controller import READ_BACK, SmaController
@@ -107,9 +107,9 @@ class SmaInverter(ModbusBattery):
 
     @classmethod
     @override
-    async def recognise(cls, visit: Visit) -> list[Detected]:
+    async def detect(cls, probe: Probe) -> list[Detected]:
         """Ask once, at the usual unit, for the plate of the device."""
-        plate = await visit.read(UNIT, PLATE)
+        plate = await probe.read(UNIT, PLATE)
         if (plate.get("device_class"), plate.get("vendor")) != (BATTERY_INVERTER, SMA):
             return []
         serial = plate["serial"]
@@ -118,7 +118,7 @@ class SmaInverter(ModbusBattery):
                 battery_type=cls.battery_type,
                 model=model(plate["model_code"]),
                 serial_number=str(serial) if serial else None,
-                setup={**visit.setup, "unit_id": UNIT},
+                setup={**probe.setup, "unit_id": UNIT},
             )
         ]
 

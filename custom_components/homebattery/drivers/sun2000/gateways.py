@@ -18,7 +18,7 @@ from ..errors import (
     UndetectedUnitError,
     WrongUnitError,
 )
-from ..modbus.probe import Visit
+from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
 from .unit import PatientUnit
@@ -152,18 +152,18 @@ def _what_is(model: str | None) -> str:
     return f"this is {kind} ({model}), which is not supported itself{hint}"
 
 
-async def recognise_inverter(visit: Visit) -> tuple[int, str, str | None] | None:
+async def detect_inverter(probe: Probe) -> tuple[int, str, str | None] | None:
     """Return the unit id, model and serial number of the first inverter at a port.
 
     Beyond the likeliest two units only where something speaks Modbus: each unit that
     keeps silent costs seconds.
     """
     for place, unit_id in enumerate(UNITS):
-        if place >= _LIKELY and not visit.speaks_modbus:
+        if place >= _LIKELY and not probe.speaks_modbus:
             return None
-        model = (await visit.read(unit_id, [_MODEL])).get(_MODEL.name)
+        model = (await probe.read(unit_id, [_MODEL])).get(_MODEL.name)
         if isinstance(model, str) and model.startswith(_INVERTERS):
-            serial = (await visit.read(unit_id, [_SERIAL])).get(_SERIAL.name)
+            serial = (await probe.read(unit_id, [_SERIAL])).get(_SERIAL.name)
             return unit_id, model, None if serial is None else str(serial)
     return None
 

@@ -31,14 +31,14 @@ from ..errors import NotSupportedError, WrongDeviceError
 from ..measurements import Poll, Value
 from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED
 from .connection import LostConnections
 from .controller import MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
-from .gateways import check_inverter, find_inverter, recognise_inverter
+from .gateways import check_inverter, detect_inverter, find_inverter
 from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
 from .registers import ALARMS, CHARGE, FIXED_TABLE, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
@@ -111,8 +111,8 @@ class Sun2000Inverter(ModbusBattery):
 
     @classmethod
     @override
-    async def recognise(cls, visit: Visit) -> list[Detected]:
-        detected = await recognise_inverter(visit)
+    async def detect(cls, probe: Probe) -> list[Detected]:
+        detected = await detect_inverter(probe)
         if detected is None:
             return []
         unit_id, model, serial_number = detected
@@ -121,7 +121,7 @@ class Sun2000Inverter(ModbusBattery):
                 battery_type=cls.battery_type,
                 model=model,
                 serial_number=serial_number,
-                setup={**visit.setup, "unit_id": unit_id},
+                setup={**probe.setup, "unit_id": unit_id},
             )
         ]
 

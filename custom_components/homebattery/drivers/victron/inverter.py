@@ -35,7 +35,7 @@ from ..battery.settings import Setting
 from ..errors import NotConfirmedError, NotSupportedError, WrongDeviceError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
-from ..modbus.probe import Detected, Visit
+from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
 from . import control_block
 from .controller import VictronController
@@ -119,14 +119,14 @@ class VictronInverter(ModbusBattery):
 
     @classmethod
     @override
-    async def recognise(cls, visit: Visit) -> list[Detected]:
+    async def detect(cls, probe: Probe) -> list[Detected]:
         """Ask once, for the serial number of the GX, which every GX has.
 
         Nothing else: some servers crash over a question for an absent service, so
         where the services are is only found out when it is set up.
         """
         (register,) = (each for each in SYSTEM if each.name == "serial_number")
-        serial = (await visit.read(SYSTEM_UNIT, [register])).get(register.name)
+        serial = (await probe.read(SYSTEM_UNIT, [register])).get(register.name)
         if not isinstance(serial, str) or not _GX_SERIAL.fullmatch(serial):
             return []
         return [
@@ -134,7 +134,7 @@ class VictronInverter(ModbusBattery):
                 battery_type=cls.battery_type,
                 model="GX device",
                 serial_number=serial,
-                setup=visit.setup,
+                setup=probe.setup,
             )
         ]
 
