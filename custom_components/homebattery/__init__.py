@@ -80,7 +80,7 @@ async def _async_start(
 
     @callback
     def show_issues() -> None:
-        repairs.show(hass, entry, {*battery.advice, *data.control.issues})
+        repairs.show(hass, entry, {*battery.issues, *data.control.issues})
 
     @callback
     def show_what_stays() -> None:

@@ -14,7 +14,7 @@ from homeassistant.helpers import issue_registry as ir
 from .const import DOMAIN, Issue
 from .control.store import LeaseStore
 from .data import HomeBatteryConfigEntry
-from .drivers.battery.controller import Advice
+from .drivers.battery.controller import DeviceIssue
 from .drivers.errors import BatteryError
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,10 +32,10 @@ _PERSISTENT: Final = (Issue.ORPHANED,)
 def show(
     hass: HomeAssistant,
     entry: HomeBatteryConfigEntry,
-    issues: Container[Issue | Advice],
+    issues: Container[Issue | DeviceIssue],
 ) -> None:
     """Show what applies to a battery, and withdraw what does not apply any more."""
-    for each in (*Issue, *Advice):
+    for each in (*Issue, *DeviceIssue):
         if each in issues:
             _report(hass, entry, each)
         else:
@@ -44,20 +44,20 @@ def show(
 
 @callback
 def is_shown(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | Advice
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue
 ) -> bool:
     """Return whether an issue of a battery is there, be it one that is ignored."""
     registry = ir.async_get(hass)
     return registry.async_get_issue(DOMAIN, _issue_id(entry, issue)) is not None
 
 
-def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | Advice) -> str:
+def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue) -> str:
     """Return the id of an issue: the battery's own, whichever entry it has."""
     return f"{issue}_{entry.unique_id}"
 
 
 def _report(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | Advice
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue
 ) -> None:
     severity = ir.IssueSeverity.ERROR if issue in _ERRORS else ir.IssueSeverity.WARNING
     ir.async_create_issue(
@@ -144,8 +144,8 @@ class ReloadFlow(FixFlow):
     @override
     async def _fix(self) -> str | None:
         await self.hass.config_entries.async_reload(self._loaded_entry().entry_id)
-        advice = self._loaded_entry().runtime_data.battery.advice
-        return "not_found" if self._issue.translation_key in advice else None
+        issues = self._loaded_entry().runtime_data.battery.issues
+        return "not_found" if self._issue.translation_key in issues else None
 
 
 class ForgetFlow(FixFlow):
@@ -165,7 +165,7 @@ FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.RELEASE_FAILED: ReleaseFlow,
     Issue.ORPHANED: ForgetFlow,
     Issue.OTHER_CONTROLLER: ReleaseFlow,
-    Advice.NO_ESS: ReloadFlow,
+    DeviceIssue.NO_ESS: ReloadFlow,
 }
 """The issues that a click can fix."""
 

@@ -164,7 +164,7 @@ async def test_it_is_found_as_the_page_says(
     imports = "from .battery import ModbusBattery, SetpointLimits"
     _, addition = RECOGNITION.split("# as above, and\n")
     code = (
-        DRIVER.replace(imports, f"{imports}\nfrom .modbus.probe import Detected, Visit")
+        DRIVER.replace(imports, f"{imports}\nfrom .modbus.probe import Detected, Probe")
         + addition
     )
     driver = load_driver(code)

@@ -25,7 +25,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.homebattery import config_flow, repairs, setup_flow
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, Issue
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.battery.controller import Advice
+from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
@@ -470,7 +470,7 @@ async def test_an_option_that_is_emptied_is_gone_and_the_others_stay(
 
 @pytest.mark.parametrize("issue", repairs.FIXES)
 async def test_the_question_of_a_repair_is_sent_as_it_stands(
-    dialog: MakeDialog, victron_home: Home, issue: Issue | Advice
+    dialog: MakeDialog, victron_home: Home, issue: Issue | DeviceIssue
 ) -> None:
     hass, entry = victron_home.hass, victron_home.entry
     repairs.show(hass, entry, {issue})

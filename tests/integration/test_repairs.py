@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.homebattery.const import DOMAIN, Issue
 from custom_components.homebattery.control.keep_alive import RETRY
 from custom_components.homebattery.control.takeover import OF_LATE, OFTEN
-from custom_components.homebattery.drivers.battery.controller import Advice
+from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from custom_components.homebattery.drivers.deye.plans import (
     BY_VOLTAGE,
     CHEMISTRY,
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("few_sensors")
 LEAD_ACID: Final = 0
 
 
-def issue_of(home: Home, issue: Issue | Advice) -> ir.IssueEntry | None:
+def issue_of(home: Home, issue: Issue | DeviceIssue) -> ir.IssueEntry | None:
     registry = ir.async_get(home.hass)
     return registry.async_get_issue(DOMAIN, f"{issue}_{home.entry.unique_id}")
 
@@ -45,7 +45,7 @@ class Fix:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def begin(self, home: Home, issue: Issue | Advice) -> dict[str, Any]:
+    async def begin(self, home: Home, issue: Issue | DeviceIssue) -> dict[str, Any]:
         answer = await self._client.post(
             "/api/repairs/issues/fix",
             json={"handler": DOMAIN, "issue_id": f"{issue}_{home.entry.unique_id}"},
@@ -309,12 +309,12 @@ async def test_writing_that_is_switched_off(
     with pytest.raises(Exception, match="refuses"):
         await victron_home.set_power(600)
     await warp(6)
-    assert issue_of(victron_home, Advice.WRITES_OFF)
+    assert issue_of(victron_home, DeviceIssue.WRITES_OFF)
 
     await victron.misbehave("read_only", on=False)
     await victron_home.set_power(600)
     await warp(6)
-    assert issue_of(victron_home, Advice.WRITES_OFF) is None
+    assert issue_of(victron_home, DeviceIssue.WRITES_OFF) is None
 
 
 async def test_victron_without_ess_assistant(
@@ -324,9 +324,9 @@ async def test_victron_without_ess_assistant(
     async with VictronSimulator(house, ess=False) as simulator:
         home = make_home(simulator)
         assert await home.set_up()
-        assert issue_of(home, Advice.NO_ESS)
+        assert issue_of(home, DeviceIssue.NO_ESS)
         await unload(home)
-        assert issue_of(home, Advice.NO_ESS) is None
+        assert issue_of(home, DeviceIssue.NO_ESS) is None
 
 
 async def test_an_ess_assistant_is_looked_for_again(
@@ -336,12 +336,12 @@ async def test_an_ess_assistant_is_looked_for_again(
     home = make_home(victron)
     assert await home.set_up()
     assert home.find("control_mode") is None
-    question = await fix.begin(home, Advice.NO_ESS)
+    question = await fix.begin(home, DeviceIssue.NO_ESS)
     assert question["step_id"] == "confirm"
 
     still_without = await fix.submit(question)
     assert still_without["errors"] == {"base": "not_found"}
-    assert issues(home) == {Advice.NO_ESS}
+    assert issues(home) == {DeviceIssue.NO_ESS}
 
     await victron.misbehave("absent", service="hub4", on=False)
     done = await fix.submit(still_without)
@@ -356,7 +356,7 @@ async def test_an_ess_assistant_is_not_looked_for_out_of_reach(
     await victron.misbehave("absent", service="hub4")
     home = make_home(victron)
     assert await home.set_up()
-    question = await fix.begin(home, Advice.NO_ESS)
+    question = await fix.begin(home, DeviceIssue.NO_ESS)
     await victron.misbehave("away")
 
     aborted = await fix.submit(question)
@@ -372,11 +372,11 @@ async def test_sma_that_keeps_the_last_setpoint(
     async with SmaSimulator(house, on_loss="keep") as simulator:
         home = make_home(simulator)
         assert await home.set_up()
-        assert issue_of(home, Advice.KEEPS_SETPOINT)
+        assert issue_of(home, DeviceIssue.KEEPS_SETPOINT)
         await simulator.misbehave("setting", setting="on_loss", value=2507)
         await warp(61)
         await warp(6)
-        assert issue_of(home, Advice.KEEPS_SETPOINT) is None
+        assert issue_of(home, DeviceIssue.KEEPS_SETPOINT) is None
         await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
@@ -388,7 +388,7 @@ async def test_deye_that_does_not_control_its_battery_by_capacity(
     home: Home, simulator: DeyeModbusSimulator, warp: Warp, address: int, wrong: int
 ) -> None:
     """It is seen when it is chosen on the inverter, and when it is put right there."""
-    for word, expected in ((wrong, {Advice.NOT_BY_CAPACITY}), (1, set())):
+    for word, expected in ((wrong, {DeviceIssue.NOT_BY_CAPACITY}), (1, set())):
         await simulator.misbehave("owner", address=address, words=[word])
         await warp(61)
         await warp(6)
@@ -402,7 +402,7 @@ async def test_huawei_whose_firmware_lacks_the_commands(
     await simulator.misbehave("absent", first=47100, last=47100)
     home = make_home(simulator)
     assert await home.set_up()
-    assert issue_of(home, Advice.OLD_FIRMWARE)
+    assert issue_of(home, DeviceIssue.OLD_FIRMWARE)
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
@@ -410,10 +410,10 @@ async def test_huawei_whose_connection_another_program_takes(
     home: Home, simulator: HuaweiSimulator, warp: Warp
 ) -> None:
     for _ in range(5):
-        assert issue_of(home, Advice.CONNECTION_STOLEN) is None
+        assert issue_of(home, DeviceIssue.CONNECTION_STOLEN) is None
         simulator.server.cut()
         for _ in range(3):  # it is noticed, connected again, and seen to be new
             await warp(6)
-    assert issue_of(home, Advice.CONNECTION_STOLEN)
+    assert issue_of(home, DeviceIssue.CONNECTION_STOLEN)
     await warp(601)
-    assert issue_of(home, Advice.CONNECTION_STOLEN) is None
+    assert issue_of(home, DeviceIssue.CONNECTION_STOLEN) is None

@@ -34,7 +34,10 @@ from custom_components.homebattery.const import (
 )
 from custom_components.homebattery.device import device_name
 from custom_components.homebattery.drivers import DRIVERS, SessyInverter
-from custom_components.homebattery.drivers.battery.controller import Advice, LimitReason
+from custom_components.homebattery.drivers.battery.controller import (
+    DeviceIssue,
+    LimitReason,
+)
 from custom_components.homebattery.drivers.errors import WrongUnitError
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.sun2000.registers import (
@@ -221,7 +224,7 @@ FIX_ENDINGS: Final = {
 
 
 def test_each_issue_has_its_texts() -> None:
-    assert EN["issues"].keys() == {each.value for each in (*Issue, *Advice)}
+    assert EN["issues"].keys() == {each.value for each in (*Issue, *DeviceIssue)}
     for issue, texts in EN["issues"].items():
         if issue in FIXES:
             assert texts.keys() == {"title", "fix_flow"}

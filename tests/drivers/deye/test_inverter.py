@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
 from custom_components.homebattery.drivers.battery.controller import (
-    Advice,
+    DeviceIssue,
     Grant,
     LimitReason,
 )
@@ -987,20 +987,20 @@ async def test_an_inverter_that_would_not_obey_is_not_controlled(
     ("words", "advice"),
     [
         pytest.param({}, set(), id="as it should be"),
-        pytest.param({"r111": 0}, {Advice.NOT_BY_CAPACITY}, id="by voltage"),
-        pytest.param({"r98": 0}, {Advice.NOT_BY_CAPACITY}, id="lead-acid"),
+        pytest.param({"r111": 0}, {DeviceIssue.NOT_BY_CAPACITY}, id="by voltage"),
+        pytest.param({"r98": 0}, {DeviceIssue.NOT_BY_CAPACITY}, id="lead-acid"),
         pytest.param({"r111": 2, "r98": 0}, set(), id="no battery"),
     ],
 )
 async def test_the_owner_of_an_inverter_that_would_not_obey_is_advised(
-    words: dict[str, int], advice: set[Advice]
+    words: dict[str, int], issues: set[DeviceIssue]
 ) -> None:
     """As soon as its settings have been read, with what is read anyway."""
     async with on_image(vector(MIDDAY, **words)) as (battery, units):
-        assert battery.advice == set()
+        assert battery.issues == set()
         before = len(units.traffic.reads)
         await battery.get("power_setpoint")
-        assert battery.advice == advice
+        assert battery.issues == issues
         first, *more = units.traffic.reads[before + 1 :]  # after asking if it is there
         assert (first.address, first.address + first.words) == (98, 178)
         assert more == []
@@ -1014,7 +1014,7 @@ async def test_remote_mode_does_not_go_by_the_settings(chosen: bool) -> None:
         connected(inverter, remote_mode=chosen) as battery,
     ):
         await battery.read()
-        assert (battery.advice == set()) == chosen
+        assert (battery.issues == set()) == chosen
 
 
 async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
 from custom_components.homebattery.drivers.battery.controller import (
-    Advice,
+    DeviceIssue,
     Grant,
     LimitReason,
 )
@@ -754,7 +754,7 @@ async def test_writing_switched_off_on_the_gx_is_said() -> None:
     async with VictronSimulator(write_enabled=False) as gx, connected(gx) as battery:
         with pytest.raises(IllegalAddressError, match="writing is switched off"):
             await battery.set_power_setpoint(500)
-        assert battery.advice == {Advice.WRITES_OFF}
+        assert battery.issues == {DeviceIssue.WRITES_OFF}
         assert battery.snapshot is None
         assert battery.held is None
 

@@ -25,7 +25,7 @@ from ..flash import FlashWear
 from ..measurements import Value
 from ..modbus.probe import Detected, Probe
 from .controller import (
-    Advice,
+    DeviceIssue,
     Grant,
     HeldSetpoint,
     SetpointController,
@@ -153,7 +153,7 @@ class Battery(MeasuringDevice):
         return 0
 
     @property
-    def advice(self) -> frozenset[Advice]:
+    def issues(self) -> frozenset[DeviceIssue]:
         """What its owner should put right, as far as it is known by now."""
         return frozenset()
 

@@ -52,7 +52,7 @@ class LimitReason(StrEnum):
     """Its flash has been written often enough today."""
 
 
-class Advice(StrEnum):
+class DeviceIssue(StrEnum):
     """What an owner can put right, so that a battery can be held as it should."""
 
     WRITES_OFF = "writes_off"

@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import ClassVar, Final, TypedDict, Unpack, override
 
 from ..battery.base import SetpointLimits, SetupField
-from ..battery.controller import Advice, Grant, SetpointRequest
+from ..battery.controller import DeviceIssue, Grant, SetpointRequest
 from ..battery.measuring import Identity
 from ..battery.readings import Formula, Values
 from ..errors import BatteryError, NotSupportedError
@@ -129,15 +129,15 @@ class DeyeInverter(DeyeDevice):
         return controller
 
     def _add_formulas(self, controller: DeyeController) -> None:
-        """Have read along what the advice and the power setpoint are seen by.
+        """Add to two formulas the registers by which issues and setpoint are seen.
 
-        What the advice goes by lies beside the registers of both: it is read with the
-        one while the battery is left alone, with the other while it is held.
+        Those of the issues lie beside the registers of both: they are read with the
+        minimum SOC while the battery is left alone, with the setpoint while it is held.
         """
-        advice = {CHEMISTRY, CONTROL_MODE}
+        judged = {CHEMISTRY, CONTROL_MODE}
         min_soc = self._formulas["min_soc"]
         self._formulas["min_soc"] = replace(
-            min_soc, needs=(*min_soc.needs, *self._names_at(advice))
+            min_soc, needs=(*min_soc.needs, *self._names_at(judged))
         )
 
         def compute(_: Values) -> Value:
@@ -145,7 +145,7 @@ class DeyeInverter(DeyeDevice):
 
         self._formulas["power_setpoint"] = Formula(
             "power_setpoint",
-            tuple(self._names_at(advice | controller.changes)),
+            tuple(self._names_at(judged | controller.changes)),
             compute,
         )
 
@@ -166,11 +166,11 @@ class DeyeInverter(DeyeDevice):
 
     @property
     @override
-    def advice(self) -> frozenset[Advice]:
+    def issues(self) -> frozenset[DeviceIssue]:
         holder = self._holder
         by_settings = holder is not None and isinstance(holder.preferred, BySettings)
         wrong = by_settings and goes_another_way(self._last_words)
-        return frozenset({Advice.NOT_BY_CAPACITY} if wrong else ())
+        return frozenset({DeviceIssue.NOT_BY_CAPACITY} if wrong else ())
 
     @property
     def _last_words(self) -> Image:

@@ -21,7 +21,7 @@ import logging
 from typing import ClassVar, Final, override
 
 from ..battery.base import SetpointLimits, SetupField
-from ..battery.controller import Advice, loop_time
+from ..battery.controller import DeviceIssue, loop_time
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Formula, Values
@@ -210,9 +210,9 @@ class SmaInverter(ModbusBattery):
 
     @property
     @override
-    def advice(self) -> frozenset[Advice]:
+    def issues(self) -> frozenset[DeviceIssue]:
         keeps = self._conditions.keeps_setpoint
-        return frozenset({Advice.KEEPS_SETPOINT} if keeps else ())
+        return frozenset({DeviceIssue.KEEPS_SETPOINT} if keeps else ())
 
     # Settings
 

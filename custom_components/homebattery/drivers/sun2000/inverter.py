@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, override
 
 from ..battery.base import SetpointLimits, SetupField
-from ..battery.controller import Advice
+from ..battery.controller import DeviceIssue
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part
@@ -327,13 +327,13 @@ class Sun2000Inverter(ModbusBattery):
 
     @property
     @override
-    def advice(self) -> frozenset[Advice]:
+    def issues(self) -> frozenset[DeviceIssue]:
         lacks = any("forced_command" in device.missing for device in self.devices)
         wrong = {
-            Advice.OLD_FIRMWARE: self.has_battery and lacks,
-            Advice.CONNECTION_STOLEN: self._lost.are_frequent,
+            DeviceIssue.OLD_FIRMWARE: self.has_battery and lacks,
+            DeviceIssue.CONNECTION_STOLEN: self._lost.are_frequent,
         }
-        return frozenset(advice for advice, applies in wrong.items() if applies)
+        return frozenset(issue for issue, applies in wrong.items() if applies)
 
     @override
     def _relearn_after_reconnect(self) -> None:

@@ -25,7 +25,7 @@ import re
 from typing import Any, ClassVar, Final, override
 
 from ..battery.base import SetpointLimits, SetupField
-from ..battery.controller import Advice, Grant, SetpointRequest
+from ..battery.controller import DeviceIssue, Grant, SetpointRequest
 from ..battery.counters import is_counter
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
@@ -283,14 +283,15 @@ class VictronInverter(ModbusBattery):
 
     @property
     @override
-    def advice(self) -> frozenset[Advice]:
+    def issues(self) -> frozenset[DeviceIssue]:
         controller = self._setpoint_controller
         wrong = {
-            Advice.NO_ESS: not self._capabilities.is_rs
+            DeviceIssue.NO_ESS: not self._capabilities.is_rs
             and not self._capabilities.has_ess,
-            Advice.WRITES_OFF: controller is not None and controller.writes_refused,
+            DeviceIssue.WRITES_OFF: controller is not None
+            and controller.writes_refused,
         }
-        return frozenset(advice for advice, applies in wrong.items() if applies)
+        return frozenset(issue for issue, applies in wrong.items() if applies)
 
     @property
     def _rated_power(self) -> int:
