@@ -38,7 +38,7 @@ from custom_components.homebattery.drivers.sun2000.registers import (
     LUNA2000,
     TOU_TABLE,
 )
-from custom_components.homebattery.drivers.sun2000.topology import ASKED, Anatomy
+from custom_components.homebattery.drivers.sun2000.topology import ASKED, Topology
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.image import ModbusImage, Vector, load
@@ -178,7 +178,7 @@ async def test_the_unit_is_found_by_reading(vector: Vector) -> None:
 @cache
 def everything() -> list[Register]:
     """Return all registers of the largest inverter there is, each once."""
-    largest = Anatomy(
+    largest = Topology(
         strings=24,
         mppts=10,
         products={1: LUNA2000, 2: LUNA2000},
@@ -186,8 +186,8 @@ def everything() -> list[Register]:
     )
     registers: list[Register] = []
     for table in (
-        *(largest.inverter, Anatomy(phases=1).inverter, largest.meter),
-        *(largest.battery, Anatomy(products={1: LG_RESU}, has_totals=False).battery),
+        *(largest.inverter, Topology(phases=1).inverter, largest.meter),
+        *(largest.battery, Topology(products={1: LG_RESU}, has_totals=False).battery),
         *(ASKED, TOU_TABLE, FIXED_TABLE),
     ):
         registers += [each for each in table if each not in registers]
@@ -262,7 +262,7 @@ def test_registers_do_not_overlap() -> None:
 
 
 def test_no_name_stands_for_two_registers_of_one_device() -> None:
-    largest = Anatomy(
+    largest = Topology(
         products={1: LUNA2000, 2: LUNA2000},
         packs=[(unit, pack) for unit in (1, 2) for pack in (1, 2, 3)],
     )
@@ -695,14 +695,14 @@ async def test_an_unlisted_model_shows_how_many_phases_it_has(
         ModbusImage(changed(PV_CHARGING, words)) as image,
         connected(image) as battery,
     ):
-        assert battery.anatomy.phases == phases
+        assert battery.topology.phases == phases
         assert ("grid_voltage_l2" in battery.measurements) == (phases == 3)
 
 
 async def test_a_three_phase_meter_at_a_single_phase_inverter_tells_all_three() -> None:
     vector = changed(NO_BATTERY, {37100: 1, 37125: 1, 37135: 250})
     async with ModbusImage(vector) as image, connected(image) as battery:
-        assert battery.anatomy.phases == 1
+        assert battery.topology.phases == 1
         assert await battery.get("grid_power_l2") == -250
 
 
@@ -736,7 +736,7 @@ async def test_battery_units_and_packs_are_told_apart(empty_slots: bool) -> None
         b.clock.advance(5)
         readings = await b.battery.read()
 
-    assert list(b.battery.anatomy.packs) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert list(b.battery.topology.packs) == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert not [key for key in readings.failures if key.startswith("battery")]
     for unit in (1, 2):
         power = readings[f"battery{unit}_power"]

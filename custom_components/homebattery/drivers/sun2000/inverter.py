@@ -42,7 +42,7 @@ from .gateways import check_inverter, detect_inverter, find_inverter
 from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
 from .registers import ALARMS, CHARGE, FIXED_TABLE, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
-from .topology import ASKED, Anatomy, battery_unit, explore, explore_batteries
+from .topology import ASKED, Topology, battery_unit, discover, discover_batteries
 from .unit import PatientUnit
 
 CONNECT_DELAY: Final = 1.5
@@ -103,7 +103,7 @@ class Sun2000Inverter(ModbusBattery):
             unit_id=unit_id,
         )
         self.duration_min = duration_min
-        self.anatomy = Anatomy()
+        self.topology = Topology()
         # A setting of a limit must not come between the writes of a command.
         self._controlling = asyncio.Lock()
         self._lost = LostConnections()
@@ -145,7 +145,7 @@ class Sun2000Inverter(ModbusBattery):
     @property
     def has_battery(self) -> bool:
         """True when a battery is connected to the inverter."""
-        return bool(self.anatomy.products)
+        return bool(self.topology.products)
 
     @override
     def _make_connection(self) -> ModbusConnection:
@@ -178,18 +178,18 @@ class Sun2000Inverter(ModbusBattery):
         else:
             model = await check_inverter(where, self.unit, self.unit_id)
         self._once["model"] = model
-        self.anatomy = await explore(self._part("SUN2000", ASKED), model)
-        self.counters.rated_power = self.anatomy.power or 0
+        self.topology = await discover(self._part("SUN2000", ASKED), model)
+        self.counters.rated_power = self.topology.power or 0
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
-        anatomy = self.anatomy
-        main = self._part("Inverter", anatomy.inverter)
+        topology = self.topology
+        main = self._part("Inverter", topology.inverter)
         name = f"Meter (unit {self.unit_id})"
-        devices = [main, Meter(name, self._unit, anatomy.meter, LAYOUT, main)]
+        devices = [main, Meter(name, self._unit, topology.meter, LAYOUT, main)]
         if self.has_battery:
             devices += [
-                self._part("Battery", anatomy.battery),
+                self._part("Battery", topology.battery),
                 self._part("Time-of-use periods", TOU_TABLE, Table),
                 self._part("Fixed periods", FIXED_TABLE, Table),
             ]
@@ -239,13 +239,13 @@ class Sun2000Inverter(ModbusBattery):
     def parts(self) -> tuple[Part, ...]:
         return tuple(
             battery_unit(unit, product, self.measurements, self._once)
-            for unit, product in self.anatomy.products.items()
+            for unit, product in self.topology.products.items()
         )
 
     @override
     async def has_new_parts(self) -> bool:
-        now = await explore_batteries(self._part("SUN2000", ASKED))
-        return not now <= self.anatomy.batteries
+        now = await discover_batteries(self._part("SUN2000", ASKED))
+        return not now <= self.topology.batteries
 
     # Reading
 
@@ -282,13 +282,13 @@ class Sun2000Inverter(ModbusBattery):
     @property
     @override
     def settings(self) -> Mapping[str, Setting]:
-        settings = dict(inverter_settings(round(self.anatomy.power or _UNKNOWN_POWER)))
+        settings = dict(inverter_settings(round(self.topology.power or _UNKNOWN_POWER)))
         if self.has_battery:
             settings |= battery_settings(
                 self._most_power("max_charge_power"),
                 self._most_power("max_discharge_power"),
                 self._most_power(MAX_GRID_CHARGE),
-                self.anatomy.products.values(),
+                self.topology.products.values(),
             )
         return {
             key: setting
@@ -299,7 +299,7 @@ class Sun2000Inverter(ModbusBattery):
     def _most_power(self, name: str) -> int:
         """Return the most that the battery was seen to permit, W, or may."""
         highest = None if self.controller is None else self.controller.highest.get(name)
-        return round(highest or self.anatomy.power or _UNKNOWN_POWER)
+        return round(highest or self.topology.power or _UNKNOWN_POWER)
 
     @override
     async def _write_setting(self, key: str, value: Value) -> None:
@@ -349,8 +349,8 @@ class Sun2000Inverter(ModbusBattery):
         limits = {} if self.controller is None else self.controller.user_limits
         charge = self._most_power("max_charge_power")
         discharge = self._most_power("max_discharge_power")
-        if self.anatomy.power is not None:
-            discharge = min(discharge, round(self.anatomy.power))
+        if self.topology.power is not None:
+            discharge = min(discharge, round(self.topology.power))
         charge = min(charge, limits.get("charge_power_limit", charge))
         discharge = min(discharge, limits.get("discharge_power_limit", discharge))
         return self._narrowed(SetpointLimits(-discharge, charge))

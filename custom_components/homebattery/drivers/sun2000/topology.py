@@ -49,7 +49,7 @@ ASKED: Final[tuple[Register, ...]] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anatomy:
+class Topology:
     """The parts of an inverter."""
 
     phases: int = 3
@@ -95,7 +95,7 @@ class Anatomy:
         )
 
 
-async def explore(device: ModbusDevice, model: str) -> Anatomy:
+async def discover(device: ModbusDevice, model: str) -> Topology:
     """Return what the inverter `model` consists of; `device` has those `ASKED`.
 
     Raises what reading raises, unless it is that a register does not exist.
@@ -107,7 +107,7 @@ async def explore(device: ModbusDevice, model: str) -> Anatomy:
     products = await _products(device)
     packs = await _packs(device, products)
     totals = {} if not products else await _read(device, ["battery_soc"])
-    return Anatomy(
+    return Topology(
         phases=phases,
         strings=int(number(identity.get("pv_strings"))),
         mppts=int(number(identity.get("mppts"))),
@@ -121,11 +121,11 @@ async def explore(device: ModbusDevice, model: str) -> Anatomy:
     )
 
 
-async def explore_batteries(device: ModbusDevice) -> frozenset[tuple[int, int]]:
-    """Return the `batteries` of the inverter; raises what `explore` raises."""
+async def discover_batteries(device: ModbusDevice) -> frozenset[tuple[int, int]]:
+    """Return the `batteries` of the inverter; raises what `discover` raises."""
     products = await _products(device)
     packs = await _packs(device, products)
-    return Anatomy(products=products, packs=packs).batteries
+    return Topology(products=products, packs=packs).batteries
 
 
 def battery_unit(
