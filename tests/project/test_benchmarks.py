@@ -9,8 +9,8 @@ from tests.simulators import ManualClock, VictronSimulator
 
 @pytest.mark.usefixtures("socket_enabled")
 async def test_driver_is_measured(victron: VictronSimulator) -> None:
-    async with VictronSimulator(house_of(VictronSimulator, ManualClock())) as twin:
-        figures = await measure("victron", victron.setup, twin.setup, rounds=1)
+    async with VictronSimulator(house_of(VictronSimulator, ManualClock())) as other:
+        figures = await measure("victron", victron.setup, other.setup, rounds=1)
 
     assert figures["live requests"] < figures["all requests"]
     assert figures["naive requests"] > 5 * figures["live requests"]

@@ -253,11 +253,11 @@ class Sun2000:
         `soc` in %, `pv` and `load` in W; as they are, unless given. `later` are the seconds
         until one looks, in which nothing else changes.
         """
-        twin = copy.deepcopy(self, {id(self.trail): []})
-        plant = twin.plant
+        other = copy.deepcopy(self, {id(self.trail): []})
+        plant = other.plant
         if step is not None:
-            twin.settings = dict(step.settings)
-            twin._deadline = plant.clock() + step.remaining
+            other.settings = dict(step.settings)
+            other._deadline = plant.clock() + step.remaining
         if soc is not None:
             plant.soc = soc
         if pv is not None:

@@ -40,7 +40,7 @@ class SmaSimulator(Simulator):
         charge_control: Annotated[ChargeControl, "is possible, as it says"] = "yes",
         on_loss: Annotated[OnLoss, "of setpoints"] = "fall_back",
         time_out: Annotated[float, "seconds a setpoint holds, 1…1800"] = 600.0,
-        twins: Annotated[bool, "copies of write-only registers are there"] = True,
+        read_back: Annotated[bool, "copies of write-only registers are there"] = True,
         write_only: Annotated[WriteOnly, "how reading such registers ends"] = "refuse",
         per_phase: Annotated[bool, "a cluster gives the setpoint per device"] = False,
         other_units: Annotated[OtherUnits, "how other unit ids answer"] = "refuse",
@@ -66,7 +66,7 @@ class SmaSimulator(Simulator):
         self.values = SunnyIslandValues(
             self.device, model=model, serial=serial, firmware=firmware
         )
-        self.units = SmaUnits(self.values, twins=twins)
+        self.units = SmaUnits(self.values, read_back=read_back)
         self.units.other_units = other_units
         self.units.write_only = write_only
         self.server = ModbusServer(self.units, host, port, clock=self.plant.clock)

@@ -231,7 +231,7 @@ SETTINGS: Final = (
     Setting(44439, S32, 1, "grid_target"),
 )
 
-TWINS: Final = frozenset((44425, 44427, 44433, 44437, 44439))
+READ_BACK_REGISTERS: Final = frozenset((44425, 44427, 44433, 44437, 44439))
 RATED_POWER: Final = 30231
 MODELS: Final = {
     9331: "SI3.0M-12",

@@ -15,7 +15,14 @@ from .modbus import (
     Units,
 )
 from .sma_inverter import NotTaken
-from .sma_registers import MEASURED, OLD_MODELS, RATED_POWER, SETTINGS, TWINS, Setting
+from .sma_registers import (
+    MEASURED,
+    OLD_MODELS,
+    RATED_POWER,
+    READ_BACK_REGISTERS,
+    SETTINGS,
+    Setting,
+)
 from .sma_values import SunnyIslandValues
 from .words import by_word
 
@@ -39,8 +46,8 @@ class SmaUnits(Units):
 
     functions = frozenset((READ_HOLDING, READ_INPUT, WRITE_MULTIPLE))
 
-    def __init__(self, values: SunnyIslandValues, *, twins: bool) -> None:
-        """Serve the device; `twins`: the copies of write-only registers can be read."""
+    def __init__(self, values: SunnyIslandValues, *, read_back: bool) -> None:
+        """Serve the device; `read_back`: the copies of write-only registers can be read."""
         super().__init__()
         self.values = values
         self.device = values.device
@@ -50,8 +57,8 @@ class SmaUnits(Units):
         self.write_only: WriteOnly = "refuse"
         self.absent: set[int] = set()
         """Addresses of registers that the device does not have."""
-        if not twins:
-            self.absent |= TWINS
+        if not read_back:
+            self.absent |= READ_BACK_REGISTERS
         if values.model in OLD_MODELS:
             self.absent.add(RATED_POWER)
         self.unknown: set[int] = set()

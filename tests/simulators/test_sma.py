@@ -417,7 +417,7 @@ async def test_what_is_kept_is_counted_and_the_twins_are_kept() -> None:
             "setpoint": 1,
             "external": 1,
         }
-    async with bench(twins=False) as at:
+    async with bench(read_back=False) as at:
         assert await at.refused(44427) == 2
         assert await at.refused(44427, ON) == 2
 

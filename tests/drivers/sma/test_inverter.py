@@ -629,7 +629,7 @@ async def test_setpoints_are_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses[-1] == pytest.approx(1000, abs=10)
 
 
-TWINS = {"r44425": 0, "r44427": 803}
+READ_BACK_REGISTERS = {"r44425": 0, "r44427": 803}
 
 
 async def test_without_readable_twins_what_was_taken_counts() -> None:
@@ -645,7 +645,7 @@ async def test_without_readable_twins_what_was_taken_counts() -> None:
 
 async def test_with_readable_twins_they_count() -> None:
     """What the device says goes before what it was told."""
-    async with device(**TWINS) as image, connected(image) as battery:
+    async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(-700)
         ignored = await battery.get("power_setpoint")
         put(image, 44427, 802)
@@ -657,7 +657,7 @@ async def test_with_readable_twins_they_count() -> None:
 
 async def test_release_switches_external_control_off_once() -> None:
     """One write, and what was found is forgotten."""
-    async with device(**TWINS) as image, connected(image) as battery:
+    async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         assert battery.snapshot == {"external_control": "inactive"}
         await battery.release()
@@ -683,7 +683,7 @@ async def test_release_after_a_restart_needs_only_what_was_found() -> None:
 
 async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -> None:
     """The twin shows control that was not there before."""
-    async with device(**TWINS) as image, connected(image) as battery:
+    async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         put(image, 44427, 802)
         with pytest.raises(NotConfirmedError, match="still active"):
@@ -1033,9 +1033,9 @@ def island(**options: Any) -> tuple[SmaSimulator, ManualClock]:
 
 @pytest.mark.parametrize("twins", [True, False])
 @pytest.mark.parametrize("power", [2000, -2000, 0, 1, -1])
-async def test_the_battery_does_what_is_asked(power: int, twins: bool) -> None:
+async def test_the_battery_does_what_is_asked(power: int, read_back: bool) -> None:
     """In both directions, and not at all; less the losses, since it acts at the AC side."""
-    simulator, clock = island(twins=twins)
+    simulator, clock = island(read_back=read_back)
     async with simulator, connected(simulator) as battery:
         granted = await battery.set_power_setpoint(power)
         clock.advance(5)

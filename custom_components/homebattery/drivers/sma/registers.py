@@ -314,7 +314,7 @@ _CONTROL: Final = (
 
 # Their readable twins, which live in flash: to look at, not to write. That they read
 # back what was written to the others is uncertain.
-_TWINS: Final = (
+_READ_BACK_REGISTERS: Final = (
     _s16(41255, "power_limit_twin", 100, "%", R),
     _s32(44425, "setpoint_twin", unit="W", poll=FAST),
     _tag(44427, "external_control_twin", EXTERNAL_CONTROL, poll=FAST),
@@ -366,7 +366,7 @@ REGISTERS: Final[tuple[Register, ...]] = (
     *_POWER,
     *_BATTERY,
     *_CONTROL,
-    *_TWINS,
+    *_READ_BACK_REGISTERS,
     *_INSTALLER,
     *_SETTINGS,
     # The one such mode that may be written again and again, and read.
