@@ -11,7 +11,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 type Leap = Callable[[float], None]
-type Sleeps = list[float]
+type Pauses = list[float]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -35,9 +35,9 @@ async def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
 
 
 @pytest.fixture
-def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     """Note how long anybody sleeps, s, instead of waiting for it."""
-    noted: Sleeps = []
+    noted: Pauses = []
     real = asyncio.sleep
 
     async def sleep(seconds: float) -> None:

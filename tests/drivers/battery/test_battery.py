@@ -44,7 +44,7 @@ from custom_components.homebattery.drivers.modbus.register import (
 )
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.report import Report
-from tests.drivers.conftest import Sleeps, until
+from tests.drivers.conftest import Pauses, until
 from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -574,15 +574,15 @@ async def test_setting_is_written_and_read_back(
 
 
 async def test_device_is_given_time_before_it_is_read_back(
-    image: ModbusImage, monkeypatch: pytest.MonkeyPatch, sleeps: Sleeps
+    image: ModbusImage, monkeypatch: pytest.MonkeyPatch, pauses: Pauses
 ) -> None:
     monkeypatch.setattr(Settable, "settle", 1000)
     async with connected(image) as battery:
-        sleeps.clear()
+        pauses.clear()
 
         await battery.set_value("min_soc", 25)
 
-    assert sleeps == [1000]
+    assert pauses == [1000]
 
 
 async def test_setting_in_flash_is_not_written_when_it_is_so_already(

@@ -15,10 +15,10 @@ from custom_components.homebattery.drivers.deye.plans import (
     Plan,
     automatic,
     charge,
-    charging_sleeps,
     follow_load,
     hold,
     hold_by_soc,
+    is_grid_charge_latent,
     knows_remote_mode,
     remote_power,
     restrict,
@@ -106,17 +106,35 @@ def test_the_recipe_writes_these_words_in_this_order() -> None:
     assert known == FOUND
 
 
-def plans(found: Image, *, sleeps: bool = False) -> dict[str, Plan]:
+def plans(found: Image, *, grid_charge_latent: bool = False) -> dict[str, Plan]:
     """Return everything that may be held, by name."""
     return {
-        "charge": charge(found, amps=47, words=POWER, max_soc=100, sleeps=sleeps),
-        "charge more": charge(found, amps=150, words=8000, max_soc=100, sleeps=sleeps),
+        "charge": charge(
+            found,
+            amps=47,
+            words=POWER,
+            max_soc=100,
+            grid_charge_latent=grid_charge_latent,
+        ),
+        "charge more": charge(
+            found,
+            amps=150,
+            words=8000,
+            max_soc=100,
+            grid_charge_latent=grid_charge_latent,
+        ),
         "sell": sell(found, words=POWER, min_soc=15, flag=True),
         "sell less": sell(found, words=800, min_soc=15, flag=True),
         "hold": hold(found),
-        "hold by SOC": hold_by_soc(found, sleeps=sleeps),
-        "automatic": automatic(found, sleeps=sleeps),
-        "follow": follow_load(found, words=POWER, amps=47, min_soc=15, sleeps=sleeps),
+        "hold by SOC": hold_by_soc(found, grid_charge_latent=grid_charge_latent),
+        "automatic": automatic(found, grid_charge_latent=grid_charge_latent),
+        "follow": follow_load(
+            found,
+            words=POWER,
+            amps=47,
+            min_soc=15,
+            grid_charge_latent=grid_charge_latent,
+        ),
     }
 
 
@@ -196,11 +214,11 @@ def test_every_state_on_the_way_is_harmless(
         inverter = DeyeModbusSimulator(house(soc=60), **owner, **habits).inverter
         words = dict(inverter.words)
         found = {address: words[address] for address in SNAPSHOT}
-        sleeps = charging_sleeps(found, words, 60)
-        named = plans(found, sleeps=sleeps)
+        grid_charge_latent = is_grid_charge_latent(found, words, 60)
+        named = plans(found, grid_charge_latent=grid_charge_latent)
         steps = [{**words, **named[one].target}]
         stages = [named[other]]
-        if sleeps and other == "automatic":
+        if grid_charge_latent and other == "automatic":
             stages.insert(0, stop_grid_charge(found))
         for stage in stages:
             for address, block in stage.writes(dict(steps[-1])):
@@ -239,7 +257,7 @@ def test_every_state_on_the_way_is_harmless(
     ],
 )
 def test_charging_sleeps_while_selling_comes_first(
-    changed: Image, soc: float | None, sleeps: bool
+    changed: Image, soc: float | None, grid_charge_latent: bool
 ) -> None:
     """It does where the grid charges to more than about the present SOC."""
     settings = {
@@ -253,7 +271,7 @@ def test_charging_sleeps_while_selling_comes_first(
         **changed,
     }
 
-    assert charging_sleeps(settings, settings, soc) is sleeps
+    assert is_grid_charge_latent(settings, settings, soc) is grid_charge_latent
 
 
 def within(decision: Decision, others: list[Decision]) -> bool:

@@ -39,7 +39,7 @@ from custom_components.homebattery.drivers.modbus.register import (
     Register,
 )
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
-from tests.drivers.conftest import Leap, Sleeps, until
+from tests.drivers.conftest import Leap, Pauses, until
 from tests.simulators.image import ModbusImage
 
 sockets = pytest.mark.usefixtures("socket_enabled")
@@ -775,51 +775,57 @@ async def test_one_request_is_under_way_at_a_time_in_the_order_asked() -> None:
 
 
 @sockets
-async def test_device_is_left_in_peace_after_connecting(sleeps: Sleeps) -> None:
+async def test_device_is_left_in_peace_after_connecting(
+    pauses: Pauses,
+) -> None:
     async with image_of({100: 7}) as image:
         connection = ModbusTcpConnection(image.host, image.port, 5)
         connection.connect_delay = 1000
         await connection.open()
-        sleeps.clear()
+        pauses.clear()
 
         await connection.unit(1).read_holding_registers(100, 1)
-        first = [*sleeps]
-        sleeps.clear()
+        first = [*pauses]
+        pauses.clear()
         await connection.unit(1).read_holding_registers(100, 1)
         await connection.close()
 
     assert len(first) == 1
     assert 0 < first[0] <= 1000
-    assert sleeps == []
+    assert pauses == []
 
 
 @sockets
-async def test_device_is_left_in_peace_between_requests(sleeps: Sleeps) -> None:
+async def test_device_is_left_in_peace_between_requests(
+    pauses: Pauses,
+) -> None:
     async with image_of({100: 7}) as image, connected(image) as connection:
         connection.spacing = 1000
-        sleeps.clear()
+        pauses.clear()
 
         await connection.unit(1).read_holding_registers(100, 1)
-        after_first = [*sleeps]
+        after_first = [*pauses]
         image.set_faults(exception=4, exception_count=1)
         with pytest.raises(DeviceRefusedError):
             await connection.unit(1).read_holding_registers(100, 1)
         await connection.unit(1).read_holding_registers(100, 1)
 
     assert after_first == []
-    assert len(sleeps) == 2
-    assert all(0 < pause <= 1000 for pause in sleeps)
+    assert len(pauses) == 2
+    assert all(0 < pause <= 1000 for pause in pauses)
 
 
 @sockets
-async def test_no_pause_is_made_where_none_is_needed(sleeps: Sleeps) -> None:
+async def test_no_pause_is_made_where_none_is_needed(
+    pauses: Pauses,
+) -> None:
     async with image_of({100: 7}) as image, connected(image) as connection:
-        sleeps.clear()
+        pauses.clear()
 
         await connection.unit(1).read_holding_registers(100, 1)
         await connection.unit(1).read_holding_registers(100, 1)
 
-    assert sleeps == []
+    assert pauses == []
 
 
 @sockets

@@ -18,8 +18,8 @@ from .plans import (
     Image,
     Plan,
     charge,
-    charging_sleeps,
     follow_load,
+    is_grid_charge_latent,
     sell,
 )
 
@@ -114,8 +114,14 @@ def _decide_charge(
     if amps < 1:
         return Decision(reason=reason or LimitReason.TOO_LITTLE)
     words = math.ceil(round(power, 3) / now.watts_per_word)
-    sleeps = charging_sleeps(snapshot, settings, now.soc)
-    plan = charge(snapshot, amps=amps, words=words, max_soc=now.max_soc, sleeps=sleeps)
+    grid_charge_latent = is_grid_charge_latent(snapshot, settings, now.soc)
+    plan = charge(
+        snapshot,
+        amps=amps,
+        words=words,
+        max_soc=now.max_soc,
+        grid_charge_latent=grid_charge_latent,
+    )
     return Decision(_sent_power(power, amps, now), plan, reason)
 
 
@@ -143,9 +149,13 @@ def _decide_discharge(
         flag = now.sell_flag or any(snapshot[flags] & SELL_FLAG for flags in FLAGS)
         plan = sell(snapshot, words=words, min_soc=now.min_soc, flag=flag, amps=amps)
         return Decision(-words * now.watts_per_word, plan, reason)
-    sleeps = charging_sleeps(snapshot, settings, now.soc)
+    grid_charge_latent = is_grid_charge_latent(snapshot, settings, now.soc)
     plan = follow_load(
-        snapshot, words=words, amps=most, min_soc=now.min_soc, sleeps=sleeps
+        snapshot,
+        words=words,
+        amps=most,
+        min_soc=now.min_soc,
+        grid_charge_latent=grid_charge_latent,
     )
     return Decision(-_sent_power(power, most, now), plan, reason)
 

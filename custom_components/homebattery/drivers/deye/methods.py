@@ -35,9 +35,9 @@ from .plans import (
     Image,
     Plan,
     automatic,
-    charging_sleeps,
     hold,
     hold_by_soc,
+    is_grid_charge_latent,
     knows_remote_mode,
     remote,
     remote_power,
@@ -237,8 +237,10 @@ class BySettings(Method):
                 self._zero_amps_refused = True
             else:
                 return
-        sleeps = charging_sleeps(snapshot, known, soc)
-        await self._apply(held, hold_by_soc(snapshot, sleeps=sleeps), known)
+        grid_charge_latent = is_grid_charge_latent(snapshot, known, soc)
+        await self._apply(
+            held, hold_by_soc(snapshot, grid_charge_latent=grid_charge_latent), known
+        )
 
     async def _apply(self, held: DeyeSetpoint, plan: Plan, known: Image) -> None:
         """Bring the settings to a plan; raises FlashBudgetError before it is begun."""
@@ -260,16 +262,18 @@ class BySettings(Method):
     async def restore(self, snapshot: Image) -> None:
         """Write the owner's settings, word by word as they were."""
         known = await self.read()
-        sleeps = await self._charging_sleeps(snapshot, known)
-        if sleeps:
+        grid_charge_latent = await self._is_grid_charge_latent(snapshot, known)
+        if grid_charge_latent:
             first = stop_grid_charge(snapshot)
             await self._write(first, known)
             known.update(first.target)
-        await self._write(automatic(snapshot, sleeps=sleeps), known)
+        await self._write(
+            automatic(snapshot, grid_charge_latent=grid_charge_latent), known
+        )
 
-    async def _charging_sleeps(self, snapshot: Image, known: Image) -> bool:
-        """Return what `charging_sleeps` does; the SOC is read only where it matters."""
-        return charging_sleeps(snapshot, known, None) and charging_sleeps(
+    async def _is_grid_charge_latent(self, snapshot: Image, known: Image) -> bool:
+        """Return what `is_grid_charge_latent` does; the SOC is read only where it matters."""
+        return is_grid_charge_latent(snapshot, known, None) and is_grid_charge_latent(
             snapshot, known, await self._read_soc()
         )
 

@@ -108,7 +108,7 @@ class Plan:
                 yield block.start, words
 
 
-def charging_sleeps(snapshot: Image, settings: Image, soc: float | None) -> bool:
+def is_grid_charge_latent(snapshot: Image, settings: Image, soc: float | None) -> bool:
     """Return True when the owner's settings may charge once selling first ends.
 
     `soc` in %, None where it is not known. Nothing wakes above all SOCs up to which
@@ -124,11 +124,16 @@ def charging_sleeps(snapshot: Image, settings: Image, soc: float | None) -> bool
 
 
 def charge(
-    snapshot: Image, *, amps: int, words: int, max_soc: int, sleeps: bool = False
+    snapshot: Image,
+    *,
+    amps: int,
+    words: int,
+    max_soc: int,
+    grid_charge_latent: bool = False,
 ) -> Plan:
     """Charge with `amps`, up to `max_soc` %; `words` is the power as slots count it.
 
-    `sleeps`, here and below: what `charging_sleeps` says.
+    `grid_charge_latent`, here and below: what `is_grid_charge_latent` says.
     """
     return Plan(
         {
@@ -143,7 +148,7 @@ def charge(
             _TOU: EVERY_DAY,
         },
         (CURRENTS, GRID, MODE, TARGETS, POWERS, TOU)
-        if sleeps
+        if grid_charge_latent
         else (MODE, CURRENTS, GRID, TARGETS, POWERS, TOU),
     )
 
@@ -174,14 +179,19 @@ def sell(
 
 
 def follow_load(
-    snapshot: Image, *, words: int, amps: int, min_soc: int, sleeps: bool = False
+    snapshot: Image,
+    *,
+    words: int,
+    amps: int,
+    min_soc: int,
+    grid_charge_latent: bool = False,
 ) -> Plan:
     """Discharge into the house only, with at most `words` and `amps`."""
     return Plan(
         {
             **snapshot,
             _DISCHARGE_CURRENT: _at_most(amps, snapshot[_DISCHARGE_CURRENT]),
-            _GRID_CHARGE: 0 if sleeps else snapshot[_GRID_CHARGE],
+            _GRID_CHARGE: 0 if grid_charge_latent else snapshot[_GRID_CHARGE],
             _WORKING_MODE: _not_selling(snapshot),
             **dict.fromkeys(POWERS, words),
             **dict.fromkeys(SOCS, min_soc),
@@ -189,7 +199,7 @@ def follow_load(
             _TOU: EVERY_DAY,
         },
         (GRID, MODE, POWERS, TARGETS, CURRENTS, TOU)
-        if sleeps
+        if grid_charge_latent
         else (MODE, POWERS, TARGETS, GRID, CURRENTS, TOU),
     )
 
@@ -204,7 +214,7 @@ def hold(snapshot: Image) -> Plan:
     )
 
 
-def hold_by_soc(snapshot: Image, *, sleeps: bool = False) -> Plan:
+def hold_by_soc(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
     """Hold where a current of 0 A is refused: the slots want a full battery.
 
     On grid the battery does not discharge below its slot's SOC; without the grid it
@@ -221,14 +231,14 @@ def hold_by_soc(snapshot: Image, *, sleeps: bool = False) -> Plan:
             _TOU: EVERY_DAY,
         },
         (CURRENTS, GRID, MODE, TARGETS, TOU, POWERS)
-        if sleeps
+        if grid_charge_latent
         else (MODE, TARGETS, GRID, CURRENTS, TOU, POWERS),
     )
 
 
-def automatic(snapshot: Image, *, sleeps: bool = False) -> Plan:
+def automatic(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
     """Everything as its owner had it; where charging sleeps, after `stop_grid_charge`."""
-    if sleeps:
+    if grid_charge_latent:
         return Plan(snapshot, (TOU, TARGETS, POWERS, MODE, CURRENTS, GRID))
     if _sells(snapshot):
         return Plan(snapshot, (TOU, TARGETS, POWERS, GRID, CURRENTS, MODE))
