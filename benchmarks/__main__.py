@@ -38,8 +38,8 @@ type Run = dict[str, Figures]  # by battery type
 
 
 async def _figures(battery_type: str, rounds: int) -> Figures:
-    async with _simulated(battery_type) as setup, _simulated(battery_type) as twin:
-        return await measure(battery_type, setup, twin, rounds)
+    async with _simulated(battery_type) as setup, _simulated(battery_type) as other:
+        return await measure(battery_type, setup, other, rounds)
 
 
 @asynccontextmanager

@@ -17,10 +17,12 @@ from .libraries import MODBUS, OTHERS, Ask, Call, Setup, watched
 type Figures = dict[str, float]  # by the column's name
 
 
-async def measure(battery_type: str, setup: Setup, twin: Setup, rounds: int) -> Figures:
+async def measure(
+    battery_type: str, setup: Setup, other: Setup, rounds: int
+) -> Figures:
     """Return the figures of a driver; costs are medians of so many polls.
 
-    The library alone reads a twin of the device, since some serve a single client.
+    The library alone reads another one of the device, since some serve a single client.
     """
     library = OTHERS.get(battery_type, MODBUS)
     set_up, update, live_keys = await costs_of_entry(battery_type, setup, rounds)
@@ -29,7 +31,7 @@ async def measure(battery_type: str, setup: Setup, twin: Setup, rounds: int) -> 
     with watched(library) as setup_calls:
         async with battery:
             await battery.read()
-    async with battery, library.plain(twin) as ask:
+    async with battery, library.plain(other) as ask:
         await costs_of(3, battery.read)  # until it is known what is not there
         with watched(library) as calls:
             await battery.read()

@@ -223,7 +223,7 @@ SETTINGS: Final = (
     Setting(44037, S32, 100, "fallback_power"),
     Setting(44039, S32, 100, "upper_band", 100, -100, 100),
     Setting(44041, S32, 100, "lower_band", -100, -100, 100),
-    # The readable twins of what is made for cyclic control are not.
+    # The read-back registers of what is made for cyclic control are not.
     Setting(44425, S32, 1, "setpoint"),
     Setting(44427, TAG, 1, "external", only=_EXTERNAL),
     Setting(44433, U32, 1, "bms_max_charge"),

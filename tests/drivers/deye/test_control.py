@@ -241,7 +241,7 @@ def test_every_state_on_the_way_is_harmless(
 
 
 @pytest.mark.parametrize(
-    ("changed", "soc", "sleeps"),
+    ("changed", "soc", "grid_charge_latent"),
     [
         pytest.param({}, 60, True, id="a slot wants more"),
         pytest.param({}, 70, True, id="a slot wants just that"),

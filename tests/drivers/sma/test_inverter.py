@@ -61,8 +61,10 @@ NEVER_WRITE = {
         range(41193, 41197), "what happens without us: the installer's choice"
     ),
     **dict.fromkeys((44037, 44038), "the same"),
-    **dict.fromkeys((44425, 44426, 44427, 44428), "flash twins of the cyclic setpoint"),
-    **dict.fromkeys((44439, 44440), "flash twin of the cyclic grid target"),
+    **dict.fromkeys(
+        (44425, 44426, 44427, 44428), "flash, read-back of the cyclic setpoint"
+    ),
+    **dict.fromkeys((44439, 44440), "flash, read-back of the cyclic grid target"),
     **dict.fromkeys(
         (30953, 31391, 40073, 40212, 40216, 40793, 40797), "another device's"
     ),
@@ -303,7 +305,7 @@ FULL = BY_NAME["charging_single_phase"]
 @pytest.mark.parametrize(
     ("numbers", "most"),
     [({"r44425": 0, "r44427": 803, "r30859": 803}, 4), ({"r44425": 0}, 6), ({}, 6)],
-    ids=["all there", "half a twin", "no twins"],
+    ids=["all there", "half a read-back", "no read-back"],
 )
 async def test_the_fast_poll_takes_few_requests(
     numbers: dict[str, int], most: int
@@ -682,7 +684,7 @@ async def test_release_after_a_restart_needs_only_what_was_found() -> None:
 
 
 async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -> None:
-    """The twin shows control that was not there before."""
+    """The read-back shows control that was not there before."""
     async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         put(image, 44427, 802)
@@ -1031,7 +1033,7 @@ def island(**options: Any) -> tuple[SmaSimulator, ManualClock]:
     return SmaSimulator(plant, **options), clock
 
 
-@pytest.mark.parametrize("twins", [True, False])
+@pytest.mark.parametrize("read_back", [True, False])
 @pytest.mark.parametrize("power", [2000, -2000, 0, 1, -1])
 async def test_the_battery_does_what_is_asked(power: int, read_back: bool) -> None:
     """In both directions, and not at all; less the losses, since it acts at the AC side."""
@@ -1079,7 +1081,9 @@ async def test_a_device_that_keeps_its_values_has_no_watchdog() -> None:
         assert simulator.state()["device"]["follows"]
 
 
-@pytest.mark.parametrize("options", [{}, {"twins": False}, {"write_only": "unknown"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"read_back": False}, {"write_only": "unknown"}]
+)
 async def test_release_gives_the_device_back(options: dict[str, Any]) -> None:
     """It decides again, whatever of its registers can be read."""
     simulator, clock = island(**options)
@@ -1095,7 +1099,7 @@ async def test_release_gives_the_device_back(options: dict[str, Any]) -> None:
 
 
 async def test_a_device_that_forgets_its_writes_is_not_called_released() -> None:
-    """Its twin shows that it still is controlled."""
+    """Its read-back shows that it still is controlled."""
     simulator, _ = island()
     async with simulator, connected(simulator) as battery:
         await battery.set_power_setpoint(1500)

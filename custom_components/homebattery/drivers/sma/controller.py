@@ -41,8 +41,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _SETPOINT: Final = "setpoint"
 _CONTROL: Final = "external_control"
-_POWER_SHOWN: Final = "setpoint_twin"
-_CONTROL_SHOWN: Final = "external_control_twin"
+_POWER_SHOWN: Final = "setpoint_read_back"
+_CONTROL_SHOWN: Final = "external_control_read_back"
 READ_BACK: Final = (_POWER_SHOWN, _CONTROL_SHOWN)
 """The registers that may show the pair; they are in flash, and never written."""
 _READ_BACK_FRESH: Final = 2.0

@@ -312,14 +312,14 @@ _CONTROL: Final = (
     _s32(41251, "consumption_limit", unit="W", access=W),
 )
 
-# Their readable twins, which live in flash: to look at, not to write. That they read
+# Their read-back registers, which live in flash: to look at, not to write. That they read
 # back what was written to the others is uncertain.
 _READ_BACK_REGISTERS: Final = (
-    _s16(41255, "power_limit_twin", 100, "%", R),
-    _s32(44425, "setpoint_twin", unit="W", poll=FAST),
-    _tag(44427, "external_control_twin", EXTERNAL_CONTROL, poll=FAST),
+    _s16(41255, "power_limit_read_back", 100, "%", R),
+    _s32(44425, "setpoint_read_back", unit="W", poll=FAST),
+    _tag(44427, "external_control_read_back", EXTERNAL_CONTROL, poll=FAST),
     # The sign of this one is not stated.
-    _s32(44439, "grid_target_twin", unit="W"),
+    _s32(44439, "grid_target_read_back", unit="W"),
 )
 
 # The installer's, in flash: what happens without us, and how slowly we are followed.
