@@ -44,7 +44,7 @@ NEVER = None
 
 
 @pytest.mark.parametrize(
-    ("requested", "granted", "measured", "age", "off_target", "expected"),
+    ("requested", "granted", "measured", "since_change", "off_target", "expected"),
     [
         # Just asked
         (1000, 1000, 0, 0, NEVER, PENDING),
@@ -98,7 +98,7 @@ def test_control_status(
 
 
 @pytest.mark.parametrize(
-    ("granted", "measured", "age", "off_target", "expected"),
+    ("granted", "measured", "since_change", "off_target", "expected"),
     [
         (1000, None, 1, NEVER, PENDING),
         (1000, None, 999, GRACE - 1, PENDING),

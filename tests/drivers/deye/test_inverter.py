@@ -984,7 +984,7 @@ async def test_an_inverter_that_would_not_obey_is_not_controlled(
 
 
 @pytest.mark.parametrize(
-    ("words", "advice"),
+    ("words", "issues"),
     [
         pytest.param({}, set(), id="as it should be"),
         pytest.param({"r111": 0}, {DeviceIssue.NOT_BY_CAPACITY}, id="by voltage"),
