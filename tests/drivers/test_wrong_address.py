@@ -58,7 +58,7 @@ type Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedConnection, "FIRST_BACK_OFF", 0)
-    monkeypatch.setattr(ModbusTcpConnection, "GREETING_PATIENCE", SHORT)
+    monkeypatch.setattr(ModbusTcpConnection, "GREETING_TIMEOUT", SHORT)
 
 
 def battery_at(

@@ -22,7 +22,7 @@ SETTLED: Final = 1.5
 own loop may land its last setpoint after our first."""
 RETRY: Final = 30.0
 """Seconds until a release, or a setpoint the device may have missed, is tried again."""
-PATIENCE: Final = 1.0
+REFRESH_TIMEOUT: Final = 1.0
 """Seconds that a renewal waits for what it depends on to be read. A device that takes
 longer is renewed with what is known, and read for the next time."""
 
@@ -147,7 +147,7 @@ class KeepAlive:
             self._refreshing = self._hass.async_create_background_task(
                 self._battery.refresh(), f"{self._title} refresh"
             )
-        await asyncio.wait({self._refreshing}, timeout=PATIENCE)
+        await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
 
     async def _settle(self, _now: datetime) -> None:
         """Renew once more, and read back what the device made of the change."""

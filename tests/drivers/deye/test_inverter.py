@@ -23,7 +23,7 @@ from custom_components.homebattery.drivers.deye import (
     controller as deye_controller,
     methods as deye_methods,
 )
-from custom_components.homebattery.drivers.deye.blocks import CautiousUnit, answers
+from custom_components.homebattery.drivers.deye.blocks import ChunkedUnit, answers
 from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
 from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
 from custom_components.homebattery.drivers.deye.plans import (
@@ -612,7 +612,7 @@ async def test_a_gateway_that_drops_long_reads_is_asked_for_less() -> None:
 async def test_a_gateway_that_refuses_long_reads_is_asked_for_less() -> None:
     """At once, since it said so; a refusal of few words is a refusal."""
     gateway = FewWords()
-    unit = CautiousUnit(gateway)
+    unit = ChunkedUnit(gateway)
 
     assert await unit.read_holding_registers(586, 123) == list(range(586, 709))
     with pytest.raises(DeviceRefusedError):

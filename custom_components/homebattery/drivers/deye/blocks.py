@@ -54,7 +54,7 @@ async def answers(unit: ModbusUnit) -> bool:
     return True
 
 
-class CautiousUnit:
+class ChunkedUnit:
     """A unit whose longest reads are halved when they get no answer, or are refused.
 
     Not after a single loss: twice in a row, while a short read was answered.

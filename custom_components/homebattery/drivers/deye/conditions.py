@@ -14,7 +14,7 @@ from .setpoint import Span
 
 SHUTDOWN_MARGIN: Final = 3
 """% above the shutdown SOC from which a suspended setpoint may be resumed."""
-_CAUTIOUS_MIN_SOC: Final = 20
+_SAFE_MIN_SOC: Final = 20
 """% where the inverter does not tell its own minimum [our choice]."""
 _SELL_FLAG_RELEASE: Final = 0x1184
 """The firmware that first had the slots' permission to sell [uncertain]."""
@@ -102,7 +102,7 @@ class ConditionReader:
             soc=number(v["soc"]),
             battery_power=number(v.get("battery_power")),
             rated_power=facts.rated_power,
-            min_soc=word(v.get("low_soc", _CAUTIOUS_MIN_SOC)),
+            min_soc=word(v.get("low_soc", _SAFE_MIN_SOC)),
             max_soc=min(100, word(v.get(_STOP_SOC)) or 100),
             bms_charge_amps=number(v["bms_charge_amps"]) if has_bms else None,
             bms_discharge_amps=number(v["bms_discharge_amps"]) if has_bms else None,

@@ -21,7 +21,7 @@ from ..errors import (
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.unit import ModbusUnit
-from .blocks import BatteryPack, CautiousUnit, RegisterBlock, answers
+from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
 from .measurements import firmware, formulas, word
 from .registers import (
     IDENTITY,
@@ -94,7 +94,7 @@ class DeyeDevice(ModbusBattery):
     @override
     async def _find_units(self) -> None:
         """Find out what kind of inverter it is."""
-        self._unit = unit = CautiousUnit(self.unit(self._unit_id))
+        self._unit = unit = ChunkedUnit(self.unit(self._unit_id))
         try:
             words = await unit.read_holding_registers(0, _IDENTITY_WORDS)
         except IllegalAddressError:

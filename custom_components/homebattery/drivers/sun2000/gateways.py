@@ -21,7 +21,7 @@ from ..errors import (
 from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
-from .unit import PatientUnit
+from .unit import RetryingUnit
 
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
 """Where an inverter is looked for: behind an SDongle, on its own WLAN, behind an
@@ -106,7 +106,7 @@ async def find_inverter(where: str, unit: Units) -> tuple[int, str]:
         if search.is_inverter(unit_id, await search.ask(unit_id)):
             return unit_id, search.models[unit_id]
     for unit_id in tuple(search.busy):
-        if search.is_inverter(unit_id, await search.ask(unit_id, patiently=True)):
+        if search.is_inverter(unit_id, await search.ask(unit_id, retrying=True)):
             return unit_id, search.models[unit_id]
     raise await search.explanation()
 
@@ -117,7 +117,7 @@ async def check_inverter(where: str, unit: Units, unit_id: int) -> str:
     Raises WrongUnitError when it is something else, and what reading raises.
     """
     try:
-        model = await _read_model(PatientUnit(unit(unit_id)))
+        model = await _read_model(RetryingUnit(unit(unit_id)))
     except DeviceRefusedError as err:
         if err.code not in _NO_SUCH_REGISTER:
             raise
@@ -187,12 +187,12 @@ class _Search:
             self.models[unit_id] = model
         return model is not None and model.startswith(_INVERTERS)
 
-    async def ask(self, unit_id: int, *, patiently: bool = False) -> str | None:
+    async def ask(self, unit_id: int, *, retrying: bool = False) -> str | None:
         """Return the model of a unit; None when there is none."""
         unit = self._unit(unit_id)
         try:
-            if patiently:
-                return await _read_model(PatientUnit(unit))
+            if retrying:
+                return await _read_model(RetryingUnit(unit))
             async with asyncio.timeout(PROBE_TIMEOUT):
                 return await _read_model(unit)
         except DeviceRefusedError as err:

@@ -43,7 +43,7 @@ from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, p
 from .registers import ALARMS, CHARGE, FIXED_TABLE, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
 from .topology import ASKED, Topology, battery_unit, discover, discover_batteries
-from .unit import PatientUnit
+from .unit import RetryingUnit
 
 CONNECT_DELAY: Final = 1.5
 """Seconds after connecting in which the device loses what it is asked."""
@@ -155,10 +155,10 @@ class Sun2000Inverter(ModbusBattery):
         return connection
 
     @property
-    def _unit(self) -> PatientUnit:
+    def _unit(self) -> RetryingUnit:
         """The inverter's unit, which all of its parts are asked at."""
         assert self.unit_id is not None
-        return PatientUnit(self.unit(self.unit_id))
+        return RetryingUnit(self.unit(self.unit_id))
 
     def _part(
         self,

@@ -1,4 +1,4 @@
-"""Patience with an inverter: what its refusals mean, and asking again.
+"""Retry requests that an inverter refuses while it is busy.
 
 An inverter, or the dongle in front of it, has other things to do: it says that it
 is busy, or that it failed, while somebody else talks to it.
@@ -36,21 +36,21 @@ _MAYBE_NOT_PERMITTED: Final = (
 type Words = list[int]
 
 
-class PatientUnit:
+class RetryingUnit:
     """A unit id that is asked again when it is busy.
 
-    What has just failed in spite of all patience is asked once at a time, until it
+    What has just failed in spite of all retries is asked once at a time, until it
     answers again: one bad block must not slow down every poll.
     """
 
     def __init__(self, unit: ModbusUnit) -> None:
         """Talk to `unit`."""
         self._unit = unit
-        self._hopeless: set[int] = set()
+        self._failing: set[int] = set()
 
     async def read_holding_registers(self, address: int, count: int) -> Words:
         """Read words; raises what `ModbusUnit` raises."""
-        back_offs = iter(() if address in self._hopeless else BACK_OFFS)
+        back_offs = iter(() if address in self._failing else BACK_OFFS)
         while True:
             try:
                 words = await self._unit.read_holding_registers(address, count)
@@ -59,10 +59,10 @@ class PatientUnit:
                     raise IllegalAddressError(str(err), err.code) from err
                 if not await _is_worth_another_try(err, back_offs):
                     if _will_pass(err):
-                        self._hopeless.add(address)
+                        self._failing.add(address)
                     raise
             else:
-                self._hopeless.discard(address)
+                self._failing.discard(address)
                 return words
 
     async def write_registers(self, address: int, values: Words) -> None:
