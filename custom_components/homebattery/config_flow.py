@@ -171,7 +171,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
                 # It may have several addresses; one that it has is good enough.
                 stays = entry.data[CONF_HOST] in discovery_info.addresses
                 if not (stays or answers(entry) or entry.disabled_by):
-                    await self._async_may_have_moved(entry, discovery_info.host)
+                    await self._async_follow_to(entry, discovery_info.host)
                     return await self.async_step_new_address()
                 await self.async_set_unique_id(entry.unique_id)
                 self._abort_if_unique_id_configured()

@@ -21,7 +21,7 @@ from .control import Control
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry
 from .drivers.battery.base import Battery
-from .drivers.battery.counters import Counted, CounterWatch, Doubted
+from .drivers.battery.counters import Counted, CounterFilter, Suspect
 from .drivers.errors import BatteryError
 from .drivers.modbus.recording import is_private
 from .drivers.modbus.tcp import PYMODBUS_VERSION
@@ -125,29 +125,29 @@ def _control(control: Control, battery: Battery) -> dict[str, Any]:
     }
 
 
-def _counters(watch: CounterWatch, now: float) -> dict[str, Any]:
-    """Return what each counter is believed to show, and what not; `now` is loop time."""
-    believed, doubted = watch.believed, watch.doubted
+def _counters(counters: CounterFilter, now: float) -> dict[str, Any]:
+    """Return the accepted and the suspect value of each counter; `now` is loop time."""
+    accepted, suspect = counters.accepted, counters.suspect
     return {
-        key: _counter(believed.get(key), doubted.get(key), now)
-        for key in sorted({*believed, *doubted})
+        key: _counter(accepted.get(key), suspect.get(key), now)
+        for key in sorted({*accepted, *suspect})
     }
 
 
 def _counter(
-    believed: Counted | None, doubted: Doubted | None, now: float
+    accepted: Counted | None, suspect: Suspect | None, now: float
 ) -> dict[str, Any]:
     def when(time: float) -> str:
         return (dt_util.utcnow() - timedelta(seconds=now - time)).isoformat()
 
     return {
-        "believed": believed
+        "accepted": accepted
         and {
-            "value": believed.value,
-            "at": when(believed.at),
-            "moved": believed.moved,
+            "value": accepted.value,
+            "at": when(accepted.at),
+            "offset": accepted.offset,
         },
-        "doubted": doubted and {"value": doubted.value, "since": when(doubted.since)},
+        "suspect": suspect and {"value": suspect.value, "since": when(suspect.since)},
     }
 
 

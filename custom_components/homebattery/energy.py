@@ -64,14 +64,14 @@ class StoredCounter(ExtraStoredData):
 
     value: float
     at: datetime
-    moved: float
+    offset: float
 
     @override
     def as_dict(self) -> dict[str, Any]:
         return {
             "value": self.value,
             "at": self.at.isoformat(),
-            "moved": self.moved,
+            "moved": self.offset,
         }
 
     @classmethod
@@ -80,7 +80,7 @@ class StoredCounter(ExtraStoredData):
         return cls(
             value=float(data["value"]),
             at=datetime.fromisoformat(data["at"]),
-            moved=float(data["moved"]),
+            offset=float(data["moved"]),
         )
 
 
@@ -111,7 +111,7 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
         """Begin with what the counter shows at this start."""
         super().__init__(entry, description)
         self._counters = self._battery.counters
-        self._moved = 0.0
+        self._offset = 0.0
         self._restored = False
 
     @override
@@ -131,11 +131,11 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
         now = self.hass.loop.time()
         # A clock that is behind after a power cut makes no time pass backwards.
         elapsed = max(timedelta(), dt_util.utcnow() - stored.at).total_seconds()
-        self._moved = stored.moved
+        self._offset = stored.offset
         self._counters.remember(
-            self._key, Counted(stored.value, now - elapsed, stored.moved)
+            self._key, Counted(stored.value, now - elapsed, stored.offset)
         )
-        # What was read at this start was believed without knowing that.
+        # What was read at this start was accepted without knowing that.
         if (value := as_number(self._value)) is not None:
             self._counters.check(self._key, value, now)
 
@@ -148,7 +148,9 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
         elapsed = timedelta(seconds=self.hass.loop.time() - counted.at)
         return StoredData(
             counter=StoredCounter(
-                value=counted.value, at=dt_util.utcnow() - elapsed, moved=counted.moved
+                value=counted.value,
+                at=dt_util.utcnow() - elapsed,
+                offset=counted.offset,
             ),
             own=self._own_data,
         )
@@ -170,10 +172,10 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
     @override
     def _handle_coordinator_update(self) -> None:
         counted = self._counters.counted(self._key)
-        if counted is not None and counted.moved != self._moved:
+        if counted is not None and counted.offset != self._offset:
             # Forgotten in a power cut, it would have to be found out again, and
             # differently.
-            self._moved = counted.moved
+            self._offset = counted.offset
             self.coordinator.config_entry.async_create_task(
                 self.hass,
                 RestoreStateData.async_save_persistent_states(self.hass),

@@ -215,7 +215,7 @@ class SetupFlow(ConfigFlow):
             self._tried = {CONF_HOST: setup[CONF_HOST]}
         return []
 
-    async def _async_may_have_moved(self, entry: ConfigEntry, host: str) -> None:
+    async def _async_follow_to(self, entry: ConfigEntry, host: str) -> None:
         """Note that a known device may be at another address now.
 
         Aborts where that has been offered, and ignored.

@@ -174,17 +174,17 @@ async def test_why_a_total_is_unknown_is_seen(
 
     data = await downloaded(sessy_home)
     counter, now = data["counters"][key], data["coordinator"]["now"]
-    assert counter["believed"]["value"] == before
-    assert counter["believed"]["moved"] == 0
-    assert counter["doubted"]["value"] == pytest.approx(before - 50, abs=0.1)
-    assert counter["believed"]["at"] < counter["doubted"]["since"] < now
+    assert counter["accepted"]["value"] == before
+    assert counter["accepted"]["offset"] == 0
+    assert counter["suspect"]["value"] == pytest.approx(before - 50, abs=0.1)
+    assert counter["accepted"]["at"] < counter["suspect"]["since"] < now
 
     for _ in range(11):
         await warp(61)
     counter = (await downloaded(sessy_home))["counters"][key]
-    assert counter["doubted"] is None
-    assert counter["believed"]["value"] == pytest.approx(before - 50, abs=0.2)
-    assert counter["believed"]["moved"] == pytest.approx(-50, abs=0.2)
+    assert counter["suspect"] is None
+    assert counter["accepted"]["value"] == pytest.approx(before - 50, abs=0.2)
+    assert counter["accepted"]["offset"] == pytest.approx(-50, abs=0.2)
 
 
 # What is not in it -------------------------------------------------------------

@@ -8,8 +8,8 @@ import pytest
 
 from custom_components.homebattery.drivers.battery.counters import (
     Counted,
-    CounterWatch,
-    Doubted,
+    CounterFilter,
+    Suspect,
 )
 
 CHARGED: Final = "energy_charged_total"
@@ -21,18 +21,20 @@ MINUTE: Final = 60.0
 LONG: Final = 11
 
 
-def seen(key: str, readings: list[Any], watch: CounterWatch | None = None) -> list[Any]:
+def seen(
+    key: str, readings: list[Any], watch: CounterFilter | None = None
+) -> list[Any]:
     """Return what is believed of a counter that is looked at every minute."""
-    watch = watch or CounterWatch()
-    believed = []
+    watch = watch or CounterFilter()
+    accepted = []
     for minute, value in enumerate(readings):
         read = watch.checked({key: value}, now=minute * MINUTE).get(key, value)
-        believed.append(read if watch.counted(key) else None)
-    return believed
+        accepted.append(read if watch.counted(key) else None)
+    return accepted
 
 
 def test_a_first_0_is_passed_on_although_it_is_not_believed_yet() -> None:
-    watch = CounterWatch()
+    watch = CounterFilter()
     assert watch.check(CHARGED, 0, 0) == 0
     assert watch.counted(CHARGED) is None
 
@@ -91,29 +93,29 @@ def test_counters_of_a_day_do_start_again(
 
 def test_what_has_not_been_counted_is_told() -> None:
     """Whoever adds up does not count what another counter has counted before."""
-    watch = CounterWatch()
+    watch = CounterFilter()
     seen(CHARGED, [10, *[4711] * LONG, 4711.5], watch)
     counted = watch.counted(CHARGED)
     assert counted is not None
-    assert (counted.value, counted.moved, counted.total) == (4711.5, 4701, 10.5)
+    assert (counted.value, counted.offset, counted.total) == (4711.5, 4701, 10.5)
 
 
 def test_what_is_believed_and_what_is_not_can_be_looked_at() -> None:
-    watch = CounterWatch()
+    watch = CounterFilter()
     seen(CHARGED, [10, 3, 3.1], watch)
-    assert watch.believed == {CHARGED: Counted(10, at=0)}
-    assert watch.doubted == {CHARGED: Doubted(since=60, value=3.1, at=120)}
+    assert watch.accepted == {CHARGED: Counted(10, at=0)}
+    assert watch.suspect == {CHARGED: Suspect(since=60, value=3.1, at=120)}
 
     watch.check(CHARGED, 10.1, 180)
-    assert watch.believed == {CHARGED: Counted(10.1, at=180)}
-    assert watch.doubted == {}
+    assert watch.accepted == {CHARGED: Counted(10.1, at=180)}
+    assert watch.suspect == {}
 
 
 def test_a_leap_is_measured_by_time_and_by_the_size_of_the_device() -> None:
     """20 kW at the battery and 60 kW at the grid, or three times what is rated."""
 
     def is_believed(key: str, growth: float, hours: float, rated: float = 0) -> bool:
-        watch = CounterWatch()
+        watch = CounterFilter()
         watch.rated_power = rated
         watch.check(key, 10, 0)
         return watch.check(key, 10 + growth, hours * 3600) is not None
@@ -128,11 +130,11 @@ def test_a_leap_is_measured_by_time_and_by_the_size_of_the_device() -> None:
 
 def test_an_earlier_life_tells_what_can_be_now() -> None:
     """The first reading of this life is checked again with what was known before."""
-    watch = CounterWatch()
-    before = Counted(1000, at=-3600, moved=400)
-    for first, believed in ((999, None), (1010, 1010), (7553.5, None)):
+    watch = CounterFilter()
+    before = Counted(1000, at=-3600, offset=400)
+    for first, accepted in ((999, None), (1010, 1010), (7553.5, None)):
         watch.remember(CHARGED, before)
-        assert watch.check(CHARGED, first, 0) == believed
+        assert watch.check(CHARGED, first, 0) == accepted
     watch.remember(CHARGED, before)
     assert watch.counted(CHARGED) == before
     watch.check(CHARGED, 1001, 0)
@@ -149,7 +151,7 @@ def test_what_is_counted_never_falls_and_never_leaps(
     readings: list[tuple[float, int]],
 ) -> None:
     """Whatever a device says, and for however long it does."""
-    watch = CounterWatch()
+    watch = CounterFilter()
     now, total, at = 0.0, None, 0.0
     for value, times in readings:
         for _ in range(times):

@@ -25,7 +25,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.homebattery.drivers.battery.counters import CounterWatch
+from custom_components.homebattery.drivers.battery.counters import CounterFilter
 from custom_components.homebattery.energy import Source
 from scripts.demonstration import dashboard
 from tests.home import LOAD, Home, MakeHome, Warp, house_of, one_of_each_protocol
@@ -344,4 +344,4 @@ async def test_a_power_cut_does_not_make_an_added_up_total_fall(
 
 def test_ten_minutes_are_enough_for_what_is_true() -> None:
     """As these tests, and the README, have it."""
-    assert CounterWatch.BELIEVED_AFTER == 600
+    assert CounterFilter.ACCEPTED_AFTER == 600

@@ -26,24 +26,24 @@ def is_counter(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Where a counter stood when it was last believed.
+    """Where a counter stood when it was last accepted.
 
-    `moved` is what has been added to it without having been counted, when it was
+    `offset` is what has been added to it without having been counted, when it was
     cleared or another counter took its place.
     """
 
     value: float
     at: float
-    moved: float = 0.0
+    offset: float = 0.0
 
     @property
     def total(self) -> float:
         """All that has been counted: this never falls, and never leaps."""
-        return self.value - self.moved
+        return self.value - self.offset
 
 
 @dataclass(frozen=True, slots=True)
-class Doubted:
+class Suspect:
     """Impossible readings that follow one another: since when, and the last."""
 
     since: float
@@ -51,12 +51,12 @@ class Doubted:
     at: float
 
 
-class CounterWatch:
+class CounterFilter:
     """Keeps impossible readings of counters from being taken for values.
 
     Impossible are 0 where something was counted before, a fall, and more than the
     device can have counted in the time. A counter that shows 0 at first is passed on,
-    and not believed yet. What goes on counting for a while nevertheless is true: the counter has
+    and not accepted yet. What goes on counting for a while nevertheless is true: the counter has
     been cleared, has wrapped around or is another one. 0 never becomes true that
     way, except where nothing was counted before.
 
@@ -68,7 +68,7 @@ class CounterWatch:
 
     SLACK: Final = 1.0
     """What may be counted in no time: counters are rounded and come late."""
-    BELIEVED_AFTER: Final = 600.0
+    ACCEPTED_AFTER: Final = 600.0
     """Seconds for which the impossible must go on counting."""
     MOST: Final = 60_000.0
     """W that a counter may grow with: three phases of a large house. Or l/h of gas."""
@@ -81,18 +81,18 @@ class CounterWatch:
         """Begin with no reading seen."""
         self.rated_power = 0.0
         """Of the inverter, W; 0 while it is not known."""
-        self._believed: dict[str, Counted] = {}
-        self._doubted: dict[str, Doubted] = {}
+        self._accepted: dict[str, Counted] = {}
+        self._suspect: dict[str, Suspect] = {}
 
     @property
-    def believed(self) -> Mapping[str, Counted]:
-        """Where each counter stood when it was last believed; a view."""
-        return MappingProxyType(self._believed)
+    def accepted(self) -> Mapping[str, Counted]:
+        """Where each counter stood when it was last accepted; a view."""
+        return MappingProxyType(self._accepted)
 
     @property
-    def doubted(self) -> Mapping[str, Doubted]:
-        """What counters show that is not believed, or not yet; a view."""
-        return MappingProxyType(self._doubted)
+    def suspect(self) -> Mapping[str, Suspect]:
+        """What counters show that is not accepted, or not yet; a view."""
+        return MappingProxyType(self._suspect)
 
     def checked(self, values: Mapping[str, Value], now: float) -> dict[str, Value]:
         """Return the counters among values, with None for what cannot be."""
@@ -104,7 +104,7 @@ class CounterWatch:
 
     def check(self, key: str, value: float, now: float) -> float | None:
         """Return the value of a counter; None if it cannot be."""
-        last = self._believed.get(key)
+        last = self._accepted.get(key)
         restarts = MEASUREMENTS[key].quantity in _RESTARTING
         if last is None:
             likely, possible = value > 0 or restarts, True
@@ -113,13 +113,13 @@ class CounterWatch:
             possible = value > 0 or restarts
         if not likely and not (self._has_lasted(key, value, now) and possible):
             # Nothing contradicts a first 0: it is what the device says, and is not
-            # believed yet (see `counted`).
+            # accepted yet (see `counted`).
             return value if last is None else None
-        moved = 0.0 if last is None else last.moved
+        offset = 0.0 if last is None else last.offset
         if last is not None and not likely and not restarts:
-            moved += value - last.value
-        self._believed[key] = Counted(value, now, moved)
-        self._doubted.pop(key, None)
+            offset += value - last.value
+        self._accepted[key] = Counted(value, now, offset)
+        self._suspect.pop(key, None)
         return value
 
     def _follows(
@@ -133,21 +133,21 @@ class CounterWatch:
 
     def _has_lasted(self, key: str, value: float, now: float) -> bool:
         """Note a reading that is in doubt; return True if it has been for long."""
-        run = self._doubted.get(key)
+        run = self._suspect.get(key)
         goes_on = run is not None and self._follows(key, run.value, run.at, value, now)
         since = run.since if run is not None and goes_on else now
-        self._doubted[key] = Doubted(since, value, now)
-        return now - since >= self.BELIEVED_AFTER
+        self._suspect[key] = Suspect(since, value, now)
+        return now - since >= self.ACCEPTED_AFTER
 
     def counted(self, key: str) -> Counted | None:
-        """Return where a counter stood last; None if it was never believed."""
-        return self._believed.get(key)
+        """Return where a counter stood last; None if it was never accepted."""
+        return self._accepted.get(key)
 
     def remember(self, key: str, counted: Counted) -> None:
         """Take over where a counter stood in an earlier life.
 
-        What was believed in this life, for lack of better knowledge, is forgotten:
+        What was accepted in this life, for lack of better knowledge, is forgotten:
         check it again.
         """
-        self._believed[key] = counted
-        self._doubted.pop(key, None)
+        self._accepted[key] = counted
+        self._suspect.pop(key, None)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..errors import BatteryError, CannotConnectError, NotSupportedError
 from ..measurements import MEASUREMENTS, Poll, Value, as_number
 from ..report import Report
-from .counters import CounterWatch
+from .counters import CounterFilter
 from .parts import Part
 from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
 
@@ -36,7 +36,7 @@ class MeasuringDevice(ABC):
         self.address = address
         self.port = port
         self.timeout = timeout
-        self.counters = CounterWatch()
+        self.counters = CounterFilter()
         """Keeps what cannot be from being read as a counter's value."""
         self._identity: Identity | None = None
         self._unsupported: set[str] = set()

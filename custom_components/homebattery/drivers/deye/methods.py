@@ -357,12 +357,12 @@ class ByRemoteMode(Method):
         if loop_time() - start.at < REMOTE_CHECK_AFTER:
             return
         meant = held.grant.power - start.power
-        moved = now.battery_power - start.power
-        if abs(meant) >= CLEAR_MOVE and meant * moved <= 0:
+        change = now.battery_power - start.power
+        if abs(meant) >= CLEAR_MOVE and meant * change <= 0:
             # It is to be restored all the same, and then never used again.
             self.works = False
             raise NotConfirmedError(
-                f"{self._name}: in remote mode the battery moved by {moved:g} W instead "
+                f"{self._name}: in remote mode the battery moved by {change:g} W instead "
                 f"of {meant:g} W; remote mode is not used again"
             )
         held.unchecked = None

@@ -60,9 +60,9 @@ def within_ratings(shares: Sequence[int], ratings: Sequence[float]) -> list[int]
     rest = sum(shares) - sum(kept)
     for phase, bound in enumerate(bounds):
         room = max(0.0, bound - abs(kept[phase]))
-        moved = round(min(abs(rest), room)) * (-1 if rest < 0 else 1)
-        kept[phase] += moved
-        rest -= moved
+        shift = round(min(abs(rest), room)) * (-1 if rest < 0 else 1)
+        kept[phase] += shift
+        rest -= shift
     return kept
 
 
