@@ -77,24 +77,24 @@ def form_schema(
     field with an error.
     """
 
-    def form(*, rare: bool) -> dict[vol.Marker, object]:
+    def form(*, advanced: bool) -> dict[vol.Marker, object]:
         return {
             _marker(field, known): selectors[field.name]
             for field in fields
-            if field.rare == rare
+            if field.advanced == advanced
         }
 
-    schema: dict[vol.Marker, object] = form(rare=False)
-    if advanced := form(rare=True):
+    schema: dict[vol.Marker, object] = form(advanced=False)
+    if in_section := form(advanced=True):
         has_something = any(
             field.name in errors or _value(field, known) != field.default
             for field in fields
-            if field.rare
+            if field.advanced
         )
         # The frontend would show a default of the section instead of what its fields
         # have, so there is none.
         schema[vol.Optional(SECTION_ADVANCED)] = section(
-            vol.Schema(advanced), {"collapsed": not has_something}
+            vol.Schema(in_section), {"collapsed": not has_something}
         )
     return vol.Schema(schema)
 
@@ -126,7 +126,9 @@ def flatten(
     in_view = {key: user_input[key] for key in user_input if key != SECTION_ADVANCED}
     advanced = user_input.get(SECTION_ADVANCED)
     if advanced is None:
-        values = {field.name: _value(field, before) for field in fields if field.rare}
+        values = {
+            field.name: _value(field, before) for field in fields if field.advanced
+        }
         advanced = {name: values[name] for name in values if values[name] is not None}
     return {**in_view, **advanced}
 
@@ -135,7 +137,7 @@ def errors_in_view(
     fields: tuple[SetupField, ...], errors: Mapping[str, str]
 ) -> dict[str, str]:
     """Return errors where the frontend shows them: inside a section it shows none."""
-    in_section = {field.name for field in fields if field.rare}
+    in_section = {field.name for field in fields if field.advanced}
     return {
         SECTION_ADVANCED if name in in_section else name: error
         for name, error in errors.items()

@@ -34,8 +34,8 @@ OPTIONS: Final = (
     SetupField(CONF_MAX_CHARGE_POWER, required=False),
     SetupField(CONF_MAX_DISCHARGE_POWER, required=False),
     SetupField(CONF_SCAN_INTERVAL, SCAN_INTERVAL),
-    SetupField(CONF_SETPOINT_TIMEOUT, required=False, rare=True),
-    SetupField(CONF_CAPACITY, required=False, rare=True),
+    SetupField(CONF_SETPOINT_TIMEOUT, required=False, advanced=True),
+    SetupField(CONF_CAPACITY, required=False, advanced=True),
 )
 """The options of any battery; what is left empty is up to the device."""
 _SELECTORS: Final[Mapping[str, object]] = {

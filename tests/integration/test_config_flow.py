@@ -121,7 +121,7 @@ def at_its_field(error: str, fields: Iterable[SetupField]) -> dict[str, str]:
         return {"base": error}
     if error == "unit_absent" and not field.required:
         error = "optional_unit_absent"
-    return {SECTION_ADVANCED if field.rare else field.name: error}
+    return {SECTION_ADVANCED if field.advanced else field.name: error}
 
 
 def failing(error: Exception) -> Callable[[Battery], Awaitable[None]]:
@@ -175,12 +175,12 @@ def typed(simulator: Simulator, **changes: Any) -> dict[str, Any]:
 
 def typed_as(battery_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is typed where on the form of a kind of battery; None is left out."""
-    rare = {field.name for field in DRIVERS[battery_type].fields if field.rare}
+    advanced = {field.name for field in DRIVERS[battery_type].fields if field.advanced}
     values = {name: value for name, value in values.items() if value is not None}
     return {
-        **{name: value for name, value in values.items() if name not in rare},
+        **{name: value for name, value in values.items() if name not in advanced},
         SECTION_ADVANCED: {
-            name: value for name, value in values.items() if name in rare
+            name: value for name, value in values.items() if name in advanced
         },
     }
 
@@ -291,7 +291,9 @@ async def test_every_kind_of_battery_has_a_step_of_its_own(
     form = await answer(hass, menu, {"next_step_id": battery_type})
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == battery_type
-    fields = [field.name for field in DRIVERS[battery_type].fields if not field.rare]
+    fields = [
+        field.name for field in DRIVERS[battery_type].fields if not field.advanced
+    ]
     assert form["data_schema"] is not None
     asked = [str(field) for field in form["data_schema"].schema]
     assert asked == [*fields, "name", *(["advanced"] if "advanced" in asked else [])]
@@ -1442,15 +1444,15 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     form = await hass.config_entries.options.async_init(entry.entry_id)
     assert form["step_id"] == "init"
     options: dict[str, Any] = {"scan_interval": 10, "max_charge_power": 1500}
-    rare: dict[str, Any] = {"capacity": 5000}
+    advanced: dict[str, Any] = {"capacity": 5000}
     for field in DRIVERS[home.simulator.type].owner_options:
-        (rare if field.rare else options)[field.name] = not field.default
+        (advanced if field.advanced else options)[field.name] = not field.default
     done = await hass.config_entries.options.async_configure(
-        form["flow_id"], {**options, SECTION_ADVANCED: rare}
+        form["flow_id"], {**options, SECTION_ADVANCED: advanced}
     )
     await hass.async_block_till_done()
     assert done["type"] is FlowResultType.CREATE_ENTRY
-    options |= rare
+    options |= advanced
     assert entry.options == options
     assert home.state_of("power_setpoint").attributes["max"] == 1500
     assert home.data.battery.capacity == 5000

@@ -144,7 +144,7 @@ def in_view(simulator: Simulator) -> dict[str, Any]:
     visible = {
         field.name
         for field in DRIVERS[simulator.type].fields
-        if field.required and field.default is None and not field.rare
+        if field.required and field.default is None and not field.advanced
     }
     return {name: simulator.setup[name] for name in visible}
 
@@ -294,7 +294,7 @@ def unusual(simulator: Simulator) -> dict[str, Any]:
     return {
         field.name: "rtu" if field.name == "framing" else 77
         for field in DRIVERS[simulator.type].fields
-        if field.rare
+        if field.advanced
     }
 
 
@@ -338,7 +338,7 @@ async def test_an_error_of_a_field_in_the_section_opens_it(
     dialog: MakeDialog, usual: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error is the section's own: the frontend shows none of a field in it."""
-    [name, *_] = [field.name for field in DRIVERS[usual.type].fields if field.rare]
+    [name, *_] = [field.name for field in DRIVERS[usual.type].fields if field.advanced]
 
     async def fail(
         _flow: object, _type: str, _setup: object, errors: dict[str, str]

@@ -120,14 +120,14 @@ def test_each_kind_of_battery_has_its_step() -> None:
 def test_each_field_is_named_and_explained(battery_type: str) -> None:
     step = EN["config"]["step"][battery_type]
     fields = DRIVERS[battery_type].fields
-    usual = {field.name for field in fields if not field.rare} | {CONF_NAME}
-    rare = {field.name for field in fields if field.rare}
+    usual = {field.name for field in fields if not field.advanced} | {CONF_NAME}
+    advanced = {field.name for field in fields if field.advanced}
     assert step["data"].keys() == usual
     assert step["data_description"].keys() == usual
-    if rare:
+    if advanced:
         advanced = step["sections"][SECTION_ADVANCED]
-        assert advanced["data"].keys() == rare
-        assert advanced["data_description"].keys() == rare
+        assert advanced["data"].keys() == advanced
+        assert advanced["data_description"].keys() == advanced
     else:
         assert "sections" not in step
 
@@ -137,8 +137,12 @@ def test_each_option_is_named_and_explained() -> None:
     of_drivers = [
         field for driver in DRIVERS.values() for field in driver.owner_options
     ]
-    for rare, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
-        names = {field.name for field in (*OPTIONS, *of_drivers) if field.rare == rare}
+    for advanced, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
+        names = {
+            field.name
+            for field in (*OPTIONS, *of_drivers)
+            if field.advanced == advanced
+        }
         assert texts["data"].keys() == texts["data_description"].keys() == names
 
 

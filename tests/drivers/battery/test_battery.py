@@ -53,7 +53,7 @@ RW: Final = AccessType.READ_WRITE
 FIELDS: Final = (
     SetupField("host"),
     SetupField("port", 502),
-    SetupField("unit_id", 1, rare=True),
+    SetupField("unit_id", 1, advanced=True),
 )
 
 

@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 class SetupField:
     """Something a driver must be told, named as in a configuration entry.
 
-    `rare` fields have a default, or are found out, for nearly everybody.
+    `advanced` fields have a default, or are found out, for nearly everybody.
     """
 
     name: str
     default: int | str | None = None
     required: bool = True
-    rare: bool = False
+    advanced: bool = False
 
 
 class SetpointLimits(NamedTuple):

@@ -41,7 +41,7 @@ class ModbusBattery(Battery):
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
-        SetupField("unit_id", 1, rare=True),
+        SetupField("unit_id", 1, advanced=True),
     )
     power_limits: ClassVar[SetpointLimits | None] = None
     """What the register `power_setpoint` takes, W; None without such a register."""

@@ -62,7 +62,7 @@ class DeyeInverter(DeyeDevice):
     no_setpoint = NO_SETPOINT
     owner_options: ClassVar[tuple[SetupField, ...]] = (
         SetupField("allow_export", False),
-        SetupField("remote_mode", False, rare=True),
+        SetupField("remote_mode", False, advanced=True),
     )
 
     def __init__(

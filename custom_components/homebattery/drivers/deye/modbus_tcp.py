@@ -28,8 +28,8 @@ class DeyeModbusInverter(DeyeInverter):
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
-        SetupField("unit_id", 1, rare=True),
-        SetupField("framing", "tcp", rare=True),
+        SetupField("unit_id", 1, advanced=True),
+        SetupField("framing", "tcp", advanced=True),
     )
 
     def __init__(

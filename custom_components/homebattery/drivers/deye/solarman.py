@@ -41,8 +41,8 @@ class DeyeSolarmanInverter(DeyeInverter):
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("logger_serial", required=False),
-        SetupField("port", PORT, rare=True),
-        SetupField("unit_id", 1, rare=True),
+        SetupField("port", PORT, advanced=True),
+        SetupField("unit_id", 1, advanced=True),
     )
 
     def __init__(

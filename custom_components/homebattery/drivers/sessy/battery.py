@@ -49,7 +49,7 @@ class SessyInverter(Battery):
     manufacturer: ClassVar[str] = "Charged"
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
-        SetupField("port", 80, rare=True),
+        SetupField("port", 80, advanced=True),
         SetupField("username"),
         SetupField("password"),
     )

@@ -63,7 +63,7 @@ class SmaInverter(ModbusBattery):
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
-        SetupField("unit_id", UNIT, rare=True),
+        SetupField("unit_id", UNIT, advanced=True),
     )
     ports: ClassVar[tuple[int, ...]] = (502,)
     keep_alive_interval = 30.0

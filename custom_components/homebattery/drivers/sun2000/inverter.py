@@ -70,7 +70,7 @@ class Sun2000Inverter(ModbusBattery):
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
-        SetupField("unit_id", required=False, rare=True),
+        SetupField("unit_id", required=False, advanced=True),
     )
     # 6607 is that of the inverter's own WLAN.
     ports: ClassVar[tuple[int, ...]] = (502, 6607)

@@ -69,10 +69,10 @@ class VictronInverter(ModbusBattery):
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
-        SetupField("unit_id", required=False, rare=True),
-        SetupField("battery_unit_id", required=False, rare=True),
-        SetupField("grid_unit_id", required=False, rare=True),
-        SetupField("pv_unit_id", required=False, rare=True),
+        SetupField("unit_id", required=False, advanced=True),
+        SetupField("battery_unit_id", required=False, advanced=True),
+        SetupField("grid_unit_id", required=False, advanced=True),
+        SetupField("pv_unit_id", required=False, advanced=True),
     )
     ports: ClassVar[tuple[int, ...]] = (502,)
     keep_alive_interval = 5.0
