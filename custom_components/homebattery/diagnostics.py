@@ -117,7 +117,7 @@ def _control(control: Control, battery: Battery) -> dict[str, Any]:
             str(phase): control.requested_phase(phase) for phase in phases
         },
         "granted_power": control.granted_power,
-        "limited_by": control.limited_by,
+        "limited_by": control.limit_reason,
         "expires": None if expires is None else expires.isoformat(),
         "found": battery.snapshot,
         "times_taken_over": control.takeovers.count,

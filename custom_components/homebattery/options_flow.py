@@ -59,7 +59,7 @@ class HomeBatteryOptionsFlow(OptionsFlowWithReload):
     ) -> ConfigFlowResult:
         """Ask for the options, those of the battery's driver among them."""
         options = self.config_entry.options
-        of_driver = DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].owner_options
+        of_driver = DRIVERS[self.config_entry.data[CONF_BATTERY_TYPE]].option_fields
         fields = (*OPTIONS, *of_driver)
         if user_input is not None:
             return self.async_create_entry(data=flatten(user_input, fields, options))

@@ -128,7 +128,7 @@ def _as_response(entry: HomeBatteryConfigEntry, outcome: Outcome) -> JsonObjectT
         "name": entry.title,
         "requested": outcome.requested,
         "granted": outcome.granted,
-        "limited_by": outcome.limited_by,
+        "limited_by": outcome.limit_reason,
         "expires": outcome.expires.isoformat() if outcome.expires else None,
     }
 

@@ -135,7 +135,7 @@ def test_a_full_battery_that_does_not_answer_is_not_said_to_be_limited() -> None
         measured=None,
         seconds_since_change=999,
         seconds_off_target=999,
-        limited_by=LimitReason.FULL,
+        limit_reason=LimitReason.FULL,
         lost=True,
     )
     assert status == (NOT_FOLLOWING, LimitReason.UNREACHABLE)

@@ -795,7 +795,7 @@ async def test_a_section_that_is_not_sent_is_left_as_it_is(home: Home) -> None:
         form["flow_id"], {"scan_interval": 9}
     )
     of_driver = {
-        field.name: field.default for field in DRIVERS[simulator.type].owner_options
+        field.name: field.default for field in DRIVERS[simulator.type].option_fields
     }
     assert entry.options == {**options, **of_driver, "scan_interval": 9}
 
@@ -1445,7 +1445,7 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     assert form["step_id"] == "init"
     options: dict[str, Any] = {"scan_interval": 10, "max_charge_power": 1500}
     advanced: dict[str, Any] = {"capacity": 5000}
-    for field in DRIVERS[home.simulator.type].owner_options:
+    for field in DRIVERS[home.simulator.type].option_fields:
         (advanced if field.advanced else options)[field.name] = not field.default
     done = await hass.config_entries.options.async_configure(
         form["flow_id"], {**options, SECTION_ADVANCED: advanced}

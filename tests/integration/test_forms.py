@@ -421,7 +421,7 @@ MAY_BE_EMPTY = [name for name in ALL_OPTIONS if name != "scan_interval"]
 
 def all_options(simulator: Simulator) -> dict[str, Any]:
     """Return something else than usual for each option of a battery."""
-    of_driver = DRIVERS[simulator.type].owner_options
+    of_driver = DRIVERS[simulator.type].option_fields
     return {**ALL_OPTIONS, **{field.name: not field.default for field in of_driver}}
 
 

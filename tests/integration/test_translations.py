@@ -135,7 +135,7 @@ def test_each_field_is_named_and_explained(battery_type: str) -> None:
 def test_each_option_is_named_and_explained() -> None:
     step = EN["options"]["step"]["init"]
     of_drivers = [
-        field for driver in DRIVERS.values() for field in driver.owner_options
+        field for driver in DRIVERS.values() for field in driver.option_fields
     ]
     for advanced, texts in ((False, step), (True, step["sections"][SECTION_ADVANCED])):
         names = {

@@ -98,9 +98,9 @@ class Control:
         return None if self._lease is None else self._lease.granted
 
     @property
-    def limited_by(self) -> LimitReason | None:
+    def limit_reason(self) -> LimitReason | None:
         """Why less was granted than asked for; None when nothing was cut."""
-        return None if self._lease is None else self._lease.limited_by
+        return None if self._lease is None else self._lease.limit_reason
 
     @property
     def expires(self) -> datetime | None:
@@ -320,7 +320,7 @@ class Control:
         return Outcome(
             requested=setpoint.power,
             granted=lease.granted,
-            limited_by=lease.limited_by,
+            limit_reason=lease.limit_reason,
             expires=lease.expires,
         )
 

@@ -93,7 +93,7 @@ class Lease:
             seconds_off_target=now - self.on_target_at,
             soc=measured.soc,
             min_soc=measured.min_soc,
-            limited_by=self.limited_by,
+            limit_reason=self.limit_reason,
             fault=self.fault,
             lost=measured.is_lost or self._is_in_doubt,
         )
@@ -104,7 +104,7 @@ class Lease:
         return None if self.grant is None else self.grant.power
 
     @property
-    def limited_by(self) -> LimitReason | None:
+    def limit_reason(self) -> LimitReason | None:
         """Why less was granted than asked for; None when nothing was cut."""
         return None if self.grant is None else self.grant.reason
 
@@ -149,5 +149,5 @@ class Outcome:
     requested: int
     granted: int | None
     """None while it waits because flash was written too often just now."""
-    limited_by: LimitReason | None
+    limit_reason: LimitReason | None
     expires: datetime | None

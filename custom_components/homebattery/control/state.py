@@ -358,7 +358,7 @@ def _fault(err: BatteryError, lease: Lease) -> LimitReason:
             return LimitReason.UNREACHABLE
         case SuspendedError():
             return err.reason
-    if lease.limited_by is not None:
-        return lease.limited_by
+    if lease.limit_reason is not None:
+        return lease.limit_reason
     in_vain = isinstance(err, NotConfirmedError)
     return LimitReason.NO_EFFECT if in_vain else LimitReason.REFUSED

@@ -47,14 +47,14 @@ def control_status(
     seconds_off_target: float,
     soc: float | None = None,
     min_soc: float | None = None,
-    limited_by: LimitReason | None = None,
+    limit_reason: LimitReason | None = None,
     fault: LimitReason | None = None,
     lost: bool = False,
 ) -> tuple[ControlStatus, LimitReason | None]:
     """Return the status of a held setpoint, and why it is not followed better.
 
     Powers in W, + = charging. `granted` is the setpoint that was applied, None before
-    that; `limited_by` says why it is less than was asked for, `fault` why it could not
+    that; `limit_reason` says why it is less than was asked for, `fault` why it could not
     be applied or renewed; `lost`: it is not known whether the device still holds it.
     The seconds are those since `requested` last changed, and since the measured power
     was last on target (the same while it has not been).
@@ -68,7 +68,9 @@ def control_status(
     extreme = _extreme(requested, soc, min_soc)
     reduced = abs(requested) - abs(granted) >= 1
     why = (
-        extreme if limited_by in (None, LimitReason.BATTERY) and extreme else limited_by
+        extreme
+        if limit_reason in (None, LimitReason.BATTERY) and extreme
+        else limit_reason
     )
     if granted == 0 and reduced and why in _DECIDED_BY_DEVICE and not lost:
         return ControlStatus.LIMITED, why
@@ -92,7 +94,7 @@ def control_status(
             return ControlStatus.LIMITED, why or LimitReason.BATTERY
         if extreme is not None:
             return ControlStatus.LIMITED, extreme
-    return ControlStatus.NOT_FOLLOWING, fault or limited_by or LimitReason.NO_EFFECT
+    return ControlStatus.NOT_FOLLOWING, fault or limit_reason or LimitReason.NO_EFFECT
 
 
 def _extreme(

@@ -186,7 +186,7 @@ def _add_command(
     for battery_type, driver in DRIVERS.items():
         parser = types.add_parser(battery_type, help=driver.manufacturer)
         parser.set_defaults(action=action)
-        for item in (*driver.fields, *driver.owner_options):
+        for item in (*driver.fields, *driver.option_fields):
             _add_field(parser, item)
         yield parser
 
@@ -270,7 +270,7 @@ def _print_types() -> None:
     """Print each type, and what it takes to connect one."""
     for battery_type, driver in DRIVERS.items():
         _say(f"{battery_type:<16}{driver.manufacturer}", "    HOST")
-        for item in (*driver.fields, *driver.owner_options):
+        for item in (*driver.fields, *driver.option_fields):
             if item.name != "host":
                 option = f"{_option(item)} {_metavar(item)}".rstrip()
                 _say(f"    {option:<24}{_explanation(item)}")

@@ -9,8 +9,8 @@ from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.deye import registers as deye_registers
 from custom_components.homebattery.drivers.measurements import Poll
 from custom_components.homebattery.drivers.modbus.recording import (
-    hidden_answer,
     is_private,
+    redacted_answer,
 )
 from custom_components.homebattery.drivers.modbus.register import DataType, Register
 from custom_components.homebattery.drivers.sma import registers as sma_registers
@@ -122,7 +122,7 @@ def test_answers_keep_their_form() -> None:
         "p1_hostname": "",
         "sessy_serial": None,
     }
-    assert hidden_answer(answer) == {
+    assert redacted_answer(answer) == {
         "self_serial": "11111111",
         "serial": {"installed_firmware": {"version": "1.2"}},
         "wifi_sta": {"ip": [1, 1, 1, 1], "ssid": "111 11111", "rssi": -55},

@@ -71,7 +71,7 @@ class Battery(MeasuringDevice):
     manufacturer: ClassVar[str]
     fields: ClassVar[tuple[SetupField, ...]]
     """What it takes to reach the device."""
-    owner_options: ClassVar[tuple[SetupField, ...]] = ()
+    option_fields: ClassVar[tuple[SetupField, ...]] = ()
     """What its owner may choose besides; each has a default."""
     web_page: ClassVar[bool] = True
     """Whether people find a page of the device, or of its gateway, at its address."""
@@ -112,7 +112,7 @@ class Battery(MeasuringDevice):
         """Make a battery from what its `fields` hold; `session` is for HTTP ones."""
         arguments = {
             item.name: setup[item.name]
-            for item in (*cls.fields, *cls.owner_options)
+            for item in (*cls.fields, *cls.option_fields)
             if setup.get(item.name) is not None
         }
         for option in ("capacity", "max_charge_power", "max_discharge_power"):

@@ -60,7 +60,7 @@ class DeyeInverter(DeyeDevice):
     # Currents are set as currents, and what hangs on the voltage besides is in flash.
     current_step = 0.03
     no_setpoint = NO_SETPOINT
-    owner_options: ClassVar[tuple[SetupField, ...]] = (
+    option_fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("allow_export", False),
         SetupField("remote_mode", False, advanced=True),
     )

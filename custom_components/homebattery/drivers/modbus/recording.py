@@ -28,20 +28,22 @@ def is_private(name: str) -> bool:
     return _PRIVATE.search(name) is not None
 
 
-def hidden(text: str) -> str:
+def redacted(text: str) -> str:
     """Return a placeholder of the same length and form."""
     return re.sub(r"\w", "1", text)
 
 
-def hidden_answer(answer: Any, private: bool = False) -> Any:
+def redacted_answer(answer: Any, private: bool = False) -> Any:
     """Return a JSON value without what is private in it."""
     match answer:
         case dict():
-            return {key: hidden_answer(answer[key], is_private(key)) for key in answer}
+            return {
+                key: redacted_answer(answer[key], is_private(key)) for key in answer
+            }
         case list():
-            return [hidden_answer(each, private) for each in answer]
+            return [redacted_answer(each, private) for each in answer]
         case str() if private:
-            return hidden(answer)
+            return redacted(answer)
         case int() | float() if private and not isinstance(answer, bool):
             return 1
     return answer
@@ -116,12 +118,14 @@ def _without_private(
             continue
         came = _bytes(words[each] for each in addresses)
         is_text = register.data_type is DataType.STRING
-        hides = _hidden_text(came) if is_text else _hidden_number(came)
+        hides = _redacted_text(came) if is_text else _redacted_number(came)
         redacted.update(zip(addresses, _words(hides), strict=True))
         # The same one elsewhere, at whichever byte it begins there.
         part = came.strip(b"\0 ") if is_text else came
         if len(part) >= _SHORTEST and len(set(part)) > 1:
-            elsewhere[part] = _hidden_text(part) if is_text else _hidden_number(part)
+            elsewhere[part] = (
+                _redacted_text(part) if is_text else _redacted_number(part)
+            )
     for run in _consecutive(redacted):
         text = _bytes(redacted[each] for each in run)
         for part, hides in elsewhere.items():
@@ -129,7 +133,7 @@ def _without_private(
         redacted.update(zip(run, _words(text), strict=True))
     for run in _consecutive(redacted.keys() - known):
         text = _bytes(redacted[each] for each in run)
-        text = _TEXT.sub(lambda match: _hidden_text(match[0]), text)
+        text = _TEXT.sub(lambda match: _redacted_text(match[0]), text)
         redacted.update(zip(run, _words(text), strict=True))
     return redacted
 
@@ -142,11 +146,11 @@ def _words(text: bytes) -> list[int]:
     return [int.from_bytes(text[at : at + 2]) for at in range(0, len(text), 2)]
 
 
-def _hidden_text(text: bytes) -> bytes:
-    return hidden(text.decode("latin-1")).encode("latin-1")
+def _redacted_text(text: bytes) -> bytes:
+    return redacted(text.decode("latin-1")).encode("latin-1")
 
 
-def _hidden_number(number: bytes) -> bytes:
+def _redacted_number(number: bytes) -> bytes:
     """Return a 1 for each word; 'none' (0) and 'not available' stay what they are."""
     if number.strip(b"\0") == b"" or number.strip(b"\xff") == b"":
         return number

@@ -20,7 +20,7 @@ from ..battery.settings import Setting
 from ..errors import AuthenticationError, NotSupportedError, WrongDeviceError
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.probe import Detected, Probe
-from ..modbus.recording import hidden_answer
+from ..modbus.recording import redacted_answer
 from ..report import Report
 from .client import SessyClient
 from .controller import SessyController
@@ -228,7 +228,7 @@ class SessyInverter(Battery):
         """The last answer of each path, and which paths have none."""
         return {
             "answers": {
-                path: hidden_answer(answer)
+                path: redacted_answer(answer)
                 for path, answer in sorted(self.device.answers.items())
             },
             "missing": self.device.missing,

@@ -308,10 +308,10 @@ class VictronInverter(ModbusBattery):
             return None
         known = all(self.ratings) and bool(self.ratings)
 
-        def limit(owner: int | None) -> int:
-            if owner is None:
+        def limit(user_limit: int | None) -> int:
+            if user_limit is None:
                 return self._rated_power
-            return min(owner, self._rated_power) if known else owner
+            return min(user_limit, self._rated_power) if known else user_limit
 
         return SetpointLimits(
             -limit(self.max_discharge_power), limit(self.max_charge_power)
