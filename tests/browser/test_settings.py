@@ -163,7 +163,7 @@ def test_a_held_battery_that_is_deleted_out_of_reach_becomes_a_repair(
     frontend.delete(name)
     stage.until("the issue", stage.issues, bool)
     dialog = frontend.fix(english("issues.left_held.title", device=name))
-    dialog.expect_text("can then not be put back any more")
+    dialog.expect_text("can then not be restored any more")
     frontend.picture("repair")
     dialog.submit()
     dialog.finish()
