@@ -125,9 +125,9 @@ def test_each_field_is_named_and_explained(battery_type: str) -> None:
     assert step["data"].keys() == usual
     assert step["data_description"].keys() == usual
     if advanced:
-        advanced = step["sections"][SECTION_ADVANCED]
-        assert advanced["data"].keys() == advanced
-        assert advanced["data_description"].keys() == advanced
+        section = step["sections"][SECTION_ADVANCED]
+        assert section["data"].keys() == advanced
+        assert section["data_description"].keys() == advanced
     else:
         assert "sections" not in step
 
