@@ -36,7 +36,7 @@ from custom_components.homebattery.drivers.sun2000 import (
     inverter as sun2000_inverter,
     unit as sun2000_unit,
 )
-from tests.home import KINDS, LOOKED_AT, OTHERS, Home, MakeHome, Warp, house_of
+from tests.home import CONTROL_KEYS, KINDS, OTHERS, Home, MakeHome, Warp, house_of
 from tests.simulators import (
     SIMULATORS,
     ManualClock,
@@ -47,18 +47,18 @@ from tests.simulators import (
 
 
 @pytest.fixture(autouse=True)
-def _integration_is_found(request: pytest.FixtureRequest) -> None:
-    """Let Home Assistant find the integration, in those tests that have one."""
+def _custom_integrations(request: pytest.FixtureRequest) -> None:
+    """Let Home Assistant load the integration, in each test that runs it."""
     if "hass" in request.fixturenames:
         request.getfixturevalue("socket_enabled")
         request.getfixturevalue("enable_custom_integrations")
 
 
 class _Reports(logging.Handler):
-    """Keeps what Home Assistant's detector says of this integration."""
+    """A log handler that keeps the reports on this integration of HA's detector."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start with no messages."""
         super().__init__()
         self.messages: list[str] = []
 
@@ -72,21 +72,21 @@ class _Reports(logging.Handler):
 def blocking_calls(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str]]:
-    """Fail a test in whose event loop the integration blocks; return what did.
+    """Fail a test in whose event loop the integration blocks; yield the reports.
 
-    That is Home Assistant's own detector, with all that it knows: it leaves files out
-    in tests, unless told otherwise. Some calls it refuses, others it only reports.
+    Home Assistant's own detector is switched on in full: by default it ignores calls on
+    files in tests. It refuses some calls and only reports others.
     """
     reports = _Reports()
     if not inspect.iscoroutinefunction(request.function):
         yield reports.messages
         return
     if "hass" in request.fixturenames:
-        # Home Assistant has to be there before: it reads files while it starts.
+        # Home Assistant must have started before: it reads files while it starts.
         request.getfixturevalue("hass")
     request.getfixturevalue("disable_block_async_io")
     monkeypatch.setattr(block_async_io, "_IN_TESTS", False)
-    # What was reported once is not again.
+    # The detector reports each call only once.
     monkeypatch.setattr(loop_util, "_PREVIOUSLY_REPORTED", set())
     loop_util._LOGGER.addHandler(reports)
     block_async_io.enable()
@@ -97,11 +97,11 @@ def blocking_calls(
 
 @pytest.fixture(autouse=True)
 async def enable_event_loop_debug(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have asyncio check calls as in its debug mode, without noting their stacks.
+    """Have asyncio check calls as in its debug mode, without recording their stacks.
 
-    In place of Home Assistant's fixture of this name. The stack of each callback and each
-    future costs up to half of the time of all tests. Who notes it asks for the mode; the
-    checks, such as that for calls from other threads, know it.
+    Replaces Home Assistant's fixture of this name. Recording the stack of each callback
+    and future takes up to half of the time of all tests. Code that records them calls
+    `get_debug`; the checks, such as that for calls from other threads, do not.
     """
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
@@ -110,7 +110,7 @@ async def enable_event_loop_debug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the pauses out of the drivers."""
+    """Remove the pauses of the drivers."""
     for driver in (ModbusBattery, *DRIVERS.values()):
         monkeypatch.setattr(driver, "settle", 0)
     monkeypatch.setattr(SessyClient, "retry_pause", 0)
@@ -128,7 +128,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_rest_after_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out the 0.1 s that pymodbus rests after each connecting, and only that."""
+    """Remove the pause of 0.1 s that pymodbus makes after each connect, only that."""
 
     async def sleep(_seconds: float) -> None:
         await asyncio.sleep(0)
@@ -151,7 +151,7 @@ def loggers(monkeypatch: pytest.MonkeyPatch) -> list[Logger]:
 
 @pytest.fixture
 def closed_port(socket_enabled: None) -> Iterator[int]:
-    """Return a port where nobody listens, and that no server is given meanwhile."""
+    """Yield a port on which nothing listens, reserved so that no server gets it."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
@@ -179,7 +179,7 @@ async def sessy(clock: ManualClock) -> AsyncIterator[SessySimulator]:
 async def simulator(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> AsyncIterator[Simulator]:
-    """Each kind of battery in turn."""
+    """Yield each kind of battery in turn."""
     device: Any = SIMULATORS[request.param]  # each has options of its own
     async with device(house_of(device, clock)) as simulator:
         yield simulator
@@ -189,19 +189,18 @@ async def simulator(
 def few_sensors(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Let a battery have those sensors only that tests of control look at.
+    """Limit a battery to the sensors that tests of control use.
 
-    What else a device measures makes a hundred entities more, and a third of the time to
-    set it up. At set-up all is read, and all settings are there; a poll after it asks for
-    less than an owner's. That control goes on beside a whole poll is seen in test_exits.py,
-    and in what takes long.
+    The others make a hundred entities more and take a third of the time of set-up. At
+    set-up everything is still read, and all settings are there; later polls read less
+    than a user's. Tests marked `long` and test_exits.py run control beside full polls.
     """
     if request.node.get_closest_marker("long"):
         return
     all_keys = sensor.sensor_keys
 
     def keys(battery: Battery) -> list[str]:
-        return [key for key in all_keys(battery) if key in LOOKED_AT]
+        return [key for key in all_keys(battery) if key in CONTROL_KEYS]
 
     monkeypatch.setattr(sensor, "sensor_keys", keys)
 
@@ -226,7 +225,7 @@ def make_home(hass: HomeAssistant) -> MakeHome:
 
 @pytest.fixture
 async def home(make_home: MakeHome, simulator: Simulator) -> Home:
-    """Each kind of battery in turn, set up."""
+    """Return each kind of battery in turn, set up."""
     made = make_home(simulator)
     assert await made.set_up()
     return made
@@ -250,7 +249,7 @@ async def sessy_home(make_home: MakeHome, sessy: SessySimulator) -> Home:
 async def other_home(
     request: pytest.FixtureRequest, make_home: MakeHome, clock: ManualClock
 ) -> AsyncIterator[Home]:
-    """Each device that is not the usual one of its kind in turn, set up."""
+    """Yield each device of `OTHERS` in turn, set up."""
     device, options = OTHERS[request.param]
     async with device(house_of(device, clock), **options) as simulator:
         home = make_home(simulator)
@@ -269,10 +268,10 @@ async def other_home(
 def warp(
     hass: HomeAssistant, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Warp:
-    """Return a coroutine that lets time pass at once, here and in the devices.
+    """Return a coroutine that advances time at once, in Home Assistant and the devices.
 
-    Not by freezing it: sockets, and what waits for them, go on working. All that
-    falls due happens once, however long the leap.
+    Time is not frozen: sockets, and tasks that wait for them, go on working. Each timer
+    that falls due fires once, however long the leap.
     """
     loop = hass.loop
     real, ahead = loop.time, 0.0
@@ -282,7 +281,7 @@ def warp(
         nonlocal ahead
         clock.advance(seconds)
         ahead += seconds
-        # One turn of the loop for the timers, then for what they have begun.
+        # One turn of the loop for the timers, and one for the tasks that they start.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await hass.async_block_till_done(wait_background_tasks=True)

@@ -1,4 +1,4 @@
-"""A simulated battery in Home Assistant, as tests of control and integration see it."""
+"""A simulated battery in Home Assistant, for the tests of control and integration."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ from tests.simulators import (
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What differs from one kind of simulated device to another.
+    """The properties in which the kinds of simulated devices differ.
 
-    `number` is a setting and a value that its owner may want, `shown_as` its name in
-    the simulator's state; `select` is a setting with options.
+    `number` is a setting and a value that a user may choose, `shown_as` its name in the
+    simulator's state; `select` is a setting with options.
     """
 
     serial: str
@@ -38,9 +38,9 @@ class Kind:
     shown_as: str = "min_soc"
     select: str = "working_mode"
     requests: int
-    """The most that a poll of live values may take, as the device is simulated."""
+    """Largest number of requests to read the live values of the simulated device."""
     missing: tuple[int, int] | None = None
-    """A word that old firmware lacks: unit id, address; of a Modbus device."""
+    """A register that old firmware lacks (unit id, address); None without Modbus."""
 
 
 _DEYE: Final = Kind(
@@ -90,16 +90,21 @@ one_of_each_protocol: Final = pytest.mark.parametrize(
     ],
     indirect=True,
 )
-"""Marks a test of what is above the drivers: one by Modbus and one by REST will do.
+"""A mark for tests above the drivers: one device by Modbus and one by REST are enough.
 
-With the others, which show the same, it takes long.
+The other kinds show the same; with them the test is marked `long`.
 """
 
-LOOKED_AT: Final = ("battery_power", "battery_soc", "battery_voltage", "power_setpoint")
-"""The measurements that tests of control look at."""
+CONTROL_KEYS: Final = (
+    "battery_power",
+    "battery_soc",
+    "battery_voltage",
+    "power_setpoint",
+)
+"""The measurements that tests of control use."""
 
 LOAD: Final = 600.0
-"""What the simulated house takes, W; there is no sun in it."""
+"""Power that the simulated house consumes, W; it has no sun."""
 
 _PLATFORMS: Final = ("binary_sensor", "number", "select", "sensor", "switch")
 
@@ -127,18 +132,18 @@ class Home:
         return done
 
     def find(self, key: str) -> str | None:
-        """Return the entity of a key, whatever its platform."""
+        """Return the entity id of a key, on any platform; None if there is none."""
         registry = er.async_get(self.hass)
         unique_id = f"{self.entry.unique_id}_{key}"
         for platform in _PLATFORMS:
-            if found := registry.async_get_entity_id(platform, DOMAIN, unique_id):
-                return found
+            if entity_id := registry.async_get_entity_id(platform, DOMAIN, unique_id):
+                return entity_id
         return None
 
     def entity_id(self, key: str) -> str:
-        found = self.find(key)
-        assert found is not None, key
-        return found
+        entity_id = self.find(key)
+        assert entity_id is not None, key
+        return entity_id
 
     def state_of(self, key: str) -> State:
         state = self.hass.states.get(self.entity_id(key))
@@ -185,7 +190,7 @@ OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
     "huawei_with_two_battery_units": (HuaweiSimulator, {"battery_units": 2}),
     "deye_with_two_packs": (DeyeModbusSimulator, {"packs": 2}),
 }
-"""Devices that have more, or less, than the usual one of their kind."""
+"""Devices that have more, or less, than the usual device of their kind."""
 
 
 type MakeHome = Callable[..., Home]

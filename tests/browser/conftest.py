@@ -1,4 +1,4 @@
-"""Fixtures of the browser suite: the stage, and a window on it."""
+"""Fixtures of the browser suite: the stage and a browser window."""
 
 from collections.abc import Generator, Iterator
 import re
@@ -18,7 +18,7 @@ from .stage import PLACES, Stage
 _FOLDER: Final = ROOT / ".demo" / "browser"
 _PICTURES: Final = ROOT / ".cache" / "browser"
 
-_PATIENCE: Final = 20_000
+_TIMEOUT: Final = 20_000
 """Milliseconds that the frontend may take to show something."""
 
 WINDOWS: Final[dict[str, dict[str, Any]]] = {
@@ -38,7 +38,7 @@ _failed: Final = pytest.StashKey[bool]()
 
 
 def in_every_window(function: Any) -> Any:
-    """Decorate a test that is run in every kind of window."""
+    """Decorate a test to run it in every kind of window."""
     return pytest.mark.parametrize("frontend", WINDOWS, indirect=True)(function)
 
 
@@ -46,7 +46,7 @@ def in_every_window(function: Any) -> Any:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note whether a test has failed, for the fixture that takes its picture."""
+    """Record whether a test has failed, for the fixture that takes its picture."""
     report = yield
     if report.when == "call":
         item.stash[_failed] = report.failed
@@ -60,7 +60,7 @@ def enable_event_loop_debug() -> None:
 
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
-    """Start the simulated batteries, and a Home Assistant without any."""
+    """Yield the simulated batteries and a Home Assistant without entries, started."""
     for battery_type, (host, port) in PLACES.items():
         if not is_free(port, host):
             raise DemoError(
@@ -76,7 +76,7 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Start a browser."""
-    expect.set_options(timeout=_PATIENCE)
+    expect.set_options(timeout=_TIMEOUT)
     with chromium() as browser:
         yield browser
 
@@ -91,7 +91,7 @@ def frontend(
     context = browser.new_context(locale="en-GB", **window)
     context.add_init_script(log_in_script(stage.url, stage.token))
     page = context.new_page()
-    page.set_default_timeout(_PATIENCE)
+    page.set_default_timeout(_TIMEOUT)
     name = re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
     frontend = Frontend(page, stage.url, _PICTURES / name)
     yield frontend

@@ -1,7 +1,7 @@
 """Home Assistant's frontend, as far as tests use it: pages, dialogs, rows.
 
-Its pages are made of shadow roots inside shadow roots. Locators look into them, texts do
-not; those are read by `text_of`.
+Its pages are made of shadow roots inside shadow roots. Locators reach into them; texts
+do not and are read by `text_of`.
 """
 
 from pathlib import Path
@@ -14,12 +14,12 @@ from scripts.demonstration.browser import READ_TEXT
 
 INTEGRATION_PAGE: Final = "/config/integrations/integration/homebattery"
 ANSWER: Final = 60_000
-"""Milliseconds that a form may take to be answered: a device is asked meanwhile."""
+"""Milliseconds that the answer to a form may take: a device is read meanwhile."""
 _END: Final = re.compile("^(Finish|Skip and finish|OK|Close)$")
 
 
 def text_of(element: Locator) -> str:
-    """Return the text of an element as it is seen."""
+    """Return the visible text of an element."""
     return str(element.evaluate(READ_TEXT))
 
 
@@ -27,17 +27,17 @@ class Dialog:
     """The dialog of a config, options or repair flow."""
 
     def __init__(self, page: Page) -> None:
-        """Find it; it may still be opening."""
+        """Locate the dialog; it may still be opening."""
         self._page = page
         self.element = page.locator("dialog-data-entry-flow")
 
     @property
     def text(self) -> str:
-        """All that is written on it."""
+        """The visible text of the dialog."""
         return text_of(self.element)
 
     def choose(self, option: str) -> None:
-        """Choose from a menu."""
+        """Choose an option of a menu."""
         self.element.get_by_text(option, exact=True).click()
 
     def field(self, label: str) -> Locator:
@@ -67,7 +67,7 @@ class Dialog:
 
     def toggle(self, label: str) -> None:
         """Click the switch of a field."""
-        # Its thumb lies over the box itself.
+        # The thumb of the switch covers its box.
         self._switch(label).click(force=True)
 
     def is_on(self, label: str) -> bool:
@@ -75,7 +75,7 @@ class Dialog:
         return self._switch(label).is_checked()
 
     def open_section(self) -> None:
-        """Open the section of what is rarely needed, unless it is open."""
+        """Open the section of advanced fields, unless it is open."""
         panel = self.element.locator("ha-expansion-panel")
         if panel.get_attribute("expanded") is None:
             panel.get_by_role("button").first.click()
@@ -83,22 +83,22 @@ class Dialog:
 
     @property
     def section_is_open(self) -> bool:
-        """Whether what is rarely needed is shown."""
+        """Whether the section of advanced fields is open."""
         panel = self.element.locator("ha-expansion-panel")
         return panel.get_attribute("expanded") is not None
 
     def submit(self) -> None:
-        """Send it; what comes of it is for the next call to wait for."""
+        """Submit the form; the next call waits for the result."""
         self.element.get_by_role("button", name="Submit").click()
 
     def error(self) -> str:
-        """Wait for an error; return it, whether it is of a field or of all."""
+        """Wait for an error, of a field or of the form; return its text."""
         alert = self.element.locator("ha-alert").first
         alert.wait_for(timeout=ANSWER)
         return text_of(alert)
 
     def finish(self) -> str:
-        """Wait until it has succeeded, and close it; return what it says."""
+        """Wait until the flow has succeeded, and close it; return its last text."""
         end = self.element.locator("step-flow-create-entry, step-flow-abort")
         try:
             end.wait_for(timeout=ANSWER)
@@ -110,7 +110,7 @@ class Dialog:
         return said
 
     def close(self) -> None:
-        """Close it without an answer."""
+        """Close the dialog without an answer."""
         self.element.get_by_role("button", name="Close").first.click()
         expect(self.element.locator("ha-dialog")).to_be_hidden()
 
@@ -119,7 +119,7 @@ class Frontend:
     """One browser window on Home Assistant."""
 
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
-        """Use this page; pictures go into a folder."""
+        """Use a page of the browser; pictures go into a folder."""
         self.page = page
         self._url = url
         self._pictures = pictures
@@ -136,7 +136,7 @@ class Frontend:
     # Flows
 
     def add_integration(self) -> Dialog:
-        """Click "Add integration" and choose ours; return its first dialog."""
+        """Click "Add integration" and choose Home Battery; return its first dialog."""
         self.go("/config/integrations/dashboard")
         self.page.get_by_role("button", name="Add integration").click()
         self.page.get_by_placeholder("Search for a brand name").fill("home battery")
@@ -144,7 +144,7 @@ class Frontend:
         return Dialog(self.page)
 
     def entry(self, title: str) -> Locator:
-        """Go to the integration's page; return the row of a battery there."""
+        """Go to the integration's page; return the row of a battery."""
         self.go(INTEGRATION_PAGE)
         return self.page.locator("ha-config-entry-row", has_text=title)
 
@@ -154,17 +154,17 @@ class Frontend:
         return Dialog(self.page)
 
     def choose_from_menu(self, title: str, item: str) -> None:
-        """Choose from the menu of a battery."""
+        """Choose an item of the menu of a battery."""
         self.entry(title).get_by_role("button", name="Menu").first.click()
         self.page.get_by_role("menuitem", name=item).click()
 
     def reconfigure(self, title: str) -> Dialog:
-        """Open the form that says anew how a battery is reached."""
+        """Open the form that reconfigures a battery."""
         self.choose_from_menu(title, "Reconfigure")
         return Dialog(self.page)
 
     def delete(self, title: str) -> None:
-        """Delete a battery, and say yes when asked whether that is meant."""
+        """Delete a battery and confirm it."""
         self.choose_from_menu(title, "Delete")
         self.page.get_by_role("button", name="Delete").click()
 
@@ -175,7 +175,7 @@ class Frontend:
         return download.value
 
     def sign_in_again(self, title: str) -> Dialog:
-        """Open the form that asks for the password anew."""
+        """Open the form that asks for the password again."""
         self.go(INTEGRATION_PAGE)
         self.page.get_by_role("button", name="Reconfigure").click()
         return Dialog(self.page)
@@ -189,7 +189,7 @@ class Frontend:
     # Tools
 
     def choose_action(self, action: str, device: str) -> Locator:
-        """Choose an action and the device it is for; return the form of its data."""
+        """Choose an action and its target device; return the form of its data."""
         self.go("/config/tools/action")
         self.page.locator("ha-service-picker").click()
         self._pick(action)
@@ -226,7 +226,7 @@ class Frontend:
         expect(dialog.locator("ha-dialog")).to_be_hidden()
 
     def new_automation(self, blueprint: str) -> Locator:
-        """Begin an automation of a blueprint; return the form of its inputs."""
+        """Start an automation made of a blueprint; return the form of its inputs."""
         self.go("/config/blueprint/dashboard")
         self.page.get_by_text(blueprint, exact=True).click()
         return self.page.locator("blueprint-automation-editor")
@@ -237,7 +237,7 @@ class Frontend:
         self._pick(item)
 
     def save_automation(self) -> None:
-        """Save it by the name that is proposed."""
+        """Save the automation under the proposed name."""
         self.page.get_by_role("button", name="Save").click()
 
     # A device's page
@@ -259,7 +259,7 @@ class Frontend:
         expect(shown).to_be_visible(timeout=seconds * 1000)
 
     def details(self, name: str) -> str:
-        """Open the details of an entity; return what they say."""
+        """Open the details of an entity; return their text."""
         self.row(name).get_by_text(name, exact=True).click()
         dialog = self.page.locator("ha-more-info-dialog")
         dialog.get_by_role("button", name="Menu").click()
@@ -269,7 +269,7 @@ class Frontend:
         return text_of(details)
 
     def number(self, name: str) -> str:
-        """Return what the row of a number shows; nothing while it is unknown."""
+        """Return the value in the row of a number; empty while it is unknown."""
         return self.row(name).locator("input").input_value()
 
     def set_number(self, name: str, value: float) -> None:

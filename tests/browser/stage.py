@@ -1,6 +1,6 @@
-"""The demo as the tests use it: simulated batteries, and a Home Assistant without any.
+"""The demo for the tests: simulated batteries and a Home Assistant without entries.
 
-It runs in a thread of its own, so that tests can be plain functions as playwright's are.
+It runs in a thread of its own, so that tests can be plain functions (playwright's are).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from scripts.demonstration.processes import free_port
 from scripts.demonstration.waiting import wait_for
 
 _LONGEST: Final = 300
-"""Seconds that one thing done on the stage may take: Home Assistant's start, say."""
+"""Seconds that a call of the stage may take, such as Home Assistant's start."""
 
 PLACES: Final = {
     "victron": Place("127.0.0.11", 502),
@@ -32,24 +32,24 @@ PLACES: Final = {
     "sessy": Place("127.0.0.15", 80),
     "sma": Place("127.0.0.16", 502),
 }
-"""Each device has an address of its own and listens where a real one does, so that a
-form can be submitted with only what is visibly empty filled in."""
+"""The address and the usual port of each device. So a form can be submitted with only
+its empty visible fields filled in."""
 
 AS_AT_FIRST: Final = {"load": 800, "pv": 0, "soc": 50, "grid_lost": False}
-"""The house of each device before a test: its battery has something to do."""
+"""The house of each device before a test; its load keeps the battery busy."""
 
 
 class Stage:
-    """Simulated devices and Home Assistant; used as a context, it stops them all."""
+    """Simulated devices and Home Assistant; as a context it starts and stops them."""
 
     def __init__(self, folder: Path) -> None:
-        """Plan a stage in this folder; nothing is started."""
+        """Prepare a stage in a folder; nothing is started yet."""
         self._folder = folder
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._stack = AsyncExitStack()
         self._spoilt: set[str] = set()
-        """The devices that are not as they are when new."""
+        """The devices that a test has changed or stopped."""
         self._house: House
         self._session: aiohttp.ClientSession
 
@@ -83,19 +83,19 @@ class Stage:
         self._house = await self._stack.enter_async_context(house)
 
     def _do[T](self, work: Coroutine[Any, Any, T]) -> T:
-        """Have something done in the stage's own thread; return what comes of it."""
+        """Run a coroutine in the stage's own thread; return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_LONGEST)
 
     # Home Assistant
 
     @property
     def url(self) -> str:
-        """Where Home Assistant is."""
+        """The URL of Home Assistant."""
         return self._house.url
 
     @property
     def token(self) -> str:
-        """A token that opens it."""
+        """An access token of Home Assistant."""
         return self._house.token
 
     @property
@@ -103,7 +103,7 @@ class Stage:
         return self._house.api
 
     def log(self) -> str:
-        """Return what Home Assistant has logged so far."""
+        """Return Home Assistant's log so far."""
         return home_assistant.log_file(self._house.config).read_text(errors="replace")
 
     def entries(self) -> list[dict[str, Any]]:
@@ -111,9 +111,9 @@ class Stage:
         return self._do(self._api.entries())
 
     def stored(self, battery_type: str) -> dict[str, Any]:
-        """Return what is on disk of the only battery of a kind: `data` and `options`.
+        """Return `data` and `options` on disk of the only battery of a kind.
 
-        Home Assistant writes it a moment after it has changed; this waits for the first.
+        Home Assistant writes them a moment after a change; this waits for the first.
         """
         file = self._house.config / ".storage" / "core.config_entries"
 
@@ -125,13 +125,13 @@ class Stage:
         return entry
 
     def add(self, battery_type: str) -> str:
-        """Add a battery, not as a person does but at once; return the entry's id."""
+        """Add a battery through the API, without forms; return the entry's id."""
         entry = self._do(self._api.add_entry(battery_type, self.setup(battery_type)))
         entry_id: str = entry["entry_id"]
         return entry_id
 
     def device_page(self, entry_id: str) -> str:
-        """Return the path of the page of a battery itself (not of a part of it)."""
+        """Return the path of the page of a battery's device."""
         devices = self._do(self._api.command("config/device_registry/list"))
         (device,) = (
             device
@@ -141,14 +141,14 @@ class Stage:
         return f"/config/devices/device/{device['id']}"
 
     def entity_id(self, entry_id: str, key: str) -> str:
-        """Return the entity of a key."""
+        """Return the id of the entity of a key."""
         entities = self._do(self._api.entities(entry_id))
-        (found,) = (
+        (match,) = (
             entity["entity_id"]
             for entity in entities
             if entity["unique_id"].endswith(f"_{key}")
         )
-        return cast(str, found)
+        return cast(str, match)
 
     def state(self, entity_id: str) -> dict[str, Any]:
         """Return an entity's state, with its attributes."""
@@ -159,12 +159,12 @@ class Stage:
         self._do(self._api.call_service(service, entity_id, **data))
 
     def automations(self) -> list[dict[str, Any]]:
-        """Return the states of the automations that there are."""
+        """Return the states of all automations."""
         states = self._do(self._api.get("/api/states"))
         return [s for s in states if s["entity_id"].startswith("automation.")]
 
     def issues(self) -> list[str]:
-        """Return the ids of the repair issues that are shown of batteries."""
+        """Return the ids of the integration's repair issues that are shown."""
         issues = self._do(self._api.command("repairs/list_issues"))["issues"]
         return [
             issue["issue_id"]
@@ -179,24 +179,25 @@ class Stage:
         return next(d for d in self._house.devices if d.type == battery_type)
 
     def setup(self, battery_type: str) -> dict[str, Any]:
-        """Return what a person would type to add a device."""
+        """Return the values that a user would type to add a device."""
         return self.device(battery_type).setup
 
     def really(self, battery_type: str) -> dict[str, Any]:
-        """Return how a device really does, asked by a way of its own."""
+        """Return the true state of a device, by an interface of the simulator's own."""
         return self._do(read_state(self._session, self.device(battery_type)))
 
     def change_house(self, battery_type: str, **changes: float | None) -> None:
-        """Change the house of a device: its load, say, or SOC."""
-        self._do(self._tell(battery_type, "plant", changes))
+        """Change the house of a device, such as its load (W) or SOC (%)."""
+        self._do(self._post(battery_type, "plant", changes))
 
     def misbehave(self, battery_type: str, name: str, **arguments: Any) -> None:
-        """Have a device misbehave, until it is switched off or the test ends."""
+        """Let a device misbehave, until that is switched off or the test ends."""
         self._spoilt.add(battery_type)
-        self._do(self._tell(battery_type, "misbehave", {"name": name, **arguments}))
+        self._do(self._post(battery_type, "misbehave", {"name": name, **arguments}))
 
-    async def _tell(self, battery_type: str, what: str, body: dict[str, Any]) -> None:
-        url = self.device(battery_type).state_url.removesuffix("state") + what
+    async def _post(self, battery_type: str, path: str, body: dict[str, Any]) -> None:
+        """Post to a simulator's own interface; raise DemoError if it refuses."""
+        url = self.device(battery_type).state_url.removesuffix("state") + path
         async with self._session.post(url, json=body) as response:
             if not response.ok:
                 raise DemoError(f"{battery_type}: {await response.text()}")
@@ -207,7 +208,7 @@ class Stage:
         self._do(self.device(battery_type).child.stop(seconds=10))
 
     def start_device(self, battery_type: str, host: str | None = None) -> None:
-        """Switch a device on, as it is when new; its router may give it another host."""
+        """Switch a device on, as it is when new, at its usual host or at another."""
         device, place = self.device(battery_type), PLACES[battery_type]
         if host is not None:
             place = place._replace(host=host)
@@ -219,7 +220,7 @@ class Stage:
     # Between tests
 
     def clear(self) -> None:
-        """Remove all batteries, and make the devices as they were at first."""
+        """Remove all batteries, and restore the devices to their first state."""
         for entry in self.entries():
             self._do(self._api.delete_entry(entry["entry_id"]))
         for automation in self.automations():
@@ -256,9 +257,11 @@ class Stage:
         enough: Callable[[T], bool],
         seconds: float = 60,
     ) -> T:
-        """Wait until what is looked at is enough; return it."""
+        """Poll `observe` until `enough` accepts its value; return that value."""
 
-        async def look_async() -> T:
+        async def observe_async() -> T:
             return await asyncio.to_thread(observe)
 
-        return self._do(wait_for(what, look_async, enough, seconds=seconds, pause=0.2))
+        return self._do(
+            wait_for(what, observe_async, enough, seconds=seconds, pause=0.2)
+        )

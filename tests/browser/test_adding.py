@@ -1,4 +1,4 @@
-"""Add integration: each kind of battery by its form, one by its address, and what is wrong."""
+"""Add integration: each kind of battery by its form, one by its address, and errors."""
 
 from typing import Any, Final
 
@@ -17,12 +17,12 @@ VISIBLY_EMPTY: Final = {
     "sma": ("host",),
     "victron": ("host",),
 }
-"""The fields that a person must fill in; all others are found out, or shown filled in."""
+"""The fields that a user must fill in; all others are detected or shown filled in."""
 
 MENU: Final = "config.step.user.menu_options"
 
-NOBODY: Final = "127.0.0.99"
-"""An address where nothing listens."""
+UNUSED_HOST: Final = "127.0.0.99"
+"""An address at which nothing listens."""
 
 
 def begin(frontend: Frontend, battery_type: str) -> Dialog:
@@ -33,12 +33,12 @@ def begin(frontend: Frontend, battery_type: str) -> Dialog:
 
 
 def fill(dialog: Dialog, battery_type: str, values: dict[str, Any]) -> None:
-    """Fill in fields by their names in an entry."""
+    """Fill in fields, given by their names in an entry."""
     dialog.fill({field_of(battery_type, name): values[name] for name in values})
 
 
 def visible(stage: Stage, battery_type: str) -> dict[str, Any]:
-    """Return what is to be filled in for a simulated device."""
+    """Return the values to fill in for a simulated device."""
     setup = stage.setup(battery_type)
     return {name: setup[name] for name in VISIBLY_EMPTY[battery_type]}
 
@@ -48,7 +48,7 @@ def error(key: str, **placeholders: str) -> str:
 
 
 @pytest.mark.parametrize("battery_type", VISIBLY_EMPTY)
-def test_a_battery_is_added_by_what_is_visibly_empty(
+def test_a_battery_is_added_by_its_empty_visible_fields(
     stage: Stage, frontend: Frontend, battery_type: str
 ) -> None:
     dialog = begin(frontend, battery_type)
@@ -61,9 +61,9 @@ def test_a_battery_is_added_by_what_is_visibly_empty(
 
 
 @in_every_window
-def test_a_battery_is_found_by_its_address(stage: Stage, frontend: Frontend) -> None:
+def test_a_battery_is_detected_at_its_address(stage: Stage, frontend: Frontend) -> None:
     dialog = frontend.add_integration()
-    # First on the menu, above all makers and the models each line is for.
+    # Detection stands first on the menu, above all makers and their models.
     dialog.expect_text(english("config.step.user.menu_option_descriptions.sma"))
     names = ["detect", "deye_solarman", "sun2000", "sessy", "sma", "victron"]
     places = [dialog.text.index(english(f"{MENU}.{name}")) for name in names]
@@ -72,7 +72,7 @@ def test_a_battery_is_found_by_its_address(stage: Stage, frontend: Frontend) -> 
     dialog.choose(english(f"{MENU}.detect"))
     dialog.fill({english("config.step.detect.data.host"): PLACES["deye_solarman"].host})
     dialog.submit()
-    # What was found out is shown filled in; there is nothing left to type.
+    # Detected values are shown filled in; nothing remains to be typed.
     dialog.expect(field_of("deye_solarman", "logger_serial"))
     frontend.picture("found")
     dialog.submit()
@@ -80,22 +80,22 @@ def test_a_battery_is_found_by_its_address(stage: Stage, frontend: Frontend) -> 
     assert [entry["state"] for entry in stage.entries()] == ["loaded"]
 
 
-def test_a_wrong_address_is_told_and_can_be_corrected(
+def test_a_wrong_address_is_reported_and_can_be_corrected(
     stage: Stage, frontend: Frontend
 ) -> None:
     dialog = begin(frontend, "sessy")
-    fill(dialog, "sessy", visible(stage, "sessy") | {"host": NOBODY})
+    fill(dialog, "sessy", visible(stage, "sessy") | {"host": UNUSED_HOST})
     dialog.submit()
     assert dialog.error() == error("cannot_connect")
     frontend.picture("error")
-    # Only what was wrong has to be typed again.
+    # Only the wrong value has to be typed again.
     fill(dialog, "sessy", {"host": PLACES["sessy"].host})
     dialog.submit()
     dialog.finish()
     assert [entry["state"] for entry in stage.entries()] == ["loaded"]
 
 
-def test_a_wrong_password_is_told_at_its_field(
+def test_a_wrong_password_is_reported_at_its_field(
     stage: Stage, frontend: Frontend
 ) -> None:
     dialog = begin(frontend, "sessy")
@@ -110,7 +110,7 @@ def test_a_wrong_password_is_told_at_its_field(
 
 
 @in_every_window
-def test_a_wrong_unit_id_is_told_with_the_section_open(
+def test_a_wrong_unit_id_is_reported_with_the_section_open(
     stage: Stage, frontend: Frontend
 ) -> None:
     dialog = begin(frontend, "victron")
@@ -129,7 +129,7 @@ def test_a_wrong_unit_id_is_told_with_the_section_open(
     assert [entry["state"] for entry in stage.entries()] == ["loaded"]
 
 
-def test_a_wrong_kind_of_battery_is_told(stage: Stage, frontend: Frontend) -> None:
+def test_a_wrong_kind_of_battery_is_reported(stage: Stage, frontend: Frontend) -> None:
     dialog = begin(frontend, "sma")
     fill(dialog, "sma", {"host": PLACES["victron"].host})
     dialog.submit()
@@ -139,7 +139,7 @@ def test_a_wrong_kind_of_battery_is_told(stage: Stage, frontend: Frontend) -> No
     assert stage.entries() == []
 
 
-def test_a_data_logger_asked_as_modbus_is_called_one(
+def test_a_data_logger_asked_over_modbus_is_named_as_one(
     stage: Stage, frontend: Frontend
 ) -> None:
     dialog = begin(frontend, "deye_modbus")

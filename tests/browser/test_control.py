@@ -1,4 +1,4 @@
-"""A setpoint, from the number on a device's page to the device, and back."""
+"""The setpoint, from the number on a device's page to the device, and back."""
 
 import re
 
@@ -23,7 +23,7 @@ def test_a_setpoint_that_is_typed_is_followed_until_automatic_is_chosen(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = stage.add("victron")
-    # Slow enough that what is pending is seen.
+    # Slow enough for the status to be seen as pending.
     stage.change_house("victron", ramp=150)
     frontend.go(stage.device_page(entry_id))
     frontend.expect_state(STATUS, status("automatic"))
@@ -56,9 +56,7 @@ def test_a_setpoint_is_given_for_an_hour(stage: Stage, frontend: Frontend) -> No
     frontend.expect_state(ENDS, "Unknown")
 
 
-def test_manual_holds_the_battery_and_is_called_so(
-    stage: Stage, frontend: Frontend
-) -> None:
+def test_choosing_manual_holds_the_battery(stage: Stage, frontend: Frontend) -> None:
     entry_id = stage.add("sessy")
     frontend.go(stage.device_page(entry_id))
     frontend.select(MODE, state("select", "control_mode", "manual"))
@@ -68,7 +66,9 @@ def test_manual_holds_the_battery_and_is_called_so(
     assert stage.really("sessy")["battery_power"] == 0
 
 
-def test_the_setpoint_says_what_its_signs_do(stage: Stage, frontend: Frontend) -> None:
+def test_the_details_of_the_setpoint_explain_its_signs(
+    stage: Stage, frontend: Frontend
+) -> None:
     entry_id = stage.add("sessy")
     frontend.go(stage.device_page(entry_id))
     details = frontend.details(SETPOINT)
@@ -78,7 +78,7 @@ def test_the_setpoint_says_what_its_signs_do(stage: Stage, frontend: Frontend) -
     frontend.picture("details")
 
 
-def test_the_state_of_charge_moves_on_the_page(
+def test_the_state_of_charge_is_updated_on_the_page(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = stage.add("sessy")

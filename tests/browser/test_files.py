@@ -1,4 +1,4 @@
-"""What is taken from a battery, or brought to it, as a file: diagnostics, blueprints."""
+"""Files of a battery in the frontend: diagnostics to download, blueprints to import."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,7 +20,7 @@ _BLUEPRINTS: Final = ROOT / "blueprints" / "automation" / "homebattery"
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    """Serve the blueprints, as the project's page does; return the address."""
+    """Serve the blueprints, as the project's page does; yield the address."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(_BLUEPRINTS))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()

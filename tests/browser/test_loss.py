@@ -1,4 +1,4 @@
-"""A device that falls silent, and comes back: what its page says meanwhile."""
+"""The page of a device that stops answering, and of one that answers again."""
 
 import re
 from typing import cast
@@ -16,12 +16,12 @@ def status(value: str) -> str:
 
 
 def reason(stage: Stage, entry_id: str) -> str | None:
-    """Return the reason that the status gives."""
+    """Return the reason attribute of the control status."""
     attributes = stage.state(stage.entity_id(entry_id, "control_status"))["attributes"]
     return cast(str | None, attributes["reason"])
 
 
-def test_a_device_that_is_off_is_not_said_to_follow(
+def test_a_device_that_is_off_is_not_shown_as_following(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = stage.add("victron")
@@ -43,7 +43,7 @@ def test_a_device_that_is_off_is_not_said_to_follow(
     frontend.expect_state(POWER, re.compile(r"\d W"), seconds=90)
     frontend.expect_state(STATUS, status("following"), seconds=90)
     frontend.picture("back")
-    # Said once, in words of ours; not at each poll, with what was on the wire.
+    # Logged once, in the integration's own words; not at each poll, by pymodbus.
     log = stage.log()[logged:]
     (entry,) = stage.entries()
     assert log.count(f"Error fetching {entry['title']} data") == 1

@@ -1,4 +1,4 @@
-"""What is changed of a battery that is set up: options, address, password; and its end."""
+"""Changes to a battery that is set up: options, address, password, its end."""
 
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ OPTIONS: Final[dict[str, int]] = {
     "setpoint_timeout": 3600,
     "capacity": 5000,
 }
-"""The options that every battery has, and what one may set them to."""
+"""The options that every battery has, with values to set."""
 
 
 def title(stage: Stage) -> str:
@@ -25,7 +25,7 @@ def title(stage: Stage) -> str:
 
 
 def shown(dialog: Dialog) -> dict[str, int]:
-    """Return the options as they are shown."""
+    """Return the options as the form shows them."""
     return {
         name: int(dialog.field(option_of(name)).input_value() or 0) for name in OPTIONS
     }
@@ -47,7 +47,7 @@ def test_switches_among_the_options_keep_what_was_chosen(
     dialog.submit()
     dialog.finish()
     dialog = frontend.options(title(stage))
-    # Open, for there is something of the user's own in it.
+    # The section is open, since it has values of the user's own.
     assert dialog.section_is_open
     assert [dialog.is_on(option_of(name)) for name in names] == [True, True]
     frontend.picture("opened-again")
@@ -77,7 +77,7 @@ def test_options_are_shown_as_they_were_saved_and_keep_each_other(
     frontend.picture("opened-again")
     dialog.close()
 
-    # Who changes one does not even open the section.
+    # One option is changed without opening the section.
     dialog = frontend.options(title(stage))
     dialog.fill({option_of("scan_interval"): 9})
     dialog.submit()
@@ -89,7 +89,7 @@ def test_options_are_shown_as_they_were_saved_and_keep_each_other(
     )
 
 
-def test_a_battery_that_has_moved_is_followed_to_its_new_address(
+def test_a_battery_is_followed_to_a_new_address(
     stage: Stage, frontend: Frontend
 ) -> None:
     stage.add("victron")
@@ -101,7 +101,7 @@ def test_a_battery_that_has_moved_is_followed_to_its_new_address(
     frontend.picture("form")
     dialog.submit()
     dialog.finish()
-    # The unit ids that had been found are not lost.
+    # The unit ids that were detected are not lost.
     stage.until(
         "the new address to be stored",
         lambda: stage.stored("victron")["data"],
@@ -146,7 +146,7 @@ def test_a_held_battery_that_is_deleted_is_released_first(
     hold(stage, "sessy", 700)
     frontend.delete(title(stage))
     stage.until(
-        "the battery to be left alone",
+        "the battery to be released",
         lambda: stage.really("sessy")["mode"],
         lambda mode: mode == "automatic",
     )
@@ -170,7 +170,7 @@ def test_a_held_battery_that_is_deleted_out_of_reach_becomes_a_repair(
     assert stage.issues() == []
 
 
-def test_a_battery_that_could_not_be_released_is_by_a_click(
+def test_a_failed_release_is_repeated_by_a_click(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = hold(stage, "victron", 700)
@@ -184,7 +184,7 @@ def test_a_battery_that_could_not_be_released_is_by_a_click(
         entity("sensor", "control_status"),
         state("sensor", "control_status", "release_failed"),
     )
-    # The first failure may be a hiccup.
+    # The issue appears after the second failure; the first may be temporary.
     stage.until("the issue", lambda: has_failed(stage), bool, seconds=90)
     dialog = frontend.fix(english("issues.release_failed.title", device=name))
     dialog.submit()
@@ -200,5 +200,5 @@ def test_a_battery_that_could_not_be_released_is_by_a_click(
 
 
 def has_failed(stage: Stage) -> bool:
-    """Return whether an issue says that a battery could not be released."""
+    """Return whether there is an issue of a failed release."""
     return any(issue.startswith("release_failed") for issue in stage.issues())

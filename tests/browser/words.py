@@ -9,14 +9,14 @@ from scripts.demonstration import DOMAIN, ROOT
 def english(place: str, **placeholders: str) -> str:
     """Return a text: `english("config.error.invalid_auth")`."""
     file = ROOT / "custom_components" / DOMAIN / "translations" / "en.json"
-    found: Any = json.loads(file.read_text())
+    text: Any = json.loads(file.read_text())
     for part in place.split("."):
-        found = found[part]
-    return str(found).format(**placeholders)
+        text = text[part]
+    return str(text).format(**placeholders)
 
 
 def field_of(battery_type: str, name: str) -> str:
-    """Return how a field is called on the form of a kind of battery."""
+    """Return the label of a field on the form of a kind of battery."""
     step = f"config.step.{battery_type}"
     try:
         return english(f"{step}.data.{name}")
@@ -25,7 +25,7 @@ def field_of(battery_type: str, name: str) -> str:
 
 
 def option_of(name: str) -> str:
-    """Return how an option is called on its form."""
+    """Return the label of an option on its form."""
     try:
         return english(f"options.step.init.data.{name}")
     except KeyError:
@@ -38,5 +38,5 @@ def entity(platform: str, key: str) -> str:
 
 
 def state(platform: str, key: str, value: str) -> str:
-    """Return how a state of an entity is shown."""
+    """Return the text of a state of an entity."""
     return english(f"entity.{platform}.{key}.state.{value}")

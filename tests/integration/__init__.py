@@ -1,1 +1,1 @@
-"""Tests of what Home Assistant shows of the integration: flows, entities, repairs, texts."""
+"""Tests of the integration in Home Assistant: flows, entities, repairs, texts."""

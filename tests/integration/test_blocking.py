@@ -1,4 +1,4 @@
-"""Home Assistant's detector of blocking calls is on in every test, and it bites."""
+"""Home Assistant's detector of blocking calls is on in every test, and works."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -23,7 +23,7 @@ def read(path):
 
 @pytest.fixture
 def part(tmp_path: Path) -> ModuleType:
-    """Return what looks like a part of this integration, and blocks."""
+    """Return a module that seems to be part of this integration, and blocks."""
     path = tmp_path / "custom_components/homebattery/blocking.py"
     path.parent.mkdir(parents=True)
     path.write_text(_BLOCKING, "utf-8")
@@ -35,15 +35,15 @@ def part(tmp_path: Path) -> ModuleType:
     return module
 
 
-async def test_integration_that_blocks_is_found(
+async def test_integration_that_blocks_is_detected(
     part: ModuleType, blocking_calls: list[str]
 ) -> None:
     with pytest.raises(RuntimeError, match="blocking call to sleep"):
         part.nap()
     assert part.read(__file__)
     for call in ("sleep", "read_text"):
-        assert [found for found in blocking_calls if f"call to {call} " in found]
-    # Left in the list, they would fail this test.
+        assert [report for report in blocking_calls if f"call to {call} " in report]
+    # The reports in the list would fail this test.
     blocking_calls.clear()
 
 

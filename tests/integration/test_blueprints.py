@@ -42,7 +42,7 @@ MIDNIGHT: Final = "2026-11-10T00:00:00+01:00"
 
 
 class Passes(Protocol):
-    """Lets so many seconds pass, in steps of so many."""
+    """A coroutine function that advances time; its step is in seconds, too."""
 
     async def __call__(self, seconds: float, step: float = 60) -> None: ...
 
@@ -53,7 +53,7 @@ type At = Callable[[str], Awaitable[None]]
 # The files
 
 
-def test_there_are_four() -> None:
+def test_there_are_four_blueprints() -> None:
     assert tuple(file.stem for file in FILES) == NAMES
 
 
@@ -100,7 +100,7 @@ def test_blueprint_is_in_the_documents(name: str) -> None:
 
 
 class Wall:
-    """The clock on the wall, as Home Assistant sees it: midnight at first."""
+    """The wall clock of Home Assistant; it starts at midnight."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         real = time.time
@@ -128,12 +128,12 @@ class Wall:
 def wall(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Wall | None:
-    """Let it be midnight before anything begins in Home Assistant."""
+    """Set the wall clock to midnight before Home Assistant starts."""
     return Wall(monkeypatch) if "hass" in request.fixturenames else None
 
 
 class Delays:
-    """Counts the automations that are waiting for time to pass."""
+    """A count of the automations that are in a delay."""
 
     def __init__(self, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hass = hass
@@ -150,9 +150,9 @@ class Delays:
         monkeypatch.setattr(_ScriptRun, "_async_step_delay", count)
 
     async def all_else_done(self) -> None:
-        """Wait until nothing is under way but automations in a delay.
+        """Wait until no task is running but automations in a delay.
 
-        Whatever waits for all tasks to end would wait for those, too.
+        Waiting for all tasks to end would include those.
         """
         quiet = 0
         while quiet < 3:
@@ -161,7 +161,7 @@ class Delays:
             await asyncio.sleep(0.0005 if running else 0)
 
     def _running(self) -> Iterator[asyncio.Future[Any]]:
-        """Tasks under way, without those that only wait for their script's."""
+        """Yield the running tasks, without those that only wait for a script's task."""
         for task in self.hass._tasks | self.hass._background_tasks:
             coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
             name = getattr(coroutine, "__qualname__", "")
@@ -176,9 +176,9 @@ async def passes(
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Passes:
-    """Return a coroutine that lets time pass at once, on clocks on the wall as well.
+    """Return a coroutine that advances time at once, the wall clock included.
 
-    Step by step, because all that falls due in a step happens once.
+    It goes step by step, because each timer that falls due in a step fires once.
     """
     await hass.config.async_set_time_zone(ZONE)
     delays = Delays(hass, monkeypatch)
@@ -192,7 +192,7 @@ async def passes(
             clock.advance(min(step, seconds))
             ahead += min(step, seconds)
             seconds -= step
-            # One turn of the loop for the timers, then for what they have begun.
+            # One turn of the loop for the timers, one for the tasks that they start.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await delays.all_else_done()
@@ -202,7 +202,7 @@ async def passes(
 
 @pytest.fixture
 def until(passes: Passes) -> At:
-    """Return a coroutine that lets time pass until just after an o'clock, in one leap."""
+    """Return a coroutine that advances time to 1 s after a time of day, in one leap."""
 
     async def leap(clock: str) -> None:
         then = dt_util.now().replace(microsecond=0)
@@ -215,8 +215,8 @@ def until(passes: Passes) -> At:
     return leap
 
 
-class Owner:
-    """Somebody who has made an automation of a blueprint, with one battery."""
+class Site:
+    """One battery with a meter and an automation made of a blueprint."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -236,7 +236,7 @@ class Owner:
         }
 
     async def use(self, name: str, **inputs: Any) -> None:
-        """Make the automation."""
+        """Create an automation of a blueprint."""
         assert await async_setup_component(
             self.hass,
             "automation",
@@ -263,7 +263,7 @@ class Owner:
     # A meter, and a battery that is regulated by it
 
     async def regulate(self, name: str, unit: str = "W", **inputs: Any) -> None:
-        """Make an automation that follows the meter."""
+        """Create an automation that follows the meter."""
         self.unit, self.two = unit, "grid_export" in inputs
         self.show_grid(unit)
         blueprint = yaml_util.load_yaml_dict(ROOT / PATH.format(name))
@@ -277,11 +277,11 @@ class Owner:
 
     @property
     def grid(self) -> float:
-        """Power that is really imported, W."""
+        """True power imported from the grid, W; exported is negative."""
         return float(self.home.simulator.state()["grid_power"])
 
     def show_grid(self, unit: str) -> None:
-        """Let the meter report."""
+        """Let the meter report once, in W or kW."""
         power = self.grid / (1000 if unit == "kW" else 1)
         imported, exported = (
             (max(power, 0), max(-power, 0)) if self.two else (power, 0.0)
@@ -290,20 +290,20 @@ class Owner:
         self.set(EXPORT, round(exported, 3), unit_of_measurement=unit)
 
     async def reports(self, seconds: float, passes: Passes, step: float = 5) -> None:
-        """Let the meter report all that time."""
+        """Let the meter report every `step` seconds for a time in seconds."""
         for _ in range(round(seconds / step)):
             self.show_grid(self.unit)
             await passes(step)
 
     async def idle(self) -> None:
-        """Let the battery do nothing in its own control."""
+        """Put the battery in idle mode, in its own control."""
         await self.home.call("select.select_option", "working_mode", option="idle")
 
     def is_idle(self) -> bool:
         return self.home.state("control_mode") == "automatic"
 
     def setpoints(self, sessy: SessySimulator) -> list[int]:
-        """Setpoints that a Sessy was told, from the beginning."""
+        """Return a Sessy's setpoints, W, oldest first; positive discharges."""
         return [
             body["setpoint"]
             for _, path, body in sessy.server.posts
@@ -312,56 +312,58 @@ class Owner:
 
     @property
     def power(self) -> float:
-        """Power that the battery really takes, W."""
+        """True power of the battery, W; charging is positive."""
         return float(self.home.simulator.state()["battery_power"])
 
-    def is_free(self) -> bool:
-        """Whether the battery is in its own control, as far as it is concerned."""
+    def is_released(self) -> bool:
+        """Return whether the device itself is in its own control."""
         return self.home.simulator.mode == "automatic"
 
 
 @pytest.fixture
 async def blueprints(hass: HomeAssistant, tmp_path: Path) -> AsyncIterator[None]:
-    """Let Home Assistant have a directory of its own with our blueprints in it."""
+    """Give Home Assistant a directory of its own that has the blueprints."""
     shutil.copytree(ROOT / "blueprints", tmp_path / "blueprints")
     hass.config.config_dir = str(tmp_path)
     yield
     if hass.states.get(AUTOMATION):
-        # Home Assistant would wait a minute for one that is waiting.
+        # Home Assistant would wait a minute for an automation in a delay.
         await turn_off(hass)
 
 
 async def turn_off(hass: HomeAssistant) -> None:
-    """End the automation in the middle of what it does."""
+    """Turn the automation off, also in the middle of a run."""
     await hass.services.async_call(
         "automation", "turn_off", {"entity_id": AUTOMATION}, blocking=True
     )
 
 
 @pytest.fixture
-def victron_owner(blueprints: None, victron_home: Home, passes: Passes) -> Owner:
-    return Owner(victron_home)
+def victron_site(blueprints: None, victron_home: Home, passes: Passes) -> Site:
+    return Site(victron_home)
 
 
 @pytest.fixture
-def sessy_owner(blueprints: None, sessy_home: Home, passes: Passes) -> Owner:
-    return Owner(sessy_home)
+def sessy_site(blueprints: None, sessy_home: Home, passes: Passes) -> Site:
+    return Site(sessy_home)
 
 
-async def test_home_assistant_finds_them(hass: HomeAssistant, blueprints: None) -> None:
+async def test_home_assistant_finds_the_blueprints(
+    hass: HomeAssistant, blueprints: None
+) -> None:
     assert await async_setup_component(hass, "automation", {})
-    found = await async_get_blueprints(hass).async_get_blueprints()
+    blueprints_read = await async_get_blueprints(hass).async_get_blueprints()
     for name in NAMES:
-        assert isinstance(found[f"homebattery/{name}.yaml"], Blueprint)
+        assert isinstance(blueprints_read[f"homebattery/{name}.yaml"], Blueprint)
 
 
-# What their form offers
+# The choice of devices on their form
 
 
 def offered(home: Home, name: str) -> set[str | None]:
     """Return the devices that the form of a blueprint offers as its battery.
 
-    As Home Assistant's frontend does: those of which an entity with a state matches.
+    Home Assistant's frontend offers devices of which an entity with a state matches.
     """
     blueprint = yaml_util.load_yaml_dict(ROOT / PATH.format(name))["blueprint"]
     config = blueprint["input"]["battery"]["selector"]["device"]
@@ -463,83 +465,83 @@ SHAPES: Final = [as_nord_pool, as_entsoe, as_prices, as_numbers, as_quarters]
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_charges_in_the_cheapest_hours(
-    victron_owner: Owner,
+    victron_site: Site,
     until: At,
     passes: Passes,
     shape: Callable[[list[float], list[float]], dict[str, Any]],
 ) -> None:
-    owner = victron_owner
-    owner.set(PRICE, 0.30, **shape(HOURS, [0.2] * 24))
-    await owner.use("cheapest_hours", price_sensor=PRICE, hours=2, charge_power=1500)
+    site = victron_site
+    site.set(PRICE, 0.30, **shape(HOURS, [0.2] * 24))
+    await site.use("cheapest_hours", price_sensor=PRICE, hours=2, charge_power=1500)
     await until("02:55")
-    assert owner.is_free()
+    assert site.is_released()
     await until("03:00")
-    assert owner.power == pytest.approx(1500, rel=0.1)
+    assert site.power == pytest.approx(1500, rel=0.1)
     await passes(600)
-    assert owner.power == pytest.approx(1500, rel=0.1)
+    assert site.power == pytest.approx(1500, rel=0.1)
 
 
-async def test_dearer_hour_between_cheap_ones_is_left_out(
-    victron_owner: Owner, until: At, passes: Passes
+async def test_dearer_hour_between_cheap_ones_is_skipped(
+    victron_site: Site, until: At, passes: Passes
 ) -> None:
-    owner = victron_owner
-    owner.set(PRICE, 0.30, **as_nord_pool(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE, hours=2, charge_power=300)
+    site = victron_site
+    site.set(PRICE, 0.30, **as_nord_pool(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE, hours=2, charge_power=300)
     await until("03:00")
     await passes(58 * 60, 150)
-    assert owner.power == pytest.approx(300, rel=0.15)
+    assert site.power == pytest.approx(300, rel=0.15)
     await passes(120)
-    assert owner.is_free()
+    assert site.is_released()
     await until("04:55")
-    assert owner.is_free()
+    assert site.is_released()
     await until("05:00")
-    assert owner.power == pytest.approx(300, rel=0.15)
+    assert site.power == pytest.approx(300, rel=0.15)
     await passes(61 * 60, 150)
-    assert owner.is_free()
+    assert site.is_released()
 
 
 async def test_steps_in_a_row_are_charged_in_one_go(
-    victron_owner: Owner, victron: VictronSimulator, until: At, passes: Passes
+    victron_site: Site, victron: VictronSimulator, until: At, passes: Passes
 ) -> None:
-    owner = victron_owner
-    owner.set(PRICE, 0.30, **as_quarters(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE, hours=0.75, charge_power=300)
+    site = victron_site
+    site.set(PRICE, 0.30, **as_quarters(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE, hours=0.75, charge_power=300)
     await until("03:00")
     await passes(44 * 60, 150)
-    assert owner.power == pytest.approx(300, rel=0.15)
+    assert site.power == pytest.approx(300, rel=0.15)
     modes = [write for write in victron.server.traffic.writes if write.address == 2902]
     assert len(modes) == 1
     await passes(120)
-    assert owner.is_free()
+    assert site.is_released()
 
 
 async def test_charging_stops_at_the_target_and_does_not_flap(
-    victron_owner: Owner, victron: VictronSimulator, until: At, passes: Passes
+    victron_site: Site, victron: VictronSimulator, until: At, passes: Passes
 ) -> None:
-    owner = victron_owner
+    site = victron_site
     victron.plant.soc = 70
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE, target_soc=80)
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE, target_soc=80)
     await until("03:00")
     await passes(60)
-    assert owner.power == pytest.approx(2000, rel=0.1)
+    assert site.power == pytest.approx(2000, rel=0.1)
     victron.plant.soc = 80.4
     await passes(120)
-    assert owner.is_free()
+    assert site.is_released()
     victron.plant.soc = 76
     await passes(600)
-    assert owner.is_free()
+    assert site.is_released()
     victron.plant.soc = 74
     await passes(600)
-    assert owner.power == pytest.approx(2000, rel=0.1)
+    assert site.power == pytest.approx(2000, rel=0.1)
 
 
 async def test_full_battery_can_be_held_until_the_cheap_hours_are_over(
-    victron_owner: Owner, victron: VictronSimulator, until: At, passes: Passes
+    victron_site: Site, victron: VictronSimulator, until: At, passes: Passes
 ) -> None:
-    owner = victron_owner
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use(
+    site = victron_site
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use(
         "cheapest_hours",
         price_sensor=PRICE,
         target_soc=80,
@@ -550,12 +552,12 @@ async def test_full_battery_can_be_held_until_the_cheap_hours_are_over(
     victron.plant.soc = 79
     await passes(10)
     await until("03:00")
-    assert not owner.is_free()
-    assert owner.power == pytest.approx(0, abs=20)
+    assert not site.is_released()
+    assert site.power == pytest.approx(0, abs=20)
     await passes(3540, 150)
-    assert owner.power == pytest.approx(0, abs=20)
+    assert site.power == pytest.approx(0, abs=20)
     await passes(60)
-    assert owner.is_free()
+    assert site.is_released()
 
 
 async def test_power_is_bounded_by_the_number(
@@ -567,37 +569,37 @@ async def test_power_is_bounded_by_the_number(
 ) -> None:
     home = make_home(victron, max_charge_power=1200)
     assert await home.set_up()
-    owner = Owner(home)
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE, charge_power=4000)
+    site = Site(home)
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE, charge_power=4000)
     await until("03:00")
     await passes(10)
-    assert owner.power == pytest.approx(1200, rel=0.1)
+    assert site.power == pytest.approx(1200, rel=0.1)
 
 
-async def test_prices_that_are_lost_give_the_battery_back(
-    victron_owner: Owner, until: At, passes: Passes
+async def test_battery_is_released_when_the_prices_are_lost(
+    victron_site: Site, until: At, passes: Passes
 ) -> None:
-    owner = victron_owner
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE)
+    site = victron_site
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE)
     await until("03:00")
     await passes(10)
-    assert not owner.is_free()
-    owner.set(PRICE, "unavailable")
+    assert not site.is_released()
+    site.set(PRICE, "unavailable")
     await passes(60)
-    assert owner.is_free()
+    assert site.is_released()
     await passes(600)
-    assert owner.is_free()
+    assert site.is_released()
 
 
 async def test_hours_of_a_night_wait_for_the_prices_of_its_second_day(
-    victron_owner: Owner, until: At, passes: Passes
+    victron_site: Site, until: At, passes: Passes
 ) -> None:
-    owner = victron_owner
+    site = victron_site
     tomorrow = [*([0.3] * 4), 0.01, *([0.3] * 19)]
-    owner.set(PRICE, 0.30, **as_nord_pool([0.2] * 24, []))
-    await owner.use(
+    site.set(PRICE, 0.30, **as_nord_pool([0.2] * 24, []))
+    await site.use(
         "cheapest_hours",
         price_sensor=PRICE,
         hours=2,
@@ -606,343 +608,345 @@ async def test_hours_of_a_night_wait_for_the_prices_of_its_second_day(
     )
     await until("21:55")
     await passes(600)
-    assert owner.is_free()
-    owner.set(PRICE, 0.30, **as_nord_pool([0.2] * 24, tomorrow))
+    assert site.is_released()
+    site.set(PRICE, 0.30, **as_nord_pool([0.2] * 24, tomorrow))
     await passes(300)
-    # Four in the morning, and the first of two that cost the same.
-    assert owner.power == pytest.approx(2000, rel=0.1)
+    # The hours are four o'clock and the first of those that cost the same.
+    assert site.power == pytest.approx(2000, rel=0.1)
     await passes(3600)
-    assert owner.is_free()
+    assert site.is_released()
 
 
 async def test_price_without_a_list_is_compared_with_the_limit(
-    sessy_owner: Owner, until: At, passes: Passes
+    sessy_site: Site, until: At, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    owner.set(PRICE, 0.12)
-    await owner.use("cheapest_hours", price_sensor=PRICE, price_limit=0.10)
+    site = sessy_site
+    site.set(PRICE, 0.12)
+    await site.use("cheapest_hours", price_sensor=PRICE, price_limit=0.10)
     await until("00:06")
-    assert owner.is_free()
-    owner.set(PRICE, 0.10)
+    assert site.is_released()
+    site.set(PRICE, 0.10)
     await passes(300)
-    assert owner.power == pytest.approx(2000, rel=0.1)
-    owner.set(PRICE, 0.101)
+    assert site.power == pytest.approx(2000, rel=0.1)
+    site.set(PRICE, 0.101)
     await passes(120)
-    assert owner.is_free()
-    owner.set(PRICE, "unknown")
+    assert site.is_released()
+    site.set(PRICE, "unknown")
     await passes(600)
-    assert owner.is_free()
+    assert site.is_released()
 
 
-async def test_dead_automation_gives_the_battery_back(
-    sessy_owner: Owner, until: At, passes: Passes
+async def test_battery_is_released_after_the_automation_was_stopped(
+    sessy_site: Site, until: At, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE)
+    site = sessy_site
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE)
     await until("03:00")
     await passes(10)
-    assert not owner.is_free()
-    await die(owner)
+    assert not site.is_released()
+    await stop_while_held(site)
     await passes(8 * 60)
-    assert owner.is_free()
+    assert site.is_released()
 
 
-async def die(owner: Owner) -> None:
-    """Let the automation end in the middle, without a word to the battery."""
-    await turn_off(owner.hass)
-    assert not owner.is_free()
+async def stop_while_held(site: Site) -> None:
+    """Turn the automation off while it holds the battery."""
+    await turn_off(site.hass)
+    assert not site.is_released()
 
 
-async def test_what_was_set_by_hand_is_left_alone_outside_the_hours(
-    victron_owner: Owner, passes: Passes
+async def test_setpoint_set_by_hand_is_kept_outside_the_hours(
+    victron_site: Site, passes: Passes
 ) -> None:
-    owner = victron_owner
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use("cheapest_hours", price_sensor=PRICE)
-    await owner.home.set_power(-500)
+    site = victron_site
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use("cheapest_hours", price_sensor=PRICE)
+    await site.home.set_power(-500)
     await passes(600)
-    assert owner.power == pytest.approx(-500, rel=0.1)
+    assert site.power == pytest.approx(-500, rel=0.1)
 
 
 async def test_setpoint_of_another_battery_is_refused(
-    victron_owner: Owner,
+    victron_site: Site,
     sessy: SessySimulator,
     make_home: MakeHome,
     until: At,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    owner, other = victron_owner, make_home(sessy)
+    site, other = victron_site, make_home(sessy)
     assert await other.set_up()
-    owner.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await owner.use(
+    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
+    await site.use(
         "cheapest_hours", price_sensor=PRICE, setpoint=other.entity_id("power_setpoint")
     )
     await until("03:00")
     assert "The power setpoint chosen is not that of the battery chosen" in caplog.text
-    assert owner.is_free()
+    assert site.is_released()
 
 
 # Keeping a reserve
 
 
 @pytest.fixture(params=["deye_modbus", "sma"])
-async def reserve_owner(
+async def reserve_site(
     request: pytest.FixtureRequest,
     blueprints: None,
     make_home: MakeHome,
     clock: ManualClock,
     passes: Passes,
 ) -> Any:
-    """Return the owner of a battery, of the kinds that are not to be told often."""
+    """Yield a site of each kind of battery that must not be written often."""
     device: Any = SIMULATORS[request.param]
     house = device.house(clock=clock)
     house.fixed_pv, house.fixed_load, house.soc = 0.0, LOAD, 55
     async with device(house) as simulator:
         home = make_home(simulator)
         assert await home.set_up()
-        yield Owner(home)
+        yield Site(home)
 
 
 GRID: Final = "sensor.grid"
 EXPORT: Final = "sensor.grid_export"
 
 
-def plant_of(owner: Owner) -> Plant:
-    return owner.home.simulator.plant
+def plant_of(site: Site) -> Plant:
+    return site.home.simulator.plant
 
 
-def flash_writes(owner: Owner) -> int:
-    return owner.home.data.control.flash_writes_today
+def flash_writes(site: Site) -> int:
+    return site.home.data.control.flash_writes_today
 
 
-async def test_reserve_is_held_and_given_back_at_its_time(
-    reserve_owner: Owner, until: At, passes: Passes
+async def test_reserve_is_held_and_released_at_its_time(
+    reserve_site: Site, until: At, passes: Passes
 ) -> None:
-    owner = reserve_owner
-    await owner.use("keep_reserve", reserve=50, end="00:40:00")
+    site = reserve_site
+    await site.use("keep_reserve", reserve=50, end="00:40:00")
     await passes(180)
-    assert owner.is_free()
-    assert owner.power < -LOAD / 2
-    plant_of(owner).soc = 49.4
+    assert site.is_released()
+    assert site.power < -LOAD / 2
+    plant_of(site).soc = 49.4
     await passes(180)
-    assert not owner.is_free()
-    assert owner.power == pytest.approx(0, abs=30)
-    writes = flash_writes(owner)
-    # It is asked for again after 5 minutes, and would end after 7: with longer steps
+    assert not site.is_released()
+    assert site.power == pytest.approx(0, abs=30)
+    writes = flash_writes(site)
+    # The setpoint is repeated after 5 minutes and would end after 7: with longer steps
     # one that falls just short of the 5 would be the last.
     await passes(30 * 60, 100)
-    assert owner.power == pytest.approx(0, abs=30)
-    # Asking for the same again does not wear anything.
-    assert flash_writes(owner) == writes
+    assert site.power == pytest.approx(0, abs=30)
+    # Repeating the same setpoint writes nothing to flash.
+    assert flash_writes(site) == writes
     await until("00:39")
-    assert not owner.is_free()
+    assert not site.is_released()
     await passes(61)
-    assert owner.is_free()
+    assert site.is_released()
     await passes(300)
-    assert owner.is_free()
+    assert site.is_released()
 
 
-async def test_reserve_may_span_midnight(sessy_owner: Owner, passes: Passes) -> None:
-    owner = sessy_owner
-    plant_of(owner).soc = 40
+async def test_reserve_may_span_midnight(sessy_site: Site, passes: Passes) -> None:
+    site = sessy_site
+    plant_of(site).soc = 40
     await passes(10)
-    await owner.use("keep_reserve", begin="22:00:00", end="00:10:00")
+    await site.use("keep_reserve", begin="22:00:00", end="00:10:00")
     await passes(120)
-    assert not owner.is_free()
+    assert not site.is_released()
     await passes(9 * 60)
-    assert owner.is_free()
+    assert site.is_released()
 
 
-async def test_unknown_state_of_charge_gives_the_battery_back(
-    reserve_owner: Owner, passes: Passes
+async def test_battery_is_released_when_its_state_of_charge_is_unknown(
+    reserve_site: Site, passes: Passes
 ) -> None:
-    owner = reserve_owner
-    plant_of(owner).soc = 45
+    site = reserve_site
+    plant_of(site).soc = 45
     await passes(10)
-    await owner.use("keep_reserve")
+    await site.use("keep_reserve")
     await passes(120)
-    assert not owner.is_free()
-    soc = owner.home.entity_id("battery_soc")
-    state = owner.hass.states.get(soc)
+    assert not site.is_released()
+    soc = site.home.entity_id("battery_soc")
+    state = site.hass.states.get(soc)
     assert state is not None
-    owner.set(soc, "unavailable", **state.attributes)
+    site.set(soc, "unavailable", **state.attributes)
     await passes(60, 2)
-    assert owner.is_free()
+    assert site.is_released()
 
 
-async def test_sun_is_taken_up_though_the_reserve_is_kept(
-    sessy_owner: Owner, passes: Passes
+async def test_solar_surplus_is_charged_although_the_reserve_is_kept(
+    sessy_site: Site, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    plant_of(owner).soc = 45
+    site = sessy_site
+    plant_of(site).soc = 45
     await passes(10)
-    owner.show_grid("kW")
-    await owner.use(
+    site.show_grid("kW")
+    await site.use(
         "keep_reserve", grid_power=GRID, surplus=300, surplus_minutes=3, stay=15
     )
     await passes(120)
-    assert owner.power == pytest.approx(0, abs=20)
-    plant_of(owner).fixed_pv = 1600.0
+    assert site.power == pytest.approx(0, abs=20)
+    plant_of(site).fixed_pv = 1600.0
     for _ in range(12):
-        owner.show_grid("kW")
+        site.show_grid("kW")
         await passes(60)
-        # Held at least for so long.
-        assert not owner.is_free()
+        # It stays held for the minutes of `stay`.
+        assert not site.is_released()
     for _ in range(4):
-        owner.show_grid("kW")
+        site.show_grid("kW")
         await passes(60)
-    assert owner.is_free()
-    assert owner.power == pytest.approx(950, rel=0.1)
-    owner.show_grid("kW")
+    assert site.is_released()
+    assert site.power == pytest.approx(950, rel=0.1)
+    site.show_grid("kW")
     # As long as the sun shines it is not held again.
     for _ in range(5):
-        owner.show_grid("kW")
+        site.show_grid("kW")
         await passes(60)
-        assert owner.is_free()
-    plant_of(owner).fixed_pv = 0.0
+        assert site.is_released()
+    plant_of(site).fixed_pv = 0.0
     for _ in range(2):
-        owner.show_grid("kW")
+        site.show_grid("kW")
         await passes(60)
-    assert owner.power == pytest.approx(0, abs=20)
+    assert site.power == pytest.approx(0, abs=20)
 
 
-async def test_what_is_missing_is_charged(sessy_owner: Owner, passes: Passes) -> None:
-    owner = sessy_owner
-    plant_of(owner).soc = 45
+async def test_battery_is_charged_up_to_the_reserve(
+    sessy_site: Site, passes: Passes
+) -> None:
+    site = sessy_site
+    plant_of(site).soc = 45
     await passes(10)
-    await owner.use("keep_reserve", charge_power=1000, charge_from="00:05:00")
+    await site.use("keep_reserve", charge_power=1000, charge_from="00:05:00")
     await passes(120)
-    assert owner.power == pytest.approx(0, abs=20)
+    assert site.power == pytest.approx(0, abs=20)
     await passes(240)
-    assert owner.power == pytest.approx(1000, rel=0.1)
-    plant_of(owner).soc = 48
+    assert site.power == pytest.approx(1000, rel=0.1)
+    plant_of(site).soc = 48
     await passes(120)
-    assert owner.power == pytest.approx(1000, rel=0.1)
-    plant_of(owner).soc = 50.4
+    assert site.power == pytest.approx(1000, rel=0.1)
+    plant_of(site).soc = 50.4
     await passes(120)
-    assert owner.power == pytest.approx(0, abs=20)
+    assert site.power == pytest.approx(0, abs=20)
 
 
 # Zero export
 
 
-async def test_grid_is_kept_at_the_target(sessy_owner: Owner, passes: Passes) -> None:
-    owner = sessy_owner
-    await owner.regulate("zero_export")
-    await owner.reports(90, passes)
-    assert not owner.is_free()
-    assert owner.grid == pytest.approx(30, abs=70)
-    plant_of(owner).fixed_pv = 2000.0
-    await owner.reports(60, passes)
-    assert owner.grid == pytest.approx(30, abs=70)
-    assert owner.power > 1000
-    plant_of(owner).fixed_pv = 500.0
-    await owner.reports(90, passes)
+async def test_grid_is_kept_at_the_target(sessy_site: Site, passes: Passes) -> None:
+    site = sessy_site
+    await site.regulate("zero_export")
+    await site.reports(90, passes)
+    assert not site.is_released()
+    assert site.grid == pytest.approx(30, abs=70)
+    plant_of(site).fixed_pv = 2000.0
+    await site.reports(60, passes)
+    assert site.grid == pytest.approx(30, abs=70)
+    assert site.power > 1000
+    plant_of(site).fixed_pv = 500.0
+    await site.reports(90, passes)
     # The rest is too little for the inverter to begin with.
-    assert owner.grid == pytest.approx(100, abs=30)
-    assert owner.power == pytest.approx(0, abs=20)
+    assert site.grid == pytest.approx(100, abs=30)
+    assert site.power == pytest.approx(0, abs=20)
 
 
 async def test_meter_with_two_sensors_in_kilowatts(
-    victron_owner: Owner, passes: Passes
+    victron_site: Site, passes: Passes
 ) -> None:
-    owner = victron_owner
-    plant_of(owner).fixed_pv = 1500.0
-    await owner.regulate("zero_export", grid_export=EXPORT, unit="kW")
-    await owner.reports(120, passes)
-    assert not owner.is_free()
-    assert owner.grid == pytest.approx(30, abs=70)
-    assert owner.power > 600
+    site = victron_site
+    plant_of(site).fixed_pv = 1500.0
+    await site.regulate("zero_export", grid_export=EXPORT, unit="kW")
+    await site.reports(120, passes)
+    assert not site.is_released()
+    assert site.grid == pytest.approx(30, abs=70)
+    assert site.power > 600
 
 
-async def test_small_swings_are_left_alone(
-    sessy_owner: Owner, sessy: SessySimulator, passes: Passes
+async def test_small_swings_are_ignored(
+    sessy_site: Site, sessy: SessySimulator, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    await owner.regulate("zero_export")
-    await owner.reports(120, passes)
-    setpoints = owner.setpoints(sessy)
+    site = sessy_site
+    await site.regulate("zero_export")
+    await site.reports(120, passes)
+    setpoints = site.setpoints(sessy)
     for swing in (20, -30, 25, 0, -20, 30) * 2:
-        plant_of(owner).fixed_load = LOAD + swing
-        await owner.reports(15, passes)
-    assert len(set(owner.setpoints(sessy)[len(setpoints) - 1 :])) == 1
+        plant_of(site).fixed_load = LOAD + swing
+        await site.reports(15, passes)
+    assert len(set(site.setpoints(sessy)[len(setpoints) - 1 :])) == 1
 
 
 async def test_limits_of_power_and_charge_are_kept(
-    sessy_owner: Owner, passes: Passes
+    sessy_site: Site, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    await owner.regulate("zero_export", max_charge=800, max_discharge=300, max_soc=90)
-    await owner.reports(90, passes)
-    assert owner.power == pytest.approx(-300, rel=0.1)
-    plant_of(owner).fixed_pv = 3000.0
-    await owner.reports(60, passes)
-    assert owner.power == pytest.approx(800, rel=0.1)
-    plant_of(owner).soc = 90.4
-    await owner.reports(60, passes)
-    assert owner.power == pytest.approx(0, abs=20)
-    plant_of(owner).soc = 88.6
-    await owner.reports(60, passes)
-    assert owner.power == pytest.approx(0, abs=20)
-    plant_of(owner).soc = 87
-    await owner.reports(60, passes)
-    assert owner.power == pytest.approx(800, rel=0.1)
+    site = sessy_site
+    await site.regulate("zero_export", max_charge=800, max_discharge=300, max_soc=90)
+    await site.reports(90, passes)
+    assert site.power == pytest.approx(-300, rel=0.1)
+    plant_of(site).fixed_pv = 3000.0
+    await site.reports(60, passes)
+    assert site.power == pytest.approx(800, rel=0.1)
+    plant_of(site).soc = 90.4
+    await site.reports(60, passes)
+    assert site.power == pytest.approx(0, abs=20)
+    plant_of(site).soc = 88.6
+    await site.reports(60, passes)
+    assert site.power == pytest.approx(0, abs=20)
+    plant_of(site).soc = 87
+    await site.reports(60, passes)
+    assert site.power == pytest.approx(800, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["zero_export", "peak_shaving"])
 @pytest.mark.parametrize("lost", ["unknown", "unavailable", "silent", "no unit"])
-async def test_meter_that_is_lost_gives_the_battery_back(
-    sessy_owner: Owner, passes: Passes, name: str, lost: str
+async def test_battery_is_released_when_the_meter_is_lost(
+    sessy_site: Site, passes: Passes, name: str, lost: str
 ) -> None:
-    owner = sessy_owner
-    await owner.idle()
-    await owner.regulate(name, **OVER)
-    await owner.reports(90, passes)
-    assert not owner.is_free()
+    site = sessy_site
+    await site.idle()
+    await site.regulate(name, **OVER)
+    await site.reports(90, passes)
+    assert not site.is_released()
     if lost == "no unit":
-        owner.set(GRID, 400)
+        site.set(GRID, 400)
     elif lost != "silent":
-        owner.set(GRID, lost)
+        site.set(GRID, lost)
     await passes(90, 10)
-    assert owner.is_free()
-    # And it is left alone for a while when the meter comes back.
-    await owner.reports(45, passes)
-    assert owner.is_free()
+    assert site.is_released()
+    # It is not held again for a while after the meter reports again.
+    await site.reports(45, passes)
+    assert site.is_released()
 
 
 OVER: Final[dict[str, Any]] = {"limit": 400, "oldest": 60}
-"""A limit of peaks that the house is always beyond; other blueprints have none."""
+"""Inputs with a peak limit, of peak_shaving only, that the house always exceeds."""
 
 
 @pytest.mark.parametrize("name", ["zero_export", "peak_shaving"])
-async def test_dead_regulator_gives_the_battery_back(
-    sessy_owner: Owner, passes: Passes, name: str
+async def test_battery_is_released_after_the_regulator_was_stopped(
+    sessy_site: Site, passes: Passes, name: str
 ) -> None:
-    owner = sessy_owner
-    await owner.idle()
-    await owner.regulate(name, **OVER)
-    await owner.reports(90, passes)
-    await die(owner)
+    site = sessy_site
+    await site.idle()
+    await site.regulate(name, **OVER)
+    await site.reports(90, passes)
+    await stop_while_held(site)
     await passes(170, 10)
-    assert owner.is_free()
+    assert site.is_released()
 
 
 @pytest.mark.parametrize(
     ("name", "inputs"),
     [("zero_export", {}), ("peak_shaving", {"between": "recharge"})],
 )
-async def test_battery_is_not_let_go_from_one_run_to_the_next(
-    sessy_owner: Owner,
+async def test_battery_stays_held_from_one_run_to_the_next(
+    sessy_site: Site,
     sessy: SessySimulator,
     passes: Passes,
     name: str,
     inputs: dict[str, Any],
 ) -> None:
-    owner = sessy_owner
-    await owner.regulate(name, pace=60, oldest=120, **inputs)
-    await owner.reports(3900, passes, 60)
-    assert not owner.is_free()
+    site = sessy_site
+    await site.regulate(name, pace=60, oldest=120, **inputs)
+    await site.reports(3900, passes, 60)
+    assert not site.is_released()
     strategies = [path for _, path, _ in sessy.server.posts if "strategy" in path]
     assert len(strategies) == 1
 
@@ -950,64 +954,64 @@ async def test_battery_is_not_let_go_from_one_run_to_the_next(
 # Peak shaving
 
 
-async def test_peak_is_shaved_and_the_battery_given_back(
-    sessy_owner: Owner, passes: Passes
+async def test_peak_is_shaved_and_the_battery_released(
+    sessy_site: Site, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    # A battery that does nothing by itself.
-    plant = plant_of(owner)
-    await owner.idle()
-    await owner.regulate("peak_shaving", limit=2000, stay=3)
-    await owner.reports(120, passes)
-    assert owner.power == pytest.approx(0, abs=20)
-    assert owner.is_idle()
+    site = sessy_site
+    # The battery does nothing by itself.
+    plant = plant_of(site)
+    await site.idle()
+    await site.regulate("peak_shaving", limit=2000, stay=3)
+    await site.reports(120, passes)
+    assert site.power == pytest.approx(0, abs=20)
+    assert site.is_idle()
     plant.fixed_load = 3200.0
-    await owner.reports(60, passes)
-    assert 1700 < owner.grid < 2000
-    assert owner.power < -1000
+    await site.reports(60, passes)
+    assert 1700 < site.grid < 2000
+    assert site.power < -1000
     plant.fixed_load = 1500.0
-    await owner.reports(60, passes)
-    # Not yet over, and not for the battery to give any more.
-    assert owner.power == pytest.approx(0, abs=20)
-    assert not owner.is_idle()
+    await site.reports(60, passes)
+    # The peak is not yet over, but the battery need not discharge any more.
+    assert site.power == pytest.approx(0, abs=20)
+    assert not site.is_idle()
     plant.fixed_load = 2500.0
-    await owner.reports(60, passes)
-    assert 1700 < owner.grid < 2000
+    await site.reports(60, passes)
+    assert 1700 < site.grid < 2000
     plant.fixed_load = 1500.0
-    await owner.reports(240, passes)
-    assert owner.is_idle()
+    await site.reports(240, passes)
+    assert site.is_idle()
 
 
 @pytest.mark.parametrize("unit", ["W", "kW"])
 @pytest.mark.parametrize("sensors", [1, 2])
 async def test_peak_is_seen_at_once_by_any_meter(
-    sessy_owner: Owner, passes: Passes, unit: str, sensors: int
+    sessy_site: Site, passes: Passes, unit: str, sensors: int
 ) -> None:
-    owner = sessy_owner
-    await owner.idle()
+    site = sessy_site
+    await site.idle()
     inputs = {"grid_export": EXPORT} if sensors == 2 else {}
-    await owner.regulate("peak_shaving", unit=unit, limit=2000, **inputs)
-    plant_of(owner).fixed_pv = 1500.0
-    await owner.reports(65, passes)
-    # What is exported is no peak.
-    assert owner.is_idle()
-    plant_of(owner).fixed_pv, plant_of(owner).fixed_load = 0.0, 3200.0
-    # Not as late as the next minute.
-    await owner.reports(20, passes)
-    assert 1700 < owner.grid < 2000
-    assert owner.power < -1000
+    await site.regulate("peak_shaving", unit=unit, limit=2000, **inputs)
+    plant_of(site).fixed_pv = 1500.0
+    await site.reports(65, passes)
+    # Exported power is no peak.
+    assert site.is_idle()
+    plant_of(site).fixed_pv, plant_of(site).fixed_load = 0.0, 3200.0
+    # The automation reacts before the next minute.
+    await site.reports(20, passes)
+    assert 1700 < site.grid < 2000
+    assert site.power < -1000
 
 
 @pytest.mark.parametrize("unit", ["W", "kW"])
-async def test_what_is_exported_is_room_to_recharge(
-    sessy_owner: Owner, sessy: SessySimulator, passes: Passes, unit: str
+async def test_exported_power_is_room_to_recharge(
+    sessy_site: Site, sessy: SessySimulator, passes: Passes, unit: str
 ) -> None:
-    owner = sessy_owner
-    await owner.idle()
-    plant_of(owner).fixed_pv = 1500.0
-    # Until that is known of the battery.
+    site = sessy_site
+    await site.idle()
+    plant_of(site).fixed_pv = 1500.0
+    # The battery's power has been read by then.
     await passes(30, 10)
-    await owner.regulate(
+    await site.regulate(
         "peak_shaving",
         unit=unit,
         grid_export=EXPORT,
@@ -1016,55 +1020,55 @@ async def test_what_is_exported_is_room_to_recharge(
         between="recharge",
         recharge_power=2200,
     )
-    await owner.reports(65, passes)
-    # The 900 W that are exported, and 900 W below the limit; from the beginning.
-    assert owner.setpoints(sessy)[0] == pytest.approx(-1800, abs=30)
-    assert owner.power == pytest.approx(1800, rel=0.1)
-    assert owner.grid < 1000
+    await site.reports(65, passes)
+    # 900 W are exported and 900 W remain below the limit; used from the start.
+    assert site.setpoints(sessy)[0] == pytest.approx(-1800, abs=30)
+    assert site.power == pytest.approx(1800, rel=0.1)
+    assert site.grid < 1000
 
 
 async def test_battery_kept_for_peaks_is_recharged_below_the_limit(
-    victron_owner: Owner, passes: Passes
+    victron_site: Site, passes: Passes
 ) -> None:
-    owner = victron_owner
-    plant = plant_of(owner)
-    await owner.regulate(
+    site = victron_site
+    plant = plant_of(site)
+    await site.regulate(
         "peak_shaving",
         limit=2000,
         between="recharge",
         recharge_power=1000,
         recharge_soc=60,
     )
-    await owner.reports(90, passes)
-    assert owner.power == pytest.approx(1000, rel=0.1)
+    await site.reports(90, passes)
+    assert site.power == pytest.approx(1000, rel=0.1)
     plant.fixed_load = 1500.0
-    await owner.reports(60, passes)
-    assert 300 < owner.power < 500
-    assert owner.grid < 2000
+    await site.reports(60, passes)
+    assert 300 < site.power < 500
+    assert site.grid < 2000
     plant.fixed_load = 3000.0
-    await owner.reports(60, passes)
-    assert owner.power < -900
-    assert 1700 < owner.grid < 2000
+    await site.reports(60, passes)
+    assert site.power < -900
+    assert 1700 < site.grid < 2000
     plant.fixed_load, plant.soc = LOAD, 60.5
-    await owner.reports(60, passes)
-    assert owner.power == pytest.approx(0, abs=30)
+    await site.reports(60, passes)
+    assert site.power == pytest.approx(0, abs=30)
     plant.fixed_load, plant.soc = 3000.0, 9.0
-    await owner.reports(60, passes)
-    # Too empty to help.
-    assert owner.power == pytest.approx(0, abs=30)
+    await site.reports(60, passes)
+    # The battery is too empty to help.
+    assert site.power == pytest.approx(0, abs=30)
 
 
-async def test_small_swings_of_a_peak_are_left_alone(
-    sessy_owner: Owner, sessy: SessySimulator, passes: Passes
+async def test_small_swings_of_a_peak_are_ignored(
+    sessy_site: Site, sessy: SessySimulator, passes: Passes
 ) -> None:
-    owner = sessy_owner
-    plant_of(owner).fixed_load = 3000.0
-    await owner.idle()
-    await owner.regulate("peak_shaving", limit=2000)
-    await owner.reports(120, passes)
-    setpoints = owner.setpoints(sessy)
+    site = sessy_site
+    plant_of(site).fixed_load = 3000.0
+    await site.idle()
+    await site.regulate("peak_shaving", limit=2000)
+    await site.reports(120, passes)
+    setpoints = site.setpoints(sessy)
     for swing in (40, -50, 50, 0, -40) * 2:
-        plant_of(owner).fixed_load = 3000.0 + swing
-        await owner.reports(15, passes)
-        assert owner.grid < 2000
-    assert len(set(owner.setpoints(sessy)[len(setpoints) - 1 :])) == 1
+        plant_of(site).fixed_load = 3000.0 + swing
+        await site.reports(15, passes)
+        assert site.grid < 2000
+    assert len(set(site.setpoints(sessy)[len(setpoints) - 1 :])) == 1

@@ -1,4 +1,4 @@
-"""Setting a battery up by its kind and address; signing in again; options."""
+"""The flows: set-up, detection, sign-in, reconfiguring, discovery, options."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -108,13 +108,13 @@ ABOUT = {
     "logger_serial_refused": "logger_serial",
     "logger_serial_needed": "logger_serial",
 }
-"""The field that an error is about; the others are about none."""
+"""The field that an error is about; errors that are not here concern no field."""
 
 
 def at_its_field(error: str, fields: Iterable[SetupField]) -> dict[str, str]:
-    """Return where a form with these fields shows an error.
+    """Return the errors of a form with these fields, by the place that shows them.
 
-    The frontend shows none at a field of a section, so it stands above that.
+    The frontend shows none at a field of a section, so it stands above the section.
     """
     field = next((each for each in fields if each.name == ABOUT.get(error)), None)
     if field is None:
@@ -125,7 +125,7 @@ def at_its_field(error: str, fields: Iterable[SetupField]) -> dict[str, str]:
 
 
 def failing(error: Exception) -> Callable[[Battery], Awaitable[None]]:
-    """Return what is connecting, had it failed."""
+    """Return a replacement for `connect` that raises an error."""
 
     async def fail(_: Battery) -> None:
         raise error
@@ -139,7 +139,7 @@ EN: dict[str, Any] = json.loads(
 
 
 def shown(form: ConfigFlowResult) -> str:
-    """Return the text of the only error on a form, as the frontend makes it."""
+    """Return the text of the only error on a form, as the frontend shows it."""
     assert form["errors"] is not None
     [key] = form["errors"].values()
     text: str = EN["config"]["error"][key]
@@ -169,12 +169,12 @@ async def answer(
 
 
 def typed(simulator: Simulator, **changes: Any) -> dict[str, Any]:
-    """Return what a person types into the form of a device."""
+    """Return the values that a user types into the form of a device."""
     return typed_as(simulator.type, {**simulator.setup, **changes})
 
 
 def typed_as(battery_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is typed where on the form of a kind of battery; None is left out."""
+    """Return values as the form of a kind of battery sends them; None is omitted."""
     advanced = {field.name for field in DRIVERS[battery_type].fields if field.advanced}
     values = {name: value for name, value in values.items() if value is not None}
     return {
@@ -186,7 +186,7 @@ def typed_as(battery_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def defaults(battery_type: str) -> dict[str, Any]:
-    """Return what a form has filled in by itself."""
+    """Return the values that a form of a kind of battery has filled in."""
     return {
         field.name: field.default
         for field in DRIVERS[battery_type].fields
@@ -195,7 +195,7 @@ def defaults(battery_type: str) -> dict[str, Any]:
 
 
 def suggested(step: ConfigFlowResult) -> dict[str, Any]:
-    """Return what stands on a form before anything is typed."""
+    """Return the values on a form before anything is typed."""
     values: dict[str, Any] = {}
     assert step["data_schema"] is not None
     schemas = [step["data_schema"].schema]
@@ -210,7 +210,7 @@ def suggested(step: ConfigFlowResult) -> dict[str, Any]:
     return values
 
 
-async def test_battery_is_found_and_set_up(
+async def test_battery_is_set_up_by_its_form(
     hass: HomeAssistant, simulator: Simulator
 ) -> None:
     form = await begin(hass, simulator.type)
@@ -229,10 +229,10 @@ async def test_battery_is_found_and_set_up(
 
 
 @one_of_each_protocol
-async def test_a_battery_is_called_what_its_user_typed(
+async def test_a_battery_has_the_name_that_its_user_typed(
     hass: HomeAssistant, simulator: Simulator
 ) -> None:
-    """The name is the title of the entry and of its device, and nothing else."""
+    """The name becomes the title of the entry and the name of its device, no more."""
     form = await begin(hass, simulator.type)
     form = await answer(hass, form, typed(simulator, name=" Garage ", host="a b"))
     assert suggested(form)["name"] == " Garage "
@@ -254,7 +254,7 @@ async def test_a_battery_is_called_what_its_user_typed(
 @pytest.mark.parametrize(
     ("name", "title"), [("", "{usual} 0002"), ("  ", "{usual} 0002"), ("Shed", "Shed")]
 )
-async def test_a_second_one_of_a_model_can_be_told_apart(
+async def test_a_second_one_of_a_model_has_a_title_of_its_own(
     sessy_home: Home, clock: ManualClock, name: str, title: str
 ) -> None:
     usual = sessy_home.entry.title
@@ -270,7 +270,7 @@ async def test_a_second_one_of_a_model_can_be_told_apart(
 async def test_every_kind_of_battery_is_on_the_menu_by_its_english_name(
     hass: HomeAssistant,
 ) -> None:
-    """After the way that needs no name."""
+    """Detection, which needs no kind, stands before them."""
     menu = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_USER}
     )
@@ -299,7 +299,7 @@ async def test_every_kind_of_battery_has_a_step_of_its_own(
     assert asked == [*fields, "name", *(["advanced"] if "advanced" in asked else [])]
 
 
-# Looking at an address
+# Detecting a battery at an address
 
 
 type Listen = Callable[..., None]
@@ -307,7 +307,7 @@ type Listen = Callable[..., None]
 
 @pytest.fixture
 def listen(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> Listen:
-    """Return a function that puts servers at the usual ports; else nobody is there."""
+    """Return a function that puts servers at usual ports; the others stay closed."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
 
     def put(**servers: Simulator | HttpImage) -> None:
@@ -319,7 +319,7 @@ def listen(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> Listen:
     return put
 
 
-async def test_nothing_found_is_said_and_can_be_tried_again(
+async def test_detecting_nothing_is_reported_and_can_be_tried_again(
     hass: HomeAssistant, victron: VictronSimulator, listen: Listen
 ) -> None:
     form = await begin(hass, "detect")
@@ -338,7 +338,7 @@ async def test_nothing_found_is_said_and_can_be_tried_again(
     [name for name in DRIVERS if name != "sessy"],  # which asks for a password
     indirect=True,
 )
-async def test_what_was_found_fills_in_its_form(
+async def test_detected_battery_fills_in_its_form(
     hass: HomeAssistant, simulator: Simulator, listen: Listen
 ) -> None:
     port = DRIVERS[simulator.type].ports[0]
@@ -361,7 +361,7 @@ async def test_what_was_found_fills_in_its_form(
     }
 
 
-async def test_what_needs_a_password_is_asked_for_it(
+async def test_detected_sessy_needs_its_password(
     hass: HomeAssistant, sessy: SessySimulator, listen: Listen
 ) -> None:
     listen(p80=sessy)
@@ -380,11 +380,11 @@ async def test_what_needs_a_password_is_asked_for_it(
     assert created["result"].unique_id == KINDS["sessy"].serial
 
 
-async def test_several_found_are_a_choice(
+async def test_several_detected_batteries_are_a_choice(
     hass: HomeAssistant, victron: VictronSimulator, listen: Listen
 ) -> None:
     async with HttpImage(load("sessy")[0]) as sessy:
-        sessy.username = None  # it answers whoever asks, as some firmware does
+        sessy.username = None  # it needs no password, as with some firmware
         listen(p502=victron, p80=sessy)
         form = await begin(hass, "detect")
         menu = await answer(hass, form, {"host": victron.host})
@@ -401,7 +401,7 @@ async def test_several_found_are_a_choice(
 
 @pytest.mark.parametrize("host", ["  ", "http://127.0.0.1/", "127.0.0.1:502", "a b"])
 @pytest.mark.parametrize("step", ["detect", "victron"])
-async def test_what_is_no_address_is_said_at_its_field(
+async def test_invalid_address_is_reported_at_its_field(
     hass: HomeAssistant,
     victron: VictronSimulator,
     listen: Listen,
@@ -423,16 +423,16 @@ async def test_what_is_no_address_is_said_at_its_field(
     )
 
 
-# Telling the kind oneself
+# Choosing the kind by hand
 
 
-async def test_unit_ids_are_found_and_kept(
+async def test_unit_ids_are_detected_and_kept(
     hass: HomeAssistant, victron: VictronSimulator
 ) -> None:
     form = await begin(hass, "victron")
     assert suggested(form)["port"] == 502
-    nothing_rare = {"host": f" {victron.host} ", "port": victron.port}
-    created = await answer(hass, form, {**nothing_rare, SECTION_ADVANCED: {}})
+    nothing_advanced = {"host": f" {victron.host} ", "port": victron.port}
+    created = await answer(hass, form, {**nothing_advanced, SECTION_ADVANCED: {}})
     assert created["type"] is FlowResultType.CREATE_ENTRY
     assert created["result"].data == {CONF_BATTERY_TYPE: "victron", **victron.setup}
 
@@ -454,7 +454,7 @@ async def test_errors_name_the_cause_and_can_be_recovered_from(
     assert created["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_what_nobody_expected_is_logged(
+async def test_unexpected_error_is_logged(
     hass: HomeAssistant,
     victron: VictronSimulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -470,7 +470,7 @@ async def test_what_nobody_expected_is_logged(
     assert created["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_real_troubles_of_a_victron(
+async def test_form_recovers_from_real_errors_of_a_victron(
     hass: HomeAssistant, victron: VictronSimulator, sessy: SessySimulator
 ) -> None:
     form = await begin(hass, "victron")
@@ -482,7 +482,7 @@ async def test_real_troubles_of_a_victron(
     assert created["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_real_troubles_of_a_sessy(
+async def test_form_recovers_from_real_errors_of_a_sessy(
     hass: HomeAssistant, sessy: SessySimulator
 ) -> None:
     form = await begin(hass, "sessy")
@@ -494,26 +494,26 @@ async def test_real_troubles_of_a_sessy(
     assert created["type"] is FlowResultType.CREATE_ENTRY
 
 
-# Something else than what was typed
+# Something else than was typed
 
 
 @pytest.fixture
 def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the network know no name, whoever asks for it."""
+    """Let no host name resolve."""
 
-    def look_up(*_: object, **__: object) -> object:
+    def getaddrinfo(*_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async def resolve(*_: object, **__: object) -> object:
-        return look_up()
+        return getaddrinfo()
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(AsyncResolver, "resolve", resolve)
 
 
 @pytest.mark.usefixtures("_no_names")
 @pytest.mark.parametrize("step", ["detect", *DRIVERS])
-async def test_name_that_does_not_resolve_is_named_at_its_field(
+async def test_name_that_does_not_resolve_is_reported_at_its_field(
     hass: HomeAssistant, step: str
 ) -> None:
     form = await begin(hass, step)
@@ -531,10 +531,10 @@ async def test_name_that_does_not_resolve_is_named_at_its_field(
 @pytest.mark.parametrize(
     "serial", ["D262129198A0", "2718 281828", "0", "4294967296", "٣"]
 )
-async def test_what_is_no_serial_number_of_a_logger_is_explained_at_its_field(
+async def test_invalid_logger_serial_number_is_explained_at_its_field(
     hass: HomeAssistant, logger: DeyeSolarmanSimulator, serial: str
 ) -> None:
-    """People type the one that is printed largest, which has letters."""
+    """Users type the number that is printed largest, which has letters."""
     form = await begin(hass, "deye_solarman")
     form = await answer(hass, form, typed(logger, logger_serial=serial))
     assert form["errors"] == {"logger_serial": "invalid_logger_serial"}
@@ -571,7 +571,7 @@ async def test_logger_that_is_asked_over_modbus_leads_to_the_other_deye(
     logger: DeyeSolarmanSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the port that the form of that kind begins with, or with the logger's."""
+    """The text names the port of the logger."""
     monkeypatch.setattr(deye_modbus_tcp, "LOGGER_PORT", logger.port)
     form = await begin(hass, "deye_modbus")
     values = {"host": logger.host, "port": 1}
@@ -653,7 +653,7 @@ async def test_same_deye_is_not_set_up_twice_by_different_ways(
 
 
 @one_of_each_protocol
-async def test_looking_at_a_battery_that_is_held_leaves_it_held(
+async def test_a_second_set_up_of_a_held_battery_does_not_release_it(
     home: Home, simulator: Simulator
 ) -> None:
     await home.set_power(600)
@@ -664,7 +664,7 @@ async def test_looking_at_a_battery_that_is_held_leaves_it_held(
     assert simulator.settings_words() == held
 
 
-async def test_impossible_unit_id_is_not_taken(
+async def test_impossible_unit_id_is_refused(
     hass: HomeAssistant, victron: VictronSimulator
 ) -> None:
     form = await begin(hass, "victron")
@@ -716,7 +716,7 @@ async def test_signing_in_can_be_tried_again(
         secrets = (SetupField("username"), SetupField("password"))
         assert form["errors"] == at_its_field(key, secrets)
         assert "{" not in shown(form)
-        # What was typed stays, but for the password.
+        # The typed values stay, except the password.
         assert suggested(form) == {"username": "TYPED", "password": None}
         assert entry.data == before
     done = await answer(hass, form, user)
@@ -735,7 +735,7 @@ async def test_signing_in_to_another_device_is_refused(sessy_home: Home) -> None
     assert done["reason"] == "another_device"
 
 
-# Reaching it in another way
+# Reconfiguring
 
 
 async def reconfigure(home: Home) -> ConfigFlowResult:
@@ -746,7 +746,7 @@ async def reconfigure(home: Home) -> ConfigFlowResult:
     return form
 
 
-async def test_what_is_set_up_can_be_changed(
+async def test_reconfiguring_changes_the_host_alone(
     make_home: MakeHome, simulator: Simulator
 ) -> None:
     home = make_home(simulator, max_charge_power=1500)
@@ -778,8 +778,8 @@ async def test_running_battery_can_be_reconfigured(home: Home) -> None:
     assert home.entry_is(ConfigEntryState.LOADED)
 
 
-async def test_a_section_that_is_not_sent_is_left_as_it_is(home: Home) -> None:
-    """By API, that is: the frontend sends one as soon as a field of it has a value."""
+async def test_a_section_that_is_not_sent_stays_as_it_is(home: Home) -> None:
+    """Only an API call does that; the frontend sends a section that has a value."""
     hass, entry, simulator = home.hass, home.entry, home.simulator
     before = {**defaults(simulator.type), **entry.data}
     values = typed(simulator)
@@ -836,7 +836,7 @@ async def test_reconfiguring_can_be_tried_again(
     assert entry.data == before
 
 
-async def test_emptied_unit_id_is_found_again_or_gone(victron_home: Home) -> None:
+async def test_emptied_unit_id_is_detected_again_or_removed(victron_home: Home) -> None:
     hass, entry, victron = (
         victron_home.hass,
         victron_home.entry,
@@ -854,7 +854,7 @@ async def test_emptied_unit_id_is_found_again_or_gone(victron_home: Home) -> Non
 async def test_unit_id_zero_stays_what_it_is(
     make_home: MakeHome, victron: VictronSimulator
 ) -> None:
-    """It is a unit id as good as any, not an empty field."""
+    """0 is a valid unit id, not an empty field."""
     async with SIMULATORS["sma"]() as sma:
         home = make_home(sma)
         home.hass.config_entries.async_update_entry(
@@ -886,11 +886,11 @@ async def test_mac_stays_with_its_logger(
     assert ("mac" in home.entry.data) is kept
 
 
-# Found in the network
+# Discovered in the network
 
 
 def announced(sessy: SessySimulator, **changes: Any) -> ZeroconfServiceInfo:
-    """Return what a dongle tells the network of itself."""
+    """Return the announcement of a Sessy's dongle in the network."""
     serial = sessy.setup["username"]
     hosts = [ip_address(host) for host in changes.pop("hosts", [sessy.host])]
     return ZeroconfServiceInfo(
@@ -904,7 +904,7 @@ def announced(sessy: SessySimulator, **changes: Any) -> ZeroconfServiceInfo:
     )
 
 
-async def find_sessy(
+async def discover_sessy(
     hass: HomeAssistant, announcement: ZeroconfServiceInfo
 ) -> ConfigFlowResult:
     result = await hass.config_entries.flow.async_init(
@@ -917,7 +917,7 @@ async def find_sessy(
 async def test_announced_sessy_needs_its_password(
     hass: HomeAssistant, sessy: SessySimulator
 ) -> None:
-    form = await find_sessy(hass, announced(sessy))
+    form = await discover_sessy(hass, announced(sessy))
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == "sessy"
     [flow] = hass.config_entries.flow.async_progress()
@@ -942,7 +942,7 @@ async def test_announced_sessy_needs_its_password(
 async def lost_sessy(
     make_home: MakeHome, sessy: SessySimulator, monkeypatch: pytest.MonkeyPatch
 ) -> Home:
-    """Return a Sessy that no longer answers where it was set up."""
+    """Return a Sessy that no longer answers at its address."""
 
     home = make_home(sessy)
     home.hass.config_entries.async_update_entry(
@@ -960,11 +960,11 @@ async def lost_sessy(
     return home
 
 
-async def test_sessy_with_a_new_address_is_followed_once_its_owner_says_so(
+async def test_sessy_with_a_new_address_is_followed_once_its_user_confirms(
     lost_sessy: Home, sessy: SessySimulator
 ) -> None:
     home, hass = lost_sessy, lost_sessy.hass
-    form = await find_sessy(hass, announced(sessy))
+    form = await discover_sessy(hass, announced(sessy))
     assert form["step_id"] == "new_address"
     assert form["description_placeholders"] == {
         "device": "Sessy",
@@ -983,11 +983,11 @@ async def test_sessy_with_a_new_address_is_followed_once_its_owner_says_so(
     assert home.entry_is(ConfigEntryState.LOADED)
 
 
-async def test_what_is_wrong_at_a_new_address_is_shown_where_there_are_no_fields(
+async def test_error_at_a_new_address_is_shown_on_a_form_without_fields(
     lost_sessy: Home, sessy: SessySimulator
 ) -> None:
     hass = lost_sessy.hass
-    form = await find_sessy(hass, announced(sessy))
+    form = await discover_sessy(hass, announced(sessy))
     await sessy.misbehave("unauthorized")
     form = await answer(hass, form, {})
     assert form["errors"] == {"base": "invalid_auth"}
@@ -1003,9 +1003,9 @@ SPOOFED = "127.0.0.3"
 
 @pytest.fixture
 async def impostor(lost_sessy: Home) -> AsyncIterator[SessySimulator]:
-    """Return another Sessy, where the lost one would be if announcements were true."""
+    """Yield another Sessy, at the address that is announced for the lost one."""
     async with SessySimulator(serial="OTHER00") as simulator:
-        simulator.server.username = None  # whoever asks is noted, with any password
+        simulator.server.username = None  # requests are logged, with any password
         lost_sessy.hass.config_entries.async_update_entry(
             lost_sessy.entry,
             data={**lost_sessy.entry.data, "port": simulator.port},
@@ -1013,26 +1013,26 @@ async def impostor(lost_sessy: Home) -> AsyncIterator[SessySimulator]:
         yield simulator
 
 
-async def test_password_is_not_sent_to_who_only_announces_itself(
+async def test_password_is_not_sent_to_a_device_that_only_announces_itself(
     lost_sessy: Home, sessy: SessySimulator, impostor: SessySimulator
 ) -> None:
     hass = lost_sessy.hass
-    form = await find_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    form = await discover_sessy(hass, announced(sessy, hosts=[impostor.host]))
     assert form["step_id"] == "new_address"
-    again = await find_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    again = await discover_sessy(hass, announced(sessy, hosts=[impostor.host]))
     assert again["reason"] == "already_in_progress"
     assert impostor.server.requests == []
     assert lost_sessy.entry.data["host"] == "127.0.0.2"
     hass.config_entries.flow.async_abort(form["flow_id"])
 
 
-async def test_new_address_is_of_no_use_once_the_sessy_answers(
+async def test_new_address_is_ignored_once_the_sessy_answers(
     lost_sessy: Home, sessy: SessySimulator
 ) -> None:
-    """And a false one does not keep the right one from being offered."""
+    """A false address does not keep the right one from being offered."""
     hass = lost_sessy.hass
-    spoofed = await find_sessy(hass, announced(sessy, hosts=[SPOOFED]))
-    form = await find_sessy(hass, announced(sessy))
+    spoofed = await discover_sessy(hass, announced(sessy, hosts=[SPOOFED]))
+    form = await discover_sessy(hass, announced(sessy))
     done = await answer(hass, form, {})
     assert done["reason"] == "address_changed"
     aborted = await answer(hass, spoofed, {})
@@ -1044,7 +1044,7 @@ async def test_another_device_at_the_new_address_is_not_taken_over(
     lost_sessy: Home, sessy: SessySimulator, impostor: SessySimulator
 ) -> None:
     hass = lost_sessy.hass
-    form = await find_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    form = await discover_sessy(hass, announced(sessy, hosts=[impostor.host]))
     await impostor.misbehave("away")
     form = await answer(hass, form, {})
     assert form["errors"] == {"base": "cannot_connect"}
@@ -1057,9 +1057,9 @@ async def test_another_device_at_the_new_address_is_not_taken_over(
 async def test_new_address_can_be_ignored(
     lost_sessy: Home, sessy: SessySimulator
 ) -> None:
-    """It is the address that is ignored, not the battery."""
+    """Only the address is ignored, not the battery."""
     hass = lost_sessy.hass
-    form = await find_sessy(hass, announced(sessy, hosts=[SPOOFED]))
+    form = await discover_sessy(hass, announced(sessy, hosts=[SPOOFED]))
     [flow] = hass.config_entries.flow.async_progress()
     await hass.config_entries.flow.async_init(
         DOMAIN,
@@ -1067,39 +1067,39 @@ async def test_new_address_can_be_ignored(
         data={"unique_id": flow["context"]["unique_id"], "title": "x"},
     )
     assert hass.config_entries.flow.async_progress() == []
-    again = await find_sessy(hass, announced(sessy, hosts=[SPOOFED]))
+    again = await discover_sessy(hass, announced(sessy, hosts=[SPOOFED]))
     assert again["reason"] == "already_configured"
     assert hass.config_entries.async_get_entry(lost_sessy.entry.entry_id) is not None
-    form = await find_sessy(hass, announced(sessy))
+    form = await discover_sessy(hass, announced(sessy))
     assert form["step_id"] == "new_address"
     hass.config_entries.flow.async_abort(form["flow_id"])
 
 
-async def test_new_address_of_a_battery_that_was_removed_is_of_no_use(
+async def test_new_address_of_a_removed_battery_is_not_set_up(
     lost_sessy: Home, sessy: SessySimulator
 ) -> None:
     hass = lost_sessy.hass
-    form = await find_sessy(hass, announced(sessy))
+    form = await discover_sessy(hass, announced(sessy))
     await hass.config_entries.async_remove(lost_sessy.entry.entry_id)
     aborted = await answer(hass, form, {})
     assert aborted["reason"] == "not_recognised"
 
 
-async def test_sessy_that_is_disabled_is_not_asked_about(
+async def test_new_address_of_a_disabled_sessy_is_ignored(
     lost_sessy: Home, sessy: SessySimulator
 ) -> None:
     hass = lost_sessy.hass
     await hass.config_entries.async_set_disabled_by(
         lost_sessy.entry.entry_id, ConfigEntryDisabler.USER
     )
-    aborted = await find_sessy(hass, announced(sessy))
+    aborted = await discover_sessy(hass, announced(sessy))
     assert aborted["reason"] == "already_configured"
 
 
-async def test_sessy_that_answers_is_not_moved_by_an_announcement(
+async def test_sessy_that_answers_keeps_its_address_after_an_announcement(
     sessy_home: Home, sessy: SessySimulator
 ) -> None:
-    aborted = await find_sessy(sessy_home.hass, announced(sessy, hosts=[SPOOFED]))
+    aborted = await discover_sessy(sessy_home.hass, announced(sessy, hosts=[SPOOFED]))
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
     assert sessy_home.entry.data["host"] == sessy.host
@@ -1111,7 +1111,7 @@ async def test_sessy_with_several_addresses_stays_at_the_one_it_has(
 ) -> None:
     sessy = sessy_home.simulator
     assert isinstance(sessy, SessySimulator)
-    aborted = await find_sessy(
+    aborted = await discover_sessy(
         sessy_home.hass, announced(sessy, hosts=["127.0.0.3", sessy.host])
     )
     assert aborted["type"] is FlowResultType.ABORT
@@ -1122,7 +1122,7 @@ async def test_sessy_with_several_addresses_stays_at_the_one_it_has(
 async def test_another_sessy_is_offered_beside_a_known_one(sessy_home: Home) -> None:
     hass, sessy = sessy_home.hass, sessy_home.simulator
     assert isinstance(sessy, SessySimulator)
-    form = await find_sessy(
+    form = await discover_sessy(
         hass,
         announced(sessy, hosts=["127.0.0.3"], properties={"serial": "DOTHER00"}),
     )
@@ -1135,8 +1135,8 @@ async def test_another_sessy_is_offered_beside_a_known_one(sessy_home: Home) -> 
 async def test_sessy_is_announced_once(
     hass: HomeAssistant, sessy: SessySimulator
 ) -> None:
-    form = await find_sessy(hass, announced(sessy))
-    again = await find_sessy(hass, announced(sessy, hosts=["127.0.0.3"]))
+    form = await discover_sessy(hass, announced(sessy))
+    again = await discover_sessy(hass, announced(sessy, hosts=["127.0.0.3"]))
     assert again["type"] is FlowResultType.ABORT
     assert again["reason"] == "already_in_progress"
     hass.config_entries.flow.async_abort(form["flow_id"])
@@ -1148,25 +1148,27 @@ async def test_ignored_sessy_is_not_offered(
     MockConfigEntry(
         domain=DOMAIN, unique_id=sessy.setup["username"], source=SOURCE_IGNORE
     ).add_to_hass(hass)
-    aborted = await find_sessy(hass, announced(sessy))
+    aborted = await discover_sessy(hass, announced(sessy))
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
 
 
 @pytest.mark.parametrize("properties", [{}, {"serial": None}, {"serial": " "}])
-async def test_sessy_without_serial_number_is_left_alone(
+async def test_sessy_without_serial_number_is_ignored(
     hass: HomeAssistant, sessy: SessySimulator, properties: dict[str, str | None]
 ) -> None:
-    aborted = await find_sessy(hass, announced(sessy, properties=properties))
+    aborted = await discover_sessy(hass, announced(sessy, properties=properties))
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "not_recognised"
 
 
-async def test_what_is_added_by_hand_is_no_longer_offered(
+async def test_battery_added_by_hand_is_no_longer_offered(
     hass: HomeAssistant, sessy: SessySimulator, victron: VictronSimulator
 ) -> None:
-    await find_sessy(hass, announced(sessy))
-    other = await find_sessy(hass, announced(sessy, properties={"serial": "DOTHER00"}))
+    await discover_sessy(hass, announced(sessy))
+    other = await discover_sessy(
+        hass, announced(sessy, properties={"serial": "DOTHER00"})
+    )
     form = await begin(hass, "victron")
     created = await answer(hass, form, typed(victron))
     assert created["type"] is FlowResultType.CREATE_ENTRY
@@ -1174,8 +1176,8 @@ async def test_what_is_added_by_hand_is_no_longer_offered(
     form = await begin(hass, "sessy")
     created = await answer(hass, form, typed(sessy))
     assert created["type"] is FlowResultType.CREATE_ENTRY
-    [left] = hass.config_entries.flow.async_progress()
-    assert left["flow_id"] == other["flow_id"]
+    [remaining] = hass.config_entries.flow.async_progress()
+    assert remaining["flow_id"] == other["flow_id"]
     hass.config_entries.flow.async_abort(other["flow_id"])
 
 
@@ -1222,8 +1224,8 @@ async def test_address_with_another_device_is_not_taken_over(
     hass.config_entries.async_update_entry(
         entry, data={**before, "host": "127.0.0.2", "port": gone.port}
     )
-    nobody = await see_by_dhcp(hass, KINDS["victron"].serial)
-    assert nobody["reason"] == "not_recognised"
+    unreachable = await see_by_dhcp(hass, KINDS["victron"].serial)
+    assert unreachable["reason"] == "not_recognised"
     hass.config_entries.async_update_entry(
         entry, unique_id="other", data={**before, "host": "127.0.0.2"}
     )
@@ -1233,7 +1235,7 @@ async def test_address_with_another_device_is_not_taken_over(
     assert victron.port == entry.data["port"]
 
 
-async def test_mac_of_nobody_is_left_alone(victron_home: Home) -> None:
+async def test_unknown_mac_is_ignored(victron_home: Home) -> None:
     seen = await see_by_dhcp(victron_home.hass, "001122334455")
     assert seen["reason"] == "not_recognised"
 
@@ -1255,7 +1257,7 @@ def answering(simulator: DeyeSolarmanSimulator, host: str = "127.0.0.1") -> Logg
 
 @pytest.fixture
 def usual_port(monkeypatch: pytest.MonkeyPatch) -> Callable[[Simulator], None]:
-    """Return a function that puts a simulator where loggers usually listen."""
+    """Return a function that makes a simulator's port the usual port of loggers."""
 
     def put(simulator: Simulator) -> None:
         monkeypatch.setattr(config_flow, "LOGGER_PORT", simulator.port)
@@ -1266,7 +1268,9 @@ def usual_port(monkeypatch: pytest.MonkeyPatch) -> Callable[[Simulator], None]:
 type Put = Callable[[Simulator], None]
 
 
-async def find_logger(hass: HomeAssistant, host: str = "127.0.0.1") -> ConfigFlowResult:
+async def discover_logger(
+    hass: HomeAssistant, host: str = "127.0.0.1"
+) -> ConfigFlowResult:
     result = await hass.config_entries.flow.async_init(
         DOMAIN,
         context={"source": SOURCE_INTEGRATION_DISCOVERY},
@@ -1276,14 +1280,14 @@ async def find_logger(hass: HomeAssistant, host: str = "127.0.0.1") -> ConfigFlo
     return result
 
 
-async def test_new_logger_is_recognised_and_confirmed(
+async def test_new_logger_is_detected_and_confirmed(
     hass: HomeAssistant,
     logger: DeyeSolarmanSimulator,
     usual_port: Put,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usual_port(logger)
-    form = await find_logger(hass)
+    form = await discover_logger(hass)
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == "discovery_confirm"
     serial = KINDS["deye_solarman"].serial
@@ -1315,7 +1319,7 @@ async def test_new_logger_is_recognised_and_confirmed(
         "mac": "34:ea:e7:00:00:01",
     }
     assert entry.state is ConfigEntryState.LOADED
-    # Its MAC address is enough from now on, once it does not answer where it was.
+    # From now on it is followed by its MAC address, once it does not answer.
     entry.runtime_data.coordinator.last_update_success = False
     hass.config_entries.async_update_entry(
         entry, data={**entry.data, "host": "127.0.0.2"}
@@ -1334,13 +1338,13 @@ async def test_known_logger_is_followed(
         home.entry, data={**before, "host": "127.0.0.2", "logger_serial": 1}
     )
     usual_port(logger)
-    aborted = await find_logger(home.hass)
+    aborted = await discover_logger(home.hass)
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
     assert home.entry.data == {**before, "mac": "34:ea:e7:00:00:01"}
 
 
-async def test_logger_that_answers_is_not_moved_by_another_answer(
+async def test_logger_that_answers_keeps_its_address_after_another_answer(
     make_home: MakeHome, logger: DeyeSolarmanSimulator, usual_port: Put
 ) -> None:
     home = make_home(logger)
@@ -1348,13 +1352,13 @@ async def test_logger_that_answers_is_not_moved_by_another_answer(
     before = {**home.entry.data, "host": "localhost"}
     home.hass.config_entries.async_update_entry(home.entry, data=before)
     usual_port(logger)
-    aborted = await find_logger(home.hass)
+    aborted = await discover_logger(home.hass)
     assert aborted["reason"] == "already_configured"
     assert home.entry.data == before
 
 
 @pytest.mark.parametrize("way", [{CONF_BATTERY_TYPE: "deye_modbus"}, {"port": 502}])
-async def test_inverter_that_is_reached_otherwise_is_left_as_it_is(
+async def test_inverter_that_is_reached_in_another_way_stays_as_it_is(
     make_home: MakeHome,
     logger: DeyeSolarmanSimulator,
     usual_port: Put,
@@ -1364,19 +1368,19 @@ async def test_inverter_that_is_reached_otherwise_is_left_as_it_is(
     otherwise = {**home.entry.data, "host": "127.0.0.2", **way}
     home.hass.config_entries.async_update_entry(home.entry, data=otherwise)
     usual_port(logger)
-    aborted = await find_logger(home.hass)
+    aborted = await discover_logger(home.hass)
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
     assert home.entry.data == otherwise
 
 
-async def test_logger_that_speaks_modbus_is_recognised(
+async def test_logger_that_speaks_modbus_is_detected(
     hass: HomeAssistant, clock: ManualClock, usual_port: Put
 ) -> None:
     house = DeyeSolarmanSimulator.house(clock=clock)
     async with DeyeSolarmanSimulator(house, logger="ethernet") as simulator:
         usual_port(simulator)
-        form = await find_logger(hass)
+        form = await discover_logger(hass)
         assert form["step_id"] == "discovery_confirm"
         created = await answer(hass, form, {})
         assert created["type"] is FlowResultType.CREATE_ENTRY
@@ -1385,11 +1389,11 @@ async def test_logger_that_speaks_modbus_is_recognised(
         await hass.config_entries.async_unload(created["result"].entry_id)
 
 
-async def test_logger_of_something_else_is_left_alone(
+async def test_logger_of_another_device_is_ignored(
     hass: HomeAssistant, victron: VictronSimulator, usual_port: Put
 ) -> None:
     usual_port(victron)
-    aborted = await find_logger(hass)
+    aborted = await discover_logger(hass)
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "not_recognised"
 
@@ -1461,7 +1465,7 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     assert interval.total_seconds() == 10
 
 
-async def test_options_show_what_is_chosen_and_can_be_taken_away_again(
+async def test_options_show_the_stored_values_and_can_be_removed(
     make_home: MakeHome, victron: VictronSimulator
 ) -> None:
     chosen = {
@@ -1483,7 +1487,7 @@ async def test_options_show_what_is_chosen_and_can_be_taken_away_again(
     assert home.state_of("power_setpoint").attributes["max"] == 5000
 
 
-async def test_impossible_option_is_not_taken(victron_home: Home) -> None:
+async def test_impossible_option_is_refused(victron_home: Home) -> None:
     hass = victron_home.hass
     form = await hass.config_entries.options.async_init(victron_home.entry.entry_id)
     for typed_options in (

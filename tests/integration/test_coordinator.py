@@ -1,4 +1,4 @@
-"""Polling: what is read when, and what happens when something cannot be read."""
+"""Polling: the keys of each read, and failures to read."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -28,7 +28,7 @@ type Asked = list[set[str] | None]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Return the keys of each read, oldest first; None is all of them."""
+    """Return the keys of each read, oldest first; None stands for all keys."""
     reads: Asked = []
     read = Battery.read
 
@@ -45,7 +45,7 @@ def of_class(home: Home, keys: set[str], poll: Poll) -> set[str]:
     return {key for key in keys if battery.poll_rate(key) is poll}
 
 
-async def test_everything_is_read_once_and_then_what_is_shown(
+async def test_everything_is_read_once_and_then_enabled_entities_only(
     make_home: MakeHome, simulator: Simulator, asked: Asked, warp: Warp
 ) -> None:
     home = make_home(simulator)
@@ -77,7 +77,7 @@ async def test_scan_interval_is_an_option(
     assert len(asked) == 2
 
 
-async def test_what_is_newly_shown_is_read_at_the_next_poll(
+async def test_newly_subscribed_key_is_read_at_the_next_poll(
     victron_home: Home, asked: Asked, warp: Warp
 ) -> None:
     await warp(61)
@@ -97,38 +97,38 @@ async def test_what_is_newly_shown_is_read_at_the_next_poll(
     remove()
 
 
-async def test_poll_rates_are_looked_up_only_when_subscriptions_change(
+async def test_poll_rates_are_evaluated_only_when_subscriptions_change(
     victron_home: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
 ) -> None:
-    looked_up: list[str] = []
+    evaluated: list[str] = []
     battery, poll_rate = victron_home.data.battery, VictronInverter.poll_rate
 
     def note(self: VictronInverter, key: str) -> Poll:
-        looked_up.append(key)
+        evaluated.append(key)
         return poll_rate(self, key)
 
     await warp(6)
     monkeypatch.setattr(VictronInverter, "poll_rate", note)
     await warp(61)
     await warp(6)
-    assert looked_up == []
+    assert evaluated == []
     coordinator = victron_home.data.coordinator
     remove = coordinator.async_add_listener(lambda: None, ("charge_cycles",))
     await warp(6)
-    assert sorted(looked_up) == sorted(coordinator.subscribed)
-    assert "charge_cycles" in looked_up
+    assert sorted(evaluated) == sorted(coordinator.subscribed)
+    assert "charge_cycles" in evaluated
     remove()
     assert "charge_cycles" not in coordinator.subscribed
     assert coordinator.subscribed <= set(battery.measurements)
 
 
-async def test_what_a_battery_turns_out_not_to_have_is_no_longer_polled(
+async def test_measurement_that_proves_absent_is_no_longer_polled(
     victron_home: Home, monkeypatch: pytest.MonkeyPatch, asked: Asked, warp: Warp
 ) -> None:
     coordinator, battery = victron_home.data.coordinator, victron_home.data.battery
     assert coordinator.can_measure("battery_soc")
-    left = tuple(key for key in battery.measurements if key != "battery_soc")
-    monkeypatch.setattr(VictronInverter, "measurements", left)
+    remaining = tuple(key for key in battery.measurements if key != "battery_soc")
+    monkeypatch.setattr(VictronInverter, "measurements", remaining)
     await warp(6)
     assert asked[-1] is not None
     assert "battery_soc" not in asked[-1]
@@ -161,7 +161,7 @@ async def test_one_miss_is_not_shown_and_the_second_is(
     await warp(6)
     assert caplog.text.count(f"Error fetching {home.entry.title} data") == 1
     await home.simulator.misbehave("away", on=False)
-    await warp(35)  # the transport leaves a dead device alone for a while
+    await warp(35)  # the transport does not retry a dead device for a while
     assert float(home.state("battery_soc")) == pytest.approx(50, abs=1)
     assert f"Fetching {home.entry.title} data recovered" in caplog.text
 
@@ -187,7 +187,7 @@ async def test_failing_block_takes_only_its_entities(
     assert caplog.text.count("can read") == 1
 
 
-async def test_what_fails_for_long_waits_for_its_turn(
+async def test_block_that_keeps_failing_is_not_read_at_each_poll(
     victron_home: Home, victron: VictronSimulator, warp: Warp, asked: Asked
 ) -> None:
     await victron.misbehave("exception", code=4, count=1000, unit=BATTERY_UNIT)
@@ -200,7 +200,7 @@ async def test_what_fails_for_long_waits_for_its_turn(
     assert "battery_soh" not in asked[-1]
 
 
-async def test_what_the_device_has_no_more_is_unavailable_at_once(
+async def test_measurement_that_the_device_no_longer_has_is_unavailable_at_once(
     victron_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Battery.read
@@ -255,10 +255,10 @@ async def test_reading_back_takes_only_what_the_battery_has(
     assert asked == [{"battery_soc"}]
 
 
-async def test_entity_of_a_refused_key_is_made_all_the_same(
+async def test_entity_of_a_refused_key_is_added(
     make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is only refused at set-up may come back; what is missing may not."""
+    """A key that is refused at set-up may be read later; an unsupported one may not."""
     read = Battery.read
 
     async def refuse(self: Battery, keys: Collection[str] | None = None) -> Readings:
@@ -275,8 +275,8 @@ async def test_entity_of_a_refused_key_is_made_all_the_same(
 
 
 @one_of_each_protocol
-async def test_it_is_said_when_the_device_was_last_read(home: Home, warp: Warp) -> None:
-    """In steps of five minutes while all is well, to the second once it is not."""
+async def test_time_of_the_last_reading_is_shown(home: Home, warp: Warp) -> None:
+    """It is shown in steps of five minutes while polls succeed, else to the second."""
 
     def shown() -> datetime:
         return datetime.fromisoformat(home.state("last_fresh"))
@@ -298,7 +298,7 @@ async def test_it_is_said_when_the_device_was_last_read(home: Home, warp: Warp) 
 async def test_device_that_is_away_costs_one_line_in_the_log(
     home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever the libraries below us have to say of it."""
+    """The libraries below the integration log no warning of their own."""
     caplog.set_level(logging.INFO)
     caplog.clear()
     await home.simulator.misbehave("away")

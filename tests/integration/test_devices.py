@@ -1,4 +1,4 @@
-"""The device of a battery in Home Assistant, with its parts."""
+"""The device of a battery in Home Assistant, and the battery's parts."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,14 +23,14 @@ A_WHILE = SCAN_INTERVAL.total_seconds() + 1
 
 
 def devices_of(home: Home) -> dict[str, dr.DeviceEntry]:
-    """Return the devices of a battery by the end of their identifiers."""
-    found = dr.async_entries_for_config_entry(
+    """Return the devices of a battery by identifier, less the serial number in it."""
+    devices = dr.async_entries_for_config_entry(
         dr.async_get(home.hass), home.entry.entry_id
     )
     serial = str(home.entry.unique_id)
     return {
         identifier.removeprefix(serial): device
-        for device in found
+        for device in devices
         if isinstance(device, dr.DeviceEntry)
         for _, identifier in device.identifiers
     }
@@ -93,7 +93,7 @@ async def test_all_of_a_battery_is_one_device(
 async def test_devices_are_called_like_the_entry(
     make_home: MakeHome, huawei: HuaweiSimulator
 ) -> None:
-    """So two of a model differ in lists; a name of a user's own for a device stays."""
+    """Two devices of a model then differ in lists; entity ids stay."""
     home = make_home(huawei)
     assert await home.set_up()
     entity_id = home.entity_id("battery_soc")
@@ -118,7 +118,7 @@ async def test_devices_are_called_like_the_entry(
         ),
     ],
 )
-async def test_names_tell_the_part_that_they_are_about(
+async def test_names_have_the_part_that_they_are_about(
     hass: HomeAssistant,
     make_home: MakeHome,
     huawei: HuaweiSimulator,
@@ -134,7 +134,7 @@ async def test_names_tell_the_part_that_they_are_about(
     assert name_of(home, "battery2_pack1_voltage") == pack
 
 
-async def test_battery_packs_of_deye_are_told_apart(
+async def test_battery_packs_of_deye_have_their_number_in_their_names(
     make_home: MakeHome, clock: ManualClock
 ) -> None:
     async with DeyeModbusSimulator(
@@ -149,7 +149,7 @@ async def test_battery_packs_of_deye_are_told_apart(
 async def test_entities_of_parts_that_were_devices_move_to_the_battery(
     hass: HomeAssistant, make_home: MakeHome, huawei: HuaweiSimulator
 ) -> None:
-    """As they are: their ids, and that they are shown, also of a part that is off."""
+    """Their ids stay, and they stay enabled, also those of a part that is off."""
     huawei.fit(battery_units=1, packs=2)
     home = make_home(huawei)
     serial = home.entry.unique_id
@@ -184,13 +184,13 @@ async def test_entities_of_parts_that_were_devices_move_to_the_battery(
     assert home.state("battery1_soc") == "50.0"
 
 
-# Parts that come
+# Parts that are added
 
 
 async def test_a_battery_unit_that_is_added_appears_by_itself(
     make_home: MakeHome, huawei: HuaweiSimulator, warp: Warp
 ) -> None:
-    """Within the hour, with its entities."""
+    """It appears within an hour, with its entities."""
     huawei.fit(battery_units=1, packs=2)
     home = make_home(huawei)
     assert await home.set_up()
@@ -216,7 +216,7 @@ async def test_while_nothing_is_added_nothing_is_set_up_again(
 async def test_a_battery_that_is_held_is_not_set_up_again(
     make_home: MakeHome, huawei: HuaweiSimulator, warp: Warp
 ) -> None:
-    """Its setpoint is worth more; the unit appears when it has been given back."""
+    """A reload would end the setpoint; the unit appears after the release."""
     huawei.fit(battery_units=1, packs=2)
     home = make_home(huawei)
     assert await home.set_up()
@@ -232,10 +232,10 @@ async def test_a_battery_that_is_held_is_not_set_up_again(
     assert home.find("battery2_soc") is not None
 
 
-async def test_a_device_that_is_away_is_not_looked_at_in_vain(
+async def test_checking_for_parts_out_of_reach_is_no_error(
     huawei_home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who cannot be asked for parts is asked again later, without an error."""
+    """The parts are checked again later."""
     before = huawei_home.data
     await huawei_home.simulator.misbehave("refuse")
     await huawei_home.simulator.misbehave("away")

@@ -1,4 +1,4 @@
-"""Diagnostics: all that helps, nothing that is private, and a device to be made of it again."""
+"""Diagnostics: complete, without private data, and replayed as a simulated device."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -42,17 +42,17 @@ from tests.simulators.replay import Replayed, replay
 type File = dict[str, Any]
 
 ADDED_UP: Final = {ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL}
-"""Made here from power and time where the device has no counter of its own."""
+"""Energies added up from power and time if the device has no counter."""
 
 
 async def downloaded(home: Home) -> File:
-    """Return the diagnostics of a battery, having been a file."""
+    """Return the diagnostics of a battery, read back from their JSON."""
     data = await async_get_config_entry_diagnostics(home.hass, home.entry)
     file: File = json.loads(json.dumps(data))
     return file
 
 
-# What is in the file -----------------------------------------------------------
+# The content of the file -------------------------------------------------------
 
 
 async def test_diagnostics(home: Home) -> None:
@@ -96,7 +96,7 @@ async def test_what_a_device_lacks_is_listed(
     assert "IllegalAddressError 2" in raw["refused"]["225"].values()
 
 
-async def test_failures_are_told_without_the_address(
+async def test_failures_are_listed_without_the_address(
     victron_home: Home, victron: VictronSimulator, warp: Warp
 ) -> None:
     await victron.misbehave("exception", code=4, count=1000, unit=225)
@@ -109,7 +109,7 @@ async def test_failures_are_told_without_the_address(
     assert victron.host not in json.dumps(data)
 
 
-async def test_what_somebody_asked_for_in_vain_is_among_the_last_errors(
+async def test_failed_action_is_among_the_last_errors(
     victron_home: Home, victron: VictronSimulator
 ) -> None:
     await victron.misbehave("exception", code=1, count=1000)
@@ -151,7 +151,7 @@ async def test_entry_that_could_not_be_set_up_has_diagnostics_too(
     assert sessy.host not in json.dumps(data)
 
 
-async def test_another_device_at_the_address_is_not_told_by_its_serial_number(
+async def test_serial_number_of_another_device_at_the_address_is_redacted(
     make_home: MakeHome, victron: VictronSimulator
 ) -> None:
     home = make_home(victron)
@@ -162,10 +162,10 @@ async def test_another_device_at_the_address_is_not_told_by_its_serial_number(
     assert "c0619a" not in json.dumps(data)
 
 
-async def test_why_a_total_is_unknown_is_seen(
+async def test_reason_of_an_unknown_total_is_listed(
     sessy_home: Home, sessy: SessySimulator, warp: Warp
 ) -> None:
-    """Until another counter is believed, and what it had counted before is left out."""
+    """A suspect counter is accepted after a time, with an offset for its own past."""
     key = "energy_discharged_total"
     before = float(sessy_home.state(key))
     sessy.plant.counters.discharged -= 50_000  # Wh
@@ -187,29 +187,29 @@ async def test_why_a_total_is_unknown_is_seen(
     assert counter["accepted"]["offset"] == pytest.approx(-50, abs=0.2)
 
 
-# What is not in it -------------------------------------------------------------
+# Private data, which is not in it ----------------------------------------------
 
 
 def secrets_of(home: Home) -> set[str]:
-    """Return all that nobody else should learn about a simulated device."""
+    """Return the private data of a simulated device."""
     simulator, entry = home.simulator, home.entry
-    found = {
+    secrets = {
         str(entry.data[key])
         for key in ("host", "username", "password", "logger_serial")
         if key in entry.data
     }
-    found |= {
+    secrets |= {
         str(value)
         for key, value in home.data.coordinator.data.items()
         if is_private(key) and value
     }
     if isinstance(simulator, SessySimulator):
-        found |= {"AA:BB:CC:00:11:22", "AA:BB:CC:00:11:23", '"home"'}
-    return found | {str(entry.unique_id)}
+        secrets |= {"AA:BB:CC:00:11:22", "AA:BB:CC:00:11:23", '"home"'}
+    return secrets | {str(entry.unique_id)}
 
 
 def as_bytes(raw: Mapping[str, Any]) -> Iterable[bytes]:
-    """Yield each run of words as the device sent it."""
+    """Yield the bytes of each run of registers, as the device sent them."""
     for runs in raw.get("units", {}).values():
         for words in runs.values():
             yield b"".join(word.to_bytes(2) for word in words)
@@ -221,12 +221,12 @@ async def test_nothing_private_is_in_the_file(
     warp: Warp,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither as text nor as words, nor as the bytes of a number."""
+    """Secrets are not there as text, as registers, or as the bytes of a number."""
     monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
     home = make_home(simulator)
     assert await home.set_up()
     await warp(61)
-    # Before it is cut: the secrets are really there to be found.
+    # The device does report the secrets, which are then redacted.
     secrets = secrets_of(home)
     assert len(secrets) > 1
     data = await downloaded(home)
@@ -252,7 +252,7 @@ async def test_nothing_private_is_in_the_file(
         (DeyeModbusSimulator, {"packs": 2}, "PACK000000000002"),
     ],
 )
-async def test_parts_are_described_but_not_told_apart(
+async def test_parts_are_described_without_their_serial_numbers(
     make_home: MakeHome,
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,7 +260,7 @@ async def test_parts_are_described_but_not_told_apart(
     options: dict[str, Any],
     serial: str,
 ) -> None:
-    """Who looks for a mistake sees what they are; whose they are stays private."""
+    """The parts and their keys are listed; their serial numbers stay private."""
     monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
     async with kind(kind.house(clock=clock), **options) as simulator:
         home = make_home(simulator)
@@ -275,11 +275,11 @@ async def test_parts_are_described_but_not_told_apart(
     assert not any(serial.encode() in run for run in as_bytes(data["raw"]))
 
 
-# A device made of it -------------------------------------------------------------
+# A device replayed from it -------------------------------------------------------
 
 
 async def set_up_again(hass: HomeAssistant, file: File, device: Replayed) -> Home:
-    """Set the device of a file up in Home Assistant, with the options of the file."""
+    """Set up the device of a file in Home Assistant, with the options of the file."""
     battery_type = device.vector["battery_type"]
     options = file["entry"]["options"]
     async with DRIVERS[battery_type].from_setup(device.setup) as battery:
@@ -292,17 +292,17 @@ async def set_up_again(hass: HomeAssistant, file: File, device: Replayed) -> Hom
         options=options,
     )
     entry.add_to_hass(hass)
-    simulator: Any = device  # one that stands still
+    simulator: Any = device  # a device whose values never change
     home = Home(hass, simulator, entry)
     assert await home.set_up()
     return home
 
 
 def shown(home: Home) -> dict[str, Any]:
-    """Return what each entity shows, by its key; not what is private or time-dependent."""
+    """Return state and attributes by key, without private or time-dependent ones."""
     time_dependent = {LAST_FRESH, *ADDED_UP.difference(home.data.battery.measurements)}
     registry = er.async_get(home.hass)
-    found = {}
+    by_key = {}
     for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
         key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
         if key in time_dependent or is_private(key):
@@ -314,8 +314,8 @@ def shown(home: Home) -> dict[str, Any]:
             for name, value in state.attributes.items()
             if name != "friendly_name"
         }
-        found[key] = (state.state, attributes)
-    return found
+        by_key[key] = (state.state, attributes)
+    return by_key
 
 
 async def test_a_replayed_device_shows_what_the_real_one_showed(
@@ -324,9 +324,9 @@ async def test_a_replayed_device_shows_what_the_real_one_showed(
     warp: Warp,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All but placeholders, and what depends on the time.
+    """Only redacted values and those that depend on the time differ.
 
-    That is when the device was last read, and energy that is added up from its power.
+    The latter are the time of the last reading, and energy added up from power.
     """
     monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
     home = make_home(simulator)
@@ -367,7 +367,7 @@ async def test_a_replayed_device_lacks_what_the_real_one_lacked(
 
 
 async def test_a_replayed_device_can_be_replayed_again(victron_home: Home) -> None:
-    """A placeholder is what it is replaced by."""
+    """A redacted value stays redacted."""
     file = await downloaded(victron_home)
     async with replay(file) as device:
         again = await set_up_again(victron_home.hass, file, device)

@@ -1,4 +1,4 @@
-"""Looking for loggers in the network."""
+"""The scan for loggers in the network."""
 
 from typing import Any
 
@@ -27,13 +27,13 @@ from tests.home import MakeHome
 from tests.simulators import DeyeSolarmanSimulator, ManualClock
 
 HERE = Logger("192.0.2.1", "34EAE7000001", 1)
-MOVED = Logger("192.0.2.22", "34EAE7000002", 2)
+ELSEWHERE = Logger("192.0.2.22", "34EAE7000002", 2)
 NEW = Logger("192.0.2.3", "34EAE7000003", 3)
 
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the addresses at which a flow has been begun to ask a logger."""
+    """Return the addresses of the loggers for which a flow was started."""
     hosts: list[str] = []
 
     def create_flow(
@@ -54,57 +54,62 @@ def add(hass: HomeAssistant, battery_type: str, **data: Any) -> None:
     ).add_to_hass(hass)
 
 
-async def look_again(hass: HomeAssistant) -> None:
+async def scan_again(hass: HomeAssistant) -> None:
     async_fire_time_changed(hass, dt_util.utcnow() + SCAN_INTERVAL * 1.5)
     await hass.async_block_till_done(wait_background_tasks=True)
 
 
-async def test_loggers_are_looked_for_now_and_then(
+async def test_loggers_are_scanned_for_periodically(
     hass: HomeAssistant, loggers: list[Logger], begun: list[str]
 ) -> None:
     add(hass, "deye_solarman", host=HERE.address, **{CONF_LOGGER_SERIAL: HERE.serial})
-    add(hass, "deye_solarman", host="192.0.2.2", **{CONF_LOGGER_SERIAL: MOVED.serial})
-    loggers += [HERE, MOVED]
+    add(
+        hass,
+        "deye_solarman",
+        host="192.0.2.2",
+        **{CONF_LOGGER_SERIAL: ELSEWHERE.serial},
+    )
+    loggers += [HERE, ELSEWHERE]
     async_scan_for_loggers(hass)
     await hass.async_block_till_done(wait_background_tasks=True)
-    assert begun == [MOVED.address]
+    assert begun == [ELSEWHERE.address]
     loggers.append(NEW)
-    await look_again(hass)
-    assert begun == [MOVED.address, MOVED.address, NEW.address]
+    await scan_again(hass)
+    assert begun == [ELSEWHERE.address, ELSEWHERE.address, NEW.address]
 
 
-async def test_logger_that_answers_where_it_is_thought_to_be_stays_there(
+async def test_logger_that_answers_at_its_address_stays_there(
     make_home: MakeHome, clock: ManualClock, loggers: list[Logger], begun: list[str]
 ) -> None:
     house = DeyeSolarmanSimulator.house(clock=clock)
     async with DeyeSolarmanSimulator(house) as simulator:
         home = make_home(simulator)
-        loggers.append(MOVED._replace(serial=simulator.server.serial))
+        loggers.append(ELSEWHERE._replace(serial=simulator.server.serial))
         assert await home.set_up()
         begun.clear()  # before it was set up, it did not answer
-        await look_again(home.hass)
+        await scan_again(home.hass)
         assert begun == []
         home.data.coordinator.last_update_success = False
-        await look_again(home.hass)
-        assert begun == [MOVED.address]
+        await scan_again(home.hass)
+        assert begun == [ELSEWHERE.address]
         await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
-async def test_strange_logger_is_asked_once_at_each_address(
+async def test_foreign_logger_is_asked_once_at_each_address(
     hass: HomeAssistant, loggers: list[Logger], begun: list[str]
 ) -> None:
     add(hass, "deye_modbus", host=HERE.address)
     loggers.append(NEW)
     async_scan_for_loggers(hass)
     await hass.async_block_till_done(wait_background_tasks=True)
-    await look_again(hass)
+    await scan_again(hass)
     assert begun == [NEW.address]
     loggers[:] = [NEW._replace(address="192.0.2.4")]
-    await look_again(hass)
+    await scan_again(hass)
     assert begun == [NEW.address, "192.0.2.4"]
 
 
-async def test_nobody_is_asked_where_nobody_has_a_logger(
+async def test_network_is_not_scanned_when_no_entry_can_have_a_logger(
     hass: HomeAssistant, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def discover() -> list[Logger]:

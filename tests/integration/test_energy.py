@@ -1,4 +1,4 @@
-"""Energy in all: from the device's counter, or added up from its power."""
+"""Total energy: from the device's counter, or added up from its power."""
 
 from homeassistant.core import State
 import pytest
@@ -21,7 +21,7 @@ async def test_power_is_added_up_where_there_is_no_counter(
     victron_home: Home, victron: VictronSimulator, warp: Warp
 ) -> None:
     async def rates(power: float) -> tuple[float, float]:
-        """Return what a while at a power has charged and discharged, kWh an hour."""
+        """Return the energy charged and discharged at a power (W), in kWh per hour."""
         await victron_home.set_power(power)
         await warp(6)
         before = [float(victron_home.state(key)) for key in (CHARGED, DISCHARGED)]
@@ -36,7 +36,7 @@ async def test_power_is_added_up_where_there_is_no_counter(
         return charged, discharged
 
     charged, discharged = await rates(2000)
-    # What reaches the battery is less by the losses of the inverter.
+    # The battery gets less than the setpoint, by the losses of the inverter.
     power = float(victron.state()["battery_power"]) / 1000
     assert charged == pytest.approx(power, rel=0.05)
     assert discharged == 0
@@ -45,7 +45,7 @@ async def test_power_is_added_up_where_there_is_no_counter(
     assert discharged == pytest.approx(2, rel=0.1)
 
 
-async def test_time_that_nobody_has_seen_does_not_count(
+async def test_time_without_a_reading_does_not_count(
     victron_home: Home, warp: Warp
 ) -> None:
     await warp(6)
@@ -110,7 +110,7 @@ async def test_counter_that_is_gone_is_not_replaced(
 
 
 def restore(home: Home, entity_id: str, source: Source, energy: float) -> None:
-    """Let Home Assistant remember an entity from before."""
+    """Let Home Assistant restore an entity with this energy, kWh."""
     mock_restore_cache_with_extra_data(
         home.hass,
         [(State(entity_id, "0"), {"source": source.value, "energy": energy})],

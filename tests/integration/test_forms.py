@@ -1,7 +1,7 @@
 """Every form of every flow, filled in and sent as the frontend does.
 
-A form is sent as it stands, but for what is visibly empty: it is accepted, and what was
-stored before is still stored.
+A form is sent as it stands, with only its empty visible fields filled in: it is
+accepted, and values stored before stay stored.
 """
 
 from collections.abc import Callable
@@ -61,11 +61,11 @@ class Dialog:
         await self._show(await self._client.post(self._path, json=of_what))
 
     async def open(self, flow_id: str) -> None:
-        """Open the dialog on a flow that is there already."""
+        """Open the dialog on a flow that exists already."""
         await self._show(await self._client.get(f"{self._path}/{flow_id}"))
 
     async def choose(self, option: str) -> None:
-        """Choose from a menu."""
+        """Choose an option of a menu."""
         assert self.step["type"] == "menu"
         await self._send({"next_step_id": option})
 
@@ -76,7 +76,7 @@ class Dialog:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """Return what stands in the fields, those of the section among them."""
+        """The values in the fields, including those of the section."""
         values = prefilled(self.step["data_schema"])
         section = values.pop(ADVANCED, {})
         return {**values, **section}
@@ -113,7 +113,7 @@ async def dialog(
 
 
 def put_at_usual_port(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
-    """Let a simulator be where devices of its kind usually listen."""
+    """Make a simulator's port the usual port of its kind."""
     driver = DRIVERS[simulator.type]
     fields = tuple(
         replace(field, default=simulator.port) if field.name == "port" else field
@@ -126,7 +126,7 @@ def put_at_usual_port(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> 
 
 @pytest.fixture
 def usual(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    """Each kind of battery in turn, at its usual port."""
+    """Return each kind of battery in turn, at its usual port."""
     put_at_usual_port(monkeypatch, simulator)
     return simulator
 
@@ -140,7 +140,7 @@ def usual_sessy(
 
 
 def in_view(simulator: Simulator) -> dict[str, Any]:
-    """Return what a person has to type: the fields that are empty, and are in view."""
+    """Return the values that a user has to type, of the empty visible fields."""
     visible = {
         field.name
         for field in DRIVERS[simulator.type].fields
@@ -150,7 +150,7 @@ def in_view(simulator: Simulator) -> dict[str, Any]:
 
 
 def stored(simulator: Simulator) -> dict[str, Any]:
-    """Return what an entry holds of a simulator, its unit ids and ports among it."""
+    """Return the data of an entry of a simulator, including unit ids and ports."""
     defaults = {
         field.name: field.default
         for field in DRIVERS[simulator.type].fields
@@ -188,7 +188,7 @@ async def test_an_empty_field_in_view_is_not_sent(
         await add.submit()
 
 
-async def test_what_an_address_was_asked_for_is_sent_as_it_stands(
+async def test_form_of_a_detected_battery_is_sent_as_it_stands(
     hass: HomeAssistant,
     dialog: MakeDialog,
     usual: Simulator,
@@ -207,14 +207,14 @@ async def test_what_an_address_was_asked_for_is_sent_as_it_stands(
     assert the_entry(hass).data == stored(usual)
 
 
-async def test_one_of_several_at_an_address_is_sent_as_it_stands(
+async def test_form_of_one_of_several_detected_batteries_is_sent_as_it_stands(
     hass: HomeAssistant,
     dialog: MakeDialog,
     victron: VictronSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with HttpImage(load("sessy")[0]) as sessy:
-        sessy.username = None  # it answers whoever asks, as some firmware does
+        sessy.username = None  # it needs no password, as with some firmware
         ask_only_at(monkeypatch, {502: victron.port, 80: sessy.port})
         add = dialog(CONFIG)
         await add.begin(handler=DOMAIN)
@@ -227,7 +227,7 @@ async def test_one_of_several_at_an_address_is_sent_as_it_stands(
 
 
 def ask_only_at(monkeypatch: pytest.MonkeyPatch, ports: dict[int, int]) -> None:
-    """Let an address be asked at these ports only, patiently; nobody is at the others."""
+    """Let detection use these ports, with 5 s per answer; the others are closed."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
     everywhere = dict.fromkeys(usual, 1) | ports
     monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=everywhere))
@@ -238,11 +238,11 @@ async def test_an_announced_sessy_needs_its_password_only(
     hass: HomeAssistant, dialog: MakeDialog, usual_sessy: SessySimulator
 ) -> None:
     sessy = usual_sessy
-    found = await hass.config_entries.flow.async_init(
+    flow = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_ZEROCONF}, data=announcement(sessy)
     )
     add = dialog(CONFIG)
-    await add.open(found["flow_id"])
+    await add.open(flow["flow_id"])
     await add.submit(password=sessy.setup["password"])
     assert add.step["type"] == "create_entry"
     assert the_entry(hass).data == stored(sessy)
@@ -271,13 +271,13 @@ async def test_an_inverter_behind_a_new_logger_needs_nothing(
     house = DeyeSolarmanSimulator.house(clock=clock)
     async with DeyeSolarmanSimulator(house) as logger:
         put_at_usual_port(monkeypatch, logger)
-        found = await hass.config_entries.flow.async_init(
+        flow = await hass.config_entries.flow.async_init(
             DOMAIN,
             context={"source": SOURCE_INTEGRATION_DISCOVERY},
             data={"host": logger.host, "mac": MAC},
         )
         add = dialog(CONFIG)
-        await add.open(found["flow_id"])
+        await add.open(flow["flow_id"])
         assert add.step["step_id"] == "discovery_confirm"
         await add.submit()
         assert add.step["type"] == "create_entry"
@@ -290,7 +290,7 @@ async def test_an_inverter_behind_a_new_logger_needs_nothing(
 
 
 def unusual(simulator: Simulator) -> dict[str, Any]:
-    """Return something else than usual for each field of the section."""
+    """Return an unusual value for each field of the section."""
     return {
         field.name: "rtu" if field.name == "framing" else 77
         for field in DRIVERS[simulator.type].fields
@@ -298,7 +298,7 @@ def unusual(simulator: Simulator) -> dict[str, Any]:
     }
 
 
-async def test_what_was_typed_comes_back_after_an_error_in_an_open_section(
+async def test_typed_values_come_back_after_an_error_in_an_open_section(
     hass: HomeAssistant, dialog: MakeDialog, simulator: Simulator
 ) -> None:
     typed = {**in_view(simulator), "port": 1, **unusual(simulator)}
@@ -327,7 +327,7 @@ async def test_a_section_with_nothing_unusual_stays_closed_after_an_error(
 
 
 def stored_fields(simulator: Simulator) -> dict[str, Any]:
-    """Return what is stored of each field on the form of a simulator."""
+    """Return the stored value, or None, of each field on the form of a simulator."""
     data = stored(simulator)
     return {
         field.name: data.get(field.name) for field in DRIVERS[simulator.type].fields
@@ -337,7 +337,7 @@ def stored_fields(simulator: Simulator) -> dict[str, Any]:
 async def test_an_error_of_a_field_in_the_section_opens_it(
     dialog: MakeDialog, usual: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is the section's own: the frontend shows none of a field in it."""
+    """The section shows the error: the frontend shows none at a field of a section."""
     [name, *_] = [field.name for field in DRIVERS[usual.type].fields if field.advanced]
 
     async def fail(
@@ -355,11 +355,11 @@ async def test_an_error_of_a_field_in_the_section_opens_it(
     assert add.shows_section()
 
 
-# What is set up already
+# Batteries that are set up already
 
 
 def put_into(home: Home, **data: Any) -> dict[str, Any]:
-    """Store all that an entry can hold of a simulator; return it."""
+    """Store all data that an entry can have of a simulator; return them."""
     everything = {**stored(home.simulator), **data}
     home.hass.config_entries.async_update_entry(home.entry, data=everything)
     return everything
@@ -420,7 +420,7 @@ MAY_BE_EMPTY = [name for name in ALL_OPTIONS if name != "scan_interval"]
 
 
 def all_options(simulator: Simulator) -> dict[str, Any]:
-    """Return something else than usual for each option of a battery."""
+    """Return an unusual value for each option of a battery."""
     of_driver = DRIVERS[simulator.type].option_fields
     return {**ALL_OPTIONS, **{field.name: not field.default for field in of_driver}}
 

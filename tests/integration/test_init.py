@@ -1,4 +1,4 @@
-"""Setting a battery up and taking it down."""
+"""Setting up and unloading a battery."""
 
 import asyncio
 import socket
@@ -32,8 +32,8 @@ async def test_battery_is_set_up_and_unloaded(home: Home) -> None:
     assert home.state("battery_soc") == "unavailable"
 
 
-async def has_hung_up(victron: VictronSimulator) -> bool:
-    """Give the device a moment to notice that the connection is closed."""
+async def has_disconnected(victron: VictronSimulator) -> bool:
+    """Return whether the device sees its connection closed within a second."""
     for _ in range(100):
         if not victron.server.clients:
             return True
@@ -47,7 +47,7 @@ async def test_connection_is_closed_on_unload(
     battery = victron_home.data.battery
     assert victron.server.clients == 1
     await unload(victron_home)
-    assert await has_hung_up(victron)
+    assert await has_disconnected(victron)
     with pytest.raises(CannotConnectError):
         await battery.read()
 
@@ -88,12 +88,12 @@ async def test_set_up_says_that_the_name_does_not_resolve(
     victron: VictronSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def look_up(*_: object, **__: object) -> object:
+    def getaddrinfo(*_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     home = make_home(victron)
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", look_up)
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
         home.hass.config_entries.async_update_entry(
             home.entry, data={**home.entry.data, "host": "gx.invalid"}
         )
@@ -116,7 +116,7 @@ async def test_set_up_is_tried_again_when_the_first_poll_fails(
         assert not await home.set_up()
     assert home.entry_is(ConfigEntryState.SETUP_RETRY)
     assert home.entry.error_reason_translation_key == "timeout"
-    assert await has_hung_up(victron)
+    assert await has_disconnected(victron)
 
 
 async def test_another_device_at_the_address_is_refused(
@@ -171,7 +171,7 @@ async def test_nothing_is_written_when_nothing_was_held(
 
 
 @one_of_each_protocol
-async def test_release_that_fails_is_said_and_does_not_stop_unloading(
+async def test_release_that_fails_is_logged_and_does_not_stop_unloading(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     await home.set_power(1000)
@@ -216,4 +216,4 @@ async def test_connection_is_closed_when_the_entities_cannot_be_made(
         patch.setattr(home.hass.config_entries, "async_forward_entry_setups", fail)
         assert not await home.set_up()
     assert home.entry_is(ConfigEntryState.SETUP_ERROR)
-    assert await has_hung_up(victron)
+    assert await has_disconnected(victron)

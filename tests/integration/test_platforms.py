@@ -1,4 +1,4 @@
-"""Every entity of every kind of battery: what it is, and what it shows."""
+"""Every entity of every kind of battery: its registration and its state."""
 
 from collections.abc import Mapping
 import logging
@@ -27,7 +27,7 @@ _SHOWN_ATTRIBUTES = ("min", "max", "step", "options", "active")
 def described(home: Home, platform: Platform) -> dict[str, str]:
     """Return a line for each entity of a platform, enabled or not, by its key.
 
-    The decimals that are shown are only known of those that are enabled.
+    The displayed decimals are known only for enabled entities.
     """
     registry = er.async_get(home.hass)
     lines = {}
@@ -87,10 +87,10 @@ async def test_entities_of_others(
     } == snapshot
 
 
-async def test_a_device_shows_what_most_owners_want_and_hides_the_rest(
+async def test_a_device_enables_about_25_entities_and_disables_the_rest(
     home: Home,
 ) -> None:
-    """About 25 entities; those who want more enable more."""
+    """Users who want more entities enable them."""
     registry = er.async_get(home.hass)
     entities = er.async_entries_for_config_entry(registry, home.entry.entry_id)
     assert 20 <= sum(not entity.disabled for entity in entities) <= 32
@@ -173,7 +173,7 @@ def test_every_quantity_is_shown_in_its_unit() -> None:
 
 
 def test_there_is_one_state_of_charge() -> None:
-    """Home Assistant shows it in the device's head, and expects no second one there."""
+    """Home Assistant shows it at the top of the device's page and expects only one."""
     of_battery = [
         key
         for key, measurement in MEASUREMENTS.items()

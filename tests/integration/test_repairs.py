@@ -1,4 +1,4 @@
-"""What is shown under Repairs, and the fixes that a click can do."""
+"""The issues shown under Repairs, and their fixes by a click."""
 
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ async def fix(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Fix:
 
 
 async def fail_to_release(home: Home, warp: Warp) -> None:
-    """Let a release fail twice, as a repair issue takes."""
+    """Let a release fail twice, which creates a repair issue."""
     await home.set_power(600)
     await home.simulator.misbehave("error", path="setpoint", count=1000)
     with pytest.raises(Exception, match="refuses"):
@@ -88,17 +88,17 @@ async def remove(home: Home) -> None:
 
 
 async def remove_out_of_reach(home: Home, warp: Warp) -> None:
-    """Remove a battery that is held and cannot be told; then it can be again."""
+    """Remove a held battery while it is out of reach; then put it back in reach."""
     await home.set_power(600)
     await home.simulator.misbehave("away")
     await remove(home)
     await home.simulator.misbehave("away", on=False)
-    for _ in range(3):  # it is left alone for a while
+    for _ in range(3):  # the driver does not retry at once
         await warp(RETRY)
 
 
 async def take_over(home: Home, warp: Warp, times: int = OFTEN) -> None:
-    """Let the app of a Sessy overrule a setpoint, each time that it is set."""
+    """Let the app of a Sessy override a setpoint, each time that it is set."""
     for _ in range(times):
         await home.set_power(600)
         await home.simulator.misbehave("strategy", strategy="ROI")
@@ -109,8 +109,8 @@ async def test_a_release_that_failed_can_be_tried_at_once(
     sessy_home: Home, sessy: SessySimulator, fix: Fix, warp: Warp
 ) -> None:
     await fail_to_release(sessy_home, warp)
-    found = issue_of(sessy_home, Issue.RELEASE_FAILED)
-    assert found is not None and found.is_fixable
+    issue = issue_of(sessy_home, Issue.RELEASE_FAILED)
+    assert issue is not None and issue.is_fixable
     question = await fix.begin(sessy_home, Issue.RELEASE_FAILED)
     assert question["step_id"] == "confirm"
     assert question["description_placeholders"] == {"device": sessy_home.entry.title}
@@ -126,7 +126,7 @@ async def test_a_release_that_failed_can_be_tried_at_once(
     assert issue_of(sessy_home, Issue.RELEASE_FAILED) is None
 
 
-async def test_a_battery_can_be_left_to_another_controller(
+async def test_a_battery_can_be_released_to_another_controller(
     sessy_home: Home, sessy: SessySimulator, fix: Fix, warp: Warp
 ) -> None:
     await take_over(sessy_home, warp)
@@ -163,7 +163,7 @@ async def test_nothing_can_be_fixed_of_a_battery_that_is_not_set_up(
 # A battery that was removed while it was held
 
 
-async def test_what_was_remembered_of_a_removed_battery_can_be_forgotten(
+async def test_the_snapshot_of_a_removed_battery_can_be_forgotten(
     sessy_home: Home,
     sessy: SessySimulator,
     make_home: MakeHome,
@@ -171,9 +171,9 @@ async def test_what_was_remembered_of_a_removed_battery_can_be_forgotten(
     warp: Warp,
     hass_storage: dict[str, Any],
 ) -> None:
-    """By who has set it right by hand: then nobody writes to it any more."""
+    """A user who has restored the battery by hand wants that: nothing is written."""
     await remove_out_of_reach(sessy_home, warp)
-    left = sessy.settings_words()
+    held = sessy.settings_words()
     question = await fix.begin(sessy_home, Issue.ORPHANED)
     assert question["step_id"] == "confirm"
     assert question["description_placeholders"] == {"device": sessy_home.entry.title}
@@ -189,34 +189,34 @@ async def test_what_was_remembered_of_a_removed_battery_can_be_forgotten(
 
     again = make_home(sessy)
     assert await again.set_up()
-    assert sessy.settings_words() == left
+    assert sessy.settings_words() == held
 
 
-async def test_a_battery_that_was_added_again_has_nothing_to_be_forgotten(
+async def test_a_battery_that_was_added_again_has_no_snapshot_to_forget(
     sessy_home: Home, sessy: SessySimulator, make_home: MakeHome, fix: Fix, warp: Warp
 ) -> None:
-    found = sessy.settings_words()
+    before = sessy.settings_words()
     await remove_out_of_reach(sessy_home, warp)
     question = await fix.begin(sessy_home, Issue.ORPHANED)
     again = make_home(sessy)
     assert await again.set_up()
-    assert sessy.settings_words() == found
+    assert sessy.settings_words() == before
     await again.set_power(600)
 
     aborted = await fix.submit(question)
 
     assert (aborted["type"], aborted["reason"]) == ("abort", "settled")
     await again.choose("automatic")
-    assert sessy.settings_words() == found
+    assert sessy.settings_words() == before
 
 
-async def test_it_can_be_forgotten_when_no_battery_is_set_up(
+async def test_a_snapshot_can_be_forgotten_when_no_battery_is_set_up(
     sessy_home: Home, sessy: SessySimulator, make_home: MakeHome, fix: Fix, warp: Warp
 ) -> None:
-    """Home Assistant confirms it by itself then, and we are not asked."""
+    """Home Assistant confirms the issue by itself then, without the integration."""
     hass = sessy_home.hass
     await remove_out_of_reach(sessy_home, warp)
-    left = sessy.settings_words()
+    held = sessy.settings_words()
     hass.config.components.remove(DOMAIN)  # as after a restart
 
     done = await fix.submit(await fix.begin(sessy_home, Issue.ORPHANED))
@@ -225,35 +225,35 @@ async def test_it_can_be_forgotten_when_no_battery_is_set_up(
 
     again = make_home(sessy)
     assert await again.set_up()
-    assert sessy.settings_words() == left
+    assert sessy.settings_words() == held
 
 
-async def test_a_battery_that_was_added_again_is_given_back_over_restarts(
+async def test_a_battery_that_was_added_again_is_released_after_a_restart(
     sessy_home: Home,
     sessy: SessySimulator,
     make_home: MakeHome,
     warp: Warp,
 ) -> None:
-    """Though what was said of its removal is gone when it was not reached at first."""
-    found = sessy.settings_words()
+    """The issue of its removal ends although it could not be released at first."""
+    before = sessy.settings_words()
     await remove_out_of_reach(sessy_home, warp)
     again = make_home(sessy)
     await sessy.misbehave("error", path="active_strategy", count=1000)
     assert await again.set_up()
-    assert sessy.settings_words() != found
+    assert sessy.settings_words() != before
     assert issues(again) == set()
 
     await unload(again)
     await sessy.misbehave("error", path="active_strategy", count=0)
     assert await again.set_up()
 
-    assert sessy.settings_words() == found
+    assert sessy.settings_words() == before
 
 
-# … and are gone when there is no reason for them any more
+# Issues end with their reason
 
 
-async def test_a_battery_that_is_held_again_is_not_one_that_cannot_be_given_back(
+async def test_a_new_setpoint_clears_the_issue_of_a_failed_release(
     sessy_home: Home, sessy: SessySimulator, warp: Warp
 ) -> None:
     await fail_to_release(sessy_home, warp)
@@ -265,10 +265,10 @@ async def test_a_battery_that_is_held_again_is_not_one_that_cannot_be_given_back
     assert issues(sessy_home) == set()
 
 
-async def test_who_gives_the_battery_back_knows_of_the_other_controller(
+async def test_releasing_the_battery_clears_the_issue_of_another_controller(
     sessy_home: Home, warp: Warp
 ) -> None:
-    """It is said again when somebody takes over once more all the same."""
+    """The issue returns at the next takeover."""
     await take_over(sessy_home, warp)
     assert issues(sessy_home) == {Issue.OTHER_CONTROLLER}
 
@@ -291,7 +291,7 @@ async def test_another_controller_that_has_stopped_is_forgotten_after_a_day(
 
 
 @pytest.mark.parametrize("way", [unload, remove])
-async def test_of_a_battery_that_is_not_there_nobody_takes_control(
+async def test_the_issue_of_another_controller_ends_with_its_entry(
     sessy_home: Home, warp: Warp, way: Any
 ) -> None:
     await take_over(sessy_home, warp)
@@ -299,10 +299,10 @@ async def test_of_a_battery_that_is_not_there_nobody_takes_control(
     assert issues(sessy_home) == set()
 
 
-# What an owner can put right on the device
+# Issues that a user can fix on the device
 
 
-async def test_writing_that_is_switched_off(
+async def test_writing_that_is_switched_off_is_an_issue(
     victron_home: Home, victron: VictronSimulator, warp: Warp
 ) -> None:
     await victron.misbehave("read_only")
@@ -317,7 +317,7 @@ async def test_writing_that_is_switched_off(
     assert issue_of(victron_home, DeviceIssue.WRITES_OFF) is None
 
 
-async def test_victron_without_ess_assistant(
+async def test_victron_without_ess_assistant_has_an_issue(
     make_home: MakeHome, clock: ManualClock
 ) -> None:
     house = VictronSimulator.house(clock=clock)
@@ -329,7 +329,7 @@ async def test_victron_without_ess_assistant(
         assert issue_of(home, DeviceIssue.NO_ESS) is None
 
 
-async def test_an_ess_assistant_is_looked_for_again(
+async def test_the_fix_detects_a_new_ess_assistant(
     make_home: MakeHome, victron: VictronSimulator, fix: Fix
 ) -> None:
     await victron.misbehave("absent", service="hub4")
@@ -350,7 +350,7 @@ async def test_an_ess_assistant_is_looked_for_again(
     assert home.state("control_mode") == "automatic"
 
 
-async def test_an_ess_assistant_is_not_looked_for_out_of_reach(
+async def test_the_fix_needs_a_victron_in_reach(
     make_home: MakeHome, victron: VictronSimulator, fix: Fix
 ) -> None:
     await victron.misbehave("absent", service="hub4")
@@ -365,7 +365,7 @@ async def test_an_ess_assistant_is_not_looked_for_out_of_reach(
     assert issues(home) == set()
 
 
-async def test_sma_that_keeps_the_last_setpoint(
+async def test_sma_that_keeps_the_last_setpoint_has_an_issue(
     make_home: MakeHome, clock: ManualClock, warp: Warp
 ) -> None:
     house = SmaSimulator.house(clock=clock)
@@ -384,10 +384,10 @@ async def test_sma_that_keeps_the_last_setpoint(
 @pytest.mark.parametrize(
     ("address", "wrong"), [(CONTROL_MODE, BY_VOLTAGE), (CHEMISTRY, LEAD_ACID)]
 )
-async def test_deye_that_does_not_control_its_battery_by_capacity(
+async def test_deye_that_does_not_control_its_battery_by_capacity_has_an_issue(
     home: Home, simulator: DeyeModbusSimulator, warp: Warp, address: int, wrong: int
 ) -> None:
-    """It is seen when it is chosen on the inverter, and when it is put right there."""
+    """The issue follows the settings that are chosen on the inverter."""
     for word, expected in ((wrong, {DeviceIssue.NOT_BY_CAPACITY}), (1, set())):
         await simulator.misbehave("owner", address=address, words=[word])
         await warp(61)
@@ -396,7 +396,7 @@ async def test_deye_that_does_not_control_its_battery_by_capacity(
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
-async def test_huawei_whose_firmware_lacks_the_commands(
+async def test_huawei_whose_firmware_lacks_the_commands_has_an_issue(
     make_home: MakeHome, simulator: HuaweiSimulator
 ) -> None:
     await simulator.misbehave("absent", first=47100, last=47100)
@@ -406,13 +406,13 @@ async def test_huawei_whose_firmware_lacks_the_commands(
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
-async def test_huawei_whose_connection_another_program_takes(
+async def test_huawei_whose_connection_another_program_takes_has_an_issue(
     home: Home, simulator: HuaweiSimulator, warp: Warp
 ) -> None:
     for _ in range(5):
         assert issue_of(home, DeviceIssue.CONNECTION_STOLEN) is None
         simulator.server.cut()
-        for _ in range(3):  # it is noticed, connected again, and seen to be new
+        for _ in range(3):  # the cut is noticed, and the new connection counted
             await warp(6)
     assert issue_of(home, DeviceIssue.CONNECTION_STOLEN)
     await warp(601)

@@ -1,4 +1,4 @@
-"""What a battery is asked while it is polled and held: how often, and for what."""
+"""The requests to a battery while it is polled and held: their number and addresses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import sys
@@ -27,28 +27,30 @@ NEVER_WRITTEN: Final[dict[str, set[int]]] = {
     "deye_modbus": DEYE_NEVER,
     "deye_solarman": DEYE_NEVER,
 }
-"""Addresses that would harm, or are somebody else's."""
+"""Addresses whose writes would do harm, or that belong to other controllers."""
 
 
 def units_of(simulator: Simulator) -> Units:
-    """Return what answers at the unit ids of a Modbus device."""
+    """Return the simulated units of a Modbus device."""
     units = getattr(simulator.server, "units", None)
     assert isinstance(units, Units)
     return units
 
 
 def asked(simulator: Simulator) -> int:
-    """Return how many requests the device has been sent."""
+    """Return the number of requests that the device has received."""
     if isinstance(simulator, SessySimulator):
         return len(simulator.server.log)
     return units_of(simulator).traffic.requests
 
 
-async def test_poll_of_live_values_takes_few_requests(home: Home, warp: Warp) -> None:
-    """With a battery and a meter, and the entities that are enabled by default."""
+async def test_polling_live_values_takes_few_requests(home: Home, warp: Warp) -> None:
+    """The house has a battery and a meter; only default entities are enabled."""
     assert home.find("battery_power")
     assert home.find("grid_power") or home.simulator.type == "sessy"
-    for _ in range(2):  # the slow ones, and what is read but once
+    for _ in range(
+        2
+    ):  # polls that also read slow keys, and keys that are read only once
         await warp(6)
     before = asked(home.simulator)
     await warp(6)
@@ -58,13 +60,13 @@ async def test_poll_of_live_values_takes_few_requests(home: Home, warp: Warp) ->
 def states(home: Home) -> dict[str, str]:
     """Return the states of all entities by key."""
     prefix = f"{home.entry.unique_id}_"
-    found = {}
+    by_key = {}
     for entity in er.async_entries_for_config_entry(
         er.async_get(home.hass), home.entry.entry_id
     ):
         if state := home.hass.states.get(entity.entity_id):
-            found[entity.unique_id.removeprefix(prefix)] = state.state
-    return found
+            by_key[entity.unique_id.removeprefix(prefix)] = state.state
+    return by_key
 
 
 @pytest.mark.parametrize("simulator", MODBUS, indirect=True)
@@ -101,7 +103,7 @@ async def test_missing_register_costs_its_own_entity_only(
 
 
 def registers_of(battery: ModbusBattery) -> Iterator[Register]:
-    """Yield the registers of a battery's tables, whatever this one device has."""
+    """Yield all registers of a driver's tables, also those that this device lacks."""
     for device in battery.devices:
         yield from device.registers.values()
     package = type(battery).__module__.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""Sensors of what the owner says, and how what the device says is taken."""
+"""Sensors of the options, and the classes of other sensors."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.simulators import (
 )
 
 
-async def test_capacity_of_the_options_is_shown_where_the_device_tells_none(
+async def test_capacity_of_the_options_is_shown_when_the_device_reports_none(
     make_home: MakeHome, sessy: SessySimulator
 ) -> None:
     home = make_home(sessy, capacity=5200)
@@ -32,7 +32,7 @@ async def test_without_that_option_there_is_no_capacity(sessy_home: Home) -> Non
     assert sessy_home.find("rated_capacity") is None
 
 
-async def test_a_device_that_tells_its_capacity_knows_better(
+async def test_capacity_that_the_device_reports_comes_before_the_options(
     make_home: MakeHome, clock: ManualClock
 ) -> None:
     async with HuaweiSimulator(HuaweiSimulator.house(clock=clock)) as simulator:
@@ -51,10 +51,10 @@ async def test_a_device_that_tells_its_capacity_knows_better(
         (DeyeModbusSimulator, "battery_control_mode"),
     ],
 )
-async def test_a_setting_that_can_only_be_seen_is_diagnostic(
+async def test_a_setting_that_can_only_be_read_is_diagnostic(
     make_home: MakeHome, clock: ManualClock, kind: Any, key: str
 ) -> None:
-    """It says how the device is set, and not how it does."""
+    """It shows a setting of the device, not a measurement."""
     async with kind(kind.house(clock=clock)) as simulator:
         home = make_home(simulator)
         assert await home.set_up()
@@ -65,8 +65,8 @@ async def test_a_setting_that_can_only_be_seen_is_diagnostic(
     assert entity.entity_category is EntityCategory.DIAGNOSTIC
 
 
-def test_a_number_that_stands_for_something_has_no_average() -> None:
-    """Errors and tariffs are not counted."""
+def test_a_code_has_no_average() -> None:
+    """Codes of errors and tariffs are no quantities."""
     codes = {
         key for key, each in MEASUREMENTS.items() if each.quantity is Quantity.CODE
     }

@@ -1,4 +1,4 @@
-"""The actions: hold batteries at a power, and give them back."""
+"""The actions: hold batteries at a power, and release them."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -62,7 +62,7 @@ TARGETS = {"entity": at_entity, "device": at_device, "area": at_area}
 async def act(
     hass: HomeAssistant, action: str, target: Target, **data: Any
 ) -> dict[str, Any]:
-    """Call an action; return what it answers for each device."""
+    """Call an action; return its response for each device."""
     response = await hass.services.async_call(
         DOMAIN, action, {**target, **data}, blocking=True, return_response=True
     )
@@ -74,16 +74,16 @@ async def act(
 
 @pytest.fixture
 async def both(victron_home: Home, sessy_home: Home) -> tuple[Home, Home]:
-    """Two batteries."""
+    """Return two batteries, of different kinds."""
     return victron_home, sessy_home
 
 
-# What they do, and answer
+# Effects and responses
 
 
 @one_of_each_protocol
-async def test_battery_is_held_and_given_back(home: Home) -> None:
-    found = home.simulator.settings_words()
+async def test_battery_is_held_and_released(home: Home) -> None:
+    before = home.simulator.settings_words()
 
     answer = await act(home.hass, "set_power", at_device(home), power=600)
     assert answer == {
@@ -101,12 +101,12 @@ async def test_battery_is_held_and_given_back(home: Home) -> None:
     answer = await act(home.hass, "release", at_device(home))
     released = {"name": home.entry.title, "control_mode": "automatic"}
     assert answer == {device_id(home): released}
-    assert changed(found, home.simulator) == {}
+    assert changed(before, home.simulator) == {}
     assert home.state("control_mode") == "automatic"
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-async def test_batteries_are_found_by_what_is_named(
+async def test_target_may_be_entities_devices_or_areas(
     both: tuple[Home, Home], kind: str
 ) -> None:
     target = TARGETS[kind](*both)
@@ -120,9 +120,9 @@ async def test_batteries_are_found_by_what_is_named(
     assert [home.simulator.mode for home in both] == ["automatic"] * 2
 
 
-async def test_only_what_is_named_is_held(both: tuple[Home, Home]) -> None:
+async def test_only_batteries_in_the_target_are_held(both: tuple[Home, Home]) -> None:
     named, other = both
-    # Named twice is held once.
+    # A battery that is named twice is held once.
     target = {**at_entity(named), **at_device(named)}
     assert (await act(named.hass, "set_power", target, power=600)).keys() == {
         device_id(named)
@@ -130,7 +130,7 @@ async def test_only_what_is_named_is_held(both: tuple[Home, Home]) -> None:
     assert other.simulator.mode == "automatic"
 
 
-async def test_nobody_has_to_take_the_answer(sessy_home: Home) -> None:
+async def test_response_is_optional(sessy_home: Home) -> None:
     for action, data in (("set_power", {"power": 600}), ("release", {})):
         answer = await sessy_home.hass.services.async_call(
             DOMAIN, action, {**at_device(sessy_home), **data}, blocking=True
@@ -138,7 +138,7 @@ async def test_nobody_has_to_take_the_answer(sessy_home: Home) -> None:
         assert answer is None
 
 
-async def test_answer_tells_when_it_ends(sessy_home: Home) -> None:
+async def test_response_has_the_end_of_the_setpoint(sessy_home: Home) -> None:
     begun = dt_util.utcnow()
     [answer] = (
         await act(
@@ -154,7 +154,7 @@ async def test_answer_tells_when_it_ends(sessy_home: Home) -> None:
     assert sessy_home.state_of("control_status").attributes["expires"] == ends
 
 
-async def test_answer_tells_what_was_granted_and_why_not_more(
+async def test_response_has_the_granted_power_and_its_limit_reason(
     victron_home: Home, victron: VictronSimulator, warp: Warp
 ) -> None:
     await victron.misbehave("bms", charge=10, discharge=100)
@@ -167,7 +167,7 @@ async def test_answer_tells_what_was_granted_and_why_not_more(
     assert answer["limited_by"] == "battery"
 
 
-async def test_release_of_a_battery_left_alone_does_nothing(
+async def test_release_of_a_battery_that_is_not_held_writes_nothing(
     victron_home: Home, victron: VictronSimulator
 ) -> None:
     await act(victron_home.hass, "release", at_device(victron_home))
@@ -190,7 +190,7 @@ async def test_duration_may_be_written_in_several_ways(
     assert 80 < (expires - dt_util.utcnow()).total_seconds() <= 90
 
 
-# What is refused, before anything is written
+# Refusals, before anything is written
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ async def test_target_without_a_battery_is_refused(
     assert "None of the targets is a battery" in str(refusal.value)
 
 
-async def test_device_of_somebody_else_is_refused(
+async def test_device_of_another_integration_is_refused(
     sessy_home: Home,
 ) -> None:
     entry = MockConfigEntry(domain="elsewhere")
@@ -303,7 +303,7 @@ async def test_victron_without_ess_can_only_be_read(
 async def test_beyond_the_limits_of_one_keeps_all_from_being_written(
     both: tuple[Home, Home],
 ) -> None:
-    """A Sessy takes 2200 W, a Victron more: whichever comes first."""
+    """A Sessy takes 2200 W at most, a Victron more; either may come first."""
     victron, _ = both
     for targets in (both, tuple(reversed(both))):
         with pytest.raises(ServiceValidationError) as refusal:
@@ -313,7 +313,7 @@ async def test_beyond_the_limits_of_one_keeps_all_from_being_written(
     assert [home.simulator.mode for home in both] == ["automatic"] * 2
 
 
-# What goes wrong at a device
+# Errors of a device
 
 
 @pytest.mark.parametrize(
@@ -327,18 +327,18 @@ async def test_beyond_the_limits_of_one_keeps_all_from_being_written(
         (BatteryError("x"), "unknown"),
     ],
 )
-async def test_error_of_a_device_is_told_in_words(
+async def test_error_of_a_device_is_raised_with_a_text(
     sessy_home: Home, monkeypatch: pytest.MonkeyPatch, error: BatteryError, key: str
 ) -> None:
     async def fail(*_: object) -> int:
         raise error
 
     monkeypatch.setattr(DRIVERS["sessy"], "set_power_setpoint", fail)
-    with pytest.raises(HomeAssistantError) as told:
+    with pytest.raises(HomeAssistantError) as raised:
         await act(sessy_home.hass, "set_power", at_device(sessy_home), power=600)
-    assert told.value.translation_key == key
+    assert raised.value.translation_key == key
     device = sessy_home.entry.title
-    assert told.value.translation_placeholders == {"device": device, "error": "x"}
+    assert raised.value.translation_placeholders == {"device": device, "error": "x"}
 
 
 async def test_refused_password_starts_a_new_sign_in(
@@ -348,18 +348,18 @@ async def test_refused_password_starts_a_new_sign_in(
         raise AuthenticationError("x")
 
     monkeypatch.setattr(DRIVERS["sessy"], "set_power_setpoint", fail)
-    with pytest.raises(HomeAssistantError) as told:
+    with pytest.raises(HomeAssistantError) as raised:
         await act(sessy_home.hass, "set_power", at_device(sessy_home), power=600)
-    assert told.value.translation_key == "invalid_auth"
+    assert raised.value.translation_key == "invalid_auth"
     await sessy_home.hass.async_block_till_done()
     assert len(sessy_home.hass.config_entries.flow.async_progress()) == 1
 
 
 @pytest.mark.parametrize("away", [0, 1])
-async def test_battery_out_of_reach_does_not_keep_others_from_being_told(
+async def test_battery_out_of_reach_does_not_keep_others_from_being_written(
     both: tuple[Home, Home], away: int
 ) -> None:
-    """The one that is there is held, and released, all the same."""
+    """The battery in reach is held, and released, nevertheless."""
     there, gone = both[1 - away], both[away]
     await act(there.hass, "set_power", at_device(*both), power=600)
     await gone.simulator.misbehave("away")

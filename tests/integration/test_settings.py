@@ -1,4 +1,4 @@
-"""What is set on a device and stays there: numbers, selects, switches."""
+"""Settings of a device, which stay there: numbers, selects, switches."""
 
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import pytest
@@ -36,7 +36,7 @@ async def test_number_out_of_range_is_refused(home: Home) -> None:
     assert home.state(key) == before.state
 
 
-async def test_one_setting_may_move_another(sessy_home: Home) -> None:
+async def test_one_setting_may_change_another(sessy_home: Home) -> None:
     """A Sessy has one limit for both directions."""
     await sessy_home.call("number.set_value", "charge_power_limit", value=1500)
     assert sessy_home.state("discharge_power_limit") == "1500"
@@ -73,7 +73,7 @@ async def test_switch_is_written(
     assert sessy_home.state("eco_nom_charge") == "off"
 
 
-async def test_state_that_nobody_has_named_is_unknown(
+async def test_state_without_a_name_is_unknown(
     sessy_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator = sessy_home.data.coordinator
@@ -100,7 +100,7 @@ async def test_write_that_is_not_confirmed_is_an_error(
 async def test_write_without_permission_says_that_the_installer_has_to_log_in(
     home: Home,
 ) -> None:
-    """As an inverter says on its own Wi-Fi; for a setting as for a setpoint."""
+    """An inverter refuses so on its own Wi-Fi; for a setting as for a setpoint."""
     await home.simulator.misbehave("read_only", code=0x80)
     with pytest.raises(HomeAssistantError, match="installer's login") as caught:
         await home.call("number.set_value", "min_soc", value=12)

@@ -1,4 +1,4 @@
-"""Every text that can be shown is there, and no other, in every language."""
+"""Every text that can be shown exists in every language, and no other."""
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import groupby, pairwise
@@ -147,13 +147,13 @@ def test_each_option_is_named_and_explained() -> None:
 
 
 def test_each_choice_on_a_form_has_a_text() -> None:
-    found = {
+    options = {
         selector.config["translation_key"]: set(selector.config["options"])
         for selector in SELECTORS.values()
         if isinstance(selector, SelectSelector)
     }
     texts = {key: set(texts["options"]) for key, texts in EN["selector"].items()}
-    assert texts == found
+    assert texts == options
 
 
 def error_keys() -> set[str]:
@@ -163,13 +163,13 @@ def error_keys() -> set[str]:
 def test_each_error_of_the_flow_has_a_text() -> None:
     by_flow = set(re.findall(r'errors\[[A-Z_]+\] = "(\w+)"', SOURCES))
     by_flow.update(errors._IF_OPTIONAL.values())
-    # A flow only reads.
+    # A flow never writes to a device.
     of_writing = {"flash_budget", "taken_over"}
     assert EN["config"]["error"].keys() == (error_keys() | by_flow) - of_writing
 
 
 def test_each_error_of_the_flow_names_only_what_was_tried() -> None:
-    """A placeholder without a value would be an error of the frontend instead."""
+    """The frontend would show an error for a placeholder without a value."""
     always = {"host", "port"}
     of_kind = {
         "wrong_logger_serial": {"logger_serial", "actual_serial"},
@@ -194,7 +194,7 @@ def test_other_kind_of_deye_is_called_as_on_the_menu(language: str) -> None:
 
 
 @pytest.mark.parametrize("battery_type", DRIVERS)
-def test_unit_id_is_said_to_be_left_empty_only_where_it_can_be(
+def test_text_asks_to_empty_the_unit_id_only_where_that_is_possible(
     battery_type: str,
 ) -> None:
     fields = DRIVERS[battery_type].fields
@@ -224,7 +224,7 @@ FIX_ENDINGS: Final = {
     ReloadFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
     ForgetFlow: {"abort": {"settled"}},
 }
-"""How each fix of an issue can fail."""
+"""The ways in which the fix of an issue can fail."""
 
 
 def test_each_issue_has_its_texts() -> None:
@@ -259,8 +259,8 @@ def test_each_action_is_explained() -> None:
 
 
 def entities(platform: Platform) -> Texts:
-    found: Texts = EN["entity"][platform]
-    return found
+    texts: Texts = EN["entity"][platform]
+    return texts
 
 
 SETPOINTS: Final = {
@@ -284,7 +284,7 @@ KEYS: Final = (
         SETPOINT_ENDS,
     }
 )
-"""The keys of all entities that there can be."""
+"""The keys of all possible entities."""
 
 FAMILIES: Final[dict[str, list[str]]] = {
     translation_key: list(keys)
@@ -293,7 +293,7 @@ FAMILIES: Final[dict[str, list[str]]] = {
         lambda key: translation_of(key)[0],
     )
 }
-"""The keys by their translation key; most have one of their own."""
+"""The keys by translation key; most keys have one of their own."""
 
 
 @pytest.mark.parametrize(
@@ -328,21 +328,21 @@ def test_a_numbered_family_shares_a_translation(
 @pytest.mark.parametrize(
     "key",
     [
-        # What is alone although there is a family, too.
+        # Single keys beside a family.
         *("battery_soc", "pv_power", "grid_power", "power_setpoint", "mppt_scan"),
-        # A number that is part of the name: nothing is called battery 1.
+        # The number is part of the name: there is no battery 1.
         "battery_2_soc",
-        # A word that only looks like one of a family.
+        # Words that only resemble those of a family.
         *("limit_pack_temperature", "absorption_phase", "tou_enabled", "phases"),
     ],
 )
-def test_what_is_no_family_has_a_translation_of_its_own(key: str) -> None:
+def test_key_outside_a_family_has_a_translation_of_its_own(key: str) -> None:
     assert FAMILIES[key] == [key]
     assert translation_of(key) == (key, {})
 
 
 def test_those_of_a_family_differ_in_their_numbers_only() -> None:
-    """So no two families share a text, and no family has two."""
+    """No two families share a text, and no family has two texts."""
     for keys in FAMILIES.values():
         assert len({re.sub(r"\d+", "#", key) for key in keys}) == 1, keys
         numbers = {tuple(translation_of(key)[1].items()) for key in keys}
@@ -352,7 +352,7 @@ def test_those_of_a_family_differ_in_their_numbers_only() -> None:
 
 
 def test_names_have_the_numbers_of_their_family_as_placeholders() -> None:
-    """Only names: Home Assistant fills in no other text of an entity."""
+    """Only names have them: Home Assistant fills in no other text of an entity."""
     for place, text in leaves(EN["entity"]):
         _, translation_key, what = place.split(".", 2)
         for key in FAMILIES[translation_key]:
@@ -421,7 +421,7 @@ async def test_each_of_a_family_is_named_by_its_number(
 
 
 @pytest.mark.parametrize("key", sorted(SETPOINTS))
-def test_setpoints_say_what_they_do(key: str) -> None:
+def test_setpoints_have_texts_for_their_attributes(key: str) -> None:
     translation_key, _ = translation_of(key)
     attributes = entities(Platform.NUMBER)[translation_key]["state_attributes"]
     assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
@@ -429,7 +429,7 @@ def test_setpoints_say_what_they_do(key: str) -> None:
 
 
 def test_each_measurement_has_a_name() -> None:
-    """On one platform at least; on which, the devices tell."""
+    """It has a name on at least one platform; other tests check which."""
     named = {key for names in EN["entity"].values() for key in names}
     assert named == FAMILIES.keys()
     binary = (Quantity.FLAG, Quantity.PROBLEMS)
@@ -448,7 +448,7 @@ def test_modes_of_control_have_names() -> None:
 
 
 def names(of_platform: Texts) -> list[str]:
-    """Return the names of all entities, each of a family with its number."""
+    """Return the names of all entities of a platform, families with each number."""
     return [
         entity["name"].format(**translation_of(key)[1])
         for translation_key, entity in of_platform.items()
@@ -458,8 +458,8 @@ def names(of_platform: Texts) -> list[str]:
 
 @pytest.mark.parametrize("platform", EN["entity"])
 def test_names_of_a_platform_differ(platform: str) -> None:
-    found = names(entities(Platform(platform)))
-    assert len(found) == len(set(found))
+    all_names = names(entities(Platform(platform)))
+    assert len(all_names) == len(set(all_names))
 
 
 FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
@@ -472,13 +472,13 @@ FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
     (DeyeModbusSimulator, {"phases": 3}, {"packs": 8, "remote": True}),
     (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 8}),
 ]
-"""Devices, their houses and options, that have all that their kind can have."""
+"""Devices with options of their houses and their own, fully equipped for their kind."""
 
 ONLY_SHOWN: Final[list[tuple[Any, Texts, Texts]]] = [
     (VictronSimulator, {"phases": 3}, {"ess": False}),
     (DeyeModbusSimulator, {"phases": 1}, {"variant": "single"}),
 ]
-"""The same of devices that only show what others let their owners set."""
+"""The same of devices that show settings which others let a user change."""
 
 NOT_SIMULATED: Final[dict[Platform, dict[str, set[str]]]] = {
     Platform.NUMBER: {"peak_shaving_soc": set()},
@@ -502,17 +502,17 @@ NOT_SIMULATED: Final[dict[Platform, dict[str, set[str]]]] = {
         **{f"mppt{mppt}_energy_total": set() for mppt in range(1, MAX_MPPTS + 1)},
     },
 }
-"""What no simulated device has, with its options."""
+"""The keys of no simulated device, with their options."""
 
 
 async def devices(clock: ManualClock) -> list[Simulator]:
-    """Return devices that have, together, all that can be simulated."""
+    """Return devices that together have every key that can be simulated."""
     made: list[Simulator] = [
         device(device.house(clock=clock, **house), **options)
         for device, house, options in (*FULLY_EQUIPPED, *ONLY_SHOWN)
         if device.type in DRIVERS
     ]
-    # What a Sessy does not tell while it is set up is only shown.
+    # Settings that a Sessy does not report during set-up are shown, not set.
     house = SessySimulator.house
     battery = SessySimulator(house(clock=clock))
     await battery.misbehave("unsaved_settings")
@@ -523,7 +523,7 @@ async def devices(clock: ManualClock) -> list[Simulator]:
 
 
 async def modbus_meter_states() -> tuple[str, ...]:
-    """Return those of a meter that has no simulator, only answers."""
+    """Return the states of a Modbus meter, which has no simulator, only answers."""
     details = {"status": "ok", "state": "MODBUS_OK", "total_power": 0}
     answers = {"responses": {"GET /api/v1/modbus/details": details}}
     async with HttpImage(answers) as image:
@@ -542,7 +542,7 @@ async def serial_number(simulator: Simulator) -> str:
 async def each_home(
     hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
 ) -> AsyncIterator[Home]:
-    """Yield each of the devices in turn, set up by itself."""
+    """Yield each of the devices in turn, set up alone."""
     for simulator in await devices(clock):
         async with simulator:
             home = make_home(simulator)
@@ -563,10 +563,10 @@ def key_of(home: Home, entity: er.RegistryEntry) -> str:
     return entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
 
 
-async def test_what_devices_have_is_named_and_nothing_else(
+async def test_entities_of_all_devices_are_named_and_no_others(
     hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
 ) -> None:
-    """Entities, and the states of selects and sensors."""
+    """The same holds for the states of selects and sensors."""
     seen: dict[str, dict[str, set[str]]] = {platform: {} for platform in EN["entity"]}
     async for home in each_home(hass, make_home, clock):
         for entity in entries_of(home):
@@ -590,18 +590,18 @@ BATTERY: Final = {"battery", "batterij", "batterie"}
 
 
 def doubled_words(text: str) -> list[str]:
-    """Return the words that stand twice in a row, and 'battery' if it is repeated."""
-    found = slugify(text).split("_")
-    doubled = [word for word, following in pairwise(found) if word == following]
-    return [*doubled, *(word for word in BATTERY if found.count(word) > 1)]
+    """Return the words that are doubled, and 'battery' if it is repeated anywhere."""
+    in_order = slugify(text).split("_")
+    doubled = [word for word, following in pairwise(in_order) if word == following]
+    return [*doubled, *(word for word in BATTERY if in_order.count(word) > 1)]
 
 
 async def test_no_word_of_a_name_is_doubled(
     hass: HomeAssistant, make_home: MakeHome, clock: ManualClock
 ) -> None:
-    """In entity ids, and in what is shown: the device's name, then the entity's.
+    """Entity ids and displayed names consist of the device's name and the entity's.
 
-    Enabled or not, in any language.
+    This holds for enabled and disabled entities, in each language.
     """
     doubled = []
     async for home in each_home(hass, make_home, clock):
@@ -629,18 +629,18 @@ CLASSES: Final = {
     Platform.NUMBER: {
         quantity for quantity, kind in NUMBERS.items() if kind.device_class
     },
-    # The icon of an enum is that of anything.
+    # The icon of an enum is a general one.
     Platform.SENSOR: {
         quantity
         for quantity, kind in KINDS.items()
         if kind.device_class not in (None, SensorDeviceClass.ENUM)
     },
 }
-"""The quantities that have a device class, which has an icon."""
+"""The quantities with a device class that has an icon."""
 
 
 @pytest.mark.parametrize("platform", EN["entity"])
-def test_what_has_no_device_class_has_an_icon(platform: str) -> None:
+def test_entity_without_a_device_class_has_an_icon(platform: str) -> None:
     classes = CLASSES.get(Platform(platform), set())
     without = entities(Platform(platform)).keys() - ICONS["entity"][platform].keys()
     for translation_key in without - {BATTERY_CHARGING}:
@@ -648,8 +648,11 @@ def test_what_has_no_device_class_has_an_icon(platform: str) -> None:
             assert MEASUREMENTS[key].quantity in classes, key
 
 
-def test_icons_of_a_range_are_found() -> None:
-    """By the highest number that is not above the state, written as JavaScript does."""
+def test_icons_of_a_range_are_in_order() -> None:
+    """The frontend takes the highest limit not above the state.
+
+    Limits are keys, written as JavaScript writes numbers.
+    """
     for icons in ICONS["entity"].values():
         for key, icon in icons.items():
             limits = list(icon.get("range", {}))
@@ -658,7 +661,7 @@ def test_icons_of_a_range_are_found() -> None:
 
 
 def test_no_text_stands_in_the_code() -> None:
-    """Names come from translations; what is raised for people has a key."""
+    """Names come from translations; errors for users have a translation key."""
     assert "_attr_name" not in SOURCES
     assert not re.search(r"raise (HomeAssistant|ServiceValidation)Error\(f?\"", SOURCES)
 
@@ -687,26 +690,26 @@ SAME_EVERYWHERE: Final[dict[str, str]] = {
 SAME_IN: Final[dict[str, dict[str, str]]] = {
     "nl": {
         "Alarm Generator Lithium Lithium-ion Model": "Dutch words as well",
-        "AI Bulk Firmware Host Offline Peak shaving": "what owners say",
+        "AI Bulk Firmware Host Offline Peak shaving": "words of users",
     },
     "de": {
         "Absorption Alarm Generator Lithium Name Normal Port Problem": (
             "German words as well"
         ),
-        "Bulk Firmware Host Offline Standby": "what owners say",
+        "Bulk Firmware Host Offline Standby": "words of users",
     },
     "fr": {
         "Absorption Lithium Lithium-ion Local Normal Options Port": (
             "French words as well"
         ),
-        "Bulk": "what owners say",
+        "Bulk": "words of users",
     },
 }
-"""The same for words of one language; each is needed."""
+"""The same for the words of one language; each is needed."""
 
 
 def leaves(texts: Texts, *path: str) -> Iterator[tuple[str, str]]:
-    """Yield where each text stands, and the text."""
+    """Yield each text with its place."""
     for key, value in texts.items():
         if isinstance(value, dict):
             yield from leaves(value, *path, key)
@@ -718,14 +721,14 @@ ENGLISH: Final[dict[str, str]] = dict(leaves(EN))
 
 
 def words(text: str) -> set[str]:
-    """Return what is to be translated: no placeholders, numbers or marks."""
-    found = re.sub(r"{\w+}", " ", text).split()
-    stripped = {word.strip("(),.:;!?") for word in found}
+    """Return the words to be translated, without placeholders, numbers and marks."""
+    unstripped = re.sub(r"{\w+}", " ", text).split()
+    stripped = {word.strip("(),.:;!?") for word in unstripped}
     return {word for word in stripped if word and not re.fullmatch(r"[\d.]+", word)}
 
 
 def allowed(reasons: dict[str, str]) -> set[str]:
-    """Return the words for which there is a reason."""
+    """Return the words that have a reason to be the same."""
     return {word for group in reasons for word in group.split()}
 
 
@@ -747,8 +750,8 @@ def test_each_translation_has_the_placeholders(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_is_left_in_english(language: str) -> None:
-    """Nor is a word allowed that no text needs."""
+def test_each_text_is_translated(language: str) -> None:
+    """Words that may be the same as in English are each needed."""
     of_language = allowed(SAME_IN[language])
     needed: set[str] = set()
     for key, text in leaves(LANGUAGES[language]):
@@ -761,9 +764,9 @@ def test_nothing_is_left_in_english(language: str) -> None:
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_each_text_is_plain(language: str) -> None:
-    """No markup or addresses of pages, which Home Assistant does not permit.
+    """Home Assistant permits no markup and no addresses of pages.
 
-    An apostrophe before a brace would make text of the placeholder.
+    An apostrophe before a brace would make a placeholder plain text.
     """
     for key, text in leaves({"en": EN, **LANGUAGES}[language]):
         assert text == text.strip(), key
@@ -771,29 +774,29 @@ def test_each_text_is_plain(language: str) -> None:
 
 
 def test_french_marks_stand_apart() -> None:
-    """By a space at which no line breaks."""
+    """A no-break space separates them."""
     for key, text in leaves(LANGUAGES["fr"]):
         assert not re.search("[^\N{NO-BREAK SPACE}][:;?!]", text), key
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_names_and_states_that_differ_in_english_differ(language: str) -> None:
-    """Names within a platform, the states of an entity: none is mistaken."""
+    """The names within a platform differ, and the states of an entity."""
     for platform, of_platform in LANGUAGES[language]["entity"].items():
-        found = names(of_platform)
-        assert len(found) == len(set(found)), platform
+        all_names = names(of_platform)
+        assert len(all_names) == len(set(all_names)), platform
         for key, entity in of_platform.items():
             english = entities(platform)[key].get("state", {})
             states = entity.get("state", {})
             assert len(set(states.values())) == len(set(english.values())), key
 
 
-# What a text is read as
+# Texts that could be misread
 
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_a_victron_that_is_automatic_is_controlled_by_ess(language: str) -> None:
-    """'External control' is what it calls its own ESS, at rest as well."""
+    """Victron calls its own ESS 'External control', at rest as well."""
     texts = {"en": EN, **LANGUAGES}[language]["entity"]
     status = texts[Platform.SENSOR]["device_status"]["state"]["external_control"]
     mode = texts[Platform.SELECT]["working_mode"]["state"]["external_control"]
@@ -806,10 +809,10 @@ MISREAD: Final[dict[str, str]] = {
     "de": "aufrechterh",
     "fr": "maintien (actif|de la batterie)",
 }
-"""What says something else to those who own a battery than what is meant.
+"""Words, as patterns, that users of a battery misread.
 
-'Laadstatus' says whether it charges, 'niet geladen' that it is empty, 'instandhouding'
-that somebody repairs it, 'maintien' that it floats.
+'Laadstatus' means whether it charges, 'niet geladen' that it is empty, 'instandhouding'
+its repair, 'maintien' its float charge.
 """
 
 
@@ -833,11 +836,11 @@ MAKERS_NAMES: Final[dict[str, str]] = {
     "sensor.device_status.state.sustain": "Sustain",
     "binary_sensor.sustain_active.name": "Sustain",
 }
-"""What a device's own display or app calls it, whatever the language."""
+"""Names on the devices' own displays and in their apps, the same in each language."""
 
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
-def test_makers_own_names_are_recognisable(language: str) -> None:
+def test_names_of_the_makers_are_kept(language: str) -> None:
     texts = dict(leaves({"en": EN, **LANGUAGES}[language]["entity"]))
     for key, name in MAKERS_NAMES.items():
         assert name in texts[key], key

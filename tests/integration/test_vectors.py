@@ -1,4 +1,4 @@
-"""What a device says is what Home Assistant shows: images of devices, state by state."""
+"""Home Assistant shows the states of the vectors, for images of devices."""
 
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ IN_HOURS: Final = 3600
 
 
 def shown(home: Home, key: str) -> Any:
-    """Return what an entity shows, as a vector would say it."""
-    # The number of that name is what we hold, not what the device says.
+    """Return the state of an entity in the form of a vector; None if unknown."""
+    # The number of that key is the setpoint that is held, not the device's.
     state = home.state_of(DEVICE_SETPOINT if key == POWER_SETPOINT else key)
     platform = state.entity_id.split(".")[0]
     setting = home.data.battery.settings.get(key)
@@ -84,7 +84,7 @@ async def test_states_are_those_of_the_vector(
 
 
 async def set_up(hass: HomeAssistant, image: ModbusImage | HttpImage) -> Home:
-    """Set an image up in Home Assistant."""
+    """Set up an image in Home Assistant."""
     battery_type = image.vector["battery_type"]
     async with DRIVERS[battery_type].from_setup(image.setup) as battery:
         serial_number = battery.identity.serial_number
@@ -95,7 +95,7 @@ async def set_up(hass: HomeAssistant, image: ModbusImage | HttpImage) -> Home:
         data={CONF_BATTERY_TYPE: battery_type, **image.setup},
     )
     entry.add_to_hass(hass)
-    device: Any = image  # a simulator that stands still
+    device: Any = image  # an image, whose values never change
     home = Home(hass, device, entry)
     assert await home.set_up()
     return home

@@ -1,4 +1,4 @@
-"""Tests of what is around the code: files that others read, pages, scripts, workflows."""
+"""Tests of the files around the code: manifest, texts, pages, scripts, workflows."""
 
 from pathlib import Path
 from typing import Final

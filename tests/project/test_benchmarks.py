@@ -1,4 +1,4 @@
-"""The benchmarks still run, and show what they say they show."""
+"""The benchmarks still run, and their figures show the claimed relations."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The pictures of the integration are as Home Assistant's collection of brands asks."""
+"""The pictures of the integration follow the rules of Home Assistant's brands."""
 
 from itertools import product
 import struct
@@ -7,7 +7,7 @@ from . import FOLDER
 
 
 def test_pictures_are_there_in_each_size() -> None:
-    """Icons are square, logos wider; 256 pixels high, or twice that; transparent PNG."""
+    """Icons are square, logos wider; all are PNG with alpha, 256 or 512 pixels high."""
     for theme, kind, (mark, height) in product(
         ("", "dark_"), ("icon", "logo"), (("", 256), ("@2x", 512))
     ):

@@ -1,4 +1,4 @@
-"""What `scripts/test` looks at after all tests: how well each module is covered."""
+"""The check of `scripts/test` after all tests: the coverage of each module."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def report(**covered: float) -> dict[str, Any]:
-    """Return a report as coverage writes it, as far as it is read."""
+    """Return a report of coverage with the fields that the check reads."""
     shares = {f"{module}.py": share for module, share in covered.items()}
     return {
         "files": {
@@ -24,7 +24,7 @@ def report(**covered: float) -> dict[str, Any]:
     }
 
 
-def test_modules_that_are_covered_well_are_not_spoken_of() -> None:
+def test_well_covered_modules_are_not_named() -> None:
     assert shortfalls(report(sensor=95.1, lease=100.0)) == []
 
 
@@ -42,7 +42,7 @@ def test_the_config_flow_must_be_covered_wholly(module: str) -> None:
     assert shortfalls(most) == [f"{module}: 99.60 % covered, all wanted"]
 
 
-def test_a_config_flow_that_was_not_measured_is_not_taken_for_covered() -> None:
+def test_a_config_flow_that_was_not_measured_is_named() -> None:
     assert shortfalls({"files": {}}) == [f"{each}: was not measured" for each in WHOLLY]
     modules = (config_flow, setup_flow, options_flow, forms)
     assert [Path(str(each.__file__)) for each in modules] == [

@@ -1,6 +1,6 @@
-"""Actions, texts and icons are described as Home Assistant reads them.
+"""Actions, texts and icons have the form that Home Assistant reads.
 
-That each text and icon is there, and no other: tests/integration/test_translations.py.
+tests/integration/test_translations.py checks that exactly the needed ones exist.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def texts_in(texts: dict[str, Any]) -> Iterator[str]:
     "path", sorted(FOLDER.rglob("*.json")), ids=lambda path: path.name
 )
 def test_no_key_is_there_twice(path: Path) -> None:
-    """The first would be lost without a word."""
+    """JSON parsers keep the last of two equal keys, without an error."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
@@ -58,7 +58,7 @@ ACTIONS: Final = load_yaml_dict(FOLDER / "services.yaml")
 async def test_home_assistant_describes_each_action_and_its_fields(
     hass: HomeAssistant,
 ) -> None:
-    """It leaves out all of a file that it cannot read."""
+    """Home Assistant ignores the whole file if it cannot read a part."""
     assert await async_setup_component(hass, DOMAIN, {})
     described = (await async_get_all_descriptions(hass))[DOMAIN]
     assert described.keys() == ACTIONS.keys()
@@ -74,9 +74,9 @@ async def test_home_assistant_describes_each_action_and_its_fields(
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
 def test_placeholders_are_such_as_are_filled_in(path: Path) -> None:
-    """The frontend shows nothing at all of a text with an odd brace.
+    """The frontend shows no text that has an unmatched brace.
 
-    A reference to another text, [%key:…%], is resolved in Home Assistant's own alone.
+    References to other texts, [%key:…%], are resolved only in Home Assistant Core.
     """
     for text in texts_in(read(path)):
         rest = re.sub(r"{[a-z_]\w*}", "", text)
@@ -85,7 +85,7 @@ def test_placeholders_are_such_as_are_filled_in(path: Path) -> None:
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
 def test_states_are_keys_and_their_texts_are_whole(path: Path) -> None:
-    """Nothing is filled in where states are shown."""
+    """Home Assistant fills in no placeholders in states."""
     for of_platform in read(path)["entity"].values():
         for entity in of_platform.values():
             attributes = entity.get("state_attributes", {}).values()
@@ -109,7 +109,7 @@ def icons_of_the_frontend() -> set[str]:
 
 
 def test_each_icon_is_one_that_the_frontend_has() -> None:
-    """It shows an empty place for another."""
+    """The frontend shows an empty space for an unknown icon."""
     assert set(texts_in(ICONS)) <= icons_of_the_frontend()
 
 

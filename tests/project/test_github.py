@@ -1,4 +1,4 @@
-"""Workflows may do no more than they must; forms ask for what helps."""
+"""Workflows have minimal permissions; issue forms ask for diagnostics."""
 
 from pathlib import Path
 import re
@@ -38,14 +38,14 @@ def test_workflow_may_do_no_more_than_it_must(path: Path) -> None:
         for step in job["steps"]:
             used = step.get("uses")
             assert used is None or used in UNPINNED or re.search(r"@v?\d", used), used
-            # What others have written must not become part of a command.
+            # Text from outside must not become part of a command.
             assert "${{" not in step.get("run", "")
             for script in re.findall(r"scripts/\w+|\.ci/\w+", step.get("run", "")):
                 assert (ROOT / script).exists(), script
 
 
 def test_everything_that_has_to_pass_runs_side_by_side() -> None:
-    """Each line of .ci/run is a job, and the demo has one for each release."""
+    """Each line of .ci/run is a job; the demo has a job for each release."""
     jobs = load_yaml_dict(GITHUB / "workflows/tests.yml")["jobs"]
     assert not [name for name, job in jobs.items() if "needs" in job]
     commands = [

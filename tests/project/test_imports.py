@@ -1,6 +1,6 @@
-"""The floors of the integration: which of its modules may know which.
+"""The layers of the integration: the imports that are allowed between its modules.
 
-Within `drivers/` the same is held by tests/drivers/test_independence.py.
+tests/drivers/test_independence.py checks the same within `drivers/`.
 """
 
 import ast
@@ -36,10 +36,10 @@ def names_in(folder: Path) -> dict[str, Path]:
 
 
 def imported_by(path: Path, folder: Path, names: Mapping[str, Path]) -> Iterator[str]:
-    """Yield the modules of the component that one imports, also those for types only.
+    """Yield the modules of the component that a module imports, also for types only.
 
-    Of `from . import x` that is x where it is a module, else the package. An absolute
-    import of the component counts as the relative one that it stands for.
+    `from . import x` imports x where it is a module, else the package. An absolute
+    import of the component counts as its relative form.
     """
     package = path.relative_to(folder).parent.parts
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -77,7 +77,7 @@ def is_in(name: str, package: str) -> bool:
 
 
 def outside_library(graph: Graph) -> Graph:
-    """Return the graph of Home Assistant's side alone."""
+    """Return the graph without the driver library."""
     return {
         name: frozenset(each for each in imports if not is_in(each, LIBRARY))
         for name, imports in graph.items()
@@ -86,7 +86,7 @@ def outside_library(graph: Graph) -> Graph:
 
 
 def circle_in(graph: Graph) -> list[str] | None:
-    """Return modules that import each other in a circle, if there are any."""
+    """Return modules that import each other in a circle; None if there are none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as err:
@@ -95,7 +95,7 @@ def circle_in(graph: Graph) -> list[str] | None:
     return None
 
 
-# Floors
+# Layers
 
 PLATFORM_MODULES: Final = frozenset(platform.value for platform in PLATFORMS)
 ABOVE_DATA: Final = PLATFORM_MODULES | {
@@ -112,8 +112,8 @@ ABOVE_DATA: Final = PLATFORM_MODULES | {
     "services",
     "setup_flow",
 }
-"""What is there for an entry: neither its run-time data nor what that is made of knows
-any of it."""
+"""The modules above an entry's run-time data, which neither that data nor its parts
+import."""
 VENDORS: Final = frozenset(
     driver.__module__.split(f".{LIBRARY}.")[1].split(".")[0].split("_")[0]
     for driver in DRIVERS.values()
@@ -121,7 +121,7 @@ VENDORS: Final = frozenset(
 
 
 def reach_of(graph: Graph, start: str) -> set[str]:
-    """Return what a module imports, and what that imports, and so on."""
+    """Return the modules that a module imports, directly or through others."""
     reached: set[str] = set()
     ahead = [start]
     while ahead:
@@ -132,7 +132,7 @@ def reach_of(graph: Graph, start: str) -> set[str]:
 
 
 def breaches(graph: Graph) -> Iterator[str]:
-    """Yield each import that goes against the direction of the floors."""
+    """Yield each import that goes against the direction of the layers."""
     of_data = {"data", "coordinator", "control"} | reach_of(graph, "data")
     for name, imports in graph.items():
         if is_in(name, LIBRARY):
@@ -166,7 +166,7 @@ def test_imports_go_down_the_floors() -> None:
 
 
 def wire_libraries(source: str) -> set[str]:
-    """Return the libraries of the wire that a source imports."""
+    """Return the protocol libraries that a source imports."""
     imported = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
         for node in ast.walk(ast.parse(source))
@@ -177,7 +177,7 @@ def wire_libraries(source: str) -> set[str]:
 
 
 def test_only_the_library_imports_what_speaks_to_devices() -> None:
-    """Within it one module does; tests/drivers/test_independence.py says which."""
+    """tests/drivers/test_independence.py names the module within it that does."""
     sources = {
         name: path.read_text("utf-8")
         for name, path in names_in(FOLDER).items()
@@ -189,14 +189,14 @@ def test_only_the_library_imports_what_speaks_to_devices() -> None:
     assert wire_libraries("import pysolarmanv5.x, os") == {"pysolarmanv5"}
 
 
-def test_all_modules_are_looked_at() -> None:
+def test_all_modules_are_in_the_graph() -> None:
     assert PLATFORM_MODULES | {"data", "control", "coordinator", DOOR} <= GRAPH.keys()
     assert {f"{LIBRARY}.errors", LIBRARY} <= GRAPH.keys()
     assert "coordinator" in GRAPH["data"]
     assert {"victron", "sessy"} <= VENDORS
 
 
-# That these tests can fail
+# These tests can fail
 
 
 def make_component(folder: Path, **sources: str) -> Graph:
@@ -232,11 +232,11 @@ def make_component(folder: Path, **sources: str) -> Graph:
         {"a": "from . import b", "b": "import custom_components.homebattery.a"},
     ],
 )
-def test_a_circle_is_found(tmp_path: Path, sources: dict[str, str]) -> None:
+def test_a_circle_is_detected(tmp_path: Path, sources: dict[str, str]) -> None:
     assert circle_in(outside_library(make_component(tmp_path, **sources)))
 
 
-def test_what_is_no_circle_is_none(tmp_path: Path) -> None:
+def test_imports_without_a_circle_are_accepted(tmp_path: Path) -> None:
     graph = make_component(
         tmp_path,
         data="from .control import lease\nimport asyncio",
@@ -285,7 +285,7 @@ def test_what_is_no_circle_is_none(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_breach_is_found(
+def test_a_breach_is_detected(
     tmp_path: Path, sources: dict[str, str], breach: str
 ) -> None:
     assert list(breaches(make_component(tmp_path, **sources))) == [breach]

@@ -1,4 +1,4 @@
-"""The manifest is as Home Assistant and HACS want it, and agrees with what else says so."""
+"""The manifest is valid for Home Assistant and HACS, and agrees with other files."""
 
 from importlib.metadata import version
 import json
@@ -34,7 +34,7 @@ def test_keys_and_kinds_of_values_are_those_that_home_assistant_knows() -> None:
 async def test_home_assistant_finds_the_integration_with_its_files(
     hass: HomeAssistant,
 ) -> None:
-    """One with a version that it cannot read, or in another folder, it would not."""
+    """It ignores one with an invalid version, or in a folder of another name."""
     integration = await async_get_integration(hass, DOMAIN)
     assert integration.file_path == FOLDER
     assert not integration.is_built_in
@@ -48,7 +48,7 @@ async def test_home_assistant_finds_the_integration_with_its_files(
 def test_requirements_can_be_installed_beside_those_of_others() -> None:
     """All integrations share one environment.
 
-    Who pins what Home Assistant pins breaks others, or is broken, when that moves.
+    Pinning a package that Home Assistant pins breaks either at the next change.
     """
     held = constraints(CORE)
     ranges = {each.name for each in REQUIREMENTS if not is_exact(each)}

@@ -1,4 +1,4 @@
-"""The page on the quality scale agrees with its file, and names evidence that exists."""
+"""The page on the quality scale agrees with its file; the evidence it names exists."""
 
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ ROWS: Final[list[tuple[str, str, str]]] = re.findall(
 
 
 def test_each_rule_has_its_status() -> None:
-    """An exemption has its reason."""
+    """Each exemption has a reason."""
     assert len(RULES) == 54
     statuses = []
     for rule, entry in RULES.items():
@@ -31,7 +31,7 @@ def test_each_rule_has_its_status() -> None:
 
 
 def test_evidence_exists() -> None:
-    """Files, tests in them, and sections of a page."""
+    """Evidence is a file, a test in it, or a section of a page."""
     for _, status, evidence in ROWS:
         links = re.findall(r"\[([^]]+)\]\(([^)#]+)(?:#([^)]+))?\)", evidence)
         assert links or status != "done", evidence
@@ -51,7 +51,7 @@ def test_evidence_exists() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return how GitHub calls the sections of a page in links."""
+    """Return the anchors that GitHub gives the sections of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {
         re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")

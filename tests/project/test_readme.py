@@ -1,4 +1,4 @@
-"""What the README shows can be used as it stands."""
+"""The examples in the README can be used as they stand."""
 
 import re
 
@@ -9,7 +9,7 @@ from . import ROOT
 
 
 def test_examples_can_be_pasted() -> None:
-    """Those of automations, as far as their form goes."""
+    """The automations among them have a valid form."""
     readme = (ROOT / "README.md").read_text("utf-8")
     examples = re.findall(r"^```yaml\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     assert len(examples) >= 3

@@ -1,4 +1,4 @@
-"""What the demo needs beside another release of Home Assistant."""
+"""The requirements of the demo with another release of Home Assistant."""
 
 import json
 from pathlib import Path

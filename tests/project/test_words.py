@@ -1,8 +1,8 @@
-"""The words of the trade: names and docstrings say what Home Assistant and the makers say.
+"""The words of the trade: names and docstrings use Home Assistant's and the makers'.
 
-A stranger guesses a name that the trade uses. `WORDS` has each word that was ours alone,
-and what stands for it. Prose is free: comments, texts, and all of a docstring but its
-first line.
+A stranger guesses a name that the trade uses. `WORDS` has each word that this project
+alone used, and the trade's word for it. Prose is free: comments, texts, and all of a
+docstring but its first line.
 """
 
 import ast
@@ -40,14 +40,14 @@ WORDS: Final[Mapping[str, str]] = {
     r"setup found|poll of|limited by": "detected_config, poll_rate, Grant.reason",
     r"give back|gives back|given back|giving back|gave back": "release, restore",
 }
-"""Each word that no name has (as a pattern), and what the trade says."""
+"""Each word that no name has (as a pattern), and the trade's word."""
 
 RIDDLES: Final = re.compile(
     r"(what|how|who|whom|whose|whoever|whatever)\b", re.IGNORECASE
 )
-"""Beginnings that ask instead of saying."""
+"""First words of a docstring that is a riddle."""
 PEOPLE: Final = re.compile(r"\b(we|us|our|ours|somebody|someone)\b", re.IGNORECASE)
-"""People that a docstring does not name."""
+"""Words for people that no docstring has."""
 
 
 class Finding(NamedTuple):
@@ -137,7 +137,7 @@ def findings_in(path: str, source: str) -> Iterator[Finding]:
 
 
 def test_names_and_docstrings_use_the_words_of_the_trade() -> None:
-    """No exception; see `WORDS` for the word to use."""
+    """There are no exceptions; see `WORDS` for the word to use."""
     assert [
         finding
         for path in modules()
@@ -164,7 +164,7 @@ def test_names_and_docstrings_use_the_words_of_the_trade() -> None:
     ],
 )
 def test_another_word_is_noticed(source: str, word: str) -> None:
-    """Each kind of name and docstring is walked."""
+    """Each kind of name and docstring is checked."""
     assert word in {finding.word for finding in findings_in("module.py", source)}
 
 
@@ -178,5 +178,5 @@ def test_another_word_is_noticed(source: str, word: str) -> None:
     ],
 )
 def test_other_names_and_prose_are_free(source: str) -> None:
-    """Words are whole words; names of others are not given here; prose is prose."""
+    """Only whole words count, in names given here and in first lines."""
     assert list(findings_in("module.py", source)) == []

@@ -1,4 +1,4 @@
-"""Lets each test here have a recorder."""
+"""Fixtures that give each test of this folder a recorder."""
 
 from collections.abc import AsyncIterator
 import logging
@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.typing import RecorderInstanceContext
 async def mock_recorder_before_hass(
     async_test_recorder: RecorderInstanceContextManager,
 ) -> None:
-    """Let there be a recorder: it must be there before Home Assistant is."""
+    """Start the recorder, which must exist before Home Assistant."""
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ async def _recorder(
     hass: HomeAssistant,
     async_test_recorder: RecorderInstanceContextManager,
 ) -> AsyncIterator[None]:
-    # Every statement would be logged, and that takes longer than all the rest.
+    # Logging every SQL statement would take longer than all the rest.
     logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
     async with async_test_recorder(hass):
         yield

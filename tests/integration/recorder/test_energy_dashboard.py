@@ -1,8 +1,8 @@
-"""The energy dashboard shows what was charged and discharged, and nothing else.
+"""The energy dashboard shows the energy charged and discharged, and nothing else.
 
 It adds up a total by Home Assistant's rules: a fall of more than a tenth is a counter
 that starts again, and all that it shows from then on is energy. Here Home Assistant
-itself makes the statistics, from what devices say that stumble.
+itself makes the statistics, from devices whose readings are wrong at times.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,11 +35,11 @@ CHARGED: Final = "energy_charged_total"
 DISCHARGED: Final = "energy_discharged_total"
 
 MINUTE: Final = 61.0
-"""Seconds until a counter has been read again."""
+"""Seconds after which a counter has been read again."""
 PERIOD: Final = timedelta(minutes=5)
-"""For which Home Assistant makes a statistic."""
+"""The period of Home Assistant's short-term statistics."""
 STEP: Final = 0.11
-"""kWh: the coarsest of these counters, and what is lost by rounding."""
+"""Tolerance, kWh: the coarsest step of these counters, and rounding."""
 
 COUNTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "victron": lambda device: vars(device.plant.counters),
@@ -49,14 +49,14 @@ COUNTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "deye_modbus": lambda device: device.inverter.energies.total,
     "deye_solarman": lambda device: device.inverter.energies.total,
 }
-"""Where each simulated device counts, Wh."""
+"""The counters of each simulated device, Wh."""
 
 
 @pytest.fixture(params=SIMULATORS)
 async def simulator(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> AsyncIterator[Simulator]:
-    """Each kind of battery that counts: a Victron that has a shunt."""
+    """Yield each kind of battery in turn; the Victron has a shunt, which counts."""
     device: Any = SIMULATORS[request.param]
     options = {"battery": "shunt"} if request.param == "victron" else {}
     async with device(house_of(device, clock), **options) as simulator:
@@ -64,14 +64,14 @@ async def simulator(
 
 
 class Dashboard:
-    """What the energy dashboard makes of a total since this was made, kWh."""
+    """The energy that the dashboard counts from a total since a certain time."""
 
     def __init__(self, home: Home, key: str = DISCHARGED) -> None:
         self.home, self.key = home, key
         self.begun = dt_util.utcnow()
 
     async def total(self) -> float:
-        """Let Home Assistant make all statistics, once."""
+        """Let Home Assistant make all statistics; return their sum, kWh."""
         hass, entity_id = self.home.hass, self.home.entity_id(self.key)
         await async_wait_recording_done(hass)
         start = self.begun - timedelta(
@@ -94,7 +94,7 @@ class Dashboard:
 
 
 class Discharged:
-    """The counter of a simulated device, and how it stumbles."""
+    """The discharge counter of a simulated device, which can show wrong values."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -110,11 +110,11 @@ class Discharged:
 
     @contextmanager
     def showing(self, kwh: float) -> Iterator[None]:
-        """Let the device show something else, while nothing is discharged."""
+        """Let the device show another value (kWh), while nothing is discharged."""
         self.plant.fixed_load = 0
         self.plant.run()
         right = self._counts["discharged"]
-        # The Deye began at so many kWh; below them, its word is 0.
+        # The Deye started at its first value; below that, its register is 0.
         self._counts["discharged"] = 1000 * kwh - self._before
         yield
         self._counts["discharged"] = right
@@ -122,13 +122,13 @@ class Discharged:
 
 
 async def see(home: Home, warp: Warp, minutes: int = 1) -> str:
-    """Let time pass until the next reading; return what is shown of the total then."""
+    """Let time pass until the next reading; return the state of the total."""
     await warp(minutes * MINUTE)
     return home.state(DISCHARGED)
 
 
 async def restart(home: Home, restored: dict[str, Any] | None = None) -> None:
-    """Start it anew; only what is `restored`, if that is given, was stored."""
+    """Reload the entry; if `restored` is given, only that was stored before."""
     await home.hass.config_entries.async_unload(home.entry.entry_id)
     await home.hass.async_block_till_done()
     if restored is not None:
@@ -144,7 +144,7 @@ async def test_all_batteries_fit_on_the_dashboard(
     clock: ManualClock,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """By either way of telling their power; nothing is complained about."""
+    """Neither way to configure their power causes a complaint."""
     assert await async_setup_component(hass, "energy", {})
     async with AsyncExitStack() as stack:
         homes = []
@@ -176,7 +176,7 @@ async def test_all_batteries_fit_on_the_dashboard(
             saved = await ask("energy/save_prefs", energy_sources=sources)
             await hass.async_block_till_done()
             if not two_sensors:
-                # Until there are statistics, that is all that is said.
+                # Missing statistics are the only complaint until there are some.
                 validation = await ask("energy/validate")
                 assert list(dashboard.complaints(validation))
                 ignored = [dashboard.NOT_YET]
@@ -196,7 +196,7 @@ async def test_all_batteries_fit_on_the_dashboard(
 
 @one_of_each_protocol
 async def test_eleven_bounces_in_a_day_add_nothing(home: Home, warp: Warp) -> None:
-    """As users report of inverters: 0 for one reading, and then as before."""
+    """Users report inverters that show 0 for one reading, and then go on as before."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
     before = counter.kwh
     for _ in range(11):
@@ -211,27 +211,27 @@ async def test_eleven_bounces_in_a_day_add_nothing(home: Home, warp: Warp) -> No
 
 
 @one_of_each_protocol
-async def test_what_cannot_be_adds_nothing(home: Home, warp: Warp) -> None:
-    """For as long as that may take."""
+async def test_impossible_readings_add_nothing(home: Home, warp: Warp) -> None:
+    """They add nothing for as long as they last."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
     before = counter.kwh
 
     async def stumble(wrong: float, minutes: int) -> None:
-        """Show something wrong three times, and then as before."""
+        """Show a wrong value three times, and then go on as before."""
         with counter.showing(wrong):
             for _ in range(3):
                 assert await see(home, warp, minutes) == "unknown"
         shown = await see(home, warp, minutes=12)
         assert float(shown) == pytest.approx(counter.kwh, abs=STEP)
 
-    # All night, until the inverter has woken up.
+    # 0 all night, until the inverter has woken up.
     await stumble(0, minutes=200)
     # One step back.
     await stumble(counter.kwh - 0.1, minutes=1)
     # A fall that is a dip to statistics, and one that is a new beginning.
     await stumble(counter.kwh - 50, minutes=1)
     await stumble(counter.kwh / 10, minutes=1)
-    # 65535 steps on.
+    # 65535 steps ahead.
     await stumble(counter.kwh + 6553.5, minutes=1)
 
     assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
@@ -244,7 +244,7 @@ async def test_what_cannot_be_adds_nothing(home: Home, warp: Warp) -> None:
 async def test_another_counter_goes_on_where_the_old_one_was(
     home: Home, warp: Warp, shown: float
 ) -> None:
-    """Once it has been there for ten minutes; its own past is not energy of ours."""
+    """It is accepted after ten minutes, without the energy that it counted before."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
     last = float(await see(home, warp))
     with counter.showing(shown):
@@ -261,7 +261,7 @@ async def test_another_counter_goes_on_where_the_old_one_was(
 
 @one_of_each_protocol
 async def test_a_device_out_of_reach_adds_nothing_twice(home: Home, warp: Warp) -> None:
-    """What it has counted meanwhile is energy."""
+    """The energy that it has counted meanwhile is added."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
     before = counter.kwh
     await home.simulator.misbehave("away")
@@ -281,7 +281,7 @@ async def test_a_device_out_of_reach_adds_nothing_twice(home: Home, warp: Warp) 
 async def test_a_first_reading_that_is_wrong_adds_nothing(
     home: Home, warp: Warp
 ) -> None:
-    """It is held against what was read before the start."""
+    """It is compared with the reading before the start."""
     on_dashboard, counter = Dashboard(home), Discharged(home)
     before = counter.kwh
     for wrong in (0, before / 2, 2 * before):
@@ -296,7 +296,7 @@ async def test_a_first_reading_that_is_wrong_adds_nothing(
 
 @one_of_each_protocol
 async def test_a_week_without_home_assistant_is_counted(home: Home, warp: Warp) -> None:
-    """A device may have counted what its power allows."""
+    """The total accepts as much energy as the device's power allows."""
     counter = Discharged(home)
     stored: dict[str, Any] = {
         "source": Source.DEVICE,
@@ -320,9 +320,9 @@ async def test_a_week_without_home_assistant_is_counted(home: Home, warp: Warp) 
 async def test_a_power_cut_does_not_make_an_added_up_total_fall(
     make_home: MakeHome, victron: VictronSimulator, warp: Warp, stored: dict[str, Any]
 ) -> None:
-    """What is stored is up to a quarter of an hour older than what was recorded.
+    """The stored total is up to a quarter of an hour older than the recorded one.
 
-    As statistics go, the total would start again and be added once more.
+    Statistics would take the fall for a new start and add the total once more.
     """
     home = make_home(victron, scan_interval=60)
     await home.set_up()
@@ -342,6 +342,6 @@ async def test_a_power_cut_does_not_make_an_added_up_total_fall(
     assert await on_dashboard.total() == pytest.approx(after, abs=0.01)
 
 
-def test_ten_minutes_are_enough_for_what_is_true() -> None:
-    """As these tests, and the README, have it."""
+def test_a_changed_counter_is_accepted_after_ten_minutes() -> None:
+    """These tests and the README rely on the time."""
     assert CounterFilter.ACCEPTED_AFTER == 600

@@ -1,4 +1,4 @@
-"""What an earlier version has registered goes on as it is."""
+"""Entities that an earlier version has registered stay as they are."""
 
 from homeassistant.components.recorder.history import get_significant_states
 from homeassistant.const import ATTR_RESTORED, STATE_UNAVAILABLE
@@ -17,13 +17,13 @@ from tests.simulators import DeyeModbusSimulator, ManualClock
 
 
 @pytest.mark.parametrize("disabled_by", [None, er.RegistryEntryDisabler.INTEGRATION])
-async def test_one_of_a_family_finds_its_new_texts(
+async def test_one_of_a_family_gets_its_new_texts(
     hass: HomeAssistant,
     make_home: MakeHome,
     clock: ManualClock,
     disabled_by: er.RegistryEntryDisabler | None,
 ) -> None:
-    """Each pack had texts of its own; a user's names and what was recorded stay."""
+    """Each pack had texts of its own; a user's names and the history stay."""
     begun = dt_util.utcnow()
     registry = er.async_get(hass)
     house = DeyeModbusSimulator.house(clock=clock)
