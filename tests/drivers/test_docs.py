@@ -33,7 +33,7 @@ asyncio.sleep = lambda seconds: sleep(0)
 
 async def run_python(folder: Path, code: str) -> list[str]:
     """Run code beside a copy of the library; return the lines that it prints."""
-    (folder / "drivers").symlink_to(DRIVERS)
+    (folder / "homebattery").symlink_to(DRIVERS)
     (folder / "example.py").write_text(code, "utf-8")
     process = await asyncio.create_subprocess_exec(
         sys.executable,

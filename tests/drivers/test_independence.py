@@ -4,7 +4,6 @@ import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -28,7 +27,6 @@ FLOORS: Final = {
     "solarman": 2,
     REGISTRY: 4,
     "detection": 5,
-    "__main__": 5,
 }
 """What lies in no other floor is a vendor."""
 VENDOR_FLOOR: Final = 3
@@ -55,30 +53,6 @@ def test_library_is_imported_without_home_assistant() -> None:
 
     assert result.stderr == ""
     assert result.stdout.split() == sorted(DRIVERS)
-
-
-def test_command_line_works_without_home_assistant() -> None:
-    code = (
-        "import runpy; runpy.run_module('drivers', run_name='__main__', alter_sys=True)"
-    )
-
-    result = run_python(code, "--help")
-
-    assert result.stderr == ""
-    assert "set-power" in result.stdout
-
-
-def test_library_runs_as_a_module_from_a_folder_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "drivers").symlink_to(INTEGRATION / "drivers")
-    command = [sys.executable, "-m", "drivers", "types"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-
-    result = subprocess.run(
-        command, check=False, text=True, capture_output=True, env=environment
-    )
-
-    assert result.stderr == ""
-    assert all(name in result.stdout for name in DRIVERS)
 
 
 # Who imports whom -------------------------------------------------------------
@@ -366,9 +340,7 @@ def library() -> Library:
 
 def test_all_of_the_library_is_seen(library: Library) -> None:
     """With arrows of each kind, so that a rule has something to look at."""
-    assert {"modbus.tcp", "solarman.frames", REGISTRY, "__main__"} <= set(
-        library.arrows
-    )
+    assert {"modbus.tcp", "solarman.frames", REGISTRY} <= set(library.arrows)
     assert {
         package_of(driver.__module__.partition("drivers.")[2])
         for driver in (DRIVERS.values())

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 import json
+import tomllib
 from typing import Any, Final
 
 from homeassistant.core import HomeAssistant
@@ -11,12 +12,16 @@ from pydantic import TypeAdapter
 
 from custom_components.homebattery.const import DOMAIN
 from scripts.requirements import constraints, pinned_requirements
+from tests.drivers.test_independence import THIRD_PARTY
 
-from . import CORE, FOLDER
+from . import CORE, FOLDER, ROOT
 
 MANIFEST: Final[dict[str, Any]] = json.loads(
     (FOLDER / "manifest.json").read_text("utf-8")
 )
+PROJECT: Final[dict[str, Any]] = tomllib.loads(
+    (ROOT / "pyproject.toml").read_text("utf-8")
+)["project"]
 REQUIREMENTS: Final = [Requirement(each) for each in MANIFEST["requirements"]]
 
 ASKED_BY_HACS: Final = {
@@ -67,3 +72,16 @@ def test_requirements_are_what_is_tested_with() -> None:
 
 def is_exact(requirement: Requirement) -> bool:
     return {each.operator for each in requirement.specifier} == {"=="}
+
+
+def test_library_by_itself_needs_what_the_drivers_import() -> None:
+    """The drivers' own packages as in the manifest, and the others as they are tested."""
+    needed = [Requirement(each) for each in PROJECT["dependencies"]]
+    pinned = {each.name: each.specifier for each in REQUIREMENTS}
+    names = {each.name.lower() for each in needed}
+    assert names == THIRD_PARTY
+    assert {
+        each.name: each.specifier for each in needed if each.name in pinned
+    } == pinned
+    for each in needed:
+        assert each.specifier.contains(version(each.name))

@@ -36,6 +36,8 @@ def test_release_has_the_integration_at_its_root(tmp_path: Path) -> None:
         *("drivers/sessy/battery.py", "brand/icon.png"),
     }
     assert not [name for name in names if "__pycache__" in name]
+    # The command comes with the library by itself.
+    assert not [name for name in names if "__main__" in name]
     assert packed == {**MANIFEST, "version": "1.2.3"}
     assert list(packed) == list(MANIFEST)
     assert MANIFEST["version"] != "1.2.3"

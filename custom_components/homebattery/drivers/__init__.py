@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from .battery.base import Battery
+from .battery.controller import Grant, LimitReason
+from .battery.readings import Readings
 from .deye.modbus_tcp import DeyeModbusInverter
 from .deye.solarman import DeyeSolarmanInverter
+from .errors import BatteryError
 from .sessy.battery import SessyInverter
 from .sma.inverter import SmaInverter
 from .sun2000.inverter import Sun2000Inverter
@@ -18,8 +21,12 @@ from .victron.inverter import VictronInverter
 __all__ = [
     "DRIVERS",
     "Battery",
+    "BatteryError",
     "DeyeModbusInverter",
     "DeyeSolarmanInverter",
+    "Grant",
+    "LimitReason",
+    "Readings",
     "SessyInverter",
     "SmaInverter",
     "Sun2000Inverter",

@@ -1,8 +1,7 @@
-"""The command line: what it prints, what it writes, and that it gives back."""
+"""The command: what it prints, what it writes, and that it releases."""
 
-import argparse
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import json
 import logging
@@ -13,237 +12,36 @@ import shlex
 import signal
 import subprocess
 import sys
-from typing import Any, ClassVar, Final, override
+from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS, __main__ as command_line
-from custom_components.homebattery.drivers.__main__ import (
-    in_words,
-    main,
-    make_parser,
-    run,
-)
-from custom_components.homebattery.drivers.battery.base import (
-    Battery,
-    SetpointLimits,
-    SetupField,
-)
-from custom_components.homebattery.drivers.battery.controller import Grant, Snapshot
-from custom_components.homebattery.drivers.battery.measuring import Identity
-from custom_components.homebattery.drivers.battery.settings import (
-    NumberSetting,
-    SelectSetting,
-    Setting,
-)
-from custom_components.homebattery.drivers.errors import (
-    BatteryError,
+from homebattery import DRIVERS, BatteryError, Grant
+from homebattery.battery.controller import Snapshot
+from homebattery.errors import (
     CannotConnectError,
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
     RequestTimeoutError,
 )
-from custom_components.homebattery.drivers.measurements import Poll, Value
-from custom_components.homebattery.drivers.report import Report
-from tests.simulators import ManualClock, Plant, SessySimulator, VictronSimulator
+from homebattery.measurements import Value
+from homebattery.modbus.probe import Detected
+from homebattery.report import Report
+from homebattery_command import control, parser, reading
+from homebattery_command.__main__ import main, run
+from homebattery_command.printing import in_words
+from homebattery_command.state import InUseError, StateError
+from tests.drivers.conftest import until
+from tests.simulators import SessySimulator, VictronSimulator
 from tests.simulators.image import ModbusImage, load
 
-from .conftest import until
+from .conftest import Output, WatchedGuard, parsed, reach, stored_in
+from .fake_battery import FAKE, FakeBattery
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = pytest.mark.usefixtures("socket_enabled", "no_process")
 
-ROOT: Final = Path(__file__).parents[2]
-LAUNCHER: Final = ROOT / "scripts" / "battery"
-
-
-@pytest.fixture(autouse=True)
-def _quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Take out the pauses, and what the tests' own environment could change."""
-    monkeypatch.setattr(command_line, "LOOK_INTERVAL", 0.01)
-    monkeypatch.setattr(command_line, "RELEASE_PAUSE", 0)
-    for variable in ("HOMEBATTERY_PASSWORD", "HOMEBATTERY_COMMAND"):
-        monkeypatch.delenv(variable, raising=False)
-    loggers = [logging.getLogger(name) for name in ("asyncio", "pymodbus")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-
-
-def parsed(*words: object) -> argparse.Namespace:
-    return make_parser().parse_args([str(word) for word in words])
-
-
-class Output:
-    """All that was printed so far."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self._out, self._err = "", ""
-
-    def _update(self) -> None:
-        new = self._capsys.readouterr()
-        self._out += new.out
-        self._err += new.err
-
-    @property
-    def text(self) -> str:
-        self._update()
-        return self._out
-
-    @property
-    def errors(self) -> str:
-        self._update()
-        return self._err
-
-
-@pytest.fixture
-def output(capsys: pytest.CaptureFixture[str]) -> Output:
-    return Output(capsys)
-
-
-class FakeBattery(Battery):
-    """A battery in memory, in which anything can go wrong."""
-
-    battery_type: ClassVar[str] = "fake"
-    manufacturer: ClassVar[str] = "Nobody"
-    fields: ClassVar[tuple[SetupField, ...]] = (
-        SetupField("host"),
-        SetupField("port", 502),
-        SetupField("unit_id", required=False),
-        SetupField("username"),
-        SetupField("password"),
-    )
-    keep_alive_interval: float | None = 0.01
-    made: ClassVar[FakeBattery]
-    limits: ClassVar[SetpointLimits | None] = SetpointLimits(-2000, 3000)
-    trouble: ClassVar[dict[str, list[BatteryError]]]
-    """What the next calls of each method raise."""
-    values: ClassVar[Mapping[str, Value]] = {}
-
-    def __init__(
-        self, host: str, *, username: str, password: str, **options: Any
-    ) -> None:
-        super().__init__(host, options.pop("port"), 5)
-        self.options_given = {"username": username, "password": password, **options}
-        self.calls: list[object] = []
-        self.mode = "eco"
-        FakeBattery.made = self
-
-    def _call(self, name: str, *arguments: object) -> None:
-        self.calls.append((name, *arguments) if arguments else name)
-        if self.trouble.get(name):
-            raise self.trouble[name].pop(0)
-
-    @property
-    @override
-    def settings(self) -> Mapping[str, Setting]:
-        return {
-            "working_mode": SelectSetting(options=("eco", "held")),
-            "min_soc": NumberSetting(minimum=0, maximum=100),
-        }
-
-    @property
-    @override
-    def setpoint_limits(self) -> SetpointLimits | None:
-        return self.limits
-
-    @override
-    def _measurable(self) -> Collection[str]:
-        return self.values
-
-    @override
-    def _find_poll_rate(self, key: str) -> Poll:
-        return Poll.FAST
-
-    @property
-    @override
-    def writes(self) -> int:
-        return len(self.calls)
-
-    @override
-    def options(self, key: str) -> tuple[str, ...]:
-        return ()
-
-    @override
-    async def connect(self) -> None:
-        self._call("connect")
-        self._identity = Identity(
-            serial_number="S1", manufacturer="Nobody", model="None"
-        )
-
-    @override
-    async def close(self) -> None:
-        self._call("close")
-
-    @override
-    async def _read_report(self, names: Collection[str]) -> Report:
-        self._call("read")
-        failures = {"battery_soc": RequestTimeoutError("no answer")}
-        return Report(
-            {name: self.values[name] for name in names if name in self.values},
-            {name: failures[name] for name in names if name not in self.values},
-        )
-
-    @override
-    async def _write_setting(self, key: str, value: Value) -> None:
-        raise AssertionError(f"the command line has no settings, but writes {key}")
-
-    @override
-    async def take_snapshot(self) -> Snapshot:
-        self._call("take_snapshot")
-        return {"working_mode": self.mode, "min_soc": 10}
-
-    @override
-    async def set_power_setpoint(self, power: float) -> Grant:
-        self.snapshot = {"working_mode": self.mode, "min_soc": 10}
-        self._call("set_power_setpoint", power)
-        self.mode = "held"
-        return Grant(round(power))
-
-    @override
-    async def keep_alive(self) -> Grant | None:
-        self._call("keep_alive")
-        return Grant(900) if self.calls.count("keep_alive") > 2 else None
-
-    @override
-    async def release(self) -> None:
-        if self.snapshot is not None:
-            self._call("release")
-            self.mode = self.snapshot["working_mode"]
-            self.snapshot = None
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeBattery]:
-    """Register a battery in memory as a type of its own."""
-    monkeypatch.setitem(DRIVERS, "fake", FakeBattery)
-    monkeypatch.setattr(FakeBattery, "trouble", {}, raising=False)
-    monkeypatch.setattr(
-        FakeBattery, "values", {"battery_power": 1480.0, "battery_soc": 55}
-    )
-    return FakeBattery
-
-
-FAKE: Final = ("fake", "home.local", "--username", "me", "--password", "secret")
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[VictronSimulator]:
-    plant = Plant(clock=ManualClock())
-    plant.fixed_pv, plant.fixed_load = 0.0, 600.0
-    async with VictronSimulator(plant) as server:
-        yield server
-
-
-def reach(simulator: VictronSimulator | ModbusImage) -> list[object]:
-    """Return the words that say where a Victron is."""
-    words: list[object] = ["victron", simulator.host]
-    for name, value in simulator.setup.items():
-        if name != "host" and value is not None:
-            words += [f"--{name.replace('_', '-')}", value]
-    return words
+LIBRARY: Final = Path(__file__).parents[2] / "library"
 
 
 # What can be connected --------------------------------------------------------
@@ -285,9 +83,9 @@ def test_every_command_has_every_type(output: Output) -> None:
         ["set-power", "victron", "home.local"],
         ["set-power", "victron", "home.local", "much"],
         ["set-power", "victron", "home.local", "100", "--seconds", "nan"],
-        ["release", "victron", "home.local", "--found", "self_consumption"],
-        ["release", "victron", "home.local", "--found", "[1]"],
-        ["release", "victron", "home.local", "--found", "{}"],
+        ["release", "victron", "home.local", "--snapshot", "self_consumption"],
+        ["release", "victron", "home.local", "--snapshot", "[1]"],
+        ["release", "victron", "home.local", "--snapshot", "{}"],
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(words: list[str], output: Output) -> None:
@@ -312,6 +110,53 @@ def test_what_is_typed_reaches_the_driver(fake: type[FakeBattery]) -> None:
     assert fake.made.calls == ["connect", "read", "close"]
 
 
+# detect -----------------------------------------------------------------------
+
+
+async def test_detect_says_what_it_is_and_how_to_read_it(
+    simulator: VictronSimulator, output: Output
+) -> None:
+    words = ["detect", simulator.host, "--port", simulator.port]
+
+    assert await run(parsed(*words)) == 0
+
+    what, command = output.text.splitlines()
+    assert what == "victron: GX device, serial number c0619a000001"
+    assert command.split() == [
+        *("homebattery", "read", "victron", simulator.host),
+        *("--port", str(simulator.port)),
+    ]
+    assert simulator.server.traffic.writes == []
+    assert await run(parsed(*command.split()[1:])) == 0
+
+
+async def test_detect_says_what_is_still_to_be_given(output: Output) -> None:
+    async with SessySimulator() as sessy:
+        assert await run(parsed("detect", sessy.host, "--port", sessy.port)) == 0
+
+    assert "sessy, perhaps: Sessy, serial number unknown" in output.text
+    assert output.text.splitlines()[-1].endswith("--username TEXT")
+
+
+async def test_detect_asks_at_the_usual_ports(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def detect(host: str) -> list[Detected]:
+        asked.append(host)
+        return []
+
+    monkeypatch.setattr(reading, "detect", detect)
+
+    assert await run(parsed("detect", "home.local")) == 1
+
+    assert asked == ["home.local"]
+    assert output.errors == (
+        "Error: home.local: no battery of a known type answers there\n"
+    )
+
+
 # Passwords --------------------------------------------------------------------
 
 
@@ -329,7 +174,7 @@ def test_password_is_asked_for_at_a_terminal(
     fake: type[FakeBattery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(command_line, "getpass", lambda prompt: f"typed at {prompt}")
+    monkeypatch.setattr(parser, "getpass", lambda prompt: f"typed at {prompt}")
 
     assert main(["read", *FAKE[:4]]) == 0
 
@@ -443,22 +288,22 @@ def test_values_are_printed_as_people_read_them(value: Value, words: str) -> Non
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_power_is_held_until_a_signal_and_given_back(
+async def test_power_is_held_until_a_signal_and_released(
     simulator: VictronSimulator, signum: signal.Signals, output: Output
 ) -> None:
     options = parsed("set-power", *reach(simulator), "-1500")
-    holding = asyncio.create_task(run(options))
+    running = asyncio.create_task(run(options))
     await until(lambda: output.text.count("granted: discharge 1500 W") >= 3)
     held = simulator.mode
     power = simulator.state()["battery_power"]
 
     signal.raise_signal(signum)
 
-    assert await holding == 0
+    assert await running == 0
     assert held == "controlled"
     assert power == pytest.approx(-1500, abs=100)
     assert simulator.mode == "automatic"
-    assert 'Found on the device: {"working_mode": "self_consumption"}' in output.text
+    assert 'On the device before: {"working_mode": "self_consumption"}' in output.text
     assert re.search(r"measured: discharge \d+ W   SOC: [\d.]+ %", output.text)
     assert output.text.splitlines()[-1] == (
         "Released, and seen on the device, which is now set to: "
@@ -467,7 +312,7 @@ async def test_power_is_held_until_a_signal_and_given_back(
     assert output.errors == ""
 
 
-async def test_power_is_given_back_when_the_time_is_up(
+async def test_power_is_released_when_the_time_is_up(
     fake: type[FakeBattery], output: Output
 ) -> None:
     assert await run(parsed("set-power", *FAKE, 1000, "--seconds", "0.1")) == 0
@@ -481,16 +326,16 @@ async def test_power_is_given_back_when_the_time_is_up(
 async def test_setpoint_is_renewed_and_what_is_granted_now_is_shown(
     fake: type[FakeBattery], output: Output
 ) -> None:
-    holding = asyncio.create_task(run(parsed("set-power", *FAKE, 1000)))
+    running = asyncio.create_task(run(parsed("set-power", *FAKE, 1000)))
     await until(lambda: "granted: charge 900 W" in output.text)
     signal.raise_signal(signal.SIGTERM)
 
-    assert await holding == 0
+    assert await running == 0
     assert fake.made.calls.count("keep_alive") >= 3
     assert fake.made.calls.count(("set_power_setpoint", 1000)) == 1
 
 
-async def test_what_was_found_is_printed_before_the_first_write(
+async def test_snapshot_is_printed_before_the_first_write(
     simulator: VictronSimulator, output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed: list[str] = []
@@ -503,7 +348,8 @@ async def test_what_was_found_is_printed_before_the_first_write(
     monkeypatch.setattr(simulator.units, "write", note)
     await run(parsed("set-power", *reach(simulator), 500, "--seconds", "0.01"))
 
-    assert '--found \'{"working_mode": "self_consumption"}\'' in printed[0]
+    assert 'On the device before: {"working_mode": "self_consumption"}' in printed[0]
+    assert f"homebattery release {shlex.join(reach(simulator))}" in printed[0]
 
 
 @pytest.mark.parametrize("watts", [3001, -2001])
@@ -542,11 +388,11 @@ async def test_power_goes_on_being_held_while_the_device_does_not_answer(
         "keep_alive": [RequestTimeoutError("no answer to that")],
         "read": [CannotConnectError("not there")],
     }
-    holding = asyncio.create_task(run(parsed("set-power", *FAKE, 1000)))
+    running = asyncio.create_task(run(parsed("set-power", *FAKE, 1000)))
     await until(lambda: output.text.count("granted") >= 3)
     signal.raise_signal(signal.SIGINT)
 
-    assert await holding == 0
+    assert await running == 0
     assert "Error: no answer to that\n" in output.errors
     assert "Error: not there\n" in output.errors
 
@@ -561,7 +407,7 @@ async def test_value_that_cannot_be_read_is_shown_as_unknown(
     assert "granted: 0 W   measured: unknown   SOC: unknown" in output.text
 
 
-async def test_battery_is_given_back_when_somebody_else_takes_over(
+async def test_battery_is_released_when_somebody_else_takes_over(
     fake: type[FakeBattery], output: Output
 ) -> None:
     fake.trouble = {"keep_alive": [NotConfirmedError("somebody else has changed it")]}
@@ -573,10 +419,12 @@ async def test_battery_is_given_back_when_somebody_else_takes_over(
     assert "Released" in output.text
 
 
-async def test_battery_is_given_back_when_setting_fails_half_way(
+async def test_battery_is_released_when_setting_fails_half_way(
     fake: type[FakeBattery],
 ) -> None:
-    fake.trouble = {"set_power_setpoint": [RequestTimeoutError("no answer")]}
+    half_way = RequestTimeoutError("no answer")
+    half_way.written = True
+    fake.trouble = {"set_power_setpoint": [half_way]}
 
     with pytest.raises(RequestTimeoutError):
         await run(parsed("set-power", *FAKE, 1000))
@@ -584,7 +432,7 @@ async def test_battery_is_given_back_when_setting_fails_half_way(
     assert "release" in fake.made.calls
 
 
-async def test_signal_while_the_power_is_being_set_gives_back_at_once(
+async def test_signal_while_the_power_is_being_set_releases_at_once(
     fake: type[FakeBattery], output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_power = FakeBattery.set_power_setpoint
@@ -617,6 +465,124 @@ async def test_nothing_is_said_to_be_released_when_nothing_was_held(
     assert "Released" not in output.text
 
 
+async def test_state_is_on_disk_while_the_battery_is_held(
+    simulator: VictronSimulator, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And from before the first write."""
+    stored: list[dict[str, Any]] = []
+    write = simulator.units.write
+
+    def note(unit: int, address: int, words: list[int]) -> None:
+        stored.extend(map(json.loads, stored_in(state_folder)))
+        write(unit, address, words)
+
+    monkeypatch.setattr(simulator.units, "write", note)
+    await run(parsed("set-power", *reach(simulator), 500, "--seconds", "0.01"))
+
+    assert stored[0] == {
+        "version": 1,
+        "battery_type": "victron",
+        "serial_number": "c0619a000001",
+        "setup": simulator.setup,
+        "snapshot": {"working_mode": "self_consumption"},
+    }
+    assert stored_in(state_folder) == []
+
+
+async def test_password_goes_to_the_guard_and_not_to_the_disk(
+    fake: type[FakeBattery],
+    state_folder: Path,
+    no_process: WatchedGuard,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts: list[str] = []
+    renew = FakeBattery.keep_alive
+
+    async def keep_alive(self: FakeBattery) -> Grant | None:
+        texts.extend(stored_in(state_folder))
+        return await renew(self)
+
+    monkeypatch.setattr(fake, "keep_alive", keep_alive)
+    await run(parsed("set-power", *FAKE, 1000, "--seconds", "0.1"))
+
+    assert '"username": "me"' in "".join(texts)
+    assert "secret" not in "".join(texts)
+    assert no_process.secrets == {"password": "secret"}
+    assert no_process.dismissed
+
+
+async def test_what_its_user_changes_meanwhile_reaches_the_disk(
+    fake: type[FakeBattery], state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[str] = []
+
+    async def keep_alive(self: FakeBattery) -> Grant | None:
+        stored.extend(stored_in(state_folder))
+        assert self.snapshot is not None
+        self.snapshot["min_soc"] = 40
+        return None
+
+    monkeypatch.setattr(fake, "keep_alive", keep_alive)
+    running = asyncio.create_task(run(parsed("set-power", *FAKE, 1000)))
+    await until(lambda: len(stored) >= 2)
+    signal.raise_signal(signal.SIGTERM)
+    await running
+
+    assert '"min_soc": 10' in stored[0]
+    assert '"min_soc": 40' in stored[1]
+
+
+async def test_nothing_is_written_when_no_guard_can_be_started(
+    fake: type[FakeBattery], state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StateError("no guard")
+
+    monkeypatch.setattr(control, "Guard", refuse)
+
+    with pytest.raises(StateError, match="no guard"):
+        await run(parsed("set-power", *FAKE, 1000))
+
+    assert fake.made.calls == ["connect", "take_snapshot", "close"]
+    assert stored_in(state_folder) == []
+
+
+async def test_signal_before_the_first_write_leaves_the_device_alone(
+    fake: type[FakeBattery], state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = FakeBattery.take_snapshot
+
+    async def interrupted(self: FakeBattery) -> Snapshot:
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(3):  # turns of the loop, until it has been heard
+            await asyncio.sleep(0)
+        return await snapshot(self)
+
+    monkeypatch.setattr(fake, "take_snapshot", interrupted)
+
+    assert await run(parsed("set-power", *FAKE, 1000)) == 0
+
+    assert fake.made.calls == ["connect", "take_snapshot", "close"]
+    assert stored_in(state_folder) == []
+
+
+async def test_second_set_power_on_a_device_is_refused(
+    fake: type[FakeBattery], output: Output
+) -> None:
+    first = asyncio.create_task(run(parsed("set-power", *FAKE, 1000)))
+    await until(lambda: "granted" in output.text)
+
+    with pytest.raises(InUseError, match="another homebattery command holds"):
+        await run(parsed("set-power", *FAKE, 500))
+    with pytest.raises(InUseError):
+        await run(parsed("release", *FAKE))
+    refused = fake.made.calls
+    signal.raise_signal(signal.SIGTERM)
+
+    assert refused == ["connect", "close"]
+    assert await first == 0
+
+
 async def test_release_is_tried_again(fake: type[FakeBattery], output: Output) -> None:
     fake.trouble = {"release": [RequestTimeoutError("no answer")]}
 
@@ -628,31 +594,30 @@ async def test_release_is_tried_again(fake: type[FakeBattery], output: Output) -
 
 
 async def test_release_that_fails_says_how_to_do_it_later(
-    fake: type[FakeBattery], monkeypatch: pytest.MonkeyPatch
+    fake: type[FakeBattery], state_folder: Path, no_process: WatchedGuard
 ) -> None:
-    monkeypatch.setenv("HOMEBATTERY_COMMAND", "scripts/battery")
     fake.trouble = {"release": [CannotConnectError("not there")] * 3}
 
     with pytest.raises(BatteryError) as caught:
         await run(parsed("set-power", *FAKE, 1000, "--port", 1502, "--seconds", "0.01"))
 
-    found = '{"working_mode": "eco", "min_soc": 10}'
     assert "may stay at its last setpoint" in str(caught.value)
     assert str(caught.value).endswith(
-        "scripts/battery release fake home.local --port 1502 --username me "
-        f"--found '{found}'"
+        "homebattery release fake home.local --port 1502 --username me"
     )
     assert "secret" not in str(caught.value)
+    assert len(stored_in(state_folder)) == 1
+    assert not no_process.dismissed
 
 
-async def test_battery_is_given_back_though_nobody_reads_along(
+async def test_battery_is_released_though_nobody_reads_along(
     fake: type[FakeBattery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def say(*lines: str) -> None:
         if "granted" in lines[0]:
             raise BrokenPipeError
 
-    monkeypatch.setattr(command_line, "_say", say)
+    monkeypatch.setattr(control, "say", say)
 
     with pytest.raises(BrokenPipeError):
         await run(parsed("set-power", *FAKE, 1000))
@@ -679,27 +644,7 @@ async def test_release_is_good_though_the_device_is_gone_after_it(
 # release ----------------------------------------------------------------------
 
 
-async def test_release_puts_back_what_a_killed_set_power_had_found(
-    simulator: VictronSimulator, output: Output
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line, "_give_back", _killed)
-        await run(parsed("set-power", *reach(simulator), 1000, "--seconds", "0.01"))
-    left = simulator.mode
-    line = next(line for line in output.text.splitlines() if "Should this" in line)
-    words = shlex.split(line.partition("put it back with: ")[2])
-
-    assert await run(parsed(*words[words.index("release") :])) == 0
-
-    assert (left, simulator.mode) == ("controlled", "automatic")
-    assert output.text.splitlines()[-1].startswith("Released, and seen on the device")
-
-
-async def _killed(*_: object) -> None:
-    """Do nothing any more."""
-
-
-async def test_release_without_what_was_found_only_looks(
+async def test_release_without_a_snapshot_only_looks(
     simulator: VictronSimulator, output: Output
 ) -> None:
     assert await run(parsed("release", *reach(simulator))) == 2
@@ -707,11 +652,11 @@ async def test_release_without_what_was_found_only_looks(
     assert simulator.server.traffic.writes == []
     assert 'now set to {"working_mode": "self_consumption"}' in output.text
     assert re.search(r"working_mode can be: self_consumption, .*external", output.text)
-    assert output.errors == "Error: nothing was released: --found is needed\n"
+    assert output.errors == "Error: nothing was released: --snapshot is needed\n"
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
+    ("snapshot", "text"),
     [
         ({"working_mode": "eco"}, "another form"),
         ({"working_mode": 3, "min_soc": 10}, "another form"),
@@ -720,20 +665,20 @@ async def test_release_without_what_was_found_only_looks(
     ],
 )
 async def test_release_to_something_impossible_is_refused(
-    fake: type[FakeBattery], found: Snapshot, text: str
+    fake: type[FakeBattery], snapshot: Snapshot, text: str
 ) -> None:
     with pytest.raises(InvalidValueError, match=text):
-        await run(parsed("release", *FAKE, "--found", json.dumps(found)))
+        await run(parsed("release", *FAKE, "--snapshot", json.dumps(snapshot)))
 
     assert fake.made.calls == ["connect", "take_snapshot", "close"]
 
 
-async def test_release_gives_the_driver_what_was_found(
+async def test_release_restores_the_snapshot_that_is_given(
     fake: type[FakeBattery],
 ) -> None:
-    found = {"working_mode": "held", "min_soc": 20}
+    snapshot = {"working_mode": "held", "min_soc": 20}
 
-    assert await run(parsed("release", *FAKE, "--found", json.dumps(found))) == 0
+    assert await run(parsed("release", *FAKE, "--snapshot", json.dumps(snapshot))) == 0
 
     assert fake.made.mode == "held"
 
@@ -786,11 +731,11 @@ def closed_pipe() -> Iterator[int]:
 
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Return a function that starts the launcher with this test's Python."""
-    monkeypatch.setenv("PYTHON", sys.executable)
+    """Return a function that runs the command in a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(LIBRARY))
 
     def start(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [str(LAUNCHER), *map(str, words)]
+        command = [sys.executable, "-m", "homebattery_command", *map(str, words)]
         return subprocess.run(
             command, check=False, text=True, stderr=subprocess.PIPE, **options
         )
@@ -798,14 +743,7 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return start
 
 
-def test_launcher_says_its_own_name(launch: Callable[..., Any]) -> None:
-    result = launch("--help", stdout=subprocess.PIPE)
-
-    assert result.returncode == 0
-    assert result.stdout.startswith(f"usage: {LAUNCHER} ")
-
-
-def test_launcher_passes_words_and_exit_status_on(launch: Callable[..., Any]) -> None:
+def test_command_passes_its_exit_status_on(launch: Callable[..., Any]) -> None:
     result = launch("read", "victron", "127.0.0.1", "--port", 70_000)
 
     assert result.returncode == 1
@@ -818,24 +756,3 @@ def test_reader_that_has_gone_is_no_crash(launch: Callable[..., Any]) -> None:
         result = launch("types", stdout=nobody)
 
     assert (result.returncode, result.stderr) == (1, "")
-
-
-async def test_launched_program_gives_back_at_a_signal(
-    simulator: VictronSimulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHON", sys.executable)
-    words = map(str, ["set-power", *reach(simulator), "800"])
-    process = await asyncio.create_subprocess_exec(
-        LAUNCHER, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    while b"granted: charge 800 W" not in await process.stdout.readline():
-        assert not process.stdout.at_eof()
-    held = simulator.mode
-
-    process.terminate()
-    out, err = await process.communicate()
-
-    assert (process.returncode, err) == (0, b"")
-    assert (held, simulator.mode) == ("controlled", "automatic")
-    assert b"Released" in out

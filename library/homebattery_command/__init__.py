@@ -1,0 +1,1 @@
+"""The command `homebattery`: reads a battery, and holds it at a power."""

@@ -1,0 +1,1 @@
+"""Tests of the library by itself, and of its command."""
