@@ -20,7 +20,7 @@ from .restoring import release, warn_of_held_devices
 type Action = Callable[[Battery, argparse.Namespace], Awaitable[int]]
 
 WRITING: Final[Mapping[str, Action]] = {"set-power": set_power, "release": release}
-"""What restores the device itself, should it still be held."""
+"""The commands that restore a device that is still held."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Look at an address; or connect to a battery, do one thing with it, close."""
+    """Detect the batteries at an address; or connect to one, run a command, close."""
     if options.command == "detect":
         return await print_detected(options)
     battery = DRIVERS[options.battery_type].from_setup(vars(options))

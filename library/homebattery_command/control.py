@@ -30,7 +30,7 @@ SHOW_INTERVAL: Final = 5.0
 """Seconds between two lines on a held battery."""
 
 _MAY_PASS: Final = (CannotConnectError, RequestTimeoutError, DeviceBusyError)
-"""What is worth another try: the device itself ends the setpoint if this lasts."""
+"""Errors worth another try: the device itself ends the setpoint if they last."""
 
 
 async def set_power(battery: Battery, options: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ VERSION: Final = 1
 
 
 class StateError(BatteryError):
-    """What is on disk cannot be read, written or locked."""
+    """The state on disk cannot be read, written or locked."""
 
 
 class InUseError(StateError):

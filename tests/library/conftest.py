@@ -54,7 +54,7 @@ def _quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class WatchedGuard:
-    """Takes the place of a guard's process, and notes what it is told."""
+    """Takes the place of a guard's process, and notes what is sent to it."""
 
     secrets: Mapping[str, str] | None = None
     dismissed = False

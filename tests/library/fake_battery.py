@@ -29,7 +29,7 @@ class FakeBattery(Battery):
     made: ClassVar[FakeBattery]
     limits: ClassVar[SetpointLimits | None] = SetpointLimits(-2000, 3000)
     trouble: ClassVar[dict[str, list[BatteryError]]]
-    """What the next calls of each method raise."""
+    """Errors that the next calls of each method raise."""
     values: ClassVar[Mapping[str, Value]] = {}
 
     def __init__(

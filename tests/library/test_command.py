@@ -363,7 +363,7 @@ async def test_power_beyond_the_limits_is_refused(
     assert fake.made.calls == ["connect", "close"]
 
 
-async def test_owner_can_lower_the_limits(simulator: VictronSimulator) -> None:
+async def test_user_can_lower_the_limits(simulator: VictronSimulator) -> None:
     words = ["--max-charge-power", 400, "--max-discharge-power", 300]
 
     with pytest.raises(InvalidValueError, match="charge with 400 W .* with 300 W"):
@@ -644,7 +644,7 @@ async def test_release_is_good_though_the_device_is_gone_after_it(
 # release ----------------------------------------------------------------------
 
 
-async def test_release_without_a_snapshot_only_looks(
+async def test_release_without_a_snapshot_writes_nothing(
     simulator: VictronSimulator, output: Output
 ) -> None:
     assert await run(parsed("release", *reach(simulator))) == 2

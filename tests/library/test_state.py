@@ -1,4 +1,4 @@
-"""What is on disk of a held device, and who restores it when all else was killed."""
+"""The state on disk of a held device, and its restoring after all else was killed."""
 
 import asyncio
 import io
@@ -233,7 +233,7 @@ async def test_release_that_fails_keeps_what_is_stored(
 async def test_set_power_restores_before_it_takes_a_snapshot(
     simulator: VictronSimulator, output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed command has set is never taken for the user's own."""
+    """A setpoint of a killed command is never taken for the user's own."""
 
     async def killed(*_: object) -> None:
         """Release nothing any more."""
