@@ -47,7 +47,8 @@ class FlashWear:
         """Raise FlashBudgetError when `device` has had its writes for today."""
         if self.writes_today >= DAILY_BUDGET:
             raise FlashBudgetError(
-                f"{device}: {self.writes_today} writes to its flash memory today, which "
-                f"wears it out; no more than {DAILY_BUDGET} are made in a day. What is "
-                "held stays held and can be given back; change setpoints less often"
+                f"{device}: {self.writes_today} writes to its flash memory today, "
+                f"which wears it out; no more than {DAILY_BUDGET} are made in a day. "
+                "A setpoint that is held stays held and can be released; change "
+                "setpoints less often"
             )

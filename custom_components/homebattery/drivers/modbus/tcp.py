@@ -232,7 +232,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         self._disconnect()
         if foreign:
             return ProtocolError(
-                f"{where}: what answers does not speak Modbus: {foreign[:40]!r}"
+                f"{where}: the answer is not Modbus: {foreign[:40]!r}"
             )
         if lost:
             kind = CannotConnectError if self._has_answered else ConnectionClosedError

@@ -200,9 +200,7 @@ class SessyClient:
             case aiohttp.ClientConnectorError():
                 pass
             case aiohttp.ClientResponseError():
-                return ProtocolError(
-                    f"{where}: what answers does not speak HTTP ({err})"
-                )
+                return ProtocolError(f"{where}: the answer is not HTTP ({err})")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
                 kind = (
                     CannotConnectError if self._has_answered else ConnectionClosedError

@@ -144,7 +144,9 @@ class SessyController(SetpointController[SessySetpoint]):
             return held.grant
 
     def _taken_over(self, what: str) -> TakenOverError:
-        return TakenOverError(f"{self._address}: {what}; somebody else has changed it")
+        return TakenOverError(
+            f"{self._address}: {what}; another controller has changed it"
+        )
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
@@ -160,7 +162,7 @@ class SessyController(SetpointController[SessySetpoint]):
             if present == API:
                 await self._restore_strategy(former)
             elif present != former:
-                _LOGGER.info("%s: left in %s, chosen since", self._address, present)
+                _LOGGER.info("%s: stays in %s, chosen since", self._address, present)
 
     async def _restore_strategy(self, strategy: str) -> None:
         await self._post_setpoint(0)

@@ -106,7 +106,7 @@ async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:
     finally:
         await connection.close()
     raise LoggerSerialNeededError(
-        f"{host}: the logger does not tell its serial number; enter the ten digits "
+        f"{host}: the logger does not report its serial number; enter the ten digits "
         "from its sticker"
     )
 

@@ -140,9 +140,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             case TimeoutError():
                 return RequestTimeoutError(f"{where}: no answer {late}")
             case OSError() if client.heard_only_others:
-                return ProtocolError(
-                    f"{where}: what answers does not speak Solarman V5"
-                )
+                return ProtocolError(f"{where}: the answer is not Solarman V5")
             case OSError() if client.has_answered:
                 return _ConnectionLostError(f"{where}: the connection was closed")
             case OSError():
@@ -158,6 +156,6 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             await resolve(self.host, self.port, self._timeout)
             raise CannotConnectError(
                 f"{self}: no connection. Is the logger on and in this network? Loggers "
-                "whose serial number begins with a D do not let anybody in"
+                "whose serial number begins with a D accept no local connection"
             ) from err
         return LoggerClient(self.host, self.serial, reader, writer)
