@@ -1,6 +1,6 @@
-"""Home batteries over their own local protocols: an async library of its own.
+"""An async library for home batteries, over their own local protocols.
 
-It knows nothing of Home Assistant. `DRIVERS` is the registry: a new battery is
+It does not depend on Home Assistant. `DRIVERS` is the registry: a new battery is
 one file of facts and behaviour, and one line here.
 """
 
@@ -46,6 +46,6 @@ DRIVERS: Final[Mapping[str, type[Battery]]] = {
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up.
 
-In this order they are asked what is behind a port, until one knows. So first comes who
-asks the fewest questions, and whose devices would mind those of the others most.
+Detection tries them in this order at a port, until one detects a device. First come
+those that send the fewest requests, and whose devices tolerate those of others least.
 """

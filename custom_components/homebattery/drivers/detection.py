@@ -1,8 +1,8 @@
-"""Finding out which batteries are at an address, by reading only.
+"""Detection of the batteries at an address, by reading only.
 
 Each driver knows where its devices listen and how to detect one. All ports
-are asked at a time, and at each port one driver after the other, in the order of the
-registry, until one has detected a device.
+are asked at the same time, and at each port one driver after the other, in the order of
+the registry, until one has detected a device.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ __all__ = ["Detected", "detect", "detect_at"]
 _LOGGER = logging.getLogger(__name__)
 
 PORT_LIMIT: Final = 30.0
-"""Seconds until a port that keeps silent is given up."""
+"""Seconds after which a port that keeps silent is given up."""
 
 
 async def detect(
@@ -35,9 +35,9 @@ async def detect(
 ) -> list[Detected]:
     """Return the devices at `host`, those that are certain if there are any.
 
-    Nothing is written, and no password is sent. `ports` says where the host listens
-    instead of a usual port. An address where nobody answers has no devices. Raises
-    UnknownHostError when it is a name that the network does not know.
+    Nothing is written, and no password is sent. `ports` maps a usual port to the one
+    where the host listens instead. An address that does not answer has no devices.
+    Raises UnknownHostError when it is a name that the network does not know.
     """
     drivers: dict[int, list[type[Battery]]] = {}
     for driver in DRIVERS.values():
@@ -62,7 +62,7 @@ async def detect_at(
 ) -> list[Detected]:
     """Return the devices at one port that the first of `drivers` detects there.
 
-    Asked as by `detect`: nothing is written, and no password is sent.
+    As by `detect`, nothing is written, and no password is sent.
     """
     probe = Probe(host, port, ModbusTcpConnection.shared, session)
     try:
@@ -78,7 +78,7 @@ async def detect_at(
 
 
 async def _ask(probe: Probe, driver: type[Battery]) -> list[Detected]:
-    """Return the devices that a driver detects; none when only its question fails."""
+    """Return the devices that a driver detects; none when only its request fails."""
     try:
         return await driver.detect(probe)
     except CannotConnectError:

@@ -1,4 +1,4 @@
-"""What can go wrong between us and a battery: one small hierarchy.
+"""The errors of a battery: one small hierarchy.
 
 Every text names the device or address and says what was tried, so that it can
 be shown as it is in a log line. What a person reads in Home Assistant is a
@@ -10,16 +10,16 @@ from typing import override
 
 
 class BatteryError(Exception):
-    """Something went wrong with a battery; every error of this library is one."""
+    """The base of every error of this library."""
 
     written = False
-    """Whether setting a setpoint had come as far as to write, perhaps, when it failed."""
+    """Whether the device was, or may have been, written before a setpoint failed."""
     restored = False
-    """Whether what had been written of that setpoint was undone at once."""
+    """Whether the writes of that setpoint were undone at once."""
 
     @property
     def details(self) -> Mapping[str, str]:
-        """What a text of its own can name, beside what the battery was set up with."""
+        """The error's own placeholders for a text, besides the configuration's."""
         return {}
 
 
@@ -48,17 +48,17 @@ class WrongDeviceError(BatteryError):
 
 
 class WrongUnitError(WrongDeviceError):
-    """The device answers, but at the unit id that was given is not what it should be."""
+    """The device answers, but not as expected at the unit id that was given."""
 
 
 class UndetectedUnitError(WrongDeviceError):
-    """The device answers, but at none of the usual unit ids is what is looked for."""
+    """The device answers, but not as expected at any of the usual unit ids."""
 
 
 class WrongLoggerError(WrongDeviceError):
-    """The data logger has another serial number than `tried`: `serial`.
+    """The data logger has the serial number `serial`, not `tried`.
 
-    `serial` is None in the kind below.
+    `serial` is None in the subclass below.
     """
 
     def __init__(self, message: str, tried: int, serial: int | None = None) -> None:
@@ -74,11 +74,11 @@ class WrongLoggerError(WrongDeviceError):
 
 
 class LoggerSerialRefusedError(WrongLoggerError):
-    """The data logger refuses the serial number `tried`, and does not tell its own."""
+    """The data logger refuses the serial number `tried`, without reporting its own."""
 
 
 class LoggerSerialNeededError(WrongDeviceError):
-    """The data logger does not tell its serial number: it has to be given."""
+    """The data logger does not report its serial number: it must be given."""
 
 
 class OtherTransportError(WrongDeviceError):
@@ -128,11 +128,11 @@ class UnitAbsentError(DeviceRefusedError):
 
 
 class DeviceBusyError(DeviceRefusedError):
-    """The device asks for patience (Modbus exceptions 5 and 6)."""
+    """The device is busy (Modbus exceptions 5 and 6)."""
 
 
 class PermissionDeniedError(DeviceRefusedError):
-    """The device wants its installer to log in first (Huawei: Modbus exception 0x80)."""
+    """The device requires its installer's log-in (Huawei: Modbus exception 0x80)."""
 
 
 class NotSupportedError(BatteryError):
@@ -148,8 +148,8 @@ class InvalidValueError(BatteryError, ValueError):
 
 
 class TakenOverError(NotConfirmedError):
-    """Somebody else has told the device something else than we did."""
+    """Another controller has written something else to the device."""
 
 
 class FlashBudgetError(BatteryError):
-    """So much was written to the device's flash today that no more of it is wise."""
+    """The writes to the device's flash for today are used up."""

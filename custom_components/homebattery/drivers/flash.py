@@ -12,18 +12,19 @@ from typing import Final
 from .errors import FlashBudgetError
 
 DAILY_BUDGET: Final = 240
-"""Write requests a day. The dearest change of a setpoint (Deye) takes up to six, one to
-each register: 40 changes a day, which are 100 000 writes of a register in seven years."""
+"""Write requests a day. The costliest change of a setpoint (Deye) takes up to six, one
+to each register: 40 changes a day, which are 100 000 writes of a register in seven
+years."""
 
 
 class FlashWear:
-    """Counts the writes of a day, and says when they are enough.
+    """Counts the flash writes of a day, and limits them.
 
-    Giving a device back is never refused: only what begins something new is checked.
+    A release is never refused: only what begins something new is checked.
     """
 
     def __init__(self, today: Callable[[], date] = date.today) -> None:
-        """Begin with nothing written; `today` tells which day it is."""
+        """Begin with nothing written; `today` returns the current date."""
         self.today = today
         self._day = today()
         self._writes = 0
@@ -34,7 +35,7 @@ class FlashWear:
         return self._writes if self._day == self.today() else 0
 
     def restore(self, day: date, writes: int) -> None:
-        """Go on from what was counted before a restart."""
+        """Resume the count from before a restart."""
         if day == self.today():
             self._day, self._writes = day, self.writes_today + writes
 
@@ -44,10 +45,11 @@ class FlashWear:
         self._day = self.today()
 
     def check(self, device: str) -> None:
-        """Raise FlashBudgetError when `device` has had its writes for today."""
+        """Raise FlashBudgetError when `device` has used up its writes for today."""
         if self.writes_today >= DAILY_BUDGET:
             raise FlashBudgetError(
-                f"{device}: {self.writes_today} writes to its flash memory today, which "
-                f"wears it out; no more than {DAILY_BUDGET} are made in a day. What is "
-                "held stays held and can be given back; change setpoints less often"
+                f"{device}: {self.writes_today} writes to its flash memory today, "
+                f"which wears it out; no more than {DAILY_BUDGET} are made in a day. "
+                "A setpoint that is held stays held and can be released; change "
+                "setpoints less often"
             )

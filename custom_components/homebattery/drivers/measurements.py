@@ -1,4 +1,4 @@
-"""What can be measured, once for all vendors: key, quantity, whom it is for.
+"""The measurements that all vendors share: key, quantity, and whether shown by default.
 
 A measurement has the same key, unit and sign whatever the device. Signs:
 battery power and current are positive while CHARGING; grid power and current
@@ -12,16 +12,16 @@ from enum import Enum, IntEnum, auto
 from typing import Final
 
 type Value = float | int | str | bool | tuple[str, ...] | None
-"""What a register or a measurement can be; None is 'the device does not know'."""
+"""The value of a register or a measurement; None is 'the device does not know'."""
 
 
 def as_number(value: Value) -> float | None:
-    """Return a reading as a number; None for what is none."""
+    """Return a value as a number; None when it is not one."""
     return value if isinstance(value, int | float) else None
 
 
 class Poll(IntEnum):
-    """How often a register is worth reading."""
+    """The rate at which a register is polled."""
 
     FAST = 0
     """Live values: power, SOC."""
@@ -32,7 +32,7 @@ class Poll(IntEnum):
 
 
 class Quantity(Enum):
-    """The kinds of measurement; a platform knows what to make of each."""
+    """The kind of a measurement; a platform has a description of each."""
 
     POWER = auto()
     """W"""
@@ -53,7 +53,7 @@ class Quantity(Enum):
     TEMPERATURE = auto()
     """°C"""
     SOC = auto()
-    """% of the battery that is charged; one a device"""
+    """% of the battery that is charged; one per device"""
     SOC_LEVEL = auto()
     """% of the battery at which something happens, or is to"""
     PERCENT = auto()
@@ -122,10 +122,10 @@ UNITS: Final[Mapping[Quantity, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One thing that a battery can tell.
+    """A value that a battery can report.
 
-    `enabled`: shown without asking. `diagnostic`: about the device's inside, or how it
-    is set, rather than about energy.
+    `enabled`: shown by default. `diagnostic`: about the device's inside, or how it is
+    set, rather than about energy.
     """
 
     key: str
@@ -161,17 +161,17 @@ _P, _V, _I, _T = (
 
 
 def _usual(quantity: Quantity, *keys: str) -> list[Measurement]:
-    """Return measurements that every owner wants to see."""
+    """Return measurements that are shown by default."""
     return [Measurement(key, quantity) for key in keys]
 
 
 def _unusual(quantity: Quantity, *keys: str) -> list[Measurement]:
-    """Return measurements that an owner may want, and asks for."""
+    """Return measurements that a user may enable."""
     return [Measurement(key, quantity, enabled=False) for key in keys]
 
 
 def _inside(quantity: Quantity, *keys: str, enabled: bool = False) -> list[Measurement]:
-    """Return what is inside a device, or set on it, hidden unless `enabled`."""
+    """Return diagnostic measurements, to be enabled by the user unless `enabled`."""
     return [Measurement(key, quantity, enabled, diagnostic=True) for key in keys]
 
 
@@ -248,7 +248,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_unusual(_V, *_phases("grid_voltage")),
         *_unusual(_I, *_phases("grid_current")),
         *_unusual(Quantity.FREQUENCY, "grid_frequency"),
-        # What is wrong, and who the device is
+        # Problems, and identity
         *_inside(Quantity.PROBLEMS, "problem", enabled=True),
         *_inside(Quantity.TEXT, "serial_number", "firmware", "battery_firmware"),
         # Victron: GX system

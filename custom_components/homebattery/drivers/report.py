@@ -1,4 +1,4 @@
-"""What reading gave: values by name, and for each name that failed the reason."""
+"""The result of a read: values by name, and for each name that failed the reason."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -15,6 +15,6 @@ class Report:
     failures: dict[str, BatteryError] = field(default_factory=dict)
 
     def add(self, other: Self) -> None:
-        """Take over what another read gave."""
+        """Add the result of another read."""
         self.values |= other.values
         self.failures |= other.failures

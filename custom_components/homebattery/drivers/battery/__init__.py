@@ -1,4 +1,4 @@
-"""A battery as everybody sees it, whoever made it."""
+"""The interface of a battery, the same for all vendors."""
 
 from .base import Battery, SetpointLimits
 from .modbus import ModbusBattery

@@ -1,7 +1,7 @@
-"""A battery as everybody sees it, whoever made it.
+"""The interface of a battery, the same for all vendors.
 
-`Battery` is what Home Assistant (or a script) talks to; `ModbusBattery` is the
-part that all Modbus batteries share. Values go by the keys, units and signs of
+`Battery` is what Home Assistant (or a script) calls; `ModbusBattery` is the
+part that all Modbus batteries share. Values have the keys, units and signs of
 `measurements.py`: power in W, current in A, positive = CHARGING for the battery
 and for every setpoint.
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
-    """Something a driver must be told, named as in a configuration entry.
+    """A field that a driver is set up with, named as in a configuration entry.
 
-    `advanced` fields have a default, or are found out, for nearly everybody.
+    The default of an `advanced` field, or its detection, suits nearly all devices.
     """
 
     name: str
@@ -53,7 +53,7 @@ class SetupField:
 
 
 class SetpointLimits(NamedTuple):
-    """What device and owner allow at most, W: discharging (≤ 0) and charging."""
+    """The limits of device and user, W: discharging (≤ 0) and charging."""
 
     minimum: int
     maximum: int
@@ -63,27 +63,27 @@ class Battery(MeasuringDevice):
     """A battery that can be read, and held at a setpoint.
 
     `max_charge_power` and `max_discharge_power` (W, both positive) are the
-    owner's limits; `capacity` (Wh) is for devices that do not tell theirs.
+    user's limits; `capacity` (Wh) is for devices that do not report theirs.
     """
 
     battery_type: ClassVar[str]
     """The name in a configuration entry."""
     manufacturer: ClassVar[str]
     fields: ClassVar[tuple[SetupField, ...]]
-    """What it takes to reach the device."""
+    """The fields needed to reach the device."""
     option_fields: ClassVar[tuple[SetupField, ...]] = ()
-    """What its owner may choose besides; each has a default."""
+    """Further fields that the user may set; each has a default."""
     web_page: ClassVar[bool] = True
-    """Whether people find a page of the device, or of its gateway, at its address."""
+    """Whether there is a web page of the device, or of its gateway, at its address."""
     ports: ClassVar[tuple[int, ...]] = ()
-    """Where a device of this kind usually listens; `detect` is asked there."""
+    """The ports where a device of this kind usually listens; `detect` probes them."""
     keep_alive_interval: float | None = None
-    """Seconds within which a held setpoint must be renewed or looked after; None:
-    it holds, and nobody else can change it."""
+    """Seconds within which a held setpoint must be renewed or checked; None: it
+    holds, and no other controller can change it."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
-    """Why it cannot be held, where it cannot."""
+    """The error's text for a battery that cannot be held."""
     current_step: ClassVar[float] = 0.01
-    """Share that the battery voltage must move until a held current is set again."""
+    """Share by which the battery voltage must change to set a held current again."""
 
     def __init__(
         self,
@@ -100,16 +100,16 @@ class Battery(MeasuringDevice):
         self.max_charge_power = max_charge_power
         self.max_discharge_power = max_discharge_power
         self.snapshot: Snapshot | None = None
-        """What a release restores; None while the device is left alone."""
+        """The state that a release restores; None while there is nothing to restore."""
         self.controller: SetpointController[Any] | None = None
-        """Holds the device at a setpoint; None where it takes none."""
+        """The controller that holds the device at a setpoint; None if it takes none."""
         self.wear = FlashWear()
 
     @classmethod
     def from_setup(
         cls, setup: Mapping[str, Any], session: ClientSession | None = None
     ) -> Self:
-        """Make a battery from what its `fields` hold; `session` is for HTTP ones."""
+        """Make a battery from the values of its `fields`; `session` is for HTTP."""
         arguments = {
             item.name: setup[item.name]
             for item in (*cls.fields, *cls.option_fields)
@@ -122,18 +122,18 @@ class Battery(MeasuringDevice):
 
     @classmethod
     async def detect(cls, probe: Probe) -> list[Detected]:
-        """Return the devices of this kind at a port, found by reading alone.
+        """Return the devices of this kind at a port, detected by reading alone.
 
-        Each question must be harmless to any other device. Raises CannotConnectError
-        when nobody is there to be asked.
+        Each request must be harmless to any other device. Raises CannotConnectError
+        when the port accepts no connection.
         """
         return []
 
     async def explain(self, err: BatteryError) -> BatteryError:
-        """Return why connecting failed: `err`, or what says it better.
+        """Return the reason why connecting failed: `err`, or a more specific error.
 
-        Looks at the address by reading only, for whoever sets a battery up. The
-        battery must not be connected.
+        Checks the address by reading only, while a battery is set up. The battery
+        must not be connected.
         """
         return err
 
@@ -149,28 +149,28 @@ class Battery(MeasuringDevice):
 
     @property
     def setpoint_phases(self) -> int:
-        """How many phases have a setpoint of their own; 0 if none has."""
+        """Number of phases that have a setpoint of their own; 0 if none has."""
         return 0
 
     @property
     def issues(self) -> frozenset[DeviceIssue]:
-        """What its owner should put right, as far as it is known by now."""
+        """Issues that the user should fix, as far as known by now."""
         return frozenset()
 
-    # Holding it at a setpoint
+    # Setpoint
 
     @property
     def held(self) -> HeldSetpoint | None:
-        """What the battery is held at; None while it is left alone."""
+        """The setpoint that the battery is held at; None while it is not held."""
         return None if self.controller is None else self.controller.held
 
     @property
     @abstractmethod
     def writes(self) -> int:
-        """How often something was written, or may have been, since it was made."""
+        """Number of requests that wrote, or may have written, so far."""
 
     async def take_snapshot(self) -> Snapshot:
-        """Read what a release has to restore. Nothing is written.
+        """Read the state that a release has to restore. Nothing is written.
 
         Raises NotSupportedError when the battery cannot be controlled.
         """
@@ -181,13 +181,13 @@ class Battery(MeasuringDevice):
 
         0 holds it: neither charge nor discharge, PV untouched. Takes the `snapshot`
         before the first write, unless there is one. Returns the power that the device
-        and the owner's limits grant now. Raises NotSupportedError, and what `read`
+        and the user's limits grant now. Raises NotSupportedError, and what `read`
         raises; the error says whether anything was written.
         """
         return await self._apply(SetpointRequest(self._clamp(power)))
 
     async def _apply(self, request: SetpointRequest) -> Grant:
-        """Hold the battery at what is granted of a request; return that."""
+        """Hold the battery at the power granted for a request; return the grant."""
         controller = self._controlled()
         before, held, writes = self.snapshot, copy(controller.held), self.writes
         try:
@@ -204,20 +204,20 @@ class Battery(MeasuringDevice):
                 # The former setpoint stays in force.
                 controller.held = held
             raise
-        # A release that was under way meanwhile has forgotten it.
+        # A release in the meantime has forgotten it.
         self.snapshot = snapshot
         return grant
 
     def _controlled(self) -> SetpointController[Any]:
-        """Return what holds the battery; raises NotSupportedError if nothing can."""
+        """Return the controller; raises NotSupportedError if there is none."""
         if self.controller is None:
             raise NotSupportedError(f"{self.address}: {self.no_setpoint}")
         return self.controller
 
     async def set_current_setpoint(self, current: float) -> Grant:
-        """Hold the battery at a DC `current`, A, with the voltage of this moment.
+        """Hold the battery at a DC `current`, A, with the present voltage.
 
-        Returns what `set_power_setpoint` does.
+        Returns and raises what `set_power_setpoint` does.
         """
         voltage = await self.get("battery_voltage")
         if not isinstance(voltage, float | int) or voltage <= 0:
@@ -246,29 +246,29 @@ class Battery(MeasuringDevice):
         return await self.set_power_setpoint_phase(current * voltage, phase)
 
     def wears_flash(self, power: float) -> bool:
-        """Return True when holding at `power` W would write to flash, as far as known.
+        """Return True when a setpoint of `power`, W, is known to write to flash.
 
-        Whoever changes setpoints quickly should space those that do.
+        A caller that changes setpoints quickly should space those that do.
         """
         return self.controller is not None and self.controller.wears_flash(
             self._clamp(power)
         )
 
     async def is_held(self) -> bool:
-        """Return False when the device is surely no longer as a setpoint left it.
+        """Return False when the device surely no longer shows the setpoint.
 
-        For one who finds a setpoint of an earlier life. Nothing is written.
+        For a setpoint from before a restart. Nothing is written.
         """
         if self.snapshot is None:
             return False
         return await self._controlled().shows_setpoint(self.snapshot)
 
     async def refresh(self) -> None:
-        """Read what a held setpoint depends on, as far as it was read too long ago.
+        """Read the conditions of a held setpoint that were read too long ago.
 
-        `keep_alive` does so, too. On a slow device that takes time, so whoever must
-        renew in time may begin it beforehand: while it goes on, `keep_alive` does
-        not wait for it, and does what is safe with what is known.
+        `keep_alive` does so, too. On a slow device that takes time, so a caller that
+        must renew in time may begin it beforehand: while it goes on, `keep_alive`
+        does not wait for it, and does what is safe with what is known.
         """
         if self.controller is not None and self.snapshot is not None:
             await self.controller.refresh(self.snapshot)
@@ -277,8 +277,8 @@ class Battery(MeasuringDevice):
         """Renew the held setpoint, adapted to what the device permits now.
 
         Returns the power granted, or None when nothing had to be done. Raises
-        TakenOverError when another controller has written something else; the device
-        is then left to it. And what `read` raises.
+        TakenOverError when another controller has written something else, to which
+        the device is then left; and what `read` raises.
         """
         if self.snapshot is None or self.held is None:
             return None
@@ -287,15 +287,15 @@ class Battery(MeasuringDevice):
             return await controller.renew(self.snapshot)
         except NotConfirmedError:
             if controller.held is None:
-                # It has restored the device: there is nothing to hold any more.
+                # The controller has restored the device: nothing is held any more.
                 self.snapshot = None
             raise
 
     async def release(self) -> None:
-        """Put back what was found, see it confirmed, and forget the snapshot.
+        """Restore the snapshot, see it confirmed, and forget it.
 
         Does nothing while `snapshot` is None. Raises NotConfirmedError when the device
-        does not show what was put back; the snapshot is then kept for another try.
+        does not show what was restored; the snapshot is then kept for another try.
         """
         if self.snapshot is None:
             return
@@ -322,7 +322,7 @@ class Battery(MeasuringDevice):
         """Write a setting whose value has been checked, and read it back."""
 
     def _narrowed(self, limits: SetpointLimits) -> SetpointLimits:
-        """Return what the device allows, within what its owner does."""
+        """Return the device's limits, W, narrowed to the user's."""
         charge, discharge = self.max_charge_power, self.max_discharge_power
         return SetpointLimits(
             limits.minimum if discharge is None else max(limits.minimum, -discharge),

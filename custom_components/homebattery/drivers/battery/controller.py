@@ -1,7 +1,7 @@
-"""Holding a battery at a setpoint: what is asked, granted, held, and restored.
+"""The control of a battery by setpoints: request, grant, held setpoint, and restoring.
 
-`SetpointController` is what each vendor implements, and what the public coroutines of
-`Battery` delegate to. Powers are in W, positive = CHARGING.
+Each vendor implements a `SetpointController`, and the public coroutines of `Battery`
+delegate to it. Powers are in W, positive = CHARGING.
 """
 
 from abc import ABC, abstractmethod
@@ -17,11 +17,11 @@ from ..errors import NotConfirmedError
 from ..measurements import Value
 
 type Snapshot = dict[str, Any]
-"""What a release restores, as JSON can hold it; each controller has its own keys."""
+"""The state that a release restores, as JSON; each controller has its own keys."""
 
 
 class LimitReason(StrEnum):
-    """Why a battery does less than was asked of it, or something else."""
+    """The reason why a battery does less than was asked of it, or something else."""
 
     FULL = "full"
     EMPTY = "empty"
@@ -33,18 +33,18 @@ class LimitReason(StrEnum):
     SETTING = "setting"
     """A limit that is set on the device."""
     TOO_LITTLE = "too_little"
-    """Less than the smallest step of the device: it is held instead."""
+    """Less than the smallest step of the device: it is held at 0 W instead."""
     NO_GRID = "no_grid"
     PROTECTION = "protection"
     """The battery must be charged, or is about to shut down."""
     UNKNOWN_STATE = "unknown_state"
-    """What a setpoint depends on cannot be read, so the battery is held."""
+    """The conditions of a setpoint cannot be read, so the battery is held at 0 W."""
     ENDED = "ended"
-    """The device has ended it, or somebody with it."""
+    """The device has ended it, or a person at the device."""
     OTHER_CONTROLLER = "other_controller"
-    """Somebody else has told the device something else."""
+    """Another controller has written something else to the device."""
     NO_EFFECT = "no_effect"
-    """The device took the setpoint and does not do it."""
+    """The device took the setpoint and does not follow it."""
     REFUSED = "refused"
     """The device refuses the setpoint."""
     UNREACHABLE = "unreachable"
@@ -53,14 +53,14 @@ class LimitReason(StrEnum):
 
 
 class DeviceIssue(StrEnum):
-    """What an owner can put right, so that a battery can be held as it should."""
+    """An issue that the user can fix, so that a battery can be held as it should."""
 
     WRITES_OFF = "writes_off"
     """The device may be read only."""
     NO_ESS = "no_ess"
     """A Victron without the ESS assistant."""
     KEEPS_SETPOINT = "keeps_setpoint"
-    """An SMA that keeps the last setpoint when nobody renews it."""
+    """An SMA that keeps the last setpoint when it is not renewed."""
     CONNECTION_STOLEN = "connection_stolen"
     """Another client of a device that serves one at a time."""
     OLD_FIRMWARE = "old_firmware"
@@ -70,7 +70,7 @@ class DeviceIssue(StrEnum):
 
 
 class SuspendedError(NotConfirmedError):
-    """The setpoint makes no sense now: the device decides itself until `reason` ends."""
+    """The setpoint is suspended: the device decides by itself until `reason` ends."""
 
     def __init__(self, message: str, reason: LimitReason) -> None:
         """Keep the reason beside the text."""
@@ -79,14 +79,14 @@ class SuspendedError(NotConfirmedError):
 
 
 class Bound(NamedTuple):
-    """The most that is permitted in a direction, W (≥ 0), and by what."""
+    """The highest power permitted in a direction, W (≥ 0), and the reason."""
 
     power: float
     reason: LimitReason
 
 
 def bounded(power: float, bounds: Iterable[Bound]) -> tuple[float, LimitReason | None]:
-    """Return what `bounds` (of its direction) leave of a power, W, and what cut it."""
+    """Return a power, W, cut to `bounds` (of its direction), and the reason if cut."""
     tightest = min(bounds, key=lambda bound: bound.power, default=None)
     if tightest is None or abs(power) <= tightest.power:
         return power, None
@@ -104,7 +104,7 @@ class Grant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SetpointRequest:
-    """What is asked of a battery: a power, W, + = charging, and what it comes from."""
+    """The power asked of a battery, W, + = charging, and what it comes from."""
 
     power: float
     current: float | None = None
@@ -115,20 +115,20 @@ class SetpointRequest:
 
 @dataclass(slots=True, kw_only=True)
 class HeldSetpoint:
-    """The one record of what a battery is held at. Times are the event loop's, s.
+    """The one record of the setpoint held. Times are the event loop's, s.
 
-    A controller that must know more of what it wrote derives its own.
+    A controller that must record more of what it wrote derives its own.
     """
 
     request: SetpointRequest
     grant: Grant
     changed_at: float
-    """When the power granted last changed."""
+    """Time of the last change of the power granted."""
     written_at: float = -math.inf
-    """When the device was last written."""
+    """Time of the last write to the device."""
 
     def change(self, grant: Grant, now: float) -> None:
-        """Take over what is granted from now on."""
+        """Take over the grant that holds from now on."""
         if grant.power != self.grant.power:
             self.changed_at = now
         self.grant = grant
@@ -138,8 +138,8 @@ class ForeignSetpoint:
     """Takeover by another controller, as seen by reads of the device's setpoint.
 
     One read may have been under way while the setpoint was written, so it takes
-    `reads` of another setpoint than ours within `within` seconds. Where our own in
-    between means that there is nobody else, those reads must be `in_a_row`.
+    `reads` of a foreign setpoint within `within` seconds. Where the driver's own
+    setpoint in between rules out another controller, they must be `in_a_row`.
     """
 
     def __init__(
@@ -151,19 +151,19 @@ class ForeignSetpoint:
         self._seen_at: deque[float] = deque(maxlen=reads)
 
     def note(self, *, is_ours: bool) -> None:
-        """Count one read, which shows our setpoint or a foreign one."""
+        """Count one read, of the driver's own setpoint or of a foreign one."""
         if not is_ours:
             self._seen_at.append(loop_time())
         elif self._in_a_row:
             self._seen_at.clear()
 
     def forget(self) -> None:
-        """Begin anew: what was seen so far is about to be replaced."""
+        """Forget the reads so far: the setpoint seen is about to be replaced."""
         self._seen_at.clear()
 
     @property
     def is_certain(self) -> bool:
-        """True when the device is controlled by somebody else."""
+        """Whether another controller surely controls the device."""
         reads = self._seen_at
         return len(reads) == reads.maxlen and loop_time() - reads[0] <= self._within
 
@@ -181,48 +181,48 @@ class SetpointController[H: HeldSetpoint](ABC):
     """
 
     def __init__(self) -> None:
-        """Begin with a device that is left alone."""
+        """Begin with a device that is not held."""
         self.held: H | None = None
         self._refreshing = False
 
     @abstractmethod
     async def take_snapshot(self) -> Snapshot:
-        """Read what a release has to restore. Nothing is written.
+        """Read the state that a release has to restore. Nothing is written.
 
         Raises NotSupportedError when the device cannot be held, or not be restored.
         """
 
     @abstractmethod
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
-        """Hold the device at what is granted of `request`; return that.
+        """Hold the device at the power granted for `request`; return the grant.
 
-        Where its owner has changed since what a release restores, that is put into
-        `snapshot`.
+        A value that a release restores, and that the user has changed since, is put
+        into `snapshot`.
         """
 
     async def renew(self, snapshot: Snapshot) -> Grant | None:
         """Renew the setpoint, adapted to what the device permits now.
 
-        Returns what is granted, or None when nothing had to be done.
+        Returns the grant, or None when nothing had to be done.
         """
         return None
 
     @abstractmethod
     async def restore(self, snapshot: Snapshot) -> None:
-        """Put the device back as it was found, and see it confirmed."""
+        """Restore the state of the snapshot, and see it confirmed."""
 
     async def shows_setpoint(self, snapshot: Snapshot) -> bool:
-        """Return False when the device is surely no longer as a setpoint left it.
+        """Return False when the device surely no longer shows the setpoint.
 
-        For a setpoint of an earlier life. Nothing is written.
+        For a setpoint from before a restart. Nothing is written.
         """
         return True
 
     async def refresh(self, snapshot: Snapshot) -> None:
-        """Read what a held setpoint depends on, as far as it was read too long ago.
+        """Read the conditions of a held setpoint that were read too long ago.
 
-        What cannot be read is not an error. While it goes on, another call does not
-        wait for it.
+        A failed read is not an error. A call while another is under way returns at
+        once.
         """
         if self._refreshing:
             return
@@ -233,11 +233,11 @@ class SetpointController[H: HeldSetpoint](ABC):
             self._refreshing = False
 
     async def _refresh(self, snapshot: Snapshot) -> None:
-        """Read what `refresh` says; a device without conditions has nothing to read."""
+        """Read the conditions for `refresh`; a device without any reads nothing."""
 
     def observe(self, values: Mapping[str, Value]) -> None:
-        """Look at what was just read, by a poll too, for who controls the device."""
+        """Check values just read, also by a poll, for a takeover."""
 
     def wears_flash(self, power: float) -> bool:
-        """Return True when holding at `power` W would write to flash, as far as known."""
+        """Return True when a setpoint of `power`, W, is known to write to flash."""
         return False

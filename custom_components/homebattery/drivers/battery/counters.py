@@ -1,7 +1,7 @@
-"""Counters that stumble: what would spoil a statistic is left out.
+"""The filter of energy counters, which drops readings that would spoil a statistic.
 
-Whoever adds up a counter takes a fall for a new beginning, and adds the whole counter
-again when it is back; and a leap is energy to him. Inverters that wake up show 0 for a
+A statistic takes a fall of a counter for a new beginning, and adds the whole counter
+again when it is back; and a leap counts as energy. Inverters that wake up show 0 for a
 while, answers get mixed up, a data logger makes up words.
 """
 
@@ -20,16 +20,16 @@ _OF_THE_BATTERY: Final = ("energy_charged", "energy_discharged")
 
 
 def is_counter(key: str) -> bool:
-    """Return True for measurements that count."""
+    """Return True for measurements that are counters."""
     return MEASUREMENTS[key].quantity in _COUNTED
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Where a counter stood when it was last accepted.
+    """The value of a counter when it was last accepted, and the time, s.
 
-    `offset` is what has been added to it without having been counted, when it was
-    cleared or another counter took its place.
+    `offset` is the change that was not counted, when it was cleared or another counter
+    took its place.
     """
 
     value: float
@@ -38,13 +38,13 @@ class Counted:
 
     @property
     def total(self) -> float:
-        """All that has been counted: this never falls, and never leaps."""
+        """The value without the offset: it never falls, and never leaps."""
         return self.value - self.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Impossible readings that follow one another: since when, and the last."""
+    """A run of impossible readings: its beginning, and the last of them."""
 
     since: float
     value: float
@@ -52,13 +52,13 @@ class Suspect:
 
 
 class CounterFilter:
-    """Keeps impossible readings of counters from being taken for values.
+    """Drops impossible readings of counters.
 
     Impossible are 0 where something was counted before, a fall, and more than the
     device can have counted in the time. A counter that shows 0 at first is passed on,
-    and not accepted yet. What goes on counting for a while nevertheless is true: the counter has
-    been cleared, has wrapped around or is another one. 0 never becomes true that
-    way, except where nothing was counted before.
+    and not accepted yet. A reading that goes on counting for a while nevertheless is
+    accepted: the counter has been cleared, has wrapped around or is another one. 0 is
+    never accepted that way, except where nothing was counted before.
 
     Counters of a day, or of a run of the device, do start again at 0; only not for
     a moment.
@@ -67,35 +67,35 @@ class CounterFilter:
     """
 
     SLACK: Final = 1.0
-    """What may be counted in no time: counters are rounded and come late."""
+    """Growth that is possible in no time: counters are rounded and come late."""
     ACCEPTED_AFTER: Final = 600.0
-    """Seconds for which the impossible must go on counting."""
+    """Seconds of counting after which a suspect counter is accepted."""
     MOST: Final = 60_000.0
-    """W that a counter may grow with: three phases of a large house. Or l/h of gas."""
+    """The fastest growth, W: three phases of a large house. Or l/h of gas."""
     MOST_OF_A_BATTERY: Final = 20_000.0
-    """W that a battery's own counters may grow with."""
+    """The fastest growth of a battery's own counters, W."""
     MOST_RATED: Final = 3.0
-    """Times the rated power that it may be on devices larger than that."""
+    """The fastest growth on larger devices, as a multiple of the rated power."""
 
     def __init__(self) -> None:
         """Begin with no reading seen."""
         self.rated_power = 0.0
-        """Of the inverter, W; 0 while it is not known."""
+        """The inverter's rated power, W; 0 while it is not known."""
         self._accepted: dict[str, Counted] = {}
         self._suspect: dict[str, Suspect] = {}
 
     @property
     def accepted(self) -> Mapping[str, Counted]:
-        """Where each counter stood when it was last accepted; a view."""
+        """The last accepted value of each counter; a view."""
         return MappingProxyType(self._accepted)
 
     @property
     def suspect(self) -> Mapping[str, Suspect]:
-        """What counters show that is not accepted, or not yet; a view."""
+        """The readings that are not accepted, or not yet, by counter; a view."""
         return MappingProxyType(self._suspect)
 
     def checked(self, values: Mapping[str, Value], now: float) -> dict[str, Value]:
-        """Return the counters among values, with None for what cannot be."""
+        """Return the counters among values, with None for impossible readings."""
         return {
             key: self.check(key, value, now)
             for key, value in values.items()
@@ -103,7 +103,7 @@ class CounterFilter:
         }
 
     def check(self, key: str, value: float, now: float) -> float | None:
-        """Return the value of a counter; None if it cannot be."""
+        """Return the value of a counter; None if it is impossible."""
         last = self._accepted.get(key)
         restarts = MEASUREMENTS[key].quantity in _RESTARTING
         if last is None:
@@ -132,7 +132,7 @@ class CounterFilter:
         return last <= value <= last + growth
 
     def _has_lasted(self, key: str, value: float, now: float) -> bool:
-        """Note a reading that is in doubt; return True if it has been for long."""
+        """Note a suspect reading; return True if the run has lasted long enough."""
         run = self._suspect.get(key)
         goes_on = run is not None and self._follows(key, run.value, run.at, value, now)
         since = run.since if run is not None and goes_on else now
@@ -140,14 +140,14 @@ class CounterFilter:
         return now - since >= self.ACCEPTED_AFTER
 
     def counted(self, key: str) -> Counted | None:
-        """Return where a counter stood last; None if it was never accepted."""
+        """Return the last accepted value of a counter; None if there is none."""
         return self._accepted.get(key)
 
     def remember(self, key: str, counted: Counted) -> None:
-        """Take over where a counter stood in an earlier life.
+        """Take over the value of a counter from before a restart.
 
-        What was accepted in this life, for lack of better knowledge, is forgotten:
-        check it again.
+        A reading accepted since, for lack of better knowledge, is forgotten: check it
+        again.
         """
         self._accepted[key] = counted
         self._suspect.pop(key, None)

@@ -16,7 +16,7 @@ from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a device is. `serial_number` identifies it for ever."""
+    """The identity of a device. `serial_number` identifies it for ever."""
 
     serial_number: str
     manufacturer: str
@@ -25,7 +25,7 @@ class Identity:
     firmware: str | None = None
     hardware: str | None = None
     mac: str | None = None
-    """Its address on the Ethernet; only of devices that tell it."""
+    """Its Ethernet address; only of devices that report it."""
 
 
 class MeasuringDevice(ABC):
@@ -37,7 +37,7 @@ class MeasuringDevice(ABC):
         self.port = port
         self.timeout = timeout
         self.counters = CounterFilter()
-        """Keeps what cannot be from being read as a counter's value."""
+        """The filter that drops impossible readings of counters."""
         self._identity: Identity | None = None
         self._unsupported: set[str] = set()
         self._formulas: dict[str, Formula] = {}
@@ -55,7 +55,7 @@ class MeasuringDevice(ABC):
 
     @abstractmethod
     async def connect(self) -> None:
-        """Connect and learn who the device is.
+        """Connect, and read the identity of the device.
 
         Raises CannotConnectError, RequestTimeoutError, AuthenticationError,
         WrongDeviceError.
@@ -67,39 +67,39 @@ class MeasuringDevice(ABC):
 
     @property
     def identity(self) -> Identity:
-        """Who the device is; known once connected."""
+        """The device's identity; raises CannotConnectError before it was connected."""
         if self._identity is None:
             raise CannotConnectError(f"{self.address}: not connected yet")
         return self._identity
 
     @property
     def detected_config(self) -> Mapping[str, Any]:
-        """What `connect` found out of `fields` that were left empty."""
+        """Values that `connect` detected for `fields` that were not given."""
         return {}
 
     @property
     def raw(self) -> Mapping[str, Any]:
-        """What the device said last, as it came, to find mistakes and to replay it.
+        """The device's last answers as they came, to find mistakes and to replay them.
 
-        As JSON can hold it, with placeholders for serial numbers and names.
+        As JSON, with placeholders for serial numbers and names.
         """
         return {}
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Its parts with an identity of their own, as far as has been read by now."""
+        """Its parts with an identity of their own, as far as read by now."""
         return ()
 
     async def has_new_parts(self) -> bool:
         """Return True for a part that was not there when it was connected.
 
-        Asks a little; raises what `read` raises.
+        Sends few requests; raises what `read` raises.
         """
         return False
 
     @property
     def measurements(self) -> tuple[str, ...]:
-        """The keys that the device can measure, as far as is known by now."""
+        """The keys that the device can measure, as far as known by now."""
         if self._measurements is None:
             able = self._measurable()
             self._measurements = tuple(
@@ -114,12 +114,12 @@ class MeasuringDevice(ABC):
         """Return the keys that such a device can measure."""
 
     def _forget_measurements(self) -> None:
-        """Have `measurements` and `poll_rate` found out anew."""
+        """Forget `measurements` and `poll_rate`, to be determined again."""
         self._measurements = None
         self._poll_rates.clear()
 
     def poll_rate(self, key: str) -> Poll:
-        """Return how often `key` is worth reading."""
+        """Return the rate at which `key` is polled."""
         rate = self._poll_rates.get(key)
         if rate is None:
             rate = self._poll_rates[key] = self._find_poll_rate(key)
@@ -127,16 +127,16 @@ class MeasuringDevice(ABC):
 
     @abstractmethod
     def _find_poll_rate(self, key: str) -> Poll:
-        """Return how often the registers or fields that `key` needs are worth reading."""
+        """Return the rate of the registers or fields that `key` needs."""
 
     @abstractmethod
     def options(self, key: str) -> tuple[str, ...]:
         """Return the states that the measurement `key` (a STATUS) can have."""
 
     async def read(self, keys: Collection[str] | None = None) -> Readings:
-        """Read `keys`, or everything, in the fewest requests, as one snapshot.
+        """Read `keys`, or everything, in the fewest requests.
 
-        What fails on its own is in the snapshot's `failures`. Raises
+        Keys that fail on their own are in the readings' `failures`. Raises
         CannotConnectError, RequestTimeoutError, AuthenticationError or
         ProtocolError when the device as a whole is out of reach.
         """
@@ -179,7 +179,7 @@ class MeasuringDevice(ABC):
         return clean(key, values[key] if formula is None else formula.compute(values))
 
     def _note_unsupported(self, failures: Mapping[str, BatteryError]) -> None:
-        """Note what turned out not to be there."""
+        """Note keys that the device turned out not to have."""
         lacking = {
             key for key, err in failures.items() if isinstance(err, NotSupportedError)
         }

@@ -27,12 +27,12 @@ from .measuring import Identity
 from .readings import Formula, Values
 from .settings import Setting
 
-# What holds a simple battery.
+# The register that holds a simple battery.
 _SETPOINT = "power_setpoint"
 
 
 class ModbusBattery(Battery):
-    """What all Modbus batteries share: registers, formulas, settings.
+    """The part that all Modbus batteries share: registers, formulas, settings.
 
     A simple one gives `registers` and is done: one called `power_setpoint` holds the
     battery, within `power_limits`. A device of several units makes its own `devices`.
@@ -44,12 +44,12 @@ class ModbusBattery(Battery):
         SetupField("unit_id", 1, advanced=True),
     )
     power_limits: ClassVar[SetpointLimits | None] = None
-    """What the register `power_setpoint` takes, W; None without such a register."""
+    """The range of the register `power_setpoint`, W; None without such a register."""
     registers: ClassVar[Sequence[Register]] = ()
     formulas: ClassVar[Sequence[Formula]] = ()
     layout: ClassVar[Layout] = Layout()
     settle: ClassVar[float] = 1.0
-    """Seconds after a write until reading back tells the truth."""
+    """Seconds after a write until reading back shows it."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ModbusBattery(Battery):
         self.devices: list[ModbusDevice] = []
         self._formulas = {formula.key: formula for formula in self.formulas}
         self.recording = Recording()
-        """What came of the requests since it was connected."""
+        """The requests since it was connected, and their answers."""
         self.cache = RegisterCache()
         """The last value of each register."""
         self._connection: ModbusConnection | None = None
@@ -86,7 +86,7 @@ class ModbusBattery(Battery):
         return self._connection
 
     def _make_connection(self) -> ModbusConnection:
-        """Return the way to the device; Modbus TCP unless a driver knows better."""
+        """Return the connection to the device; Modbus TCP unless overridden."""
         return ModbusTcpConnection.shared(self.address, self.port, self.timeout)
 
     def _make_devices(self) -> list[ModbusDevice]:
@@ -102,7 +102,7 @@ class ModbusBattery(Battery):
         )
 
     def unit(self, unit_id: int) -> ModbusUnit:
-        """Return the view of one unit id; raises CannotConnectError if not connected."""
+        """Return the view of a unit id; raises CannotConnectError if not connected."""
         return self.connection.unit(unit_id, self.recording)
 
     @override
@@ -133,10 +133,10 @@ class ModbusBattery(Battery):
         self._connects_seen = self.connection.connects
 
     async def _find_units(self) -> None:
-        """Find out unit ids that were not given; most batteries have a fixed one."""
+        """Detect unit ids that were not given; most batteries have a fixed one."""
 
     async def _identify(self) -> Identity:
-        """Read who the device is."""
+        """Read the identity of the device."""
         names = {"serial_number", "firmware"} & self._register_names()
         values = await self.read_registers(names)
         return Identity(
@@ -155,7 +155,7 @@ class ModbusBattery(Battery):
     @property
     @override
     def raw(self) -> Mapping[str, Any]:
-        """The words last seen of each unit, and what is missing.
+        """The last words of each unit, and the registers that are missing.
 
         `units` has consecutive words as lists, by unit and address of the first.
         """
@@ -182,7 +182,7 @@ class ModbusBattery(Battery):
 
     @override
     def _find_poll_rate(self, key: str) -> Poll:
-        """Return how often `key` is worth reading: as often as its slowest register."""
+        """Return the rate of `key`: that of its slowest register."""
         return max(
             (
                 device.registers[name].poll
@@ -206,7 +206,7 @@ class ModbusBattery(Battery):
     ) -> Report:
         """Read registers of all devices; identity only once.
 
-        Of what is missing only what is among `again` is asked for.
+        Missing registers are only asked for if they are among `again`.
         """
         self._relearn_after_reconnect()
         once = self._once
@@ -234,7 +234,7 @@ class ModbusBattery(Battery):
         return report
 
     def _observe(self, report: Report) -> None:
-        """Let the controller see what was just read, whoever wanted it."""
+        """Pass values just read to the controller, whatever they were read for."""
         if self.controller is not None:
             self.controller.observe(report.values)
 
@@ -243,8 +243,8 @@ class ModbusBattery(Battery):
     ) -> Values:
         """Read registers by name, for a driver's own use; those that fail are absent.
 
-        Of what is missing, what is among `again` is asked for, or else what is
-        doubtful: a setpoint may depend on it.
+        Missing registers are asked for if they are among `again`, by default if they
+        are doubtful: a setpoint may depend on them.
         """
         if again is None:
             again = {name for device in self.devices for name in device.doubtful(names)}
@@ -253,7 +253,7 @@ class ModbusBattery(Battery):
     def _relearn_after_reconnect(self) -> None:
         """Forget what the device lacks when the connection is a new one.
 
-        Between the two the device may have been given another firmware.
+        In between the device may have been given another firmware.
         """
         connects = self.connection.connects
         if connects == self._connects_seen:
@@ -281,7 +281,7 @@ class ModbusBattery(Battery):
         device, register = self._register(self._setting_register(key))
         await device.write_confirmed(register.name, value, settle=self.settle)
 
-    # Holding it at a setpoint: the register `power_setpoint` of a simple battery
+    # Setpoint: the register `power_setpoint` of a simple battery
 
     @property
     @override
@@ -289,7 +289,7 @@ class ModbusBattery(Battery):
         return None if self.power_limits is None else self._narrowed(self.power_limits)
 
     def _make_controller(self) -> SetpointController[Any] | None:
-        """Return what holds the battery at a setpoint; None if nothing can."""
+        """Return the controller of the battery; None if it takes no setpoint."""
         if self.power_limits is None:
             return None
         return RegisterController(*self._register(_SETPOINT), self.settle)
@@ -301,7 +301,7 @@ class ModbusBattery(Battery):
 
 
 class RegisterController(SetpointController[HeldSetpoint]):
-    """Holds a simple battery: one register, read back and put back."""
+    """Holds a simple battery by one register."""
 
     def __init__(self, device: ModbusDevice, register: Register, settle: float) -> None:
         """Hold by `register` of `device`; `settle` as `ModbusBattery` has it, s."""
@@ -327,7 +327,7 @@ class RegisterController(SetpointController[HeldSetpoint]):
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
-        """Write the value of the snapshot, whatever flash has been written today."""
+        """Write the value of the snapshot, however often flash was written today."""
         wanted = {self._name: snapshot[self._name]}
         if self._is_persistent:
             if await self._device.read_register(self._name) == wanted[self._name]:

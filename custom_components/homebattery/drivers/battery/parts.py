@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class PartKind(StrEnum):
-    """What a part is."""
+    """The kind of a part."""
 
     BATTERY = "battery"
     """The battery as a whole, beside an inverter."""

@@ -1,4 +1,4 @@
-"""What reading a battery gives: values by key, and how they come from what was read."""
+"""The readings of a battery: values by key, and the formulas that compute them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ type Values = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Readings(Mapping[str, Value]):
-    """One snapshot: values by key, and for each key that failed the reason.
+    """The result of a read: values by key, and for each key that failed the reason.
 
     A value of None was read, and means that the device does not know it.
     """
@@ -41,8 +41,8 @@ class Readings(Mapping[str, Value]):
 class Formula:
     """A measurement that is computed from registers.
 
-    `compute` is given the registers read, by name: take with [] what must be there
-    (missing, the measurement fails with that register), with .get() what may be.
+    `compute` is given the values read, by register: it takes with [] those that must be
+    there (else the measurement fails with that register), with .get() those that may.
     """
 
     key: str
@@ -53,11 +53,11 @@ class Formula:
 
 SIGNED: Final = "battery_power"
 HALVES: Final = {"battery_charge_power": 1, "battery_discharge_power": -1}
-"""The two unsigned powers, for those who cannot use the signed one; their signs."""
+"""The two unsigned powers, for tools that cannot use the signed one; their signs."""
 
 
 def half(power: Value, sign: int) -> Value:
-    """Return the part of a signed power that runs one way."""
+    """Return the part of a signed power in one direction (≥ 0)."""
     return max(0, sign * power) if isinstance(power, float | int) else None
 
 

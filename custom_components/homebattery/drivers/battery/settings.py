@@ -1,4 +1,4 @@
-"""The kinds of setting that a battery has: a number, one of several options, a switch."""
+"""The kinds of setting of a battery: a number, one of several options, a switch."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from ..measurements import Value
 class NumberSetting:
     """A number that can be set, in the unit of its measurement.
 
-    With `unlimited`, None (no limit at all) is a value too, and so is the maximum
-    for those who cannot say None.
+    With `unlimited`, None (no limit at all) is a value too, and the maximum means the
+    same, for forms that have no None.
     """
 
     minimum: float

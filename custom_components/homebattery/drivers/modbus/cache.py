@@ -1,4 +1,4 @@
-"""The last value of each register, and its age."""
+"""The last value of each register, and the time it was read."""
 
 from collections.abc import Collection, Iterable, Mapping
 import math
@@ -9,8 +9,9 @@ from ..measurements import Value
 class RegisterCache:
     """The registers of one battery as they were last read, by name.
 
-    Fed by every read, whoever wanted it. Times are the event loop's, s. A value whose
-    request began before its register was last written may be that of before.
+    Fed by every read, whatever it is for. Times are the event loop's, s. A value whose
+    request began before the last write of its register may be from before it, and is
+    not kept.
     """
 
     def __init__(self) -> None:
@@ -20,23 +21,23 @@ class RegisterCache:
         self._written_at: dict[str, float] = {}
 
     def note_read(self, values: Mapping[str, Value], began: float, now: float) -> None:
-        """Keep values that were read by a request that `began` then."""
+        """Keep the values of a request that was sent at `began`, and answered `now`."""
         for name, value in values.items():
             if began >= self._written_at.get(name, -math.inf):
                 self._values[name] = value
                 self._read_at[name] = now
 
     def note_missing(self, names: Iterable[str], now: float) -> None:
-        """Keep that registers are not there, which is an answer, too."""
+        """Note that registers are not there, which counts as read, too."""
         for name in names:
             self._values.pop(name, None)
             self._read_at[name] = now
 
     def note_refused(self, names: Iterable[str], now: float) -> None:
-        """Keep that registers were refused now; what they had last goes on to count.
+        """Note that registers were refused now; their last values stay valid.
 
-        A refusal may be a passing one, and what holds a battery must not do without a
-        limit that it has seen.
+        A refusal may be a passing one, and a controller must not lose a limit that it
+        has seen.
         """
         self._read_at.update(dict.fromkeys(names, now))
 
@@ -48,13 +49,13 @@ class RegisterCache:
             self._read_at.pop(name, None)
 
     def forget(self) -> None:
-        """Know nothing again: it may be another device by now."""
+        """Forget all values: it may be another device by now."""
         self._values.clear()
         self._read_at.clear()
 
     @property
     def values(self) -> Mapping[str, Value]:
-        """The last value of each register that was ever read; a view."""
+        """The last value of each register that has been read; a view."""
         return self._values
 
     def seconds_since_read(self, name: str, now: float) -> float:
@@ -64,5 +65,5 @@ class RegisterCache:
     def older_than(
         self, seconds: float, names: Collection[str], now: float
     ) -> set[str]:
-        """Return those registers that were read so long ago, or never."""
+        """Return those of `names` that were read `seconds` ago or earlier, or never."""
         return {name for name in names if self.seconds_since_read(name, now) >= seconds}

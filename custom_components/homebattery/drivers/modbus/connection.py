@@ -1,4 +1,4 @@
-"""A connection that is shared by all who talk to the same address, one at a time."""
+"""A connection that all users of an address share, one request at a time."""
 
 from abc import ABC, abstractmethod
 import asyncio
@@ -12,8 +12,8 @@ from ..errors import CannotConnectError, UnknownHostError
 from .priority_lock import PriorityLock
 from .unit import ConnectionUnit, ModbusRequest, ModbusUnit, Recording
 
-# Whoever asks for the same address must get the same connection, and drivers do not
-# know of each other: hence a common, weak table.
+# All users of an address must get the same connection, and drivers do not know of each
+# other: hence a common, weak table.
 _CONNECTIONS: Final[WeakValueDictionary[tuple[object, ...], SharedConnection[Any]]] = (
     WeakValueDictionary()
 )
@@ -22,8 +22,8 @@ _CONNECTIONS: Final[WeakValueDictionary[tuple[object, ...], SharedConnection[Any
 async def resolve(host: str, port: int, timeout: float) -> None:
     """Raise UnknownHostError when the network knows no address of `host`.
 
-    For after a connection has failed, to say why. A look-up that takes longer than
-    `timeout`, s, says nothing.
+    Called after a connection has failed, to find the reason. A look-up that takes
+    longer than `timeout`, s, raises nothing.
     """
     try:
         with suppress(TimeoutError):
@@ -38,7 +38,7 @@ async def resolve(host: str, port: int, timeout: float) -> None:
 
 
 class Client(Protocol):
-    """What holds the socket."""
+    """The client that holds the socket."""
 
     @property
     def connected(self) -> bool:
@@ -49,31 +49,31 @@ class Client(Protocol):
 
 
 class ModbusConnection(Protocol):
-    """What carries Modbus requests to the units of one address."""
+    """A connection that carries Modbus requests to the units of one address."""
 
     @property
     def connects(self) -> int:
-        """How often a connection was made."""
+        """Number of times that the connection was made."""
 
     def unit(self, unit_id: int, recording: Recording | None = None) -> ModbusUnit:
-        """Return the view of one unit id; what comes of it goes into `recording`."""
+        """Return the view of one unit id; its requests go into `recording`."""
 
     async def open(self) -> None:
-        """Take the connection into use."""
+        """Begin to use the connection."""
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """End the use of the connection."""
 
 
 class SharedConnection[C: Client](ABC):
-    """One connection to a device that accepts few: take it with `open`, then `close`.
+    """One connection to a device that accepts few: `open` it before use, then `close`.
 
-    One request is under way at a time; one of high priority waits for no
-    other than that. An unreachable device is left alone for a while.
+    One request is under way at a time; one of high priority waits for no other than
+    that. After a failure the next try to connect waits for a back-off.
     """
 
     FIRST_BACK_OFF: ClassVar = 1.0
-    """Seconds to leave an unreachable device alone; doubles with each failure."""
+    """Seconds until the next try to connect; doubles with each failure."""
     LONGEST_BACK_OFF: ClassVar = 30.0
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
@@ -85,9 +85,9 @@ class SharedConnection[C: Client](ABC):
         self.spacing = 0.0
         """Seconds of silence that the device needs between two requests."""
         self.connects = 0
-        """How often a connection was made; a driver sees from it that it is new."""
+        """Number of times that it was made; a driver notices a new one by it."""
         self.requests = 0
-        """How many requests were sent."""
+        """Number of requests sent."""
         self._timeout = timeout
         self._client: C | None = None
         self._lock = PriorityLock()
@@ -95,12 +95,12 @@ class SharedConnection[C: Client](ABC):
         self._back_off = 0.0
         self._not_before = 0.0
         self._unconnected: type[CannotConnectError] = CannotConnectError
-        """Why there was no connection the last time."""
+        """The kind of error that the last try to connect raised."""
         self._quiet_until = 0.0
 
     @classmethod
     def _shared_by(cls, *address: object, make: Callable[[], Self]) -> Self:
-        """Return the connection that everybody in this event loop has to an address."""
+        """Return the connection to an address that this event loop's users share."""
         key = (asyncio.get_running_loop(), cls, *address)
         connection = _CONNECTIONS.get(key)
         if not isinstance(connection, cls):
@@ -108,7 +108,7 @@ class SharedConnection[C: Client](ABC):
         return connection
 
     async def open(self) -> None:
-        """Take the connection into use, connecting if need be.
+        """Begin to use the connection, connecting if need be.
 
         Raises CannotConnectError.
         """
@@ -117,14 +117,14 @@ class SharedConnection[C: Client](ABC):
             self._users += 1
 
     async def close(self) -> None:
-        """Give the connection back; the last user closes the socket."""
+        """End the use of the connection; the last user closes the socket."""
         async with self._lock:
             self._users = max(0, self._users - 1)
             if not self._users:
                 self._disconnect()
 
     def unit(self, unit_id: int, recording: Recording | None = None) -> ModbusUnit:
-        """Return the view of one unit id; what comes of it goes into `recording`."""
+        """Return the view of one unit id; its requests go into `recording`."""
         return ConnectionUnit(self, unit_id, recording)
 
     @abstractmethod
@@ -139,13 +139,13 @@ class SharedConnection[C: Client](ABC):
         """Return a client that is connected; raises CannotConnectError."""
 
     def _refuse_unless_used(self, where: str) -> None:
-        """Raise CannotConnectError when nobody has taken the connection into use."""
+        """Raise CannotConnectError when the connection is not in use."""
         if not self._users:
             # A poll that outlives its battery must not open the socket again.
             raise CannotConnectError(f"{where}: the connection is not in use")
 
     async def _connected_client(self) -> C:
-        """Return the client, connected; leave a dead device alone for a while."""
+        """Return the client, connected; raises CannotConnectError during a back-off."""
         if self._client is not None and self._client.connected:
             return self._client
         self._disconnect()
@@ -177,7 +177,7 @@ class SharedConnection[C: Client](ABC):
         self._quiet_until = asyncio.get_running_loop().time() + seconds
 
     async def _keep_quiet(self) -> None:
-        """Wait until the device will listen again."""
+        """Wait until the device listens again."""
         wait = self._quiet_until - asyncio.get_running_loop().time()
         if wait > 0:
             await asyncio.sleep(wait)

@@ -28,27 +28,27 @@ from .unit import ModbusUnit
 _LOGGER = logging.getLogger(__name__)
 
 CERTAIN_REFUSALS: Final = 2
-"""So many refusals in a row, and something is not there."""
+"""Number of refusals in a row after which a register is certainly missing."""
 ASK_AGAIN: Final = 600.0
-"""Seconds after which that, too, is doubtful again."""
+"""Seconds after the last refusal until that is doubtful again."""
 
 
 class Refusals:
-    """How often in a row something was refused, and when the last time."""
+    """The number of refusals in a row, and the time of the last one."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin with no refusal."""
         self._count = 0
         self._last = 0.0
 
     def note(self) -> None:
-        """Note another one."""
+        """Note another refusal."""
         self._count += 1
         self._last = asyncio.get_running_loop().time()
 
     @property
     def are_doubtful(self) -> bool:
-        """Whether what was refused may be there after all."""
+        """Whether the register refused may be there after all."""
         elapsed = asyncio.get_running_loop().time() - self._last
         return self._count < CERTAIN_REFUSALS or elapsed >= ASK_AGAIN
 
@@ -56,10 +56,10 @@ class Refusals:
 class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
-    What the device turns out not to have is found by halving a refused block,
-    once, and remembered until `forget`. A refusal may also be a passing one, so
-    nothing that holds or releases a battery goes by it: that is read with `ask`, and
-    what it depends on is asked for again where that is `doubtful`.
+    Registers that the device does not have are detected by halving a refused block,
+    once, and are `missing` until `forget`. A refusal may also be a passing one, so
+    control does not rely on it: it reads with `ask`, and asks again for those of its
+    conditions whose absence is `doubtful`.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class ModbusDevice:
         self.registers = {register.name: register for register in registers}
         self.missing: set[str] = set()
         self._refusals: dict[str, Refusals] = {}
-        """Of what is missing, since it was read well."""
+        """The refusals of each missing register since it was read well."""
         self._read_well: set[str] = set()
         self.words: dict[int, int] = {}
         """The last words seen, by address, as they came."""
         self.wear: FlashWear | None = None
-        """Where writes to flash are counted."""
+        """The counter of writes to flash."""
         self.cache = RegisterCache()
         """The last value of each register; common to the devices of a battery."""
         self._unit = unit
@@ -84,20 +84,20 @@ class ModbusDevice:
 
     @property
     def is_present(self) -> bool:
-        """False when the device turned out to have none of its registers."""
+        """Whether the device has any of its registers, as far as known by now."""
         return True
 
     def forget(self) -> None:
-        """Learn anew what the device has: it may run another firmware now."""
+        """Forget which registers are missing: it may run another firmware now."""
         self.missing.clear()
         self._refusals.clear()
         self._read_well.clear()
         self._borders.clear()
 
     def doubtful(self, names: Collection[str]) -> set[str]:
-        """Return those that are missing, and may be there after all.
+        """Return those of `names` that are missing, and may be there after all.
 
-        What was read well before is there, and one refusal says little.
+        A register that was read well before is there, and one refusal says little.
         """
         return {
             name
@@ -108,9 +108,9 @@ class ModbusDevice:
     async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
         """Read the registers called `names`; those that fail are in the report.
 
-        What is missing is not asked for, unless it is among `again`.
-        Raises CannotConnectError, RequestTimeoutError or ProtocolError when the
-        device as a whole is out of reach.
+        Missing registers are not asked for, unless they are among `again`. Raises
+        CannotConnectError, RequestTimeoutError or ProtocolError when the device as a
+        whole is out of reach.
         """
         report = Report()
         wanted = []
@@ -176,8 +176,8 @@ class ModbusDevice:
     async def write_words(self, address: int, words: Sequence[int]) -> None:
         """Write consecutive words as one request (function 16).
 
-        Raises NotSupportedError for what must never be written, and what `ModbusUnit`
-        raises. Counts a write of registers that live in flash.
+        Raises NotSupportedError for addresses that must never be written, and what
+        `ModbusUnit` raises. Counts a write of registers that live in flash.
         """
         end = address + len(words)
         if not self._layout.never_write.isdisjoint(range(address, end)):
@@ -201,7 +201,7 @@ class ModbusDevice:
     async def write_confirmed(self, name: str, value: Value, *, settle: float) -> None:
         """Write one register, and see that the device shows it.
 
-        One that lives in flash is not written when it has the value already. Raises
+        A register in flash is not written when it has the value already. Raises
         FlashBudgetError before anything is written, NotConfirmedError, and what
         `write` raises.
         """
@@ -228,8 +228,8 @@ class ModbusDevice:
     ) -> Mapping[str, Value]:
         """Read registers until they show what was written; return them and `besides`.
 
-        `settle` are the seconds before each of `tries` reads. Raises
-        NotConfirmedError when the last one still shows something else.
+        `settle` is the wait before each of `tries` reads, s. Raises NotConfirmedError
+        when the last one still shows something else.
         """
 
         async def read() -> Mapping[str, Value]:
@@ -283,7 +283,7 @@ class ModbusDevice:
         )
 
     async def _read_block(self, block: Block) -> tuple[Report, bool]:
-        """Return what a block gives, and True when one request did it."""
+        """Return a block's values and failures, and True if one request read them."""
         began = asyncio.get_running_loop().time()
         try:
             words = await self._unit.read_holding_registers(block.address, block.count)
@@ -308,7 +308,7 @@ class ModbusDevice:
         return Report(values), True
 
     def _note_missing(self, registers: Collection[Register]) -> Report:
-        """Note that the device does not have registers; return that of each."""
+        """Note registers as missing; return a failure for each."""
         for register in registers:
             self.missing.add(register.name)
             self._refusals.setdefault(register.name, Refusals()).note()
@@ -318,7 +318,7 @@ class ModbusDevice:
         return Report(failures={each.name: self._not_there(each) for each in registers})
 
     async def _halve(self, block: Block) -> Report:
-        """Find what of a refused block the device has."""
+        """Read the halves of a refused block, noting the registers that are missing."""
         if len(block.registers) == 1:
             return self._note_missing(block.registers)
         first, second = block.halves()

@@ -9,11 +9,11 @@ from .register import Register
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What reads a device accepts.
+    """The reads that a device accepts.
 
     `borders` are addresses that must begin a block: no read may run across one.
-    `max_gap` is how many unwanted words between two wanted registers cost less
-    than a request of their own.
+    `max_gap` is the number of unwanted words between two wanted registers that cost
+    less than another request.
     """
 
     max_words: int = 125
@@ -46,7 +46,7 @@ class Block:
         return words[start : start + register.count]
 
     def halves(self) -> tuple[Block, Block]:
-        """Split at the widest gap, or in the middle where there is none.
+        """Split the block at the widest gap, or in the middle where there is none.
 
         The widest gap first, because that is where a device is most likely to
         have nothing.

@@ -93,7 +93,7 @@ class PriorityLock:
         )
 
     def _wake(self, queue: deque[asyncio.Future[None]]) -> bool:
-        """Give the lock to the first that still waits; return whether one did."""
+        """Give the lock to the first that still waits; return False if none does."""
         while queue:
             waiter = queue.popleft()
             if not waiter.cancelled():

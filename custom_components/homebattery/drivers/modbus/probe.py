@@ -1,8 +1,8 @@
 """Probe a port for devices, by reading only.
 
-Several drivers may ask at the same port, so each question must be harmless to the
-devices of the others: few of them, with the function that everybody knows (read holding
-registers), at units where a device of the kind is likely to be.
+Several drivers may probe the same port, so each request must be harmless to the
+devices of the others: few of them, with the function that all devices know (read
+holding registers), at units where a device of the kind is likely to be.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 class ProbeConnection(ModbusConnection, Protocol):
-    """A connection that can be told to keep silent at first."""
+    """A connection that can keep silent at first."""
 
     connect_delay: float
     """Seconds of silence that the device needs after a connect."""
 
 
 type Connect = Callable[[str, int, float], ProbeConnection]
-"""Return the connection to a host and port, with a timeout in seconds; not opened yet."""
+"""Returns the connection to a host and port, with a timeout, s; not opened yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detected:
-    """A device that was detected, and how to reach it.
+    """A device that was detected, and its configuration.
 
     `setup` holds those of the driver's fields that are known. One that is not
-    `certain` behaves like such a device, but says who it is only with a password.
+    `certain` behaves like such a device, but identifies itself only with a password.
     """
 
     battery_type: str
@@ -51,18 +51,18 @@ class Detected:
 
 
 class Probe:
-    """A port of a host, asked one question at a time over one connection.
+    """A port of a host, asked with one request at a time over one connection.
 
     The connection is the one that a battery at this address has already, if there is
     one: many devices take a single client.
     """
 
     timeout: ClassVar[float] = 5.0
-    """Seconds for an answer: some need more than one or two."""
+    """Seconds for an answer: some devices need more than one or two."""
     connect_delay: ClassVar[float] = 1.5
-    """Seconds of silence after connecting: what comes sooner, some devices lose."""
+    """Seconds of silence after connecting: some devices lose an earlier request."""
     max_foreign_answers: ClassVar[int] = 2
-    """Questions that may be answered otherwise than in Modbus, or by hanging up."""
+    """Number of answers without Modbus, or closed connections, that end the probe."""
 
     def __init__(
         self,
@@ -71,13 +71,13 @@ class Probe:
         connect: Connect,
         session: ClientSession | None = None,
     ) -> None:
-        """Describe the port; nothing is sent. `session` is for drivers that ask by HTTP."""
+        """Describe the port; nothing is sent. `session` is for drivers with HTTP."""
         self.host = host
         self.port = port
         self.session = session
         self._connect = connect
         self.speaks_modbus = False
-        """Something has answered in Modbus, if only with a refusal."""
+        """Whether there was an answer in Modbus, if only a refusal."""
         self._foreign_answers = 0
         self._connection: ProbeConnection | None = None
 
@@ -91,7 +91,7 @@ class Probe:
     ) -> dict[str, Value]:
         """Read registers, which are one block, with one request over Modbus TCP.
 
-        Returns their values by name; nothing where the device refuses or keeps
+        Returns their values by name; none where the device refuses or keeps
         silent. Raises CannotConnectError or ProtocolError when no Modbus is spoken.
         """
         block = Block(tuple(registers))

@@ -1,8 +1,8 @@
-"""What a device said last, word by word, for those who look for a mistake from afar.
+"""The last answers of a device, word by word, to find mistakes from afar.
 
-Without what tells who the device or its owner is: serial numbers, names, addresses
-in the network. Each letter and digit of those becomes a 1, each word of a number a 1,
-so that they keep their length and form, and a replayed device its shape.
+Redacted is what identifies the device or its user: serial numbers, names, addresses in
+the network. Each letter and digit of those becomes a 1, each word of a number a 1, so
+that they keep their length and form, and a replayed device its shape.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,11 +20,11 @@ _PRIVATE: Final = re.compile(
 )
 _TEXT: Final = re.compile(rb"[0-9A-Za-z]{8,}")
 _SHORTEST: Final = 4
-"""Bytes of what is looked for elsewhere too; shorter ones are everywhere."""
+"""Bytes of the shortest value whose copies elsewhere are redacted, too."""
 
 
 def is_private(name: str) -> bool:
-    """Return True for what tells who the device or its owner is, by its name."""
+    """Return True for the name of a value that identifies the device or its user."""
     return _PRIVATE.search(name) is not None
 
 
@@ -34,7 +34,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_answer(answer: Any, private: bool = False) -> Any:
-    """Return a JSON value without what is private in it."""
+    """Return a JSON value with the private values in it redacted."""
     match answer:
         case dict():
             return {
@@ -49,13 +49,13 @@ def redacted_answer(answer: Any, private: bool = False) -> Any:
     return answer
 
 
-# Words, as a file holds them --------------------------------------------------
+# Words, as JSON ---------------------------------------------------------------
 
 
 def raw_words(
     recording: Recording, connects: int, devices: Iterable[ModbusDevice]
 ) -> dict[str, Any]:
-    """Return what was seen of the units of a battery, as JSON can hold it."""
+    """Return the last words of a battery's units, and failures, as JSON; redacted."""
     devices = list(devices)
     registers = [
         register for device in devices for register in device.registers.values()
@@ -101,10 +101,10 @@ def _consecutive(addresses: Iterable[int]) -> Iterator[list[int]]:
 def _without_private(
     words: Mapping[int, int], registers: Iterable[Register]
 ) -> dict[int, int]:
-    """Return the words of a unit without serial numbers and names.
+    """Return the words of a unit with serial numbers and names redacted.
 
-    Nor where the same ones stand once more, nor text in words that nobody here knows.
-    An address means one thing only on the devices here, so units are not told apart.
+    Also where the same ones are repeated, and text in words of no known register. An
+    address has the same meaning in all units of a battery, so these share one table.
     """
     redacted = dict(words)
     known: set[int] = set()
@@ -151,7 +151,7 @@ def _redacted_text(text: bytes) -> bytes:
 
 
 def _redacted_number(number: bytes) -> bytes:
-    """Return a 1 for each word; 'none' (0) and 'not available' stay what they are."""
+    """Return a 1 for each word; 'none' (0) and 'not available' stay as they are."""
     if number.strip(b"\0") == b"" or number.strip(b"\xff") == b"":
         return number
     return b"\0\1" * (len(number) // 2)

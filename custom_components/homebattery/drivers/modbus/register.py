@@ -1,4 +1,4 @@
-"""A register as data: where it is, and how its words make a value."""
+"""A register as data: its address, and the encoding of its value in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ WORD: Final = 0xFFFF
 
 
 class AccessType(StrEnum):
-    """What a register lets us do."""
+    """The access that a register permits."""
 
     READ = "r"
     WRITE = "w"
@@ -21,7 +21,7 @@ class AccessType(StrEnum):
 
 
 class DataType(Enum):
-    """How words make a value: (words, signed). A string's length is its register's."""
+    """The encoding of a value: (words, signed). A string's length is its register's."""
 
     INT16 = (1, True)
     UINT16 = (1, False)
@@ -38,7 +38,7 @@ class DataType(Enum):
 
     @property
     def signed(self) -> bool:
-        """True when the highest bit is a sign (two's complement)."""
+        """Whether the highest bit is a sign (two's complement)."""
         return self.value[1]
 
 
@@ -77,12 +77,12 @@ class Register:
 
     @property
     def readable(self) -> bool:
-        """True when the register can be read."""
+        """Whether the register can be read."""
         return self.access_type is not AccessType.WRITE
 
     @property
     def writable(self) -> bool:
-        """True when the register can be written."""
+        """Whether the register can be written."""
         return self.access_type is not AccessType.READ
 
     def decode(self, words: Sequence[int], *, low_word_first: bool = False) -> Value:

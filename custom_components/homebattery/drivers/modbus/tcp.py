@@ -1,8 +1,9 @@
 """The transport over pymodbus: Modbus TCP, quiet unless it is debugged.
 
-pymodbus logs every failure by itself, with the last frames of every client in the process,
-as often as it happens. Ours are errors that say what failed, and whoever polls says it
-once. Others in the same process use pymodbus, too: their lines are left alone.
+pymodbus logs every failure by itself, with the last frames of every client in the
+process, as often as it happens. Here a failure is an error that says what failed, and
+polling logs it once. Others in the same process use pymodbus, too: their lines are left
+alone.
 """
 
 import asyncio
@@ -34,30 +35,32 @@ __all__ = ["PYMODBUS_VERSION", "FramerType", "ModbusTcpConnection", "quiet_pymod
 
 _PYMODBUS: Final = logging.getLogger(Log.__module__)
 _DEBUGGED: Final = (logging.getLogger(__name__), _PYMODBUS)
-"""Whoever sets one of these to debug wants to see it all."""
+"""The loggers of which one at debug level lets all lines pass."""
 
-_OURS: Final = ContextVar("pymodbus works for us", default=False)
+_BEGUN_HERE: Final = ContextVar("pymodbus was called here", default=False)
 
 
 @contextmanager
 def quiet_pymodbus() -> Iterator[None]:
-    """Keep pymodbus from logging what it does here, unless we log for debugging.
+    """Keep pymodbus from logging in this context, unless at debug level.
 
     That goes for tasks and connections that are begun here, too, as long as they last:
     asyncio calls what receives their data in the context in which they were made.
     """
-    token = _OURS.set(True)
+    token = _BEGUN_HERE.set(True)
     try:
         yield
     finally:
-        _OURS.reset(token)
+        _BEGUN_HERE.reset(token)
 
 
 def _is_wanted(_: logging.LogRecord) -> bool:
-    """Return False for a record of pymodbus that nobody needs."""
-    if not _OURS.get() or any(each.isEnabledFor(logging.DEBUG) for each in _DEBUGGED):
+    """Return False for a record of pymodbus that `quiet_pymodbus` suppresses."""
+    if not _BEGUN_HERE.get() or any(
+        each.isEnabledFor(logging.DEBUG) for each in _DEBUGGED
+    ):
         return True
-    # It leaves out what it has just said; nobody has seen this.
+    # pymodbus leaves out a text that it has just logged; this one was not logged.
     Log.last_log_text = ""
     return False
 
@@ -72,13 +75,13 @@ FRAMINGS: Final[Mapping[str, FramerType]] = {
 """`rtu`: the gateway passes on serial frames as they are ('transparent')."""
 
 _TEXT: Final = 3
-"""Characters that a greeting begins with, such as those of HTTP and SSH."""
+"""Number of characters that a greeting begins with, such as those of HTTP and SSH."""
 
 
 def _is_foreign(received: bytes, framer: FramerType) -> bool:
-    """Return True when what was received cannot be the beginning of an answer.
+    """Return True when received bytes cannot be the beginning of an answer.
 
-    Stray bytes on a serial line are none of that: only text is no RTU for certain.
+    A serial line has stray bytes: there, only text is certain not to be RTU.
     """
     if framer is FramerType.RTU:
         return len(received) >= _TEXT and received[:_TEXT].isalnum()
@@ -86,15 +89,15 @@ def _is_foreign(received: bytes, framer: FramerType) -> bool:
 
 
 class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
-    """One TCP connection to a Modbus server, shared by all who talk to it.
+    """One TCP connection to a Modbus server, shared by all its users.
 
     Many servers accept a single client, so there is one connection for each host
-    and port in an event loop. The `framer` is another one than that of Modbus TCP
-    behind gateways that pass on RTU frames as they are.
+    and port in an event loop. Gateways that pass on RTU frames as they are need
+    another `framer` than Modbus TCP.
     """
 
     GREETING_TIMEOUT: ClassVar = 2.0
-    """Seconds to answer in, for what has said something before it was asked: some
+    """Seconds for an answer of a device that sends something before it is asked: some
     loggers do, and so do servers that do not speak Modbus."""
 
     @classmethod
@@ -122,7 +125,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         self._framer = framer
         self._sending: asyncio.Future[ModbusPDU] | None = None
         self._foreign = b""
-        """What came lately that is no Modbus."""
+        """The last packet, if it is no Modbus; else empty."""
         self._has_answered = False
         """Whether there was an answer on the connection."""
 
@@ -151,7 +154,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                     response = await self._sending
             except (ModbusException, asyncio.CancelledError, TimeoutError) as err:
                 if _cancels() > cancels:
-                    # It was us who gave up; pymodbus 3.13 makes an error of that.
+                    # This task was cancelled; pymodbus 3.13 makes an error of that.
                     self._disconnect()
                     raise asyncio.CancelledError from err
                 raise self._failure(client, where, err) from err
@@ -165,8 +168,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
 
     @override
     async def _connect(self) -> AsyncModbusTcpClient:
-        # pymodbus's own reconnecting would go on behind our back; with a delay of
-        # 0 it leaves that to us.
+        # With a delay of 0 pymodbus does not reconnect by itself, which would go
+        # unnoticed here.
         self._foreign, self._has_answered = b"", False
         client = AsyncModbusTcpClient(
             self.host,
@@ -204,9 +207,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             self._sending.cancel()
 
     def _packet_seen(self, sending: bool, packet: bytes) -> bytes:
-        """Note what is no Modbus, and end the request that it cannot be the answer to.
+        """Note a packet that is no Modbus, and end the request under way.
 
-        Not of what has answered in Modbus before: pymodbus copes with its hiccups.
+        Not once the server has answered in Modbus: pymodbus copes with its hiccups.
         """
         if sending or self._has_answered:
             return packet
@@ -222,7 +225,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         where: str,
         err: ModbusException | asyncio.CancelledError | TimeoutError,
     ) -> BatteryError:
-        """Return what a failed request really was, and drop the connection.
+        """Return the error of a failed request, and drop the connection.
 
         Dropped, because a late answer would otherwise be taken for that of the
         next request.
@@ -231,9 +234,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         foreign, self._foreign = self._foreign, b""
         self._disconnect()
         if foreign:
-            return ProtocolError(
-                f"{where}: what answers does not speak Modbus: {foreign[:40]!r}"
-            )
+            return ProtocolError(f"{where}: the answer is not Modbus: {foreign[:40]!r}")
         if lost:
             kind = CannotConnectError if self._has_answered else ConnectionClosedError
             return kind(f"{where}: the connection was closed")
@@ -243,10 +244,10 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
 
 
 class _Decoder(DecodePDU):
-    """Decodes answers; of one that makes no sense it makes an error of the connection.
+    """Decodes answers; raises an error of the connection for one that makes no sense.
 
-    asyncio ends the connection then. Of what pymodbus itself raises it would think that
-    a program has a fault, and log that with a traceback, each time.
+    asyncio ends the connection then. Errors of pymodbus's own it would take for faults
+    of the program, and log with a traceback, each time.
     """
 
     @override
@@ -261,7 +262,7 @@ class _Decoder(DecodePDU):
 
 
 def _cancels() -> int:
-    """Return how often the current task has been cancelled so far.
+    """Return the number of times that the current task has been cancelled so far.
 
     A task that cleans up after a cancellation has been cancelled before, so that
     only a higher number means that it should stop.

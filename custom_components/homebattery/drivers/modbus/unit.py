@@ -1,4 +1,4 @@
-"""A unit id of a Modbus device, whatever carries the requests, and what it refuses."""
+"""A unit id of a Modbus device, over any transport, and its refusals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from ..errors import (
 
 
 class ModbusUnit(Protocol):
-    """One unit id of a Modbus device, whatever carries the requests.
+    """One unit id of a Modbus device, over any transport.
 
     Each call is one request. Raises CannotConnectError, RequestTimeoutError,
     ProtocolError, or DeviceRefusedError and its kinds.
@@ -54,7 +54,7 @@ class ModbusRequest:
 
 
 class Carrier(Protocol):
-    """What sends requests to a device, one at a time."""
+    """A connection that sends requests to a device, one at a time."""
 
     async def transact(self, request: ModbusRequest) -> list[int]:
         """Send a request and return the words of its answer.
@@ -65,16 +65,16 @@ class Carrier(Protocol):
 
 @dataclass(slots=True)
 class Recording:
-    """What came of the requests of one battery, by unit id."""
+    """The requests of one battery, and their answers, by unit id."""
 
     requests: int = 0
-    """How many were sent."""
+    """Number of requests sent."""
     writes: int = 0
-    """How many of them wrote, or may have written, to the device."""
+    """Number of those that wrote, or may have written, to the device."""
     words: dict[int, dict[int, int]] = field(default_factory=dict)
     """The last words seen, by unit id and address."""
     refused: dict[int, dict[str, str]] = field(default_factory=dict)
-    """Which reads were refused, or got no answer, and how, until they succeed."""
+    """The reads that failed, by unit id, and their errors, until they succeed."""
 
     def note_read(self, request: ModbusRequest, words: list[int]) -> None:
         """Keep the words of an answer."""
@@ -83,12 +83,12 @@ class Recording:
         seen.update(enumerate(words, request.address))
 
     def note_failure(self, request: ModbusRequest, err: BatteryError) -> None:
-        """Keep how a read failed."""
+        """Keep the error of a read."""
         code = f" {err.code}" if isinstance(err, DeviceRefusedError) else ""
         refused = self.refused.setdefault(request.unit_id, {})
         refused[_span(request)] = f"{type(err).__name__}{code}"
         if isinstance(err, IllegalAddressError):
-            # What is left of them is about to be read in smaller parts.
+            # Those that are there are about to be read in smaller parts.
             seen = self.words.setdefault(request.unit_id, {})
             for each in range(request.address, request.address + request.count):
                 seen.pop(each, None)
@@ -99,12 +99,12 @@ def _span(request: ModbusRequest) -> str:
 
 
 class ConnectionUnit:
-    """One unit id on a connection that is shared; what comes of requests is recorded."""
+    """One unit id on a shared connection; requests and answers are recorded."""
 
     def __init__(
         self, carrier: Carrier, unit_id: int, recording: Recording | None = None
     ) -> None:
-        """Ask `unit_id` over `carrier`."""
+        """Send requests to `unit_id` over `carrier`."""
         self._carrier = carrier
         self._unit_id = unit_id
         self._recording = Recording() if recording is None else recording
@@ -165,9 +165,9 @@ _REFUSAL_TEXTS: Final[Mapping[int, str]] = {
 
 
 _NOTHING_WRITTEN: Final = frozenset({1, 2, 3, 6, 10, 0x80})
-"""Exceptions by which a device, or the gateway to it, says that it did not even begin to
-write. With the others it may have: 4 comes while it does, 5 promises it, 11 is that of a
-gateway that got no answer."""
+"""Exceptions by which a device, or the gateway to it, says that it did not even begin
+to write. With the others it may have: 4 comes while it does, 5 promises it, 11 is that
+of a gateway that got no answer."""
 
 
 def refusal(where: str, code: int) -> DeviceRefusedError:

@@ -1,8 +1,8 @@
 """Sessy: the home battery of Charged, and the dongles that measure for it.
 
-One dongle a battery, one battery an instance. `endpoints.py` is what it can be
-asked, `measurements.py` what its answers mean, `client.py` the way there, `device.py`
-what is read and written of it, and `controller.py` how it is held.
+One dongle per battery, one battery per instance. `endpoints.py` has the endpoints of
+the API, `measurements.py` the measurements in their answers, `client.py` the HTTP
+client, `device.py` reads and writes, and `controller.py` holds the battery.
 
 - Sessy's own sign is positive = discharging: battery power and setpoints are turned
   on the way in and out.
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 MAX_POWER: Final = 2200
-"""W that the setpoint takes either way. Discharging really ends at 1700 to 2025 W,
-with the voltage of the pack (37.5 A); the device sees to that itself."""
+"""The highest setpoint either way, W. Discharging really ends at 1700 to 2025 W, with
+the voltage of the pack (37.5 A); the device sees to that itself."""
 
 _SERIAL: Final = "serial_number"
 
@@ -56,7 +56,7 @@ class SessyInverter(Battery):
     ports: ClassVar[tuple[int, ...]] = (80,)
     settle: ClassVar[float] = 1.0
     """Seconds between two reads of what was written."""
-    # Nothing has to be renewed: it is only read whether the setpoint is still ours.
+    # Nothing has to be renewed: only the setpoint is checked for another controller.
     keep_alive_interval = 30.0
 
     def __init__(
@@ -94,9 +94,9 @@ class SessyInverter(Battery):
     @classmethod
     @override
     async def detect(cls, probe: Probe) -> list[Detected]:
-        """Ask without a password, for what some firmware tells anybody.
+        """Return the dongle, as far as its firmware answers without a password.
 
-        What asks for one may be a Sessy, or another device with a web page.
+        A device that asks for one may be a Sessy, or another with a web page.
         """
         client = SessyClient(
             probe.host, probe.port, probe.timeout, "", "", probe.session
@@ -169,26 +169,29 @@ class SessyInverter(Battery):
         await self.client.close()
 
     def _forget(self) -> None:
-        """Learn anew what the device has: it may run another firmware now."""
+        """Forget what the device lacks: it may run another firmware now."""
         self.device.forget()
         self._unsupported.clear()
         self._forget_measurements()
 
     def _make_controller(self, kind: Kind) -> SetpointController[Any] | None:
-        """Return what holds a battery; one that is there goes on with what it holds."""
+        """Return the controller of a battery; an existing one is kept."""
         if kind is not BATTERY:
             return None
         return self.controller or SessyController(self.device, self.address)
 
     async def _info(self) -> Answer:
-        """Return who the dongle says it is; nothing on old firmware."""
+        """Return the identity that the dongle reports; empty on old firmware."""
         try:
             return await self.device.fetch(INFO)
         except NotSupportedError:
             return {}
 
     async def _find_kind(self, dongle: str) -> Kind:
-        """Ask for what only one kind of dongle has, the likeliest kind first."""
+        """Return the kind by an endpoint that only one has, the likeliest kind first.
+
+        Raises WrongDeviceError when none answers.
+        """
         possible: list[Kind] = []
         for kind in sorted(KINDS, key=lambda kind: not dongle.startswith(kind.letter)):
             try:
@@ -201,14 +204,14 @@ class SessyInverter(Battery):
         if possible:
             return possible[0]
         with suppress(NotSupportedError):
-            # What does not speak HTTP at all says so itself.
+            # A device that does not speak HTTP at all raises an error of its own.
             await self.client.get(BATTERY.live.path)
         raise WrongDeviceError(
             f"{self.address}:{self.port}: neither a Sessy battery nor one of its meters"
         )
 
     def _identify(self, kind: Kind, info: Answer, dongle: str) -> Identity:
-        """Return who the device is: the battery rather than its dongle, if known."""
+        """Return the identity, of the battery rather than its dongle, if known."""
         serial, hardware = None, None
         if kind is BATTERY:
             serial, revision = _serial(info, "sessy_serial"), info.get("sessy_revision")
@@ -225,7 +228,7 @@ class SessyInverter(Battery):
     @property
     @override
     def raw(self) -> Mapping[str, Any]:
-        """The last answer of each path, and which paths have none."""
+        """The last answer of each path, and the paths that have none."""
         return {
             "answers": {
                 path: redacted_answer(answer)
@@ -248,7 +251,7 @@ class SessyInverter(Battery):
 
     @override
     def _find_poll_rate(self, key: str) -> Poll:
-        """Return how often `key` is worth reading: as often as its fastest field."""
+        """Return the rate of `key`: that of its fastest field."""
         if key == _SERIAL:
             return Poll.ONCE
         needs = self._fields.keys() & self._needs(key)
@@ -287,7 +290,7 @@ class SessyInverter(Battery):
     async def _write_setting(self, key: str, value: Value) -> None:
         await self.device.write_confirmed(self._fields[key], value)
 
-    # Holding it at a setpoint
+    # Setpoint
 
     @property
     @override

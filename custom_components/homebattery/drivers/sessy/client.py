@@ -33,19 +33,19 @@ _LOGGER = logging.getLogger(__name__)
 
 
 _ELSEWHERE: Final = (301, 302, 303, 307, 308)
-"""HTTP statuses that send on to another address; a dongle has no other."""
+"""HTTP statuses that redirect to another address; a dongle has no other."""
 _BAD_REQUEST: Final = 400
-"""HTTP status by which a server of HTTPS, say, answers a good question over HTTP."""
+"""HTTP status by which an HTTPS server, say, answers a valid request over HTTP."""
 _NEVER_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
 )
-"""Errors of a request that there was no connection for."""
+"""Errors of a request that was not sent, for lack of a connection."""
 
 
 class SessyClient:
-    """One dongle. A session that is given stays open when the client closes."""
+    """The client of one dongle. A session that is given stays open when it closes."""
 
     retry_pause: ClassVar[float] = 1.0
     """Seconds between two tries."""
@@ -61,12 +61,12 @@ class SessyClient:
         password: str,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        """Describe the dongle; nothing is sent. Without a user name, ask as nobody."""
+        """Describe the dongle; nothing is sent. No log-in with an empty user name."""
         self.address = address
         self.port = port
         self.session = session
         self.writes = 0
-        """How many posts arrived, or may have; one with an error may have an effect."""
+        """Number of posts that arrived, or may have; a failed one may take effect."""
         # The sticker has the serial number in capitals; people type it otherwise.
         self.username = username.strip().upper()
         self._password = password
@@ -84,14 +84,14 @@ class SessyClient:
         self._is_open = True
 
     async def close(self) -> None:
-        """Close the session if it is our own."""
+        """Close the session if the client has made it."""
         self._is_open = False
         own, self._own = self._own, None
         if own is not None:
             await own.close()
 
     async def get(self, path: str) -> Answer:
-        """Return what `path` says.
+        """Return the answer of `path`.
 
         Raises CannotConnectError, RequestTimeoutError or AuthenticationError when
         the device is out of reach; NotSupportedError (404), DeviceRefusedError or
@@ -100,7 +100,7 @@ class SessyClient:
         return await self._request("GET", path)
 
     async def post(self, path: str, body: Answer) -> None:
-        """Post `body`, again if need be: heard twice, it means the same.
+        """Post `body`, again if need be: a repeated post has the same effect.
 
         Raises what `get` raises; a 404 is a refusal like any other, since something
         may have been written before it.
@@ -130,8 +130,8 @@ class SessyClient:
         status, text = await self._exchange(where, method, path, body, self._password)
         capitals = self._password.strip().upper()
         if status == 401 and capitals != self._password:
-            # The password's letters are capitals too, whatever was typed; what
-            # worked is what is sent from now on.
+            # The password's letters are capitals too, whatever was typed; the form
+            # that worked is sent from now on.
             status, text = await self._exchange(where, method, path, body, capitals)
             if status != 401:
                 self._password = capitals
@@ -154,7 +154,7 @@ class SessyClient:
     async def _exchange(
         self, where: str, method: str, path: str, body: Answer | None, password: str
     ) -> tuple[int, str]:
-        """Return the status and the text that come back; count what may write."""
+        """Return the status and text of the answer; count posts that may arrive."""
         session = self.session or self._own
         if session is None or not self._is_open:
             raise CannotConnectError(f"{where}: not connected")
@@ -187,7 +187,7 @@ class SessyClient:
         return {"Authorization": f"Basic {credentials}"}
 
     def _failure(self, where: str, err: Exception) -> BatteryError:
-        """Return what a failed request really was."""
+        """Return the error of a failed request."""
         match err:
             case aiohttp.ConnectionTimeoutError():
                 return CannotConnectError(f"{where}: nothing answers. Is it on?")
@@ -200,9 +200,7 @@ class SessyClient:
             case aiohttp.ClientConnectorError():
                 pass
             case aiohttp.ClientResponseError():
-                return ProtocolError(
-                    f"{where}: what answers does not speak HTTP ({err})"
-                )
+                return ProtocolError(f"{where}: the answer is not HTTP ({err})")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
                 kind = (
                     CannotConnectError if self._has_answered else ConnectionClosedError
@@ -227,7 +225,7 @@ def _may_pass(err: BatteryError, is_write: bool) -> bool:
 
 
 def _parse(where: str, path: str, text: str) -> Answer:
-    """Return the object in a good answer: one that says itself that it is."""
+    """Return the object in an answer that reports success; else raise its error."""
     try:
         answer = json.loads(text)
     except ValueError:

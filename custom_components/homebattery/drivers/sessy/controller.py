@@ -1,8 +1,8 @@
-"""Holding a Sessy at a setpoint: the strategy API and a power, and back.
+"""The control of a Sessy: the strategy API and a power, and restoring the strategy.
 
 - A setpoint only works in the strategy API. No client knows it to expire and none
   renews it, so neither does this: it holds until full, empty or another strategy, also
-  when whoever set it is gone [uncertain over days and over a restart].
+  when its controller is gone [uncertain over days and over a restart].
 - A supplier in control (strategy SESSY_CONNECT, or a strategy that is overridden) is
   not fought: a setpoint is posted when it is asked for, and never again by itself.
 """
@@ -40,13 +40,13 @@ it, and under frequent requests a dongle is said to fall silent."""
 
 
 def _foreign_setpoint() -> ForeignSetpoint:
-    """Return what counts foreign setpoints: after the first, ours is posted again."""
+    """Return the count of foreign setpoints; the first is answered by a post."""
     return ForeignSetpoint(reads=2, in_a_row=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class SessySetpoint(HeldSetpoint):
-    """What a Sessy is held at."""
+    """The record of the setpoint that a Sessy is held at."""
 
     foreign: ForeignSetpoint = field(default_factory=_foreign_setpoint)
 
@@ -64,8 +64,8 @@ class SessyController(SetpointController[SessySetpoint]):
     async def take_snapshot(self) -> Snapshot:
         """Read the strategy, which is all that a release restores.
 
-        Not the setpoint: one that stands in the strategy API is another's, or the
-        rest of one, and must not begin to run again.
+        Not the setpoint: one in the strategy API is another controller's, or an old
+        one, and must not begin to run again.
         """
         return {"strategy": await self._read_strategy()}
 
@@ -86,18 +86,18 @@ class SessyController(SetpointController[SessySetpoint]):
         return grant
 
     async def _begin(self, power: int, former: str) -> None:
-        """Choose the strategy API and set a power; in vain, restore the former one."""
+        """Choose the strategy API and set a power; on failure, restore the strategy."""
         try:
             await self._post_strategy(API)
             await self._post_setpoint(power)
         except BatteryError as err:
-            # In API without our setpoint it would run on one left from earlier.
+            # In API without a new setpoint it would run on an earlier one.
             await self._post_strategy(former)
             err.restored = True
             raise
 
     async def _limit(self, power: float) -> Grant:
-        """Return what the present settings grant of `power`."""
+        """Return the grant for `power`, W, under the present settings."""
         granted = round(power)
         if granted == 0:
             return Grant(0)
@@ -119,7 +119,7 @@ class SessyController(SetpointController[SessySetpoint]):
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
-        """See that the setpoint is still ours; nothing has to be renewed.
+        """Check the setpoint for another controller; nothing has to be renewed.
 
         A setpoint that has changed by itself is posted once more, and never again.
         """
@@ -144,15 +144,18 @@ class SessyController(SetpointController[SessySetpoint]):
             return held.grant
 
     def _taken_over(self, what: str) -> TakenOverError:
-        return TakenOverError(f"{self._address}: {what}; somebody else has changed it")
+        return TakenOverError(
+            f"{self._address}: {what}; another controller has changed it"
+        )
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
-        """Hold 0 W, then restore the strategy of the snapshot, and see both.
+        """Hold 0 W, then restore the strategy of the snapshot, and see both confirmed.
 
         In this order a failure half way leaves a battery at rest, and no setpoint
-        waits for the next who chooses API. A strategy other than API was chosen by
-        another since, and stays. Where the snapshot has API, it stays in API, at 0 W.
+        waits for the next controller that chooses API. A strategy other than API was
+        chosen by another controller since, and stays. Where the snapshot has API, it
+        stays in API, at 0 W.
         """
         async with self._device.writing:
             former = str(snapshot["strategy"])
@@ -160,7 +163,7 @@ class SessyController(SetpointController[SessySetpoint]):
             if present == API:
                 await self._restore_strategy(former)
             elif present != former:
-                _LOGGER.info("%s: left in %s, chosen since", self._address, present)
+                _LOGGER.info("%s: stays in %s, chosen since", self._address, present)
 
     async def _restore_strategy(self, strategy: str) -> None:
         await self._post_setpoint(0)
@@ -181,7 +184,7 @@ class SessyController(SetpointController[SessySetpoint]):
     async def _read_strategy(self, seconds: float = 0) -> str:
         """Return the strategy in the device's own words: it may be one unknown here.
 
-        It is asked for unless it was in the last `seconds`.
+        It is not asked for again if it was in the last `seconds`.
         """
         answer = await self._device.ask_unless_recent(STRATEGY, seconds)
         strategy = answer.get("strategy")

@@ -1,6 +1,7 @@
 """One Sessy dongle: its endpoints and fields, read and written.
 
-What `modbus/device.py` is to a unit id. Flash is counted by the table of endpoints.
+The counterpart of `modbus/device.py`. Writes to flash are counted by the table of
+endpoints.
 """
 
 import asyncio
@@ -27,25 +28,25 @@ from .endpoints import Answer, Endpoint, Field
 _LOGGER = logging.getLogger(__name__)
 
 ONE_ENDPOINT_ERRORS: Final = (DeviceRefusedError, NotSupportedError, ProtocolError)
-"""What goes wrong with one endpoint while the device as a whole is well."""
+"""Errors of one endpoint while the device as a whole is well."""
 
 
 class SessyDevice:
     """One dongle, with the last answer of each path.
 
     Old firmware lacks whole endpoints: each is asked for once, and missing until
-    `forget`. A 404 may also be a passing one, so nothing that holds or releases a
-    battery goes by it: that is read with `ask`.
+    `forget`. A 404 may also be a passing one, so control does not rely on it: it reads
+    with `ask`.
     """
 
     confirm_tries: ClassVar[int] = 3
 
     def __init__(self, client: SessyClient, wear: FlashWear, settle: float) -> None:
-        """Describe the dongle; `settle` are the seconds between reads of a write."""
+        """Describe the dongle; `settle` is the pause between reads after a write, s."""
         self.answers: dict[str, Answer] = {}
         """The last answer of each path, as it came."""
         self.clock: Callable[[], float] = time.time
-        """Returns the Unix time."""
+        """Returns the Unix time, s."""
         # Held from reading to writing: settings are written as a whole, so that of
         # two changes at once one would be lost; and no release may come between a
         # strategy and its setpoint.
@@ -61,7 +62,7 @@ class SessyDevice:
         """Paths and values that were logged as unknown here."""
 
     def forget(self) -> None:
-        """Learn anew what the device has: it may run another firmware now."""
+        """Forget all answers and absences: it may run another firmware now."""
         self._absent.clear()
         self._asked_at.clear()
         self.answers.clear()
@@ -74,10 +75,11 @@ class SessyDevice:
     # Reading
 
     async def fetch(self, endpoint: Endpoint) -> Answer:
-        """Return the present answer of an endpoint; remember it if there is none.
+        """Return the present answer of an endpoint; note if it is missing.
 
-        What never gave a proper answer is not there: some firmware shows a page
-        where it has no endpoint. What once did is only out of order.
+        One that never gave a proper answer is missing: some firmware shows a page where
+        it has no endpoint. One that once did is only out of order. Raises
+        NotSupportedError for a missing one without an `older` one.
         """
         if endpoint not in self._absent:
             began = loop_time()
@@ -96,12 +98,12 @@ class SessyDevice:
         raise NotSupportedError(self._absent[endpoint])
 
     async def ask(self, endpoint: Endpoint) -> Answer:
-        """Return the present answer of an endpoint that may have been missing before."""
+        """Return the present answer of an endpoint, also if it was missing before."""
         self._absent.pop(endpoint, None)
         return await self.fetch(endpoint)
 
     async def ask_or_last(self, endpoint: Endpoint) -> Answer:
-        """Return the present answer of an endpoint, or the last one while it is ill."""
+        """Return the present answer of an endpoint, or the last one while it fails."""
         try:
             return await self.ask(endpoint)
         except ONE_ENDPOINT_ERRORS as err:
@@ -111,8 +113,8 @@ class SessyDevice:
     async def ask_unless_recent(self, endpoint: Endpoint, seconds: float) -> Answer:
         """Return the last answer of an endpoint if it is younger than `seconds`.
 
-        Else ask. An answer whose request began before something was posted there may
-        be that of before.
+        Else ask. An answer whose request began before the last post there may be from
+        before it, and does not count.
         """
         path = endpoint.path
         asked_at = self._asked_at.get(path, -math.inf)
@@ -126,7 +128,7 @@ class SessyDevice:
     ) -> Report:
         """Read fields, each endpoint once; those that fail are in the report.
 
-        Of the endpoints that are missing only those among `again` are asked for.
+        Missing endpoints are only asked for if they are among `again`.
         Raises CannotConnectError, RequestTimeoutError or AuthenticationError when the
         device as a whole is out of reach.
         """
@@ -194,7 +196,7 @@ class SessyDevice:
             self._wear.check(self._address)
 
     async def post(self, endpoint: Endpoint, body: Mapping[str, Value]) -> None:
-        """Post to an endpoint; counts what lives in flash. Raises what `get` raises."""
+        """Post to an endpoint; counts writes to flash. Raises what `fetch` raises."""
         if endpoint.persistent:
             self._wear.note()
         try:
@@ -226,7 +228,7 @@ class SessyDevice:
     async def confirm(
         self, what: str, wanted: Value, read: Callable[[], Awaitable[Value]]
     ) -> None:
-        """Read until it is as wanted; raises NotConfirmedError if it never is."""
+        """Read until the value is `wanted`; raises NotConfirmedError if it never is."""
         seen: Value = None
         for trial in range(self.confirm_tries):
             if trial:

@@ -1,8 +1,8 @@
-"""What a Sessy dongle can be asked: endpoints, and the values in their answers.
+"""The endpoints of a Sessy dongle, and the values in their answers.
 
-The local API of Charged, which the maker documents in part; the rest is how several
-independent clients read it. What none of them could tell is marked [uncertain].
-Which firmware has which field differs so much that all of them may be missing.
+The local API of Charged, which the maker documents in part; the rest is as several
+independent clients read it. What none of them shows is marked [uncertain].
+The fields differ so much between firmwares that all of them may be missing.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..measurements import MEASUREMENTS, Poll, Quantity, Value
 
 type Answer = dict[str, Any]
-"""What the device says: a JSON object."""
+"""An answer of the device: a JSON object."""
 
 PHASES: Final = (1, 2, 3)
 API: Final = "POWER_STRATEGY_API"
@@ -27,11 +27,10 @@ class Endpoint:
     """A path of the API.
 
     While `state` in the answer is not `good`, nothing else in it means anything.
-    `voltage` is where the voltage of phase {} stands: a phase without any, beside
-    one with, is not connected, and its zeros are not values. `tidy` makes an
-    answer flat (given the present Unix time); `older` asks older firmware. What is
-    posted to a `persistent` one lives in flash; of one that is `whole`, no value can
-    be posted alone.
+    `voltage` is the path of the voltage of phase {}: a phase without any, beside one
+    with, is not connected, and its zeros are not values. `tidy` makes an answer flat
+    (given the present Unix time); `older` is the endpoint of older firmware. A post to
+    a `persistent` one writes to flash; to a `whole` one all values go in one post.
     """
 
     path: str
@@ -46,7 +45,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """What a state can be: each option in capitals behind the prefix."""
+    """The options of a state: an answer has them in capitals behind the prefix."""
 
     prefix: str
     options: tuple[str, ...]
@@ -72,7 +71,7 @@ class Field:
 
     @property
     def quantity(self) -> Quantity:
-        """What kind of value it is."""
+        """The quantity of the measurement."""
         return MEASUREMENTS[self.key].quantity
 
     def raw_in(self, answer: Answer) -> object:
@@ -93,7 +92,7 @@ class Field:
     def _is_unconnected(self, answer: Answer) -> bool:
         """Return True for the 0 of a voltage, or of a phase that has none.
 
-        Some smart meters tell no voltage at all; then a 0 is a 0.
+        Some smart meters report no voltage at all; then a 0 is a 0.
         """
         if self.quantity is Quantity.VOLTAGE:
             return True
@@ -128,7 +127,7 @@ class Field:
         raise ValueError(raw)
 
     def encode(self, value: Value) -> str | bool | int:
-        """Return what the device takes for `value`, which a Setting has checked."""
+        """Return the raw value of `value`, which a Setting has checked."""
         match value:
             case bool():
                 return value != self.inverted
@@ -139,7 +138,7 @@ class Field:
 
 
 def find(answer: Answer, path: str) -> object:
-    """Return what `path` leads to; None where it ends in null, KeyError in nothing."""
+    """Return the value at `path`, None below a null; raises KeyError if absent."""
     value: object = answer
     for name in path.split("."):
         if value is None:
@@ -154,7 +153,7 @@ def find(answer: Answer, path: str) -> object:
 
 
 def _present(slots: object, name: str, now: float) -> object:
-    """Return what the slot that covers `now` has as `name`."""
+    """Return the value `name` of the slot that covers `now`; None without one."""
     for slot in slots if isinstance(slots, list) else ():
         match slot:
             case {"start_time": int(start), "end_time": int(end)} if start <= now < end:
@@ -163,7 +162,7 @@ def _present(slots: object, name: str, now: float) -> object:
 
 
 def _present_slot(answer: Answer, now: float) -> Answer:
-    """Return what the schedule says for `now`; its lists may be null."""
+    """Return the schedule's power and price at `now`; its lists may be null."""
     return {
         "power": _present(answer.get("dynamic_schedule"), "power", now),
         "price": _present(answer.get("energy_prices"), "price", now),
@@ -190,7 +189,7 @@ STRATEGY: Final = Endpoint(
     path="/api/v1/power/active_strategy", poll=FAST, persistent=True
 )
 # Takes {"setpoint": W}, positive = discharging, and cannot be read: the power status
-# has what it was set to.
+# shows it.
 SETPOINT: Final = Endpoint(path="/api/v1/power/setpoint")
 ENERGY: Final = Endpoint(path="/api/v1/energy/status")
 SETTINGS: Final = Endpoint(path="/api/v1/system/settings", persistent=True, whole=True)

@@ -1,4 +1,4 @@
-"""What the answers of a Sessy dongle mean in our keys, for each kind of dongle."""
+"""The measurements in the answers of a Sessy dongle, for each kind of dongle."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ def _per_phase(*fields: Field) -> Iterator[Field]:
 
 
 def _sum_of(key: str, names: tuple[str, ...], *, whole: bool = True) -> Formula:
-    """Return the sum of all; unless `whole`, what is unknown adds nothing."""
+    """Return the formula of a sum; unless `whole`, unknown values add nothing."""
 
     def compute(values: Values) -> Value:
         parts = [values[name] for name in names]
@@ -90,7 +90,7 @@ def _sum_of(key: str, names: tuple[str, ...], *, whole: bool = True) -> Formula:
 
 
 def _net(taken: Value, given: Value) -> Value:
-    """Return the power of which import and export are told apart, W."""
+    """Return import minus export, W; None if either is unknown."""
     if isinstance(taken, int | float) and isinstance(given, int | float):
         return taken - given
     return None
@@ -131,7 +131,7 @@ def _current_by_power(phase: int) -> Formula:
 
 
 def _charging(values: Values) -> Value:
-    """Return what the battery does, by its power."""
+    """Return the battery's status, by its power."""
     power = values["battery_power"]
     if not isinstance(power, int | float):
         return None
@@ -139,7 +139,7 @@ def _charging(values: Values) -> Value:
 
 
 def _problems(values: Values) -> Value:
-    """Return what is wrong, by the system's state."""
+    """Return the problem that the system's state stands for, if any."""
     status = values["device_status"]
     if not isinstance(status, str):
         return None
@@ -189,14 +189,14 @@ BATTERY: Final = Kind(
         Field("inverter_current", POWER, "sessy.inverter_current_ma", 1000),
         Field("active_current", POWER, "sessy.inverter_current_ma", 1000),
         Field("grid_frequency", POWER, "sessy.frequency", 1000),
-        # Nobody says what is external about it [uncertain].
+        # No source says what is external about it [uncertain].
         Field("external_power", POWER, "sessy.external_power"),
         Field("device_status", POWER, "sessy.system_state", states=SYSTEM_STATES),
         Field("status_details", POWER, "sessy.system_state_details"),
         Field("strategy_overridden", POWER, "sessy.strategy_overridden"),
         Field("working_mode", STRATEGY, "strategy", states=STRATEGIES),
         *_per_phase(
-            # The inputs for 'renewable' energy. Some owners clamp other things than
+            # The inputs for 'renewable' energy. Some users clamp other things than
             # panels, and either way round: the sign is as it comes. A current has
             # none.
             Field("grid_voltage", POWER, "renewable_energy_phase{}.voltage_rms", 1000),

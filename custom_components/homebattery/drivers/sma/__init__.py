@@ -1,4 +1,4 @@
-"""SMA Sunny Island and its kind."""
+"""SMA Sunny Island."""
 
 from .inverter import SmaInverter
 

@@ -1,4 +1,4 @@
-"""What a setpoint of an SMA depends on: ratings, limits, and the state of the device."""
+"""The conditions of an SMA's setpoint: ratings, limits, and the state of the device."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -25,7 +25,7 @@ _POWER: Final = "active_power"
 _OFF_GRID: Final = ("backup", "generator")
 
 _FRESH: Final = 75.0
-"""Seconds that a condition may be used without reading it again: a slow poll and a bit."""
+"""Seconds until a condition must be read again: a slow poll and a bit."""
 _RAMP: Final = 120.0
 """Seconds after which a change has worked its way through filter and ramp."""
 _OVERSHOOT: Final = 1.5
@@ -35,20 +35,20 @@ _OVERSHOOT_FROM: Final = 500
 
 
 class Conditions:
-    """Tell what a setpoint depends on, from the registers as they were last read."""
+    """The conditions of a setpoint, from the registers as they were last read."""
 
     def __init__(
         self, cache: RegisterCache, plate: Mapping[str, Value] | None = None
     ) -> None:
-        """Judge by what is in the cache, and by `plate`: what the device is.
+        """Evaluate the registers in the cache, and those of `plate`.
 
-        That is kept as it was when it was connected: a device that rests tells less.
+        The plate is kept as it was read when connecting: a device at rest reports less.
         """
         self._cache = cache
         self._plate = plate or {}
 
     def stale(self, *, held: bool) -> set[str]:
-        """Return what must be read again; the power only of a cluster that is held."""
+        """Return the registers to read again; the power only of a held cluster."""
         names: Collection[str] = (
             {*CONDITIONS, _POWER} if held and self.is_cluster else CONDITIONS
         )
@@ -60,27 +60,27 @@ class Conditions:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds until the device does without our setpoint, if it tells."""
+        """Seconds until a setpoint that is not renewed ends; None if unknown."""
         return _number(self._value("fallback_timeout"))
 
     @property
     def keeps_setpoint(self) -> bool:
-        """True when the device keeps the last setpoint that nobody renews."""
+        """Whether the device keeps the last setpoint when it is not renewed."""
         return self._value("fallback_mode") == KEEP_VALUES
 
     @property
     def mode(self) -> Value:
-        """Where the device takes its active power from."""
+        """The source of the device's active power."""
         return self._value("active_power_mode")
 
     @property
     def is_cluster(self) -> bool:
-        """True for the master of other inverters."""
+        """Whether the device is the master of other inverters."""
         return is_cluster(self._plate)
 
     @property
     def is_gate_closed(self) -> bool:
-        """True when the device says that it takes no control; silence is no 'no'."""
+        """Whether the device says that it takes no control; silence is no 'no'."""
         return self._value("charge_control_tag") == "no"
 
     @property
@@ -93,13 +93,13 @@ class Conditions:
 
     @property
     def ratings(self) -> SetpointLimits:
-        """What the inverter is built for, W; of one that does not tell, the least."""
+        """The rated powers, W; the lowest of all models where they are unknown."""
         taken = _rated(self._plate.get("input_rating"))
         given = _rated(rating(self._plate)) or taken or LEAST_RATING
         return SetpointLimits(-given, min(given, taken or given))
 
     def permitted(self, wanted: float, limits: SetpointLimits) -> Grant:
-        """Return what device and battery permit now of a battery power, W, and why."""
+        """Return the battery power, W, that device and battery permit now."""
         out, charge, discharge = (_number(self._value(name)) for name in _LIMITS)
         most: tuple[tuple[float | None, LimitReason], ...]
         if wanted > 0:
@@ -119,9 +119,9 @@ class Conditions:
         return Grant(round(power), reason)
 
     def overshoots(self, granted: int, since: float) -> bool:
-        """Return True if a cluster has come to do far more than its setpoint, W.
+        """Return True if a cluster does far more than the setpoint `granted`, W.
 
-        `since` is when that changed, as the event loop has it, s.
+        `since` is the event loop's time of its last change, s.
         """
         now = loop_time()
         power = _number(self._value(_POWER))

@@ -1,8 +1,8 @@
-"""How an SMA is held at a setpoint, and released.
+"""The control of an SMA by a pair of registers, power and 'active'.
 
-The pair of power and 'active' is written as one request, and again within the device's
-time-out. It cannot be read itself; whether its read-back registers in flash follow it
-is uncertain, so they say something only once they have.
+The pair is written as one request, and again within the device's time-out. It cannot
+be read itself; whether its read-back registers in flash follow it is uncertain, so they
+count only once they have.
 """
 
 import asyncio
@@ -46,21 +46,21 @@ _CONTROL_SHOWN: Final = "external_control_read_back"
 READ_BACK: Final = (_POWER_SHOWN, _CONTROL_SHOWN)
 """The registers that may show the pair; they are in flash, and never written."""
 _READ_BACK_FRESH: Final = 2.0
-"""Seconds for which it is good to know what the read-back registers say."""
+"""Seconds after which the read-back registers are read again."""
 _READ_BACK_LATE: Final = 5.0
 """Seconds that a changed setpoint may need to show there."""
 _FOREIGN_READS: Final = 2
-"""So many reads in a row that show another controller's setpoint are no accident."""
+"""Reads in a row of another controller's setpoint that are no accident."""
 _RESTARTS_APART: Final = 600.0
-"""Seconds between two times that external control was seen off, from which both may
-have been a restart of the device; sooner it is another controller that switches it off."""
+"""Least seconds between two restarts of the device, which switch external control off;
+sooner, another controller has switched it off."""
 
 type ReadRegisters = Callable[[Collection[str]], Awaitable[Values]]
 """Reads registers by name; those that fail are absent."""
 
 
 class Suspension(NamedTuple):
-    """Why a device must not be held at its setpoint for now."""
+    """The reason why a device must not be held at its setpoint for now."""
 
     problem: str
     reason: LimitReason
@@ -68,25 +68,25 @@ class Suspension(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class SmaHeldSetpoint(HeldSetpoint):
-    """The record of what an SMA is held at."""
+    """The record of the setpoint that an SMA is held at."""
 
     allowed_off_grid: bool
-    """It was asked for while the device was off the grid, at the risk of its owner."""
+    """Whether it was set while the device was off the grid, at the user's risk."""
     overshot: bool = False
-    """The cluster did far more than it; that is not tried again."""
+    """Whether the cluster did far more than it; that is not tried again."""
     suspended: Suspension | None = None
-    """Why the device is left to itself although a setpoint is wanted."""
+    """The reason why it is suspended; None while it is not."""
     is_off: bool = False
-    """External control was seen off, and is to be renewed."""
+    """Whether external control was seen off, and is to be renewed."""
     off_at: float = -math.inf
-    """When that was last so, and renewed."""
+    """Time when that was last so, and renewed."""
     foreign: ForeignSetpoint = field(
         default_factory=lambda: ForeignSetpoint(_FOREIGN_READS)
     )
 
 
 class SmaController(SetpointController[SmaHeldSetpoint]):
-    """Holds a Sunny Island, alone or the master of a cluster, by its pair of registers."""
+    """Holds a Sunny Island, or the master of a cluster, by its pair of registers."""
 
     def __init__(
         self,
@@ -101,8 +101,8 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
     ) -> None:
         """Hold `device` within `limits`; errors name it by `address`.
 
-        `spacing` are the seconds that at least lie between two setpoints, `settle`
-        those after a write until reading back tells the truth.
+        `spacing` is the least time between two setpoints, `settle` the time after a
+        write until reading back shows it, s.
         """
         super().__init__()
         self._address = address
@@ -113,16 +113,16 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
         self._spacing = spacing
         self._settle = settle
         self._next_at = -math.inf
-        """When the device takes another setpoint, also after a release."""
+        """Time from which the device takes another setpoint, also after a release."""
         self._shows_setpoints = False
-        """Whether the read-back registers have ever shown our setpoint."""
+        """Whether the read-back registers have ever shown a setpoint written here."""
 
     @override
     async def take_snapshot(self) -> Snapshot:
         """Read whether the device may be controlled, and whether it already is.
 
-        Its own control is what a release goes back to, in any case: the setpoint of
-        another controller is theirs to renew.
+        A release goes back to the device's own control in any case: the setpoint of
+        another controller is for that controller to renew.
         """
         await self._read_conditions()
         self._refuse_without_gate()
@@ -155,11 +155,11 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
-        """Write the setpoint again, then see whether it still is the right one.
+        """Write the setpoint again, then check whether it still is the right one.
 
         In this order, so that a device that is slow to read does not forget it.
-        Raises SuspendedError while the setpoint makes no sense; the device is left to
-        itself meanwhile. And TakenOverError.
+        Raises TakenOverError, and SuspendedError while the setpoint must not be held;
+        meanwhile the device has its own control.
         """
         held = self.held
         if held is None:
@@ -187,10 +187,10 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
-        """Switch external control off; that the device took it confirms it.
+        """Switch external control off; the device's acceptance confirms it.
 
         Where that can be read back it must not show control that was not there before.
-        The control of another controller that has taken over is theirs to end.
+        The control of another controller that has taken over is not ended.
         """
         if self.held is not None and self.held.foreign.is_certain:
             return
@@ -212,9 +212,9 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
 
     @override
     def observe(self, values: Mapping[str, Value]) -> None:
-        """Count the reads in a row in which the setpoint is not ours any more.
+        """Count the reads in a row that show a foreign setpoint.
 
-        A device that has restarted is off, too, and is to be renewed.
+        After a restart of the device external control is off, too, and to be renewed.
         """
         held = self.held
         if held is None or held.suspended is not None:
@@ -235,7 +235,7 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
     def setpoint_shown(self, values: Values) -> Value:
         """Return the battery power that the device shows to be held at, W.
 
-        Where it cannot be read, that is what the device took.
+        Where it cannot be read, that is the power that the device accepted.
         """
         held = self.held
         if held is None or held.suspended is not None:
@@ -245,10 +245,10 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             return held.grant.power
         return 0 - power if state == ACTIVE else None
 
-    # What a setpoint depends on
+    # Conditions
 
     async def _read_conditions(self) -> None:
-        """Read again what a setpoint depends on and was read too long ago."""
+        """Read the conditions of a setpoint that were read too long ago."""
         names = self._conditions.stale(held=self.held is not None)
         if self._shows_setpoints and self._device.cache.older_than(
             _READ_BACK_FRESH, READ_BACK, loop_time()
@@ -265,11 +265,11 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             raise NotSupportedError(f"{self._address}: {GATE_CLOSED}")
 
     def _permitted(self, request: SetpointRequest) -> Grant:
-        """Return what device and battery permit of it now, W, and what cut it."""
+        """Return the power that device and battery permit now of a request."""
         return self._conditions.permitted(request.power, self._limits)
 
     def _suspension(self, held: SmaHeldSetpoint) -> Suspension | None:
-        """Return why the device must not be held at the setpoint now."""
+        """Return the reason why the device must not be held now; None if it may be."""
         if self._conditions.is_gate_closed:
             return Suspension(GATE_CLOSED, LimitReason.REFUSED)
         state = self._conditions.off_grid
@@ -290,7 +290,7 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
     # Writing
 
     async def _suspend(self, held: SmaHeldSetpoint, suspension: Suspension) -> NoReturn:
-        """Leave the device to its own control, written once, and raise SuspendedError."""
+        """Switch external control off, written once, and raise SuspendedError."""
         if held.suspended is None:
             await self._device.write(_CONTROL, INACTIVE)
         held.suspended = suspension
@@ -299,7 +299,7 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
         )
 
     async def _wait_for_spacing(self) -> None:
-        """Wait until a setpoint that is new is not too soon after the last one."""
+        """Wait until the device takes a new setpoint."""
         await asyncio.sleep(max(0, self._next_at - loop_time()))
 
     async def _write(self, held: SmaHeldSetpoint) -> None:

@@ -5,13 +5,13 @@ how several open controllers of this device do it. What is neither documented no
 is marked [uncertain].
 
 - The server is slow, takes four clients at most, and is said to stop for good when it
-  is asked too much: one request at a time, and a good 5 s of patience.
+  is asked too much: one request at a time, with a timeout of 5 s.
 - Control is a pair of registers, power and 'active', written as one request and again
   within the device's time-out (41195). The pair cannot be read. What can be checked is
   that the device took it, its read-back registers in flash where they can be read
   [uncertain], and the power.
-- Without us the device does what its installer chose (41193): keep the last setpoint
-  for ever, or fall back. We show it and do not change it.
+- Without a controller the device does what its installer chose (41193): keep the last
+  setpoint for ever, or fall back. That is shown and not changed.
 - The device ignores setpoints unless its active-power mode is 'external' [uncertain];
   the mode is the installer's too.
 """
@@ -48,7 +48,7 @@ from .registers import (
 _LOGGER = logging.getLogger(__name__)
 
 _SIGN_FROM: Final = 200
-"""W of battery power from which the sign of its current must fit."""
+"""Battery power, W, from which the sign of its current must fit."""
 _IDENTITY: Final = (
     *(register.name for register in PLATE),
     *("output_rating", "input_rating", "slave_serial_l2", "slave_serial_l3"),
@@ -71,7 +71,7 @@ class SmaInverter(ModbusBattery):
     formulas = FORMULAS
     layout = LAYOUT
     spacing: ClassVar[float] = 1.0
-    """Seconds that at least lie between two setpoints."""
+    """Least seconds between two setpoints."""
     controller: SmaController | None
 
     def __init__(
@@ -108,7 +108,7 @@ class SmaInverter(ModbusBattery):
     @classmethod
     @override
     async def detect(cls, probe: Probe) -> list[Detected]:
-        """Ask once, at the usual unit, for the plate of the device."""
+        """Return the device at the usual unit, by one request for its plate."""
         plate = await probe.read(UNIT, PLATE)
         if (plate.get("device_class"), plate.get("vendor")) != (BATTERY_INVERTER, SMA):
             return []
@@ -168,13 +168,13 @@ class SmaInverter(ModbusBattery):
         self.cache.note_refused(CONDITIONS & refused, loop_time())
 
     def _set_interval(self) -> None:
-        """Renew three times within the device's time-out, which is its installer's."""
+        """Set the interval of renewals to a third of the time-out set on the device."""
         timeout, longest = self._conditions.timeout, type(self).keep_alive_interval
         if timeout is not None and longest is not None:
             self.keep_alive_interval = max(self.spacing, min(longest, timeout / 3))
 
     def _compare_signs(self, read: Values) -> None:
-        """Say once if the battery current runs against the battery power."""
+        """Log once if the battery current runs against the battery power."""
         power = difference(read, "charge_power", "discharge_power")
         out = read.get("current_out")
         if (
@@ -194,7 +194,7 @@ class SmaInverter(ModbusBattery):
             )
 
     def _problems(self, v: Values) -> Value:
-        """Return what is wrong, with the device or with holding it at a setpoint."""
+        """Return the problems of the device, and of its control."""
         mode = self._conditions.mode
         held = None if self.controller is None else self.controller.held
         if held is not None and held.suspended is not None:

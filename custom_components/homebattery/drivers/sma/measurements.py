@@ -1,4 +1,4 @@
-"""What an SMA's registers mean in our words: the measurements computed from them."""
+"""The measurements that are computed from an SMA's registers."""
 
 from collections.abc import Callable
 from typing import Final
@@ -48,7 +48,7 @@ def _battery_current(v: Values) -> Value:
 
 
 def _active_current(v: Values) -> Value:
-    """Return the current of all phases, A; each that is unknown has none."""
+    """Return the current of all phases, A; an unknown one adds nothing."""
     known = [
         value for name in _CURRENTS if isinstance(value := v.get(name), int | float)
     ]
@@ -63,7 +63,7 @@ def model(code: Value) -> str:
 
 
 def rating(v: Values) -> Value:
-    """Return the rated power, W, of old models from their name."""
+    """Return the rated power, W; of old models by their code."""
     rating = v.get("output_rating")
     if rating is None and isinstance(code := v.get("model_code"), int):
         return RATINGS.get(code)
@@ -85,7 +85,7 @@ def is_cluster(v: Values) -> bool:
 
 
 def problems(v: Values) -> tuple[str, ...]:
-    """Return all that the device complains about, and what its owner should know."""
+    """Return the problems that the device reports, and a fallback without watchdog."""
     message = v.get("message")
     known = [
         _CONDITIONS.get(str(v["device_status"])),
@@ -109,7 +109,7 @@ PROBLEM_NEEDS: Final = (
 
 
 def _yes(key: str, name: str) -> Formula:
-    """Return the flag that a register with yes or no stands for."""
+    """Return the formula of a flag from a register with yes or no."""
 
     def compute(v: Values) -> Value:
         return None if v[name] is None else v[name] == "yes"
@@ -122,7 +122,7 @@ def _from(key: str, name: str, compute: Callable[[Value], Value]) -> Formula:
 
 
 def _counted(key: str, at_battery: str, at_ac: str) -> Formula:
-    """Return a counter, kWh, of the AC side where there is none at the battery.
+    """Return the formula of a counter, kWh: at the battery, or else at the AC side.
 
     A counter that is there and unknown just now stays unknown: the other one would
     make the total jump.

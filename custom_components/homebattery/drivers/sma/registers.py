@@ -3,8 +3,8 @@
 SMA's "Modbus parameters and measured values" for SI4.4M, SI6.0H and SI8.0H (-12 and
 -13), from firmware 3.20.09.R on. Physical value = raw ÷ gain; each type has a 'not
 available' of its own. The installer's Grid Guard code (43090) is left out: it can only
-be written, and never by us. Registers that the device would let us write, and that are
-its installer's to write, are read-only here.
+be written, and this driver never does. Registers that the device allows to be written,
+but that are its installer's to write, are read-only here.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ MODELS: Final[Mapping[int, str]] = {
     9486: "SI5.0H-13",
 }
 RATINGS: Final[Mapping[int, int]] = {9278: 2300, 9279: 3300, 9223: 4600, 9224: 6000}
-"""W of the models that do not tell theirs."""
+"""Rated power of the models that do not report it, W."""
 LEAST_RATING: Final = min(RATINGS.values())
 
 RELEASE_TYPES: Final = "NEABRS"
@@ -312,8 +312,8 @@ _CONTROL: Final = (
     _s32(41251, "consumption_limit", unit="W", access=W),
 )
 
-# Their read-back registers, which live in flash: to look at, not to write. That they read
-# back what was written to the others is uncertain.
+# Their read-back registers, which live in flash: to be read, not written. That they
+# read back what was written to the others is uncertain.
 _READ_BACK_REGISTERS: Final = (
     _s16(41255, "power_limit_read_back", 100, "%", R),
     _s32(44425, "setpoint_read_back", unit="W", poll=FAST),
@@ -322,7 +322,8 @@ _READ_BACK_REGISTERS: Final = (
     _s32(44439, "grid_target_read_back", unit="W"),
 )
 
-# The installer's, in flash: what happens without us, and how slowly we are followed.
+# The installer's, in flash: the fallback without a controller, and how slowly setpoints
+# are followed.
 _INSTALLER: Final = (
     _tag(40077, "restart", None),
     _tag(40210, "active_power_mode_setting", POWER_MODE),
@@ -339,7 +340,7 @@ _INSTALLER: Final = (
     _u32(40719, "deep_discharge_limit", unit="%"),
 )
 
-# The owner's, and the device warns of writing them again and again: flash.
+# The user's, and the device warns of writing them again and again: flash.
 _SETTINGS: Final = tuple(
     replace(register, access_type=RW, persistent=True)
     for register in (
@@ -379,7 +380,7 @@ _NEVER_WRITE: Final = frozenset(
         *(40210, 40211, *range(44025, 44035), 43090, 43091),
         # Restarts the device.
         *(40077, 40078),
-        # What happens without us: the installer's choice.
+        # The fallback without a controller: the installer's choice.
         *(*range(41193, 41197), 44037, 44038),
         # The read-back registers of the cyclic setpoint and grid target: flash.
         *(*range(44425, 44429), 44439, 44440),
@@ -391,8 +392,8 @@ _NEVER_WRITE: Final = frozenset(
 LAYOUT: Final = Layout(
     # As wide as the gaps in blocks that open controllers read in one go.
     max_gap=18,
-    # Blocks begin and end with a register. Words that nobody uses in between are
-    # harmless, registers that can only be written are not.
+    # Blocks begin and end with a register. Unused words in between are harmless,
+    # registers that can only be written are not.
     borders=frozenset(
         register.address for register in REGISTERS if not register.readable
     ),

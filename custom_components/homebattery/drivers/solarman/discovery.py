@@ -1,4 +1,4 @@
-"""Finding data loggers, and what tells that one answers: two fixed texts, one question."""
+"""Discovery of data loggers by two fixed texts, and a check of one by one request."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ from .transport import SolarmanConnection
 PORT: Final = 8899
 DISCOVERY_PORT: Final = 48899
 DISCOVERY_TEXTS: Final = (b"WIFIKIT-214028-READ", b"HF-A11ASSISTHREAD")
-"""What makes a logger tell who it is; which one depends on its Wi-Fi module."""
+"""Texts that a logger identifies itself upon; which one depends on its Wi-Fi module."""
 DISCOVERY_WAIT: Final = 1.0
 """Seconds that loggers get to answer."""
-EVERYBODY: Final = "255.255.255.255"
+BROADCAST: Final = "255.255.255.255"
 
 
 class Logger(NamedTuple):
-    """A logger that told who it is."""
+    """The identity of a logger."""
 
     address: str
     mac: str
@@ -32,7 +32,7 @@ class Logger(NamedTuple):
 
 
 def parse_logger(answer: bytes) -> Logger | None:
-    """Return the logger that `answer` (address,mac,serial) speaks of.
+    """Return the logger that `answer` (address,mac,serial) names.
 
     None when it is something else, such as a device with a name instead of a serial
     number, which does not speak V5.
@@ -44,7 +44,7 @@ def parse_logger(answer: bytes) -> Logger | None:
 
 
 class _Answers(asyncio.DatagramProtocol):
-    """Collects what comes back."""
+    """Collects the answers."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[bytes] = asyncio.Queue()
@@ -55,16 +55,16 @@ class _Answers(asyncio.DatagramProtocol):
 
 
 async def discover(
-    addresses: Iterable[str] = (EVERYBODY,),
+    addresses: Iterable[str] = (BROADCAST,),
     *,
     port: int = DISCOVERY_PORT,
     wait: float = DISCOVERY_WAIT,
     most: int | None = None,
 ) -> list[Logger]:
-    """Ask for loggers at `addresses` (IPv4, also of a whole network).
+    """Return the loggers at `addresses` (IPv4, also of a whole network).
 
-    Returns those that answer within `wait` seconds, sooner when `most` have.
-    Nothing but two fixed texts is sent. Raises OSError without a network.
+    Those that answer within `wait` seconds, sooner when `most` have. Nothing but two
+    fixed texts is sent. Raises OSError without a network.
     """
     loggers: dict[int, Logger] = {}
     transport, answers = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -88,9 +88,9 @@ async def discover(
 async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:
     """Return the serial number of the logger at `host`.
 
-    By asking it the way phone apps find it; failing that, by a request for the
-    serial number 0, which loggers answer under their own. Raises CannotConnectError,
-    RequestTimeoutError, and LoggerSerialNeededError when it cannot be found out.
+    It is discovered as by phone apps; failing that, it gets a request for the serial
+    number 0, which loggers answer under their own. Raises CannotConnectError,
+    RequestTimeoutError, and LoggerSerialNeededError when both give no serial number.
     """
     connection = SolarmanConnection(host, port, 0, timeout)
     await connection.open()
@@ -106,13 +106,13 @@ async def find_serial(host: str, port: int = PORT, timeout: float = 5) -> int:
     finally:
         await connection.close()
     raise LoggerSerialNeededError(
-        f"{host}: the logger does not tell its serial number; enter the ten digits "
+        f"{host}: the logger does not report its serial number; enter the ten digits "
         "from its sticker"
     )
 
 
 async def speaks_solarman(host: str, port: int, timeout: float) -> bool:
-    """Return True when a logger answers in Solarman V5, to a single question.
+    """Return True when a logger answers in Solarman V5, to a single request.
 
     Any answer will do, also one that says that it has another serial number.
     """

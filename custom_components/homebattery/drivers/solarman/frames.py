@@ -99,7 +99,7 @@ _READ: Final = 3
 def cut_frame(buffer: bytearray) -> bytes | None:
     """Take the next whole frame out of `buffer`; None until more has come.
 
-    What cannot be a frame, such as text of the logger's own, is thrown away.
+    Bytes that cannot be a frame, such as text of the logger's own, are dropped.
     Raises WrongDeviceError when plain Modbus TCP is spoken there: such a device
     takes a V5 request for its own protocol and answers it with its first bytes.
     """
@@ -176,7 +176,7 @@ class LoggerClient(PySolarmanV5Async):
             frame = await self._next_frame()
             _LOGGER.debug("%s: received %s", self._serial, frame.hex(" "))
             # Everything else is a heartbeat (the library leaves those unanswered
-            # too, and loggers go on), a report, or meant for somebody else.
+            # too, and loggers go on), a report, or meant for another client.
             if frame[3:5] == _ANSWER and frame[_SEQUENCE] == self.sequence_number:
                 self._check_logger(frame)
                 return frame
@@ -192,7 +192,7 @@ class LoggerClient(PySolarmanV5Async):
         return frame
 
     def _check_logger(self, frame: bytes) -> None:
-        """Raise what the logger itself, rather than the inverter, has to say."""
+        """Raise the error that the logger itself, not the inverter, answers with."""
         serial = int.from_bytes(frame[_SERIAL], "little")
         if serial != self._serial:
             raise WrongLoggerError(
@@ -214,7 +214,7 @@ class LoggerClient(PySolarmanV5Async):
 
     @override
     async def _send_receive_modbus_frame(self, mb_request_frame: bytes) -> bytes:
-        """Return the RTU answer to an RTU request, surely the answer to this one."""
+        """Return the RTU answer to an RTU request, checked to belong to this one."""
         answer = self._handle_double_crc(
             await super()._send_receive_modbus_frame(mb_request_frame)
         )

@@ -1,12 +1,12 @@
 """Solarman V5: Modbus through the data logger on an inverter (TCP, usually port 8899).
 
-What pysolarmanv5 leaves to luck is the TCP stream. Here one request is under way at a
+pysolarmanv5 does not look after the TCP stream. Here one request is under way at a
 time, and a connection on which anything went wrong is closed, so that no late answer
 is taken for the next one. `frames.py` cuts the stream into frames.
 
 Loggers accept few connections, send heartbeats whenever they like, close a connection
-that was idle for some minutes, and now and then pass on the answer of somebody
-else's request.
+that was idle for some minutes, and now and then pass on the answer to another client's
+request.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _FAILURES: Final = (
     KeyError,
     struct.error,
 )
-"""By which a request ends that was not answered."""
+"""Errors of a request that was not answered."""
 
 
 class _ConnectionLostError(CannotConnectError):
@@ -49,7 +49,7 @@ class _ConnectionLostError(CannotConnectError):
 
 
 class SolarmanConnection(SharedConnection[LoggerClient]):
-    """One TCP connection to a logger, shared by all who talk to the same one.
+    """One TCP connection to a logger, shared by all its users.
 
     A request whose connection turns out to be closed, or that gets a garbled answer,
     is sent once more on a new one; reading and setting registers to fixed values may
@@ -124,7 +124,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
     def _failure(
         self, client: LoggerClient, where: str, err: Exception
     ) -> BatteryError:
-        """Return what a failed request really was."""
+        """Return the error of a failed request."""
         late = f"in {self._timeout:g} s"
         match err:
             case ModbusError():
@@ -140,9 +140,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             case TimeoutError():
                 return RequestTimeoutError(f"{where}: no answer {late}")
             case OSError() if client.heard_only_others:
-                return ProtocolError(
-                    f"{where}: what answers does not speak Solarman V5"
-                )
+                return ProtocolError(f"{where}: the answer is not Solarman V5")
             case OSError() if client.has_answered:
                 return _ConnectionLostError(f"{where}: the connection was closed")
             case OSError():
@@ -158,6 +156,6 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             await resolve(self.host, self.port, self._timeout)
             raise CannotConnectError(
                 f"{self}: no connection. Is the logger on and in this network? Loggers "
-                "whose serial number begins with a D do not let anybody in"
+                "whose serial number begins with a D accept no local connection"
             ) from err
         return LoggerClient(self.host, self.serial, reader, writer)
