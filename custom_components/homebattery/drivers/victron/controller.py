@@ -356,7 +356,7 @@ class VictronController(SetpointController[HeldBlock]):
             ) from err
 
     async def _clear_block(self, *, in_control: bool) -> None:
-        """Write zeros and confirm them: flags, and setpoints unless the GX sets them."""
+        """Write zeros and confirm them; the GX's own loop may set setpoints only."""
         block = control_block.addresses(self._phases)
         zeros = dict.fromkeys(block if in_control else control_block.FLAGS, 0)
         for more_tries in reversed(range(_RELEASE_TRIES)):
