@@ -48,7 +48,7 @@ _TOO_OLD: Final = 15.0
 _JUST_READ: Final = 2.0
 """Seconds that the ESS mode read for the snapshot serves the first setpoint, too."""
 _SETTLED: Final = 1.5
-"""Seconds after a write until the registers show what came of it."""
+"""Seconds after a write until the registers show its effect."""
 _RELEASE_TRIES: Final = 3
 _FOREIGN_READS: Final = 3
 _FOREIGN_WITHIN: Final = 60.0
@@ -196,7 +196,7 @@ class VictronController(SetpointController[HeldBlock]):
             raise
 
     async def _write_setpoint(self, held: HeldBlock) -> Grant:
-        """Write the control block for what is granted now; return that."""
+        """Write the control block for the present grant; return the grant."""
         self._check_control(held)
         grant, setpoints = self._granted(held.request)
         block = control_block.encode(setpoints, self._phases, hold=not setpoints)
@@ -228,7 +228,7 @@ class VictronController(SetpointController[HeldBlock]):
             raise TakenOverError(f"{self._battery.address}: {held.taken_over}")
 
     def _granted(self, request: SetpointRequest) -> PhaseSetpoints:
-        """Return what is granted under the conditions as far as they are known."""
+        """Return the grant and its setpoints, under the conditions that are known."""
         limits = self._battery.setpoint_limits
         missing = (device.missing for device in self._battery.devices)
         needed = self._conditions.difference(*missing)

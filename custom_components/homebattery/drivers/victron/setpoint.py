@@ -33,7 +33,7 @@ CONDITIONS: Final = frozenset(
 
 
 class PhaseSetpoints(NamedTuple):
-    """The battery power granted, and what each phase takes in for it."""
+    """The battery power granted, and the setpoint of each phase for it."""
 
     grant: Grant
     setpoints: list[int]
