@@ -241,7 +241,7 @@ class House:
         return record
 
     def _write_record(self) -> None:
-        """Write the record for --keep and scripts/screenshot, to log in to this demo."""
+        """Write the record for --keep and screenshots; it opens only this demo."""
         record = {
             "url": self.url,
             "username": self.username,

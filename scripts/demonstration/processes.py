@@ -53,8 +53,8 @@ class Child:
         environment: Mapping[str, str] | None = None,
     ) -> Self:
         """Start the command, with its output in the file `out` and its errors in `err`."""
-        # In a session of its own, Ctrl-C in the terminal does not reach it: the children
-        # are stopped one after the other. Should this one be killed, the kernel stops them.
+        # In a session of its own, Ctrl-C in the terminal does not reach it:
+        # children are stopped in turn. Should this one be killed, the kernel stops them.
         if setpriv := shutil.which("setpriv"):
             command = [setpriv, "--pdeathsig", "TERM", *command]
         with (
