@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks --against before.json
 
 Each driver reads its simulator, another process, over a real socket of this machine,
-with the pauses that the device needs. `ms` is CPU of our own process, the median of
+with the pauses that the device needs. `ms` is CPU of this process, the median of
 several warm polls. `×` is the same in plain requests, because only ratios mean something
 on another machine: `plain` is one of the requests of a live poll, made by pymodbus,
 pysolarmanv5 or aiohttp alone.
@@ -16,7 +16,7 @@ update   a live poll in Home Assistant, until states are written
 set-up   requests: connecting, and the first poll of all; else: of an entry in Home
          Assistant after a restart, until its states are written, and its time in s
 frames   Python frames on the stack from Battery.read (included) to the call of the
-         library, which are all our own, and to where asyncio sends on the socket
+         library, all of them own code, and to where asyncio sends on the socket
 """
 
 import argparse
@@ -44,7 +44,7 @@ async def _figures(battery_type: str, rounds: int) -> Figures:
 
 @asynccontextmanager
 async def _simulated(battery_type: str) -> AsyncIterator[Setup]:
-    """Run a device in a process of its own; gives what a user would enter."""
+    """Run a device in a process of its own; yield what a user would enter."""
     command = (sys.executable, "-m", "tests.simulators", battery_type)
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     assert process.stdout is not None

@@ -9,7 +9,7 @@ type Work = Callable[[], Awaitable[object]]
 
 
 class Cost(NamedTuple):
-    """What doing something takes, ms; the CPU of this process alone."""
+    """The time that some work takes, ms; CPU is that of this process alone."""
 
     wall: float
     cpu: float
@@ -18,7 +18,7 @@ class Cost(NamedTuple):
 async def costs_of(rounds: int, *works: Work) -> list[Cost]:
     """Return the median costs of several works, which are done in turn.
 
-    In turn, so that whatever else slows the machine down slows down all of them.
+    In turn, so that other load on the machine slows down all of them.
     """
     costs = [[await _cost_of(work) for work in works] for _ in range(rounds)]
     by_work = zip(*costs, strict=True)

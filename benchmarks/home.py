@@ -61,7 +61,7 @@ async def costs_of_entry(
 
 
 class _Resolver(ThreadedResolver):
-    """Looks names up in threads, and can be closed as that of Home Assistant."""
+    """Resolves names in threads, and can be closed as that of Home Assistant."""
 
     async def real_close(self) -> None:
         """Close it, as Home Assistant does when it stops."""
@@ -70,7 +70,7 @@ class _Resolver(ThreadedResolver):
 
 @asynccontextmanager
 async def _home_assistant() -> AsyncIterator[HomeAssistant]:
-    """Run a Home Assistant that looks neither for loggers nor for names."""
+    """Run a Home Assistant that scans for no loggers and resolves names in threads."""
     with (
         TemporaryDirectory() as folder,
         patch.object(aiohttp_client, "_async_make_resolver", return_value=_Resolver()),

@@ -58,7 +58,7 @@ async def _http(_setup: Setup) -> AsyncIterator[Ask]:
 
 
 class Library(NamedTuple):
-    """A client's method that makes a request, and a client of its own to ask with."""
+    """A client's method that makes a request, and a client to make plain ones."""
 
     client: type
     method: str
@@ -96,7 +96,7 @@ def watched(library: Library) -> Iterator[list[Call]]:
 
 
 def _frames_since_read() -> int:
-    """Return the frames from `Battery.read` to the caller of the one that asks.
+    """Return the number of frames from `Battery.read` to the function that asks.
 
     A library may send from a task of its own: the frames that await it follow.
     """

@@ -1,1 +1,1 @@
-"""Programs for those who develop or try this integration; none of them is shipped."""
+"""Programs to develop or try this integration; none of them is shipped."""

@@ -1,9 +1,9 @@
-"""Holds each module to what its tests have to cover, which a share of all modules hides.
+"""Hold each module to its own floor of coverage, which a share of all modules hides.
 
     python3 -m scripts.coverage_floor REPORT
 
-REPORT is what coverage has measured, as JSON. A small module that nobody tests hardly shows in
-the share of all of them, and that is all that coverage itself can be told to look at.
+REPORT is what coverage has measured, as JSON. A small module without tests hardly shows
+in the share of all of them, and coverage itself can be held to that share alone.
 """
 
 import json
@@ -22,19 +22,21 @@ WHOLLY: Final = tuple(
 
 
 def shortfalls(report: dict[str, Any]) -> list[str]:
-    """Return which modules are not covered as they should be, a line for each."""
-    found = []
+    """Return the modules that are not covered as they should be, a line for each."""
+    missing = []
     for module, measured in report["files"].items():
         share = measured["summary"]["percent_covered"]
         if module in WHOLLY and share < 100:
-            found.append(f"{module}: {share:.2f} % covered, all wanted")
+            missing.append(f"{module}: {share:.2f} % covered, all wanted")
         elif share <= ABOVE:
-            found.append(f"{module}: {share:.2f} % covered, more than {ABOVE} % wanted")
+            missing.append(
+                f"{module}: {share:.2f} % covered, more than {ABOVE} % wanted"
+            )
     # Under another name it would no longer be held to anything.
-    found += [
+    missing += [
         f"{each}: was not measured" for each in WHOLLY if each not in report["files"]
     ]
-    return found
+    return missing
 
 
 def main(path: Path) -> int:
@@ -42,9 +44,9 @@ def main(path: Path) -> int:
     if not path.exists():
         print(f"{path}: is missing; nothing was measured")
         return 1
-    found = shortfalls(json.loads(path.read_text("utf-8")))
-    print("\n".join(found) or "Each module is covered as it should be.")
-    return 1 if found else 0
+    missing = shortfalls(json.loads(path.read_text("utf-8")))
+    print("\n".join(missing) or "Each module is covered as it should be.")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Packs the integration for a release, with the version written into its manifest.
+"""Pack the integration for a release, with the version written into its manifest.
 
     python3 -m scripts.release VERSION homebattery.zip
 

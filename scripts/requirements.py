@@ -1,4 +1,4 @@
-"""Prints what the demo needs beside another release of Home Assistant than the pinned one.
+"""Print the packages that the demo needs with another release of Home Assistant.
 
     python3 -m scripts.requirements RELEASE
 
@@ -20,7 +20,7 @@ _PIN: Final = re.compile(r"([\w.-]+)==([\w.]+)")
 
 
 def pinned_requirements() -> list[str]:
-    """Return what pyproject.toml needs at run time, Home Assistant first."""
+    """Return the requirements of pyproject.toml at run time, Home Assistant first."""
     groups = tomllib.loads(PYPROJECT.read_text("utf-8"))["dependency-groups"]
     requirements: list[str] = groups["runtime"]
     return requirements
@@ -33,7 +33,7 @@ def constraints(folder: Path) -> dict[str, str]:
 
 
 def requirements_of(release: str, folder: Path) -> list[str]:
-    """Return the same for a release of Home Assistant, whose package is in `folder`.
+    """Return the requirements of a release of Home Assistant, installed in `folder`.
 
     What that release does not name keeps the version of pyproject.toml.
     """
@@ -58,8 +58,8 @@ def _asked_by_components(folder: Path) -> dict[str, str]:
 
 def _pins(requirements: list[str]) -> dict[str, str]:
     """Return the versions of those requirements that allow just one."""
-    found = [_PIN.fullmatch(requirement.strip()) for requirement in requirements]
-    return {pin[1]: pin[2] for pin in found if pin}
+    pins = [_PIN.fullmatch(requirement.strip()) for requirement in requirements]
+    return {pin[1]: pin[2] for pin in pins if pin}
 
 
 def _normal(name: str) -> str:

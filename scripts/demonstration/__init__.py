@@ -13,7 +13,7 @@ DOMAIN: Final = "homebattery"
 
 
 class DemoError(Exception):
-    """Something the person can read and act on, without a traceback."""
+    """An error that the user can read and act on, without a traceback."""
 
 
 class AnswerError(DemoError):

@@ -23,7 +23,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
         description="Simulated batteries in a Home Assistant of their own, on this machine only.",
-        # scripts/demo, too, looks for --homeassistant.
+        # scripts/demo, too, reads --homeassistant.
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -62,7 +62,7 @@ def _choose_port(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    """Return where the house is; no release goes on with what another has stored."""
+    """Return the folder of the house; each release has its own."""
     folder = CHECK_FOLDER if options.check else DEMO_FOLDER
     if options.homeassistant:
         folder = folder.parent / options.homeassistant / folder.name
@@ -103,16 +103,16 @@ async def _check(options: argparse.Namespace) -> bool:
         return await check(_house(options, session))
 
 
-async def _until_told_to_stop(options: argparse.Namespace) -> int:
-    """Run, and take the first signal as a wish to stop; stopping itself is not interrupted."""
+async def _until_signal(options: argparse.Namespace) -> int:
+    """Run until a first signal; later ones do not interrupt the stopping."""
     task = asyncio.create_task(_check(options) if options.check else _demo(options))
-    told: list[signal.Signals] = []
+    signals: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
-        if not told:
+        if not signals:
             print("\nStopping …", flush=True)
             task.cancel()
-        told.append(number)
+        signals.append(number)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -120,18 +120,18 @@ async def _until_told_to_stop(options: argparse.Namespace) -> int:
     try:
         good = await task
     except asyncio.CancelledError:
-        return 128 + told[0] if told else 1
+        return 128 + signals[0] if signals else 1
     return 0 if good else 1
 
 
 def main() -> int:
     """Run from the command line."""
     options = _options()
-    # Whoever reads this through a pipe sees the progress as it happens.
+    # So that progress shows at once through a pipe, too.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        return asyncio.run(_until_told_to_stop(options))
+        return asyncio.run(_until_signal(options))
     except (DemoError, aiohttp.ClientError, TimeoutError) as err:
         print(f"\nError: {describe(err)}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""What the demo asks of Home Assistant, over the interfaces its own frontend uses."""
+"""The demo's calls of Home Assistant, over the interfaces its own frontend uses."""
 
 from typing import Any, Final, cast
 
@@ -67,13 +67,13 @@ class Api:
         return cast(dict[str, Any], await self.get(f"/api/states/{entity_id}"))
 
     async def is_running(self) -> bool:
-        """Tell whether Home Assistant has finished starting."""
+        """Return True when Home Assistant has finished starting."""
         return bool((await self.get("/api/config"))["state"] == "RUNNING")
 
     async def entries(self) -> list[dict[str, Any]]:
         """Return the integration's config entries."""
-        found = await self.get(f"/api/config/config_entries/entry?domain={DOMAIN}")
-        return cast(list[dict[str, Any]], found)
+        entries = await self.get(f"/api/config/config_entries/entry?domain={DOMAIN}")
+        return cast(list[dict[str, Any]], entries)
 
     async def delete_entry(self, entry_id: str) -> None:
         """Delete a config entry."""
@@ -88,7 +88,7 @@ class Api:
         ]
 
     async def has_dashboard(self) -> bool:
-        """Tell whether somebody has chosen what the energy dashboard shows, if only nothing."""
+        """Return True when the energy dashboard is configured, if only with nothing."""
         try:
             await self.command("energy/get_prefs")
         except NotThereError:
@@ -98,7 +98,7 @@ class Api:
     async def add_entry(
         self, battery_type: str, setup: dict[str, Any]
     ) -> dict[str, Any]:
-        """Add a config entry by going through the flow as a person would."""
+        """Add a config entry by going through the flow as a user would."""
         path = "/api/config/config_entries/flow"
         step = await self.post(path, {"handler": DOMAIN})
         for _ in range(_MAX_FLOW_STEPS):
@@ -158,7 +158,7 @@ async def make_user(
 
 
 async def _checked(response: aiohttp.ClientResponse) -> Any:
-    """Return the answer, or say what was refused and why."""
+    """Return the answer; raise AnswerError for a refusal."""
     if not response.ok:
         raise AnswerError(
             f"Home Assistant answered {response.method} {response.url.path} with"

@@ -37,7 +37,7 @@ READ_TEXT: Final = """
   return parts.join("\\n");
 }
 """
-"""Returns the text of an element as it is seen, that in shadow roots and slots included."""
+"""The function that returns an element's visible text, with shadow roots and slots."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def log_in_script(url: str, token: str) -> str:
-    """Return the script that makes the pages believe that somebody has logged in."""
+    """Return the script that makes the pages start with a user logged in."""
     tokens = {
         "access_token": token,
         "refresh_token": "",

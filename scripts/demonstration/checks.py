@@ -1,4 +1,4 @@
-"""The check: try every battery through Home Assistant and compare with what the device says."""
+"""The check: try every battery through Home Assistant, and compare with its device."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ _DASHBOARD_SECONDS: Final = 60
 _TOLERANCE_SHARE: Final = 0.15
 _TOLERANCE_W: Final = 60
 
-# The charge powers that may be asked for, as shares of what the battery allows at most, and a
-# limit to them. Which one is taken must be told apart from what the battery does already.
+# The charge powers that may be asked for, as shares of the most that the battery
+# allows, and a limit to them. The one taken must differ from the present power.
 _ASKED_SHARES: Final = (0.4, 0.2)
 _ASKED_AT_MOST_W: Final = 1500
 
-# What a device says of itself that moves while nobody controls it, or only ever counts, and
-# the parts of a forced command that it no longer heeds once that has ended.
+# The state of a device that changes without a controller, or only counts, and the parts
+# of a forced command that have no effect once it has ended.
 _MOVING: Final = frozenset(
     {
         *("setpoints", "state", "system_state", "flash_writes", "clock", "trail"),
@@ -50,7 +50,7 @@ _RECORD_START: Final = re.compile(
 
 @dataclass(kw_only=True)
 class Seen:
-    """What was seen of one battery, as it is printed."""
+    """The results of one battery, as they are printed."""
 
     title: str
     soc: str = "-"
@@ -93,7 +93,7 @@ _HEADINGS: Final = (
 
 
 async def check(house: House) -> bool:
-    """Start the house, try every battery, stop, and tell whether all was well."""
+    """Start the house, try every battery, stop, and return True if all was well."""
     start = time.monotonic()
     async with house:
         await house.add_batteries()
@@ -118,7 +118,7 @@ async def check(house: House) -> bool:
 
 
 async def _try(house: House, battery: Battery) -> Seen:
-    """Try one battery; what goes wrong is noted, and the next one has its turn."""
+    """Try one battery, and note what goes wrong."""
     print(f"Trying {battery.title} …")
     seen = Seen(title=battery.title)
     await seen.note_trouble(_Trial(house, battery, seen).run())
@@ -128,8 +128,8 @@ async def _try(house: House, battery: Battery) -> Seen:
 async def _try_dashboard(house: House) -> list[str]:
     """Put every battery on the energy dashboard; return what is wrong with that.
 
-    Statistics themselves come later than anybody would wait here; what they will be
-    made of can be told at once.
+    Statistics themselves come too late to wait for here; what they will be made of can
+    be checked at once.
     """
     print("Trying the energy dashboard …")
 
@@ -181,12 +181,12 @@ class _Trial:
     async def run(self) -> None:
         self._entities = await self._house.find_entities(self._battery, _NEEDED)
         before = await self._see_soc()
-        # Also what did not follow must be let go.
+        # A battery that did not follow must be released, too.
         await self._seen.note_trouble(self._charge())
         await self._seen.note_trouble(self._release(before))
 
     async def _see_soc(self) -> dict[str, Any]:
-        """See the SOC in Home Assistant, and that it is the device's; return its state."""
+        """Compare the SOC in Home Assistant with the device's; return its state."""
         soc = await self._number(
             "battery_soc", lambda value: 0 <= value <= 100, "a SOC", _SOC_SECONDS
         )
@@ -199,7 +199,7 @@ class _Trial:
         return state
 
     async def _charge(self) -> None:
-        """Ask for a charge power and see it happen, in Home Assistant and on the device."""
+        """Ask for a charge power; wait for it in Home Assistant and on the device."""
         number = self._entities["power_setpoint"]
         limits = (await self._api.state(number))["attributes"]
         asked = _choose_power(limits["max"], (await self._device())["battery_power"])
@@ -229,17 +229,17 @@ class _Trial:
         self._seen.followed = f"{time.monotonic() - start:.1f} s"
 
     async def _release(self, before: dict[str, Any]) -> None:
-        """Choose automatic and see the device as it was before."""
+        """Choose automatic, and wait until the device is as it was before."""
         start = time.monotonic()
         select = self._entities["control_mode"]
         await self._api.call_service("select.select_option", select, option="automatic")
 
-        async def look_at_device() -> list[str]:
+        async def differences() -> list[str]:
             return _differences(before, await self._device())
 
         await wait_for(
             f"{self._battery.title} itself to be as it was before",
-            look_at_device,
+            differences,
             lambda seen: not seen,
             seconds=_RELEASE_SECONDS,
         )
@@ -283,7 +283,7 @@ class _Trial:
 
 
 def _choose_power(most: float, now: float) -> float:
-    """Choose the charge power to ask for, a round one that the battery does not do already."""
+    """Return the charge power to ask for, round and other than the present one."""
     choices = [
         round(min(share * most, share / _ASKED_SHARES[0] * _ASKED_AT_MOST_W), -2)
         for share in _ASKED_SHARES
@@ -292,7 +292,7 @@ def _choose_power(most: float, now: float) -> float:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return what is different about who controls the device, and how it is set."""
+    """Return the differences in the control and the settings of the device."""
     old, new = _controls(before), _controls(now)
     return [
         f"{name}: {old.get(name)} → {new.get(name)}"
@@ -302,15 +302,15 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _controls(state: dict[str, Any]) -> dict[str, object]:
-    """Return the mode, and what the device says of itself in its own words, as one list."""
-    found: dict[str, object] = {"mode": state["mode"]}
+    """Return the mode and the device's own values, by name."""
+    values: dict[str, object] = {"mode": state["mode"]}
     for name, value in state["device"].items():
-        found |= value if isinstance(value, dict) else {name: value}
-    return {name: value for name, value in found.items() if name not in _MOVING}
+        values |= value if isinstance(value, dict) else {name: value}
+    return {name: value for name, value in values.items() if name not in _MOVING}
 
 
 def log_trouble(log: Path) -> list[str]:
-    """Return the warnings and errors in Home Assistant's log that are about us."""
+    """Return the warnings and errors of this integration in Home Assistant's log."""
     records: list[str] = []
     for line in log.read_text(errors="replace").splitlines():
         if _RECORD_START.match(line) or not records:

@@ -1,4 +1,4 @@
-"""The energy dashboard: batteries as their owner would configure them there."""
+"""The energy dashboard: batteries as a user would configure them there."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -10,7 +10,7 @@ SOC: Final = "battery_soc"
 NEEDED: Final = (*ENERGY, POWER, SOC)
 
 NOT_YET: Final = "statistics_not_defined"
-"""What is said of every new entity, until statistics are made: every five minutes."""
+"""The issue of each new entity until statistics are made, every five minutes."""
 
 type Source = dict[str, Any]
 
@@ -20,7 +20,7 @@ def battery_source(
 ) -> Source:
     """Return a battery as the dashboard stores it, from its entities by key.
 
-    To the dashboard a power above zero discharges; to us, it charges.
+    In the dashboard a power above zero discharges; in this integration it charges.
     """
     discharged, charged = (entities[key] for key in ENERGY)
     power = (
@@ -47,7 +47,7 @@ def battery_source(
 def complaints(
     validation: Mapping[str, Any], ignored: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Yield what `energy/validate` finds wrong."""
+    """Yield the issues that `energy/validate` reports."""
     for issues in validation["energy_sources"]:
         for issue in issues:
             if issue["type"] not in ignored:
@@ -57,7 +57,7 @@ def complaints(
 def missing_statistics(
     source: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield which statistics of a source are not made, or not such as they should be.
+    """Yield the statistics of a source that are missing, or not as they should be.
 
     `listed` is the answer of `recorder/list_statistic_ids`, which also knows what is
     about to be made.
@@ -73,18 +73,18 @@ def missing_statistics(
         **dict.fromkeys(source["power_config"].values(), power),
     }
     for statistic_id, expected in wanted.items():
-        found = by_id.get(statistic_id)
-        seen = found and {key: found[key] for key in expected}
+        actual = by_id.get(statistic_id)
+        seen = actual and {key: actual[key] for key in expected}
         if seen != expected:
-            yield f"statistics of {statistic_id} are {found}, not {expected}"
+            yield f"statistics of {statistic_id} are {actual}, not {expected}"
 
 
 def wrong_classes(
     source: Mapping[str, Any], attributes: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield which entities of a source nobody could choose there.
+    """Yield the entities of a source that a user could not choose there.
 
-    `energy/validate` does not look at a battery's power and SOC.
+    `energy/validate` does not check a battery's power and SOC.
     """
     wanted = {
         source["stat_energy_from"]: ("energy", "total_increasing"),
@@ -93,7 +93,7 @@ def wrong_classes(
         **dict.fromkeys(source["power_config"].values(), ("power", "measurement")),
     }
     for entity_id, expected in wanted.items():
-        found = attributes[entity_id]
-        seen = (found.get("device_class"), found.get("state_class"))
+        actual = attributes[entity_id]
+        seen = (actual.get("device_class"), actual.get("state_class"))
         if seen != expected:
             yield f"{entity_id} is {seen}, not {expected}"

@@ -18,7 +18,7 @@ TYPES: tuple[str, ...] = tuple(SIMULATORS)
 
 
 class Place(NamedTuple):
-    """Where a simulated device listens; port 0 is any free one."""
+    """The address where a simulated device listens; port 0 is any free one."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -38,7 +38,7 @@ class Device:
 async def start_device(
     battery_type: str, folder: Path, place: Place | None = None
 ) -> Device:
-    """Start the simulator of this type, on any free port unless told where."""
+    """Start the simulator of this type, on any free port unless a place is given."""
     host, port = place or Place()
     out = folder / f"{battery_type}.json"
     command = [sys.executable, "-m", "tests.simulators", battery_type]
@@ -85,7 +85,7 @@ async def _first_line(child: Child, battery_type: str) -> str:
 
 
 async def read_state(session: aiohttp.ClientSession, device: Device) -> dict[str, Any]:
-    """Ask the simulator itself, not through Home Assistant, how it is doing."""
+    """Return the state of the simulator itself, not through Home Assistant."""
     async with session.get(device.state_url) as response:
         response.raise_for_status()
         return cast(dict[str, Any], await response.json())

@@ -1,4 +1,4 @@
-"""Filling in a form of a flow as Home Assistant's frontend does.
+"""Forms of a flow, filled in as Home Assistant's frontend does.
 
 What stands on a form before anything is typed is that of `computeInitialHaFormData`, and
 what is sent, or not, is that of `step-flow-form` (both in the frontend's repository).
@@ -18,19 +18,20 @@ _OF_TYPE: Final = {"boolean": False, "string": "", "integer": 0, "float": 0.0}
 
 
 class FormError(DemoError):
-    """The frontend would not let a person send this."""
+    """The frontend would not let a user send this."""
 
 
 def prefilled(fields: Iterable[Field]) -> Values:
-    """Return what stands on a form at first; the values of a section are by its name."""
+    """Return the first values of a form; those of a section are by its name."""
     values = {field["name"]: _prefilled_value(field) for field in fields}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def fill_in(fields: list[Field], typed: Mapping[str, Any]) -> Values:
-    """Return what is sent when `typed` is typed into its fields, wherever they are.
+    """Return the values that are sent when `typed` is typed into the fields.
 
-    None empties a field. Raises FormError while a required field is empty.
+    Fields may be in sections; None empties one. Raises FormError while a required one
+    is empty.
     """
     if unknown := typed.keys() - _names(fields):
         raise FormError(f"the form has no {', '.join(sorted(unknown))}")
@@ -41,7 +42,7 @@ def fill_in(fields: list[Field], typed: Mapping[str, Any]) -> Values:
 
 
 def _prefilled_value(field: Field) -> Any:
-    """Return what stands in a field at first; None if nothing does."""
+    """Return the first value of a field; None if it is empty."""
     suggested = (field.get("description") or {}).get("suggested_value")
     if suggested is not None:
         return suggested
@@ -54,7 +55,7 @@ def _prefilled_value(field: Field) -> Any:
 
 
 def _first_value(field: Field) -> Any:
-    """Return what the frontend takes for a required field that has no value."""
+    """Return the frontend's value for a required field that has none."""
     if (kind := field.get("type")) in _OF_TYPE:
         return field.get("valueMin", _OF_TYPE[kind])
     [(kind, config)] = field["selector"].items()

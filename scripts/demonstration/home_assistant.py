@@ -11,7 +11,7 @@ from . import DOMAIN, ROOT, DemoError
 from .processes import Child
 from .waiting import wait_for
 
-# Home Assistant ends with this status when somebody asked it to start again.
+# Home Assistant ends with this status when it was asked to start again.
 RESTART_STATUS: Final = 100
 
 _CONFIGURATION: Final = f"""\
@@ -57,13 +57,13 @@ def prepare(config: Path, port: int) -> None:
     link.symlink_to(component.parent)
     _store(storage / "http", version=2, minor_version=2, data=_http(port))
     if not (storage / "onboarding").exists():
-        # Only the first user is left to make. The other steps would ask the internet.
+        # Only the first user remains to be made; other steps would ask the internet.
         done = {"done": ["core_config", "analytics", "integration"]}
         _store(storage / "onboarding", version=4, minor_version=1, data=done)
 
 
 def _http(port: int) -> dict[str, Any]:
-    """Listen on this machine only. In YAML it would be a trial that ends after five minutes."""
+    """Return settings to listen on this machine only; YAML ones end in 5 min."""
     return {
         "stable": {
             "server_host": ["127.0.0.1"],
@@ -99,12 +99,12 @@ async def start(config: Path) -> Child:
 
 
 def log_file(config: Path) -> Path:
-    """Return where Home Assistant's messages go."""
+    """Return the file with Home Assistant's messages."""
     return config.parent / "home-assistant.log"
 
 
 def check_alive(child: Child) -> None:
-    """Say so when Home Assistant has ended while it should be starting."""
+    """Raise DemoError when Home Assistant has ended while starting."""
     if child.exit_status is not None:
         raise DemoError(f"Home Assistant stopped while starting:\n{child.last_words()}")
 

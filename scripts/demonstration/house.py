@@ -34,7 +34,7 @@ class Battery:
 
 
 class House:
-    """Everything that is started; leaving the context stops it, in whatever state it is."""
+    """All started processes; leaving the context stops them, in whatever state."""
 
     api: ha_api.Api
 
@@ -47,9 +47,9 @@ class House:
         keep: bool = False,
         places: Mapping[str, Place] | None = None,
     ) -> None:
-        """Plan a house in this folder; `keep` goes on with what is there.
+        """Plan a house in this folder; `keep` goes on with its content.
 
-        `places` says where devices listen; elsewhere it is any free port.
+        `places` are where devices listen; others take any free port.
         """
         self.url = f"http://127.0.0.1:{port}"
         self.username = "admin"
@@ -86,7 +86,7 @@ class House:
         err: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop everything, also when told once more to stop meanwhile."""
+        """Stop everything, also when cancelled once more meanwhile."""
         stopping = asyncio.create_task(self.stop())
         try:
             await asyncio.shield(stopping)
@@ -122,7 +122,7 @@ class House:
     async def find_entities(
         self, battery: Battery, keys: Collection[str]
     ) -> dict[str, str]:
-        """Find the entities by what their unique ids end with, never by their names."""
+        """Return the entities by the ends of their unique ids, never by their names."""
 
         async def observe() -> dict[str, str]:
             entities = await self.api.entities(battery.entry_id)
@@ -195,7 +195,7 @@ class House:
         return await self.api.is_running()
 
     def _take_folder(self) -> None:
-        """Make sure that nobody else uses the folder, and empty it unless it is to be kept."""
+        """Lock the folder against another demo; empty it unless it is to be kept."""
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         lock = self._folder.with_suffix(".lock").open("w")
         try:
@@ -241,7 +241,7 @@ class House:
         return record
 
     def _write_record(self) -> None:
-        """Note what --keep and scripts/screenshot need; it opens only this demo."""
+        """Write the record for --keep and screenshots; it opens only this demo."""
         record = {
             "url": self.url,
             "username": self.username,
@@ -257,7 +257,7 @@ class House:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what the running demo has noted."""
+    """Return the record of the running demo."""
     try:
         record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from typing import Self
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on now."""
+    """Return a port on 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether nobody listens on this port, and we may."""
+    """Return True when this port is free, and may be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -31,7 +31,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 class Child:
-    """One process of ours; what it prints goes to files."""
+    """A child process; its output goes to files."""
 
     def __init__(
         self, name: str, process: asyncio.subprocess.Process, out: Path
@@ -53,8 +53,8 @@ class Child:
         environment: Mapping[str, str] | None = None,
     ) -> Self:
         """Start the command, with its output in the file `out` and its errors in `err`."""
-        # In a session of its own, Ctrl-C in the terminal does not reach it: we stop our children
-        # one after the other. Should we be killed outright, the kernel tells them to stop.
+        # In a session of its own, Ctrl-C in the terminal does not reach it:
+        # children are stopped in turn. Should this one be killed, the kernel stops them.
         if setpriv := shutil.which("setpriv"):
             command = [setpriv, "--pdeathsig", "TERM", *command]
         with (
@@ -97,7 +97,7 @@ class Child:
         return await self._process.wait()
 
     def last_words(self, lines: int = 20) -> str:
-        """Return the end of what it printed."""
+        """Return the end of its output."""
         text = self.out.read_text(errors="replace").splitlines()
         return "\n".join(f"  | {line}" for line in text[-lines:])
 

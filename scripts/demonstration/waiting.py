@@ -1,4 +1,4 @@
-"""Waiting with a time limit, and with words for when it was in vain."""
+"""Waiting with a time limit, and an error that names what was missing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ async def wait_for[T](
     seconds: float,
     pause: float = 0.5,
 ) -> T:
-    """Look again and again until it is enough; name what was missing when time is up."""
+    """Observe repeatedly until it is enough; raise DemoError when time is up."""
     end = time.monotonic() + seconds
     while True:
         seen: T | None = None
@@ -28,7 +28,7 @@ async def wait_for[T](
             if enough(seen):
                 return seen
         except (aiohttp.ClientError, AnswerError, OSError, TimeoutError) as err:
-            # Not there yet, as far as one can tell.
+            # Probably not there yet.
             trouble = describe(err)
         if time.monotonic() + pause > end:
             raise DemoError(
@@ -38,5 +38,5 @@ async def wait_for[T](
 
 
 def describe(err: Exception) -> str:
-    """Return an error as words; some of them say nothing but their kind."""
+    """Return an error as text, with its type where it may have no text."""
     return str(err) if isinstance(err, DemoError) else f"{type(err).__name__} {err}"

@@ -1,4 +1,4 @@
-# Sourced by the scripts that check: all steps run, so that one look shows all that is wrong.
+# Sourced by the scripts that check: all steps run, so that one run shows all that is wrong.
 # shellcheck shell=bash
 
 failed=()

@@ -723,7 +723,7 @@ async def test_settings_that_a_setpoint_uses_are_left_to_it() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(1000)
         for key, value in (("charge_current_limit", 100), ("tou_enabled", False)):
-            with pytest.raises(NotSupportedError, match="give the battery back"):
+            with pytest.raises(NotSupportedError, match="release the battery"):
                 await battery.set_value(key, value)
         await battery.set_value("zero_export_power", 40)
         await battery.release()
@@ -1131,7 +1131,7 @@ async def test_settings_that_somebody_changes_are_not_fought() -> None:
         await inverter.misbehave("owner", address=108, words=[50])
         writes = len(inverter.units.traffic.writes)
         for _ in range(2):
-            with pytest.raises(TakenOverError, match="somebody else"):
+            with pytest.raises(TakenOverError, match="another controller"):
                 await battery.keep_alive()
         assert len(inverter.units.traffic.writes) == writes
 
@@ -1684,7 +1684,7 @@ async def test_without_remote_mode_settings_are_used() -> None:
 async def test_remote_mode_of_somebody_else_is_not_touched() -> None:
     """Two masters would fight."""
     async with on_image(vector(REMOTE, r1100=1), remote_mode=True) as (battery, units):
-        with pytest.raises(NotSupportedError, match="somebody else"):
+        with pytest.raises(NotSupportedError, match="another controller"):
             await battery.set_power_setpoint(1000)
         assert units.traffic.writes == []
 

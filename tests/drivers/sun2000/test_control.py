@@ -335,7 +335,7 @@ async def test_somebody_elses_other_command_is_not_fought() -> None:
         await b.battery.set_power_setpoint(1000)
         await b.simulator.misbehave("setting", setting="forcible", value=2)
         before = len(b.writes)
-        with pytest.raises(NotConfirmedError, match="somebody else"):
+        with pytest.raises(NotConfirmedError, match="another controller has changed"):
             await b.battery.keep_alive()
 
         assert b.writes[before:] == []

@@ -551,7 +551,7 @@ async def test_somebody_else_ending_external_control_is_not_fought() -> None:
         gx.gx.write("settings", "/Settings/CGwacs/Hub4Mode", 2)
         before = len(gx.server.traffic.writes)
 
-        with pytest.raises(NotConfirmedError, match="somebody else"):
+        with pytest.raises(NotConfirmedError, match="another controller has changed"):
             await battery.keep_alive()
         assert len(gx.server.traffic.writes) == before
 

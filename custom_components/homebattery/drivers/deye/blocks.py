@@ -1,4 +1,4 @@
-"""Reading a Deye inverter whose firmware lacks registers, or whose gateway is small."""
+"""Register blocks of a Deye whose firmware lacks some, or whose gateway is small."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -21,17 +21,17 @@ from .registers import LAYOUT, Run
 _LOGGER = logging.getLogger(__name__)
 
 PROBE_TIMEOUTS: Final = (1.0, 2.0)
-"""Seconds for one word that may get no answer, try by try; real ones take 0.5 s."""
+"""Seconds for a word that may get no answer, try by try; real answers take 0.5 s."""
 SMALLEST_READ: Final = 20
-"""Words that everything in the field can read at once."""
+"""Words that every inverter and gateway in the field can read at once."""
 _ILLEGAL_VALUE: Final = 3
 
 
 async def probe(unit: ModbusUnit, address: int) -> None:
-    """Read one word that may get no answer, with little patience.
+    """Read one word that may get no answer, with short timeouts.
 
-    Raises RequestTimeoutError, or UnitAbsentError when somebody in between says that
-    there was none, and what else reading does.
+    Raises RequestTimeoutError, or UnitAbsentError when a gateway says that there was
+    none, and the other errors of reading.
     """
     for wait in PROBE_TIMEOUTS:
         try:
@@ -57,11 +57,11 @@ async def answers(unit: ModbusUnit) -> bool:
 class ChunkedUnit:
     """A unit whose longest reads are halved when they get no answer, or are refused.
 
-    Not after a single loss: twice in a row, while a short read was answered.
+    Not after a single loss, but after two in a row while a short read was answered.
     """
 
     def __init__(self, unit: ModbusUnit) -> None:
-        """Begin with reads as long as they are asked for."""
+        """Begin without halving."""
         self._unit = unit
         self._longest = 125
         self._lost = 0
@@ -104,11 +104,11 @@ class ChunkedUnit:
 
 
 class RegisterBlock(ModbusDevice):
-    """Registers that live together, of which an inverter may have none.
+    """A block of registers that an inverter may lack as a whole.
 
-    So the first thing asked of it is one word. Where an `optional` block gets no
-    answer while the inverter `lives`, it is not there, and is seldom asked again. While
-    all of its `proof` is 0, the inverter has not filled it yet, and nothing is taken.
+    So a single word is read first. Where an `optional` block gets no answer while the
+    inverter `lives`, it is not there, and is seldom tried again. While all of its
+    `proof` is 0, the inverter has not filled it yet, and its values are dropped.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class RegisterBlock(ModbusDevice):
         """Describe the block; nothing is read."""
         super().__init__(name, unit, run.registers, LAYOUT)
         self.there: bool | None = None
-        """Whether the inverter has the block; None until it was tried."""
+        """Whether the inverter has the block; None before it was tried."""
         self._absences = Refusals()
         self._optional = run.optional
         self._proof = run.proof
@@ -160,10 +160,10 @@ class RegisterBlock(ModbusDevice):
         return report
 
     async def _is_there(self) -> bool:
-        """Find out whether the block is there; raises when the inverter is away.
+        """Return True when the block is there; raises when the inverter is away.
 
-        It is not when its first, middle and last word are refused: register by
-        register that would take hundreds of requests.
+        It is not there when its first, middle and last word are refused: to try each
+        register would take hundreds of requests.
         """
         rows = list(self.registers.values())
         for row in (rows[0], rows[len(rows) // 2], rows[-1]):
@@ -182,7 +182,7 @@ class RegisterBlock(ModbusDevice):
 
 
 class BatteryPack(RegisterBlock):
-    """A battery pack: there if so many are counted."""
+    """The registers of a battery pack, there if so many packs are counted."""
 
     def __init__(
         self,

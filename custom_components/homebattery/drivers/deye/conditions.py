@@ -1,4 +1,4 @@
-"""What a Deye setpoint depends on: read, judged, and when the battery must not be held."""
+"""The conditions of a Deye setpoint, and the reasons to suspend it."""
 
 from typing import Final, NamedTuple
 
@@ -15,7 +15,7 @@ from .setpoint import Span
 SHUTDOWN_MARGIN: Final = 3
 """% above the shutdown SOC from which a suspended setpoint may be resumed."""
 _SAFE_MIN_SOC: Final = 20
-"""% where the inverter does not tell its own minimum [our choice]."""
+"""% where the inverter does not report its own minimum [chosen here]."""
 _SELL_FLAG_RELEASE: Final = 0x1184
 """The firmware that first had the slots' permission to sell [uncertain]."""
 
@@ -32,25 +32,25 @@ _STOP_SOC: Final = "max_soc"
 
 
 class Suspension(NamedTuple):
-    """Why the battery must not be held now."""
+    """The reason to suspend a setpoint now."""
 
     text: str
     reason: LimitReason
 
 
 class InverterFacts(NamedTuple):
-    """What of an inverter does not change while it is connected."""
+    """The properties of an inverter that do not change while it is connected."""
 
     kind: Kind
     rated_power: float
     """W"""
     firmware_release: int
     may_export: bool
-    """Whether its owner permits discharging into the grid."""
+    """Whether the user permits discharging into the grid."""
 
 
 class ConditionReader:
-    """Reads what a setpoint depends on, and makes `Conditions` of it."""
+    """Reads the registers that a setpoint depends on, as `Conditions`."""
 
     def __init__(self, battery: ModbusBattery, facts: InverterFacts) -> None:
         """Read the registers of `battery`; nothing is read yet."""
@@ -59,7 +59,7 @@ class ConditionReader:
 
     @property
     def _names(self) -> frozenset[str]:
-        # The stop SOC is seldom there, and not worth trying for.
+        # The stop SOC is seldom there, and not worth a try.
         known = any(
             isinstance(device, RegisterBlock)
             and device.there
@@ -69,11 +69,11 @@ class ConditionReader:
         return _REGISTERS | {_STOP_SOC} if known else _REGISTERS
 
     async def read(self) -> Values:
-        """Return the registers as they are now; what cannot be read is not in it."""
+        """Return the registers as they are now, without those that cannot be read."""
         return await self._battery.read_registers(self._names)
 
     def last(self, span: Span | None) -> Values:
-        """Return what was read since a `span` began, by a poll too; nothing for None."""
+        """Return the values read since a `span` began, by a poll too; none for None."""
         if span is None:
             return {}
         cache: RegisterCache = self._battery.cache
@@ -86,12 +86,12 @@ class ConditionReader:
         }
 
     async def read_soc(self) -> float | None:
-        """Return the SOC, %; None without a battery to speak of."""
+        """Return the SOC, %; None without a battery."""
         now = self.of(await self.read())
         return None if now is None else now.soc
 
     def of(self, v: Values) -> Conditions | None:
-        """Return the conditions of a setpoint; None without a battery to speak of."""
+        """Return the conditions of a setpoint; None without a battery."""
         if not v.get("battery_voltage") or v.get("soc") is None:
             return None
         facts = self._facts
@@ -116,7 +116,7 @@ class ConditionReader:
 def reason_to_suspend(
     power: float, v: Values, *, is_suspended: bool
 ) -> Suspension | None:
-    """Return why the battery must not be held at `power` W now, if so."""
+    """Return the reason not to hold the battery at `power` W now, if any."""
     if v.get("relays") is not None and not word(v["relays"]) & GRID_RELAY:
         return Suspension("the grid is gone", LimitReason.NO_GRID)
     if power > 0:

@@ -1,4 +1,4 @@
-"""How a Deye inverter is held at a battery power: by the method that it allows.
+"""The controller of a Deye inverter, by the method that the inverter allows.
 
 `methods.py` has the two ways. The controller chooses between them, and suspends a
 setpoint while it would do harm.
@@ -27,17 +27,17 @@ from .setpoint import DeyeSetpoint, Span, Wanted
 _LOGGER = logging.getLogger(__name__)
 
 NO_SETPOINT: Final = (
-    "no setpoint: an inverter that is single-phase, or does not tell its rated power, "
-    "is not known well enough"
+    "no setpoint: an inverter that is single-phase, or does not report its rated "
+    "power, is not known well enough"
 )
 RESUME_AFTER: Final = 60.0
-"""Seconds that all must be well before a suspended setpoint is resumed."""
+"""Seconds without a reason to suspend before a setpoint is resumed."""
 _FRESH: Final = 10.0
-"""Seconds for which it is good to know what a setpoint depends on."""
+"""Seconds for which the conditions of a setpoint are not read again."""
 
 
 class DeyeController(SetpointController[DeyeSetpoint]):
-    """Holds an inverter by one of two methods, and suspends what would do harm."""
+    """Holds an inverter by one of two methods, and suspends a harmful setpoint."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         """Hold by one of `methods`, the preferred one first; nothing is read.
 
         `name` is the inverter's in errors; `clamp` returns a power, W, within what
-        device and owner allow.
+        device and user allow.
         """
         super().__init__()
         self._name = name
@@ -75,7 +75,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         )
 
     def method_of(self, snapshot: Snapshot) -> tuple[Method, Image]:
-        """Return the method that a snapshot is of, and its words by address."""
+        """Return the method of a snapshot, and its words by address."""
         for method in self._methods:
             if words := snapshot.get(method.key):
                 return method, {int(each): words[each] for each in words}
@@ -113,13 +113,13 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         method, words = self.method_of(snapshot)
         return await method.has_changed(words)
 
-    # Holding it
+    # The setpoint
 
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         """Hold the inverter at a setpoint; restore it when that fails half way.
 
-        `held` is then None, unless to restore it fails as well.
+        `held` is then None, unless restoring fails as well.
         """
         v = await self._conditions.read()
         if request.current is not None and not v.get("battery_voltage"):
@@ -129,9 +129,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         before = self.held
         held = self._next(request, before)
         wanted = self._wanted(request, v)
-        if why := self._reason_to_suspend(held, wanted.power, v):
+        if reason := self._reason_to_suspend(held, wanted.power, v):
             self.held = held
-            return await self._suspend(held, why, snapshot)
+            return await self._suspend(held, reason, snapshot)
         held.suspended_at = None
         self.held = held
         method, words = self.method_of(snapshot)
@@ -166,7 +166,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         return Wanted(exact, int(abs(request.current)))
 
     async def _abandon(self, method: Method, words: Image, snapshot: Snapshot) -> None:
-        """Narrow and restore what failed half way, as far as the device lets it."""
+        """Restrict and restore after a failure half way, as far as that is taken."""
         with suppress(BatteryError):
             await method.restrict(words)
             await self.restore(snapshot)
@@ -211,11 +211,11 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             return await self._resume(held, held.suspended_at, v, snapshot)
         if held.foreign.is_certain:
             raise TakenOverError(
-                f"{self._name}: the settings that hold the battery are not as they "
-                "were left; somebody else has changed them"
+                f"{self._name}: the settings that hold the battery differ from those "
+                "written; another controller has changed them"
             )
-        if why := self._reason_to_suspend(held, held.grant.power, v):
-            return await self._suspend(held, why, snapshot)
+        if reason := self._reason_to_suspend(held, held.grant.power, v):
+            return await self._suspend(held, reason, snapshot)
         return await self._renew(held, v, snapshot)
 
     async def _renew(
@@ -241,30 +241,30 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         return reason_to_suspend(power, v, is_suspended=held.suspended_at is not None)
 
     async def _suspend(
-        self, held: DeyeSetpoint, why: Suspension, snapshot: Snapshot
+        self, held: DeyeSetpoint, suspension: Suspension, snapshot: Snapshot
     ) -> Grant:
         """Restore the inverter for as long as the reason lasts."""
         if held.suspended_at is None:
-            _LOGGER.warning("%s: %s, setpoint let go", self._name, why.text)
-        # From now on it is tried again, should the connection be lost on the way.
+            _LOGGER.warning("%s: %s, setpoint suspended", self._name, suspension.text)
+        # Noted first: should the connection be lost now, restoring is tried again.
         held.suspended_at = loop_time()
-        held.change(Grant(0, why.reason), held.suspended_at)
+        held.change(Grant(0, suspension.reason), held.suspended_at)
         await self.restore(snapshot)
         return held.grant
 
     async def _resume(
         self, held: DeyeSetpoint, suspended_at: float, v: Values, snapshot: Snapshot
     ) -> Grant:
-        """Hold the setpoint again once all has been well for a while."""
+        """Hold the setpoint again after a while without a reason to suspend it."""
         now = loop_time()
         if not v:
             held.suspended_at = now
-        elif why := self._reason_to_suspend(
+        elif reason := self._reason_to_suspend(
             held, self._wanted(held.request, v).power, v
         ):
-            return await self._suspend(held, why, snapshot)
+            return await self._suspend(held, reason, snapshot)
         elif now - suspended_at >= RESUME_AFTER:
-            _LOGGER.info("%s: taking up the setpoint again", self._name)
+            _LOGGER.info("%s: resuming the setpoint", self._name)
             try:
                 return await self.apply(held.request, snapshot)
             except BatteryError:

@@ -1,4 +1,4 @@
-"""What a Deye three-phase hybrid is granted of a battery power, and the plan for it.
+"""The power that a Deye three-phase hybrid is granted, and the plan for it.
 
 All this is pure: conditions and words in, a plan out.
 """
@@ -28,7 +28,7 @@ _CHARGE_CURRENT, _DISCHARGE_CURRENT = CURRENTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a setpoint depends on besides the settings. Unknown limits are None."""
+    """The conditions of a setpoint besides the settings. Unknown limits are None."""
 
     volts: float
     soc: float
@@ -43,15 +43,15 @@ class Conditions:
     bms_charge_amps: float | None = None
     bms_discharge_amps: float | None = None
     watts_per_word: int = 1
-    """What the power settings count in."""
+    """W for each count of the power settings."""
     may_export: bool = False
     sell_flag: bool = False
-    """The firmware wants a slot's own permission to sell."""
+    """Whether the firmware wants a slot's own permission to sell."""
 
     def permitted(self, power: float) -> tuple[float, LimitReason | None]:
-        """Return what battery and inverter permit of `power`, W, and what cut it.
+        """Return the part of `power`, W, that is permitted, and the reason of a cut.
 
-        Nothing where the battery is full or empty: a target below the present SOC
+        It is 0 where the battery is full or empty: a target below the present SOC
         would turn charging into its opposite.
         """
         bounds = [Bound(self.rated_power, LimitReason.INVERTER)]
@@ -67,12 +67,12 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is granted, W, + = charging, and the plan for it; no plan means hold."""
+    """The granted power, W, + = charging, and the plan for it; no plan means hold."""
 
     granted: int = 0
     plan: Plan | None = None
     reason: LimitReason | None = None
-    """Why it is less than was asked for."""
+    """The reason for less than was asked."""
 
 
 def decide(
@@ -83,9 +83,9 @@ def decide(
     *,
     amps: int | None = None,
 ) -> Decision:
-    """Return what comes of a battery power, W, + = charging.
+    """Return the decision for a battery power, W, + = charging.
 
-    `amps` is the current it comes from, if it does. Less than one ampere is hold, too.
+    `amps` is the current it comes from, if any. Less than one ampere is hold, too.
     """
     permitted, reason = now.permitted(power)
     if permitted > 0:
@@ -135,7 +135,7 @@ def _decide_discharge(
 ) -> Decision:
     bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
     sellable = settings[MAX_SELL_POWER] * now.watts_per_word
-    # Who may sell nothing is served like one who does not want to.
+    # Where nothing may be sold, discharging follows the load.
     export = now.may_export and sellable > 0
     if export:
         bounds.append(Bound(sellable, LimitReason.SETTING))
@@ -169,8 +169,8 @@ def _amps(power: float, volts: float, most: int | None) -> int:
 def _sent_power(power: float, amps: int, now: Conditions) -> int:
     """Return the power that is sent to the inverter, W.
 
-    The power itself; but where one ampere is much (a high voltage), what is left of
-    it by whole amperes.
+    The power itself; but where one ampere is much (a high voltage), the power of the
+    whole amperes.
     """
     sent = amps * now.volts
     return round(power if sent >= 0.9 * power else sent)

@@ -45,15 +45,15 @@ _WHOLE_KWH_RELEASE: Final = 0x1098
 """The firmware of high-voltage inverters from which counters count whole kWh."""
 
 MODEL: Final = "Deye hybrid inverter"
-"""What it is called where only its plate is known."""
+"""The model where only the plate is known."""
 PLATE: Final = tuple(register for register in IDENTITY if register.end <= 8)
-"""Device type to serial number: what says that it is a Deye."""
+"""Device type to serial number: the registers that identify a Deye."""
 
 
 def detected_serial(plate: Mapping[str, Value]) -> str | None:
     """Return the serial number if these are the first registers of a Deye hybrid.
 
-    A type that is known, and ten letters or digits beside it, are nobody else's.
+    A known type, and ten letters or digits beside it, are no other device's.
     """
     serial = plate.get("serial_number")
     if plate.get("device_type") not in KINDS or not isinstance(serial, str):
@@ -62,10 +62,10 @@ def detected_serial(plate: Mapping[str, Value]) -> str | None:
 
 
 def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int, ...]:
-    """Return where a Deye may be reached over another protocol, after `err` at `port`.
+    """Return the ports where a Deye may speak another protocol, after `err` at `port`.
 
-    `usual` is the port of that protocol. Where nobody accepts a connection, nobody
-    needs to be asked again.
+    `usual` is the port of that protocol. A port that accepts no connection is not
+    tried again.
     """
     match err:
         case UnknownHostError():
@@ -78,7 +78,7 @@ def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int,
 
 
 class DeyeDevice(ModbusBattery):
-    """What a Deye inverter is and tells."""
+    """The identity, registers, parts and settings of a Deye inverter."""
 
     manufacturer: ClassVar[str] = "Deye"
     layout = LAYOUT
@@ -93,14 +93,14 @@ class DeyeDevice(ModbusBattery):
 
     @override
     async def _find_units(self) -> None:
-        """Find out what kind of inverter it is."""
+        """Read the kind, size and firmware of the inverter."""
         self._unit = unit = ChunkedUnit(self.unit(self._unit_id))
         try:
             words = await unit.read_holding_registers(0, _IDENTITY_WORDS)
         except IllegalAddressError:
-            # Behind some gateways only the live values can be read. Whoever has
-            # those is a three-phase inverter, of the usual kind as far as one can
-            # tell [uncertain].
+            # Behind some gateways only the live values can be read. An inverter
+            # that has those is a three-phase one, probably of the usual kind
+            # [uncertain].
             await self._see_live_values(unit)
             words = []
         self._learn(words)
@@ -200,7 +200,7 @@ class DeyeDevice(ModbusBattery):
         )
 
     def _pack(self, device: BatteryPack) -> Part:
-        """Return a battery pack; who it is has been read with everything else."""
+        """Return a battery pack; its identity has been read with everything else."""
         name = f"pack{device.number}_"
         register = device.registers[f"{name}serial_number"]
         words = [

@@ -1,22 +1,22 @@
-"""Deye hybrid inverters, whatever the way to them: what both drivers share.
+"""Deye hybrid inverters: the base of the drivers for both ways to reach them.
 
 The facts come from Deye's Modbus documents for storage inverters, from other
 implementations that agree with them, and from dumps of real inverters. What only one
 source has, or two disagree about, is marked [uncertain].
 
-- Register 0 tells the kind: three-phase with a low-voltage (SG04LP3, SG05LP3) or a
+- Register 0 gives the kind: three-phase with a low-voltage (SG04LP3, SG05LP3) or a
   high-voltage battery, or single-phase, which has another map.
 - Only functions 3 and 16 exist. Registers that a firmware lacks may not be answered at
   all, so optional blocks are tried once, and never keep the rest from working.
-- Settings live in flash, and there is no watchdog: whoever changes them must put them
-  back. `plans.py` says what is written and in which order. It is written when a
-  setpoint changes, never again to keep it.
+- Settings live in flash, and there is no watchdog: the driver that changes them must
+  restore them. `plans.py` has the words to write and their order. They are written
+  when a setpoint changes, never again to keep it.
 - A setpoint that is held may harm in one case: without the grid, a discharge current
   of 0 A may leave the backup port without a battery [uncertain]. So when the grid is
-  lost, the BMS wants the battery charged or it is about to shut down, the owner's
-  settings are put back until that has passed.
+  lost, the BMS wants the battery charged or it is about to shut down, the user's
+  settings are restored until that has passed.
 - Newer firmware has a remote mode with a watchdog, outside of flash. Its sign is
-  uncertain, so it is used only where the owner says so.
+  uncertain, so it is used only where the user says so.
 """
 
 from collections.abc import Collection, Iterator
@@ -38,26 +38,26 @@ from .plans import CHEMISTRY, CONTROL_MODE, Image, goes_another_way
 from .registers import Kind
 
 REQUEST_SPACING: Final = 0.1
-"""Seconds between two requests; 0.05 to 0.1 is what others leave."""
+"""Seconds between two requests; other clients leave 0.05 to 0.1."""
 
 
 class DeyeOptions(TypedDict, total=False):
-    """What can be said about an inverter besides its address."""
+    """The options of an inverter besides its address."""
 
     unit_id: int
     allow_export: bool
-    """Discharging may feed into the grid. Otherwise it follows the load at most."""
+    """Whether discharging may feed into the grid; else it follows the load at most."""
     remote_mode: bool
-    """Use remote mode where the firmware has it; it does not heed `allow_export`."""
+    """Whether remote mode is used if there is one; it does not heed `allow_export`."""
 
 
 class DeyeInverter(DeyeDevice):
     """A Deye hybrid inverter that can be held at a battery power."""
 
-    # Within which time what may end a setpoint is read, and remote mode renewed, which
-    # must be within a third of its watchdog. Settings are not written by it.
+    # The conditions are read, and remote mode is renewed, in this time: within a third
+    # of its watchdog. Settings are not written by it.
     keep_alive_interval = 20.0
-    # Currents are set as currents, and what hangs on the voltage besides is in flash.
+    # Currents are set as currents; the settings that follow the voltage are in flash.
     current_step = 0.03
     no_setpoint = NO_SETPOINT
     option_fields: ClassVar[tuple[SetupField, ...]] = (
@@ -93,7 +93,7 @@ class DeyeInverter(DeyeDevice):
 
     @override
     async def _identify(self) -> Identity:
-        """Read who the inverter is, and whether it can be held by remote mode."""
+        """Read the identity of the inverter, and whether it has remote mode."""
         self._firmware_has_remote_mode = False
         if self.remote_mode and self.setpoint_limits is not None:
             block, _ = self._register("remote_mode")
@@ -102,7 +102,7 @@ class DeyeInverter(DeyeDevice):
 
     @property
     def _name(self) -> str:
-        """The inverter in errors."""
+        """The inverter's name in errors."""
         return f"{self.address}:{self.port} unit {self._unit_id}"
 
     @override
@@ -129,10 +129,10 @@ class DeyeInverter(DeyeDevice):
         return controller
 
     def _add_formulas(self, controller: DeyeController) -> None:
-        """Add to two formulas the registers by which issues and setpoint are seen.
+        """Add to two formulas the registers that show issues and the setpoint.
 
         Those of the issues lie beside the registers of both: they are read with the
-        minimum SOC while the battery is left alone, with the setpoint while it is held.
+        minimum SOC in automatic, with the setpoint while the battery is held.
         """
         judged = {CHEMISTRY, CONTROL_MODE}
         min_soc = self._formulas["min_soc"]
@@ -156,25 +156,27 @@ class DeyeInverter(DeyeDevice):
                 if register.address in addresses:
                     yield register.name
 
-    # Holding it
+    # Control
 
     @property
-    def _holder(self) -> DeyeController | None:
-        """What holds the inverter; None where nothing can."""
+    def _setpoint_controller(self) -> DeyeController | None:
+        """The controller, by its own type; None where there is none."""
         controller = self.controller
         return controller if isinstance(controller, DeyeController) else None
 
     @property
     @override
     def issues(self) -> frozenset[DeviceIssue]:
-        holder = self._holder
-        by_settings = holder is not None and isinstance(holder.preferred, BySettings)
+        controller = self._setpoint_controller
+        by_settings = controller is not None and isinstance(
+            controller.preferred, BySettings
+        )
         wrong = by_settings and goes_another_way(self._last_words)
         return frozenset({DeviceIssue.NOT_BY_CAPACITY} if wrong else ())
 
     @property
     def _last_words(self) -> Image:
-        """What was last read of all registers."""
+        """The words of all registers as last read."""
         words: dict[int, int] = {}
         for device in self.devices:
             words |= device.words
@@ -197,32 +199,32 @@ class DeyeInverter(DeyeDevice):
 
     @override
     async def _apply(self, request: SetpointRequest) -> Grant:
-        """Hold the inverter; where that failed, keep the snapshot of before if restored.
+        """Hold the inverter; after a failure that was restored, keep the old snapshot.
 
-        Whoever held it before will set it again, or release it: the snapshot that they
-        keep, over a crash too, must go on being true.
+        The caller that held it before will set it again, or release it: the snapshot
+        that it keeps, over a crash too, must go on being true.
         """
         before = self.snapshot
         try:
             return await super()._apply(request)
         except BatteryError:
-            holder = self._holder
-            if holder is not None and holder.held is None:
+            controller = self._setpoint_controller
+            if controller is not None and controller.held is None:
                 self.snapshot = before
-            elif holder is not None and self.snapshot is None:
+            elif controller is not None and self.snapshot is None:
                 # It was to be suspended at once, and nothing had been written yet.
-                holder.held = None
+                controller.held = None
             raise
 
     @override
     async def _write_setting(self, key: str, value: Value) -> None:
-        holder = self._holder
-        if self.snapshot is not None and holder is not None:
-            method, _ = holder.method_of(self.snapshot)
+        controller = self._setpoint_controller
+        if self.snapshot is not None and controller is not None:
+            method, _ = controller.method_of(self.snapshot)
             _, register = self._register(self._setting_register(key))
             if register.address in method.changes:
                 raise NotSupportedError(
                     f"{self.address}: {key} is in use while the battery is held at a "
-                    "setpoint; give the battery back first"
+                    "setpoint; release the battery first"
                 )
         await super()._write_setting(key, value)

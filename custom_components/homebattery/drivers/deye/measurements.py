@@ -1,4 +1,4 @@
-"""What Deye's registers mean in our words: the measurements computed from them."""
+"""The measurements computed from Deye's registers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -20,7 +20,7 @@ from .registers import (
 )
 
 RESTING: Final = 50
-"""W of battery power up to which it neither charges nor discharges."""
+"""W of battery power up to which a battery counts as idle."""
 TOU_ENABLED: Final = 0x01
 """The bit of the time-of-use register that switches the programme on."""
 PEAK_SHAVING: Final = 0x30
@@ -113,7 +113,7 @@ def _temperature(key: str) -> Formula:
 
 
 def _soc(v: Values) -> Value:
-    """Return the SOC, %; without any voltage there is no battery to be empty."""
+    """Return the SOC, %; None without any voltage: then there is no battery."""
     return v["soc"] if v["battery_voltage"] else None
 
 
@@ -165,11 +165,11 @@ def _import_total(v: Values) -> Value:
     return words / 10 if v["device_temperature_raw"] else None
 
 
-# What is wrong ---------------------------------------------------------------
+# Warnings and faults ---------------------------------------------------------
 
 
 def _numbers(v: Values, names: Iterable[str]) -> list[int]:
-    """Return which bits of consecutive words are set, counted from 1."""
+    """Return the numbers of the bits that are set in consecutive words, from 1."""
     return [
         16 * place + bit + 1
         for place, name in enumerate(names)
@@ -190,7 +190,7 @@ def _codes(v: Values, letter: str, words: Iterable[str]) -> tuple[str, ...]:
 def _named(
     v: Values, letter: str, words: Iterable[str], names: Mapping[int, str]
 ) -> Iterable[str]:
-    """Return the same with what they mean, as far as that is known."""
+    """Return warnings or faults with their meaning, as far as it is known."""
     return (
         f"{letter}{number:02} {names.get(number, '')}".rstrip()
         for number in _numbers(v, words)
@@ -201,7 +201,7 @@ def _named(
 
 
 def _time(name: str) -> Formula:
-    """Return the start of a slot as people write it: 1730 is 17:30."""
+    """Return the formula of a slot's start as hh:mm: 1730 is 17:30."""
     return Formula(
         f"{name}_time",
         (f"{name}_hhmm",),
@@ -210,7 +210,7 @@ def _time(name: str) -> Formula:
 
 
 def _flag(key: str, name: str, mask: int) -> Formula:
-    """Return whether all bits of `mask` are set."""
+    """Return the formula of a flag: whether all bits of `mask` are set."""
     return Formula(key, (name,), lambda v: word(v[name]) & mask == mask)
 
 
@@ -270,7 +270,7 @@ _COMMON: Final = (
             *_named(v, "W", _WARNING_WORDS, WARNINGS),
         ),
     ),
-    # The on-grid floor; what is called the minimum SOC of a battery elsewhere.
+    # The on-grid floor, which is the minimum SOC of other batteries.
     Formula("min_soc", ("low_soc",), lambda v: v["low_soc"]),
     _flag("tou_enabled", "tou_bits", TOU_ENABLED),
     *(_time(f"tou_{slot}") for slot in SLOTS),

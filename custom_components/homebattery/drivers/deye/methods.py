@@ -49,10 +49,10 @@ from .setpoint import DeyeSetpoint, Start, Wanted
 _LOGGER = logging.getLogger(__name__)
 
 SNAPSHOT_FRESH: Final = 2.0
-"""Seconds for which the registers of a snapshot are good to begin a setpoint from: the
-time in which what it depends on is read, and too short for an owner at the display."""
+"""Seconds for which the registers of a snapshot serve to begin a setpoint: enough to
+read its conditions, and too short for a user at the display."""
 REMOTE_CHECK_AFTER: Final = 30.0
-"""Seconds in which the battery must have moved the way that remote mode says."""
+"""Seconds after which the battery must have followed the sign of remote mode."""
 CLEAR_MOVE: Final = 300
 """W that a remote setpoint must differ from before for its direction to be seen."""
 
@@ -61,7 +61,7 @@ class Method(ABC):
     """A way to hold a battery."""
 
     key: ClassVar[str]
-    """Its snapshot is kept under this name."""
+    """The name under which its snapshot is kept."""
     changes: ClassVar[Sequence[int]]
     """The registers that it changes."""
     registers: ClassVar[range]
@@ -73,7 +73,7 @@ class Method(ABC):
         `name` is the inverter's in errors; `settle` as `ModbusBattery` has it, s.
         """
         self.works = True
-        """False where the inverter cannot be held this way."""
+        """Whether the inverter can be held this way."""
         self._name = name
         self._device = device
         self._settle = settle
@@ -83,7 +83,7 @@ class Method(ABC):
         return await self._device.read_words(self.registers)
 
     async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
-        """Return its registers as `read` does; those of the snapshot, if that was taken just now."""
+        """Return its registers as `read` does, or those of a snapshot just taken."""
         names = {
             register.name
             for register in self._device.registers.values()
@@ -104,7 +104,7 @@ class Method(ABC):
 
     @abstractmethod
     async def take_snapshot(self) -> Image:
-        """Return what will be restored; raises NotSupportedError if it cannot work."""
+        """Return the words to restore; raises NotSupportedError if it cannot work."""
 
     @abstractmethod
     async def hold(
@@ -114,7 +114,7 @@ class Method(ABC):
         wanted: Wanted,
         now: Conditions | None,
     ) -> Grant:
-        """Hold the battery; return what is granted.
+        """Hold the battery; return the grant.
 
         Under conditions that are not known it is held at 0 W. Raises
         NotSupportedError before anything is written.
@@ -123,18 +123,18 @@ class Method(ABC):
     async def renew(
         self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
     ) -> Grant | None:
-        """Do what keeps a setpoint alive; None when nothing has to be done."""
+        """Keep a setpoint alive; return None when nothing has to be done."""
         return None
 
     async def restrict(self, snapshot: Image) -> None:
-        """Narrow what can be narrowed, after a write has failed."""
+        """Narrow the settings that can be narrowed, after a write has failed."""
 
     @abstractmethod
     async def restore(self, snapshot: Image) -> None:
-        """Write the snapshot, and see it there; raises NotConfirmedError."""
+        """Write the snapshot, and confirm it; raises NotConfirmedError."""
 
     async def _write(self, plan: Plan, known: Image) -> None:
-        """Write what differs from `known`, in the plan's order, and read it back.
+        """Write the words that differ from `known`, in the plan's order, and confirm.
 
         Raises NotConfirmedError when a register shows something else.
         """
@@ -181,13 +181,13 @@ class BySettings(Method):
 
     @override
     async def take_snapshot(self) -> Image:
-        """Return the owner's settings."""
+        """Return the user's settings."""
         settings = await self.read()
         self._refuse_unless_possible(settings, 0)
         return {address: settings[address] for address in SNAPSHOT}
 
     def _refuse_unless_possible(self, settings: Image, power: float) -> None:
-        """Raise NotSupportedError when the inverter would not do what settings say."""
+        """Raise NotSupportedError when the inverter would not follow its settings."""
         if settings[CHEMISTRY] != LITHIUM:
             raise NotSupportedError(
                 f"{self._name}: only lithium batteries can be controlled, and the "
@@ -208,7 +208,7 @@ class BySettings(Method):
         wanted: Wanted,
         now: Conditions | None,
     ) -> Grant:
-        """Write what differs from the picture of the setpoint."""
+        """Write the settings that differ from those of the setpoint."""
         known = await self.read_to_begin(held)
         self._refuse_unless_possible(known, wanted.power)
         decision = Decision(reason=LimitReason.UNKNOWN_STATE)
@@ -224,13 +224,13 @@ class BySettings(Method):
     async def _hold_still(
         self, held: DeyeSetpoint, snapshot: Image, known: Image, soc: float | None
     ) -> None:
-        """Hold at 0 W, the other way where a current of 0 A is not taken."""
+        """Hold at 0 W; by the slots' SOC where a current of 0 A is refused."""
         if not self._zero_amps_refused:
             try:
                 await self._apply(held, hold(snapshot), known)
             except (DeviceRefusedError, NotConfirmedError) as err:
                 known = await self.read()
-                # The other way goes by the slots' SOC, so it must count.
+                # The slots' SOC must count for that.
                 if known[CONTROL_MODE] != BY_SOC or not any(map(known.get, CURRENTS)):
                     raise
                 _LOGGER.info("%s: takes no 0 A: %s", self._name, err)
@@ -243,7 +243,7 @@ class BySettings(Method):
         )
 
     async def _apply(self, held: DeyeSetpoint, plan: Plan, known: Image) -> None:
-        """Bring the settings to a plan; raises FlashBudgetError before it is begun."""
+        """Write the settings of a plan; raises FlashBudgetError before it is begun."""
         if any(plan.writes(known)):
             self._wear.check(self._name)
         held.begin_write()
@@ -260,7 +260,7 @@ class BySettings(Method):
 
     @override
     async def restore(self, snapshot: Image) -> None:
-        """Write the owner's settings, word by word as they were."""
+        """Write the user's settings, word by word as they were."""
         known = await self.read()
         grid_charge_latent = await self._is_grid_charge_latent(snapshot, known)
         if grid_charge_latent:
@@ -272,7 +272,7 @@ class BySettings(Method):
         )
 
     async def _is_grid_charge_latent(self, snapshot: Image, known: Image) -> bool:
-        """Return what `is_grid_charge_latent` does; the SOC is read only where it matters."""
+        """Return `is_grid_charge_latent`; the SOC is read only where it decides."""
         return is_grid_charge_latent(snapshot, known, None) and is_grid_charge_latent(
             snapshot, known, await self._read_soc()
         )
@@ -294,11 +294,11 @@ class ByRemoteMode(Method):
 
     @override
     async def take_snapshot(self) -> Image:
-        """Return remote mode as it is: off, or of another controller."""
+        """Return remote mode: off; raises NotSupportedError while it is on."""
         mode = (await self.read())[REMOTE_MODE]
         if mode:
             raise NotSupportedError(
-                f"{self._name}: somebody else uses remote mode ({mode})"
+                f"{self._name}: another controller uses remote mode ({mode})"
             )
         return {REMOTE_MODE: mode}
 
@@ -310,7 +310,7 @@ class ByRemoteMode(Method):
         wanted: Wanted,
         now: Conditions | None,
     ) -> Grant:
-        """Write what differs from the setpoint, remote mode itself last."""
+        """Write the registers that differ from the setpoint, remote mode last."""
         grant = self._permitted(wanted, now)
         await self._steer(held, grant, await self.read_to_begin(held))
         if now is not None:
@@ -319,7 +319,7 @@ class ByRemoteMode(Method):
 
     @staticmethod
     def _permitted(wanted: Wanted, now: Conditions | None) -> Grant:
-        """Return what is granted under these conditions."""
+        """Return the grant under these conditions."""
         if now is None:
             return Grant(0, LimitReason.UNKNOWN_STATE)
         power, reason = now.permitted(wanted.power)
@@ -340,14 +340,14 @@ class ByRemoteMode(Method):
     async def renew(
         self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
     ) -> Grant | None:
-        """Feed the watchdog, and see that the battery goes the right way."""
+        """Feed the watchdog, and check the direction of the battery."""
         self._refuse_wrong_way(held, now)
         grant = self._permitted(wanted, now)
         await self._steer(held, grant, await self.read())
         return grant
 
     def _refuse_wrong_way(self, held: DeyeSetpoint, now: Conditions | None) -> None:
-        """Raise NotConfirmedError when the battery did not go the way it should.
+        """Raise NotConfirmedError when the battery goes the wrong way.
 
         Each time, until the inverter is restored.
         """

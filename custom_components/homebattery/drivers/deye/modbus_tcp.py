@@ -17,7 +17,7 @@ from .device import MODEL, PLATE, detected_serial, ports_of_another_way
 from .inverter import REQUEST_SPACING, DeyeInverter, DeyeOptions
 
 LOGGER_PORT: Final = 8899
-"""Of loggers: Ethernet ones speak plain Modbus there, Wi-Fi ones do not."""
+"""The port of loggers: Ethernet ones speak plain Modbus there, Wi-Fi ones do not."""
 
 
 class DeyeModbusInverter(DeyeInverter):
@@ -89,7 +89,7 @@ class DeyeModbusInverter(DeyeInverter):
 
     @override
     async def explain(self, err: BatteryError) -> BatteryError:
-        """Return that a data logger answers, where one does: here or at its usual port."""
+        """Return the error that a logger answers, where one does; else `err`."""
         for port in ports_of_another_way(err, self.port, LOGGER_PORT):
             if await speaks_solarman(self.address, port, self.timeout):
                 return SolarmanSpokenError(

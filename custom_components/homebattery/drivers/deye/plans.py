@@ -1,9 +1,9 @@
-"""How a Deye three-phase hybrid is held at a battery power: settings, and their order.
+"""The settings that hold a Deye three-phase hybrid at a power, and their order.
 
 There is no register for a signed battery power (but see remote mode, below). What
 there is: the time-of-use programme (TOU) with a target SOC, a power and flags in each
 of six slots, the charge and discharge currents, grid charge, and the working mode. An
-action is a picture of all of these ('image', address to word), made from the owner's
+action is a picture of all of these ('image', address to word), made from the user's
 settings ('snapshot'), and an order in which its blocks are written.
 
 The order matters, because the connection may die between any two writes and nothing
@@ -12,17 +12,17 @@ all that stands between the battery and full export: so the working mode leaves
 selling first before the slot power rises, and enters it last, when power, SOC and
 flags are in place. Charge flags go before current limits widen; limits are narrowed
 before anything is enabled. Whatever is written, each state on the way is at most the
-old setpoint, the new one, plain following of the load, or the owner's own settings.
+old setpoint, the new one, plain following of the load, or the user's own settings.
 
 Uncertain, and arranged so that it does not matter: whether the charge current also
 caps what comes from the grid (both are set), whether the inverter charges from the
 grid while selling first (it never has to), whether slot power counts for more than
 selling (without selling the discharge current limits as well).
 
-One kind of owner needs another order: who sells first and has slots that would charge
+Another order is needed for settings that sell first and have slots that would charge
 from the grid at an SOC that is not far off. If the inverter does not heed them while it
-sells, they sleep, and to leave selling first would wake them with the owner's full
-current: so grid charge is narrowed before selling ends, and comes back after it has
+sells, grid charge is latent, and leaving selling first would start it with the user's
+full current: so grid charge is narrowed before selling ends, and restored after it has
 begun.
 
 All this is pure: words in, words out. Addresses are those of three-phase inverters;
@@ -39,7 +39,7 @@ type Image = Mapping[int, int]
 """Words by address."""
 
 SETTINGS: Final = range(98, 192)
-"""Everything below, and what it depends on, in one read."""
+"""All registers below, and those they depend on, in one read."""
 MODE: Final = range(142, 143)
 TOU: Final = range(146, 147)
 CURRENTS: Final = range(108, 110)
@@ -62,8 +62,8 @@ BY_VOLTAGE: Final = 0
 BY_SOC: Final = 1
 START_SOC: Final = 127
 """Below it the battery is charged from the grid while time of use is off."""
-WAKING_DISTANCE: Final = 40
-"""% of SOC, which a battery takes hours to lose [our choice]."""
+LATENT_DISTANCE: Final = 40
+"""% of SOC, which a battery takes hours to lose [chosen here]."""
 MAX_SELL_POWER: Final = 143
 SWITCHES: Final = 178
 PEAK_SHAVING_BITS: Final = 0x30
@@ -86,7 +86,7 @@ SELL_FLAG: Final = 0x20
 def goes_another_way(settings: Image) -> bool:
     """Return True when the battery is not controlled by capacity, as plans need it.
 
-    Not before that is known, and not of an inverter that is said to have no battery.
+    False before that is known, and for an inverter that is set to no battery.
     """
     by = settings.get(CONTROL_MODE)
     another_kind = settings.get(CHEMISTRY, LITHIUM) != LITHIUM
@@ -95,13 +95,13 @@ def goes_another_way(settings: Image) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the settings are to be, and in which order they get there."""
+    """The settings to write, and the order of their blocks."""
 
     target: Image
     order: tuple[range, ...]
 
     def writes(self, known: Image) -> Iterator[tuple[int, list[int]]]:
-        """Yield (address, words) of the blocks that differ from what is `known`."""
+        """Yield (address, words) of the blocks that differ from `known`."""
         for block in self.order:
             words = [self.target[address] for address in block]
             if words != [known[address] for address in block]:
@@ -109,10 +109,10 @@ class Plan:
 
 
 def is_grid_charge_latent(snapshot: Image, settings: Image, soc: float | None) -> bool:
-    """Return True when the owner's settings may charge once selling first ends.
+    """Return True when the user's settings may charge once selling first ends.
 
-    `soc` in %, None where it is not known. Nothing wakes above all SOCs up to which
-    the grid charges; not even while a lost connection stays away, with a distance.
+    `soc` in %, None where it is not known. Nothing charges above all SOCs up to which
+    the grid charges; a distance keeps that true while the connection is lost.
     """
     if not _sells(snapshot) or not snapshot[_GRID_CHARGE]:
         return False
@@ -120,7 +120,7 @@ def is_grid_charge_latent(snapshot: Image, settings: Image, soc: float | None) -
         return True
     slots = zip(SOCS, FLAGS, strict=True)
     flagged = [snapshot[each] for each, flags in slots if snapshot[flags] & GRID_FLAG]
-    return soc <= max([settings[START_SOC], *flagged]) + WAKING_DISTANCE
+    return soc <= max([settings[START_SOC], *flagged]) + LATENT_DISTANCE
 
 
 def charge(
@@ -131,9 +131,10 @@ def charge(
     max_soc: int,
     grid_charge_latent: bool = False,
 ) -> Plan:
-    """Charge with `amps`, up to `max_soc` %; `words` is the power as slots count it.
+    """Return the plan to charge with `amps`, up to `max_soc` %.
 
-    `grid_charge_latent`, here and below: what `is_grid_charge_latent` says.
+    `words` is the power as slots count it; `grid_charge_latent`, here and below, the
+    result of `is_grid_charge_latent`.
     """
     return Plan(
         {
@@ -156,7 +157,7 @@ def charge(
 def sell(
     snapshot: Image, *, words: int, min_soc: int, flag: bool, amps: int | None = None
 ) -> Plan:
-    """Discharge with `words`, into the grid too, down to `min_soc` %.
+    """Return the plan to discharge with `words`, into the grid too, to `min_soc` %.
 
     `flag`: the firmware wants the slot's own permission to sell. `amps` limits the
     discharge current besides.
@@ -186,7 +187,7 @@ def follow_load(
     min_soc: int,
     grid_charge_latent: bool = False,
 ) -> Plan:
-    """Discharge into the house only, with at most `words` and `amps`."""
+    """Return the plan to discharge into the house, with at most `words` and `amps`."""
     return Plan(
         {
             **snapshot,
@@ -205,7 +206,7 @@ def follow_load(
 
 
 def hold(snapshot: Image) -> Plan:
-    """Neither charge nor discharge: no current either way, no grid charge."""
+    """Return the plan to hold: no current either way, no grid charge."""
     return Plan(
         {**snapshot, **dict.fromkeys(CURRENTS, 0), _GRID_CHARGE: 0},
         (CURRENTS, GRID, TOU, TARGETS, POWERS, MODE)
@@ -215,7 +216,7 @@ def hold(snapshot: Image) -> Plan:
 
 
 def hold_by_soc(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
-    """Hold where a current of 0 A is refused: the slots want a full battery.
+    """Return the plan to hold where 0 A is refused: the slots want a full battery.
 
     On grid the battery does not discharge below its slot's SOC; without the grid it
     still gives its full power.
@@ -237,7 +238,7 @@ def hold_by_soc(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
 
 
 def automatic(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
-    """Everything as its owner had it; where charging sleeps, after `stop_grid_charge`."""
+    """Return the plan to restore; where latent, `stop_grid_charge` comes before it."""
     if grid_charge_latent:
         return Plan(snapshot, (TOU, TARGETS, POWERS, MODE, CURRENTS, GRID))
     if _sells(snapshot):
@@ -246,22 +247,22 @@ def automatic(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
 
 
 def stop_grid_charge(snapshot: Image) -> Plan:
-    """Nothing from the grid, before the owner's slots come back."""
+    """Return the plan to stop grid charge, before the user's slots are restored."""
     return Plan({**{each: snapshot[each] for each in GRID}, _GRID_CHARGE: 0}, (GRID,))
 
 
 def restrict(snapshot: Image) -> Plan:
-    """Only what narrows: the first thing to do when a write has failed."""
+    """Return the plan to narrow only, the first one after a failed write."""
     return Plan(hold(snapshot).target, (CURRENTS, GRID))
 
 
 def _not_selling(snapshot: Image) -> int:
-    """Return the owner's working mode, unless that is selling first."""
+    """Return the user's working mode; zero export where that is selling first."""
     return ZERO_EXPORT_TO_CT if _sells(snapshot) else snapshot[_WORKING_MODE]
 
 
 def _sells(snapshot: Image) -> bool:
-    """Return True for an owner who sells first."""
+    """Return True for a snapshot that sells first."""
     return snapshot[_WORKING_MODE] == SELLING_FIRST
 
 
@@ -287,7 +288,7 @@ _BATTERY_SIDE: Final = (1, 2)
 
 
 def knows_remote_mode(words: Image) -> bool:
-    """Return True when registers 1100… look like remote mode, and not like nothing."""
+    """Return True when registers 1100… have a watchdog, as remote mode does."""
     watchdog = words[REMOTE_WATCHDOG]
     return watchdog == _NO_WATCHDOG or watchdog in _WATCHDOGS
 
@@ -301,7 +302,7 @@ def remote_power(power: float, rated_power: float) -> int:
 
 
 def remote(power_word: int) -> Plan:
-    """Hold the battery at a power, the watchdog set before it is needed."""
+    """Return the plan to hold the battery in remote mode, the watchdog first."""
     side = dict(zip(REMOTE_SIDE, _BATTERY_SIDE, strict=True))
     return Plan(
         {

@@ -57,7 +57,7 @@ KINDS: Final[Mapping[int, Kind]] = {
     **dict.fromkeys((0x0006, 0x0007, 0x0600), Kind.HIGH_VOLTAGE),
     **dict.fromkeys((0x0008, 0x0601), Kind.HIGH_VOLTAGE),
 }
-"""By register 0, which tells the type in either of two ways."""
+"""By register 0, which codes the type in either of two ways."""
 OTHER_KINDS: Final[Mapping[int, str]] = {
     **dict.fromkeys((0x0002, 0x0200), "string inverter"),
     **dict.fromkeys((0x0004, 0x0400), "micro inverter"),
@@ -129,19 +129,19 @@ FAULTS: Final[Mapping[int, str]] = {
 
 
 class Run(NamedTuple):
-    """Registers that live together, and are read together.
+    """A run of registers that are read together.
 
-    Not every firmware has the optional ones: where it lacks them, it may answer
-    nothing at all.
+    Not every firmware has the optional ones: where it lacks them, it may not answer
+    at all.
     """
 
     name: str
     registers: tuple[Register, ...]
     optional: bool = True
     proof: tuple[str, ...] = ()
-    """Registers of which never all are 0, but while the inverter wakes up."""
+    """Registers that are never all 0, except while the inverter wakes up."""
     pack: int = 0
-    """The battery pack that they tell of, if it is one; only those counted are there."""
+    """The number of the battery pack, if it is one; only those counted are there."""
 
 
 type RegisterMap = tuple[Run, ...]
@@ -206,7 +206,7 @@ def _plain(names: Iterable[str], address: int) -> Iterator[Register]:
 
 
 def _other(name: str, *addresses: int, poll: Poll = SLOW) -> Iterator[Register]:
-    """Return words that are known to be there, and little more."""
+    """Return words of which little more is known than that they are there."""
     return (Register(number, f"{name}_{number}", poll=poll) for number in addresses)
 
 
@@ -230,7 +230,7 @@ def _setting(
     rw: bool = False,
     enum: Mapping[int, str] | None = None,
 ) -> Register:
-    """Return a setting: flash. `rw` are those that are ever written from here."""
+    """Return a setting: flash. `rw` are those that are ever written here."""
     access_type = AccessType.READ_WRITE if rw else AccessType.READ
     return Register(
         *(address, name, data_type, gain, unit, access_type),
@@ -348,7 +348,7 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
 
 
 def _bms(volts: float, amps: float) -> tuple[Register, ...]:
-    """Return what the BMS says, and settings behind it."""
+    """Return the registers of the BMS, and the settings behind them."""
     return (
         Register(210, "battery_bms_charge_voltage", UINT16, volts, "V", poll=SLOW),
         Register(211, "battery_bms_discharge_voltage", UINT16, volts, "V", poll=SLOW),
@@ -376,7 +376,7 @@ def _bms(volts: float, amps: float) -> tuple[Register, ...]:
 
 
 def _bms_2(volts: float, amps: float) -> tuple[Register, ...]:
-    """Return what the BMS of a second battery says: the same, 31 words on."""
+    """Return the registers of a second battery's BMS: the same, 31 words on."""
     return tuple(
         replace(register, address=register.address + 31, name=f"{register.name}_2")
         for register in _bms(volts, amps)
@@ -424,7 +424,7 @@ def _counters(kwh: float) -> tuple[Register, ...]:
 
 
 def _live(volts: float, watts: float) -> tuple[Register, ...]:
-    """Return the live values. The device counts discharging positive: it is turned."""
+    """Return the live values; the device counts discharging positive, here negative."""
     return (
         Register(586, "battery_temperature_raw", UINT16, 10, "°C"),
         Register(587, "battery_voltage", UINT16, volts, "V"),
@@ -484,7 +484,7 @@ def _live(volts: float, watts: float) -> tuple[Register, ...]:
 
 PACK_COUNT: Final = "battery_pack_count"
 PACKS: Final = range(1, 9)
-"""The battery packs that are looked at, where there are as many [our choice]."""
+"""The battery packs that are read, where there are as many [chosen here]."""
 _FIRST_PACK: Final = 10032
 _PACK_WORDS: Final = 38
 

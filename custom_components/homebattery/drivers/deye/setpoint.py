@@ -1,4 +1,4 @@
-"""What a Deye inverter is held at: the one record of it, and the terms it goes by."""
+"""The record of a Deye inverter's setpoint, and the types of its fields."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,8 +7,8 @@ from ..battery.controller import ForeignSetpoint, HeldSetpoint, loop_time
 from .plans import Image
 
 FOREIGN_READS = 1
-"""Reads of other settings than ours that mean another controller. They are compared
-only where nothing was written meanwhile, so that one is enough."""
+"""Reads of foreign settings that mean another controller. They are compared only where
+nothing was written meanwhile, so that one is enough."""
 
 
 class Wanted(NamedTuple):
@@ -19,14 +19,14 @@ class Wanted(NamedTuple):
 
 
 class Start(NamedTuple):
-    """How a setpoint began: the battery power before it, W, and the loop's time, s."""
+    """The start of a setpoint: the battery power before it, W, and loop time, s."""
 
     power: float
     at: float
 
 
 class Span(NamedTuple):
-    """When something began and ended; the event loop's time, s."""
+    """A span of the event loop's time, s."""
 
     began: float
     ended: float
@@ -34,25 +34,25 @@ class Span(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class DeyeSetpoint(HeldSetpoint):
-    """What an inverter is held at, and what is known of it since."""
+    """The setpoint that an inverter is held at, and its state since."""
 
     target: Image = field(default_factory=dict)
-    """The registers as they were last written; empty while they may be otherwise."""
+    """The registers as they were last written; empty while they may differ."""
     foreign: ForeignSetpoint = field(
         default_factory=lambda: ForeignSetpoint(FOREIGN_READS)
     )
     replaces: bool = False
     """Whether the inverter was held at another one before."""
     conditions_read: Span | None = None
-    """When what it depends on was read; None once that was used."""
+    """The span in which its conditions were read; None once they were used."""
     suspended_at: float | None = None
-    """When there was last a reason not to hold the battery; None while it is held."""
+    """Loop time, s, of the last reason to suspend it; None while it is held."""
     unchecked: Start | None = None
-    """How it began in remote mode, until the direction of the battery is checked."""
+    """Its start in remote mode, until the direction of the battery is checked."""
 
     @property
     def is_begun(self) -> bool:
-        """True once the inverter may have been written for it."""
+        """Whether the inverter may have been written for it."""
         return self.written_at >= 0
 
     def begin_write(self) -> None:

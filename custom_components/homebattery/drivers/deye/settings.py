@@ -1,4 +1,4 @@
-"""What an owner can set on a Deye inverter, and what that makes of its registers."""
+"""The settings of a Deye inverter, and the words of their registers."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -11,7 +11,7 @@ from .registers import SLOT_CHARGE, SLOTS, WORKING_MODE, Kind
 
 _ANY_DAY: Final = 0xFE
 _EXPORT_TARGET: Final = 500
-"""W either way that the zero-export target is good for [the range is uncertain]."""
+"""W either way to which the zero-export target can be set [uncertain]."""
 _NEGATIVE_TARGET_RELEASE: Final = 0x1183
 """The firmware from which the zero-export target may be below zero."""
 _MOST_AMPS: Final = ((12_000, 240), (1_000_000, 350))
@@ -88,11 +88,11 @@ _REGISTERS: Final[Mapping[str, str]] = {
 }
 
 
-# Settings that share a register with others: what to make of its word ---------
+# Settings that share a register with others: the new word of it --------------
 
 
 def word_maker(key: str) -> Callable[[int, Value], int] | None:
-    """Return what makes the new word of a setting out of the old one.
+    """Return the function that makes a setting's new word from the old one.
 
     None for a setting that has a register of its own.
     """
@@ -102,20 +102,20 @@ def word_maker(key: str) -> Callable[[int, Value], int] | None:
 
 
 def _slot_flags(old: int, option: Value) -> int:
-    """Set what a slot charges from; one that charges from the grid cannot sell."""
+    """Return the flags with another source to charge from; with the grid, no sale."""
     code = next(code for code, name in SLOT_CHARGE.items() if name == option)
     return old & ~0b11 & ~(SELL_FLAG if code & GRID_FLAG else 0) | code
 
 
 def _tou_bits(old: int, on: Value) -> int:
-    """Switch time of use; one that has no day yet gets them all."""
+    """Return the bits with time of use switched; without any day, all are added."""
     if not on:
         return old & ~TOU_ENABLED
     return old | TOU_ENABLED | (0 if old & _ANY_DAY else _ANY_DAY)
 
 
 def _peak_shaving(old: int, on: Value) -> int:
-    """Set both bits for on, the upper one for off; the rest are other switches."""
+    """Return the word with both bits for on, the upper one for off."""
     return old & ~PEAK_SHAVING_BITS | (PEAK_SHAVING_BITS if on else 0b10 << 4)
 
 

@@ -26,7 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _LARGEST_SERIAL = 0xFFFF_FFFF
 MODBUS_PORT: Final = 502
-"""Where gateways speak plain Modbus."""
+"""The port at which gateways speak plain Modbus."""
 
 
 class DeyeSolarmanInverter(DeyeInverter):
@@ -79,8 +79,8 @@ class DeyeSolarmanInverter(DeyeInverter):
     async def detect(cls, probe: Probe) -> list[Detected]:
         """Ask the logger for its serial number, and the inverter behind it for its own.
 
-        What hangs up on this, or answers otherwise, is left to the plain Modbus driver.
-        An inverter that sleeps leaves the logger, which is worth knowing too.
+        A device that hangs up, or answers otherwise, is left to the plain Modbus
+        driver. While the inverter sleeps, the logger alone is worth returning.
         """
         logger, serial_number = None, None
         try:
@@ -107,7 +107,7 @@ class DeyeSolarmanInverter(DeyeInverter):
 
     @staticmethod
     async def _read_plate(probe: Probe, logger: int) -> dict[str, Value]:
-        """Read the first registers of the inverter behind a logger."""
+        """Return the first registers of the inverter behind a logger."""
         connection = SolarmanConnection.shared(
             probe.host, probe.port, logger, probe.timeout
         )
@@ -141,7 +141,7 @@ class DeyeSolarmanInverter(DeyeInverter):
 
     @override
     async def explain(self, err: BatteryError) -> BatteryError:
-        """Return that the inverter answers over Modbus, where it does: here or at 502."""
+        """Return the error that it answers over Modbus, where it does; else `err`."""
         for port in ports_of_another_way(err, self.port, MODBUS_PORT):
             if await self._answers_modbus(port):
                 return ModbusSpokenError(
@@ -152,7 +152,7 @@ class DeyeSolarmanInverter(DeyeInverter):
         return err
 
     async def _answers_modbus(self, port: int) -> bool:
-        """Return True when a Deye tells who it is over plain Modbus."""
+        """Return True when a Deye identifies itself over plain Modbus."""
         probe = Probe(self.address, port, ModbusTcpConnection.shared)
         try:
             return detected_serial(await probe.read(self._unit_id, PLATE)) is not None

@@ -1,4 +1,4 @@
-"""Write forced charging and discharging, and holding still, in a harmless order.
+"""Forced charging, forced discharging and hold, written in a harmless order.
 
 Every order here keeps each state in between harmless, should the connection break:
 it is the old command, the new one, or the user's own settings.
@@ -6,7 +6,7 @@ it is the old command, the new one, or the user's own settings.
 - The command (47100) comes last when a power is set, and is stopped first.
 - Hold has no command: both power limits are 0 then. A command of 0 W would throttle
   the PV on some firmware.
-- A command is bounded by the power limits, so they are put back before one starts.
+- A command is bounded by the power limits, so they are restored before one starts.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from .measurements import LIMITS, number
 from .registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
 
 CONFIRM_TRIES: Final = 3
-"""How often a change is read back before it counts as not made."""
+"""Number of times that a change is read back before it counts as not made."""
 WAKE_UP_TRIES: Final = 3
 WAKE_UP_PAUSE: Final = 2.0
-"""Seconds between two reads of what a battery can do, while it does not tell."""
+"""Seconds between two reads of a battery's limits, while it does not report them."""
 
 PERMITTED: Final[Mapping[str, str]] = {
     "charge_power_limit": "max_charge_power",
     "discharge_power_limit": "max_discharge_power",
 }
-"""Each power limit, and what it may be at most."""
+"""Each power limit, and the register of its maximum."""
 COMMAND: Final = "forced_command"
 _DURATION: Final = "forced_duration"
 
@@ -52,21 +52,21 @@ def direction_of(power: float) -> str:
 
 
 def power_register(power: float) -> str:
-    """Return where the size of a power is written."""
+    """Return the name of the register for the size of a power."""
     return f"forced_{direction_of(power)}_power"
 
 
 def limit_register(power: float) -> str:
-    """Return the limit that bounds a power."""
+    """Return the name of the limit that bounds a power."""
     return f"{direction_of(power)}_power_limit"
 
 
 class ForcedCommands:
-    """Writes what a battery shall do, in the order that is harmless.
+    """Writes the commands of a battery, in a harmless order.
 
-    `settle` are the seconds after a write until reading back tells the truth.
-    Methods raise NotConfirmedError when the device does not show what was written,
-    and what the device raises.
+    `settle` is the time, s, from a write until the registers show it. Methods raise
+    NotConfirmedError when the device does not show what was written, and the errors
+    of the device.
     """
 
     def __init__(self, device: ModbusDevice, settle: float) -> None:
@@ -75,7 +75,7 @@ class ForcedCommands:
         self._settle = settle
 
     async def read_state(self, fresh_for: float = 0) -> ControlState:
-        """Return the command and the limits; those read `fresh_for` s ago will do."""
+        """Return the command and the limits, read at most `fresh_for` s ago."""
         cache = self._device.cache
         values: Mapping[str, Value] = cache.values
         if cache.older_than(fresh_for, {COMMAND, *LIMITS}, loop_time()):
@@ -90,7 +90,7 @@ class ForcedCommands:
         )
 
     async def hold(self, state: ControlState) -> None:
-        """Keep the battery from charging and discharging; PV is left alone."""
+        """Keep the battery from charging and discharging; PV is not affected."""
         await self._stop(state)
         for limit in LIMITS:
             if state.limits[limit] != 0:
@@ -105,50 +105,52 @@ class ForcedCommands:
         *,
         minutes: int,
     ) -> int:
-        """Charge or discharge with `power` W; return what the device made of it.
+        """Charge or discharge with `power` W; return the power that the device took, W.
 
         `limits` are the user's. It ends after `minutes`.
         """
-        put_back = await self._put_back(state, limits)
+        restored = await self._restore_limits(state, limits)
         await self._device.write(power_register(power), abs(power))
         await self._device.write(_DURATION, 60 * minutes)
         await self._device.write("forced_end", FOR_A_TIME)
         await self._device.write(COMMAND, direction_of(power))
         return await self._confirm_power(
-            power, {COMMAND: direction_of(power), **put_back}
+            power, {COMMAND: direction_of(power), **restored}
         )
 
     async def change_power(self, power: int) -> int:
-        """Change the power of the command that runs; return what came of it."""
+        """Change the power of the command that runs; return the power taken, W."""
         await self._device.write(power_register(power), abs(power))
         return await self._confirm_power(power, {COMMAND: direction_of(power)})
 
     async def prolong(self, power: int, minutes: int) -> None:
-        """Write that the command that runs goes on for `minutes` from now.
+        """Prolong the command that runs, to `minutes` from now.
 
         Whether the duration alone would do is uncertain, so both are written.
         """
         await self._device.write(_DURATION, 60 * minutes)
         await self._device.write(COMMAND, direction_of(power))
 
-    async def restore(self, limits: Limits, *, theirs: bool = False) -> None:
-        """Stop any command and put back those limits that a hold left at 0.
+    async def restore(self, limits: Limits, *, keep_command: bool = False) -> None:
+        """Stop any command and restore the limits that a hold has set to 0.
 
         A limit above 0 was set by another controller since, and stays; so does the
-        command where that is known to be of another one (`theirs`).
+        command where it is another controller's (`keep_command`).
         """
         state = await self.read_state()
-        if not theirs:
+        if not keep_command:
             await self._stop(state)
-        put_back = await self._put_back(state, limits)
-        await self._confirm(put_back if theirs else {COMMAND: STOP, **put_back})
+        restored = await self._restore_limits(state, limits)
+        await self._confirm(restored if keep_command else {COMMAND: STOP, **restored})
 
     async def _stop(self, state: ControlState) -> None:
         if state.command != STOP:
             await self._device.write(COMMAND, STOP)
 
-    async def _put_back(self, state: ControlState, limits: Limits) -> dict[str, float]:
-        """Write those of the user's limits that are 0 now; return what was written.
+    async def _restore_limits(
+        self, state: ControlState, limits: Limits
+    ) -> dict[str, float]:
+        """Write those of the user's limits that are 0 now; return them, W.
 
         Clamped, since a limit above what the battery can do just now is refused.
         One that is refused all the same does not keep the other from being written.
@@ -157,22 +159,22 @@ class ForcedCommands:
         if not zero:
             return {}
         permitted = await self._permitted(zero)
-        put_back = {
+        restored = {
             limit: min(limits[limit], permitted.get(limit, limits[limit]))
             for limit in zero
         }
         refusals: list[DeviceRefusedError] = []
-        for limit, power in put_back.items():
+        for limit, power in restored.items():
             try:
                 await self._device.write(limit, power)
             except DeviceRefusedError as err:
                 refusals.append(err)
         for refusal in refusals:
             raise refusal
-        return put_back
+        return restored
 
     async def _permitted(self, limits: Collection[str]) -> dict[str, float]:
-        """Return the most that each limit may be; wait for a battery that is waking.
+        """Return the most that each limit may be, W; wait for a battery that wakes up.
 
         A device that lacks these registers bounds nothing.
         """
@@ -193,12 +195,12 @@ class ForcedCommands:
             if more_tries:
                 await asyncio.sleep(WAKE_UP_PAUSE)
         raise NotConfirmedError(
-            f"{self._device.name}: the battery does not tell what it can do, so its "
-            "power limits cannot be put back yet; is it asleep or offline?"
+            f"{self._device.name}: the battery does not report its limits, so its "
+            "power limits cannot be restored yet; is it asleep or offline?"
         )
 
     async def _confirm_power(self, power: int, wanted: Mapping[str, Value]) -> int:
-        """See a command run, and return its power: some devices trim it in silence."""
+        """Confirm a command and return its power, W: some devices trim it silently."""
         size = power_register(power)
         seen = await self._confirm(wanted, size)
         trimmed = min(abs(power), round(number(seen[size])))
@@ -212,13 +214,13 @@ class ForcedCommands:
     async def _confirm(
         self, wanted: Mapping[str, Value], *besides: str
     ) -> Mapping[str, Value]:
-        """Read back what was written, and registers besides; return what they say."""
+        """Read back what was written, and registers besides; return their values."""
         return await self._device.confirm(
             wanted, settle=self._settle, tries=CONFIRM_TRIES, besides=besides
         )
 
     async def _read(self, names: Collection[str]) -> dict[str, Value]:
-        """Read registers that must all be there."""
+        """Return registers that must all be there; raise the first failure."""
         report = await self._device.ask(names)
         for failure in report.failures.values():
             raise failure

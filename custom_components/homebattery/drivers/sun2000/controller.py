@@ -1,8 +1,8 @@
-"""Holding an inverter's batteries at a power, through its forced commands.
+"""The controller of an inverter's batteries, through its forced commands.
 
 A forced command ends by itself: after its time, when the battery is full, when
 it is stopped by another controller. Only the first is begun again: at 100 % that would
-be a loop, and the last is a user's wish.
+be a loop, and a stop is the user's wish.
 """
 
 import asyncio
@@ -39,19 +39,19 @@ from .registers import STOP
 FULL: Final = 97
 """% from which a device may end a forced charge."""
 EMPTY: Final = 1
-"""% above the minimum SOC from which it may end a forced discharge."""
+"""% above the minimum SOC up to which a device may end a forced discharge."""
 MAX_GRID_CHARGE: Final = "max_grid_charge_power"
 _RUN_OUT: Final = 0.9
 """The part of its time after which a command may have run out: devices count whole
 minutes."""
 _PERMITTED_FOR: Final = 300.0
-"""Seconds for which it is good to know what the battery permits."""
+"""Seconds for which the powers that the battery permits are not read again."""
 _JUST_READ: Final = 2.0
-"""Seconds in which a snapshot that was just taken is not read once more: an SDongle
-needs more than one for each answer."""
+"""Seconds for which a snapshot that was just taken is not read again: an SDongle
+needs more than 1 s for each answer."""
 _FOREIGN_READS: Final = 2
-"""Reads in a row of another power than ours; one may have been under way when the power
-was changed."""
+"""Reads in a row of a foreign power that mean another controller; one may have been
+under way when the power was changed."""
 
 type Limits = Mapping[str, float | None]
 """W by the name of the power limit; None where it is not known."""
@@ -64,20 +64,20 @@ class HeldCommand(HeldSetpoint):
     """The forced command, or the hold, that the battery is held by."""
 
     snapshot: Snapshot
-    """What a release restores: while the limits are 0, the user's are known here."""
+    """The snapshot to restore: while the limits are 0, the user's are known here."""
     sent: int
     """The power of the command, W; 0 is a hold. It may go on when nothing is granted
     any more, until it runs out."""
     renewed_at: float
     """When the time of the command was last written, loop time, s."""
     has_ended: bool = False
-    """The device has ended the command."""
+    """Whether the device has ended the command."""
     is_taken_over: bool = False
-    """The command that runs, if any, is another controller's."""
+    """Whether the command that runs, if any, is another controller's."""
     foreign: ForeignSetpoint = field(
         default_factory=lambda: ForeignSetpoint(_FOREIGN_READS)
     )
-    """Reads of another power than ours."""
+    """Reads of a foreign power."""
 
 
 class Sun2000Controller(SetpointController[HeldCommand]):
@@ -119,15 +119,15 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     def _limits_to_restore(self, state: ControlState, before: Snapshot) -> Snapshot:
         """Return the user's power limits, W.
 
-        A limit of 0 is ours while we hold the battery: the snapshot of `before` counts.
+        While the battery is held a limit of 0 is the hold's: that of `before` counts.
         """
         limits: Snapshot = {}
         for limit, power in state.limits.items():
             power = power or before.get(limit, power)
             if power is None:
                 raise NotSupportedError(
-                    f"{self._device.name}: the device does not tell its {limit} at "
-                    "present, so it could not be put back later"
+                    f"{self._device.name}: the device does not report its {limit} at "
+                    "present, so it could not be restored later"
                 )
             limits[limit] = power
         return limits
@@ -135,7 +135,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         async with self._lock:
-            # While a command is held, its user may have changed a limit just now.
+            # While a command is held, the user may have changed a limit just now.
             fresh_for = _JUST_READ if self.held is None else 0
             state = await self._commands.read_state(fresh_for)
             snapshot.update(self._limits_to_restore(state, snapshot))
@@ -165,7 +165,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         state: ControlState,
         snapshot: Snapshot,
     ) -> HeldCommand:
-        """Start a command of what is granted; a full or an empty battery ends it."""
+        """Start a command of the granted power; a full or an empty battery ends it."""
         now = loop_time()
         power, reason = grant
         try:
@@ -173,10 +173,10 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 power, state, snapshot, minutes=self.duration_min
             )
         except NotConfirmedError:
-            why = await self._why_ended(power)
-            if why is None:
+            end_reason = await self._end_reason(power)
+            if end_reason is None:
                 raise
-            held = _begun(request, Grant(0, why), snapshot, now)
+            held = _begun(request, Grant(0, end_reason), snapshot, now)
             held.has_ended = True
             return held
         return _begun(request, _granted(power, sent, reason), snapshot, now)
@@ -188,7 +188,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             if held is None or held.has_ended:
                 return None
             if held.is_taken_over:
-                self._give_up(held, "is not ours any more")
+                self._give_up(held, "its setpoint is not in force any more")
             state = await self._commands.read_state()
             if held.sent == 0:
                 self._check_hold(held, state)
@@ -203,7 +203,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         if state.command == STOP:
             if loop_time() - held.renewed_at < _RUN_OUT * 60 * minutes:
                 held.has_ended = True
-                reason = await self._why_ended(held.sent) or LimitReason.ENDED
+                reason = await self._end_reason(held.sent) or LimitReason.ENDED
                 held.change(Grant(0, reason), loop_time())
                 return
         # A limit that was set to 0 meanwhile is the user's, and not written.
@@ -232,13 +232,13 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         async with self._lock:
             await self._commands.restore(
                 {limit: number(snapshot.get(limit)) for limit in LIMITS},
-                theirs=self.held is not None and self.held.is_taken_over,
+                keep_command=self.held is not None and self.held.is_taken_over,
             )
             self.held = None
 
     @override
     def wears_flash(self, power: float) -> bool:
-        """Return True for what changes the limits: a hold is made of them."""
+        """Return True for a change of the limits: a hold is made of them."""
         held = self.held
         holds = held is not None and held.sent == 0 and not held.has_ended
         return (power == 0) != holds
@@ -246,7 +246,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     def observe(self, values: Mapping[str, Value]) -> None:
         for name in values.keys() & set(LIMITS):
-            # 0 is a hold, ours or an orphaned one, and not what may be done at most.
+            # 0 is a hold, orphaned or not, and not the most that is allowed.
             if power := number(values[name]):
                 self.user_limits[name] = round(power)
         for name in values.keys() & {*PERMITTED.values(), MAX_GRID_CHARGE}:
@@ -264,18 +264,18 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             self._give_up(held, "the battery is not held any more")
 
     def _check_command(self, held: HeldCommand, state: ControlState) -> None:
-        """Raise TakenOverError when the command that runs is not ours."""
+        """Raise TakenOverError when another controller's command runs."""
         if state.command not in (STOP, direction_of(held.sent)):
-            self._give_up(held, f"is told to {state.command}")
+            self._give_up(held, f"has the command {state.command}")
         # A device that has restarted has forgotten its power with its command.
         if state.command != STOP and held.foreign.is_certain:
-            self._give_up(held, "is told another power")
+            self._give_up(held, "has another power")
 
     def _give_up(self, held: HeldCommand, reason: str) -> None:
         """Note that another controller has taken over; raise TakenOverError."""
         held.is_taken_over = True
         raise TakenOverError(
-            f"{self._device.name}: {reason}; somebody else has changed it"
+            f"{self._device.name}: {reason}; another controller has changed it"
         )
 
     async def _permits(self) -> Limits:
@@ -293,8 +293,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             if (power := number(values.get(name)))
         }
 
-    async def _why_ended(self, power: int) -> LimitReason | None:
-        """Return why the device has ended a command, as it should; None if it has not.
+    async def _end_reason(self, power: int) -> LimitReason | None:
+        """Return the reason why the device has ended a command; None if it has none.
 
         A full or an empty battery is a reason.
         """
@@ -313,9 +313,9 @@ class Sun2000Controller(SetpointController[HeldCommand]):
 def within(
     power: int, settings: Limits, permits: Limits
 ) -> tuple[int, LimitReason | None]:
-    """Return what is granted of `power`, W, and what cut it.
+    """Return the part of `power`, W, that is granted, and the reason of a cut.
 
-    `settings` are the limits that are set on the device, `permits` what it may be now.
+    `settings` are the limits set on the device, `permits` those of the battery now.
     """
     name = limit_register(power)
     bounds = [
@@ -346,7 +346,7 @@ def _begun(
 
 
 def _granted(power: int, sent: int, reason: LimitReason | None) -> Grant:
-    """Return what is granted where the device made `sent` of a power, W."""
+    """Return the grant where the device took `sent` of a power, W."""
     is_trimmed = abs(sent) < abs(power)
     return Grant(sent, LimitReason.BATTERY if is_trimmed else reason)
 

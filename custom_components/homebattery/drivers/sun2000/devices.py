@@ -1,4 +1,4 @@
-"""What is there with some inverters, and at some times: tables, and the power meter."""
+"""Devices that not every inverter has, or not always: tables, the power meter."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -13,14 +13,14 @@ from ..report import Report
 from .registers import METER_STATUS
 
 RECHECK: Final = 60.0
-"""Seconds after which an offline meter is looked for again."""
+"""Seconds after which an offline meter is checked again."""
 _STATUS: Final = "meter_status"
 _ONLINE: Final = METER_STATUS[1]
 _DEVICE_STATUS: Final = 32089
 
 
 class Table(ModbusDevice):
-    """Registers of which a firmware has all or none: one refusal tells."""
+    """Registers of which a firmware has all or none: one refusal counts for all."""
 
     @override
     async def _halve(self, block: Block) -> Report:
@@ -76,7 +76,7 @@ class Meter(ModbusDevice):
         try:
             report = await super().read({*names, _STATUS}, again)
         except BatteryError:
-            # The connection may have been lost over it: begin with its state again.
+            # The meter may be the reason for a lost connection: check its state first.
             self._online, self._recheck_at = False, 0.0
             raise
         if _STATUS in report.values and report.values[_STATUS] != _ONLINE:
@@ -85,11 +85,11 @@ class Meter(ModbusDevice):
         return report
 
     def _offline(self, names: Collection[str]) -> Report:
-        """Return that nothing is known, but why."""
+        """Return no values but the status: offline."""
         unknown = dict.fromkeys(names)
         return Report({**unknown, _STATUS: METER_STATUS[0]})
 
     def _failed(self, names: Collection[str], report: Report) -> Report:
-        """Return that all of it failed as the state did; ask for that each time."""
+        """Return that all failed as the status did, which is then read each time."""
         self._recheck_at = 0.0
         return Report(failures=dict.fromkeys(names, report.failures[_STATUS]))

@@ -1,9 +1,9 @@
-"""Finding the inverter: on its own, or behind what Huawei puts in front of it.
+"""The search for an inverter: on its own, or behind one of Huawei's gateways.
 
 All of these speak Modbus TCP. An SDongle and an inverter's own WLAN pass requests
 on to the inverter, an EMMA and a SmartLogger too, but at units that differ from
-site to site. None of the four is controlled itself; what an EMMA and a SmartLogger
-can tell is here for those who will read them.
+site to site. None of the four is controlled itself; the registers of an EMMA and a
+SmartLogger are here for a driver that will read them.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from ..modbus.unit import ModbusUnit, Units
 from .unit import RetryingUnit
 
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
-"""Where an inverter is looked for: behind an SDongle, on its own WLAN, behind an
-EMMA, and in a cascade."""
+"""Unit ids of an inverter: behind an SDongle, on its own WLAN, behind an EMMA, and in
+a cascade."""
 _LIKELY: Final = 2
-"""How many of them nearly everybody has."""
+"""Number of the unit ids, the first ones, that nearly all sites use."""
 SDONGLE_UNIT: Final = 100
 PROBE_TIMEOUT: Final = 5.0
 """Seconds to wait for a unit that may not exist; an SDongle needs 1.5 s to answer."""
@@ -52,8 +52,8 @@ _HINTS: Final[Mapping[str, str]] = {
     "a SmartLogger": "its inverters have unit ids of their own, such as 26",
 }
 
-# What the gateways tell about the whole house, for reading. Signs differ: at an
-# EMMA grid power is positive = import, battery power = charging.
+# Values of the whole house that the gateways report, for reading. Signs differ: at
+# an EMMA grid power is positive = import, battery power = charging.
 
 _INT32, _UINT32, _UINT64 = DataType.INT32, DataType.UINT32, DataType.UINT64
 
@@ -98,8 +98,8 @@ SMART_LOGGER: Final = (
 async def find_inverter(where: str, unit: Units) -> tuple[int, str]:
     """Return the unit id and model of the first inverter that answers.
 
-    `where` names the address in errors. Raises UnitNotFoundError, which says what
-    was found instead, and RequestTimeoutError when nothing answered at all.
+    `where` names the address in errors. Raises UndetectedUnitError, which says
+    what answers instead, and RequestTimeoutError when nothing answers at all.
     """
     search = _Search(where, unit)
     for unit_id in UNITS:
@@ -114,7 +114,7 @@ async def find_inverter(where: str, unit: Units) -> tuple[int, str]:
 async def check_inverter(where: str, unit: Units, unit_id: int) -> str:
     """Return the model of the inverter at a unit id.
 
-    Raises WrongUnitError when it is something else, and what reading raises.
+    Raises WrongUnitError when it is something else, and the errors of reading.
     """
     try:
         model = await _read_model(RetryingUnit(unit(unit_id)))
@@ -123,28 +123,28 @@ async def check_inverter(where: str, unit: Units, unit_id: int) -> str:
             raise
         model = None
     if model is None or not model.startswith(_INVERTERS):
-        raise WrongUnitError(f"{where} unit {unit_id}: {_what_is(model)}")
+        raise WrongUnitError(f"{where} unit {unit_id}: {_described(model)}")
     return model
 
 
 async def _read_model(unit: ModbusUnit) -> str | None:
-    """Return what the device calls itself."""
+    """Return the model that the device reports; None without one."""
     words = await unit.read_holding_registers(_MODEL.address, _MODEL.count)
     model = _MODEL.decode(words)
     return str(model) if model else None
 
 
 def _kind_of(model: str) -> str | None:
-    """Return what a device other than an inverter is, with its article."""
+    """Return the kind of a device other than an inverter, with its article."""
     return next(
         (kind for prefix, kind in _GATEWAYS.items() if model.startswith(prefix)), None
     )
 
 
-def _what_is(model: str | None) -> str:
-    """Return in words what answers instead of an inverter."""
+def _described(model: str | None) -> str:
+    """Return a description of the device that answers instead of an inverter."""
     if model is None:
-        return "no SUN2000 inverter, which would tell its model"
+        return "no SUN2000 inverter, which would report its model"
     kind = _kind_of(model)
     if kind is None:
         return f"{model} is not an inverter that is known here"
@@ -155,8 +155,8 @@ def _what_is(model: str | None) -> str:
 async def detect_inverter(probe: Probe) -> tuple[int, str, str | None] | None:
     """Return the unit id, model and serial number of the first inverter at a port.
 
-    Beyond the likeliest two units only where something speaks Modbus: each unit that
-    keeps silent costs seconds.
+    Units beyond the likeliest two are tried only where something speaks Modbus: each
+    silent unit costs seconds.
     """
     for place, unit_id in enumerate(UNITS):
         if place >= _LIKELY and not probe.speaks_modbus:
@@ -169,12 +169,12 @@ async def detect_inverter(probe: Probe) -> tuple[int, str, str | None] | None:
 
 
 class _Search:
-    """What the units of an address say when they are asked for their model."""
+    """The answers of an address's units that are asked for their model."""
 
     def __init__(self, where: str, unit: Units) -> None:
         self.models: dict[int, str] = {}
         self.busy: list[int] = []
-        """Units that were there, but had no time."""
+        """Units that answered that they are busy."""
         self._where = where
         self._unit = unit
         self._nameless: list[int] = []
@@ -182,7 +182,7 @@ class _Search:
         self._answered = False
 
     def is_inverter(self, unit_id: int, model: str | None) -> bool:
-        """Remember the model of a unit, and return True for an inverter's."""
+        """Note the model of a unit, and return True for an inverter's."""
         if model is not None:
             self.models[unit_id] = model
         return model is not None and model.startswith(_INVERTERS)
@@ -206,23 +206,24 @@ class _Search:
         return None
 
     async def explanation(self) -> BatteryError:
-        """Return the error that says what is there instead of an inverter."""
+        """Return the error that names what answers instead of an inverter."""
         tried = ", ".join(str(unit_id) for unit_id in UNITS)
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:
             unit_id, model = next(iter(self.models.items()))
             return UndetectedUnitError(
-                f"{self._where} unit {unit_id}: {_what_is(model)} ({enter})"
+                f"{self._where} unit {unit_id}: {_described(model)} ({enter})"
             )
         dongle = await self.ask(SDONGLE_UNIT)
         if dongle is not None:
             return UndetectedUnitError(
-                f"{self._where} unit {SDONGLE_UNIT}: {_what_is(dongle)} ({enter})"
+                f"{self._where} unit {SDONGLE_UNIT}: {_described(dongle)} ({enter})"
             )
         for unit_id in self._nameless:
             if await self._is_logger(unit_id):
                 return UndetectedUnitError(
-                    f"{self._where} unit {unit_id}: {_what_is('SmartLogger')} ({enter})"
+                    f"{self._where} unit {unit_id}: {_described('SmartLogger')} "
+                    f"({enter})"
                 )
         if self._answered:
             return UndetectedUnitError(f"{self._where}: {enter}")

@@ -2,16 +2,16 @@
 
 Facts from Huawei's list of Modbus registers, its manuals, and independent open
 clients of this inverter; `registers.py` has the registers. What sources
-contradict, or nobody measured, is marked [uncertain].
+contradict, or was never measured, is marked [uncertain].
 
 - The inverter serves one client: a second connection kills the first in silence.
   It loses what is asked within about 1.5 s after connecting.
 - An SDongle needs more than a second for each answer, so requests are few.
 - A forced command ends by itself after a time that is set with it, and is renewed
   well before: the device's own watchdog. One source saw it not end [uncertain], so
-  it is also stopped by us, and shown.
-- Hold sets both power limits to 0. They live in flash and outlast us: what was there
-  before has to be known before they are written.
+  this driver also stops it, and shows it.
+- Hold sets both power limits to 0. They live in flash and outlast this driver: their
+  former values have to be known before they are written.
 - Nothing here charges from the grid, changes the working mode or any other setting
   of the user's unless that very setting is written.
 """
@@ -46,12 +46,12 @@ from .topology import ASKED, Topology, battery_unit, discover, discover_batterie
 from .unit import RetryingUnit
 
 CONNECT_DELAY: Final = 1.5
-"""Seconds after connecting in which the device loses what it is asked."""
+"""Seconds after connecting in which the device loses requests."""
 SPACING: Final = 0.05
 """Seconds of silence between two requests."""
 
 _UNKNOWN_POWER: Final = 5000
-"""W, where neither inverter nor user tells what is possible."""
+"""W, where neither inverter nor user gives a limit."""
 _START_UP: Final = "start_up"
 _SHUT_DOWN: Final = "shut_down"
 
@@ -144,7 +144,7 @@ class Sun2000Inverter(ModbusBattery):
 
     @property
     def has_battery(self) -> bool:
-        """True when a battery is connected to the inverter."""
+        """Whether a battery is connected to the inverter."""
         return bool(self.topology.products)
 
     @override
@@ -156,7 +156,7 @@ class Sun2000Inverter(ModbusBattery):
 
     @property
     def _unit(self) -> RetryingUnit:
-        """The inverter's unit, which all of its parts are asked at."""
+        """The inverter's unit, by which all of its parts are read."""
         assert self.unit_id is not None
         return RetryingUnit(self.unit(self.unit_id))
 
@@ -171,7 +171,7 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     async def _find_units(self) -> None:
-        """Find the inverter, and out of what it consists."""
+        """Find the inverter, and discover its topology."""
         where = f"{self.address}:{self.port}"
         if self.unit_id is None:
             self.unit_id, model = await find_inverter(where, self.unit)
@@ -251,19 +251,19 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     def poll_rate(self, key: str) -> Poll:
-        """Return how often `key` is worth reading; a setpoint often while it is held."""
+        """Return the poll rate of `key`; a setpoint is read often while it is held."""
         if key == "power_setpoint" and self.snapshot is not None:
             return Poll.FAST
         return super().poll_rate(key)
 
     def _problems(self, v: Values) -> tuple[str, ...]:
-        """Return all that is wrong."""
+        """Return active alarms, battery faults and an orphaned hold."""
         return problems(v, is_held=self.snapshot is not None)
 
     def _setpoint_on_device(self, v: Values) -> Value:
         """Return the power that the device was sent, W; 0 while it decides itself.
 
-        None when it is not, or no longer, at what we hold it at.
+        None when it does not, or no longer, show the setpoint that is held.
         """
         match v["forced_command"]:
             case None:
@@ -297,7 +297,7 @@ class Sun2000Inverter(ModbusBattery):
         }
 
     def _most_power(self, name: str) -> int:
-        """Return the most that the battery was seen to permit, W, or may."""
+        """Return the most that the battery was seen to permit, W; else a default."""
         highest = None if self.controller is None else self.controller.highest.get(name)
         return round(highest or self.topology.power or _UNKNOWN_POWER)
 

@@ -1,4 +1,4 @@
-"""What Huawei's registers mean in our words: the measurements computed from them."""
+"""The measurements computed from Huawei's registers."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -20,14 +20,14 @@ def number(value: Value) -> float:
 
 
 def _load_power(v: Values) -> Value:
-    """Return what the house takes, W; both from one poll, or it would be nonsense."""
+    """Return the power that the house takes, W; both terms must be of one poll."""
     if v["active_power"] is None or v["grid_power"] is None:
         return None
     return number(v["active_power"]) + number(v["grid_power"])
 
 
 def _export(v: Values) -> Value:
-    """Return what was exported, kWh: some meters count it below zero."""
+    """Return the exported energy, kWh: some meters count it below zero."""
     return None if v["meter_export"] is None else abs(number(v["meter_export"]))
 
 
@@ -38,7 +38,7 @@ def _battery_temperature(v: Values) -> Value:
 
 
 def _bit(key: str, register: str, *bits: int) -> Formula:
-    """Return a flag that is on when one of the register's bits is."""
+    """Return the formula of a flag that is on when one of the bits is."""
     mask = sum(1 << bit for bit in bits)
     return Formula(key, (register,), lambda v: bool(int(number(v[register])) & mask))
 
@@ -54,7 +54,7 @@ def active_alarms(v: Values) -> tuple[str, ...]:
 
 
 def battery_faults(v: Values) -> tuple[str, ...]:
-    """Return which battery units are at fault."""
+    """Return the battery units that are at fault, in words."""
     return tuple(
         f"Battery {unit} fault"
         for unit, register in enumerate(BATTERY_STATES, 1)
@@ -68,9 +68,9 @@ def is_locked(v: Values) -> bool:
 
 
 def problems(v: Values, *, is_held: bool) -> tuple[str, ...]:
-    """Return all that is wrong, also what a controller has left behind.
+    """Return active alarms, battery faults and an orphaned hold.
 
-    Both limits at 0 without a setpoint of ours is an orphaned hold.
+    That is both limits at 0 while no setpoint is held.
     """
     is_orphaned = not is_held and is_locked(v)
     return (
@@ -87,7 +87,7 @@ def _is_on(v: Values) -> Value:
 
 
 def _clock(minute: Value) -> str:
-    """Return a minute of the day as people write it."""
+    """Return a minute of the day as hh:mm."""
     hours, minutes = divmod(int(number(minute)), 60)
     return f"{hours:02}:{minutes:02}"
 

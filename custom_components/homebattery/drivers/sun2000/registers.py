@@ -1,11 +1,11 @@
-"""Huawei's registers, as several independent readings of the device agree on them.
+"""Huawei's registers, as several independent sources agree on them.
 
 Huawei's own "Solar Inverter Modbus Interface Definitions" (issue 04) and the open
 clients of this inverter; rows that only one of them has are marked (1). Physical
 value = raw ÷ gain. Where Huawei writes kW with gain 1000, the raw word is W.
 
 All are holding registers. What is 'not available' has a value of its own for each
-type (0xFFFF, 0x7FFF, …). Only what we have a reason to write is writable here.
+type (0xFFFF, 0x7FFF, …). Only what this driver has a reason to write is writable.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ INT32, UINT32 = DataType.INT32, DataType.UINT32
 STRING = DataType.STRING
 
 _MINUTES: Final = 1 / 60
-"""The gain of a register in minutes that we show in seconds."""
+"""The gain of a register in minutes, shown in seconds."""
 
 _INVALID: Final[Mapping[DataType, tuple[int, ...]]] = {
     INT16: (0x7FFF,),
@@ -151,8 +151,7 @@ BATTERY_MODELS: Final[Mapping[int, tuple[str, str]]] = {
     LG_RESU: ("LG", "RESU"),
     LUNA2000: ("Huawei", "LUNA2000"),
 }
-"""Maker and model of a battery unit, by product; there may be others."""
-"""The kinds of battery that have a number; others occur."""
+"""Maker and model of a battery unit, by the number of its kind; others occur."""
 
 WORKING_MODE = {
     0: "adaptive",
@@ -191,7 +190,7 @@ PEAK_SHAVING = {0: "off", 1: "active_power", 2: "apparent_power"}
 
 # Registers -------------------------------------------------------------------
 # A name that is a measurement is that measurement; the others feed the formulas,
-# or nobody yet.
+# or nothing yet.
 
 
 def _r(
@@ -244,8 +243,8 @@ def _setting(
 ) -> Register:
     """Return a setting, which the device keeps in flash.
 
-    Where no source says whether it is kept (40125, 40126, 42054, 42055), we assume
-    so: uncertain.
+    Where no source says whether it is kept (40125, 40126, 42054, 42055), that is
+    assumed [uncertain].
     """
     return _r(
         address,
@@ -524,12 +523,12 @@ PACKS: Final = (1, 2, 3)
 _PACK_BASES: Final[Mapping[int, int]] = {1: 38200, 2: 38326}
 _PACK_WORDS: Final = 42
 _PACK_STATE: Final = 28
-"""Words of a pack's identity, before what changes."""
+"""Words of a pack's identity, before its values."""
 _PACK_TEMPERATURES: Final[Mapping[int, int]] = {1: 38452, 2: 38458}
 
 
 def pack_serial_number(unit: int, pack: int) -> Register:
-    """Return where a pack's serial number stands; an empty slot has none."""
+    """Return the register of a pack's serial number; an empty slot has none."""
     base = _PACK_BASES[unit] + _PACK_WORDS * (pack - 1)
     return _text(base, f"battery{unit}_pack{pack}_serial_number", 10)
 
@@ -616,11 +615,11 @@ NEVER_WRITE: Final = frozenset(
     {
         # Measurements and identity, whatever the device would make of it.
         *range(30000, 40000),
-        # Clock, time zone, WLAN, the key of a session that is not ours.
+        # Clock, time zone, WLAN, the key of another client's session.
         *(40000, 42900, 43006, 45052, 49999),
         # What the device itself calls read-only or obsolete, and the kinds of battery.
         *(47000, 47079, 47084, 47089, 47107, 47108, 47244),
-        # Remote control, the dongle's own limit, the backup box, what is left on failure.
+        # Remote control, the dongle's own limit, the backup box, feed-in on failure.
         *(47589, 47590, 47604, 47605, 47675),
         # Tables of periods: many words of which none may be wrong.
         *range(47028, 47069),
@@ -636,7 +635,7 @@ LAYOUT: Final = Layout(
     max_gap=24,
     # Each begins a block that was seen to work on a real device, behind addresses
     # that raise errors on some models (37026…, 37050, 37062, 37788…, 47109…), on
-    # others (47251… with LG), or that nobody was seen to read across.
+    # others (47251… with LG), or that no client was seen to read across.
     borders=frozenset(
         {
             *(30015, 30070, 30083),

@@ -1,4 +1,4 @@
-"""The settings of an inverter and its batteries, and how far each goes."""
+"""The settings of an inverter and its batteries, and their ranges."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
@@ -61,9 +61,9 @@ def battery_settings(
 async def check_peak_shaving(
     get: Callable[[str], Awaitable[Value]], where: str, key: str, value: Value
 ) -> None:
-    """Raise InvalidValueError for what takes another setting first; `get` reads that.
+    """Raise InvalidValueError for a value that needs another setting first.
 
-    `where` names the device in errors.
+    `get` reads a setting; `where` names the device in errors.
     """
     if key == "peak_shaving_mode" and value == PEAK_SHAVING[1]:
         if not await get("grid_charge"):

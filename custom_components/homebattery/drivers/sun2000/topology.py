@@ -1,7 +1,7 @@
-"""What an inverter consists of: its phases, PV strings, meter, batteries, packs.
+"""The topology of an inverter: its phases, PV strings, meter, batteries and packs.
 
-Learned once when connecting, by reading, so that nothing is asked for at every poll
-that is not there.
+It is discovered once when connecting, by reading, so that no poll asks for registers
+that are not there.
 """
 
 from collections.abc import Collection, Mapping
@@ -45,7 +45,7 @@ ASKED: Final[tuple[Register, ...]] = (
     *TOTALS,
     *_EVERY_PACK,
 )
-"""The registers that tell."""
+"""The registers that show the topology."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +59,15 @@ class Topology:
     """The most it puts out, W."""
     meter_phases: int = 3
     products: Mapping[int, int] = field(default_factory=dict)
-    """What kind of battery each battery unit is; absent units are not in it."""
+    """The kind of battery by battery unit; absent units are not in it."""
     packs: Collection[tuple[int, int]] = ()
     """Unit and number of each battery pack."""
     has_totals: bool = True
-    """False where only battery unit 1 tells of itself."""
+    """False where only battery unit 1 reports its values."""
 
     @property
     def batteries(self) -> frozenset[tuple[int, int]]:
-        """What was seen of the battery: (unit, pack), pack 0 for the unit itself."""
+        """The parts of the battery that were seen: (unit, pack), pack 0 for a unit."""
         return frozenset((*((unit, 0) for unit in self.products), *self.packs))
 
     @property
@@ -82,7 +82,7 @@ class Topology:
 
     @property
     def battery(self) -> tuple[Register, ...]:
-        """The registers of all that belongs to the battery."""
+        """The registers of the battery, its units and its packs."""
         return (
             *(TOTALS if self.has_totals else TOTALS_OF_UNIT_1),
             *CONTROL,
@@ -96,9 +96,9 @@ class Topology:
 
 
 async def discover(device: ModbusDevice, model: str) -> Topology:
-    """Return what the inverter `model` consists of; `device` has those `ASKED`.
+    """Return the topology of the inverter `model`; `device` has the registers `ASKED`.
 
-    Raises what reading raises, unless it is that a register does not exist.
+    Raises the errors of reading, except for registers that do not exist.
     """
     identity = await _read(
         device, [each.name for each in IDENTITY if 30070 <= each.address < 30083]
@@ -122,7 +122,7 @@ async def discover(device: ModbusDevice, model: str) -> Topology:
 
 
 async def discover_batteries(device: ModbusDevice) -> frozenset[tuple[int, int]]:
-    """Return the `batteries` of the inverter; raises what `discover` raises."""
+    """Return the `batteries` of the inverter; raises the errors of `discover`."""
     products = await _products(device)
     packs = await _packs(device, products)
     return Topology(products=products, packs=packs).batteries
@@ -153,9 +153,9 @@ def _text(value: Value) -> str | None:
 async def _phases(
     device: ModbusDevice, model: str, identity: Mapping[str, Value]
 ) -> int:
-    """Return the inverter's phases: by its kind, or by what it measures.
+    """Return the inverter's phases: by its kind, or by its voltages.
 
-    Models come that nobody has listed; a single-phase one has a single voltage.
+    New models are in no list yet; a single-phase one has a single voltage.
     """
     if (
         identity.get("model_id") in _SINGLE_PHASE_IDS
@@ -168,7 +168,7 @@ async def _phases(
 
 
 async def _meter_phases(device: ModbusDevice, phases: int) -> int:
-    """Return the phases of the meter; of an offline one no more is asked."""
+    """Return the phases of the meter; those of the inverter while it is offline."""
     status = await _read(device, ["meter_status"])
     if status.get("meter_status") != "normal":
         return phases
@@ -204,7 +204,7 @@ async def _is_pack(device: ModbusDevice, unit: int, pack: int) -> bool:
 
 
 async def _read(device: ModbusDevice, names: Collection[str]) -> dict[str, Value]:
-    """Read registers; absent are only those that the device does not have."""
+    """Return registers; absent are only those that the device does not have."""
     report = await device.read(names)
     for failure in report.failures.values():
         if not isinstance(failure, NotSupportedError):

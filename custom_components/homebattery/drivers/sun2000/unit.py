@@ -1,7 +1,7 @@
 """Retry requests that an inverter refuses while it is busy.
 
 An inverter, or the dongle in front of it, has other things to do: it says that it
-is busy, or that it failed, while somebody else talks to it.
+is busy, or that it failed, while it serves another client.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from ..errors import (
 from ..modbus.unit import ModbusUnit
 
 BACK_OFFS: Final = (1.0, 3.0, 10.0)
-"""Seconds to wait before asking again, and again."""
+"""Seconds to wait before each further try."""
 
 _NO_SUCH_REGISTER: Final = 2
 _NOT_HERE: Final = 3
@@ -37,10 +37,10 @@ type Words = list[int]
 
 
 class RetryingUnit:
-    """A unit id that is asked again when it is busy.
+    """A unit whose requests are retried while it is busy.
 
-    What has just failed in spite of all retries is asked once at a time, until it
-    answers again: one bad block must not slow down every poll.
+    A block that has just failed in spite of all retries is then read without any,
+    until it answers again: one bad block must not slow down every poll.
     """
 
     def __init__(self, unit: ModbusUnit) -> None:
@@ -49,7 +49,7 @@ class RetryingUnit:
         self._failing: set[int] = set()
 
     async def read_holding_registers(self, address: int, count: int) -> Words:
-        """Read words; raises what `ModbusUnit` raises."""
+        """Return words; raises the errors of `ModbusUnit`."""
         back_offs = iter(() if address in self._failing else BACK_OFFS)
         while True:
             try:
@@ -66,7 +66,7 @@ class RetryingUnit:
                 return words
 
     async def write_registers(self, address: int, values: Words) -> None:
-        """Write consecutive words; raises what `ModbusUnit` raises."""
+        """Write consecutive words; raises the errors of `ModbusUnit`."""
         back_offs = iter(BACK_OFFS)
         while True:
             try:
@@ -91,7 +91,7 @@ def _will_pass(err: DeviceRefusedError) -> bool:
 async def _is_worth_another_try(
     err: DeviceRefusedError, back_offs: Iterator[float]
 ) -> bool:
-    """Wait as long as is due after a refusal; return False when it is of no use."""
+    """Wait before the next try; return False when another one is of no use."""
     if not _will_pass(err):
         return False
     for seconds in back_offs:

@@ -1,4 +1,4 @@
-"""The control block of a VE.Bus system: what ESS mode 3 writes at every renewal.
+"""The control block of a VE.Bus system, written at every renewal in ESS mode 3.
 
 The registers from 37: the AC input setpoint of the first phase, two flags that win over
 the setpoints (no charging, no feeding in), and the setpoints of the other phases. It is
@@ -40,7 +40,7 @@ def encode(setpoints: Sequence[int], phases: int, *, hold: bool = False) -> list
 
 
 def decode(values: Values, phases: int) -> list[int]:
-    """Return the words of the block as it was read; empty where it was not."""
+    """Return the words of the block as read; empty unless all of it was."""
     first, *others = per_phase("setpoint")[:phases]
     names = (first, *_FLAG_NAMES, *others)
     if not values.keys() >= set(names):

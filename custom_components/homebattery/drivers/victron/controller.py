@@ -1,4 +1,4 @@
-"""Holding a VE.Bus system at a setpoint: ESS mode 3 and its control block.
+"""The controller of a VE.Bus system: ESS mode 3 and its control block.
 
 The control block is volatile, and written at every renewal. The ESS mode is a setting in
 flash: it is written when a battery is first held, and when it is released.
@@ -48,17 +48,17 @@ _TOO_OLD: Final = 15.0
 _JUST_READ: Final = 2.0
 """Seconds that the ESS mode read for the snapshot serves the first setpoint, too."""
 _SETTLED: Final = 1.5
-"""Seconds after a write until the registers show what came of it."""
+"""Seconds after a write until the registers show its effect."""
 _RELEASE_TRIES: Final = 3
 _FOREIGN_READS: Final = 3
 _FOREIGN_WITHIN: Final = 60.0
-"""So many reads in so many seconds that show a foreign setpoint are no accident, such
-as the last one of the GX's own loop."""
+"""Seconds in which so many reads of a foreign setpoint mean another controller; a
+single one may be the last of the GX's own loop."""
 _BLOCKS_KEPT: Final = 8
 
 
 def _foreign_setpoint() -> ForeignSetpoint:
-    # Ours in between mean nothing: both controllers write.
+    # Own setpoints in between mean nothing: both controllers write.
     return ForeignSetpoint(_FOREIGN_READS, _FOREIGN_WITHIN, in_a_row=False)
 
 
@@ -76,11 +76,11 @@ class HeldBlock(HeldSetpoint):
     """The blocks sent lately: a slow read may still show an older one."""
     foreign: ForeignSetpoint = field(default_factory=_foreign_setpoint)
     taken_over: str = ""
-    """What another controller did to the device since the setpoint was applied."""
+    """The takeover by another controller since the setpoint was applied, if any."""
     mode_written_at: float = -math.inf
-    """When external control was written; unless the device was in it already."""
+    """Loop time, s, when external control was written; -inf if it was on already."""
     mode_confirmed: bool = True
-    """False until the external control that was written is read."""
+    """False from the writing of external control until it is read."""
 
 
 class VictronController(SetpointController[HeldBlock]):
@@ -121,7 +121,7 @@ class VictronController(SetpointController[HeldBlock]):
         """Return True for a first setpoint: it writes the mode, a change does not."""
         return self.held is None or bool(self.held.taken_over)
 
-    # Holding
+    # The setpoint
 
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
@@ -196,7 +196,7 @@ class VictronController(SetpointController[HeldBlock]):
             raise
 
     async def _write_setpoint(self, held: HeldBlock) -> Grant:
-        """Write the control block for what is granted now; return that."""
+        """Write the control block for the present grant; return the grant."""
         self._check_control(held)
         grant, setpoints = self._granted(held.request)
         block = control_block.encode(setpoints, self._phases, hold=not setpoints)
@@ -205,7 +205,7 @@ class VictronController(SetpointController[HeldBlock]):
         return grant
 
     def _check_control(self, held: HeldBlock) -> None:
-        """Raise an error unless the device is in external control, and only ours."""
+        """Raise an error unless this driver alone controls the device, in mode 3."""
         mode = self._battery.cache.values.get(_MODE)
         # A mode that has not been read since it was written is taken for written.
         is_external = mode in (None, EXTERNAL_CONTROL)
@@ -216,8 +216,8 @@ class VictronController(SetpointController[HeldBlock]):
             )
         if not held.taken_over and not is_external:
             held.taken_over = (
-                f"ESS mode is {mode} instead of external control; somebody else has "
-                "changed it"
+                f"ESS mode is {mode} instead of external control; "
+                "another controller has changed it"
             )
         elif not held.taken_over and held.foreign.is_certain:
             held.taken_over = (
@@ -228,7 +228,7 @@ class VictronController(SetpointController[HeldBlock]):
             raise TakenOverError(f"{self._battery.address}: {held.taken_over}")
 
     def _granted(self, request: SetpointRequest) -> PhaseSetpoints:
-        """Return what is granted under the conditions as far as they are known."""
+        """Return the grant and its setpoints, under the conditions that are known."""
         limits = self._battery.setpoint_limits
         missing = (device.missing for device in self._battery.devices)
         needed = self._conditions.difference(*missing)
@@ -261,10 +261,10 @@ class VictronController(SetpointController[HeldBlock]):
             )
 
     def _older_than(self, seconds: float, names: Collection[str]) -> set[str]:
-        """Return those conditions that were last known so long ago, or never.
+        """Return those of `names` last known more than `seconds` ago, or never.
 
         The mode is known when it is written. The control block is written at each
-        renewal, which must not have it read each time: its last read counts.
+        renewal and must not be read each time: its last read counts.
         """
         now = loop_time()
         old = self._battery.cache.older_than(seconds, names, now)
@@ -288,7 +288,7 @@ class VictronController(SetpointController[HeldBlock]):
         if self._battery.cache.values.get(_MODE) == EXTERNAL_CONTROL:
             held.mode_confirmed = True
         block = control_block.decode(values, self._phases)
-        # Zeros are what is left of a setpoint that was forgotten.
+        # Zeros remain where the Multi has forgotten a setpoint.
         is_ours = not any(block) or block in held.recent
         if now - held.written_at >= _SETTLED:
             held.foreign.note(is_ours=is_ours)
@@ -320,12 +320,12 @@ class VictronController(SetpointController[HeldBlock]):
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
-        """Zero the setpoints, clear the flags, see it, then restore the mode.
+        """Zero the setpoints, clear the flags, confirm both, then restore the mode.
 
-        In this order, since a flag left behind might stop the GX's own loop from
-        charging. External control in the snapshot stays. If the mode was changed
-        meanwhile, it is left; so are the setpoints that another controller writes in
-        external control.
+        In this order, since a remaining flag might stop the GX's own loop from
+        charging. External control in the snapshot stays. A mode that was changed
+        meanwhile stays; so do the setpoints that another controller writes in external
+        control.
         """
         mode = await self._gx.read_register(_MODE)
         in_control = mode == EXTERNAL_CONTROL
@@ -344,19 +344,19 @@ class VictronController(SetpointController[HeldBlock]):
             raise failure
 
     async def _restore_mode(self, mode: Value) -> None:
-        """Write the ESS mode of the snapshot, and see it."""
+        """Write the ESS mode of the snapshot, and confirm it."""
         await self._write_mode(mode)
         try:
             await self._gx.confirm({_MODE: mode}, settle=self._battery.settle)
         except NotConfirmedError as err:
             seen = self._battery.cache.values.get(_MODE)
             raise NotConfirmedError(
-                f"{self._battery.address}: ESS mode is still {seen} after giving back "
-                f"{mode}"
+                f"{self._battery.address}: ESS mode is still {seen} "
+                f"after restoring {mode}"
             ) from err
 
     async def _clear_block(self, *, in_control: bool) -> None:
-        """Write zeros and see them; the GX's own loop may set setpoints, not flags."""
+        """Write zeros and confirm them; the GX's own loop may set setpoints only."""
         block = control_block.addresses(self._phases)
         zeros = dict.fromkeys(block if in_control else control_block.FLAGS, 0)
         for more_tries in reversed(range(_RELEASE_TRIES)):

@@ -9,9 +9,9 @@ documented nor seen on hardware is marked [uncertain].
   (system, settings, hub4) is unit 100; where the VE.Bus system, the battery and
   the grid meter sit differs from site to site and is found by probing, once.
 - There is no 'not available' marker: what the GX does not know reads 0.
-- Control is ESS mode 3 (external control): we write the AC input setpoint of each
-  phase, and the Multi forgets it after 60 s by Victron's word, after 10 to 14 s in
-  reports from the field. It then passes grid power through, battery idle.
+- Control is ESS mode 3 (external control): this driver writes the AC input setpoint
+  of each phase, and the Multi forgets it after 60 s by Victron's word, after 10 to
+  14 s in reports from the field. It then passes grid power through, battery idle.
 - The point of control is the AC input. To hold the battery at a power, the loads
   on AC-out and the DC-coupled PV are added to the setpoint at every renewal. This
   follows from Victron's description but has not been proven on hardware.
@@ -54,14 +54,14 @@ from .units import Capabilities, GxUnits
 
 _GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
 _DEFAULT_PHASE_RATING: Final = 5000
-"""W a phase, where neither the device nor the owner tells."""
+"""W a phase, where neither the device nor the user gives a rating."""
 
 
 class VictronInverter(ModbusBattery):
     """A VE.Bus system with ESS, through the Modbus TCP server of its GX device.
 
-    Unit ids that are left out are found by probing when connecting; a VE.Bus unit
-    id that is given stops that, so that a start never probes.
+    Unit ids that are not given are found by probing when connecting; a given VE.Bus
+    unit id prevents that, so that a restart never probes.
     """
 
     battery_type: ClassVar[str] = "victron"
@@ -108,7 +108,7 @@ class VictronInverter(ModbusBattery):
         self.grid_unit_id = grid_unit_id
         self.pv_unit_id = pv_unit_id
         self.ratings: tuple[float, ...] = ()
-        """W of each phase, 0 where the device does not tell."""
+        """W of each phase, 0 where the device does not report it."""
         self._capabilities = Capabilities()
         self._formulas["battery_temperature"] = BatteryTemperature().formula
         self._formulas["power_setpoint"] = Formula(
@@ -120,10 +120,10 @@ class VictronInverter(ModbusBattery):
     @classmethod
     @override
     async def detect(cls, probe: Probe) -> list[Detected]:
-        """Ask once, for the serial number of the GX, which every GX has.
+        """Read the serial number alone, which every GX has.
 
-        Nothing else: some servers crash over a question for an absent service, so
-        where the services are is only found out when it is set up.
+        Some servers crash when they are asked for an absent service, so the services
+        are only located at set-up.
         """
         (register,) = (each for each in SYSTEM if each.name == "serial_number")
         serial = (await probe.read(SYSTEM_UNIT, [register])).get(register.name)
@@ -150,7 +150,7 @@ class VictronInverter(ModbusBattery):
 
     @override
     async def _find_units(self) -> None:
-        """Find the units that were not given, and what they are capable of."""
+        """Find the units that were not given, and the capabilities of all."""
         units = GxUnits(f"{self.address}:{self.port}", self.unit)
         if self.unit_id is None:
             self.unit_id = await units.find_inverter()
@@ -212,7 +212,7 @@ class VictronInverter(ModbusBattery):
     @property
     @override
     def parts(self) -> tuple[Part, ...]:
-        """The battery that has a service of its own; its serial number is not told.
+        """The battery that has a service of its own; it reports no serial number.
 
         Energy counters are those of the system, wherever they are kept.
         """
@@ -259,7 +259,7 @@ class VictronInverter(ModbusBattery):
             await super()._write_setting(key, value)
 
     async def _write_battery_life_mode(self, mode: str) -> None:
-        """Write 2900: the GX moves on from there by itself to a state of the mode."""
+        """Write a mode to 2900; the GX goes on from there to a state of that mode."""
         device, register = self._register("battery_life_state")
         if await self.get("ess_battery_life_mode") == mode:
             return
@@ -271,7 +271,7 @@ class VictronInverter(ModbusBattery):
             )
 
     async def _refuse_with_dynamic_ess(self) -> None:
-        """Dynamic ESS writes the same setpoint each cycle: do not fight it."""
+        """Raise NotSupportedError while Dynamic ESS writes the same setpoint itself."""
         values = await self.read_registers(["dynamic_ess_active"])
         if values.get("dynamic_ess_active"):
             raise NotSupportedError(
@@ -295,7 +295,7 @@ class VictronInverter(ModbusBattery):
 
     @property
     def _rated_power(self) -> int:
-        """W that the system can convert, as far as it is known."""
+        """The power that the system can convert, W; a default where it is unknown."""
         known = sum(self.ratings)
         if known and all(self.ratings):
             return round(known)

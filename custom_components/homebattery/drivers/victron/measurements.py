@@ -1,4 +1,4 @@
-"""What Victron's registers mean in our words: the measurements computed from them."""
+"""The measurements computed from Victron's registers."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -43,7 +43,7 @@ def _known_battery(name: str) -> Formula:
 
 
 def _soc(v: Values) -> Value:
-    """Return the SOC, %, by tenths where the battery that tells them is the one."""
+    """Return the SOC, %, in tenths where the battery's own service agrees with it."""
     soc, fine = v["system_soc"], v.get("bms_soc")
     if not v["system_voltage"]:
         return None
@@ -90,10 +90,10 @@ def _active_power(phase: int) -> Formula:
 
 
 class BatteryTemperature:
-    """Tells a battery at 0 °C from one that has no sensor."""
+    """The temperature of a battery that may have no sensor, which reads 0 °C, too."""
 
     def __init__(self) -> None:
-        """Begin with a sensor that has not shown itself."""
+        """Begin with no sensor seen."""
         self._has_sensor = False
 
     @property
@@ -154,7 +154,7 @@ def _active(v: Values, service: str) -> tuple[str, ...]:
 
 
 def _problem(v: Values) -> tuple[str, ...]:
-    """Return all that is wrong."""
+    """Return the active alarms of inverter and battery, and the VE.Bus error."""
     error = v["vebus_error"]
     return (
         *_active(v, "vebus"),
@@ -164,7 +164,7 @@ def _problem(v: Values) -> tuple[str, ...]:
 
 
 def firmware(v: Values) -> Value:
-    """Return the GX firmware as people write it: 0x0373 is 3.73, with 42 3.73~42."""
+    """Return the GX firmware as text: 0x0373 is 3.73, with beta 42 it is 3.73~42."""
     version, beta = v["firmware_version"], v.get("firmware_beta")
     if not isinstance(version, int):
         return None
@@ -172,7 +172,7 @@ def firmware(v: Values) -> Value:
 
 
 def _unlimited_is_negative(v: Values, name: str) -> Value:
-    """Return a limit, W; None for no limit, and where -1 and 0 look the same."""
+    """Return a limit, W; None for no limit, and for 0 where -1 reads as 0."""
     wide = v.get(f"{name}_wide")
     if wide is not None:
         return wide if number(wide) >= 0 else None
@@ -180,7 +180,7 @@ def _unlimited_is_negative(v: Values, name: str) -> Value:
 
 
 def _battery_life_mode(v: Values) -> Value:
-    """Return the ESS mode that an owner chose, from the state it is in."""
+    """Return the battery life mode that the user chose, by its present state."""
     state = number(v["battery_life_state"])
     if state == BATTERY_LIFE_MODES["keep_charged"]:
         return "keep_charged"

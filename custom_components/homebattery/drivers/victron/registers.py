@@ -103,7 +103,7 @@ ESS_STATE = {
     11: "low_soc",
     12: "low_soc_recharge",
 }
-# What may be written to 2900, by the name that an owner chooses.
+# The values that may be written to 2900, by the name that a user chooses.
 BATTERY_LIFE_MODES = {
     "with_battery_life": 1,
     "without_battery_life": 10,
@@ -354,7 +354,7 @@ VEBUS: Final = (
     Register(27, "vebus_battery_current", INT16, 10, "A"),
     Register(28, "phases", poll=SLOW),
     Register(29, "active_input", enum=ACTIVE_INPUT),
-    # Writable in the list, but never ours to write.
+    # Writable in the list, but never written here.
     Register(30, "vebus_soc", UINT16, 10, "%", poll=SLOW),
     Register(31, "device_status", enum=DEVICE_STATUS),
     Register(32, "vebus_error", enum=VEBUS_ERROR),
@@ -374,7 +374,7 @@ VEBUS: Final = (
     Register(59, "vebus_bms_expected"),
     Register(60, "vebus_bms_error"),
     Register(61, "vebus_temperature", INT16, 10, "°C", sentinels=(0,)),
-    # Any write to it restarts the Multi: not ours to write.
+    # Any write to it restarts the Multi: never written here.
     Register(62, "vebus_reset", access_type=AccessType.WRITE),
     Register(65, "no_overvoltage_feed_in", UINT16, 1, None, RW, poll=SLOW),
     Register(66, "max_overvoltage_feed_in_l1", UINT16, 0.01, "W", RW, poll=SLOW),
@@ -488,7 +488,7 @@ PV_INVERTER: Final = (
 )
 
 # The Multi RS, another family: read only here. It would be controlled by 4609 = 3 and
-# 4610, which nobody has tried with this code.
+# 4610, which is untested with this code.
 MULTI_RS: Final = (
     Register(4500, "grid_voltage_l1", UINT16, 10, "V"),
     Register(4501, "grid_voltage_l2", UINT16, 10, "V"),
@@ -522,7 +522,7 @@ LAYOUT: Final = Layout(
     # answered with 0 for them, wrong data without an error. 2718 overlapped 2716.
     borders=frozenset({872, 1319, 2709, 2710, 2716, 2718, 2724}),
     # 30: the SOC of the inverter would count from there. 62 and 105: any write restarts
-    # the inverter, or has it look for its devices anew. 2701, 2702: without effect while
-    # DVCC is on. 2703: the grid setpoint in flash, in steps of 100 W.
+    # the inverter, or makes it search its devices again. 2701, 2702: without effect
+    # while DVCC is on. 2703: the grid setpoint in flash, in steps of 100 W.
     never_write=frozenset({30, 62, 105, 2701, 2702, 2703}),
 )

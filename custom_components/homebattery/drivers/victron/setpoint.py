@@ -1,4 +1,4 @@
-"""From the battery power that is wanted to the setpoint at the Multi's AC input.
+"""The setpoints at the Multi's AC input for a wanted battery power.
 
 The point of control is the AC input: what the loads on AC-out take, and what PV
 brings on the DC side, comes on top of what the battery gets. In ESS mode 3 the GX
@@ -29,11 +29,11 @@ CONDITIONS: Final = frozenset(
         *control_block.NAMES,
     }
 )
-"""The registers that a setpoint depends on, and those that show whether it is ours."""
+"""The registers that a setpoint depends on, and those that show it."""
 
 
 class PhaseSetpoints(NamedTuple):
-    """The battery power granted, and what each phase takes in for it."""
+    """The battery power granted, and the setpoint of each phase for it."""
 
     grant: Grant
     setpoints: list[int]
@@ -41,14 +41,14 @@ class PhaseSetpoints(NamedTuple):
 
 
 def split(power: float, phases: int) -> list[int]:
-    """Share whole W equally, the remainder one watt each to the first phases."""
+    """Return equal shares in whole W; the first phases take 1 W more of the rest."""
     share, rest = divmod(abs(round(power)), phases)
     sign = -1 if power < 0 else 1
     return [sign * (share + (phase < rest)) for phase in range(phases)]
 
 
 def within_ratings(shares: Sequence[int], ratings: Sequence[float]) -> list[int]:
-    """Keep each share within its phase's rating; others take what they can of the rest.
+    """Return shares, W, within each phase's rating; other phases take up the rest.
 
     A rating of 0 is unknown and bounds nothing.
     """
@@ -67,13 +67,13 @@ def within_ratings(shares: Sequence[int], ratings: Sequence[float]) -> list[int]
 
 
 class SetpointRule:
-    """Turns a wanted battery power into AC input setpoints, one for each phase.
+    """Computes AC input setpoints, one for each phase, for a wanted battery power.
 
     `ratings` are the W that each phase can convert, 0 where unknown.
     """
 
     def __init__(self, ratings: Sequence[float]) -> None:
-        """Begin with a battery of which nothing is known."""
+        """Begin with nothing known of the battery."""
         self._ratings = ratings
         self._soc_too_low = False
         self._bms_flags_seen = False
@@ -84,12 +84,12 @@ class SetpointRule:
         """Return the battery power granted, and the AC input setpoints for it.
 
         `wanted` is battery power in W, + = charging: one value for all phases
-        together, or one for each. Limits come first, then what hangs on the inverter:
-        the other way round a load would eat the limit.
+        together, or one for each. Limits are applied before loads and PV are added:
+        the other way round a load would use up the limit.
         """
         if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
             return PhaseSetpoints(Grant(0, LimitReason.NO_GRID), [])
-        # The minimum SOC has a hysteresis, so it is looked at once for each renewal.
+        # The minimum SOC has a hysteresis, so it is evaluated once for each renewal.
         discharging = self._discharge_bounds(limits, v)
         total = sum(wanted)
         bounds = self._charge_bounds(limits, v) if total > 0 else discharging
@@ -117,18 +117,18 @@ class SetpointRule:
         return PhaseSetpoints(Grant(granted, reason), setpoints)
 
     def _discharge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
-        """Return what bounds discharging now."""
+        """Return the bounds of discharging now."""
         bounds = self._bounds(-limits.minimum, "discharge", v)
         if self._is_too_low(number(v.get("system_soc")), number(v.get("min_soc"))):
             bounds.append(Bound(0, LimitReason.EMPTY))
         return bounds
 
     def _charge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
-        """Return what bounds charging now."""
+        """Return the bounds of charging now."""
         return self._bounds(limits.maximum, "charge", v)
 
     def _bounds(self, limit: int, direction: str, v: Values) -> list[Bound]:
-        """Return what bounds either direction: the inverter, and the battery's BMS."""
+        """Return the bounds of a direction: those of the inverter and of the BMS."""
         if not v.get("system_voltage"):
             return [Bound(0, LimitReason.UNKNOWN_STATE)]
         bounds = [Bound(limit, LimitReason.INVERTER)]
@@ -151,7 +151,7 @@ class SetpointRule:
         return self._soc_too_low
 
     def _bms_forbids(self, v: Values, flag: str) -> bool:
-        """Return True when the BMS says no; 0 is also what it says if it says nothing."""
+        """Return True when the BMS forbids it; 0 counts once any flag was seen on."""
         self._bms_flags_seen |= bool(
             v.get("allow_to_charge") or v.get("allow_to_discharge")
         )
@@ -159,12 +159,12 @@ class SetpointRule:
 
 
 def _vebus_bms_forbids(v: Values, flag: str) -> bool:
-    """Return True when there is a BMS on the VE.Bus and it says no."""
+    """Return True when there is a BMS on the VE.Bus and it forbids it."""
     return bool(v.get("vebus_bms_expected")) and not v.get(flag)
 
 
 def _from_dc(v: Values) -> float:
-    """Return what the DC side brings to the battery besides the Multi, W."""
+    """Return the power that the DC side brings besides the Multi, W."""
     return (
         number(v.get("dc_pv_power"))
         + number(v.get("charger_power"))

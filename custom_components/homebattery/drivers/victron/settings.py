@@ -1,4 +1,4 @@
-"""What can be set on a GX device and its inverters, and how far."""
+"""The settings of a GX device and its inverters, and their ranges."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,11 +11,11 @@ SETTING_REGISTERS: Final[Mapping[str, str]] = {
     "max_feed_in_power": "max_feed_in_power_coarse",
     "grid_setpoint": "grid_setpoint_volatile",
 }
-"""The register of each setting that is not called as the setting is."""
+"""The register of each setting that is not named as the setting is."""
 
 
 def gx_settings(rated_power: int) -> Mapping[str, Setting]:
-    """Return the settings of each GX; the system converts at most `rated_power` W."""
+    """Return the settings of every GX; the system converts at most `rated_power` W."""
     return {
         "working_mode": SelectSetting(options=tuple(ESS_MODE.values())),
         "ess_battery_life_mode": SelectSetting(options=tuple(BATTERY_LIFE_MODES)),

@@ -1,6 +1,6 @@
-"""The services of a GX device: where they are, and what they are capable of.
+"""The services of a GX device: their unit ids and capabilities.
 
-They are found by asking, in the order of likelihood.
+They are found by probing, in the order of likelihood.
 
 Unit ids differ from site to site, and no register lists them. First come the units
 where the usual GX models have a service, then what the server's table maps, then
@@ -45,7 +45,7 @@ GRID_UNITS: Final[tuple[int, ...]] = (
 )
 
 SERVER_RESTART: Final = 3.0
-"""Seconds that a server needs after it has crashed over the question for an absent
+"""Seconds that a server needs after it has crashed over a request for an absent
 service (14 October to 4 December 2025)."""
 _RESTART_TRIES: Final = 5
 _PHASES: Final = range(1, 4)
@@ -54,15 +54,15 @@ _HISTORY: Final = (301, 302)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What the services of a GX are capable of, and the registers that they have."""
+    """The capabilities of a GX's services, and the registers that they have."""
 
     phases: int = 1
     is_rs: bool = False
-    """A Multi RS stands where a VE.Bus system would."""
+    """Whether a Multi RS stands where a VE.Bus system would."""
     has_ess: bool = True
-    """The service of the ESS assistant is there; without it there is no mode 3."""
+    """Whether the ESS assistant's service is there; without it there is no mode 3."""
     has_history: bool = True
-    """The battery counts energy; a BMS on the CAN bus reads 0 for ever."""
+    """Whether the battery counts energy; a BMS on the CAN bus reads 0 for ever."""
 
     @property
     def gx_registers(self) -> Sequence[Register]:
@@ -87,9 +87,9 @@ class Capabilities:
 
 
 class GxUnits:
-    """Asks a GX device for its services. Nothing is written.
+    """Probes a GX device for its services. Nothing is written.
 
-    Each question that finds nothing leaves a harmless line in the 'last error' box
+    Each request for an absent service leaves a harmless line in the 'last error' box
     of the GX, so this is for setting up, and never for every start.
     """
 
@@ -108,7 +108,7 @@ class GxUnits:
     async def find_inverter(self) -> int:
         """Return the unit of the VE.Bus system, or else of a Multi RS.
 
-        Raises WrongDeviceError when this is no GX device, UnitNotFoundError when it
+        Raises WrongDeviceError when this is no GX device, UndetectedUnitError when it
         has none.
         """
         await self.check_gx()
@@ -122,7 +122,7 @@ class GxUnits:
         )
 
     async def find_battery(self) -> int | None:
-        """Return the battery service that the GX itself takes its values from."""
+        """Return the unit of the battery that the GX itself takes its values from."""
         system = await self.read(SYSTEM_UNIT, 840, 4)
         first: int | None = None
         for unit_id in BATTERY_UNITS:
@@ -145,7 +145,7 @@ class GxUnits:
     async def find_capabilities(
         self, unit_id: int, battery_unit_id: int | None
     ) -> Capabilities:
-        """Return what the inverter at `unit_id` and the battery are capable of.
+        """Return the capabilities of the inverter at `unit_id` and of the battery.
 
         Raises WrongDeviceError when this is no GX device, WrongUnitError when there is
         no inverter.
@@ -172,7 +172,7 @@ class GxUnits:
     async def read(
         self, unit_id: int, address: int, count: int = 1
     ) -> list[int] | None:
-        """Read words that may not be there; None if they are not."""
+        """Return words, or None where they do not exist."""
         unit = self._unit(unit_id)
         try:
             return await unit.read_holding_registers(address, count)
@@ -195,7 +195,7 @@ class GxUnits:
         return None
 
     async def _await_server(self) -> None:
-        """Wait for a server that has crashed over the question, and go on."""
+        """Wait until a server that has crashed over a request answers again."""
         for more_tries in reversed(range(_RESTART_TRIES)):
             await asyncio.sleep(SERVER_RESTART)
             try:
