@@ -1128,7 +1128,7 @@ async def test_settings_that_somebody_changes_are_not_fought() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         found = inverter.inverter.words[108]
         await battery.set_power_setpoint(2000)
-        await inverter.misbehave("owner", address=108, words=[50])
+        await inverter.misbehave("settings", address=108, words=[50])
         writes = len(inverter.units.traffic.writes)
         for _ in range(2):
             with pytest.raises(TakenOverError, match="somebody else"):
@@ -1147,7 +1147,7 @@ async def test_settings_that_are_not_ours_may_change(words: dict[int, int]) -> N
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(2000)
         for address, word in words.items():
-            await inverter.misbehave("owner", address=address, words=[word])
+            await inverter.misbehave("settings", address=address, words=[word])
 
         assert await battery.keep_alive() is None
 
@@ -1208,7 +1208,7 @@ async def test_held_is_what_is_not_as_it_was_found() -> None:
         assert not await battery.is_held()
         await battery.set_power_setpoint(2000)
         assert await battery.is_held()
-        inverter.inverter.words |= inverter.inverter.owner
+        inverter.inverter.words |= inverter.inverter.user_words
         assert not await battery.is_held()
 
 
@@ -1395,8 +1395,8 @@ async def test_a_setpoint_that_cannot_even_be_suspended_is_not_held() -> None:
 @pytest.mark.parametrize("power", [2500, -2500, 0])
 async def test_release_works_from_what_was_stored_alone(way: str, power: int) -> None:
     """After a crash another driver object puts back each word."""
-    owner = {108: 120, 154: 4000, 166: 33, 172: 1, 142: 0, 146: 0b0011_1111}
-    async with simulator(way, plant=house(soc=60), settings=owner) as inverter:
+    settings = {108: 120, 154: 4000, 166: 33, 172: 1, 142: 0, 146: 0b0011_1111}
+    async with simulator(way, plant=house(soc=60), settings=settings) as inverter:
         before = dict(inverter.inverter.words)
         async with connected(inverter, allow_export=True) as battery:
             found = await battery.take_snapshot()
@@ -1593,7 +1593,7 @@ async def test_a_connection_that_dies_between_writes_leaves_nothing_worse(
         simulator(plant=plant, work_mode="selling_first", settings=OWNER) as inverter,
         connected(inverter, allow_export=True) as battery,
     ):
-        owner = inverter.inverter.what_if()
+        automatic = inverter.inverter.what_if()
         if before is not None:
             await battery.set_power_setpoint(before)
         old = inverter.inverter.what_if()
@@ -1610,13 +1610,13 @@ async def test_a_connection_that_dies_between_writes_leaves_nothing_worse(
         await go(battery, after)
         new = inverter.inverter.what_if()
 
-    powers = [old.battery, new.battery, owner.battery, 0, -LOAD]
+    powers = [old.battery, new.battery, automatic.battery, 0, -LOAD]
     assert min(powers) - TOLERANCE <= survived.battery <= max(powers) + TOLERANCE
-    fed_in = max(0, -old.grid, -new.grid, -owner.grid)
+    fed_in = max(0, -old.grid, -new.grid, -automatic.grid)
     assert -survived.grid <= fed_in + TOLERANCE
     if not for_good and after is not None:
         # It could connect again, and gave back what it had begun.
-        assert survived.battery == pytest.approx(owner.battery, abs=TOLERANCE)
+        assert survived.battery == pytest.approx(automatic.battery, abs=TOLERANCE)
 
 
 async def go(battery: DeyeInverter, power: int | None) -> None:
