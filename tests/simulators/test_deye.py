@@ -400,7 +400,7 @@ async def test_a_current_of_0_forbids_its_direction() -> None:
         assert (at.battery, at.grid, at.state["pv_power"]) == (0, 20, 980)
 
 
-async def test_battery_mode_decides_what_a_slot_is_judged_by() -> None:
+async def test_battery_mode_decides_between_a_slots_soc_and_voltage() -> None:
     async with bench() as at:
         await at.write(111, 0)
         await at.write(SLOTS, *slots(100, 1))

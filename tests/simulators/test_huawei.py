@@ -540,7 +540,7 @@ async def test_both_limits_at_0_hold_and_leave_the_panels_alone() -> None:
 # Working modes and settings.
 
 
-async def test_self_consumption_exports_what_the_battery_does_not_take() -> None:
+async def test_self_consumption_exports_the_rest_beyond_the_battery() -> None:
     async with bench(pv=8000.0, house={"max_charge": 2000.0}) as at:
         assert at.battery == 2000
         assert at.plant.pv == 8000

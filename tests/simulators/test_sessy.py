@@ -136,7 +136,7 @@ async def test_a_positive_setpoint_discharges() -> None:
         assert at.battery == 1500
 
 
-async def test_setpoints_are_cut_to_what_the_device_can() -> None:
+async def test_setpoints_are_cut_to_the_devices_range() -> None:
     async with bench() as at:
         await at.control(-9000)
         assert at.battery == 2200

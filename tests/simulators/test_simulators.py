@@ -340,7 +340,7 @@ async def test_a_write_beside_the_vector_is_refused() -> None:
         assert await raw.read(227, 37, 3) == [5, 1, 1]
 
 
-async def test_an_image_of_responses_shows_what_was_posted() -> None:
+async def test_an_image_of_responses_shows_posted_values() -> None:
     async with serve(load("sessy")[0]) as image:
         assert isinstance(image, HttpImage)
         headers = {

@@ -309,7 +309,7 @@ async def test_setpoint_acts_at_the_ac_input() -> None:
         assert at.battery == -1000 - CRITICAL * LOAD + 300
 
 
-async def test_both_flags_hold_whatever_the_setpoint() -> None:
+async def test_both_flags_hold_at_any_setpoint() -> None:
     async with bench(ess_mode=3) as at:
         await at.write(MULTI, 37, 2000, 1, 1)
         assert at.battery == 0
