@@ -122,8 +122,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     main = argparse.ArgumentParser(
         prog="python -m tests.simulators",
-        description="Run one simulated device until SIGINT or SIGTERM. When it listens, one line "
-        "of JSON has its address: type, host, port, setup (what a user would enter), state_url.",
+        description="Run one simulated device until SIGINT or SIGTERM. When it "
+        "listens, one line of JSON has its address: type, host, port, setup (what a user "
+        "would enter), state_url.",
         epilog="TYPE --help tells the options of a device and how it can misbehave.",
     )
     types = main.add_subparsers(metavar="TYPE", dest="type", required=True)

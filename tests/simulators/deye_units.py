@@ -34,8 +34,8 @@ class DeyeUnits(Units):
     - Any other function: exception 1, or half an answer.
     - A block with a word that is not there: exception 2, or silence.
     - A word out of its range, or slots that do not start one after another: exception
-      3, or the write is answered and nothing changes. In both cases nothing of the block
-      is taken.
+      3, or the write is answered and nothing changes. Either way the whole block is
+      dropped.
     """
 
     functions = frozenset((READ_HOLDING_REGISTERS, WRITE_MULTIPLE))

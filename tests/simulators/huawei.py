@@ -161,8 +161,8 @@ class HuaweiSimulator(Simulator):
         """Return every writable register by address, and whether the inverter is on.
 
         Without the duration and the two powers of a forcible command (47083, 47247,
-        47249) while none runs: they have no effect then, and the next command brings its
-        own.
+        47249) while none runs: they have no effect then, and the next command brings
+        its own.
         """
         device = self.device
         device.update()

@@ -135,7 +135,7 @@ class SessySimulator(Simulator):
             self.battery.setpoint = power
 
     async def fault_restart(self, forgets: bool = False) -> None:
-        """Restart the dongle: connections end. The fate of the setpoint is not known."""
+        """Restart the dongle: connections end. The setpoint's fate is not known."""
         self.server.restarts += 1
         if self.battery and forgets:
             self.battery.setpoint = 0

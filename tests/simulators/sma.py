@@ -149,7 +149,7 @@ class SmaSimulator(Simulator):
         self.values.health = code
 
     def fault_operating_status(self, code: int = 2677) -> None:
-        """Leave grid-parallel operation (235): 2677 generator, 3664 emergency charge."""
+        """Leave grid-parallel operation (235): 2677 generator, 3664 emergency."""
         self.device.operating_status = code
         self.device.update()
 

@@ -168,9 +168,7 @@ async def test_read_only_registers_and_write_protection_are_exception_2() -> Non
         await at.write(MULTI, 37, 0, 1, 1)
 
 
-async def test_a_missing_path_is_exception_10_after_the_earlier_words_were_applied() -> (
-    None
-):
+async def test_a_missing_path_is_exception_10_after_earlier_words_took_effect() -> None:
     async with bench(ess_mode=3) as at:
         assert await at.refused(MULTI, 40, 5) == 10
         assert await at.refused(MULTI, 37, 500, 1, 0, 600, 700) == 10

@@ -606,9 +606,7 @@ async def test_another_strategy_is_not_fought() -> None:
     assert len(posts(simulator)) == before
 
 
-async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_and_never_again() -> (
-    None
-):
+async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_only() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         simulator.fault_setpoint(300)
