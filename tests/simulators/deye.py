@@ -78,8 +78,8 @@ class DeyeSimulator(Simulator):
         out_of_range: Annotated[
             OutOfRange, "what writes do that are out of range"
         ] = "refused",
-        work_mode: Annotated[WorkMode, "of the owner"] = "zero_export_to_ct",
-        tou: Annotated[bool, "the owner has time of use on, every day"] = True,
+        work_mode: Annotated[WorkMode, "of the user"] = "zero_export_to_ct",
+        tou: Annotated[bool, "the user has time of use on, every day"] = True,
         sell_bit: Annotated[
             SellBit,
             f"of a slot: auto means needed from release {SELL_BIT_SINCE:x}, else ignored",

@@ -165,7 +165,7 @@ class VictronSimulator(Simulator):
         write_enabled: Annotated[bool, "Modbus may write"] = True,
         ess_mode: Annotated[int, "1, 2: the GX decides; 3: external control"] = 1,
         min_soc: Annotated[float, "for ESS modes 1 and 2, %%"] = 10.0,
-        grid_setpoint: Annotated[float, "of the owner, W"] = 50.0,
+        grid_setpoint: Annotated[float, "of the user, W"] = 50.0,
         critical_share: Annotated[float, "share of the load on the AC output"] = 0.2,
         pv_on_output: Annotated[
             bool, "AC-coupled solar power is on the AC output"
