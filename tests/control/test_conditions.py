@@ -405,7 +405,7 @@ INTERVENTIONS: Final = {
     "limits": Intervention("sun2000", "limits", {"power": 3000}, setpoint=0),
     **{
         f"setting by {way}": Intervention(
-            way, "owner", {"address": CHARGE_CURRENT, "words": [50]}
+            way, "settings", {"address": CHARGE_CURRENT, "words": [50]}
         )
         for way in SETTINGS_ALONE
     },

@@ -152,7 +152,7 @@ async def test_it_writes_what_the_table_says_and_all_of_it(
     options: dict[str, Any] = {}
     if isinstance(simulator, DeyeSimulator):
         options["allow_export"] = True
-        await simulator.misbehave("owner", address=TIME_OF_USE, words=[0])
+        await simulator.misbehave("settings", address=TIME_OF_USE, words=[0])
     async with driver.from_setup({**simulator.setup, **options}) as battery:
         await hold_and_release(battery)
     seen = addresses_written(simulator)

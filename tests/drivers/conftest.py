@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hypothesis import settings
 import pytest
 
-# How long an example takes says nothing about the code under test.
+# The duration of an example is no property of the code under test.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
@@ -15,7 +15,7 @@ type Pauses = list[float]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that other tasks bring about."""
+    """Wait for a condition that other tasks bring about."""
     while not condition():
         await asyncio.sleep(0.001)
 
@@ -36,7 +36,7 @@ async def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
-    """Note how long anybody sleeps, s, instead of waiting for it."""
+    """Return the pauses that tasks make, s; they end at once instead."""
     noted: Pauses = []
     real = asyncio.sleep
 

@@ -1,4 +1,4 @@
-"""The battery that the documentation builds works as it stands there."""
+"""The battery of the documentation works as printed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def load_driver(code: str) -> type[ModbusBattery]:
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> type[ModbusBattery]:
-    """Return the battery of the page; nobody waits for it."""
+    """Return the battery of the page, without pauses."""
     new_battery = load_driver(DRIVER)
     monkeypatch.setattr(new_battery, "settle", 0)
     return new_battery
@@ -80,10 +80,10 @@ async def test_it_reads_its_registers_at_once(
         assert await new_battery.get_active_power_total() == -1500
 
 
-async def test_it_is_held_and_given_back(
+async def test_it_is_held_and_released(
     driver: type[ModbusBattery], image: ModbusImage
 ) -> None:
-    """What was found comes back, also by a new object that was only told what it was."""
+    """The snapshot is restored, also by a new object that has only the snapshot."""
     image.units.units[1][30003] = 300
     async with driver(image.host, image.port) as new_battery:
         grants = [await new_battery.set_power_setpoint(p) for p in (1500, -9999, 0)]
@@ -105,7 +105,7 @@ async def test_it_is_held_and_given_back(
     ]
 
 
-async def test_what_the_device_does_not_take_is_said(
+async def test_a_setpoint_that_the_device_ignores_is_an_error(
     driver: type[ModbusBattery], image: ModbusImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A setpoint that does not read back is no setpoint; it can be released."""
@@ -119,12 +119,12 @@ async def test_what_the_device_does_not_take_is_said(
         await new_battery.release()
 
 
-async def test_its_owner_may_allow_less(
+async def test_its_user_may_allow_less(
     driver: type[ModbusBattery], image: ModbusImage
 ) -> None:
     """And never more."""
-    owner = {"max_charge_power": 2000, "max_discharge_power": 9000}
-    setup = {**image.setup, **owner}
+    options = {"max_charge_power": 2000, "max_discharge_power": 9000}
+    setup = {**image.setup, **options}
     async with driver.from_setup(setup) as new_battery:
         assert new_battery.setpoint_limits == SetpointLimits(-5000, 2000)
         assert (await new_battery.set_power_setpoint(4000)).power == 2000
@@ -157,10 +157,10 @@ async def test_it_is_used_as_the_page_says(
     assert [write.words for write in image.writes] == [[1500], [0], [0]]
 
 
-async def test_it_is_found_as_the_page_says(
+async def test_it_is_detected_as_the_page_says(
     image: ModbusImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its own question, after those of all others."""
+    """With its own request, after those of all others."""
     imports = "from .battery import ModbusBattery, SetpointLimits"
     _, addition = RECOGNITION.split("# as above, and\n")
     code = (
@@ -173,13 +173,13 @@ async def test_it_is_found_as_the_page_says(
     monkeypatch.setattr(Probe, "connect_delay", 0)
     monkeypatch.setattr(Probe, "timeout", 0.1)
     usual = {port for each in drivers.values() for port in each.ports}
-    # Where nobody listens: the port of a server that has gone.
+    # The port of a closed server, where no server listens.
     async with ModbusImage(image.vector) as gone:
         closed = gone.port
     ports = {**dict.fromkeys(usual, closed), 502: image.port}
 
-    (found,) = await detect(image.host, ports=ports)
+    (detected,) = await detect(image.host, ports=ports)
 
-    assert (found.battery_type, found.model) == ("my_new", "My New")
-    assert found.setup == {"host": image.host, "port": image.port, "unit_id": 1}
+    assert (detected.battery_type, detected.model) == ("my_new", "My New")
+    assert detected.setup == {"host": image.host, "port": image.port, "unit_id": 1}
     assert image.writes == []

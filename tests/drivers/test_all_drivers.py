@@ -1,4 +1,4 @@
-"""What every driver can do: the same calls for all of them, each against its device."""
+"""The common interface of all drivers, each against its device."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 @pytest.fixture
 async def battery(simulator: Simulator) -> AsyncIterator[Battery]:
-    """Each kind of battery in turn, connected to its simulated device."""
+    """Yield each kind of battery in turn, connected to its simulated device."""
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
         yield battery
 
@@ -41,18 +41,20 @@ async def test_device_is_known_and_read(battery: Battery, simulator: Simulator) 
     assert mode(simulator) == "automatic"
 
 
-async def test_getters_say_what_the_device_does(
+async def test_getters_return_the_devices_values(
     battery: Battery, simulator: Simulator
 ) -> None:
     assert await battery.get_battery_soc() == pytest.approx(50, abs=0.5)
-    # Of some it is what goes to the grid side alone, without the loads behind it.
+    # Some report the power to the grid side alone, without the loads behind it.
     active_power = await battery.get_active_power_total()
     assert isinstance(active_power, int | float)
     assert 0.6 * LOAD < active_power < 1.1 * LOAD
     assert await battery.get_phase_voltage(1) == pytest.approx(231, abs=1)
 
 
-async def test_getters_of_what_a_device_lacks_say_so(battery: Battery) -> None:
+async def test_getters_of_absent_measurements_are_not_supported(
+    battery: Battery,
+) -> None:
     for phase in (1, 2, 3):
         for key, get in (
             (f"active_power_l{phase}", battery.get_active_power_phase),
@@ -73,7 +75,7 @@ async def test_getters_of_what_a_device_lacks_say_so(battery: Battery) -> None:
 
 
 @pytest.mark.parametrize("asked", [1000, -500, 0])
-async def test_battery_is_held_renewed_and_given_back(
+async def test_battery_is_held_renewed_and_released(
     battery: Battery, simulator: Simulator, asked: int
 ) -> None:
     before = power(simulator)
@@ -89,14 +91,14 @@ async def test_battery_is_held_renewed_and_given_back(
     assert power(simulator) == pytest.approx(before, abs=5)
 
 
-async def test_a_setpoint_that_was_left_is_still_held(
+async def test_a_setpoint_is_still_held_after_a_restart(
     battery: Battery, simulator: Simulator
 ) -> None:
-    """As a new object is told that takes it up; and it writes nothing to know."""
+    """Another object that has the snapshot knows it, without a write."""
     await battery.set_power_setpoint(1000)
-    found = battery.snapshot
+    snapshot = battery.snapshot
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as another:
-        another.snapshot = found
+        another.snapshot = snapshot
         before = simulator.settings_words()
         assert await another.is_held()
         assert simulator.settings_words() == before
@@ -106,7 +108,7 @@ async def test_a_setpoint_that_was_left_is_still_held(
 async def test_a_first_setpoint_may_wear_flash_and_the_same_again_does_not(
     battery: Battery, simulator: Simulator
 ) -> None:
-    """What is said beforehand is what is counted afterwards."""
+    """The announcement agrees with the count."""
     for _ in range(2):
         before = battery.wear.writes_today
         wears = battery.wears_flash(1000)
@@ -115,10 +117,10 @@ async def test_a_first_setpoint_may_wear_flash_and_the_same_again_does_not(
     assert not wears
 
 
-async def test_renewing_does_not_wait_for_a_look_that_takes_long(
+async def test_renewing_does_not_wait_for_a_slow_refresh(
     battery: Battery, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does what is safe with what is known."""
+    """It acts on the known values as far as is safe."""
     done = asyncio.Event()
 
     async def slow_refresh(_: Snapshot) -> None:
@@ -136,7 +138,7 @@ async def test_renewing_does_not_wait_for_a_look_that_takes_long(
     await refreshing
 
 
-async def test_releasing_what_is_not_held_does_nothing(
+async def test_releasing_a_battery_that_is_not_held_does_nothing(
     battery: Battery, simulator: Simulator
 ) -> None:
     assert await battery.keep_alive() is None
@@ -168,10 +170,10 @@ async def test_setpoint_of_a_phase_that_has_none_is_refused(
     assert mode(simulator) == "automatic"
 
 
-async def test_what_was_found_is_json_and_enough_to_give_back(
+async def test_a_snapshot_is_json_and_enough_to_release(
     battery: Battery, simulator: Simulator
 ) -> None:
-    """As after a restart: another object, with nothing but what was kept."""
+    """As after a restart: another object, with nothing but the stored snapshot."""
     before = power(simulator)
     await battery.set_power_setpoint(1000)
     kept = json.dumps(battery.snapshot)

@@ -1,4 +1,4 @@
-"""Finding out what is at an address, with simulated devices in the places of real ones."""
+"""Detecting the device at an address, with simulated devices."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ SESSY: Final = load("sessy")
 
 
 def only(closed: int, **listening: Any) -> Mapping[int, int]:
-    """Return where a host listens: by 'p' and the usual port a server, else nowhere."""
+    """Return a host's ports: by 'p' and the usual port a server, else a closed one."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
     servers = {int(name[1:]): server.port for name, server in listening.items()}
     return dict.fromkeys(usual, closed) | servers
@@ -55,30 +55,30 @@ def only(closed: int, **listening: Any) -> Mapping[int, int]:
 # Each alone
 
 
-async def test_a_gx_is_recognised_by_one_question(closed_port: int) -> None:
-    """Old servers crash over what is not there: only the GX itself is asked for."""
+async def test_a_gx_is_detected_by_one_question(closed_port: int) -> None:
+    """Old servers crash over absent services: only the GX itself is asked for."""
     async with VictronSimulator() as gx:
         await gx.misbehave("crash_on_absent")
         ports = only(closed_port, p502=gx)
-        (found,) = await detect(gx.host, ports=ports)
+        (detected,) = await detect(gx.host, ports=ports)
         traffic = gx.server.traffic
 
-    assert (found.battery_type, found.model) == ("victron", "GX device")
-    assert found.setup == {"host": gx.host, "port": gx.port}
-    assert found.serial_number is not None
+    assert (detected.battery_type, detected.model) == ("victron", "GX device")
+    assert detected.setup == {"host": gx.host, "port": gx.port}
+    assert detected.serial_number is not None
     assert traffic.requests == 1
     assert not traffic.writes
 
 
-async def test_a_sunny_island_is_recognised_with_its_unit_and_model(
+async def test_a_sunny_island_is_detected_with_its_unit_and_model(
     closed_port: int,
 ) -> None:
-    """The plate of the device tells all that the form needs."""
+    """The device's type plate has all that the form needs."""
     async with ModbusImage(SMA) as image:
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
         writes = image.writes
 
-    assert found == [
+    assert detected == [
         Detected(
             battery_type="sma",
             model="SI8.0H-13",
@@ -91,18 +91,18 @@ async def test_a_sunny_island_is_recognised_with_its_unit_and_model(
 
 @pytest.mark.parametrize("unit_id", [1, 0, 4])
 @pytest.mark.parametrize("other_units", ["refuse", "silent"])
-async def test_a_sun2000_is_recognised_with_its_unit_and_model(
+async def test_a_sun2000_is_detected_with_its_unit_and_model(
     unit_id: int, other_units: Any, closed_port: int
 ) -> None:
-    """The likeliest units are asked first; the others where something speaks Modbus."""
+    """The likeliest units are asked first; the others where the port speaks Modbus."""
     options = {"unit_id": unit_id, "other_units": other_units}
     async with HuaweiSimulator(**options) as inverter:
         ports = only(closed_port, p502=inverter)
-        found = await detect(inverter.host, ports=ports)
+        detected = await detect(inverter.host, ports=ports)
         writes = inverter.server.traffic.writes
         setup = {"host": inverter.host, "port": inverter.port, "unit_id": unit_id}
 
-    assert found == [
+    assert detected == [
         Detected(
             battery_type="sun2000",
             model="SUN2000-6KTL-M1",
@@ -113,19 +113,19 @@ async def test_a_sun2000_is_recognised_with_its_unit_and_model(
     assert not writes
 
 
-async def test_a_deye_on_modbus_is_recognised(closed_port: int) -> None:
-    """Type and serial number tell it from whatever else has a unit 1."""
+async def test_a_deye_on_modbus_is_detected(closed_port: int) -> None:
+    """Type and serial number distinguish it from any other device with a unit 1."""
     async with DeyeModbusSimulator() as inverter:
-        found = await detect(inverter.host, ports=only(closed_port, p502=inverter))
+        detected = await detect(inverter.host, ports=only(closed_port, p502=inverter))
         writes = inverter.server.traffic.writes
 
-    assert [(device.battery_type, device.setup) for device in found] == [
+    assert [(device.battery_type, device.setup) for device in detected] == [
         (
             "deye_modbus",
             {"host": inverter.host, "port": inverter.server.port, "unit_id": 1},
         )
     ]
-    assert found[0].serial_number is not None
+    assert detected[0].serial_number is not None
     assert not writes
 
 
@@ -138,19 +138,19 @@ async def test_a_data_logger_is_asked_in_its_own_language(
 ) -> None:
     """A stick speaks Solarman V5, an Ethernet logger plain Modbus at the same port."""
     async with DeyeSolarmanSimulator(logger=logger) as inverter:
-        found = await detect(inverter.host, ports=only(closed_port, p8899=inverter))
+        detected = await detect(inverter.host, ports=only(closed_port, p8899=inverter))
         serial = inverter.setup["logger_serial"]
 
-    (device,) = found
+    (device,) = detected
     assert device.battery_type == battery_type
     assert device.serial_number is not None
     assert device.setup.get("logger_serial") == (serial if logger == "stick" else None)
 
 
-async def test_a_logger_whose_inverter_sleeps_is_found_all_the_same(
+async def test_a_logger_whose_inverter_is_off_is_detected(
     closed_port: int,
 ) -> None:
-    """The form can then be filled in for the morning."""
+    """The user can then fill in the form for the morning."""
     async with DeyeSolarmanSimulator() as inverter:
         await inverter.misbehave("silent", first=0, last=60)
         (device,) = await detect(inverter.host, ports=only(closed_port, p8899=inverter))
@@ -174,9 +174,9 @@ async def test_only_a_battery_inverter_of_sma_is_one(
     else:
         registers[address] = word
     async with ModbusImage(SMA | {"units": {"3": registers}}) as image:
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
 
-    assert [device.serial_number for device in found] == (
+    assert [device.serial_number for device in detected] == (
         [None] if word is None else []
     )
 
@@ -184,16 +184,16 @@ async def test_only_a_battery_inverter_of_sma_is_one(
 async def test_a_sessy_that_keeps_to_itself_is_a_guess(closed_port: int) -> None:
     """It asks for a password, as many web pages do."""
     async with SessySimulator() as sessy:
-        (found,) = await detect(sessy.host, ports=only(closed_port, p80=sessy))
+        (detected,) = await detect(sessy.host, ports=only(closed_port, p80=sessy))
         posts = sessy.server.posts
 
-    assert (found.battery_type, found.certain) == ("sessy", False)
-    assert found.setup == {"host": sessy.host, "port": sessy.port}
+    assert (detected.battery_type, detected.certain) == ("sessy", False)
+    assert detected.setup == {"host": sessy.host, "port": sessy.port}
     assert posts == []
 
 
 class OpenDongle(HttpImage):
-    """A dongle that answers whoever asks, as some firmware does."""
+    """A dongle that answers without a password, as with some firmware."""
 
     def __init__(self, vector: Vector) -> None:
         super().__init__(vector)
@@ -201,32 +201,36 @@ class OpenDongle(HttpImage):
 
 
 @pytest.mark.parametrize("vector", by_name(SESSY))
-async def test_an_open_dongle_says_who_it_is(vector: Vector, closed_port: int) -> None:
+async def test_an_open_dongle_is_identified(vector: Vector, closed_port: int) -> None:
     """Without any password."""
     async with OpenDongle(vector) as dongle:
-        (found,) = await detect(dongle.host, ports=only(closed_port, p80=dongle))
+        (detected,) = await detect(dongle.host, ports=only(closed_port, p80=dongle))
 
     info = vector["responses"].get("GET /api/v1/system/info", {})
-    assert (found.battery_type, found.certain) == ("sessy", True)
-    assert found.serial_number == (info.get("sessy_serial") or info.get("self_serial"))
-    assert found.setup.get("username") == info.get("self_serial")
+    assert (detected.battery_type, detected.certain) == ("sessy", True)
+    assert detected.serial_number == (
+        info.get("sessy_serial") or info.get("self_serial")
+    )
+    assert detected.setup.get("username") == info.get("self_serial")
     assert not dongle.posts
 
 
-async def test_what_is_certain_goes_before_a_guess(closed_port: int) -> None:
+async def test_a_certain_device_goes_before_a_guess(closed_port: int) -> None:
     """A device with a web page of its own is not a Sessy besides."""
     async with VictronSimulator() as gx, SessySimulator() as page:
-        found = await detect(gx.host, ports=only(closed_port, p502=gx, p80=page))
+        detected = await detect(gx.host, ports=only(closed_port, p502=gx, p80=page))
 
-    assert [device.battery_type for device in found] == ["victron"]
+    assert [device.battery_type for device in detected] == ["victron"]
 
 
-async def test_two_devices_behind_one_address_are_both_found(closed_port: int) -> None:
+async def test_two_devices_behind_one_address_are_both_detected(
+    closed_port: int,
+) -> None:
     """For instance two forwarded ports."""
     async with VictronSimulator() as gx, OpenDongle(SESSY[0]) as sessy:
-        found = await detect(gx.host, ports=only(closed_port, p502=gx, p80=sessy))
+        detected = await detect(gx.host, ports=only(closed_port, p502=gx, p80=sessy))
 
-    assert {device.battery_type for device in found} == {"victron", "sessy"}
+    assert {device.battery_type for device in detected} == {"victron", "sessy"}
 
 
 @pytest.mark.parametrize(
@@ -237,42 +241,42 @@ async def test_two_devices_behind_one_address_are_both_found(closed_port: int) -
         ("sessy", lambda: OpenDongle(SESSY[0])),
     ],
 )
-async def test_what_is_found_can_be_set_up(
+async def test_a_detected_device_can_be_set_up(
     battery_type: str,
     serve: Callable[[], ModbusImage | HttpImage],
     closed_port: int,
 ) -> None:
-    """The setup has what the driver requires, but for a secret, and nothing else."""
+    """The setup has all that the driver requires but a secret, and nothing else."""
     driver = DRIVERS[battery_type]
     (port,) = driver.ports
     async with serve() as server:
         ports = only(closed_port, **{f"p{port}": server})
-        (found,) = await detect(server.host, ports=ports)
+        (detected,) = await detect(server.host, ports=ports)
 
     required = {
         field.name
         for field in driver.fields
         if field.required and field.default is None
     }
-    assert found.setup.keys() <= {field.name for field in driver.fields}
-    assert required - found.setup.keys() <= {"password"}
+    assert detected.setup.keys() <= {field.name for field in driver.fields}
+    assert required - detected.setup.keys() <= {"password"}
 
 
-# Others' devices are asked harmlessly
+# Other devices are asked harmlessly
 
 
 @pytest.mark.parametrize("vector", by_name(MODBUS_VECTORS))
 async def test_every_device_is_only_read(vector: Vector, closed_port: int) -> None:
-    """Whoever asks: few questions, all with function 3, at most one connection a time."""
+    """By any driver: few requests of function 3, at most one connection a time."""
     async with ModbusImage(vector) as image:
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
         log = list(image.traffic.log)
 
     assert not [entry for entry in log if isinstance(entry, Write)]
     functions = {entry.pdu[0] for entry in image.traffic.refusals}
     assert functions <= {3}
     assert image.traffic.requests <= 25
-    assert len(found) <= 1
+    assert len(detected) <= 1
 
 
 @pytest.mark.parametrize(
@@ -290,15 +294,17 @@ async def test_every_device_is_only_read(vector: Vector, closed_port: int) -> No
 async def test_every_simulated_device_is_only_read(
     battery_type: str, options: dict[str, Any], closed_port: int
 ) -> None:
-    """Whatever it does about units that are not there."""
+    """With any behaviour of absent units."""
     async with SIMULATORS[battery_type](**options) as simulator:
         ports = only(closed_port, p502=simulator)
-        found = await detect(simulator.host, ports=ports)
+        detected = await detect(simulator.host, ports=ports)
 
         assert isinstance(simulator.server, ModbusServer)
         assert simulator.server.traffic.writes == []
         has_driver = battery_type in DRIVERS
-        assert [device.battery_type for device in found] == [battery_type] * has_driver
+        assert [device.battery_type for device in detected] == [
+            battery_type
+        ] * has_driver
 
 
 async def test_a_device_of_one_client_is_asked_over_the_connection_in_use(
@@ -310,30 +316,30 @@ async def test_a_device_of_one_client_is_asked_over_the_connection_in_use(
         DRIVERS["sma"].from_setup(image.setup) as battery,
     ):
         assert isinstance(battery, ModbusBattery)
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
         await battery.read(["battery_soc"])
 
-        assert len(found) == 1
+        assert len(detected) == 1
         assert image.connections == 1
         connection = battery.connection
         assert isinstance(connection, ModbusTcpConnection)
         assert connection.connect_delay == 0
 
 
-async def test_what_comes_too_soon_after_connecting_is_not_lost(
+async def test_requests_do_not_come_too_soon_after_connecting(
     monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    """Some devices lose what they are asked at once."""
+    """Some devices lose the first requests."""
     monkeypatch.setattr(Probe, "connect_delay", 0.1)
     async with ModbusImage(SMA) as image:
         image.set_faults(settle=0.05)
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
 
-    assert len(found) == 1
+    assert len(detected) == 1
     assert image.lost == 0
 
 
-# Nothing, and something else
+# No device, and other devices
 
 
 async def test_nothing_there_is_no_device(closed_port: int) -> None:
@@ -348,14 +354,14 @@ async def test_a_silent_port_is_given_up(
     monkeypatch.setattr(detection, "PORT_LIMIT", 0.05)
     async with ModbusImage(VICTRON) as image:
         image.set_faults(hang=True)
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
         await asyncio.sleep(0)
 
-    assert found == []
+    assert detected == []
 
 
 class PageServer(JsonServer):
-    """Something with pages for people."""
+    """A server of web pages."""
 
     async def answer(self, request: Request) -> Answer:
         return Answer("<html>Welcome</html>")
@@ -363,7 +369,7 @@ class PageServer(JsonServer):
 
 @pytest.mark.parametrize("usual", ["p80", "p502"])
 async def test_a_web_server_is_no_battery(usual: str, closed_port: int) -> None:
-    """Neither where Sessy would be nor where Modbus would."""
+    """Neither at Sessy's port nor at Modbus'."""
     async with PageServer() as server:
         ports = only(closed_port, **{usual: server})
         assert await detect(server.host, ports=ports) == []
@@ -371,7 +377,7 @@ async def test_a_web_server_is_no_battery(usual: str, closed_port: int) -> None:
 
 
 class Chatterbox(TcpServer):
-    """Something that greets everybody in its own way, and hangs up or not."""
+    """A server that greets every client, and hangs up or not."""
 
     hangs_up = True
 
@@ -386,10 +392,10 @@ class Chatterbox(TcpServer):
 
 
 @pytest.mark.parametrize("hangs_up", [True, False])
-async def test_what_speaks_no_modbus_is_soon_left_alone(
+async def test_another_protocol_is_soon_given_up(
     hangs_up: bool, closed_port: int
 ) -> None:
-    """Two answers that are none are enough."""
+    """Two answers of another protocol are enough."""
     server = Chatterbox()
     server.hangs_up = hangs_up
     async with server:
@@ -409,20 +415,20 @@ async def test_what_speaks_no_modbus_is_soon_left_alone(
 
 
 async def test_a_connection_that_is_cut_is_made_again(closed_port: int) -> None:
-    """Some devices hang up over a question that is not for them."""
+    """Some devices hang up over a request for another device."""
     async with ModbusImage(SMA) as image:
         image.set_faults(cut_request=1)
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
 
-    assert [device.battery_type for device in found] == ["sma"]
+    assert [device.battery_type for device in detected] == ["sma"]
     assert image.connections == 2
 
 
 # A driver's part
 
 
-async def test_a_driver_that_cannot_tell_recognises_nothing() -> None:
-    """Recognising is a driver's to add."""
+async def test_a_driver_without_detection_detects_nothing() -> None:
+    """Detection is optional for a driver."""
     assert (
         await Battery.detect(Probe("127.0.0.1", 502, ModbusTcpConnection.shared)) == []
     )
@@ -437,15 +443,15 @@ async def test_a_question_that_goes_wrong_is_only_its_drivers(
     async def fail(probe: Probe) -> list[Detected]:
         raise ProtocolError("not understood")
 
-    monkeypatch.setattr(VictronInverter, "recognise", fail)
+    monkeypatch.setattr(VictronInverter, "detect", fail)
     async with ModbusImage(SMA) as image:
-        found = await detect(image.host, ports=only(closed_port, p502=image))
+        detected = await detect(image.host, ports=only(closed_port, p502=image))
 
-    assert [device.battery_type for device in found] == ["sma"]
+    assert [device.battery_type for device in detected] == ["sma"]
 
 
-async def test_a_visit_reads_a_block_as_its_registers() -> None:
-    """One request; what is refused is nothing, but Modbus."""
+async def test_a_probe_reads_a_block_as_its_registers() -> None:
+    """One request; None for a refusal, which is Modbus all the same."""
     vector = SMA | {"units": {"3": {"10": 1, "11": 2, "12": 0x4142}}}
     registers = [
         Register(10, "first"),

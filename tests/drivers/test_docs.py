@@ -1,4 +1,4 @@
-"""The examples of the documentation work as they are printed."""
+"""The examples of the documentation work as printed."""
 
 import asyncio
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ asyncio.sleep = lambda seconds: sleep(0)
 
 
 async def run_python(folder: Path, code: str) -> list[str]:
-    """Run code beside a copy of the library; return the lines that it prints."""
+    """Run code beside a copy of the library; return the printed lines."""
     (folder / "homebattery").symlink_to(DRIVERS)
     (folder / "example.py").write_text(code, "utf-8")
     process = await asyncio.create_subprocess_exec(

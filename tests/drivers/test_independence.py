@@ -1,4 +1,4 @@
-"""The library stands by itself: without Home Assistant, each vendor apart, no circles."""
+"""The library stands by itself: without Home Assistant, vendors apart, no cycles."""
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ FLOORS: Final = {
     REGISTRY: 4,
     "detection": 5,
 }
-"""What lies in no other floor is a vendor."""
+"""The floor of each package; a package without one is a vendor."""
 VENDOR_FLOOR: Final = 3
 ON_THE_GROUND: Final = {"errors", "measurements", "flash", "report"}
 
@@ -41,7 +41,7 @@ sys.path.append(sys.argv.pop(1))
 
 
 def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run code that finds the library in a Python of its own."""
+    """Run code with a library that only Python's own path has."""
     command = [sys.executable, "-c", WITHOUT_HOME_ASSISTANT + code, str(INTEGRATION)]
     return subprocess.run(
         [*command, *words], check=False, text=True, capture_output=True
@@ -55,22 +55,22 @@ def test_library_is_imported_without_home_assistant() -> None:
     assert result.stdout.split() == sorted(DRIVERS)
 
 
-# Who imports whom -------------------------------------------------------------
+# Imports -----------------------------------------------------------------------
 
 
 @dataclass
 class Library:
-    """The modules of a library by name, each with what it imports.
+    """The modules of a library by name, each with its imports.
 
-    Read from the source, so that what is imported for types alone, or late in a
-    function, counts as well. An import of a module is an arrow to it, not to the
-    packages that it lies in: their `__init__` is a door, for those outside.
+    Read from the source, so that imports for types alone, or late in a function, count
+    as well. An import of a module is an arrow to it, not to the packages that it lies
+    in: their `__init__` is a door, for users from outside.
     """
 
     arrows: dict[str, set[str]]
-    """To modules of the library; what lies outside of it begins with `..`."""
+    """Modules of the library; names outside of it begin with `..`."""
     others: dict[str, set[str]]
-    """First names of what comes from elsewhere."""
+    """First names of other packages."""
     doors: set[str]
 
     def all_arrows(self) -> Iterator[tuple[str, str]]:
@@ -91,7 +91,7 @@ class Library:
 
 
 def read_library(folder: Path) -> Library:
-    """Read who imports whom in a folder of modules and packages."""
+    """Return the imports of a folder of modules and packages."""
     files = {module_name(folder, file): file for file in sorted(folder.rglob("*.py"))}
     library = Library(
         {module: set() for module in files},
@@ -133,7 +133,7 @@ def targets_of(
 
 
 def package_of(module: str) -> str:
-    """Return the package that a module is of, as the floors name it."""
+    """Return the package of a module, as named in `FLOORS`."""
     package = module.partition(".")[0]
     return GROUND if package in ON_THE_GROUND else package
 
@@ -142,11 +142,11 @@ def floor_of(module: str) -> int:
     return FLOORS.get(package_of(module), VENDOR_FLOOR)
 
 
-# The rules: each returns what breaks it -----------------------------------------
+# The rules: each returns its breaches ------------------------------------------
 
 
 def from_outside(library: Library) -> list[str]:
-    """Nothing but the library, Python and a few packages: no Home Assistant."""
+    """Return imports of anything but the library, Python and a few packages."""
     allowed = sys.stdlib_module_names | THIRD_PARTY
     return [
         *(f"{a} -> {b}" for a, b in library.all_arrows() if b.startswith("..")),
@@ -159,7 +159,7 @@ def from_outside(library: Library) -> list[str]:
 
 
 def unknown(library: Library) -> list[str]:
-    """Each relative import names a module that there is."""
+    """Return relative imports that name no module."""
     return [
         f"{a} -> {b}"
         for a, b in library.all_arrows()
@@ -168,7 +168,7 @@ def unknown(library: Library) -> list[str]:
 
 
 def vendors_apart(library: Library) -> list[str]:
-    """Only the registry imports vendors, and none imports another."""
+    """Return imports of vendors by others than themselves and the registry."""
     return [
         f"{a} -> {b}"
         for a, b in library.all_arrows()
@@ -195,7 +195,7 @@ def solarman_once(library: Library) -> list[str]:
 
 
 def sessy_alone(library: Library) -> list[str]:
-    """Who has a battery that speaks HTTP needs neither of the Modbus libraries."""
+    """Return the modules of a Sessy that import a Modbus library."""
     return [
         module
         for module in sorted(library.reached_from("sessy"))
@@ -203,7 +203,7 @@ def sessy_alone(library: Library) -> list[str]:
     ]
 
 
-def circles(library: Library) -> list[str]:
+def cycles(library: Library) -> list[str]:
     try:
         TopologicalSorter(library.arrows).prepare()
     except CycleError as err:
@@ -212,9 +212,9 @@ def circles(library: Library) -> list[str]:
 
 
 def through_doors(library: Library) -> list[str]:
-    """Nobody inside imports from a door; a battery that is one file is outside of all.
+    """Return imports from a door by a module inside; a one-file battery is outside.
 
-    The registry is both: what works with all batteries has them from there.
+    The registry is both: code for all batteries has them from there.
     """
     return [
         f"{a} -> {b}"
@@ -226,7 +226,7 @@ def through_doors(library: Library) -> list[str]:
 
 
 def upstairs(library: Library) -> list[str]:
-    """Each package stands on those below it, not on one beside it."""
+    """Return imports of a package that does not lie on a lower floor."""
     return [
         f"{a} -> {b}"
         for a, b in library.all_arrows()
@@ -290,7 +290,7 @@ BREACHES: Final[Mapping[Rule, tuple[dict[str, str], list[str]]]] = {
         },
         ["modbus.tcp"],
     ),
-    circles: (
+    cycles: (
         {
             "battery/base.py": "from .readings import R",
             "battery/readings.py": (
@@ -329,7 +329,7 @@ BREACHES: Final[Mapping[Rule, tuple[dict[str, str], list[str]]]] = {
         ],
     ),
 }
-"""Each rule, with a small library that breaks it, and what it says of that."""
+"""Each rule, with a small library that breaks it, and the breaches."""
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ def library() -> Library:
 
 
 def test_all_of_the_library_is_seen(library: Library) -> None:
-    """With arrows of each kind, so that a rule has something to look at."""
+    """With arrows of each kind, so that each rule has some to check."""
     assert {"modbus.tcp", "solarman.frames", REGISTRY} <= set(library.arrows)
     assert {
         package_of(driver.__module__.partition("drivers.")[2])
@@ -358,24 +358,24 @@ def test_library_keeps_the_rule(library: Library, rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", BREACHES, ids=lambda rule: rule.__name__)
-def test_breach_of_the_rule_is_found(tmp_path: Path, rule: Rule) -> None:
+def test_breach_of_the_rule_is_reported(tmp_path: Path, rule: Rule) -> None:
     files, breaches = BREACHES[rule]
     for name, code in files.items():
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(code, "utf-8")
 
-    found = rule(read_library(tmp_path))
+    reported = rule(read_library(tmp_path))
 
-    if rule is circles:
-        # Where a circle begins is nobody's business.
-        assert {*found[0].split(" -> ")} == {*breaches[0].split(" -> ")}
+    if rule is cycles:
+        # A cycle may begin anywhere.
+        assert {*reported[0].split(" -> ")} == {*breaches[0].split(" -> ")}
     else:
-        assert found == breaches
+        assert reported == breaches
 
 
 def from_doors(folder: Path) -> list[str]:
-    """Return what the modules above a library import from the doors of its packages."""
+    """Return the imports of modules above a library from the doors of its packages."""
     doors = {f"drivers.{door}" for door in read_library(folder / "drivers").doors}
     return [
         f"{file.name} -> {node.module}"
@@ -389,7 +389,7 @@ def test_integration_takes_names_from_where_they_are() -> None:
     assert from_doors(INTEGRATION) == []
 
 
-def test_name_from_a_door_is_found(tmp_path: Path) -> None:
+def test_name_from_a_door_is_reported(tmp_path: Path) -> None:
     (tmp_path / "drivers" / "battery").mkdir(parents=True)
     (tmp_path / "drivers" / "battery" / "__init__.py").write_text("", "utf-8")
     (tmp_path / "drivers" / "battery" / "base.py").write_text("", "utf-8")
@@ -418,7 +418,7 @@ def test_door_of_a_vendor_has_its_batteries(vendor: str) -> None:
     assert sorted(result.stdout.split()) == sorted(kinds)
 
 
-def test_doors_have_what_a_new_battery_needs() -> None:
+def test_doors_have_the_names_that_a_new_battery_needs() -> None:
     code = (
         "from drivers.battery import Battery, ModbusBattery, SetpointLimits\n"
         "from drivers.modbus import "

@@ -1,4 +1,4 @@
-"""What each driver says of an address where something else is, or nothing at all."""
+"""Each driver's error at an address of another device, or of none."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 HOST: Final = "127.0.0.1"
 SHORT: Final = 0.5
-"""Seconds until one that is known to keep silent is given up."""
+"""Time-out of a unit that is known to keep silent, s."""
 SECRETS: Final = {"username": "D1234567", "password": "SECRET12"}
 NEEDED: Final[dict[str, dict[str, Any]]] = {
     "sessy": SECRETS,
@@ -70,7 +70,7 @@ def battery_at(
 
 
 async def failure_of(battery: Battery) -> BatteryError:
-    """Return why a battery cannot be connected, as a person setting it up learns it."""
+    """Return the error of connecting a battery, as the setup form shows it."""
     with pytest.raises(BatteryError) as caught:
         await battery.connect()
     return await battery.explain(caught.value)
@@ -99,7 +99,7 @@ async def server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator
 async def web_server(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer like a web server: what it does not understand is a bad request."""
+    """Answer like a web server: an unknown protocol is a bad request."""
     asked = await reader.read(1024)
     status = b"301 Moved" if asked.startswith(b"GET ") else b"400 Bad Request"
     writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
@@ -109,7 +109,7 @@ async def web_server(
 async def ssh_server(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Greet like SSH, and wait to be greeted."""
+    """Greet like SSH, and wait for the client's greeting."""
     writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
     await writer.drain()
     while await reader.read(1024):
@@ -119,14 +119,14 @@ async def ssh_server(
 async def tls_server(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer what is no TLS handshake with an alert, as TLS servers do."""
+    """Answer with an alert, as TLS servers do when the client is none."""
     await reader.read(1024)
     writer.write(bytes.fromhex("15 03 03 00 02 02 46"))
     await writer.drain()
 
 
 async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Hang up when asked something."""
+    """Hang up after a request."""
     await reader.read(1024)
 
 
@@ -135,17 +135,17 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 @pytest.fixture
 def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the network know no name."""
+    """Let no host name resolve."""
 
-    def look_up(host: object, *_: object, **__: object) -> object:
+    def resolve(host: object, *_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
 @pytest.mark.usefixtures("_no_names")
 @pytest.mark.parametrize("battery_type", DRIVERS)
-async def test_name_that_does_not_resolve_is_said_to_be_unknown(
+async def test_name_that_does_not_resolve_is_an_unknown_host(
     battery_type: str,
 ) -> None:
     battery = battery_at(battery_type, 502, "battery.invalid")
@@ -155,10 +155,10 @@ async def test_name_that_does_not_resolve_is_said_to_be_unknown(
 
 
 @pytest.mark.usefixtures("_no_names")
-async def test_unknown_name_is_still_said_while_it_is_not_asked_for(
+async def test_unknown_host_is_still_reported_between_tries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A running battery asks again only after a while, and says the same meanwhile."""
+    """A running battery asks again after a while, with the same error meanwhile."""
     monkeypatch.setattr(SharedConnection, "FIRST_BACK_OFF", 30)
     connection = ModbusTcpConnection("battery.invalid", 502, SHORT)
     for text in ("knows no address", "next try in 30 s"):
@@ -174,12 +174,12 @@ async def test_closed_port_is_no_connection(battery_type: str) -> None:
     assert type(failure) is CannotConnectError
 
 
-# Another language
+# Another protocol
 
 
 @pytest.mark.parametrize("talk", [web_server, ssh_server, tls_server])
 @pytest.mark.parametrize("battery_type", DRIVERS)
-async def test_server_that_speaks_something_else_is_told_from_no_connection(
+async def test_another_protocol_is_distinguished_from_no_connection(
     battery_type: str, talk: Talk
 ) -> None:
     is_silent = talk is ssh_server
@@ -190,7 +190,7 @@ async def test_server_that_speaks_something_else_is_told_from_no_connection(
 
 
 @pytest.mark.parametrize("talk", [web_server, ssh_server])
-async def test_gateway_for_rtu_frames_that_speaks_something_else_is_told(
+async def test_another_protocol_than_rtu_frames_is_reported(
     talk: Talk,
 ) -> None:
     async with server(talk) as port:
@@ -200,7 +200,7 @@ async def test_gateway_for_rtu_frames_that_speaks_something_else_is_told(
 
 
 @pytest.mark.parametrize("battery_type", DRIVERS)
-async def test_connection_that_is_closed_without_an_answer_is_said_as_such(
+async def test_connection_that_is_closed_without_an_answer_is_reported_as_such(
     battery_type: str,
 ) -> None:
     async with server(hang_up) as port:
@@ -215,7 +215,7 @@ async def test_modbus_device_at_the_port_of_a_sessy_closes_the_connection() -> N
 
 
 async def test_web_page_with_a_password_may_be_a_sessy() -> None:
-    """Whose it is cannot be said without the right one."""
+    """Without the right password its kind is not known."""
 
     async def ask_password(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -230,7 +230,7 @@ async def test_web_page_with_a_password_may_be_a_sessy() -> None:
 
 
 async def test_device_that_greets_can_speak_modbus_all_the_same() -> None:
-    """Some loggers say who they are as soon as a connection is made."""
+    """Some loggers greet as soon as a connection is made."""
     async with VictronSimulator() as victron:
 
         async def greet(
@@ -267,7 +267,7 @@ async def test_logger_that_is_asked_over_modbus_is_called_a_logger() -> None:
     assert "deye_solarman" in str(failure)
 
 
-async def test_logger_is_seen_at_its_own_port_where_nobody_is_at_the_one_given(
+async def test_logger_is_seen_at_its_own_port_when_the_given_one_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The form begins with port 502, where a logger does not listen."""
@@ -288,7 +288,7 @@ async def test_gateway_that_is_asked_as_a_logger_is_called_modbus() -> None:
     assert "deye_modbus" in str(failure)
 
 
-async def test_gateway_is_seen_at_its_own_port_where_nobody_is_at_the_one_given(
+async def test_gateway_is_seen_at_its_own_port_when_the_given_one_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The form begins with port 8899, where a gateway does not listen."""
@@ -310,8 +310,8 @@ async def test_other_makes_at_the_port_of_a_logger_are_not_called_a_deye(
     assert type(failure) is ConnectionClosedError
 
 
-async def test_gateway_to_an_inverter_that_sleeps_stays_silent() -> None:
-    """Silence behind a gateway says nothing of how it is reached."""
+async def test_gateway_to_an_inverter_that_is_off_stays_silent() -> None:
+    """Silence behind a gateway is no sign of another protocol."""
     async with DeyeModbusSimulator(house()) as gateway:
         await gateway.misbehave("hang")
         failure = await failure_of(
@@ -331,7 +331,9 @@ async def test_logger_that_works_is_not_asked_anything_more() -> None:
 # Another unit id
 
 
-async def test_victron_at_another_unit_id_is_told_from_another_device() -> None:
+async def test_victron_at_another_unit_id_is_distinguished_from_another_device() -> (
+    None
+):
     async with VictronSimulator() as victron:
         battery = DRIVERS["victron"].from_setup({**victron.setup, "unit_id": 99})
         failure = await failure_of(battery)
@@ -349,7 +351,7 @@ async def test_victron_without_inverter_asks_for_its_unit_id() -> None:
 
 
 async def test_stray_bytes_of_a_serial_line_are_no_other_protocol() -> None:
-    """Gateways pass on what is on their line; the answer behind it is good."""
+    """Gateways pass on all bytes of their line; the answer behind them is good."""
 
     async def gateway(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -366,8 +368,8 @@ async def test_stray_bytes_of_a_serial_line_are_no_other_protocol() -> None:
         await connection.close()
 
 
-async def test_what_has_spoken_modbus_is_not_said_to_speak_something_else() -> None:
-    """A frame that is spoilt on the way is a failed request, as it always was."""
+async def test_a_device_that_has_spoken_modbus_is_not_of_another_protocol() -> None:
+    """A frame that is spoilt on the way is a failed request, as before."""
 
     async def spoilt_later(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter

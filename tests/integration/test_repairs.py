@@ -389,7 +389,7 @@ async def test_deye_that_does_not_control_its_battery_by_capacity_has_an_issue(
 ) -> None:
     """The issue follows the settings that are chosen on the inverter."""
     for word, expected in ((wrong, {DeviceIssue.NOT_BY_CAPACITY}), (1, set())):
-        await simulator.misbehave("owner", address=address, words=[word])
+        await simulator.misbehave("settings", address=address, words=[word])
         await warp(61)
         await warp(6)
         assert issues(home) == expected

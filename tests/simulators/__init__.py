@@ -1,12 +1,12 @@
-"""Simulated devices: real protocols on real sockets, one house behind all of them.
+"""Simulated devices: real protocols on real sockets, and one house behind them all.
 
     async with SIMULATORS["victron"]() as simulator:
         simulator.setup        # what a user would enter to reach it
         simulator.state()      # how things really are
         await simulator.misbehave("hang")
 
-They are written from what is known about the devices, and know nothing of the integration, so
-that a mistake made there is not made here too. From the command line:
+They are written from documents and recordings of the devices, and use no code of the
+integration, so that a mistake made there is not made here too. From the command line:
 
     python -m tests.simulators --help
 """

@@ -23,15 +23,16 @@ from typing import (
 )
 
 from . import SIMULATORS, Plant, Simulator
-from .http_server import NOT_FOUND, Answer, Json, JsonServer, Request
+from .http_server import UNKNOWN_PATH, Answer, Json, JsonServer, Request
 from .replay import Replayed, replay_file
 
 REPLAY: Final = "replay"
 
 PLANT_DEFAULTS: Final = {"ramp": 2000.0}
-"""How the house differs from the one in tests: power takes its time."""
+"""Arguments of `Plant` that differ from those in tests: power takes its time to
+change."""
 
-# What POST /plant may change, and how.
+# Field of POST /plant → attribute of the house, and its type.
 CHANGEABLE: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "soc": ("soc", float),
     "load": ("fixed_load", lambda value: None if value is None else float(value)),
@@ -46,7 +47,7 @@ CHANGEABLE: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
 
 
 class Control(JsonServer):
-    """The way to look at a simulator and to change it while it runs."""
+    """An HTTP server to inspect a simulator, and to change it while it runs."""
 
     def __init__(self, simulator: Simulator, port: int) -> None:
         """Prepare to listen."""
@@ -64,7 +65,7 @@ class Control(JsonServer):
                 case ("POST", "/plant", dict(body)):
                     self._change_plant(body)
                 case _:
-                    return NOT_FOUND
+                    return UNKNOWN_PATH
         except (TypeError, ValueError, KeyError) as error:
             return Answer(f"{error}", 400)
         return Answer(self.simulator.state())
@@ -83,31 +84,31 @@ class Control(JsonServer):
 
 
 def options(function: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """Return what argparse needs for each annotated keyword argument of a constructor."""
-    found = {}
+    """Return the argparse options of a constructor's annotated keyword arguments."""
+    known = {}
     for name, hint in get_type_hints(function, include_extras=True).items():
         if get_origin(hint) is Annotated:
             kind, text = get_args(hint)
             default = (function.__kwdefaults__ or {})[name]
-            found[name] = {
+            known[name] = {
                 "help": f"{text} (%(default)s)",
                 "default": default,
                 **_kind(kind),
             }
-    return found
+    return known
 
 
 def device_options(kind: type[Simulator]) -> dict[str, dict[str, Any]]:
-    """Return the options of a device: those of its class, and of the classes it is one of."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the options of a device: those of its class and of its base classes."""
+    known: dict[str, dict[str, Any]] = {}
     for each in reversed(kind.__mro__):
         if "__init__" in vars(each):
-            found |= options(vars(each)["__init__"])
-    return found
+            known |= options(vars(each)["__init__"])
+    return known
 
 
 def _kind(kind: Any) -> dict[str, Any]:
-    """Return how argparse reads a value of this type."""
+    """Return the argparse arguments for a value of this type."""
     if isinstance(kind, TypeAliasType):
         kind = kind.__value__
     if get_origin(kind) is Literal:
@@ -118,11 +119,12 @@ def _kind(kind: Any) -> dict[str, Any]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the command line's parser."""
     main = argparse.ArgumentParser(
         prog="python -m tests.simulators",
-        description="Run one simulated device until SIGINT or SIGTERM. When it listens, one line "
-        "of JSON says where: type, host, port, setup (what a user would enter), state_url.",
+        description="Run one simulated device until SIGINT or SIGTERM. When it "
+        "listens, one line of JSON has its address: type, host, port, setup (what a user "
+        "would enter), state_url.",
         epilog="TYPE --help tells the options of a device and how it can misbehave.",
     )
     types = main.add_subparsers(metavar="TYPE", dest="type", required=True)
@@ -199,7 +201,7 @@ def _hour_now() -> float:
 
 
 def build(arguments: argparse.Namespace) -> Simulator:
-    """Build the device that the command line asks for."""
+    """Return the device that the command line asks for."""
     given = vars(arguments)
     kind: Any = SIMULATORS[arguments.type]
     house = {name: given[name] for name in options(Plant.__init__)}
@@ -214,7 +216,7 @@ def build(arguments: argparse.Namespace) -> Simulator:
 
 
 def _where(kind: str, device: Simulator | Replayed) -> Json:
-    """Return how to reach a device that listens."""
+    """Return the address and setup of a listening device."""
     return {
         "type": kind,
         "host": device.host,

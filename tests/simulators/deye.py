@@ -1,6 +1,6 @@
-"""A Deye hybrid inverter (SUN-5…12K-SG04LP3 and its relatives) on Modbus, or behind a data logger.
+"""A Deye hybrid inverter (SUN-5…12K-SG04LP3 and alike) on Modbus or behind a logger.
 
-Only two functions are known to it: reading holding registers, and writing several registers.
+It knows two functions only: reading holding registers, and writing several registers.
 """
 
 from abc import abstractmethod
@@ -40,7 +40,7 @@ STEPS_SHOWN: Final = 20
 
 
 class DeyeSimulator(Simulator):
-    """What is common to the ways to reach a Deye inverter."""
+    """A Deye inverter, whatever the way to reach it."""
 
     plant_defaults = {
         "phases": 3,
@@ -78,8 +78,8 @@ class DeyeSimulator(Simulator):
         out_of_range: Annotated[
             OutOfRange, "what writes do that are out of range"
         ] = "refused",
-        work_mode: Annotated[WorkMode, "of the owner"] = "zero_export_to_ct",
-        tou: Annotated[bool, "the owner has time of use on, every day"] = True,
+        work_mode: Annotated[WorkMode, "of the user"] = "zero_export_to_ct",
+        tou: Annotated[bool, "the user has time of use on, every day"] = True,
         sell_bit: Annotated[
             SellBit,
             f"of a slot: auto means needed from release {SELL_BIT_SINCE:x}, else ignored",
@@ -102,7 +102,7 @@ class DeyeSimulator(Simulator):
         backup_share: Annotated[float, "share of the load on the backup port"] = 0.2,
         settings: Mapping[int, int] | None = None,
     ) -> None:
-        """Install the inverter in the house; `settings` are more words that the owner changed."""
+        """Install the inverter in the house; `settings` are words set by the user."""
         if plant is None:
             plant = self.house(**({"phases": 1} if variant == "single" else {}))
         self.plant = plant
@@ -111,7 +111,7 @@ class DeyeSimulator(Simulator):
         if sell_bit == "auto":
             has_it = code >= SELL_BIT_SINCE and variant == "lv"
             sell_bit = "needed" if has_it else "ignored"
-        of_owner = {
+        chosen = {
             model.address("work_mode"): WORK_MODES[work_mode],
             model.address("tou"): TOU_EVERY_DAY * tou,
         }
@@ -130,7 +130,7 @@ class DeyeSimulator(Simulator):
             backup_share=backup_share,
             remote=remote,
             fed_by=remote_fed_by,
-            settings={address: word for address, word in of_owner.items() if address}
+            settings={address: word for address, word in chosen.items() if address}
             | dict(settings or {}),
         )
         self.units = DeyeUnits(
@@ -143,22 +143,22 @@ class DeyeSimulator(Simulator):
     @property
     @abstractmethod
     def setup(self) -> dict[str, Any]:
-        """What a user would enter."""
+        """Settings that a user would enter to reach this device."""
         return {**super().setup, "unit_id": self.units.identity.unit}
 
     @property
     def mode(self) -> Literal["automatic", "controlled"]:
-        """Controlled is remote mode, and any setting that is not as the owner left it."""
+        """Controlled in remote mode, or while any setting differs from the user's."""
         inverter = self.inverter
         return "controlled" if inverter.remote_on or inverter.borrowed else "automatic"
 
     @property
     def trail(self) -> list[Step]:
-        """Every write that took effect, and what it led to; see `DeyeInverter.what_if`."""
+        """Every write that took effect, and its result; see `DeyeInverter.what_if`."""
         return self.inverter.trail
 
     def device_state(self) -> State:
-        """Return the settings that matter, what follows from them, and what was written."""
+        """Return the settings that decide, the resulting powers, and the writes."""
         inverter = self.inverter
         settings = inverter.settings
         names = {word: name for name, word in WORK_MODES.items()}
@@ -207,9 +207,9 @@ class DeyeSimulator(Simulator):
     def settings_words(self) -> dict[str, Any]:
         """Return every writable register by address.
 
-        Without those that show what is measured, whatever is written there: the clock
-        (62…64; 22…24 with one phase) and the values of the BMS (210…229). Of remote mode
-        only its switch while it is off: nothing heeds the rest then.
+        Without those that show a measurement, whatever is written there: the clock
+        (62…64; 22…24 with one phase) and the values of the BMS (210…229). While remote
+        mode is off, only its switch counts: the inverter ignores the rest then.
         """
         inverter = self.inverter
         inverter.update()
@@ -227,38 +227,38 @@ class DeyeSimulator(Simulator):
         self.inverter.ignore_writes = on
 
     def fault_apply_delay(self, seconds: float = 1.0) -> None:
-        """Let writes take effect so long after they were answered."""
+        """Let writes take effect this many seconds after they were answered."""
         self.inverter.apply_delay = seconds
 
     def fault_no_amps(
         self, how: Literal["refused", "kept", "taken"] = "refused"
     ) -> None:
-        """Let a charge or discharge current of 0 be refused, or be answered and not kept."""
+        """Refuse a charge or discharge current of 0, or answer it and ignore it."""
         self.units.refuses_no_amps = how == "refused"
         self.inverter.keeps_amps = how == "kept"
 
     def fault_half_answers(self, on: bool = True) -> None:
-        """Answer the function that writes one register with half a frame, not an exception."""
+        """Answer function 6 (write one register) with half a frame."""
         self.units.half_answers = on
 
     def fault_silent(self, first: int = 586, last: int = 708) -> None:
-        """Let reads that touch these registers get no answer; last < first: they do again."""
+        """Leave reads of these registers without an answer; last < first: none."""
         self.units.silent = range(first, last + 1)
 
     def fault_most_words(self, count: int = 60) -> None:
-        """Let reads of more words get no answer."""
+        """Leave reads of more words without an answer."""
         self.units.most_words = count
 
     def fault_zeros(self, count: int = 1) -> None:
-        """Answer so many reads of live values with nothing but zeros."""
+        """Answer this many reads of live values with zeros only."""
         self.units.zero_reads = count
 
-    def fault_owner(self, address: int, words: Sequence[int]) -> None:
-        """Let the owner change settings at the display."""
-        self.inverter.set_by_owner(address, words)
+    def fault_settings(self, address: int, words: Sequence[int]) -> None:
+        """Change settings, as the user does at the display."""
+        self.inverter.set_by_user(address, words)
 
     def fault_restart(self) -> None:
-        """Let the inverter lose power and start again: settings stay, remote mode does not."""
+        """Power-cycle the inverter: settings stay, remote mode does not."""
         self.inverter.restart()
         self.server.cut()
 
@@ -275,7 +275,7 @@ class DeyeSimulator(Simulator):
         bms.force_charge = force_charge
 
     def fault_battery_lost(self, on: bool = True) -> None:
-        """Let the battery say nothing any more."""
+        """Cut the battery's communication."""
         self.inverter.bms.lost = on
 
     def fault_warning(self, number: int = 2, on: bool = True) -> None:
@@ -293,7 +293,7 @@ class DeyeSimulator(Simulator):
 
 
 class DeyeModbusSimulator(DeyeSimulator):
-    """A Deye hybrid inverter on Modbus TCP, or behind a gateway that passes RTU frames."""
+    """A Deye hybrid inverter on Modbus TCP, or behind a gateway for RTU frames."""
 
     type = "deye_modbus"
     server_faults = MODBUS_FAULTS
@@ -320,6 +320,6 @@ class DeyeModbusSimulator(DeyeSimulator):
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter."""
+        """Settings that a user would enter to reach this device."""
         framing = {} if self.framing == "tcp" else {"framing": self.framing}
         return {**super().setup, **framing}

@@ -1,9 +1,9 @@
-"""What a Deye hybrid inverter does with solar power, house, battery and grid: its settings decide.
+"""The power flows of a Deye hybrid inverter, as its settings decide them.
 
-One pure function, so that it can be asked what any state of the settings would lead to. Power on
-the battery's side (DC) and on the grid's side (AC) differ by the losses of the inverter.
+One pure function, so that any state of the settings can be evaluated. Power on the
+battery's side (DC) and on the grid's side (AC) differ by the losses of the inverter.
 
-Where the documents disagree about the inverter, `Habits` says which way this one is.
+Where the documents disagree about the inverter, `Habits` holds this one's behaviour.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ LOAD_FIRST: Final = 1  # energy_pattern, bit 0 in both ways of counting it
 PEAK_SHAVING: Final = 4  # switches, where its two bits are
 SWITCHED_ON: Final = 3
 
-# Remote mode: words by address, and what they say.
+# Remote mode: addresses of its words, and their values.
 REMOTE: Final = range(1100, 1122)
 REMOTE_MODE: Final = 1100
 REMOTE_WATCHDOG: Final = 1101
@@ -58,38 +58,39 @@ BY_POWER: Final = (2, 5)
 
 @dataclass(frozen=True)
 class Habits:
-    """What is disputed about these inverters, or depends on their firmware."""
+    """Behaviour that is disputed, or depends on the firmware."""
 
     sell_flag: SellFlag = "ignored"
-    """Selling from the battery: the flag of a slot does nothing; selling first needs it; or it
-    does as well as selling first."""
+    """Selling from the battery: the flag of a slot is ignored; it is needed besides
+    selling first; or it is enough by itself."""
     slot_power: SlotPower = "selling"
-    """What the power of a slot limits."""
+    """Actions that the power of a slot limits."""
     discharges_without_tou: bool = False
     honours_start_soc: bool = True
-    """Without time of use, `grid_charge_start_soc` decides about charging from the grid."""
+    """Without time of use, `grid_charge_start_soc` decides about charging from the
+    grid."""
     charges_when_selling_first: bool = False
     """… from the grid."""
     charge_current_caps_grid: bool = True
-    """`charge_current` limits what comes from the grid too, not only the solar part."""
+    """`charge_current` limits charging from the grid too, not only solar charging."""
     remote_charge_sign: int = -1
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What an inverter finds. Power in W."""
+    """The conditions of a decision. Power in W."""
 
     soc: float
     voltage: float
     """Of the battery, V."""
     pv: float
-    """What the panels could give, DC."""
+    """Power that the panels could deliver, DC."""
     load: float
-    """Of the whole house, as its meter sees it: less the solar power on its AC side."""
+    """Load of the whole house at its meter: less the solar power on its AC side."""
     backup: float
-    """The part of it on the backup port."""
+    """The part of the load on the backup port."""
     charge_limit: float
-    """What the battery and its BMS take."""
+    """The most that the battery and its BMS take."""
     discharge_limit: float
     minute: int
     """Of the day."""
@@ -104,7 +105,7 @@ class Situation:
 
 
 class Decision(NamedTuple):
-    """What the inverter does, W."""
+    """The resulting powers, W."""
 
     activity: Activity
     battery: float
@@ -122,12 +123,12 @@ def decide(
     habits: Habits,
     at: Situation,
 ) -> Decision:
-    """Return what these settings lead to in this situation."""
+    """Return the power flows of these settings in this situation."""
     return _Rules(Settings(model, words), remote, habits, at).decide()
 
 
 def current_slot(settings: Settings, minute: int) -> int:
-    """Return the slot (0…5) of a minute of the day: from its start to the next one's."""
+    """Return the slot (0…5) of a minute of the day; it lasts until the next starts."""
     starts = [time // 100 * 60 + time % 100 for time in settings.slots("slot_time")]
     begun = [number for number in range(SLOTS) if starts[number] <= minute]
     return max(begun, key=lambda number: starts[number], default=SLOTS - 1)
@@ -168,7 +169,7 @@ class _Rules:
 
     @property
     def _tou(self) -> bool:
-        """Say whether the slots count today."""
+        """Return True if the slots count today."""
         word = self.settings["tou"]
         return bool(word & TOU_ON and word >> self.at.weekday + 1 & 1)
 
@@ -182,17 +183,17 @@ class _Rules:
 
     @property
     def _over_target(self) -> float:
-        """How far the battery is above the slot's target; the battery mode says in what."""
+        """Return the distance above the slot's target: V or % SOC, by battery mode."""
         if self.settings["battery_mode"] == BY_VOLTAGE:
             return self.at.voltage - self.settings.voltage("slot_voltage", self.slot)
         return self.at.soc - self.settings.slot("slot_soc", self.slot)
 
     @property
     def _may_discharge(self) -> bool:
-        """Say whether the battery may serve on grid.
+        """Return True if the battery may serve the load on grid.
 
-        The low-battery SOC is no floor of its own: it is promised only while the slot SOC is
-        not below it, and then the slot SOC is what stops the battery.
+        The low-battery SOC is no floor of its own: it is promised only while the slot
+        SOC is not below it, and then the slot SOC stops the battery.
         """
         if not self._tou:
             return (
@@ -222,7 +223,7 @@ class _Rules:
 
     @property
     def _sells(self) -> bool:
-        """Say whether the battery may be sold."""
+        """Return True if the battery may be sold."""
         if not self._tou or self._over_target <= 0:
             return False
         flag = bool(self._flags & self.settings.model.sell_flag) and not (
@@ -237,7 +238,7 @@ class _Rules:
 
     @property
     def _shave_at(self) -> float:
-        """What peak shaving allows to be imported, W."""
+        """Return the import that peak shaving allows, W; infinity without it."""
         if self.settings["switches"] >> PEAK_SHAVING & 3 != SWITCHED_ON:
             return math.inf
         return self.settings.power("peak_shaving_power")
@@ -246,7 +247,7 @@ class _Rules:
 
     @property
     def _charge_limit(self) -> float:
-        """What the battery takes from anywhere."""
+        """Return the most that the battery takes from any source."""
         if self.at.soc >= self.settings["stop_soc"]:
             return 0.0
         return self.at.charge_limit
@@ -259,7 +260,7 @@ class _Rules:
 
     @property
     def _discharge(self) -> float:
-        """What the battery gives at all."""
+        """Return the most that the battery delivers."""
         return min(
             self.settings["discharge_current"] * self.at.voltage,
             self.at.discharge_limit,
@@ -267,19 +268,19 @@ class _Rules:
 
     @property
     def _most_output(self) -> float:
-        """What may be delivered when the surplus may be fed in, W AC."""
+        """Return the most AC output while the surplus may be fed in, W."""
         most = self.at.load + self.settings.power("max_sell_power")
         return max(0.0, min(self.rated, most))
 
     # Rules.
 
     def _charge(self) -> Decision:
-        """Charge from the grid; solar power goes to the load first, then to the battery."""
+        """Charge from the grid; solar power serves the load first, then the battery."""
         at, settings = self.at, self.settings
         surplus = max(0.0, at.pv - self._dc(self._served))
         grid_part = settings["grid_charge_current"] * at.voltage
         if not math.isinf(self._shave_at):
-            # What would leave the grid at the limit, with the load that is there.
+            # What exceeds the grid's limit, with the present load.
             most = at.pv - self._dc(at.load - self._shave_at) - surplus
             grid_part = max(0.0, min(grid_part, most))
         if self.habits.slot_power == "both" and self._tou:
@@ -294,7 +295,7 @@ class _Rules:
         return self._flow("charging from grid", charge, self._surplus_output)
 
     def _follow(self) -> Decision:
-        """Serve the load; charge from what the sun gives beyond that."""
+        """Serve the load; charge with the solar power beyond it."""
         at = self.at
         discharge = self._discharge if self._may_discharge else 0.0
         limited = self._selling_first or self.habits.slot_power != "selling"
@@ -326,7 +327,7 @@ class _Rules:
         return self._flow("remote", wanted, self._most_output)
 
     def _off_grid(self) -> Decision:
-        """Feed the backup port. No discharge current, no backup: at least nobody denies it."""
+        """Feed the backup port; without discharge current nothing [uncertain]."""
         at = self.at
         discharge = 0.0 if at.empty else self._discharge
         need = self._dc(min(at.backup, self.rated))
@@ -336,7 +337,7 @@ class _Rules:
 
     @property
     def _served(self) -> float:
-        """What is to come from the inverter, W AC."""
+        """Return the wanted AC output, W."""
         if self._selling_first:
             return max(0.0, self.at.load)
         if self.settings["work_mode"] == ZERO_EXPORT_TO_LOAD:
@@ -345,7 +346,7 @@ class _Rules:
 
     @property
     def _surplus_output(self) -> float:
-        """What may be delivered at most, W AC: without solar sell nothing beyond the load."""
+        """Return the most AC output, W: without solar sell nothing beyond the load."""
         if self._selling_first or self.settings["solar_sell"]:
             return self._most_output
         return min(self._served, self._most_output)
@@ -361,7 +362,8 @@ class _Rules:
     def _flow(self, activity: Activity, battery: float, most_output: float) -> Decision:
         """Bring the battery to a power, and the solar power beside it to the AC side.
 
-        What may not be delivered is not taken from the battery, then not from the panels.
+        Power beyond the allowed output is taken off the battery first, then off the
+        panels.
         """
         most, pv = self._dc(most_output), self.at.pv
         if pv - battery > most:
@@ -375,7 +377,7 @@ class _Rules:
         return Decision(_named(activity, battery, grid), battery, grid, -delivered)
 
     def _dc(self, power: float) -> float:
-        """Return what an AC power takes (or brings) on the battery's side."""
+        """Return the battery-side power of an AC power, either way."""
         efficiency = self.at.efficiency
         return power / efficiency if power > 0 else power * efficiency
 
@@ -385,7 +387,7 @@ class _Rules:
 
 
 def _named(activity: Activity, battery: float, grid: float) -> Activity:
-    """Name what really happens under a rule."""
+    """Return the activity that a rule's powers amount to."""
     if activity in ("off grid", "remote"):
         return activity
     if abs(battery) < IDLE_WATTS:

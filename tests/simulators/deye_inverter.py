@@ -1,4 +1,4 @@
-"""A Deye hybrid inverter in its house, without any Modbus: it keeps words, and acts on them."""
+"""A Deye hybrid inverter in its house, without Modbus: its words and their effect."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from .deye_registers import FULL_WORD, NEVER_WRITE, Model, Settings, Words
 from .plant import Inverter as InverterPower, Plant
 
 type FedBy = Literal["write", "any"]
-"""A write to the words of remote mode, or any request."""
+"""Requests that feed the watchdog: writes to remote mode's words, or any request."""
 
 ENERGIES: Final = ("charged", "discharged", "imported", "exported", "load", "pv")
 NO_WATCHDOG: Final = FULL_WORD
@@ -28,7 +28,7 @@ PACK_ADDRESS: Final = 10032
 PACK_WORDS: Final = 38
 RESTING_TEMPERATURE: Final = 24.0  # °C
 
-# What remote words take: address → least, most, signed.
+# Range of each remote word: address → least, most, signed.
 REMOTE_RANGES: Final[Mapping[int, tuple[int, int]]] = {
     1100: (0, 3),
     1104: (0, 2),
@@ -45,7 +45,7 @@ MOST_WATCHDOG: Final = 18000
 
 @dataclass(frozen=True)
 class Step:
-    """What a write led to."""
+    """A write, and its result."""
 
     address: int
     written: list[int]
@@ -53,12 +53,12 @@ class Step:
     """All settings after it."""
     remote: Words | None
     decision: Decision
-    """What the inverter does from now on, once it has got there."""
+    """The inverter's decision from now on, once it has got there."""
 
 
 @dataclass
 class Bms:
-    """What the battery says."""
+    """The battery's limits and requests, as its BMS reports them."""
 
     charge_current: int = 200
     """Most it takes, A."""
@@ -66,19 +66,19 @@ class Bms:
     temperature: float = RESTING_TEMPERATURE
     force_charge: bool = False
     lost: bool = False
-    """It says nothing any more."""
+    """Whether the BMS has stopped communicating."""
 
 
 @dataclass
 class Energies:
-    """Energies in Wh, by what they are."""
+    """Energies by kind, Wh."""
 
     total: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ENERGIES, 0))
     today: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ENERGIES, 0))
 
 
 class DeyeInverter:
-    """The device. Call `update()` before looking; write with `write()`."""
+    """The device. Call `update()` before reading; write with `write()`."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class DeyeInverter:
         fed_by: FedBy,
         settings: Mapping[int, int],
     ) -> None:
-        """Start in the house, with settings as the owner left them."""
+        """Start in the house, with the user's settings."""
         self.plant = plant
         self.model = model
         self.habits = habits
@@ -99,8 +99,8 @@ class DeyeInverter:
         self.fed_by = fed_by
         self.words: Words = model.defaults() | dict(settings)
         self.remote: Words | None = _remote_words() if remote else None
-        self.owner: Words = dict(self.words)
-        """The settings as the owner wants them; whoever borrows them is to put them back."""
+        self.user_words: Words = dict(self.words)
+        """The settings as the user wants them; a controller is to restore them."""
         self.bms = Bms()
         self.temperature = 38.5
         """Of the heat sink, °C."""
@@ -117,17 +117,17 @@ class DeyeInverter:
         """A charge or discharge current of 0 is answered, and the old one kept."""
 
         self.flash_writes: dict[int, int] = {}
-        """How often each setting was written."""
+        """Number of writes of each setting."""
         self.needless_writes = 0
-        """How many writes changed no setting."""
+        """Number of writes that changed no setting."""
         self.resets = 0
-        """How often somebody wrote what resets the inverter to its factory settings."""
+        """Number of writes that reset the inverter to its factory settings."""
         self.below_low_soc = False
-        """On grid the battery was discharged below the low-battery SOC, at any time."""
+        """Whether the battery was ever discharged below the low-battery SOC on grid."""
         self.bms_exceeded = False
-        """More was asked of the battery than its BMS allowed, at any time."""
+        """Whether more was ever asked of the battery than its BMS allowed."""
         self.trail: list[Step] = []
-        """Every write that took effect, and what it led to."""
+        """Every write that took effect, and its result."""
         self.decision = Decision("idle", 0.0, 0.0, 0.0)
         self._fed = plant.clock()
         self._empty = False
@@ -144,7 +144,7 @@ class DeyeInverter:
         plant.run()
 
     def update(self) -> None:
-        """Let the time since the last look pass."""
+        """Run the house up to the present."""
         self.plant.run()
 
     @property
@@ -154,14 +154,14 @@ class DeyeInverter:
 
     @property
     def now(self) -> datetime:
-        """The inverter's clock: the house's hour of the day, and what was set."""
+        """The inverter's clock: the house's hour of the day, with its own shift."""
         return (
             self._midnight + timedelta(hours=self.plant.time_of_day) + self._clock_shift
         )
 
     @property
     def activity(self) -> Activity:
-        """What the inverter is doing."""
+        """The inverter's present activity."""
         return self.decision.activity
 
     @property
@@ -171,22 +171,22 @@ class DeyeInverter:
 
     @property
     def remote_on(self) -> bool:
-        """Say whether somebody outside is in control by remote mode."""
+        """Return True if an outside controller holds the inverter in remote mode."""
         return self.remote is not None and self.remote[REMOTE_MODE] != 0
 
     @property
     def borrowed(self) -> dict[int, tuple[int, int]]:
-        """Settings that are not as the owner wants them: address → owner's word, word now."""
+        """Settings that differ from the user's: address → user's word, present word."""
         return {
-            address: (self.owner[address], word)
+            address: (self.user_words[address], word)
             for address, word in self.words.items()
-            if word != self.owner[address]
+            if word != self.user_words[address]
         }
 
     # Writing.
 
     def accepts(self, address: int, words: Sequence[int]) -> bool:
-        """Say whether all words are in their ranges; slots must start one after another."""
+        """Return True if all words are in range; slots must start one after another."""
         written = dict(enumerate(words, address))
         if address in REMOTE:
             return all(_is_valid_remote(each, word) for each, word in written.items())
@@ -199,7 +199,7 @@ class DeyeInverter:
         )
 
     def write(self, address: int, words: list[int]) -> None:
-        """Take words; they may take effect later."""
+        """Accept words; they may take effect later."""
         if address in REMOTE:
             self.feed("write")
         if self.ignore_writes:
@@ -208,20 +208,20 @@ class DeyeInverter:
         self._pending.append((due, address, words))
         self.update()
 
-    def set_by_owner(self, address: int, words: Sequence[int]) -> None:
-        """Take words from the display."""
+    def set_by_user(self, address: int, words: Sequence[int]) -> None:
+        """Set words at the display."""
         written = dict(enumerate(words, address))
         self.words |= written
-        self.owner |= written
+        self.user_words |= written
         self.update()
 
     def feed(self, what: FedBy) -> None:
-        """Start the watchdog's time anew, if this is what it waits for."""
+        """Restart the watchdog, if it counts this kind of request."""
         if what == "write" or self.fed_by == "any":
             self._fed = self.plant.clock()
 
     def restart(self) -> None:
-        """Lose power, and get it back: settings stay."""
+        """Power-cycle: settings stay."""
         self._pending.clear()
         if self.remote is not None:
             self.remote = _remote_words()
@@ -274,9 +274,10 @@ class DeyeInverter:
     def what_if(
         self, words: Words | None = None, remote: Words | None = None, **situation: Any
     ) -> Decision:
-        """Return what the inverter would do with such settings in another situation.
+        """Return the inverter's decision with such settings in another situation.
 
-        `situation` changes fields of `Situation` as it is now: `soc=90, pv=0, load=500, …`
+        `situation` changes fields of the present `Situation`: `soc=90, pv=0, load=500,
+        …`
         """
         return decide(
             self.model,
@@ -315,7 +316,7 @@ class DeyeInverter:
         )
 
     def _control(self, now: float) -> None:
-        """Tell the house what the inverter does."""
+        """Set the house's power by the inverter's decision."""
         self._take_pending(now)
         self._watch(now)
         self._rest_when_empty()
@@ -333,7 +334,7 @@ class DeyeInverter:
             self._apply(address, words)
 
     def _watch(self, now: float) -> None:
-        """Leave remote mode when it was not renewed in time."""
+        """Leave remote mode if it was not renewed in time."""
         if self.remote is None or not self.remote_on:
             return
         time = self.remote[REMOTE_WATCHDOG]
@@ -341,7 +342,7 @@ class DeyeInverter:
             self.remote[REMOTE_MODE] = 0
 
     def _rest_when_empty(self) -> None:
-        """Off grid, stop at the shutdown SOC until the restart SOC."""
+        """Stop at the shutdown SOC off grid, until the restart SOC."""
         plant, settings = self.plant, self.settings
         least = settings["restart_soc" if self._empty else "shutdown_soc"]
         self._empty = plant.grid_lost and plant.soc <= least

@@ -1,8 +1,8 @@
-"""Where a Deye hybrid inverter keeps its settings: one map for three phases, another for one.
+"""Registers of a Deye inverter's settings: one map for three phases, another for one.
 
-A setting has a name of ours, since the two maps have it at different addresses. What a word
-counts in depends on the model too: the settings of a high-voltage inverter count power in
-10 W and battery voltage in 0.1 V.
+The two maps have a setting at different addresses, so its name here is this project's.
+The unit of a word depends on the model too: the settings of a high-voltage inverter
+count power in 10 W and battery voltage in 0.1 V.
 """
 
 from collections.abc import Mapping
@@ -34,17 +34,17 @@ class Setting(NamedTuple):
 
     name: str
     address: int
-    """Where a three-phase inverter has it."""
+    """Address on a three-phase inverter."""
     single: int | None
-    """Where a single-phase one has it, if that is known."""
+    """Address on a single-phase inverter, if known."""
     default: int
-    """What the installer or the owner chose."""
+    """Choice of the installer or the user."""
     least: int = 0
     most: int = FULL_WORD
     words: int = 1
     signed: bool = False
     unit: Literal["", "W", "V", "A"] = ""
-    """W, V: counted as the model does; A: at most what the model allows."""
+    """W, V: counted as the model does; A: at most the model's maximum."""
 
 
 SETTINGS: Final = (
@@ -80,13 +80,13 @@ SETTINGS: Final = (
 
 SLOT_TIMES: Final = (0, 400, 800, 1200, 1700, 2100)
 NIGHT_CHARGE: Final = 40
-"""Up to this SOC the owner charges at night, in the first slot. %"""
+"""SOC up to which the user charges at night, in the first slot, %."""
 
 CLOCK: Final = {"lv": 62, "hv": 62, "single": 22}
 NEVER_WRITE: Final = (81, 91, 92)
-"""Factory reset, and two that initialise the memory of settings."""
+"""Registers for factory reset, and two that initialise the memory of settings."""
 
-# Settings that nothing follows from here; they can be read and written.
+# Settings without effect here; they can be read and written.
 OTHER_SETTINGS: Final[Mapping[int, int]] = (
     {61: 60, 102: 300, 105: 30, 106: 1, 113: 25, 114: 990}
     | {121: 240, 124: 30, 125: 40, 131: 5500, 135: 95, 137: 100, 138: 1, 139: 500}
@@ -107,7 +107,7 @@ OTHER_POWERS: Final[Mapping[int, int]] = {190: 8000}
 
 @dataclass(frozen=True)
 class Model:
-    """What a variant is, and what its words count."""
+    """A variant of the inverter, and the units of its words."""
 
     variant: Variant
     rated_power: int
@@ -117,36 +117,36 @@ class Model:
 
     @property
     def single(self) -> bool:
-        """Say whether this is a single-phase inverter, with the other map."""
+        """Return True for a single-phase inverter, which has the other map."""
         return self.variant == "single"
 
     @property
     def watts(self) -> int:
-        """What a power setting counts in, W."""
+        """Unit of a power setting, W."""
         return 10 if self.variant == "hv" else 1
 
     @property
     def volts(self) -> float:
-        """What a battery voltage counts in, V."""
+        """Unit of a battery voltage, V."""
         return 0.1 if self.variant == "hv" else 0.01
 
     @property
     def cells(self) -> int:
-        """How many times the voltage of the house's 48 V battery this one has."""
+        """Ratio of this battery's voltage to the 48 V of the house's."""
         return 10 if self.variant == "hv" else 1
 
     @property
     def sell_flag(self) -> int:
-        """The bit of a slot's flags that lets it sell."""
+        """Bit of a slot's flags that permits selling."""
         return FLAG_SELL_SINGLE if self.single else FLAG_SELL
 
     @property
     def clock(self) -> int:
-        """Where the three words of the clock are."""
+        """Address of the first of the clock's three words."""
         return CLOCK[self.variant]
 
     def address(self, name: str) -> int | None:
-        """Return where a setting is, None if this model has it nowhere known."""
+        """Return the address of a setting, None if this model's is not known."""
         setting = _BY_NAME[name]
         return setting.single if self.single else setting.address
 
@@ -171,7 +171,7 @@ class Model:
         return setting.default
 
     def is_valid(self, address: int, word: int) -> bool:
-        """Say whether the inverter takes this word here."""
+        """Return True if the inverter accepts this word here."""
         setting = self.setting(address)
         if setting is None or setting.signed or setting.unit == "V":
             return True
@@ -185,7 +185,7 @@ class Model:
         return setting.least <= word <= most
 
     def defaults(self) -> Words:
-        """Return every word that can be written, as the owner set it."""
+        """Return every writable word, as the user set it."""
         words: Words = {}
         if not self.single:
             words |= dict.fromkeys(range(60, 500), 0) | dict(OTHER_SETTINGS)
@@ -218,7 +218,7 @@ class Settings:
     """Words of settings, read by name."""
 
     def __init__(self, model: Model, words: Words) -> None:
-        """Look at these words; they may change."""
+        """Keep these words; they may change."""
         self.model = model
         self.words = words
 
@@ -250,5 +250,5 @@ class Settings:
 
     @property
     def is_on(self) -> bool:
-        """Say whether the inverter is switched on; one phase counts from 1, on = 1, off = 2."""
+        """Return True if the inverter is on (word 1; off is 0, with one phase 2)."""
         return self["on_off"] == 1

@@ -63,14 +63,14 @@ class DeyeSolarmanSimulator(DeyeSimulator):
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter."""
+        """Settings that a user would enter to reach this device."""
         return {**super().setup, "logger_serial": self.server.serial}
 
     async def start(self) -> None:
-        """Listen, and let oneself be found."""
+        """Listen, and answer discovery."""
         await super().start()
         if self.logger == "closed":
-            await self.server.stop()  # its port is known, and nobody listens there
+            await self.server.stop()  # its port is known, and no longer in use
         if self.discovery_port != NO_DISCOVERY:
             self.discovery_port = await self._discovery.start(
                 self.host, self.discovery_port
@@ -82,7 +82,7 @@ class DeyeSolarmanSimulator(DeyeSimulator):
         await super().stop()
 
     def device_state(self) -> State:
-        """Return what the inverter does, and what became of the logger."""
+        """Return the inverter's state, and the logger's counts."""
         logger = {"discovery_port": self.discovery_port, "clients": self.server.clients}
         if isinstance(self.server, SolarmanLogger):
             logger["acknowledged_heartbeats"] = self.server.acknowledged

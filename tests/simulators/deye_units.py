@@ -1,4 +1,4 @@
-"""A Deye inverter as its Modbus clients see it."""
+"""The Modbus units of a Deye inverter."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -11,7 +11,7 @@ from .modbus import (
     ILLEGAL_FUNCTION,
     ILLEGAL_VALUE,
     NO_RESPONSE,
-    READ_HOLDING,
+    READ_HOLDING_REGISTERS,
     WRITE_MULTIPLE,
     WRITE_SINGLE,
     Refused,
@@ -29,15 +29,16 @@ PACKS: Final = range(10000, PACK_ADDRESS + 32 * PACK_WORDS)
 
 
 class DeyeUnits(Units):
-    """Answers like the inverter.
+    """Units that answer like the inverter.
 
     - Any other function: exception 1, or half an answer.
     - A block with a word that is not there: exception 2, or silence.
-    - A word out of its range, or slots that do not start one after another: exception 3, or the
-      write is answered and nothing changes. In both cases nothing of the block is taken.
+    - A word out of its range, or slots that do not start one after another: exception
+      3, or the write is answered and nothing changes. Either way the whole block is
+      dropped.
     """
 
-    functions = frozenset((READ_HOLDING, WRITE_MULTIPLE))
+    functions = frozenset((READ_HOLDING_REGISTERS, WRITE_MULTIPLE))
 
     def __init__(
         self,
@@ -54,17 +55,17 @@ class DeyeUnits(Units):
         self.absent = absent
         self.out_of_range = out_of_range
         self.other_unit: Callable[[], Exception] = lambda: Refused(NO_RESPONSE)
-        """What a unit id that is not there answers."""
+        """Result of a request to an absent unit id."""
         self.silent = range(0)
-        """Reads that touch these addresses get no answer."""
+        """Addresses whose reads get no answer."""
         self.zero_reads = 0
-        """So many reads of live values are answered with zeros."""
+        """Number of coming reads of live values that are answered with zeros."""
         self.most_words = self.max_read
-        """Reads of more words get no answer."""
+        """Longest read that gets an answer, in words."""
         self.half_answers = False
-        """Functions that it does not know get half an answer instead of an exception."""
+        """Whether unknown functions get half an answer instead of an exception."""
         self.refuses_no_amps = False
-        """A charge or discharge current of 0 is refused."""
+        """Whether a charge or discharge current of 0 is refused."""
 
     def read(self, unit: int, address: int, count: int) -> list[int]:
         """Return words; settings and live values may be in one block."""
@@ -93,7 +94,7 @@ class DeyeUnits(Units):
         raise self._absent()
 
     def write(self, unit: int, address: int, words: list[int]) -> None:
-        """Take a block if all of it can be taken."""
+        """Accept a block if every word of it is acceptable."""
         inverter = self.inverter
         self._at_home(unit)
         inverter.update()
@@ -107,7 +108,7 @@ class DeyeUnits(Units):
             raise Refused(ILLEGAL_VALUE)
 
     def other(self, unit: int, pdu: bytes) -> bytes:
-        """Refuse what is neither reading nor writing several registers."""
+        """Refuse any other function."""
         self._at_home(unit)
         if self.half_answers and pdu[0] == WRITE_SINGLE:
             return pdu[:2]

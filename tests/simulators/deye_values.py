@@ -1,4 +1,4 @@
-"""What a Deye inverter measures and says about itself, as words: for three phases, and for one."""
+"""Measurements and identity of a Deye inverter as words, for three phases and one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ PROTOCOL: Final = 0x0104
 MAIN_BOARD: Final = {"lv": (0x2005, 0x1807), "hv": (0x3002, 0x1808), "single": (0, 0)}
 HMI: Final = (0x1001, 0xC050)
 ENERGY_IN_KWH: Final = 0x1098
-"""From this main firmware on, a high-voltage inverter counts energy in kWh."""
+"""Main firmware from which on a high-voltage inverter counts energy in kWh."""
 NOMINAL_VOLTS: Final = 51.2
 OUTPUT_VOLTS: Final = 230.0
 PV_VOLTS: Final = (612.0, 548.0)
 STRINGS: Final = (0.55, 0.45)
-"""How solar power comes in over the strings."""
+"""Shares of the solar power by string."""
 SOH: Final = 99
 SOC_OF_LOST_BATTERY: Final = 0
 LITHIUM_LOST: Final = 31
-"""The warning of a battery that says nothing."""
+"""Warning number of a battery that has stopped communicating."""
 PACK_VOLTS_PER_CELL: Final = 16
-# What lifetime counters had seen before the simulation, kWh; two of them need both words.
+# Lifetime counters at the start of the simulation, kWh; two of them need both words.
 COUNTED_BEFORE: Final = {
     "charged": 7000.1,
     "discharged": 6600.4,
@@ -39,14 +39,14 @@ COUNTED_BEFORE: Final = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What does not change."""
+    """The parts of the identity that never change."""
 
     serial: str
     release: int
-    """The middle part of the main firmware, as it is read: 0x1170."""
+    """Middle part of the main firmware's number: 0x1170 reads 1170."""
     unit: int
     has_extension: bool
-    """Powers have their high words."""
+    """Whether powers have their high words."""
     packs: int
 
 
@@ -297,7 +297,7 @@ def _temperature(celsius: float) -> int:
 
 
 def _word(value: float) -> int:
-    """Round to a word; what does not fit is cut to the largest that does."""
+    """Return a rounded word, clamped to the largest that fits."""
     return max(-0x8000, min(0x7FFF, math.floor(value + 0.5))) & 0xFFFF
 
 
@@ -323,6 +323,6 @@ def _text(first: int, text: str) -> Words:
 
 
 def _bits(first: int, words: int, numbers: Iterable[int]) -> Words:
-    """Set the bits of numbers that count from 1."""
+    """Return bits set by numbers that count from 1."""
     raw = sum(1 << number - 1 for number in numbers)
     return {first + place: raw >> 16 * place & 0xFFFF for place in range(words)}

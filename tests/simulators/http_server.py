@@ -1,4 +1,4 @@
-"""An HTTP server with JSON bodies and Basic auth that can behave as badly as real devices do."""
+"""An HTTP server with JSON bodies and Basic auth, and the faults of real devices."""
 
 from abc import ABC, abstractmethod
 import asyncio
@@ -17,7 +17,7 @@ type Json = dict[str, Any]
 
 
 class Request(NamedTuple):
-    """A request that got past the password; equal to a tuple (method, path, body)."""
+    """A request with the right password; equal to a tuple (method, path, body)."""
 
     method: str
     path: str
@@ -25,39 +25,40 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the device says: a JSON object, or text with a status that is not 200."""
+    """A device's answer: a JSON object, or text with a status other than 200."""
 
     body: Json | str
     status: int = 200
 
 
 class HangUp(Exception):
-    """The device closes the connection instead of answering."""
+    """Raised to close the connection instead of answering."""
 
 
-NOT_FOUND: Final = Answer("Not found", 404)
+UNKNOWN_PATH: Final = Answer("Not found", 404)
 
 
 @dataclass
 class HttpFaults:
-    """What is wrong with the server at the moment."""
+    """Faults of the server at the moment."""
 
     delay: float = 0.0
-    """Answer so many seconds late."""
+    """Seconds that each answer is late."""
     hang: bool = False
-    """Answer nothing until this is switched off, then answer late."""
+    """Whether to hold answers back until this is switched off."""
     cut_request: int = 0
-    """Close the connection at each of the next n requests instead of answering."""
+    """Number of coming requests that end their connection instead of getting an
+    answer."""
     error_status: int = 500
     """Status of the answers that `error` spoils."""
     error: int = 0
-    """Answer the next n requests with `error_status` and a text."""
+    """Number of coming requests that are answered with `error_status` and a text."""
     error_path: str = ""
-    """Only requests whose path contains this text are spoilt (by `error` and `non_json`)."""
+    """Part of the path of the requests that `error` and `non_json` spoil."""
     non_json: int = 0
-    """Answer the next n requests with status 200 and something that is not JSON."""
+    """Number of coming requests that are answered with status 200 and no JSON."""
     unauthorized: bool = False
-    """Refuse every password, as after the owner changed it."""
+    """Whether every password is refused, as after the user changed it."""
 
 
 class JsonServer(ABC):
@@ -71,7 +72,7 @@ class JsonServer(ABC):
         username: str | None = None,
         password: str = "",
     ) -> None:
-        """Prepare to listen; port 0 takes any free one. Without a user name all may ask."""
+        """Prepare to listen; port 0 takes any free one. No user name: no password."""
         self.host = host
         self.port = port
         self.username = username
@@ -79,7 +80,7 @@ class JsonServer(ABC):
         self.faults = HttpFaults()
         self.log: deque[Request] = deque(maxlen=LOG_LENGTH)
         self.rejected = 0
-        """How many requests had no or a wrong password."""
+        """Number of requests with no or a wrong password."""
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Event()
 
@@ -90,7 +91,7 @@ class JsonServer(ABC):
 
     @property
     def posts(self) -> list[Request]:
-        """The requests that change something, oldest first."""
+        """Requests that change something, oldest first."""
         return [request for request in self.log if request.method != "GET"]
 
     @abstractmethod
@@ -98,7 +99,7 @@ class JsonServer(ABC):
         """Answer one request."""
 
     async def start(self) -> None:
-        """Listen. After a stop, listen on the same port again."""
+        """Listen; after a stop, on the same port again."""
         if self._runner is not None:
             return
         app = web.Application()
@@ -109,7 +110,7 @@ class JsonServer(ABC):
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stop listening and close all connections: connecting is refused from now on."""
+        """Stop listening and close all connections: connecting is refused now."""
         runner, self._runner = self._runner, None
         if runner is not None:
             self._wake()
@@ -133,7 +134,7 @@ class JsonServer(ABC):
         await self.stop()
 
     def set_faults(self, **changes: object) -> None:
-        """Change faults; requests that hang look at them again."""
+        """Change faults; hanging requests check them again."""
         for name, value in changes.items():
             if not hasattr(self.faults, name):
                 raise ValueError(f"No such fault: {name}")
@@ -141,7 +142,7 @@ class JsonServer(ABC):
         self._wake()
 
     def _wake(self) -> None:
-        """Let hanging requests look again whether they still have to."""
+        """Let hanging requests check the faults again."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -164,10 +165,10 @@ class JsonServer(ABC):
         except HangUp:
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response()  # nobody is left to read it
+            return web.Response()  # its client is gone
 
     async def _pause(self) -> None:
-        """Wait before an answer, as the faults say."""
+        """Wait before an answer, as long as the faults demand."""
         if self.faults.delay:
             await asyncio.sleep(self.faults.delay)
         while self.faults.hang:
@@ -190,7 +191,7 @@ class JsonServer(ABC):
         )
 
     def _spoilt(self, request: web.Request) -> web.Response | None:
-        """Answer in the device's place if a fault is due."""
+        """Return the answer of a fault that is due, None without one."""
         faults = self.faults
         if faults.cut_request:
             faults.cut_request -= 1

@@ -18,7 +18,7 @@ OTHER_MODEL: Final = 500  # the list of ids is older than many models
 
 
 class HuaweiSimulator(Simulator):
-    """A SUN2000 hybrid inverter with one or two LUNA2000 batteries, or none, and a meter."""
+    """A SUN2000 hybrid inverter with up to two LUNA2000 batteries, and a meter."""
 
     type = "sun2000"
     plant_defaults = {"phases": 3, "pv_dc_share": 1.0}
@@ -41,9 +41,9 @@ class HuaweiSimulator(Simulator):
         meter: Annotated[Meter, "the grid meter"] = "present",
         backup: Annotated[bool, "a backup box feeds the house without grid"] = False,
         working_mode: Annotated[int, "2 self-consumption, 4 feed-in, 5 periods"] = 2,
-        charge_limit: Annotated[float, "of the owner, W"] = 5000.0,
-        discharge_limit: Annotated[float, "of the owner, W"] = 5000.0,
-        grid_charge_limit: Annotated[float, "of the owner, W"] = 5000.0,
+        charge_limit: Annotated[float, "of the user, W"] = 5000.0,
+        discharge_limit: Annotated[float, "of the user, W"] = 5000.0,
+        grid_charge_limit: Annotated[float, "of the user, W"] = 5000.0,
         grid_charge: Annotated[bool, "periods may charge from the grid"] = False,
         max_soc: Annotated[float, "90…100 %%"] = 100.0,
         min_soc: Annotated[float, "0…20 %%"] = 5.0,
@@ -115,12 +115,12 @@ class HuaweiSimulator(Simulator):
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter."""
+        """Settings that a user would enter to reach this device."""
         return {**super().setup, "unit_id": self.units.unit}
 
     @property
     def mode(self) -> Literal["automatic", "controlled"]:
-        """Controlled is a forcible command, and a battery locked by both of its limits."""
+        """Controlled by a forcible command, or while both limits lock the battery."""
         device = self.device
         held = device.battery_units > 0 and not (
             device.number("charge_limit") or device.number("discharge_limit")
@@ -160,8 +160,9 @@ class HuaweiSimulator(Simulator):
     def settings_words(self) -> dict[str, Any]:
         """Return every writable register by address, and whether the inverter is on.
 
-        Without the duration and the two powers of a forcible command (47083, 47247, 47249)
-        while none runs: nothing heeds them then, and the next command brings its own.
+        Without the duration and the two powers of a forcible command (47083, 47247,
+        47249) while none runs: they have no effect then, and the next command brings
+        its own.
         """
         device = self.device
         device.update()
@@ -185,7 +186,7 @@ class HuaweiSimulator(Simulator):
     def fault_absent(
         self, first: int, last: int | None = None, code: int = 2, on: bool = True
     ) -> None:
-        """Let the firmware lack these registers, or have them again."""
+        """Remove these registers from the firmware, or restore them."""
         for address in range(first, (last or first) + 1):
             if on:
                 self.units.absent[address] = code
@@ -205,7 +206,7 @@ class HuaweiSimulator(Simulator):
         self.units.meter_hangs_up = hangs_up
 
     def fault_battery(self, status: BatteryStatus | None = "asleep") -> None:
-        """Fix the state of the batteries, which end a forcible command; none: as they are."""
+        """Fix the batteries' state, which ends a forcible command; none: as it is."""
         self.device.battery_status = status
         self.device.update()
 
@@ -231,15 +232,15 @@ class HuaweiSimulator(Simulator):
         self.units.denied = code if on else None
 
     def fault_ignore_writes(self, on: bool = True) -> None:
-        """Answer writes, and forget them."""
+        """Answer writes, and ignore them."""
         self.device.ignore_writes = on
 
     def fault_ignore_limits(self, on: bool = True) -> None:
-        """Store the limits of charging and discharging, and do not obey them."""
+        """Store the limits of charging and discharging, and ignore them."""
         self.device.ignore_limits = on
 
     def fault_endless(self, on: bool = True) -> None:
-        """Let a forcible command run on when its duration is over."""
+        """Keep a forcible command running beyond its duration."""
         self.device.endless = on
 
     def fault_no_remaining(self, on: bool = True) -> None:
@@ -255,7 +256,7 @@ class HuaweiSimulator(Simulator):
         self.values.exported_is_negative = on
 
     def fault_other_controller(self, power: float = 1000.0, minutes: int = 10) -> None:
-        """Let somebody else force a power (positive = charging), or with 0 stop it."""
+        """Force a power (positive = charging) as another controller; 0: stop it."""
         device, charges = self.device, power > 0
         command = (Command.CHARGE if charges else Command.DISCHARGE) if power else 0
         for name, value in (
@@ -267,18 +268,18 @@ class HuaweiSimulator(Simulator):
             device.write(device.rows[name], value)
 
     def fault_setting(self, setting: str, value: float) -> None:
-        """Change a setting (see the state), as somebody with the app would."""
+        """Change a setting (see the state), as a user with the app would."""
         if setting not in self.device.settings:
             raise ValueError(f"There is no setting {setting!r}")
         self.device.settings[setting] = value
         self.device.update()
 
     def fault_limits(self, power: float = 3000.0) -> None:
-        """Change both power limits, as somebody with the app would."""
+        """Change both power limits, as a user with the app would."""
         for setting in ("charge_limit", "discharge_limit"):
             self.fault_setting(setting, power)
 
     def fault_restart(self) -> None:
-        """Restart: connections end, and what is not in flash is forgotten."""
+        """Restart: connections end, and settings that are not in flash are lost."""
         self.device.restart()
         self.fault_cut()

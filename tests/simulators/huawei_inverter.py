@@ -1,9 +1,10 @@
 """A SUN2000 with LUNA2000 batteries, without any Modbus.
 
-Its settings and forcible commands, and what they make of the house.
+Its settings and forcible commands, and their effect on the house.
 
-Panels and batteries are on the DC side of the one inverter. Inverter power inside this file:
-positive = from AC into DC, as in the house; the device's own active power is its opposite.
+Panels and batteries are on the DC side of the one inverter. Inverter power inside this
+file: positive = from AC into DC, as in the house; the device's own active power has the
+opposite sign.
 """
 
 import copy
@@ -21,7 +22,7 @@ type Meter = Literal["present", "offline", "absent"]
 
 
 class Command(IntEnum):
-    """What a forcible command, or a period, wants of the battery."""
+    """Direction of a forcible command, or of a period."""
 
     STOP = 0
     CHARGE = 1
@@ -29,7 +30,7 @@ class Command(IntEnum):
 
 
 class Mode(IntEnum):
-    """Working modes. Those missing here work like self-consumption."""
+    """Working modes. Those missing here act as self-consumption."""
 
     FIXED = 1
     FULL_FEED_IN = 4
@@ -53,26 +54,26 @@ POWERS: Final = (
     *("charge_limit", "discharge_limit", "grid_charge_limit"),
     *FORCIBLE_POWERS,
 )
-"""Settings whose largest value is a matter of the batteries."""
+"""Settings whose largest value depends on the batteries."""
 
 RESUME_AFTER: Final = 1.0
-"""How far the SOC has to go before a full or an empty battery works again, %."""
-CURTAILED_WATTS: Final = 50.0  # less than this is not worth telling
+"""SOC change before a full or an empty battery works again, %."""
+CURTAILED_WATTS: Final = 50.0  # less than this is not reported
 MINUTE: Final = 60.0
-THURSDAY: Final = 4  # what day the unix time began at, Sunday = 0
+THURSDAY: Final = 4  # the day on which unix time began, Sunday = 0
 
 
 class Step(NamedTuple):
-    """What a write left."""
+    """The settings after a write."""
 
     settings: dict[str, Value]
     """All settings after it."""
     remaining: float
-    """Seconds that a forcible command runs from then on."""
+    """Seconds that a forcible command still runs."""
 
 
 class Outcome(NamedTuple):
-    """What the device does, W."""
+    """The device's powers in a situation, W."""
 
     battery: float
     """Positive = charging."""
@@ -81,12 +82,12 @@ class Outcome(NamedTuple):
 
 
 class NotTaken(Exception):
-    """A value beyond what the device takes at the moment."""
+    """Raised for a value beyond the device's present range."""
 
 
 @dataclass
 class Energies:
-    """Counters of the device's own, Wh; those of the day start again at midnight."""
+    """The device's own counters, Wh; those of the day start again at midnight."""
 
     charged: float = 0.0
     discharged: float = 0.0
@@ -99,7 +100,7 @@ class Energies:
     peak_today: float = 0.0
 
     def count(self, battery: float, output: float, pv: float, hours: float) -> None:
-        """Count these powers, W, for so long."""
+        """Add these powers, W, over this time."""
         charged = max(0.0, battery) * hours
         discharged = max(0.0, -battery) * hours
         delivered = max(0.0, output) * hours
@@ -120,7 +121,7 @@ class Energies:
 
 
 class Sun2000:
-    """The device. Call `update()` before looking; write with `write()`."""
+    """The device. Call `update()` before reading; write with `write()`."""
 
     def __init__(
         self,
@@ -146,16 +147,16 @@ class Sun2000:
 
         self.running = True
         self.battery_status: BatteryStatus | None = None
-        """What an experiment fixes; None follows the power."""
+        """A state that an experiment fixes; None follows the power."""
         self.ignore_writes = False
         self.ignore_limits = False
         self.endless = False
-        """A forcible command does not end by its duration."""
+        """Whether a forcible command outlasts its duration."""
 
         self.flash_writes: dict[str, int] = {}
-        """How often each setting was written."""
+        """Number of writes of each setting."""
         self.trail: list[Step] = []
-        """Every write that took effect, and what it left; see `what_if`."""
+        """The settings after every write that took effect; see `what_if`."""
         self.energies = Energies()
         self.curtailing = False
         self._deadline = 0.0
@@ -179,7 +180,7 @@ class Sun2000:
         plant.run()
 
     def update(self) -> None:
-        """Let the time since the last look pass."""
+        """Run the house up to the present."""
         self.plant.run()
 
     def number(self, name: str) -> float:
@@ -191,7 +192,7 @@ class Sun2000:
     # Writing.
 
     def most(self, name: str) -> float:
-        """Return the largest number that a setting takes now."""
+        """Return the largest number that a setting accepts now."""
         plant = self.plant
         if name in POWERS and self.battery_status == "offline":
             return 0.0
@@ -205,10 +206,10 @@ class Sun2000:
         return self.rows[name].most
 
     def granted(self, row: Setting, value: Value) -> Value:
-        """Return what becomes of a value, or raise NotTaken.
+        """Return the value that the device makes of this one, or raise NotTaken.
 
-        More power than there is: a forcible one is trimmed; a limit is refused or trimmed,
-        as the firmware has it.
+        More power than available: a forcible one is trimmed; a limit is refused or
+        trimmed, by firmware.
         """
         if isinstance(value, tuple):
             return value
@@ -222,7 +223,7 @@ class Sun2000:
         return value
 
     def write(self, row: Setting, value: Value) -> None:
-        """Take a value that was granted; it can be read back at once."""
+        """Store a granted value; it can be read back at once."""
         if self.ignore_writes:
             return
         if not row.volatile:
@@ -236,7 +237,7 @@ class Sun2000:
 
     @property
     def step(self) -> Step:
-        """How the device is left now."""
+        """The present settings, as after a write."""
         return Step(dict(self.settings), self._deadline - self.plant.clock())
 
     def what_if(
@@ -248,10 +249,10 @@ class Sun2000:
         load: float | None = None,
         later: float = 0.0,
     ) -> Outcome:
-        """Return what the device would do if it had been left so, in another situation.
+        """Return the device's powers after a step, in another situation.
 
-        `soc` in %, `pv` and `load` in W; as they are, unless given. `later` are the seconds
-        until one looks, in which nothing else changes.
+        `soc` in %, `pv` and `load` in W; by default the present ones. `later` is the
+        delay in seconds, in which nothing else changes.
         """
         other = copy.deepcopy(self, {id(self.trail): []})
         plant = other.plant
@@ -268,7 +269,7 @@ class Sun2000:
         return Outcome(plant.battery, sum(plant.grid))
 
     def restart(self) -> None:
-        """Forget what is not kept in flash."""
+        """Drop the settings that are not kept in flash."""
         for row in self.rows.values():
             if row.volatile:
                 self.settings[row.name] = row.default
@@ -278,26 +279,26 @@ class Sun2000:
 
     @property
     def forcible(self) -> Command:
-        """What is commanded."""
+        """The present command."""
         return Command(int(self.number("forcible")))
 
     @property
     def target_soc(self) -> float | None:
-        """At which SOC the command ends, %; None if it ends by its duration, or none runs."""
+        """SOC that ends the command, %; None if its duration does, or none runs."""
         if self.forcible != Command.STOP and self.number("forcible_until") == UNTIL_SOC:
             return self.number("forcible_soc")
         return None
 
     @property
     def remaining(self) -> float | None:
-        """How long the command still runs, s; None if it ends at an SOC, or none runs."""
+        """Seconds that the command still runs; None if an SOC ends it, or none runs."""
         if self.forcible == Command.STOP or self.target_soc is not None:
             return None
         return max(0.0, self._deadline - self.plant.clock())
 
     @property
     def forcible_power(self) -> float:
-        """What the running command asks for, W; positive = charging, 0 if none runs."""
+        """Power of the running command, W; positive = charging, 0 if none runs."""
         match self.forcible:
             case Command.CHARGE:
                 return self.number("forcible_charge")
@@ -306,10 +307,11 @@ class Sun2000:
         return 0.0
 
     def _end_forcible(self, now: float) -> None:
-        """End a command that has done what it should.
+        """End a command that is done.
 
-        At the lower limit of the SOC the battery stops, but a discharge stays commanded. What
-        a duration of 0 means is uncertain; here it ends at once.
+        At the lower limit of the SOC the battery stops, but a discharge stays
+        commanded. The meaning of a duration of 0 is uncertain; here it ends the command
+        at once.
         """
         soc, target = self.plant.soc, self.target_soc
         match self.forcible:
@@ -328,25 +330,25 @@ class Sun2000:
 
     @property
     def battery_obeys(self) -> bool:
-        """There is a battery, and it is awake."""
+        """Return True if there is a battery, and it is awake."""
         return self.battery_units > 0 and self.battery_status in (None, *WORKING)
 
     @property
     def day_of_week(self) -> int:
-        """0 is Sunday."""
+        """Day of the week, Sunday = 0."""
         plant = self.plant
         days = int(plant.epoch // 86_400) + int(plant.time_of_day // 24)
         return (days + THURSDAY) % 7
 
     @property
     def net_load(self) -> float:
-        """What the house takes beside this inverter, W."""
+        """The house's load without this inverter, W."""
         plant = self.plant
         return sum(plant.load) - sum(plant.pv_ac)
 
     @property
     def output_limit(self) -> float:
-        """The most that may go out on AC now, W."""
+        """The most output on AC now, W."""
         limit = min(
             self.max_power * self.number("output_percent") / 100,
             self.number("output_limit"),
@@ -365,7 +367,7 @@ class Sun2000:
         return min(limit, max(0.0, self.net_load + export))
 
     def _control(self, now: float) -> None:
-        """Tell the inverter what to do."""
+        """Set the house's power by the present command."""
         self._watch_soc()
         self._end_forcible(now)
         plant = self.plant
@@ -390,7 +392,7 @@ class Sun2000:
         self._empty = plant.soc <= floor + again
 
     def _limits(self) -> tuple[float, float]:
-        """Return what the settings allow to charge and to discharge, W."""
+        """Return the settings' limits of charging and discharging, W."""
         if not self.battery_obeys:
             return 0.0, 0.0
         charge = self.number("charge_limit")
@@ -400,10 +402,10 @@ class Sun2000:
         return 0.0 if self._full else charge, 0.0 if self._empty else discharge
 
     def _forced(self) -> float:
-        """Follow a forcible command; return the inverter's power.
+        """Return the inverter's power under a forcible command.
 
-        The command bounds the panels too, where the firmware curtails: a charge below what
-        they could give takes no more from them, a discharge stops them.
+        The command bounds the panels too, where the firmware curtails: a charge below
+        their power takes no more from them, a discharge stops them.
         """
         plant = self.plant
         if self.forcible == Command.CHARGE:
@@ -421,7 +423,7 @@ class Sun2000:
         return self._bounded(self._to_ac(wanted - self._sun), self._from_grid)
 
     def _by_mode(self) -> float:
-        """Follow the working mode; return the inverter's power."""
+        """Return the inverter's power by the working mode."""
         plant = self.plant
         grid_charge = bool(self.number("grid_charge")) and self.battery_obeys
         most = self._from_grid if grid_charge else 0.0
@@ -429,7 +431,7 @@ class Sun2000:
             return self._bounded(most, most)
         match self.number("working_mode"):
             case Mode.FIXED:
-                # Which sign its periods have is uncertain, so it has none.
+                # Sign of its periods is uncertain, so they have none here.
                 plant.may_charge = plant.may_discharge = 0.0
             case Mode.FULL_FEED_IN:
                 return self._bounded(-self.output_limit, 0.0)
@@ -438,7 +440,7 @@ class Sun2000:
         return self._bounded(-self.net_load, most)
 
     def _by_period(self, most: float) -> float:
-        """Follow the periods of the time-of-use mode; outside them nothing is discharged."""
+        """Return the inverter's power by time of use; discharge in periods only."""
         plant = self.plant
         period = self._period()
         if period != Command.DISCHARGE:
@@ -451,7 +453,7 @@ class Sun2000:
         return self._bounded(-self.net_load, most)
 
     def _period(self) -> Command:
-        """Return what the time-of-use periods say for now: charge, discharge, or neither."""
+        """Return the command of the present time-of-use period, or none."""
         periods = self.settings["periods"]
         if not isinstance(periods, tuple):
             return Command.STOP
@@ -464,18 +466,19 @@ class Sun2000:
 
     @property
     def _sun(self) -> float:
-        """Solar power that would be taken now, W."""
+        """Solar power that would be harvested now, W."""
         return min(self.plant.sun_dc, self.plant.may_harvest)
 
     @property
     def _from_grid(self) -> float:
-        """The most that the battery may be charged with from AC, W."""
+        """The most charging power from AC, W."""
         return min(self.number("grid_charge_limit"), self.rated_power)
 
     def _bounded(self, power: float, most: float) -> float:
-        """Keep battery, output and AC charging (`most`) within what is allowed.
+        """Return the power within battery, output and AC charging limits (`most`).
 
-        What the battery does not take of the sun goes out, as far as the output allows.
+        Solar power that the battery does not take goes out, as far as the output
+        allows.
         """
         plant = self.plant
         most = min(most, self._to_ac(plant.charge_limit - self._sun))
@@ -491,16 +494,16 @@ class Sun2000:
 
     @property
     def active_power(self) -> float:
-        """What the inverter delivers to AC, W."""
+        """The inverter's output to AC, W."""
         return -sum(self.plant.inverter)
 
     @property
     def is_off_grid(self) -> bool:
-        """The grid is lost and the backup box feeds the house."""
+        """Return True while the grid is lost and the backup box feeds the house."""
         return self.plant.grid_lost and self.backup
 
     def _observe(self, hours: float) -> None:
-        """Count the energies that the device counts."""
+        """Count the device's energies."""
         plant = self.plant
         self.curtailing = plant.pv_dc < plant.sun_dc - CURTAILED_WATTS
         hour = int(plant.time_of_day)

@@ -1,8 +1,8 @@
-"""The register lists of a SUN2000 inverter, and of what it may stand behind.
+"""The register lists of a SUN2000 inverter, and of a gateway in front of it.
 
-A read has to stay within one span. The spans are those that are known to be answered as one
-block; whether a device also answers across their borders is uncertain, so this one does not.
-Inside a span, a word of no register reads 0.
+A read has to stay within one span. The spans are those that real devices answer as one
+block; whether a device also answers across their borders is uncertain, so this one does
+not. Inside a span, a word of no register reads 0.
 """
 
 from collections.abc import Iterator
@@ -114,7 +114,7 @@ METER: Final = (
     Register(37138, U16, 1, "meter_match"),
 )
 
-# Positive = charging. "unit" is what one of several equal units has of the whole.
+# Positive = charging. "unit" is the share of one of several equal units.
 BATTERY: Final = (
     Register(37000, U16, 1, "battery_status"),
     Register(37001, I32, 1, "unit_power"),
@@ -201,19 +201,19 @@ class Setting(NamedTuple):
     least: float = 0
     most: float = float("inf")
     only: tuple[float, ...] = ()
-    """If not all between least and most is meant."""
+    """The accepted values, if not all between least and most."""
     volatile: bool = False
-    """Not kept in flash: every write wears the others, and a restart clears this one."""
+    """Whether it is kept in RAM: writes wear no flash, and a restart clears it."""
 
     @property
     def register(self) -> Register:
-        """The row as such."""
+        """The register of this setting."""
         return Register(self.address, self.kind, self.scale, self.name)
 
 
 _RAM: Final = True
 
-# Where nobody tells whether a register is kept in flash, it counts as if it were.
+# A register counts as kept in flash where no document says otherwise.
 INVERTER_SETTINGS: Final = (
     Setting(40125, I16, 10, "output_percent", 100, 0, 100),
     Setting(40126, U32, 1, "output_limit", 0),
@@ -297,7 +297,7 @@ ALARMS: Final = {
     ),
 }
 
-# What an inverter may stand behind. Signs are their own.
+# Gateways in front of an inverter. Signs are their own.
 EMMA: Final = (
     Register(30000, Text(15), 1, "model"),
     Register(30015, Text(10), 1, "serial"),
@@ -330,6 +330,6 @@ DONGLE: Final = (
     Register(37516, I32, 1, "active_power"),
 )
 DONGLE_SPANS: Final[tuple[Span, ...]] = ((30000, 30014), (37498, 37517))
-# How long the name is, is uncertain.
+# The length of the name is uncertain.
 SMART_LOGGER: Final = (Register(65524, Text(10), 1, "model"),)
 SMART_LOGGER_SPANS: Final[tuple[Span, ...]] = ((65524, 65533),)

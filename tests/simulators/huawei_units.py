@@ -1,4 +1,4 @@
-"""What answers at the unit ids of a SUN2000, and of what it stands behind."""
+"""The Modbus units of a SUN2000, and of a gateway in front of it."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
@@ -38,7 +38,7 @@ from .modbus import (
     ILLEGAL_FUNCTION,
     ILLEGAL_VALUE,
     NO_RESPONSE,
-    READ_HOLDING,
+    READ_HOLDING_REGISTERS,
     WRITE_MULTIPLE,
     WRITE_SINGLE,
     Dropped,
@@ -56,13 +56,13 @@ MANAGER_UNIT: Final = 0  # EMMA, SmartLogger
 DONGLE_UNIT: Final = 100
 METER_VALUES: Final = range(37101, 37138)
 CLOCK: Final = frozenset((40000, 40001, 42900, 43006))
-"""Can be written, which the simulation ignores: its clock is always right."""
+"""Writable registers without effect here: the simulation's clock is always right."""
 
 READ_DEVICES: Final = b"\x2b\x0e\x03\x87"
 
 
 class Listener(NamedTuple):
-    """What answers at a unit id."""
+    """Registers, spans and values of a unit id."""
 
     registers: Mapping[int, Register]
     spans: Callable[[], list[Span]]
@@ -70,19 +70,21 @@ class Listener(NamedTuple):
 
 
 class HuaweiUnits(Units):
-    """Answers like the inverter, and like what it stands behind.
+    """Units that answer like the inverter and a gateway in front of it.
 
-    - A read beyond a span: exception 2, or what `absent` says.
+    - A read beyond a span: exception 2, or the one in `absent`.
     - A read of the meter's values in a grid failure ends the connection.
     - Part of a register cannot be written (the code is uncertain: 3).
-    - A value out of a fixed range: exception 3 (uncertain); a limit above what the batteries
-      can do: exception 4, or trimmed.
+    - A value out of a fixed range: exception 3 (uncertain); a limit above the
+      batteries' ability: exception 4, or trimmed.
     """
 
     def __init__(self, values: Sun2000Values, unit: int, *, refresh: float) -> None:
-        """Serve the inverter at this unit id; its values change so seldom, s."""
+        """Serve the inverter at this unit id; `refresh` is its values' period, s."""
         super().__init__()
-        self.functions = frozenset((READ_HOLDING, WRITE_SINGLE, WRITE_MULTIPLE))
+        self.functions = frozenset(
+            (READ_HOLDING_REGISTERS, WRITE_SINGLE, WRITE_MULTIPLE)
+        )
         self.values = values
         self.device = values.device
         self.unit = unit
@@ -94,13 +96,13 @@ class HuaweiUnits(Units):
         self.other_units: OtherUnits = "refuse"
         self.lists_devices = False
         self.denied: int | None = None
-        """The exception code that all writes get."""
+        """Exception code of all writes; None: they are accepted."""
         self.meter_hangs_up = False
         self.empty_slots = 0
-        """How many slots without a pack answer zeros."""
+        """Number of slots without a pack that answer zeros."""
         first, last = PEAK_SHAVING
         self.absent = dict.fromkeys(range(first, last + 1), ILLEGAL_VALUE)
-        """Address of a register that the firmware does not have → exception code."""
+        """Address of a register that the firmware lacks → exception code."""
         self.unknown: set[int] = set()
         """Addresses of registers that have no value."""
         self._published: Values = {}
@@ -125,7 +127,7 @@ class HuaweiUnits(Units):
         return [self._word(listener, values, each) for each in addresses]
 
     def write(self, unit: int, address: int, words: list[int]) -> None:
-        """Take the words if all of them can be taken."""
+        """Accept the words if all of them are acceptable."""
         self.device.update()
         self._listener(unit)
         if self.denied is not None:
@@ -139,7 +141,7 @@ class HuaweiUnits(Units):
                 self.device.write(row, value)
 
     def other(self, unit: int, pdu: bytes) -> bytes:
-        """List the devices, where something stands in front of the inverter."""
+        """List the devices, if a gateway stands in front of the inverter."""
         if not self.lists_devices or pdu != READ_DEVICES:
             raise Refused(ILLEGAL_FUNCTION)
         identity = self.values.identity
@@ -147,7 +149,7 @@ class HuaweiUnits(Units):
             f"1={identity['model']};2={identity['software']};3=P1.0-D1.0;"
             f"4={identity['serial']};5={self.unit};6=1"
         ).encode()
-        # How the count is written is uncertain: as one byte.
+        # The format of the count is uncertain: one byte here.
         objects = b"\x87\x01\x01" + bytes((0x88, len(device))) + device
         return b"\x2b\x0e\x03\x03\x00\x00\x02" + objects
 
@@ -172,7 +174,7 @@ class HuaweiUnits(Units):
         return register.encode(value)[address - register.address]
 
     def _granted(self, address: int, words: list[int]) -> list[tuple[Setting, Value]]:
-        """Return the settings that these words are for, and their values."""
+        """Return the settings that these words belong to, and their values."""
         granted = []
         while words:
             row = self.settings.get(address)
@@ -197,7 +199,7 @@ class HuaweiUnits(Units):
             self.device.running = address == START
             self.device.update()
 
-    # Who listens.
+    # Unit ids.
 
     def refit(self) -> None:
         """Answer for other batteries, after they have been changed."""
@@ -232,11 +234,11 @@ class HuaweiUnits(Units):
             self._published, self._published_at = self.values.now(), now
         return {**self._published, **self.device.settings}
 
-    def _house_values(self, tell: Callable[[Values, float], Values]) -> Values:
-        return tell(self._values(), sum(self.device.plant.load))
+    def _house_values(self, report: Callable[[Values, float], Values]) -> Values:
+        return report(self._values(), sum(self.device.plant.load))
 
     def stand_behind(self, access: Access) -> None:
-        """Add what is between the inverter and its clients."""
+        """Add the gateway between the inverter and its clients."""
         self.lists_devices = access != "wlan"
         match access:
             case "sdongle":
@@ -258,4 +260,4 @@ class HuaweiUnits(Units):
                     lambda: {"model": "SmartLogger3000"},
                 )
             case "wlan":
-                self.denied = PERMISSION_DENIED  # nobody can log in here
+                self.denied = PERMISSION_DENIED  # the log-in is not simulated

@@ -1,4 +1,4 @@
-"""What a SUN2000 and what it may stand behind tell: values by the names of their registers."""
+"""Values of a SUN2000 and of gateways in front of it, by their registers' names."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,10 +8,10 @@ from .huawei_registers import ALARMS, PACKS
 from .words import Value, Values
 
 BUS_RATIO: Final = 8.5
-"""Volts of the DC bus for each of the house's battery."""
+"""Ratio of the DC bus voltage to that of the house's battery."""
 IDLE_WATTS: Final = 30.0
 COUNTED_BEFORE: Final = 1000.0
-"""What lifetime counters had seen before the simulation, kWh."""
+"""Lifetime counters at the start of the simulation, kWh."""
 TIME_ZONE: Final = 60  # min
 STARTED: Final = 1_789_970_000  # unix time
 PACK_STATUS: Final = 0x0202
@@ -26,7 +26,7 @@ BATTERY_STATUS: Final = {
     "asleep": 4,
 }
 ACTIVE_MODE: Final = {0: 4, 1: 3, 2: 4, 3: 2, 4: 5, 5: 6}
-"""Working mode → what is active; what the adaptive mode shows is uncertain."""
+"""Working mode → active mode; that of the adaptive mode is uncertain."""
 FORCED: Final = 1
 
 # Device states.
@@ -48,12 +48,12 @@ class Sun2000Values:
     """The device's values."""
 
     def __init__(self, device: Sun2000, identity: Values, packs: int) -> None:
-        """Tell about this device; every battery unit has so many packs."""
+        """Take over the device; every battery unit has this many packs."""
         self.device = device
         self.identity = identity
         self.packs = packs
         self.alarms: set[int] = set()
-        """Alarm ids that are raised."""
+        """Ids of raised alarms."""
         self.status: int | None = None
         """A device state that an experiment fixes."""
         self.shows_remaining = True
@@ -61,7 +61,7 @@ class Sun2000Values:
         self.totals_are_zero = False
 
     def now(self) -> Values:
-        """Return everything that can be measured, and nothing that can be set."""
+        """Return all measurements, without settings."""
         values = {**self.identity, **self._inverter(), **self._meter()}
         if self.device.battery_units:
             values |= self._battery()
@@ -150,10 +150,10 @@ class Sun2000Values:
         return values
 
     def _phases(self) -> dict[str, Value]:
-        """Return what is measured at the inverter's phases.
+        """Return the measurements of the inverter's phases.
 
-        With a single phase, the place of the line voltage tells the phase's, and that of the
-        phase voltages tells nonsense.
+        With a single phase, the register of the line voltage has the phase voltage, and
+        those of the phase voltages have no meaning.
         """
         plant = self.device.plant
         volts, phases = plant.mains, plant.inverter_phases
@@ -178,12 +178,12 @@ class Sun2000Values:
 
     @property
     def meter_is_online(self) -> bool:
-        """The meter answers the inverter."""
+        """Return True if the meter answers the inverter."""
         device = self.device
         return device.meter == "present" and not device.plant.grid_lost
 
     def _meter(self) -> dict[str, Value]:
-        """Return what the meter says: the export is positive. Offline, all of it is 0."""
+        """Return the meter's values: export is positive. Offline, all are 0."""
         plant = self.device.plant
         power = -sum(plant.grid)
         exported = COUNTED_BEFORE + sum(plant.counters.exported) / 1000
@@ -220,7 +220,7 @@ class Sun2000Values:
 
     @property
     def active_mode(self) -> int:
-        """What rules the batteries."""
+        """The mode that controls the batteries."""
         device = self.device
         if device.forcible != Command.STOP:
             return FORCED
@@ -295,7 +295,7 @@ class Sun2000Values:
 
 
 def emma_values(values: Values, plant_load: float) -> Values:
-    """Return what an EMMA tells of the same house."""
+    """Return an EMMA's values of the same house."""
     return {
         **values,
         "model": "SmartHEMS",
@@ -306,7 +306,7 @@ def emma_values(values: Values, plant_load: float) -> Values:
 
 
 def dongle_values(values: Values, plant_load: float) -> Values:
-    """Return what an SDongle tells of the same house."""
+    """Return an SDongle's values of the same house."""
     return {**values, "model": "SDongleA-05", "load_power": plant_load}
 
 

@@ -1,11 +1,11 @@
-"""A device that stands still: it answers exactly what a test vector says it answers.
+"""A device that stands still: it answers exactly with the values of a test vector.
 
     async with serve(vector) as image:
         ...                     # talk to image.host, image.port (image.setup has it all)
         assert image.writes == [(227, 37, [0, 1, 1])]      # Modbus
         assert image.posts == [("POST", "/api/…", {...})]  # REST
 
-Writes are kept, so that what was written can be read back; nothing else follows from them.
+Writes are kept, so that they can be read back; they have no other effect.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from .http_server import NOT_FOUND, Answer, Json, JsonServer, Request
+from .http_server import UNKNOWN_PATH, Answer, Json, JsonServer, Request
 from .modbus import (
     ILLEGAL_ADDRESS,
     NO_RESPONSE,
@@ -30,16 +30,16 @@ VECTORS: Final = Path(__file__).parents[1] / "drivers/vectors"
 type Vector = dict[str, Any]
 
 OTHER_UNIT: Final = {"victron": PATH_UNAVAILABLE}
-"""What a unit id that is not there answers; most devices stand behind a gateway that says 11."""
+"""Answer of an absent unit id; most devices stand behind a gateway that answers 11."""
 
 UNUSED_WORD: Final = {"sma": 0xFFFF}
-"""What a word between two known registers reads where this is not an error."""
+"""Word between two known registers, where reading it is no error."""
 
 PASSWORD: Final = "SECRET12"
 
 
 def load(battery_type: str) -> list[Vector]:
-    """Return the vectors of a file in tests/drivers/vectors, by its name without .json."""
+    """Return the vectors of tests/drivers/vectors/`battery_type`.json."""
     vectors: list[Vector] = json.loads(
         (VECTORS / f"{battery_type}.json").read_text("utf-8")
     )
@@ -49,7 +49,7 @@ def load(battery_type: str) -> list[Vector]:
 def serve(
     vector: Vector, *, host: str = "127.0.0.1", port: int = 0
 ) -> ModbusImage | HttpImage:
-    """Return the server for a vector, not yet started; it is an asynchronous context manager."""
+    """Return a vector's server, not yet started; an asynchronous context manager."""
     image = ModbusImage if "units" in vector else HttpImage
     return image(vector, host=host, port=port)
 
@@ -104,7 +104,7 @@ class VectorUnits(Units):
 
 
 def _vector_writes(vector: Vector) -> Iterator[tuple[int, int, list[int]]]:
-    """Yield every (unit, address, words) that the vector expects or allows to be written."""
+    """Yield each (unit, address, words) that the vector expects or allows to write."""
     for action in vector.get("writes", []):
         for key in ("expect_writes", "or_single_write", "optional_writes"):
             yield from action.get(key, [])
@@ -124,7 +124,7 @@ class ModbusImage(ModbusServer):
 
     @property
     def setup(self) -> Json:
-        """What a user would enter to reach this device."""
+        """Settings that a user would enter to reach this device."""
         if "setup" in self.vector:
             return {"host": self.host, "port": self.port, **self.vector["setup"]}
         ids = self.vector.get("unit_ids")
@@ -151,7 +151,7 @@ class ModbusImage(ModbusServer):
 class HttpImage(JsonServer):
     """A vector of responses behind HTTP with a password."""
 
-    # Where a posted value shows up: POST path → its key; GET path, object in it, key.
+    # Place of a posted value: POST path → its key; GET path, object in it, key.
     _READ_BACK: Final = {
         "/api/v1/power/active_strategy": (
             "strategy",
@@ -181,7 +181,7 @@ class HttpImage(JsonServer):
 
     @property
     def setup(self) -> Json:
-        """What a user would enter to reach this device."""
+        """Settings that a user would enter to reach this device."""
         return {
             "host": self.host,
             "port": self.port,
@@ -190,18 +190,18 @@ class HttpImage(JsonServer):
         }
 
     async def answer(self, request: Request) -> Answer:
-        """Answer from the vector, or keep what is posted."""
+        """Answer from the vector, or keep a posted value."""
         if request.method == "POST":
             return self._post(request.path, request.body)
         body = self.responses.get(f"{request.method} {request.path}")
         if body is None:
-            return NOT_FOUND
+            return UNKNOWN_PATH
         if "__http_status__" in body:
             return Answer("", body["__http_status__"])
         return Answer(body)
 
     def _post(self, path: str, body: Json | None) -> Answer:
-        """Change what the next GETs say."""
+        """Change the answers of later GETs."""
         if (
             path == self._SETTINGS
             and f"GET {path}" in self.responses
@@ -210,11 +210,11 @@ class HttpImage(JsonServer):
             self.responses[f"GET {path}"] = {**body, "status": "ok"}
             return Answer({"status": "ok"})
         if path not in self._READ_BACK:
-            return NOT_FOUND
+            return UNKNOWN_PATH
         posted, (where, part, key) = self._READ_BACK[path]
         shown = self.responses.get(f"GET {where}")
         if shown is None:
-            return NOT_FOUND
+            return UNKNOWN_PATH
         if body is None or posted not in body:
             return Answer("Bad request", 400)
         (shown if part is None else shown[part])[key] = body[posted]

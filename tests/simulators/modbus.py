@@ -1,7 +1,8 @@
 """Modbus as a device sees it: requests in, words or an exception out.
 
-Nothing here knows how a request arrived. `Units.answer` takes a unit id and a request without
-its frame (the PDU), so that Modbus TCP, RTU over TCP and vendor framings can share one device.
+Nothing here depends on the transport. `Units.answer` takes a unit id and a request
+without its frame (the PDU), so that Modbus TCP, RTU over TCP and vendor framings can
+share a device.
 """
 
 from abc import ABC, abstractmethod
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 import struct
 from typing import Final, NamedTuple
 
-READ_HOLDING: Final = 3
-READ_INPUT: Final = 4
+READ_HOLDING_REGISTERS: Final = 3
+READ_INPUT_REGISTERS: Final = 4
 WRITE_SINGLE: Final = 6
 WRITE_MULTIPLE: Final = 16
 
@@ -27,7 +28,7 @@ LOG_LENGTH: Final = 100_000
 
 
 class Refused(Exception):
-    """The device answers with an exception code."""
+    """Raised to answer with an exception code."""
 
     def __init__(self, code: int) -> None:
         """Refuse with this code."""
@@ -36,11 +37,11 @@ class Refused(Exception):
 
 
 class Silent(Exception):
-    """The device does not answer at all."""
+    """Raised to give no answer at all."""
 
 
 class Dropped(Exception):
-    """The device closes the connection instead of answering."""
+    """Raised to close the connection instead of answering."""
 
 
 class Read(NamedTuple):
@@ -49,7 +50,7 @@ class Read(NamedTuple):
     unit: int
     address: int
     words: int
-    """How many words were asked for."""
+    """Number of words asked for."""
 
 
 class Write(NamedTuple):
@@ -69,10 +70,10 @@ class Refusal(NamedTuple):
 
 
 class Traffic:
-    """What has been asked so far, for tests to look at."""
+    """The log of requests, for tests to check."""
 
     def __init__(self) -> None:
-        """Start with nothing heard."""
+        """Start with an empty log."""
         self.requests = 0
         self.log: deque[Read | Write | Refusal] = deque(maxlen=LOG_LENGTH)
 
@@ -92,16 +93,16 @@ class Traffic:
         return [entry for entry in self.log if isinstance(entry, Refusal)]
 
     def clear(self) -> None:
-        """Forget what was heard."""
+        """Clear the log."""
         self.requests = 0
         self.log.clear()
 
 
 class Units(ABC):
-    """The device, or several behind one address: answers for every unit id."""
+    """A device, or several behind one address, that answers for every unit id."""
 
     functions: frozenset[int] = frozenset(
-        (READ_HOLDING, READ_INPUT, WRITE_SINGLE, WRITE_MULTIPLE)
+        (READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, WRITE_SINGLE, WRITE_MULTIPLE)
     )
     max_read = 125
     max_write = 123
@@ -116,14 +117,14 @@ class Units(ABC):
 
     @abstractmethod
     def write(self, unit: int, address: int, words: list[int]) -> None:
-        """Take the words, or raise Refused, Silent or Dropped."""
+        """Accept the words, or raise Refused, Silent or Dropped."""
 
     def other(self, unit: int, pdu: bytes) -> bytes:
-        """Answer a function that is neither read nor write (a vendor's log-in, identification)."""
+        """Answer a function that is neither read nor write (log-in, identification)."""
         raise Refused(ILLEGAL_FUNCTION)
 
     def answer(self, unit: int, pdu: bytes) -> bytes | None:
-        """Answer one request; None is silence. May raise Dropped."""
+        """Return the answer to a request, None for silence. May raise Dropped."""
         self.traffic.requests += 1
         try:
             return self._dispatch(unit, pdu)
@@ -137,7 +138,7 @@ class Units(ABC):
         function = pdu[0]
         if function not in self.functions:
             return self.other(unit, pdu)
-        if function in (READ_HOLDING, READ_INPUT):
+        if function in (READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS):
             return self._read(unit, pdu)
         return self._write(unit, pdu)
 

@@ -1,7 +1,8 @@
-"""A Modbus TCP server that can behave as badly as real devices do.
+"""A Modbus TCP server with the faults of real devices.
 
-Written for the simulators instead of taken from a Modbus library, because the client under test
-uses such a library: a mistake in it would otherwise be on both sides of the wire.
+Written for the simulators instead of taken from a Modbus library, because the client
+under test uses such a library: a mistake in it would otherwise be on both sides of the
+wire.
 """
 
 from abc import ABC, abstractmethod
@@ -21,45 +22,47 @@ WRITES: Final = (WRITE_SINGLE, WRITE_MULTIPLE)
 
 @dataclass
 class Faults:
-    """What is wrong with the server at the moment."""
+    """Faults of the server at the moment."""
 
     refuse: bool = False
-    """Accept a connection and close it at once."""
+    """Whether to accept a connection and close it at once."""
     delay: float = 0.0
-    """Answer so many seconds late."""
+    """Seconds that each answer is late."""
     write_delay: float = 0.0
-    """Answer a write so many seconds late, besides."""
+    """Seconds that the answer to a write is late, besides."""
     hang: bool = False
-    """Answer nothing until this is switched off, then answer late."""
+    """Whether to hold answers back until this is switched off."""
     drop: int = 0
     """Swallow the n-th request from now (1: the next), once."""
     wrong_transaction: int = 0
-    """Answer the next n requests with another transaction id."""
+    """Number of coming answers with a wrong transaction id."""
     exception: int = 0
-    """Answer the next `exception_count` requests with this exception code."""
+    """Exception code of the next `exception_count` answers."""
     exception_count: int = 0
     exception_unit: int | None = None
-    """The exceptions are for this unit only; None: for every unit."""
+    """Unit that the exceptions are for; None: every unit."""
     write_exception: int = 0
-    """Answer each write with this exception code; 0: the device answers."""
+    """Exception code of each write; 0: the device answers."""
     cut_request: int = 0
-    """Close the connection at each of the next n requests instead of answering."""
+    """Number of coming requests that end their connection instead of getting an
+    answer."""
     cut_write: int = 0
-    """Close the connection at the n-th write from now (1: the next) instead of answering."""
+    """Close the connection at the n-th write from now (1: the next) instead of
+    answering."""
     cut_taken: bool = True
-    """… and take that write all the same."""
+    """… and carry out that write all the same."""
     cut_for_good: bool = True
     """… and refuse new connections from then on."""
     one_client: bool = False
-    """A new connection closes the older ones."""
+    """Whether a new connection closes the older ones."""
     max_clients: int = 0
-    """A connection beyond this many is closed at once; 0: any number is welcome."""
+    """Most connections at a time, further ones are closed at once; 0: any number."""
     settle: float = 0.0
-    """Requests in the first so many seconds of a connection are lost."""
+    """Seconds after connecting in which requests are lost."""
 
 
 class TcpServer(ABC):
-    """Listens on one port, and can go away and come back; what is spoken is for subclasses."""
+    """A server on one port that can stop and come back; subclasses add a protocol."""
 
     def __init__(
         self,
@@ -74,20 +77,20 @@ class TcpServer(ABC):
         self.clock = clock
         self.faults = Faults()
         self.connections = 0
-        """How many connections were accepted so far."""
+        """Number of connections accepted so far."""
         self.lost = 0
-        """How many requests were swallowed so far."""
+        """Number of requests swallowed so far."""
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._changed = asyncio.Event()
 
     @property
     def clients(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return len(self._open)
 
     async def start(self) -> None:
-        """Listen. After a stop, listen on the same port again."""
+        """Listen; after a stop, on the same port again."""
         if self._server is None:
             self._server = await asyncio.start_server(
                 self._accept, self.host, self.port
@@ -95,7 +98,7 @@ class TcpServer(ABC):
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening and close all connections: connecting is refused from now on."""
+        """Stop listening and close all connections: connecting is refused now."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -122,7 +125,7 @@ class TcpServer(ABC):
         await self.stop()
 
     def set_faults(self, **changes: object) -> None:
-        """Change faults; requests that hang look at them again."""
+        """Change faults; hanging requests check them again."""
         for name, value in changes.items():
             if not hasattr(self.faults, name):
                 raise ValueError(f"No such fault: {name}")
@@ -141,7 +144,7 @@ class TcpServer(ABC):
             if not self.faults.refuse and not self._is_crowded:
                 await self._talk(reader, writer, self.clock())
         except ConnectionError, asyncio.IncompleteReadError, Dropped:
-            pass  # the client has gone, or the device hangs up
+            pass  # the client is gone, or the device hangs up
         finally:
             del self._open[writer]
             writer.close()
@@ -154,17 +157,17 @@ class TcpServer(ABC):
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float
     ) -> None:
-        """Speak with one client until it or the device hangs up."""
+        """Serve one client until it or the device hangs up."""
 
     async def _pause(self) -> None:
-        """Wait before an answer, as the faults say."""
+        """Wait before an answer, as long as the faults demand."""
         if self.faults.delay:
             await asyncio.sleep(self.faults.delay)
         while self.faults.hang:
             await self._changed.wait()
 
     def _is_lost(self, since: float) -> bool:
-        """Say whether the device misses this request."""
+        """Return True if the device misses this request."""
         if self.clock() - since < self.faults.settle:
             return True
         if self.faults.drop:
@@ -173,7 +176,7 @@ class TcpServer(ABC):
         return False
 
     def _answer(self, units: Units, unit: int, pdu: bytes) -> bytes | None:
-        """Let the device answer, unless a fault answers instead."""
+        """Return the answer of the device, or of a fault that is due."""
         faults = self.faults
         if faults.cut_request:
             faults.cut_request -= 1
@@ -196,7 +199,8 @@ class TcpServer(ABC):
 class ModbusServer(TcpServer):
     """Modbus TCP (MBAP framing) in front of a device's units.
 
-    Requests of one connection are answered in their order; a client may send several at once.
+    Requests of one connection are answered in their order; a client may send several at
+    once.
     """
 
     def __init__(
@@ -213,7 +217,7 @@ class ModbusServer(TcpServer):
 
     @property
     def traffic(self) -> Traffic:
-        """What the device was asked; requests that a fault answered are not in it."""
+        """Requests that reached the device, without those that a fault answered."""
         return self.units.traffic
 
     async def _talk(
@@ -223,7 +227,8 @@ class ModbusServer(TcpServer):
             header = await reader.readexactly(HEADER.size)
             transaction, protocol, length, unit = HEADER.unpack(header)
             if protocol != 0 or not 2 <= length <= MAX_LENGTH:
-                # Not Modbus TCP: there is no way to find the next frame, unless one knows better.
+                # Not Modbus TCP: the next frame cannot be located, unless a subclass
+                # can.
                 if not await self._take_stranger(header, reader, writer):
                     return
                 continue
@@ -246,5 +251,5 @@ class ModbusServer(TcpServer):
     async def _take_stranger(
         self, header: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer what is not Modbus TCP, as some do; False ends the connection."""
+        """Answer another protocol, as some devices do; False ends the connection."""
         return False

@@ -1,16 +1,17 @@
-"""The house behind every simulated device: a battery, solar panels, consumers, a grid meter.
+"""The house behind every simulated device: battery, panels, consumers, grid meter.
 
 Signs, everywhere in this package unless a device's own protocol says otherwise:
-  battery power   positive = charging          (DC, at the battery)
-  inverter power  positive = from AC into DC   (AC, at the inverter; charging)
-  grid power      positive = import
-  pv and load     never negative
+    battery power   positive = charging          (DC, at the battery)
+    inverter power  positive = from AC into DC   (AC, at the inverter; charging)
+    grid power      positive = import
+    pv and load     never negative
 
 The balance that holds on every phase:  grid = load - pv_ac + inverter
 and at the battery:                     battery = inverter (less losses) + pv_dc
 
-Nothing runs in the background. Whoever looks calls `run()`, which works off the time since the
-last look in slices. So the same clock gives the same numbers, and a test moves the clock.
+Nothing runs in the background. Each reader calls `run()`, which works off the time
+since the last call in slices. So the same clock gives the same numbers, and a test
+moves the clock.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,7 @@ _TRICKLE: Final = 0.05  # … down to this share of the power, until it is full
 
 
 class ManualClock:
-    """A clock that only moves when told to."""
+    """A clock that only moves by `advance()`."""
 
     def __init__(self) -> None:
         """Start at an arbitrary time."""
@@ -50,13 +51,13 @@ class ManualClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now += seconds
 
 
 @dataclass(frozen=True)
 class Automatic:
-    """Self-consumption: keep the grid at a power."""
+    """Self-consumption: keep the grid at a power, W."""
 
     grid: float = 0.0
     per_phase: bool = False
@@ -65,14 +66,14 @@ class Automatic:
 
 @dataclass(frozen=True)
 class Battery:
-    """Charge (positive) or discharge the battery with a power."""
+    """Charge (positive) or discharge the battery with a power, W."""
 
     power: float
 
 
 @dataclass(frozen=True)
 class Inverter:
-    """Let the inverter take (positive) or deliver an AC power on each of its phases."""
+    """Take (positive) or deliver an AC power on each of the inverter's phases, W."""
 
     power: tuple[float, ...]
 
@@ -143,43 +144,46 @@ class Plant:
         self.clock = clock
         self.epoch = epoch
 
-        # What a device tells the inverter.
+        # Commands and limits that a device sets.
         self.command: Command = HOLD
         self.may_charge = math.inf
-        """What the device allows the battery at the moment, W; also the next."""
+        """The most charging power that the device allows at the moment, W."""
         self.may_discharge = math.inf
         self.may_harvest = math.inf
-        """How much solar power on the DC side the device takes at the moment, W."""
+        """The most solar power that the device harvests on the DC side at the moment,
+        W."""
         self.dead_band = 0.0
-        """A smaller inverter power than this is not worth starting for, W."""
+        """Inverter power below which starting is not worthwhile, W."""
         self.controller: Callable[[float], None] = lambda now: None
-        """Called with the time before each slice, to set what is above."""
+        """Called with the time before each slice, to set the commands and limits
+        above."""
         self.observer: Callable[[float], None] = lambda hours: None
-        """Called with the length of each slice after it, to count energies of its own."""
+        """Called with the length of each slice after it, h, to count a device's own
+        energies."""
 
-        # What an experiment fixes; None follows the day.
+        # Values that an experiment fixes; None follows the day.
         self.fixed_pv: float | None = None
         self.fixed_load: float | None = None
         self.grid_lost = False
         self.grid_target = 0.0
-        """What a meter tells those who keep the grid at zero to keep it at instead, W."""
+        """Grid power that a meter sets as the target of automatic control, W."""
         self.output_share = 1.0
         """Share of the load that an inverter can feed when the grid is lost."""
 
-        # What comes out of it.
+        # Results.
         self.inverter = [0.0] * 3
         self.grid = [0.0] * 3
         self.load = [0.0] * 3
         self.pv_ac = [0.0] * 3
         self.pv_dc = 0.0
         self.sun_dc = 0.0
-        """What the panels on the DC side could give, harvested or not."""
+        """Power that the panels on the DC side could deliver, harvested or not, W."""
         self.battery = 0.0
         self.counters = Counters()
         self._ran_until = clock()
         self.run()
 
-    # What can be read any time.
+    # Values that can be read any time.
 
     @property
     def hour(self) -> float:
@@ -188,7 +192,7 @@ class Plant:
 
     @property
     def unix_time(self) -> float:
-        """What a clock on the wall says, as unix time. It knows nothing of `speed`."""
+        """Present time as unix time. `speed` does not affect it."""
         return self.epoch + self.clock()
 
     @property
@@ -203,18 +207,18 @@ class Plant:
 
     @property
     def voltage(self) -> float:
-        """Battery voltage, V: follows the SOC, and a little the power."""
+        """Battery voltage, V: follows the SOC, and slightly the power."""
         return 49.5 + 0.045 * self.soc + 0.0002 * self.battery
 
     @property
     def mains(self) -> list[float]:
-        """Voltage of each of three phases; 0 where there is none."""
+        """Voltage of each of three phases, V; 0 where there is none."""
         on = 0 if self.grid_lost else self.phases
         return [volts if phase < on else 0.0 for phase, volts in enumerate(_MAINS)]
 
     @property
     def frequency(self) -> float:
-        """Hz; 0 without grid."""
+        """Grid frequency, Hz; 0 without grid."""
         return 0.0 if self.grid_lost else _FREQUENCY
 
     # Time.
@@ -222,12 +226,12 @@ class Plant:
     def run(self) -> None:
         """Work off the time that has passed since the last call."""
         now = self.clock()
-        left = now - self._ran_until
+        passed = now - self._ran_until
         longest = min(_SLICE, _SLICE_OF_DAY / self.speed)
-        slices = min(max(1, math.ceil(left / longest)), _SLICES)
+        slices = min(max(1, math.ceil(passed / longest)), _SLICES)
         for number in range(slices):
-            self.controller(now - left + left * number / slices)
-            self._step(left / slices)
+            self.controller(now - passed + passed * number / slices)
+            self._step(passed / slices)
         self.controller(now)
         self._step(
             0
@@ -235,7 +239,7 @@ class Plant:
         self._ran_until = now
 
     def freeze(self, seconds: float = 0.0) -> None:
-        """Stop the clock so many seconds from now, and settle without living through them."""
+        """Stop the clock this many seconds from now, and settle at once."""
         until = self._ran_until = self.clock() + seconds
         self.clock = lambda: until
         self.run()
@@ -275,10 +279,10 @@ class Plant:
     # Power.
 
     def _wanted(self) -> list[float]:
-        """Return what the inverter should take on each phase, before limits."""
+        """Return the power of each of the inverter's phases before limits."""
         need = [pv - load for pv, load in zip(self.pv_ac, self.load, strict=True)]
         if self.grid_lost:
-            return need  # there is nobody else to feed the house
+            return need  # the inverter alone feeds the house
         match self.command:
             case Automatic(grid, per_phase=True):
                 share = grid / len(self.inverter_phases)
@@ -293,7 +297,7 @@ class Plant:
                 return self._on_phases(power)
 
     def _bounded(self, wanted: list[float]) -> list[float]:
-        """Keep the battery within what it, the device and the controller allow."""
+        """Return powers within the limits of battery, device and controller."""
         most = self._to_ac(max(0.0, self.charge_limit - self.pv_dc))
         least = self._to_ac(-self.discharge_limit - self.pv_dc)
         total = sum(wanted)
@@ -305,7 +309,7 @@ class Plant:
 
     @property
     def charge_limit(self) -> float:
-        """The most the battery may be charged with now, W."""
+        """The most charging power now, W."""
         if self.soc >= 100:
             return 0.0
         fading = min(1.0, max(_TRICKLE, (100 - self.soc) / _TAPER))
@@ -313,15 +317,15 @@ class Plant:
 
     @property
     def discharge_limit(self) -> float:
-        """The most the battery may be discharged with now, W."""
+        """The most discharging power now, W."""
         if self.soc <= 0:
             return 0.0
         return max(0.0, min(self.max_discharge, self.may_discharge))
 
     def _settle(self) -> None:
-        """Derive battery and grid from what the inverter does."""
+        """Derive battery and grid from the inverter's power."""
         from_ac = self._to_dc(sum(self.inverter))
-        # Solar power that has nowhere to go is not harvested.
+        # Solar power without a consumer is not harvested.
         self.pv_dc = min(self.pv_dc, max(0.0, self.charge_limit - from_ac))
         self.battery = from_ac + self.pv_dc
         self.grid = [
@@ -357,7 +361,7 @@ class Plant:
         )
 
     def _on_phases(self, powers: Iterable[float]) -> list[float]:
-        """Put the powers of the inverter's phases where they belong among the three."""
+        """Return the inverter's powers by phase of the house, 0 where it has none."""
         result = [0.0] * 3
         for phase, power in zip(self.inverter_phases, powers, strict=False):
             result[phase] = power

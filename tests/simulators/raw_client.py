@@ -1,4 +1,4 @@
-"""A Modbus TCP client without any help or protection, to test the simulators with."""
+"""A plain Modbus TCP client without retries or checks, to test the simulators with."""
 
 import asyncio
 import contextlib

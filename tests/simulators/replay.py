@@ -1,11 +1,12 @@
-"""A device made of a diagnostics file: it answers what the real one said last.
+"""A device made of a diagnostics file: it answers with the values last read.
 
     async with replay(json.loads(text)) as device:
-        ...                     # talk to device.host, device.port (device.setup has it all)
+    ...                     # talk to device.host, device.port (device.setup has it all)
 
-It stands still, and is otherwise as an image of a vector is: what was not seen is refused, and
-what is written can be read back. Serial numbers, names and addresses are placeholders, password
-and serial number of a data logger those of the simulators. An RTU gateway becomes Modbus TCP.
+It stands still, and is otherwise as an image of a vector is: words that are not in the
+file are refused, and written words can be read back. Serial numbers, names and
+addresses are placeholders, password and serial number of a data logger those of the
+simulators. An RTU gateway becomes Modbus TCP.
 """
 
 import json
@@ -37,7 +38,7 @@ class ReplayedLogger(SolarmanLogger):
 
     @property
     def setup(self) -> Json:
-        """What a user would enter to reach this device."""
+        """Settings that a user would enter to reach this device."""
         return {
             "host": self.host,
             "port": self.port,
@@ -49,7 +50,7 @@ class ReplayedLogger(SolarmanLogger):
 def replay(file: Json, *, host: str = "127.0.0.1", port: int = 0) -> Replayed:
     """Return the device of a diagnostics file, not yet started.
 
-    Either what Home Assistant lets one download, or only the integration's own part of it.
+    Accepts Home Assistant's download, or only the integration's own part of it.
     """
     vector = vector_of(file)
     if vector["battery_type"] == "deye_solarman":
@@ -63,9 +64,9 @@ def replay_file(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> Replay
 
 
 def vector_of(file: Json) -> Vector:
-    """Return a diagnostics file as a vector, which is what tests are made from.
+    """Return a diagnostics file as a vector, the format that tests are made from.
 
-    Raises ValueError for a file that is none, or of a device that was not read.
+    Raises ValueError for another file, or one of a device that was not read.
     """
     data: dict[str, Any] = file if "entry" in file else file.get("data", {})
     if "entry" not in data:
@@ -79,7 +80,7 @@ def vector_of(file: Json) -> Vector:
             for name, value in {**entry["data"], **entry.get("found", {})}.items()
             if name not in _NOT_REPLAYED
         },
-        # Words between those that were seen were not there, or not asked for.
+        # Words between those in the file were absent, or not asked for.
         "unused_word": None,
     }
     if "answers" in raw:
@@ -95,7 +96,7 @@ def vector_of(file: Json) -> Vector:
             for unit, runs in raw["units"].items()
         }
         for unit, refusals in raw.get("refused", {}).items():
-            # A unit that is there, without any of what was asked for.
+            # A unit that is there, without any of the registers that were asked for.
             if any("IllegalAddress" in each for each in refusals.values()):
                 vector["units"].setdefault(unit, {})
     else:

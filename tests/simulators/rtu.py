@@ -7,8 +7,8 @@ import time
 from typing import Final
 
 from .modbus import (
-    READ_HOLDING,
-    READ_INPUT,
+    READ_HOLDING_REGISTERS,
+    READ_INPUT_REGISTERS,
     WRITE_MULTIPLE,
     WRITE_SINGLE,
     Traffic,
@@ -19,7 +19,7 @@ from .modbus_server import TcpServer
 CRC_BYTES: Final = 2
 SHORTEST: Final = 4  # unit, function, CRC
 MAX_FRAME: Final = 256
-_COUNT_AT: Final = 6  # where a write of several words says how many bytes follow
+_COUNT_AT: Final = 6  # position of the byte count in a write of several words
 
 
 def crc(data: bytes) -> bytes:
@@ -46,18 +46,18 @@ def unframed(frame: bytes) -> tuple[int, bytes] | None:
 
 
 def request_length(start: bytes) -> int | None:
-    """Return how long the request is that starts so; None: it takes more to tell."""
+    """Return the length of the request that begins so; None: too short to know."""
     if len(start) <= _COUNT_AT:
         return None
     if start[1] == WRITE_MULTIPLE:
         return _COUNT_AT + 1 + start[_COUNT_AT] + CRC_BYTES
-    if start[1] in (READ_HOLDING, READ_INPUT, WRITE_SINGLE):
+    if start[1] in (READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, WRITE_SINGLE):
         return 8
-    return len(start)  # nobody knows; what has come is taken for all of it
+    return len(start)  # unknown function: all received bytes count as the request
 
 
 class RtuServer(TcpServer):
-    """A transparent gateway: RTU frames in a stream. What is damaged gets no answer."""
+    """A transparent gateway: RTU frames in a stream. Damaged frames get no answer."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RtuServer(TcpServer):
 
     @property
     def traffic(self) -> Traffic:
-        """What the device was asked; requests that a fault answered are not in it."""
+        """Requests that reached the device, without those that a fault answered."""
         return self.units.traffic
 
     async def _talk(
@@ -87,7 +87,7 @@ class RtuServer(TcpServer):
                     break
                 request, rest = unframed(heard[:length]), heard[length:]
                 if request is None:
-                    heard = b""  # nobody can tell where the next one starts
+                    heard = b""  # the start of the next frame is unknown
                     break
                 heard = rest
                 if self._is_lost(since):

@@ -1,4 +1,4 @@
-"""A Sessy dongle on HTTP: at a battery, at a P1 port of a smart meter, or with current clamps."""
+"""A Sessy dongle on HTTP: at a battery, at a smart meter's P1 port, or with clamps."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ class SessySimulator(Simulator):
     """A Sessy dongle. A meter's dongle and a battery's may share a house."""
 
     type = "sessy"
-    # What the dongle tells is AC power; losses would only be a difference nobody can see.
+    # The dongle reports AC power only; losses would be invisible.
     plant_defaults = {
         "capacity": 5200.0,
         "max_charge": float(MOST_WATTS),
@@ -64,7 +64,7 @@ class SessySimulator(Simulator):
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter."""
+        """Settings that a user would enter to reach this device."""
         server = self.server
         return {
             **super().setup,
@@ -74,7 +74,7 @@ class SessySimulator(Simulator):
 
     @property
     def mode(self) -> Literal["automatic", "controlled"]:
-        """The API strategy is controlled."""
+        """Controlled in the API strategy."""
         return (
             "controlled"
             if self.battery and self.battery.strategy == API
@@ -99,9 +99,10 @@ class SessySimulator(Simulator):
         }
 
     def settings_words(self) -> dict[str, Any]:
-        """Return strategy, setpoint and settings of a battery, or the target of a meter.
+        """Return a battery's strategy, setpoint and settings, or a meter's target.
 
-        The setpoint also in other strategies than API: it waits for who chooses that next.
+        Includes the setpoint in other strategies than API: it takes effect when that is
+        chosen next.
         """
         battery = self.battery
         if battery is None:
@@ -114,7 +115,7 @@ class SessySimulator(Simulator):
     # Misbehaviour of this device.
 
     def fault_override(self, power: float | None = 0.0) -> None:
-        """Let the supplier run the battery at this power (positive = discharging); none: stop."""
+        """Run the battery at this power (positive = discharging); none: stop."""
         if self.battery:
             self.battery.override = power
 
@@ -124,7 +125,7 @@ class SessySimulator(Simulator):
             self.battery.stuck = on
 
     def fault_strategy(self, strategy: Strategy) -> None:
-        """Change the strategy, as somebody with the app would."""
+        """Change the strategy, as a user with the app would."""
         if self.battery:
             self.battery.strategy = strategy
 
@@ -134,7 +135,7 @@ class SessySimulator(Simulator):
             self.battery.setpoint = power
 
     async def fault_restart(self, forgets: bool = False) -> None:
-        """Restart the dongle: connections end. Whether it forgets its setpoint is not known."""
+        """Restart the dongle: connections end. The setpoint's fate is not known."""
         self.server.restarts += 1
         if self.battery and forgets:
             self.battery.setpoint = 0
@@ -148,6 +149,6 @@ class SessySimulator(Simulator):
             self.server.settings_saved = not on
 
     def fault_meter(self, state: str = "P1_NOT_CONNECTED") -> None:
-        """Change the state of the P1 port; P1_OK is well."""
+        """Change the state of the P1 port; P1_OK is the good one."""
         if isinstance(self.server, P1Dongle):
             self.server.state = state

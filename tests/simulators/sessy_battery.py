@@ -1,4 +1,4 @@
-"""A Sessy battery without its dongle: strategies, settings, and what they make of the house.
+"""A Sessy battery without its dongle: strategies, settings, and their effect.
 
 Signs are the device's own: power and setpoint positive = discharging.
 """
@@ -18,9 +18,9 @@ STRATEGIES: Final[Mapping[Firmware, tuple[str, ...]]] = {
     "new": ("NOM", "ROI", API, "IDLE", "SESSY_CONNECT", "ECO"),
 }
 MOST_WATTS: Final = 2200
-MOST_DC_AMPS: Final = 37.5  # what bounds discharging in truth
+MOST_DC_AMPS: Final = 37.5  # the true bound of discharging
 
-# When the dynamic strategy does what: from hour, to hour, W.
+# The dynamic strategy's plan: from hour, to hour, W.
 SCHEDULE: Final = ((2, 5, -MOST_WATTS), (13, 15, -1000), (17, 21, 1700))
 ECO_STARTS_AT: Final = 1  # o'clock
 
@@ -51,7 +51,7 @@ SETTINGS_NEW: Final[Mapping[str, Any]] = {
 
 
 class SessyBattery:
-    """The battery. Call `update()` before looking."""
+    """The battery. Call `update()` before reading."""
 
     def __init__(
         self, plant: Plant, *, firmware: Firmware, strategy: str, start_delay: float
@@ -62,22 +62,22 @@ class SessyBattery:
         self.strategy = strategy
         self.start_delay = start_delay
         self.setpoint = 0
-        """What was asked for in the API strategy; it stays while others run."""
+        """Setpoint of the API strategy, W; it stays while others run."""
         self.settings: Json = {
             **SETTINGS,
             **(SETTINGS_NEW if firmware == "new" else {}),
         }
         self.override: float | None = None
-        """A power that somebody else (the supplier) makes the battery run at."""
+        """Power that the supplier makes the battery run at, W."""
         self.stuck = False
-        """Setpoints are accepted and not followed."""
-        self._asleep_until = 0.0
+        """Whether setpoints are accepted and not followed."""
+        self._awake_at = 0.0
         self._wanted = False
         plant.controller = self._control
         plant.run()
 
     def update(self) -> None:
-        """Let the time since the last look pass."""
+        """Run the house up to the present."""
         self.plant.run()
 
     @property
@@ -87,15 +87,15 @@ class SessyBattery:
 
     @property
     def power_setpoint(self) -> int:
-        """What the battery is trying to do, W."""
+        """Power that the battery is trying to reach, W."""
         return self.setpoint if self.strategy == API else round(self.power)
 
     @property
     def system_state(self) -> str:
-        """The state as the device words it, without prefix."""
+        """The state in the device's words, without prefix."""
         if abs(self.power) >= 1:
             return "RUNNING_SAFE"
-        if self._wanted and self.plant.clock() < self._asleep_until:
+        if self._wanted and self.plant.clock() < self._awake_at:
             return "WAITING_FOR_SAFE_SITUATION"
         if self.plant.soc >= 100:
             return "BATTERY_FULL"
@@ -106,7 +106,7 @@ class SessyBattery:
         return float(self.settings.get("min_soc", 0))
 
     def scheduled(self, hour: float) -> int:
-        """Return what the dynamic strategy does at an hour of the day, W."""
+        """Return the dynamic strategy's power at an hour of the day, W."""
         return next((watts for start, end, watts in SCHEDULE if start <= hour < end), 0)
 
     def _control(self, now: float) -> None:
@@ -120,7 +120,7 @@ class SessyBattery:
         plant.command = self._awake(now, self._command())
 
     def _command(self) -> Automatic | Inverter:
-        """Return what the strategy wants now."""
+        """Return the command of the present strategy."""
         if self.override is not None:
             return self._run_at(self.override)
         if self.stuck or not self.settings.get("sessy_enabled", True):
@@ -138,7 +138,7 @@ class SessyBattery:
                 return HOLD
 
     def _eco(self) -> Automatic | Inverter:
-        """Charge in the cheap hours of the night, else keep the grid at zero."""
+        """Return the eco command: charge in cheap hours, else keep the grid at zero."""
         hours = self.settings.get("eco_charge_hours", 0)
         if ECO_STARTS_AT <= self.plant.hour < ECO_STARTS_AT + hours:
             return self._run_at(-self.settings.get("eco_charge_power", 0))
@@ -151,9 +151,9 @@ class SessyBattery:
         return Inverter((-power,))
 
     def _awake(self, now: float, command: Automatic | Inverter) -> Automatic | Inverter:
-        """Out of standby, the battery takes its time."""
+        """Return the command, or hold while the battery still wakes from standby."""
         wanted = command != HOLD
         if wanted and not self._wanted:
-            self._asleep_until = now + self.start_delay
+            self._awake_at = now + self.start_delay
         self._wanted = wanted
-        return HOLD if now < self._asleep_until else command
+        return HOLD if now < self._awake_at else command

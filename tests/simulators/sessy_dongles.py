@@ -1,9 +1,9 @@
-"""What Sessy dongles answer: what all have in common, and the one at a battery."""
+"""The HTTP answers of Sessy dongles: the common ones, and those at a battery."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from .http_server import NOT_FOUND, Answer, HangUp, Json, JsonServer, Request
+from .http_server import UNKNOWN_PATH, Answer, HangUp, Json, JsonServer, Request
 from .plant import Plant
 from .sessy_battery import API, MOST_WATTS, PREFIX, STRATEGIES, Firmware, SessyBattery
 
@@ -12,10 +12,10 @@ VERSIONS: Final = {
     "old": ("1.4.0", "1.2.0"),
     "new": ("1.12.3", "1.9.4"),
 }  # dongle, battery
-COUNTED_BEFORE: Final = 1_000_000  # Wh; what meters had seen before the simulation
+COUNTED_BEFORE: Final = 1_000_000  # Wh; meters at the start of the simulation
 PRICES: Final = (10_235, 25_400)  # by night, by day; EUR/kWh x 100 000
 
-# Which answers old firmware does not have.
+# Answers that old firmware does not have.
 MISSING_IN_OLD: Final = frozenset(
     {
         "GET /api/v1/energy/status",
@@ -35,7 +35,7 @@ type Handler = Callable[[Any], Answer]
 
 
 class Dongle(JsonServer):
-    """What every dongle answers; `routes` maps "METHOD path" to a handler of the body."""
+    """A dongle; `routes` maps "METHOD path" to a handler of the body."""
 
     letter = ""
 
@@ -66,16 +66,16 @@ class Dongle(JsonServer):
         }
 
     async def answer(self, request: Request) -> Answer:
-        """Answer what this device and firmware know."""
+        """Answer the requests that this device and firmware know."""
         self.plant.run()
         route = f"{request.method} {request.path}"
         handler = self.routes.get(route)
         if handler is None or (self.firmware == "old" and route in MISSING_IN_OLD):
-            return NOT_FOUND
+            return UNKNOWN_PATH
         return handler(request.body)
 
     def battery_serial(self) -> Json:
-        """Return what the system information says about the battery."""
+        """Return the battery's serial number for the system information."""
         return {}
 
     def _info(self, _: Any) -> Answer:
@@ -161,7 +161,7 @@ class BatteryDongle(Dongle):
         }
 
     def battery_serial(self) -> Json:
-        """Return what the system information says about the battery."""
+        """Return the battery's serial number for the system information."""
         return {"sessy_serial": f"A{self.serial[1:]}", "sessy_revision": 105}
 
     def _status(self, _: Any) -> Answer:
@@ -239,7 +239,7 @@ class BatteryDongle(Dongle):
         return Answer({**OK, **self.battery.settings})
 
     def _set_settings(self, body: Any) -> Answer:
-        """Replace all settings: what is not in the body is gone."""
+        """Replace all settings: those missing in the body are gone."""
         if not isinstance(body, dict):
             return Answer("Invalid settings", 400)
         self.battery.settings = {key: body[key] for key in body if key != "status"}
@@ -285,7 +285,7 @@ class BatteryDongle(Dongle):
         )
 
     def _midnight(self) -> int:
-        """Return the unix time of the last midnight of the simulated day, to the quarter."""
+        """Return the unix time of the simulated day's start, to the quarter."""
         plant = self.plant
         return 900 * round((plant.unix_time - 3600 * plant.hour) / 900)
 

@@ -1,4 +1,4 @@
-"""Sessy dongles that measure: at the P1 port of a smart meter, or with current clamps."""
+"""Sessy dongles that measure: at a smart meter's P1 port, or with current clamps."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ GAS: Final = 1_234_567  # dm3
 
 
 class MeterDongle(Dongle):
-    """What P1 and CT dongles share: a target for the batteries that watch them."""
+    """The common part of P1 and CT dongles: a target for batteries that watch them."""
 
     def __init__(self, plant: Plant, host: str, port: int, **arguments: Any) -> None:
         """Prepare to serve."""

@@ -1,4 +1,4 @@
-"""What all simulated devices have in common."""
+"""The common part of all simulated devices."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _FAULT: Final = "fault_"
 
 
 class Fault(NamedTuple):
-    """A way to misbehave that the server knows."""
+    """A fault that the server offers."""
 
     help: str
     fields: Mapping[str, tuple[str, Any]]
@@ -103,53 +103,53 @@ class Simulator(ABC):
 
     type: ClassVar[str]
     plant_defaults: ClassVar[Mapping[str, Any]] = {}
-    """How the house differs from `Plant()` where nobody says otherwise."""
+    """Arguments of `Plant` that suit this device better than the defaults."""
     server_faults: ClassVar[Mapping[str, Fault]]
-    """How its server can misbehave. A device adds methods named `fault_…`."""
+    """Faults of the server. A device adds methods named `fault_…`."""
 
     plant: Plant
     server: TcpServer | JsonServer
 
     @classmethod
     def house(cls, **arguments: Any) -> Plant:
-        """Return a house as suits this device, changed by these arguments of `Plant`."""
+        """Return a house that suits this device; `arguments` are those of `Plant`."""
         return Plant(**{**cls.plant_defaults, **arguments})
 
     @property
     def host(self) -> str:
-        """Where it listens."""
+        """Address it listens at."""
         return self.server.host
 
     @property
     def port(self) -> int:
-        """Where it listens; known once it is started."""
+        """Port it listens at; known once it is started."""
         return self.server.port
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter to reach this device."""
+        """Settings that a user would enter to reach this device."""
         return {"host": self.host, "port": self.port}
 
     @property
     @abstractmethod
     def mode(self) -> Literal["automatic", "controlled"]:
-        """Who decides about the battery's power: the device, or somebody outside."""
+        """Source of the battery's power: the device, or an outside controller."""
 
     @abstractmethod
     def device_state(self) -> State:
-        """Return what is special to this device, in its own words."""
+        """Return the device's own part of the state, in its own words."""
 
     @abstractmethod
     def settings_words(self) -> dict[str, Any]:
-        """Return all that a client or the owner can set, word by word, as it is now.
+        """Return every setting of a client or the user, word by word, as it is now.
 
-        Whoever gives the device back as it was found leaves this as it was. A device
-        leaves out only what it moves by itself and what it no longer heeds, and says
-        which that is.
+        A controller that restores the device's former settings leaves this unchanged. A
+        device omits only words that it changes by itself or no longer heeds, and names
+        them.
         """
 
     def state(self) -> State:
-        """Return how things really are, whatever the device tells its clients."""
+        """Return the true state, whatever the device reports to its clients."""
         plant = self.plant
         plant.run()
         return {
@@ -170,12 +170,12 @@ class Simulator(ABC):
         await self.server.start()
 
     async def stop(self) -> None:
-        """Stop listening, close all connections."""
+        """Stop listening, and close all connections."""
         await self.server.stop()
 
     @classmethod
     def faults(cls) -> dict[str, str]:
-        """Return every way to misbehave with its arguments, and what happens."""
+        """Return every fault with its arguments, and its effect."""
         known = {}
         for name, fault in cls.server_faults.items():
             arguments = ", ".join(
@@ -197,7 +197,7 @@ class Simulator(ABC):
         return known
 
     async def misbehave(self, name: str, **arguments: Any) -> None:
-        """Do something a device should not do; see `faults`."""
+        """Begin or end a fault; see `faults`."""
         if fault := self.server_faults.get(name):
             if unknown := arguments.keys() - fault.fields.keys():
                 raise ValueError(f"{name} has no argument {', '.join(unknown)}")

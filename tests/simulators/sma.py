@@ -20,7 +20,7 @@ CHARGE_CONTROL: Final = {"yes": Tag.YES, "no": Tag.NO, "unknown": None}
 
 
 class SmaSimulator(Simulator):
-    """A Sunny Island, alone or three of them in a cluster, with a battery and a meter."""
+    """A Sunny Island, or three in a cluster, with a battery and a meter."""
 
     type = "sma"
     server_faults = MODBUS_FAULTS
@@ -74,16 +74,16 @@ class SmaSimulator(Simulator):
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter."""
+        """Settings that a user would enter to reach this device."""
         return {**super().setup, "unit_id": UNIT}
 
     @property
     def mode(self) -> Literal["automatic", "controlled"]:
-        """External control is controlled, also when its setpoint has lapsed."""
+        """Controlled while external control is on, even with a lapsed setpoint."""
         return "controlled" if self.device.is_external else "automatic"
 
     def device_state(self) -> State:
-        """Return external control, its time-out and the settings; powers as the device's."""
+        """Return external control, time-out and settings; signs are the device's."""
         device = self.device
         return {
             "external": device.is_external,
@@ -106,10 +106,10 @@ class SmaSimulator(Simulator):
         }
 
     def settings_words(self) -> dict[str, Any]:
-        """Return every setting by address, also what can only be written.
+        """Return every setting by address, also write-only ones.
 
-        Without the setpoint (40149, 44425) while external control is off: nothing heeds
-        it then.
+        Without the setpoint (40149, 44425) while external control is off: it has no
+        effect then.
         """
         device = self.device
         device.update()
@@ -125,7 +125,7 @@ class SmaSimulator(Simulator):
     # Misbehaviour of this device.
 
     def fault_absent(self, address: int, on: bool = True) -> None:
-        """Let the device lack the register at this address, or have it again."""
+        """Remove the register at this address, or restore it."""
         _put(self.units.absent, address, on)
 
     def fault_unknown(self, address: int, on: bool = True) -> None:
@@ -133,7 +133,7 @@ class SmaSimulator(Simulator):
         _put(self.units.unknown, address, on)
 
     def fault_standby(self, on: bool = True) -> None:
-        """Tell no power, current or energy of the battery, as in standby."""
+        """Report no power, current or energy of the battery, as in standby."""
         self.values.in_standby = on
 
     def fault_reversed_current(self, on: bool = True) -> None:
@@ -149,7 +149,7 @@ class SmaSimulator(Simulator):
         self.values.health = code
 
     def fault_operating_status(self, code: int = 2677) -> None:
-        """Leave grid-parallel operation (235): 2677 generator, 3664 emergency charge."""
+        """Leave grid-parallel operation (235): 2677 generator, 3664 emergency."""
         self.device.operating_status = code
         self.device.update()
 
@@ -158,26 +158,26 @@ class SmaSimulator(Simulator):
         self.plant.grid_lost = on
 
     def fault_charge_control(self, charge_control: ChargeControl = "no") -> None:
-        """Let the device say that it cannot be controlled, and not be, or not say it."""
+        """Report whether the device can be controlled, and act so; or stay silent."""
         self.device.charge_control = CHARGE_CONTROL[charge_control]
         self.device.update()
 
     def fault_power_mode(self, mode: int = 303) -> None:
-        """Change the mode of active power; only 1079 lets it be controlled."""
+        """Change the mode of active power; only 1079 permits control."""
         self.device.settings["power_mode"] = mode
         self.device.update()
 
     def fault_ignore_writes(self, on: bool = True) -> None:
-        """Answer writes, and forget them."""
+        """Answer writes, and ignore them."""
         self.device.ignore_writes = on
 
     def fault_ignore_setpoint(self, on: bool = True) -> None:
-        """Take setpoints, and go on alone."""
+        """Accept setpoints, and ignore them."""
         self.device.ignore_setpoint = on
         self.device.update()
 
     def fault_other_controller(self, power: float = 1000.0, on: bool = True) -> None:
-        """Let somebody else set a power (positive = output), or end external control."""
+        """Set a power (positive = output) as another controller, or end its control."""
         external = Tag.EXTERNAL_ON if on else Tag.EXTERNAL_OFF
         for row, value in ((40149, power), (40151, external)):
             self.device.write(self.units.settings[row], value)
@@ -190,7 +190,7 @@ class SmaSimulator(Simulator):
         self.device.update()
 
     def fault_lock_up(self, requests: int | None = 50) -> None:
-        """Fall silent after more requests than this in ten seconds, until power-cycled."""
+        """Fall silent after more requests in ten seconds, until power-cycled."""
         self.units.locks_up_above = requests
 
     def fault_power_cycle(self) -> None:

@@ -1,4 +1,4 @@
-"""A Sunny Island without any Modbus: external control, its loss, and what it makes of the house.
+"""A Sunny Island without Modbus: external control, its loss, their effect on the house.
 
 Power and setpoints are the device's own here: positive = output (discharging).
 """
@@ -11,16 +11,16 @@ from .plant import HOLD, Automatic, Inverter, Plant
 from .sma_registers import SETTINGS, Setting, Tag
 from .words import Value
 
-EMERGENCY_WATTS: Final = 500.0  # what an emergency charge takes
+EMERGENCY_WATTS: Final = 500.0  # power of an emergency charge
 
 
 class NotTaken(Exception):
-    """A value out of range."""
+    """Raised for a value out of range."""
 
 
 @dataclass
 class Energies:
-    """Counters of the device's own, Wh; those of the day start again at midnight."""
+    """The device's own counters, Wh; those of the day start again at midnight."""
 
     absorbed: float = 0.0
     released: float = 0.0
@@ -28,7 +28,7 @@ class Energies:
     exported_today: float = 0.0
 
     def count(self, output: float, grid: float, hours: float) -> None:
-        """Count these powers, W, for so long."""
+        """Add these powers, W, over this time."""
         self.absorbed += max(0.0, -output) * hours
         self.released += max(0.0, output) * hours
         self.imported_today += max(0.0, grid) * hours
@@ -36,7 +36,7 @@ class Energies:
 
 
 class SunnyIsland:
-    """The device. Call `update()` before looking; write with `write()`."""
+    """The device. Call `update()` before reading; write with `write()`."""
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class SunnyIsland:
             **settings,
         }
         self.charge_control: int | None = Tag.YES
-        """Whether the device lets itself be controlled; None: it does not say."""
+        """Whether the device can be controlled; None: it does not say."""
         self.operating_status: int = Tag.GRID_PARALLEL
-        """What an experiment makes of it while there is a grid."""
+        """Operating status while there is a grid."""
         self.ignore_writes = False
         self.ignore_setpoint = False
 
         self.flash_writes: dict[str, int] = {}
-        """How often each setting was written where it is kept."""
+        """Number of writes of each setting that is kept in flash."""
         self.restarts = 0
         self.energies = Energies()
         self._renewed = plant.clock()
@@ -79,7 +79,7 @@ class SunnyIsland:
         plant.run()
 
     def update(self) -> None:
-        """Let the time since the last look pass."""
+        """Run the house up to the present."""
         self.plant.run()
 
     def number(self, name: str) -> float:
@@ -92,7 +92,7 @@ class SunnyIsland:
 
     @property
     def devices(self) -> int:
-        """How many there are in the cluster; 1 is none."""
+        """Number of devices in the cluster; 1: no cluster."""
         return len(self.plant.inverter_phases)
 
     def check(self, row: Setting, value: Value) -> float:
@@ -105,10 +105,11 @@ class SunnyIsland:
         return value
 
     def write(self, row: Setting, value: float) -> None:
-        """Take a value that was checked.
+        """Store a checked value.
 
-        The time-out counts from the last setpoint, or from when external control began;
-        whether renewing `external` alone would do is uncertain, here it does not.
+        The time-out counts from the last setpoint, or from the start of external
+        control; whether renewing `external` alone would do is uncertain, here it does
+        not.
         """
         if self.ignore_writes:
             return
@@ -124,7 +125,7 @@ class SunnyIsland:
         self.update()
 
     def restart(self) -> None:
-        """Begin anew, without external control."""
+        """Restart, without external control."""
         self.restarts += 1
         self.settings |= {"external": Tag.EXTERNAL_OFF, "setpoint": 0}
         self.update()
@@ -133,17 +134,17 @@ class SunnyIsland:
 
     @property
     def is_external(self) -> bool:
-        """External control is switched on, whether it is followed or not."""
+        """Return True while external control is on, whether it is followed or not."""
         return self.settings["external"] == Tag.EXTERNAL_ON
 
     @property
     def is_running(self) -> bool:
-        """The device works."""
+        """Return True while the device is started."""
         return self.settings["run"] == Tag.START
 
     @property
     def remaining(self) -> float | None:
-        """How long the setpoint still holds, s; None without external control."""
+        """Seconds until the setpoint lapses; None without external control."""
         if not self.is_external:
             return None
         passed = self.plant.clock() - self._renewed
@@ -151,17 +152,17 @@ class SunnyIsland:
 
     @property
     def has_lapsed(self) -> bool:
-        """The setpoint was not renewed in time."""
+        """Return True if the setpoint was not renewed in time."""
         return self.remaining == 0
 
     @property
     def falls_back(self) -> bool:
-        """The setpoint has lapsed, and the device does not keep it."""
+        """Return True if the setpoint has lapsed, and the device does not keep it."""
         return self.has_lapsed and self.settings.get("on_loss") == Tag.FALL_BACK
 
     @property
     def follows(self) -> bool:
-        """The setpoint decides about the power."""
+        """Return True if the setpoint decides about the power."""
         return (
             self.is_external
             and not self.falls_back
@@ -174,11 +175,11 @@ class SunnyIsland:
 
     @property
     def status(self) -> int:
-        """What the device is doing, as an operating status."""
+        """The operating status."""
         return Tag.BACKUP if self.plant.grid_lost else self.operating_status
 
     def _control(self, now: float) -> None:
-        """Tell the inverter what to do."""
+        """Set the house's power by the present command."""
         plant = self.plant
         follows = self.follows
         # That min_soc is for self-consumption only is what its name says.
@@ -198,7 +199,7 @@ class SunnyIsland:
         else:
             plant.command = HOLD
         if plant.grid_lost:
-            plant.may_discharge = math.inf  # it feeds the house, come what may
+            plant.may_discharge = math.inf  # it feeds the house in any case
 
     @property
     def _consumes_itself(self) -> bool:
@@ -210,7 +211,7 @@ class SunnyIsland:
         )
 
     def _output(self, power: float) -> Inverter:
-        """Return the command to put this power out, no more than the device can."""
+        """Return the command for this output, within the device's range."""
         most = self.rated_power * self.devices
         bounded = max(-most, min(most, power))
         return Inverter((-bounded / self.devices,) * self.devices)
@@ -223,7 +224,7 @@ class SunnyIsland:
         return -sum(self.plant.inverter)
 
     def _observe(self, hours: float) -> None:
-        """Count the energies that the device counts."""
+        """Count the device's energies."""
         day = int(self.plant.time_of_day // 24)
         if day != self._day:
             self.energies.imported_today = self.energies.exported_today = 0.0

@@ -1,7 +1,7 @@
 """The register list of a Sunny Island battery inverter, firmware 3.20.
 
-Signs are the device's own: AC power and its setpoint positive = output (discharging), battery
-current negative = charging.
+Signs are the device's own: AC power and its setpoint positive = output (discharging),
+battery current negative = charging.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TAG: Final = Number(2, signed=False, unknown=0x00FF_FFFD)
 
 
 class Tag(IntEnum):
-    """Words of the vendor's lists of tags."""
+    """Numbers of the vendor's lists of tags."""
 
     FAULT = 35
     GRID_PARALLEL = 235
@@ -151,15 +151,15 @@ class Setting(NamedTuple):
     least: float = -math.inf
     most: float = math.inf
     only: tuple[int, ...] = ()
-    """If not all between least and most is meant."""
+    """The accepted values, if not all between least and most."""
     flash: bool = True
     write_only: bool = False
     guarded: bool = False
-    """Needs the installer's Grid Guard code, which nobody gives here."""
+    """Whether it needs the installer's Grid Guard code, which no client here has."""
 
     @property
     def register(self) -> Register:
-        """The row as such."""
+        """The register of this setting."""
         return Register(self.address, self.kind, self.scale, self.name)
 
 
@@ -172,7 +172,7 @@ def _control(
     least: float = -math.inf,
     only: tuple[int, ...] = (),
 ) -> Setting:
-    """Return a row that is made for cyclic control: write-only, and not kept."""
+    """Return a row for cyclic control: write-only, and not kept in flash."""
     return Setting(
         *(address, kind, scale, name),
         least=least,
@@ -223,7 +223,7 @@ SETTINGS: Final = (
     Setting(44037, S32, 100, "fallback_power"),
     Setting(44039, S32, 100, "upper_band", 100, -100, 100),
     Setting(44041, S32, 100, "lower_band", -100, -100, 100),
-    # The read-back registers of what is made for cyclic control are not.
+    # The registers of cyclic control wear no flash; their read-back registers do.
     Setting(44425, S32, 1, "setpoint"),
     Setting(44427, TAG, 1, "external", only=_EXTERNAL),
     Setting(44433, U32, 1, "bms_max_charge"),
@@ -244,4 +244,4 @@ MODELS: Final = {
     9486: "SI5.0H-13",
 }
 OLD_MODELS: Final = frozenset((9278, 9279, 9223, 9224))
-"""Those of series -11, which do not tell their rated power."""
+"""Models of series -11, which do not report their rated power."""

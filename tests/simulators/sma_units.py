@@ -1,4 +1,4 @@
-"""What answers at the unit id of a Sunny Island."""
+"""The Modbus unit of a Sunny Island."""
 
 from collections import deque
 from typing import Final, Literal
@@ -7,8 +7,8 @@ from .modbus import (
     ILLEGAL_ADDRESS,
     ILLEGAL_VALUE,
     NO_RESPONSE,
-    READ_HOLDING,
-    READ_INPUT,
+    READ_HOLDING_REGISTERS,
+    READ_INPUT_REGISTERS,
     WRITE_MULTIPLE,
     Refused,
     Silent,
@@ -35,19 +35,22 @@ POLLING_WINDOW: Final = 10.0  # s
 
 
 class SmaUnits(Units):
-    """Answers like the device's own profile.
+    """Units that answer like the device's own profile.
 
-    - A block has to begin and end on the borders of registers: exception 2. Words between
-      registers read 0xFFFF.
-    - A register that can only be written is exception 2 in a read, or has no value.
-    - A value out of range: exception 3, also the one that says that there is none.
-    - What needs the installer's code cannot be written (the code is uncertain: 2).
+    - A block has to begin and end on the borders of registers: exception 2. Words
+      between registers read 0xFFFF.
+    - A write-only register is exception 2 in a read, or has no value.
+    - A value out of range: exception 3, also the one that means no value.
+    - Registers that need the installer's code cannot be written (the code is uncertain:
+      2).
     """
 
-    functions = frozenset((READ_HOLDING, READ_INPUT, WRITE_MULTIPLE))
+    functions = frozenset(
+        (READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, WRITE_MULTIPLE)
+    )
 
     def __init__(self, values: SunnyIslandValues, *, read_back: bool) -> None:
-        """Serve the device; `read_back`: the copies of write-only registers can be read."""
+        """Serve the device; `read_back`: write-only registers have readable copies."""
         super().__init__()
         self.values = values
         self.device = values.device
@@ -64,7 +67,7 @@ class SmaUnits(Units):
         self.unknown: set[int] = set()
         """Addresses of registers that have no value."""
         self.locks_up_above: int | None = None
-        """More requests than this in ten seconds are too many."""
+        """Number of requests in ten seconds above which the device locks up."""
         self.locked_up = False
         self._asked: deque[float] = deque()
 
@@ -79,7 +82,7 @@ class SmaUnits(Units):
         return None if self.locked_up else super().answer(unit, pdu)
 
     def power_cycle(self) -> None:
-        """Work again after having locked up."""
+        """Unlock a device that has locked up."""
         self.locked_up = False
         self._asked.clear()
 
@@ -109,7 +112,7 @@ class SmaUnits(Units):
         return words
 
     def write(self, unit: int, address: int, words: list[int]) -> None:
-        """Take the words if all of them can be taken."""
+        """Accept the words if all of them are acceptable."""
         self._check_unit(unit)
         self.device.update()
         for row, value in self._checked(address, words):
@@ -131,7 +134,7 @@ class SmaUnits(Units):
         )
 
     def _checked(self, address: int, words: list[int]) -> list[tuple[Setting, float]]:
-        """Return the settings that these words are for, and their values."""
+        """Return the settings that these words belong to, and their values."""
         checked = []
         while words:
             row = self.settings.get(address)

@@ -1,4 +1,4 @@
-"""What a Sunny Island tells: values by the names of their registers (None: not available)."""
+"""Values of a Sunny Island by the names of their registers (None: not available)."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from .words import Value, Values
 NOMINAL_VOLTS: Final = 51.2
 IDLE_WATTS: Final = 30.0
 COUNTED_BEFORE: Final = 1_000_000.0
-"""What lifetime counters had seen before the simulation, Wh."""
+"""Lifetime counters at the start of the simulation, Wh."""
 RELEASE_TYPES: Final = "NEABRS"
 POWERS: Final = frozenset(
     (
@@ -18,11 +18,11 @@ POWERS: Final = frozenset(
         *("current_1", "current_2", "current_3", "battery_status"),
     )
 )
-"""What a device in standby does not tell."""
+"""Values that a device in standby does not report."""
 
 
 def firmware_word(version: str) -> int:
-    """Return what says 3.20.9.R: two BCD bytes, a binary one, and the release type."""
+    """Return the word of 3.20.9.R: two BCD bytes, a binary one, release type."""
     major, minor, build, release = version.split(".")
     return (
         int(major, 16) << 24
@@ -38,13 +38,13 @@ class SunnyIslandValues:
     def __init__(
         self, device: SunnyIsland, *, model: int, serial: int, firmware: str
     ) -> None:
-        """Tell about this device."""
+        """Take over the device."""
         self.device = device
         self.model = model
         self.serial = serial
         self.firmware = firmware_word(firmware)
         self.health: int | None = None
-        """What an experiment fixes; None: as it is."""
+        """A health that an experiment fixes; None: as it is."""
         self.in_standby = False
         self.current_is_reversed = False
         self.rated_charge_is_negative = False

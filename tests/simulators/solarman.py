@@ -1,6 +1,6 @@
 """A Solarman data logger (stick): Modbus RTU packed into V5 frames, on TCP.
 
-Its manners are those of real ones: see `LoggerFaults`.
+Its faults are those of real ones: see `LoggerFaults`.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import struct
 import time
 from typing import Final
 
-from .modbus import NO_RESPONSE, READ_HOLDING, Dropped, Traffic, Units
+from .modbus import NO_RESPONSE, READ_HOLDING_REGISTERS, Dropped, Traffic, Units
 from .modbus_server import ModbusServer, TcpServer
 from .rtu import framed, unframed
 from .solarman_faults import OTHER_SEQUENCE, LoggerFaults, corrupted, corrupted_rtu
@@ -33,7 +33,7 @@ WRONG_SERIAL: Final = bytes((6, 0))
 WRONG_UNIT: Final = bytes((5, 0))
 EXCEPTION: Final = 0x80
 MAX_CHUNK: Final = 1024
-PAUSE: Final = 0.02  # s; enough for what was sent to arrive by itself
+PAUSE: Final = 0.02  # s; enough for a segment to arrive by itself
 HELLOS: Final = (b"WIFIKIT-214028-READ", b"HF-A11ASSISTHREAD")
 
 
@@ -57,13 +57,13 @@ class SolarmanLogger(TcpServer):
         self.units = units
         self.serial = serial
         self.acknowledged = 0
-        """How many heartbeats were answered."""
+        """Number of heartbeats that were answered."""
         self._counter = 0
         self._started = clock()
 
     @property
     def traffic(self) -> Traffic:
-        """What the inverter was asked; requests that a fault answered are not in it."""
+        """Requests that reached the inverter, without those that a fault answered."""
         return self.units.traffic
 
     def send_heartbeat(self) -> None:
@@ -100,7 +100,7 @@ class SolarmanLogger(TcpServer):
                     held = await self._send(writer, frame, answer, held)
 
     async def _listen(self, reader: asyncio.StreamReader) -> bytes:
-        """Return what comes next; nothing is the end."""
+        """Return the next bytes; none at the end."""
         try:
             async with asyncio.timeout(self.faults.idle_timeout):
                 return await reader.read(MAX_CHUNK)
@@ -114,7 +114,7 @@ class SolarmanLogger(TcpServer):
         answer: bytes,
         held: bytes,
     ) -> bytes:
-        """Send an answer as the faults say, and return what is held back for the next one."""
+        """Send an answer as the faults demand; return the bytes that are held back."""
         if self._is_due("late"):
             return held + answer
         segments = self._segments(request, answer, held)
@@ -131,7 +131,7 @@ class SolarmanLogger(TcpServer):
         return b""
 
     def _segments(self, request: Frame, answer: bytes, held: bytes) -> list[bytes]:
-        """Return what goes out, segment by segment."""
+        """Return the segments to send."""
         segments = [answer]
         if held:
             segments = [held + answer] if self.faults.late_glued else [held, answer]
@@ -168,7 +168,7 @@ class SolarmanLogger(TcpServer):
         return corrupted(frame, wrong) if wrong else frame.packed()
 
     def _rtu(self, request: Frame) -> bytes | None:
-        """Return what the payload carries: an RTU frame, or two bytes of the logger's own."""
+        """Return the payload: an RTU frame, or two bytes of the logger's own."""
         if request.serial != self.serial:
             return WRONG_SERIAL
         question = unframed(asked(request.payload) or b"")
@@ -183,19 +183,19 @@ class SolarmanLogger(TcpServer):
         return framed(unit, answer) + b"\0\0" * self.faults.double_crc
 
     def _foreign(self, request: Frame) -> Frame:
-        """Return what another client might have asked for: a word more than ours."""
+        """Return an answer to another client: a word longer than the requested one."""
         unit, pdu = unframed(asked(request.payload) or b"") or (1, b"")
         words = 1
-        if pdu[:1] == bytes((READ_HOLDING,)):
+        if pdu[:1] == bytes((READ_HOLDING_REGISTERS,)):
             words += struct.unpack(">HH", pdu[1:])[1]
-        answer = bytes((READ_HOLDING, 2 * words & 0xFF)) + b"\x11\x22" * words
+        answer = bytes((READ_HOLDING_REGISTERS, 2 * words & 0xFF)) + b"\x11\x22" * words
         sequence = request.sequence[0]
         if not self.faults.foreign_same:
             sequence ^= OTHER_SEQUENCE
         return self._frame(ANSWER, sequence, self._payload(framed(unit, answer)))
 
     def _heartbeat(self, sequence: int | None = None) -> Frame:
-        """Return a frame that nobody asked for."""
+        """Return an unsolicited frame."""
         return self._frame(
             HEARTBEAT, self._counter if sequence is None else sequence, b"\0"
         )
@@ -209,18 +209,18 @@ class SolarmanLogger(TcpServer):
         return Frame(control, (sequence, self._counter), self.serial, payload)
 
     def _is_due(self, fault: str) -> bool:
-        """Say whether a counted fault happens now, and count."""
-        left: int = getattr(self.faults, fault)
-        if left:
-            setattr(self.faults, fault, left - 1)
-        return left > 0
+        """Return True if a counted fault happens now, and count."""
+        remaining: int = getattr(self.faults, fault)
+        if remaining:
+            setattr(self.faults, fault, remaining - 1)
+        return remaining > 0
 
 
 class EthernetLogger(ModbusServer):
     """A logger of the kind LSE-3: plain Modbus TCP, on the port of the others.
 
-    A V5 request is taken for Modbus TCP: what is answered has its first five bytes, and an
-    exception to what would be the function.
+    A V5 request is read as Modbus TCP: the answer repeats its first five bytes, with an
+    exception to the byte in the function's place.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class EthernetLogger(ModbusServer):
         serial: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Serve an inverter; nobody asks for `serial` but in discovery."""
+        """Serve an inverter; only discovery uses `serial`."""
         super().__init__(units, host, port, clock=clock)
         self.serial = serial
 
@@ -251,10 +251,10 @@ class EthernetLogger(ModbusServer):
 
 
 class Discovery(asyncio.DatagramProtocol):
-    """Answers who asks on UDP which loggers there are."""
+    """Answers UDP discovery."""
 
     def __init__(self, answer: Callable[[], str | None]) -> None:
-        """`answer` returns what to say, None for nothing."""
+        """Keep `answer`, which returns the text to send, None for nothing."""
         self.answer = answer
         self.transport: asyncio.DatagramTransport | None = None
 
@@ -281,7 +281,7 @@ class Discovery(asyncio.DatagramProtocol):
 
 
 def _next(heard: bytes) -> int | None:
-    """Return the length of the frame that comes next; what is no frame is taken away whole."""
+    """Return the length of the next frame; bytes that are none count whole."""
     if heard and heard[0] != START:
         return len(heard)
     return length_of(heard)

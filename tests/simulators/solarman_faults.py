@@ -1,4 +1,4 @@
-"""How a Solarman data logger misbehaves."""
+"""The faults of a Solarman data logger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ type Wrong = Literal[
     "function",
     "byte_count",
 ]
-"""What can be wrong with an answer: of the frame, then of the Modbus answer in it."""
+"""Faults of an answer: of the frame, then of the Modbus answer in it."""
 
 BANNER: Final = "AT+YZCMPVER=MW3_16U_5406_2.32\r\n"
 OTHER_SEQUENCE: Final = 0x55
@@ -31,39 +31,39 @@ OTHER_SEQUENCE: Final = 0x55
 
 @dataclass
 class LoggerFaults(Faults):
-    """What is wrong with the logger at the moment."""
+    """Faults of the logger at the moment."""
 
     double_crc: bool = False
-    """Two zeros follow the CRC of each Modbus answer."""
+    """Whether two zeros follow the CRC of each Modbus answer."""
     heartbeat: int = 0
-    """A heartbeat comes with the next n answers."""
+    """Number of coming answers that have a heartbeat beside them."""
     heartbeat_where: Where = "before"
     heartbeat_same: bool = False
     """… with the sequence of the answer."""
     split: int = 0
-    """The next n answers come in two segments."""
+    """Number of coming answers that are sent in two segments."""
     split_at: int = 5
     split_rest: bool = True
-    """The second of them comes; if not, the connection ends."""
+    """Whether the second segment is sent; if not, the connection ends."""
     late: int = 0
-    """The next n answers wait for the one after them."""
+    """Number of coming answers that wait for the one after them."""
     late_glued: bool = True
     """… and come in one segment with it."""
     foreign: int = 0
-    """Before the next n answers comes one to another client."""
+    """Number of coming answers that follow one to another client."""
     foreign_instead: bool = False
     foreign_same: bool = False
-    """… with our sequence."""
+    """… with the sequence of this client."""
     corrupt: int = 0
-    """Something is wrong with the next n answers."""
+    """Number of coming answers that are corrupted."""
     corrupt_what: Wrong = "checksum"
     banner: int = 0
-    """Garbage comes before the next n answers."""
+    """Number of coming answers that follow garbage."""
     banner_text: str = BANNER
     sockets: int = 3
-    """So many clients are served; more are turned away."""
+    """Number of clients that are served; more are turned away."""
     idle_timeout: float = 300.0
-    """A connection that says nothing for so many seconds is closed."""
+    """Seconds after which a silent connection is closed."""
 
 
 SOLARMAN_FAULTS: Final[Mapping[str, Fault]] = {
@@ -95,7 +95,7 @@ SOLARMAN_FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "foreign": Fault(
         "an answer to another client comes before ours, or instead; "
-        "same: with our sequence, and only its length is strange",
+        "same: with this client's sequence, and only its length differs",
         {
             "count": ("foreign", 1),
             "instead": ("foreign_instead", False),
@@ -119,7 +119,7 @@ SOLARMAN_FAULTS: Final[Mapping[str, Fault]] = {
 
 
 def corrupted_rtu(rtu: bytes, wrong: Wrong) -> bytes:
-    """Return a Modbus answer with something wrong inside; its CRC is right unless it is that."""
+    """Return a corrupted Modbus answer; its CRC is right unless that is the fault."""
     if len(rtu) <= CRC_BYTES:
         return rtu
     unit, function, size, *data = rtu[:-CRC_BYTES]
@@ -136,7 +136,7 @@ def corrupted_rtu(rtu: bytes, wrong: Wrong) -> bytes:
 
 
 def corrupted(frame: Frame, wrong: Wrong) -> bytes:
-    """Return a frame with something wrong in it; its checksum is right unless it is that."""
+    """Return a corrupted frame; its checksum is right unless that is the fault."""
     data = bytearray(frame.packed())
     match wrong:
         case "control":

@@ -2,8 +2,9 @@
 
     A5 | length | control | sequence | serial of the logger | payload | checksum | 15
 
-Length (of the payload), control and serial have their low byte first. The first byte of the
-sequence is the client's, and comes back in the answer; the second is the logger's own.
+Length (of the payload), control and serial have their low byte first. The first byte of
+the sequence is the client's, and comes back in the answer; the second is the logger's
+own.
 """
 
 import struct
@@ -36,7 +37,7 @@ class Frame(NamedTuple):
     payload: bytes
 
     def packed(self) -> bytes:
-        """Return its bytes."""
+        """Return the frame's bytes."""
         head = HEADER.pack(
             START, len(self.payload), self.control, *self.sequence, self.serial
         )
@@ -50,7 +51,7 @@ def checksum(frame: bytes) -> int:
 
 
 def length_of(start: bytes) -> int | None:
-    """Return how long the frame is that starts so; None: it takes more bytes to tell."""
+    """Return the length of the frame that begins so; None: too short to know."""
     if len(start) < 3:
         return None
     return OVERHEAD + int.from_bytes(start[1:3], "little")
@@ -68,7 +69,7 @@ def unpack(data: bytes) -> Frame | None:
 
 
 def asked(payload: bytes) -> bytes | None:
-    """Return the Modbus RTU frame in a request's payload, None if it asks no inverter."""
+    """Return the Modbus RTU frame of a request's payload, None without one."""
     if len(payload) < _REQUEST_HEAD.size or payload[0] != INVERTER:
         return None
     return payload[_REQUEST_HEAD.size :]

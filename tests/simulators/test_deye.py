@@ -1,4 +1,4 @@
-"""The Deye simulator answers and behaves like the inverter: what its settings say, it does."""
+"""The Deye simulator answers like the inverter, and follows its settings."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -127,7 +127,7 @@ async def test_real_blocks_are_read_in_one_go(start: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("address", [1100, 10002, 10032])
-async def test_what_is_not_there_is_refused_or_gets_no_answer(address: int) -> None:
+async def test_an_absent_register_is_refused_or_gets_no_answer(address: int) -> None:
     async with bench() as at:
         assert await at.refused(address) == 2
     async with bench(absent="silent") as at:
@@ -183,7 +183,7 @@ async def test_rtu_frames_pass_a_transparent_gateway() -> None:
         assert answer == (UNIT, struct.pack(">BBHH", 3, 4, round(100 * at.volts), 60))
         at.raw.writer.write(request[:-1] + b"\0")  # damaged
         await asyncio.sleep(0.02)
-        at.raw.writer.write(framed(9, request[1:-2]))  # for somebody else
+        at.raw.writer.write(framed(9, request[1:-2]))  # for another unit
         write = struct.pack(">BHHB2H", 16, CURRENTS, 2, 4, 30, 0)
         at.raw.writer.write(framed(UNIT, write))
         answer = unframed(await at.raw.reader.readexactly(8))
@@ -273,7 +273,7 @@ async def test_the_clock_can_be_read_and_set() -> None:
         assert at.state["device"]["flash_writes"] == 0
 
 
-# What follows from the settings.
+# The effect of settings.
 
 
 async def test_zero_export_to_ct_serves_the_house_and_to_load_the_backup_port() -> None:
@@ -297,7 +297,7 @@ async def test_slot_power_limits_nothing_but_selling_first() -> None:
         assert (at.battery, at.grid) == (1500, 0)  # 0 W does not stop charging
 
 
-async def test_what_is_sold_is_limited_by_143() -> None:
+async def test_register_143_limits_the_sold_power() -> None:
     async with bench(pv=1500.0) as at:
         await at.write(143, 2000)
         await at.write(WORK_MODE, SELLING_FIRST)
@@ -390,9 +390,7 @@ async def test_without_time_of_use_127_lets_the_grid_charge() -> None:
         assert at.activity == "idle"
 
 
-async def test_no_discharge_current_is_no_discharge_and_no_charge_current_no_charge() -> (
-    None
-):
+async def test_a_current_of_0_forbids_its_direction() -> None:
     async with bench() as at:
         await at.write(CURRENTS, 0, 0)
         assert (at.battery, at.grid, at.activity) == (0, LOAD, "idle")
@@ -402,7 +400,7 @@ async def test_no_discharge_current_is_no_discharge_and_no_charge_current_no_cha
         assert (at.battery, at.grid, at.state["pv_power"]) == (0, 20, 980)
 
 
-async def test_battery_mode_decides_what_a_slot_is_judged_by() -> None:
+async def test_battery_mode_decides_between_a_slots_soc_and_voltage() -> None:
     async with bench() as at:
         await at.write(111, 0)
         await at.write(SLOTS, *slots(100, 1))
@@ -532,7 +530,7 @@ async def test_remote_words_are_lost_without_power_and_settings_are_not() -> Non
 # Writing.
 
 
-async def test_what_was_borrowed_from_the_owner_shows_until_it_is_put_back() -> None:
+async def test_a_changed_setting_shows_until_it_is_restored() -> None:
     async with bench() as at:
         assert at.state["mode"] == "automatic"
         await at.write(CURRENTS, 0, 0)
@@ -540,7 +538,7 @@ async def test_what_was_borrowed_from_the_owner_shows_until_it_is_put_back() -> 
         assert at.state["device"]["borrowed"] == {"108": (150, 0), "109": (160, 0)}
         await at.write(CURRENTS, 150, 160)
         assert at.state["mode"] == "automatic"
-        await at.simulator.misbehave("owner", address=CURRENTS, words=[99])
+        await at.simulator.misbehave("settings", address=CURRENTS, words=[99])
         assert await at.read(CURRENTS) == [99]
         assert at.state["mode"] == "automatic"
 
@@ -604,8 +602,8 @@ async def test_writes_can_be_late_ignored_or_refused() -> None:
         assert await at.read(CURRENTS, 2) == [10, 5]
 
 
-async def test_each_write_tells_what_it_led_to_and_would_lead_to() -> None:
-    """The one order for all actions passes through full export: the trail shows it."""
+async def test_the_trail_has_the_result_of_each_write() -> None:
+    """Writes in such an order pass through full export."""
     async with bench(settings={**dict.fromkeys(range(154, 160), 12000)}) as at:
         await at.write(SLOTS, *slots(100, 1))
         await at.write(WORK_MODE, SELLING_FIRST)
@@ -633,7 +631,7 @@ async def test_the_connection_can_end_after_any_write() -> None:
         assert at.battery == 0
 
 
-def test_setup_is_what_a_user_would_enter() -> None:
+def test_setup_has_the_settings_that_a_user_would_enter() -> None:
     expected: dict[str, Any] = {"host": "127.0.0.1", "port": 5020, "unit_id": 2}
     assert DeyeModbusSimulator(port=5020, unit=2).setup == expected
     expected["framing"] = "rtu"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 UNIT = 1
 LOAD = 600.0
-NAMELESS = dict.fromkeys((32110, 32111))  # seen, and nobody says what they mean
+NAMELESS = dict.fromkeys((32110, 32111))  # seen; their meaning is not known
 CHARGE, DISCHARGE = 1, 2
 
 
@@ -93,7 +93,7 @@ async def bench(
         yield Bench(simulator, raw, clock)
 
 
-# What answers.
+# Answers.
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_every_word_of_the_vectors_belongs_to_a_register() -> None:
             assert unknown == []
 
 
-async def test_some_firmware_says_3_for_what_it_lacks() -> None:
+async def test_some_firmware_answers_3_for_an_absent_register() -> None:
     async with bench() as at:
         assert await at.refused(47954) == 3
         assert await at.refused(47954, 1) == 3
@@ -176,7 +176,7 @@ async def test_two_units_share_the_power_and_have_their_own_packs() -> None:
         assert await at.read(38242, 10) == [0] * 10
 
 
-async def test_a_single_phase_model_tells_its_voltage_where_others_tell_lines() -> None:
+async def test_a_single_phase_model_has_its_voltage_in_the_first_line_voltage() -> None:
     async with bench(house={"phases": 1}) as at:
         assert await at.text(30000, 15) == "SUN2000-6KTL-L1"
         assert await at.read(32066, 6) == [2310, 0, 0, 1155, 2, 0]
@@ -196,7 +196,7 @@ async def test_other_unit_ids_are_refused_or_silent() -> None:
         assert (await at.raw.receive())[0] == 2
 
 
-async def test_what_stands_in_front_can_be_recognised() -> None:
+async def test_a_gateway_in_front_can_be_identified() -> None:
     async with bench(access="emma", unit_id=4, pv=2000.0) as at:
         assert (await at.text(30000, 15, unit=0)).startswith("SmartHEMS")
         assert await at.power(30360, unit=0) == 1400  # charging
@@ -237,7 +237,7 @@ async def test_requests_too_soon_after_connecting_are_lost() -> None:
         assert await at.read(37760) == 500
 
 
-# What is told.
+# Values.
 
 
 async def test_signs_battery_charges_positive_meter_exports_positive() -> None:
@@ -378,8 +378,8 @@ async def test_writing_duration_and_command_again_restarts_the_countdown() -> No
         assert (at.battery, at.device["remaining"]) == (500, 60)
 
 
-async def test_what_it_would_do_is_what_it_does_when_it_comes_to_that() -> None:
-    """Asked before, in another situation, later; and nothing comes of asking."""
+async def test_what_if_predicts_the_powers_of_a_later_situation() -> None:
+    """Also of an earlier step; the prediction itself changes nothing."""
     async with bench() as at:
         await at.force(CHARGE, 2000)
         await at.write(47075, 0, 1500)
@@ -406,7 +406,7 @@ async def test_what_it_would_do_is_what_it_does_when_it_comes_to_that() -> None:
         assert expected[4] == (-LOAD, 0)
 
 
-async def test_somebody_else_may_run_a_forcible_command() -> None:
+async def test_another_controller_may_run_a_forcible_command() -> None:
     async with bench() as at:
         await at.simulator.misbehave("other_controller", power=-1500, minutes=1)
         assert (await at.read(47100), at.battery) == (DISCHARGE, -1500)
@@ -474,7 +474,7 @@ async def test_limits_bound_a_forcible_command() -> None:
         assert (at.battery, await at.power(47077)) == (-2000, 700)
 
 
-async def test_more_than_there_is_is_trimmed_or_refused() -> None:
+async def test_more_power_than_available_is_trimmed_or_refused() -> None:
     async with bench() as at:
         await at.force(CHARGE, 10_000)
         assert await at.power(47247) == 5000
@@ -496,7 +496,7 @@ async def test_more_than_there_is_is_trimmed_or_refused() -> None:
         *((47075, [5]), (47075, [0, 5000, 0])),
     ],
 )
-async def test_what_is_out_of_range_or_half_a_register_is_refused(
+async def test_a_value_out_of_range_or_half_a_register_is_refused(
     address: int, words: list[int]
 ) -> None:
     async with bench() as at:
@@ -540,7 +540,7 @@ async def test_both_limits_at_0_hold_and_leave_the_panels_alone() -> None:
 # Working modes and settings.
 
 
-async def test_self_consumption_exports_what_the_battery_does_not_take() -> None:
+async def test_self_consumption_exports_the_rest_beyond_the_battery() -> None:
     async with bench(pv=8000.0, house={"max_charge": 2000.0}) as at:
         assert at.battery == 2000
         assert at.plant.pv == 8000
@@ -555,7 +555,7 @@ async def test_self_consumption_exports_what_the_battery_does_not_take() -> None
         assert at.grid == pytest.approx(0)
 
 
-async def test_soc_limits_of_the_owner() -> None:
+async def test_soc_limits_of_the_user() -> None:
     async with bench(house={"soc": 15.0}) as at:
         assert at.battery == -LOAD
         await at.write(47082, 200)
@@ -632,7 +632,7 @@ async def test_settings_words_are_those_that_a_client_reads() -> None:
         }
 
 
-async def test_what_a_forcible_command_leaves_behind_is_no_setting() -> None:
+async def test_the_remains_of_a_forcible_command_are_no_setting() -> None:
     async with bench() as at:
         settings = at.simulator.settings_words()
         await at.force(CHARGE, 2000)

@@ -1,4 +1,4 @@
-"""The Sessy simulator answers and behaves like the dongles, as far as is known."""
+"""The Sessy simulator answers and acts like the dongles, as far as is known."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -136,7 +136,7 @@ async def test_a_positive_setpoint_discharges() -> None:
         assert at.battery == 1500
 
 
-async def test_setpoints_are_cut_to_what_the_device_can() -> None:
+async def test_setpoints_are_cut_to_the_devices_range() -> None:
     async with bench() as at:
         await at.control(-9000)
         assert at.battery == 2200
@@ -229,7 +229,7 @@ async def test_the_first_power_takes_its_time() -> None:
         assert at.battery == -500
 
 
-async def test_somebody_else_may_take_over() -> None:
+async def test_the_supplier_or_another_controller_may_take_over() -> None:
     async with bench() as at:
         await at.control(1000)
         await at.simulator.misbehave("override", power=-300)
@@ -263,15 +263,15 @@ async def test_settings_are_replaced_as_a_whole() -> None:
 
 async def test_settings_words_are_strategy_setpoint_and_settings() -> None:
     async with bench() as at:
-        found = at.simulator.settings_words()
+        before = at.simulator.settings_words()
         settings = await at.get("v1/system/settings")
         await at.post("v1/system/settings", {**settings, "min_soc": 20})
         await at.control(-2000)
         controlled = {"strategy": "API", "setpoint": -2000, "settings/min_soc": 20}
-        assert at.simulator.settings_words() == {**found, **controlled}
+        assert at.simulator.settings_words() == {**before, **controlled}
         await at.post("v1/power/active_strategy", {"strategy": NOM})
-        left = {**controlled, "strategy": "NOM"}
-        assert at.simulator.settings_words() == {**found, **left}
+        released = {**controlled, "strategy": "NOM"}
+        assert at.simulator.settings_words() == {**before, **released}
     assert SessySimulator(device="p1").settings_words() == {"grid_target": 0}
 
 
@@ -289,7 +289,7 @@ async def test_settings_may_never_have_been_saved() -> None:
         assert "error" in (await at.ask("GET", "v1/system/settings"))[1]
 
 
-# What else it tells.
+# Other answers.
 
 
 async def test_counters_and_schedule() -> None:
@@ -374,7 +374,7 @@ async def test_a_battery_keeps_to_the_target_of_the_meter_in_its_house() -> None
 # Faults.
 
 
-async def test_answers_fail_as_told() -> None:
+async def test_answers_fail_as_the_faults_demand() -> None:
     async with bench() as at:
         await at.simulator.misbehave("error", status=503, count=1, path="energy")
         await at.get("v1/power/status")

@@ -1,4 +1,4 @@
-"""The simulators' common parts: the house, the Modbus server, images of vectors, the command line."""
+"""The common parts: house, Modbus server, images of vectors, command line."""
 
 import asyncio
 import json
@@ -68,9 +68,7 @@ def test_energy_is_conserved_on_both_sides(phases: int, command: Any) -> None:
     assert plant.soc == pytest.approx(50 + 100 * stored / plant.capacity)
 
 
-def test_self_consumption_keeps_the_grid_at_its_setpoint_until_the_battery_is_full() -> (
-    None
-):
+def test_self_consumption_keeps_the_grid_at_its_setpoint_until_full() -> None:
     plant, clock = house(soc=99.0)
     plant.command = Automatic()
     plant.run()
@@ -88,7 +86,7 @@ def test_hold_leaves_solar_power_on_the_dc_side_to_the_battery() -> None:
     assert (plant.battery, sum(plant.inverter)) == (1000, 0)
 
 
-def test_solar_power_on_the_dc_side_can_be_left_unharvested() -> None:
+def test_solar_power_on_the_dc_side_can_stay_unharvested() -> None:
     plant, _ = house(pv_dc_share=1.0)
     plant.may_harvest = 300.0
     plant.run()
@@ -168,7 +166,7 @@ async def test_requests_sent_together_are_answered_in_order() -> None:
     ]
 
 
-async def test_what_is_not_modbus_ends_the_connection() -> None:
+async def test_another_protocol_ends_the_connection() -> None:
     async with ModbusServer(Words()) as server, client(server) as raw:
         raw.writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert await raw.reader.read() == b""
@@ -342,7 +340,7 @@ async def test_a_write_beside_the_vector_is_refused() -> None:
         assert await raw.read(227, 37, 3) == [5, 1, 1]
 
 
-async def test_an_image_of_responses_shows_what_was_posted() -> None:
+async def test_an_image_of_responses_shows_posted_values() -> None:
     async with serve(load("sessy")[0]) as image:
         assert isinstance(image, HttpImage)
         headers = {
@@ -373,7 +371,7 @@ async def test_an_image_of_responses_shows_what_was_posted() -> None:
         ]
 
 
-# What all devices share.
+# All devices.
 
 
 @pytest.mark.parametrize("name", list(SIMULATORS))
@@ -400,7 +398,7 @@ def test_a_house_suits_its_device() -> None:
 
 
 @pytest.mark.parametrize("name", list(SIMULATORS))
-def test_settings_stay_what_they_are_whatever_the_day_brings(name: str) -> None:
+def test_settings_do_not_change_over_a_day(name: str) -> None:
     clock = ManualClock()
     device: Any = SIMULATORS[name]
     simulator = device(device.house(clock=clock, speed=24))
@@ -418,7 +416,7 @@ def test_settings_stay_what_they_are_whatever_the_day_brings(name: str) -> None:
         for name in SIMULATORS
     ],
 )
-async def test_the_command_line_runs_a_device_until_it_is_told_to_end(
+async def test_the_command_line_runs_a_device_until_it_is_stopped(
     name: str,
 ) -> None:
     process = await asyncio.create_subprocess_exec(

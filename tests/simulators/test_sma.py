@@ -79,7 +79,7 @@ async def bench(
 
 CLUSTER = {"phases": 3}
 
-# What answers.
+# Answers.
 
 
 @pytest.mark.parametrize("function", [3, 4])
@@ -124,7 +124,7 @@ async def test_unused_words_inside_a_block_are_all_ones() -> None:
         assert await at.refused(30845) == 2
 
 
-async def test_only_unit_3_answers_and_nobody_takes_function_6() -> None:
+async def test_only_unit_3_answers_and_function_6_is_refused() -> None:
     async with bench() as at:
         with pytest.raises(ModbusError, match="11"):
             await at.raw.read(1, 30845, 2)
@@ -191,7 +191,7 @@ def test_the_vectors_know_no_value_where_a_register_of_that_type_has_none() -> N
     assert unknown.isdisjoint((30201, 30783, 30835, 30843, 30845, 30849, 33003))
 
 
-# What is told.
+# Values.
 
 
 async def test_identity() -> None:
@@ -227,7 +227,7 @@ async def test_signs_power_out_is_positive_and_charging_current_negative() -> No
         assert (await at.read(30865), await at.read(30867)) == (0, 1000)
 
 
-async def test_what_is_not_available_says_so_by_its_type() -> None:
+async def test_a_value_that_is_not_available_is_marked_by_its_type() -> None:
     async with bench(meter=False, charge_control="unknown") as at:
         assert await at.signed(30865) == -0x8000_0000
         assert await at.read(30577) == 0xFFFF_FFFF
@@ -312,7 +312,7 @@ async def test_a_lost_setpoint_falls_back_or_stays_for_good() -> None:
         *((41193, 2505), (40725, 21), (40009, 1)),
     ],
 )
-async def test_what_is_out_of_range_is_exception_3(address: int, number: int) -> None:
+async def test_a_value_out_of_range_is_exception_3(address: int, number: int) -> None:
     async with bench() as at:
         await at.write(SETPOINT, 6000)
         before = at.device["settings"]
@@ -405,7 +405,7 @@ async def test_a_cluster_shares_the_setpoint_or_multiplies_it() -> None:
         assert await at.signed(30775) == 3000
 
 
-async def test_what_is_kept_is_counted_and_the_twins_are_kept() -> None:
+async def test_flash_writes_are_counted_also_those_of_read_back_registers() -> None:
     async with bench() as at:
         await at.write(41195, 300)
         await at.write(44425, 1000)

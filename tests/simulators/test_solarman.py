@@ -53,14 +53,14 @@ class V5Client:
         return frame
 
     async def ask(self, pdu: bytes = PDU, **to: int) -> bytes:
-        """Return what the answer to our request carries."""
+        """Send a request and return the RTU frame of its answer."""
         self.send(pdu, **to)
         answer = await self.receive()
         assert (answer.control, answer.sequence[0]) == (ANSWER, self.sequence)
         return answer.payload[14:]
 
     async def segment(self) -> bytes:
-        """Return what comes next, as it comes."""
+        """Return the next bytes as they arrive."""
         return await self.reader.read(4096)
 
 
@@ -138,7 +138,7 @@ async def test_a_wrong_unit_id_is_answered_by_the_logger_itself() -> None:
         assert await at.client.ask(unit=2) == b"\x05\x00"
 
 
-async def test_what_is_damaged_or_unknown_gets_no_answer() -> None:
+async def test_a_damaged_or_unknown_frame_gets_no_answer() -> None:
     async with bench() as at:
         client = at.client
         request = Frame(REQUEST, (1, 0), SERIAL, b"\x02" + bytes(14) + framed(1, PDU))
@@ -278,8 +278,8 @@ async def test_the_modbus_answer_inside_can_be_wrong(
 ) -> None:
     async with bench() as at:
         await at.misbehave("corrupt", what=what)
-        found = unframed(await at.client.ask())
-        assert (found and (found[0], found[1][:2])) == answer
+        frame = unframed(await at.client.ask())
+        assert (frame and (frame[0], frame[1][:2])) == answer
 
 
 async def test_more_clients_than_sockets_are_turned_away() -> None:
@@ -316,7 +316,7 @@ async def test_an_ethernet_logger_speaks_modbus_tcp_and_misunderstands_v5() -> N
             assert await raw.read(UNIT, 0) == [5]
 
 
-async def test_a_closed_logger_can_only_be_found() -> None:
+async def test_a_closed_logger_answers_discovery_only() -> None:
     plant = DeyeSolarmanSimulator.house()
     async with DeyeSolarmanSimulator(plant, logger="closed") as simulator:
         with pytest.raises(ConnectionRefusedError):
@@ -335,7 +335,7 @@ async def discover(port: int, text: bytes = b"WIFIKIT-214028-READ") -> bytes:
 
 
 @pytest.mark.parametrize("text", [b"WIFIKIT-214028-READ", b"HF-A11ASSISTHREAD"])
-async def test_discovery_tells_address_and_serial(text: bytes) -> None:
+async def test_discovery_answers_with_address_and_serial(text: bytes) -> None:
     async with bench() as at:
         port = at.simulator.discovery_port
         host, mac, serial = (await discover(port, text)).decode().split(",")

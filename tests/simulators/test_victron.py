@@ -1,4 +1,4 @@
-"""The Victron simulator answers and behaves like a GX device, oddities included."""
+"""The Victron simulator answers and acts like a GX device, oddities included."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -168,9 +168,7 @@ async def test_read_only_registers_and_write_protection_are_exception_2() -> Non
         await at.write(MULTI, 37, 0, 1, 1)
 
 
-async def test_a_missing_path_is_exception_10_after_the_earlier_words_were_applied() -> (
-    None
-):
+async def test_a_missing_path_is_exception_10_after_earlier_words_took_effect() -> None:
     async with bench(ess_mode=3) as at:
         assert await at.refused(MULTI, 40, 5) == 10
         assert await at.refused(MULTI, 37, 500, 1, 0, 600, 700) == 10
@@ -228,7 +226,7 @@ async def test_some_servers_hang_up_at_absent_services() -> None:
 # Words.
 
 
-async def test_what_is_not_known_reads_0_and_reserved_words_65535() -> None:
+async def test_an_unknown_value_reads_0_and_a_reserved_word_65535() -> None:
     async with bench() as at:
         assert await at.read(MULTI, 4, 2) == [0, 0]  # no L2, no L3
         assert await at.read(MULTI, 61) == [0]  # no sensor
@@ -243,7 +241,7 @@ async def test_what_is_not_known_reads_0_and_reserved_words_65535() -> None:
 
 
 def test_the_register_list_is_that_of_the_vendors_server() -> None:
-    """The words of these vectors were read from it."""
+    """The vectors' words were read from that server."""
     for vector in load("victron"):
         registers = RegisterMap("old" if "old_firmware" in vector["name"] else "new")
         for words in vector["units"].values():
@@ -284,7 +282,7 @@ async def test_scales_and_signs() -> None:
         assert await at.read(GX, 800) == [ord("c") << 8 | ord("0")]
 
 
-async def test_counters_tell_where_energy_went() -> None:
+async def test_counters_follow_the_way_of_energy() -> None:
     async with bench() as at:
         await at.write(GX, 2902, 3)
         await at.write(MULTI, 37, 1200, 0, 0)
@@ -309,7 +307,7 @@ async def test_setpoint_acts_at_the_ac_input() -> None:
         assert at.battery == -1000 - CRITICAL * LOAD + 300
 
 
-async def test_both_flags_hold_whatever_the_setpoint() -> None:
+async def test_both_flags_hold_at_any_setpoint() -> None:
     async with bench(ess_mode=3) as at:
         await at.write(MULTI, 37, 2000, 1, 1)
         assert at.battery == 0
@@ -380,7 +378,7 @@ async def test_the_loop_obeys_limits_that_mode_3_ignores() -> None:
         assert at.battery == pytest.approx(5 * at.plant.voltage, abs=0.1)
 
 
-async def test_flags_left_behind_count_in_mode_1() -> None:
+async def test_leftover_flags_count_in_mode_1() -> None:
     async with bench(ess_mode=3) as at:
         at.plant.fixed_pv = 3000.0
         await at.write(MULTI, 37, 0, 1, 1)
@@ -454,7 +452,7 @@ async def test_a_write_is_answered_before_it_takes_effect() -> None:
         assert (await at.read(MULTI, 38, 2)) == [1, 1]
 
 
-async def test_the_loops_last_setpoint_may_land_after_ours() -> None:
+async def test_the_loops_last_setpoint_may_arrive_after_a_clients() -> None:
     async with bench() as at:
         await at.simulator.misbehave("late_loop", seconds=1)
         loops = at.gx.vebus["/Hub4/L1/AcPowerSetpoint"]

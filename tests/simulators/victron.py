@@ -1,6 +1,6 @@
 """A Victron GX device (Venus OS) with ESS on Modbus TCP.
 
-The server's manners are those of the real one, odd as some are: see `VictronUnits`.
+The server answers as the real one does, oddities included: see `VictronUnits`.
 """
 
 from itertools import groupby
@@ -32,15 +32,15 @@ RESERVED_WORD: Final = 0xFFFF
 
 
 class VictronUnits(Units):
-    """Answers like the vendor's server.
+    """Units that answer like the vendor's server.
 
     - An address in no range, or a hole inside a block: exception 2, without any data.
     - A service that is not at this unit: exception 10; inside a block: exception 2.
     - A value that is not available reads 0; a reserved word reads 0xFFFF.
     - A write to a read-only register, or with write access off: exception 2.
-    - A write to a path the device does not have: exception 10, *after* the paths before it in
-      the same request were written.
-    - A word of a 32-bit register may be written alone; it joins the other word as it stands.
+    - A write to a path the device does not have: exception 10, *after* the paths before
+      it in the same request were written.
+    - A word of a 32-bit register may be written alone; the other word stays.
     """
 
     max_write = 125
@@ -48,7 +48,7 @@ class VictronUnits(Units):
     def __init__(
         self, gx: Gx, units: dict[str, int | None], firmware: Firmware
     ) -> None:
-        """Serve a device; `units` says where vebus, battery and grid are, if they are."""
+        """Serve a device; `units` has the units of vebus, battery and grid."""
         super().__init__()
         self.gx = gx
         self.firmware = firmware
@@ -73,7 +73,7 @@ class VictronUnits(Units):
             if service != first and self.firmware == "old":
                 words.append(
                     0
-                )  # old servers look the path up in the service they started with
+                )  # old servers take the path from the service they started with
                 continue
             if not self._is_present(unit, service):
                 raise Refused(ILLEGAL_ADDRESS)
@@ -138,7 +138,7 @@ class VictronUnits(Units):
 
 
 class VictronSimulator(Simulator):
-    """A GX device, a MultiPlus-II with one to three phases, a battery and a grid meter."""
+    """A GX device with a MultiPlus-II (one to three phases), battery and grid meter."""
 
     type = "victron"
     server_faults = MODBUS_FAULTS
@@ -165,7 +165,7 @@ class VictronSimulator(Simulator):
         write_enabled: Annotated[bool, "Modbus may write"] = True,
         ess_mode: Annotated[int, "1, 2: the GX decides; 3: external control"] = 1,
         min_soc: Annotated[float, "for ESS modes 1 and 2, %%"] = 10.0,
-        grid_setpoint: Annotated[float, "of the owner, W"] = 50.0,
+        grid_setpoint: Annotated[float, "of the user, W"] = 50.0,
         critical_share: Annotated[float, "share of the load on the AC output"] = 0.2,
         pv_on_output: Annotated[
             bool, "AC-coupled solar power is on the AC output"
@@ -203,7 +203,7 @@ class VictronSimulator(Simulator):
 
     @property
     def setup(self) -> dict[str, Any]:
-        """What a user would enter; None where there is no such service."""
+        """Settings that a user would enter; None where there is no such service."""
         return {
             **super().setup,
             "unit_id": self._home["vebus"],
@@ -213,7 +213,7 @@ class VictronSimulator(Simulator):
 
     @property
     def mode(self) -> Literal["automatic", "controlled"]:
-        """ESS mode 3 is controlled, also when the setpoint has lapsed."""
+        """Controlled in ESS mode 3, also when the setpoint has lapsed."""
         return "controlled" if self.gx.external else "automatic"
 
     def device_state(self) -> State:
@@ -239,8 +239,8 @@ class VictronSimulator(Simulator):
     def settings_words(self) -> dict[str, Any]:
         """Return every writable register by unit and address, as in 100/2902.
 
-        Without the SOC (30), which the Multi counts; and, in all ESS modes but 3, without
-        the setpoints (37, 40, 41, 96…101), which the loop of the GX writes.
+        Without the SOC (30), which the Multi counts; and, in all ESS modes but 3,
+        without the setpoints (37, 40, 41, 96…101), which the loop of the GX writes.
         """
         gx, units = self.gx, self.units
         gx.update()
@@ -260,7 +260,7 @@ class VictronSimulator(Simulator):
     # Misbehaviour of this device.
 
     def fault_read_only(self, on: bool = True) -> None:
-        """Refuse writes with exception 2, as when the owner switched write access off."""
+        """Refuse writes with exception 2, as with write access switched off."""
         self.units.write_enabled = not on
 
     def fault_ignore_writes(self, on: bool = True) -> None:
@@ -270,20 +270,20 @@ class VictronSimulator(Simulator):
     def fault_apply_delay(
         self, seconds: float = 1.0, service: str | None = None
     ) -> None:
-        """Let writes (to one service) take effect so long after they were answered."""
+        """Let writes (to one service) take effect so long after the answer."""
         for name in ("settings", "hub4", "vebus") if service is None else (service,):
             self.gx.apply_delay[name] = seconds
 
     def fault_late_loop(self, seconds: float = 1.0) -> None:
-        """Let the GX loop's last setpoint arrive so long after mode 3 was entered."""
+        """Delay the GX loop's last setpoint by this time after mode 3 was entered."""
         self.gx.loop_lag = seconds
 
     def fault_absent(self, service: str = "vebus", on: bool = True) -> None:
-        """Take a service (vebus, battery, grid, hub4) away, or put it back."""
+        """Remove a service (vebus, battery, grid, hub4), or restore it."""
         self.units.units[service] = None if on else self._home[service]
 
     def fault_crash_on_absent(self, on: bool = True) -> None:
-        """End the connection at a request for an absent service, as some servers of 2025 did."""
+        """End the connection at a request for an absent service, as in 2025."""
         self.units.crash_on_absent = on
 
     def fault_grid_lost(self, on: bool = True) -> None:
@@ -291,26 +291,26 @@ class VictronSimulator(Simulator):
         self.plant.grid_lost = on
 
     def fault_alarm(self, path: str, level: int = 2, service: str = "vebus") -> None:
-        """Raise an alarm such as /Alarms/HighTemperature: 1 warning, 2 alarm, 0 over."""
+        """Raise an alarm, e.g. /Alarms/HighTemperature: 1 warning, 2 alarm, 0 over."""
         self.gx.alarms[(service, path)] = level
 
     def fault_restart(self) -> None:
-        """Restart the GX: connections end, settings stay, what is not in flash is forgotten."""
+        """Restart the GX: connections end; only settings and flash are kept."""
         self.gx.restart()
         self.fault_cut()
 
     def fault_switch(self, on: bool = False) -> None:
-        """Switch the inverter itself off or on; what the GX tells it is taken all the same."""
+        """Switch the inverter itself off or on; it still accepts the GX's writes."""
         self.gx.vebus["/Mode"] = ON if on else OFF
         self.gx.update()
 
     def fault_ess_mode(self, mode: int = 1) -> None:
-        """Change the ESS mode, as somebody at the display would."""
+        """Change the ESS mode, as a user at the display would."""
         self.gx.settings[MODE] = mode
         self.gx.update()
 
     def fault_other_controller(self, power: float = 1000.0) -> None:
-        """Let somebody else write a setpoint (W at the AC input of each phase)."""
+        """Write a setpoint as another controller (W at the AC input of each phase)."""
         for path in SETPOINTS[: self.plant.phases]:
             self.gx.write("vebus", path, power)
         for path in (NO_CHARGE, NO_FEED_IN):

@@ -13,7 +13,7 @@ from .victron_registers import Value
 
 type BatteryKind = Literal["bms", "shunt", "none"]
 
-EXTERNAL: Final = 3  # ESS mode: somebody outside writes the setpoints
+EXTERNAL: Final = 3  # ESS mode: an outside controller writes the setpoints
 KEEP_CHARGED: Final = 9
 ON: Final = 3  # switch positions
 OFF: Final = 4
@@ -72,7 +72,7 @@ FLOWS: Final = {
 
 
 class Gx:
-    """The device. Call `update()` before looking; write with `write()`."""
+    """The device. Call `update()` before reading; write with `write()`."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Gx:
             "/SystemReset": 0,
             "/RedetectSystem": 0,
         }
-        """What of the VE.Bus service can be written."""
+        """Writable values of the VE.Bus service."""
         self.custom_name = "MultiPlus-II"
         self.alarms: dict[tuple[str, str], int] = {}
         """(service, path) → 1 (warning) or 2 (alarm)."""
@@ -123,15 +123,16 @@ class Gx:
         self.apply_delay: dict[str, float] = {}
         """Service → seconds until a write takes effect after it was answered."""
         self.loop_lag = 0.0
-        """The GX loop's last setpoint arrives so many seconds after mode 3 was entered; 0: not."""
+        """Seconds after the entry of mode 3 at which the GX loop's last setpoint
+        arrives; 0: never."""
         self.ignore_writes = False
 
         self.flash_writes: dict[str, int] = {}
-        """How often each setting was written."""
+        """Number of writes of each setting."""
         self.bms_exceeded = False
-        """More was taken from the battery than its BMS allowed, at any time."""
+        """Whether more was ever taken from the battery than its BMS allowed."""
         self.lapsed = False
-        """The setpoint was not renewed in time."""
+        """Whether the setpoint was not renewed in time."""
         self.flows = dict.fromkeys(FLOWS, 0.0)
         """Energies between the ports of the inverter, kWh."""
         self._renewed = plant.clock()
@@ -144,7 +145,7 @@ class Gx:
         plant.run()
 
     def update(self) -> None:
-        """Let the time since the last look pass."""
+        """Run the house up to the present."""
         self.plant.run()
 
     # Writing.
@@ -161,7 +162,7 @@ class Gx:
         self.update()
 
     def stored(self, service: str) -> dict[str, float]:
-        """Return the paths of a service that can be written, and what they hold."""
+        """Return the writable paths of a service, and their values."""
         return {
             "system": self.relay,
             "settings": self.settings,
@@ -171,9 +172,9 @@ class Gx:
         }[service]
 
     def restart(self) -> None:
-        """Begin anew: what is not a setting is forgotten, and nobody has set a setpoint yet.
+        """Restart: only settings are kept, and there is no setpoint.
 
-        Until somebody does, ESS mode 3 rests, as it does when a setpoint has lapsed.
+        Until a setpoint is written, ESS mode 3 rests, as it does when one has lapsed.
         """
         self._pending.clear()
         self.hub4[OVERRIDE] = 0
@@ -196,7 +197,7 @@ class Gx:
         if service == "settings":
             self.flash_writes[path] = self.flash_writes.get(path, 0) + 1
         if path == LIFE_STATE and value == 1:
-            value = 2  # "restart BatteryLife" is taken up by the GX at once
+            value = 2  # the GX carries out "restart BatteryLife" at once
         if path == MODE and value == EXTERNAL and self.settings[MODE] != EXTERNAL:
             self._leave_loop(now)
         self.stored(service)[path] = value
@@ -205,7 +206,7 @@ class Gx:
             self.lapsed = False
 
     def _leave_loop(self, now: float) -> None:
-        """Stop the GX loop. What it wrote last stays, or even arrives a little later."""
+        """Stop the GX loop. Its last setpoint stays, or even arrives a little later."""
         self._renewed = now
         self.lapsed = False
         if self.loop_lag:
@@ -218,12 +219,12 @@ class Gx:
 
     @property
     def external(self) -> bool:
-        """Somebody outside is in control."""
+        """Return True while an outside controller is in charge."""
         return self.settings[MODE] == EXTERNAL
 
     @property
     def passthru(self) -> bool:
-        """The inverter rests and the grid feeds the output."""
+        """Return True while the inverter rests and the grid feeds the output."""
         if self.vebus["/Mode"] == OFF or not self.external:
             return False
         no_charge, no_feed_in = self.vebus[NO_CHARGE], self.vebus[NO_FEED_IN]
@@ -234,7 +235,7 @@ class Gx:
         return [self.vebus[path] for path in SETPOINTS[: self.plant.phases]]
 
     def _control(self, now: float) -> None:
-        """Tell the inverter what to do."""
+        """Set the house's power by the present command."""
         self._apply_pending(now)
         plant = self.plant
         limit = self.settings[MAX_CHARGE_CURRENT]
@@ -251,10 +252,10 @@ class Gx:
         if plant.grid_lost:
             plant.may_discharge = (
                 math.inf
-            )  # the inverter then feeds its output, come what may
+            )  # the inverter then feeds its output in any case
 
     def _follow_setpoints(self, now: float) -> None:
-        """ESS mode 3. Min SOC and the BMS' discharge current are not looked at."""
+        """Follow ESS mode 3, which ignores min SOC and the BMS' discharge current."""
         if not self.lapsed and now - self._renewed >= self.watchdog:
             self._lapse()
         plant = self.plant
@@ -271,9 +272,9 @@ class Gx:
         plant.command = Inverter(tuple(powers))
 
     def _loop(self) -> None:
-        """ESS modes 1 and 2: the GX keeps the grid at its setpoint.
+        """Keep the grid at its setpoint: ESS modes 1 and 2.
 
-        The disable flags are not the loop's: what was left in them stays, and counts.
+        The disable flags are not the loop's: values left in them stay, and count.
         """
         plant = self.plant
         plant.may_discharge = 0.0 if self._must_rest() else self._discharge_limit()
@@ -295,7 +296,7 @@ class Gx:
             self.vebus[path] = float(round(self.input(phase)))
 
     def _must_rest(self) -> bool:
-        """Say whether the SOC forbids to discharge, with some hysteresis."""
+        """Return True if the SOC forbids to discharge, with some hysteresis."""
         if self.settings[LIFE_STATE] == KEEP_CHARGED:
             return True
         least = self.settings[MIN_SOC]
@@ -314,7 +315,7 @@ class Gx:
     # Measuring.
 
     def output(self, phase: int) -> float:
-        """Return the power to the AC output; negative if solar power comes from there."""
+        """Return the power to the AC output; negative with solar power from there."""
         plant = self.plant
         share = 1.0 if plant.grid_lost else self.critical_share
         return plant.load[phase] * share - (
@@ -328,7 +329,7 @@ class Gx:
         return self.plant.inverter[phase] + self.output(phase)
 
     def _observe(self, hours: float) -> None:
-        """Count the energies that the inverter counts."""
+        """Count the inverter's energies."""
         plant = self.plant
         allowed = self.max_discharge_current * plant.voltage
         if self.battery == "bms" and plant.battery < -1.02 * allowed - 1:

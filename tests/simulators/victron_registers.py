@@ -1,8 +1,8 @@
-"""The register list of a GX device's Modbus TCP server: which words show which D-Bus value.
+"""The register list of a GX device's Modbus TCP server: words of D-Bus values.
 
-A register belongs to a kind of service and shows one path of it. What a firmware knows is told
-by ranges: a word in a range without a row here reads 0 (the value is not available), a word
-outside all ranges does not exist.
+A register belongs to a kind of service and shows one path of it. The ranges define the
+registers of a firmware: a word in a range without a row here reads 0 (the value is not
+available), a word outside all ranges does not exist.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Register(NamedTuple):
 
     @property
     def words(self) -> int:
-        """How many words it takes."""
+        """Number of words."""
         return (
             _WORDS[self.kind]
             if self.kind in _WORDS
@@ -34,7 +34,7 @@ class Register(NamedTuple):
         )
 
     def encode(self, value: Value) -> list[int]:
-        """Turn a value into words as the server does: cut off, not clamped; nothing reads 0."""
+        """Return a value's words as the server does: cut off, not clamped; None: 0."""
         count = self.words
         if isinstance(value, str):
             text = value.encode("latin-1").ljust(2 * count, b"\0")[: 2 * count]
@@ -43,7 +43,7 @@ class Register(NamedTuple):
         return [raw >> 16 * (count - 1 - place) & 0xFFFF for place in range(count)]
 
     def decode(self, words: list[int]) -> Value:
-        """Turn words into a value."""
+        """Return the value of words."""
         if self.kind.startswith("text"):
             return (
                 struct.pack(f">{len(words)}H", *words).rstrip(b"\0").decode("latin-1")
@@ -290,7 +290,7 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
     },
 }
 
-# Words that no read may start before and end behind.
+# Words at which a read may not start, and behind which it may not end.
 BORDERS: Final[dict[Firmware, frozenset[int]]] = {
     "old": frozenset((872,)),
     "new": frozenset(),

@@ -1,4 +1,4 @@
-"""What the services of a GX device publish: every path it has, and its value (None: unknown)."""
+"""Values of a GX device's services: every path that they publish (None: unknown)."""
 
 from typing import Final
 
@@ -20,19 +20,15 @@ from .victron_registers import Value
 type Values = dict[str, Value]
 
 NOMINAL_VOLTS: Final = 51.2
-EPOCH: Final = (
-    1_790_000_000  # the clock of the device shows this when the simulation starts at 0
-)
+EPOCH: Final = 1_790_000_000  # the device's clock when the simulation starts at 0
 FIRMWARE: Final = 0x0373
 CYCLES: Final = 30
-COUNTED_BEFORE: Final = (
-    1000.0  # kWh; what lifetime counters had seen before the simulation
-)
+COUNTED_BEFORE: Final = 1000.0  # kWh; lifetime counters at the start of the simulation
 MAX_TIME_TO_GO: Final = 864_000.0  # s
 
 
 def values(gx: Gx, service: str) -> Values:
-    """Return what a service publishes now."""
+    """Return a service's present values by path."""
     return {**_SERVICES[service](gx), **_alarms(gx, service)}
 
 
@@ -163,7 +159,7 @@ def _bms(gx: Gx) -> Values:
 
 
 def _shunt(gx: Gx) -> Values:
-    """Return what a shunt adds: it counts energy, and knows no limits."""
+    """Return a shunt's additional values: it counts energy, and has no limits."""
     counters = gx.plant.counters
     return {
         **gx.battery_relay,

@@ -1,7 +1,7 @@
-"""How a register's value is put into 16-bit words, the high word first.
+"""The words of a register's value: 16 bits each, the high word first.
 
-A register list is a table of `Register(address, kind, scale, name)`; a kind says how many words
-there are, and what they say when there is no value.
+A register list is a table of `Register(address, kind, scale, name)`; a kind defines the
+number of words, and those that stand for no value.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,17 +16,17 @@ BITS: Final = 16
 
 
 class Kind(Protocol):
-    """What the words of a register mean."""
+    """The meaning of a register's words."""
 
     @property
     def words(self) -> int:
-        """How many words it takes."""
+        """Number of words."""
 
     def encode(self, value: Value, scale: float) -> list[int]:
-        """Turn a value into words."""
+        """Return the words of a value."""
 
     def decode(self, words: list[int], scale: float) -> Value:
-        """Turn words into a value; None where they say that there is none."""
+        """Return the value of words; None where they stand for none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Number:
     """The raw number that stands for no value."""
 
     def encode(self, value: Value, scale: float) -> list[int]:
-        """Round to the next raw number."""
+        """Return the rounded raw number as words."""
         if value is None:
             raw = self.unknown
         elif isinstance(value, (int, float)):
@@ -49,7 +49,7 @@ class Number:
         return [raw >> BITS * place & 0xFFFF for place in range(self.words - 1, -1, -1)]
 
     def decode(self, words: list[int], scale: float) -> Value:
-        """Return the number."""
+        """Return the number in these words."""
         if words == self.encode(None, scale):
             return None
         raw = 0
@@ -67,14 +67,14 @@ class Text:
     words: int
 
     def encode(self, value: Value, scale: float) -> list[int]:
-        """Cut off what is too long."""
+        """Return the text's words, cut off where it is too long."""
         text = str(value or "").encode("ascii").ljust(2 * self.words, b"\0")
         return [
             text[place] << 8 | text[place + 1] for place in range(0, 2 * self.words, 2)
         ]
 
     def decode(self, words: list[int], scale: float) -> Value:
-        """Return what is before the zeros."""
+        """Return the text before the zeros."""
         text = b"".join(word.to_bytes(2) for word in words)
         return text.partition(b"\0")[0].decode("ascii", "replace")
 
@@ -86,12 +86,12 @@ class Words:
     words: int
 
     def encode(self, value: Value, scale: float) -> list[int]:
-        """Fill up with zeros."""
+        """Return the words, filled up with zeros."""
         given = value if isinstance(value, tuple) else ()
         return [*given, *[0] * (self.words - len(given))]
 
     def decode(self, words: list[int], scale: float) -> Value:
-        """Return them all."""
+        """Return the words as they are."""
         return tuple(words)
 
 
@@ -105,20 +105,20 @@ class Register(NamedTuple):
 
     @property
     def addresses(self) -> range:
-        """All its words."""
+        """Addresses of all its words."""
         return range(self.address, self.address + self.kind.words)
 
     def encode(self, value: Value) -> list[int]:
-        """Turn a value into words."""
+        """Return the words of a value."""
         return self.kind.encode(value, self.scale)
 
     def decode(self, words: list[int]) -> Value:
-        """Turn words into a value."""
+        """Return the value of words."""
         return self.kind.decode(words, self.scale)
 
 
 def by_word(registers: Iterable[Register]) -> dict[int, Register]:
-    """Index a list by every address that belongs to a register."""
+    """Return a list's registers by each of their addresses."""
     return {
         address: register for register in registers for address in register.addresses
     }

@@ -1,1 +1,1 @@
-"""Tests of what all drivers share."""
+"""Tests of the drivers' common part."""

@@ -1,4 +1,4 @@
-"""What all batteries have in common, seen on one of four registers."""
+"""The common behaviour of batteries, seen on one with four registers."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -58,7 +58,7 @@ FIELDS: Final = (
 
 
 class MyNewModbusBattery(ModbusBattery):
-    """A battery that takes nothing but a table of registers."""
+    """A battery that defines nothing but a table of registers."""
 
     battery_type: ClassVar[str] = "my_new"
     manufacturer: ClassVar[str] = "Mine"
@@ -75,7 +75,7 @@ WORDS: Final = {30000: 2301, 30001: 6250, 30002: 1500, 30003: 0x4D59, 30004: 0x3
 
 
 class Settable(MyNewModbusBattery):
-    """One with settings too; what is asked of it as a setpoint is only noted."""
+    """The same with settings; a setpoint is only noted."""
 
     settle = 0
     registers = (
@@ -187,7 +187,7 @@ async def connected(image: ModbusImage) -> AsyncIterator[Settable]:
         yield battery
 
 
-# Who it is --------------------------------------------------------------------
+# Identity ----------------------------------------------------------------------
 
 
 async def test_table_of_registers_is_all_that_a_battery_takes() -> None:
@@ -261,7 +261,7 @@ async def test_closed_battery_does_not_connect_again_by_itself(
     assert image.connections == 1
 
 
-async def test_battery_that_is_connected_again_is_met_anew(image: ModbusImage) -> None:
+async def test_identity_is_read_again_on_each_connection(image: ModbusImage) -> None:
     async with connected(image) as battery:
         before = battery.identity.serial_number
     image.units.units[1][30004] = 0x3032
@@ -308,7 +308,7 @@ async def test_two_batteries_behind_one_address_share_its_socket(
     assert connections == 1
 
 
-def test_battery_is_made_from_what_a_configuration_entry_holds() -> None:
+def test_battery_is_made_from_the_data_of_a_configuration_entry() -> None:
     battery = MyNewModbusBattery.from_setup(
         {
             "host": "battery.local",
@@ -334,7 +334,7 @@ def test_registry_knows_each_driver_by_its_type() -> None:
 # Reading ----------------------------------------------------------------------
 
 
-async def test_only_what_is_asked_for_is_read(image: ModbusImage) -> None:
+async def test_only_the_requested_keys_are_read(image: ModbusImage) -> None:
     async with connected(image) as battery:
         readings = await battery.read(["battery_soc"])
 
@@ -345,12 +345,12 @@ async def test_only_what_is_asked_for_is_read(image: ModbusImage) -> None:
 async def test_everything_is_read_in_the_fewest_requests(image: ModbusImage) -> None:
     del image.units.units[1][40004]
     async with connected(image) as battery:
-        await battery.read()  # finds out what is not there
+        await battery.read()  # learns which registers are missing
         image.traffic.clear()
 
         readings = await battery.read()
 
-    # A hole in between, and what is read but once.
+    # A hole in between, and registers that are read once.
     assert image.traffic.reads == [(1, 30000, 3), (1, 30010, 1), (1, 40000, 4)]
     assert len(readings) >= 9
 
@@ -424,7 +424,7 @@ async def test_flag_is_yes_or_no(image: ModbusImage) -> None:
     assert readings["battery_relay"] is False
 
 
-async def test_formula_is_computed_from_what_was_read(image: ModbusImage) -> None:
+async def test_formula_is_computed_from_the_readings(image: ModbusImage) -> None:
     async with connected(image) as battery:
         assert await battery.get("pv_power") == 1550
 
@@ -437,7 +437,7 @@ async def test_formula_without_an_ingredient_fails_alone(image: ModbusImage) -> 
     assert "no register 40100" in str(readings.failures["load_power"])
 
 
-async def test_what_the_device_turns_out_to_lack_is_no_measurement(
+async def test_a_register_that_the_device_lacks_is_no_measurement(
     image: ModbusImage,
 ) -> None:
     async with connected(image) as battery:
@@ -447,7 +447,7 @@ async def test_what_the_device_turns_out_to_lack_is_no_measurement(
         assert set(promised) - set(battery.measurements) == {"load_power"}
 
 
-async def test_what_a_battery_does_not_know_is_not_supported(
+async def test_an_unknown_key_is_not_supported(
     image: ModbusImage,
 ) -> None:
     async with connected(image) as battery:
@@ -469,7 +469,9 @@ async def test_identity_is_read_once(image: ModbusImage) -> None:
     assert image.traffic.reads == [(1, 30001, 1), (1, 30001, 1)]
 
 
-async def test_all_is_learned_anew_on_a_new_connection(image: ModbusImage) -> None:
+async def test_missing_registers_are_learned_anew_on_a_new_connection(
+    image: ModbusImage,
+) -> None:
     async with connected(image) as battery:
         await battery.read()
         image.units.units[1][40100] = 7

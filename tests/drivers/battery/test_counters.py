@@ -1,4 +1,4 @@
-"""Counters: what cannot be is no value, and what is true is seen after a while."""
+"""Counters: an impossible value is no value; after a while the device is accepted."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -17,26 +17,26 @@ IMPORTED: Final = "grid_import_total"
 TODAY: Final = "energy_charged_today"
 MINUTE: Final = 60.0
 
-# Ten minutes make the impossible true: with the first reading that is eleven.
+# After ten minutes an impossible value is accepted: eleven with the first reading.
 LONG: Final = 11
 
 
 def seen(
-    key: str, readings: list[Any], watch: CounterFilter | None = None
+    key: str, readings: list[Any], counters: CounterFilter | None = None
 ) -> list[Any]:
-    """Return what is believed of a counter that is looked at every minute."""
-    watch = watch or CounterFilter()
+    """Return the accepted values of a counter that is read every minute."""
+    counters = counters or CounterFilter()
     accepted = []
     for minute, value in enumerate(readings):
-        read = watch.checked({key: value}, now=minute * MINUTE).get(key, value)
-        accepted.append(read if watch.counted(key) else None)
+        read = counters.checked({key: value}, now=minute * MINUTE).get(key, value)
+        accepted.append(read if counters.counted(key) else None)
     return accepted
 
 
-def test_a_first_0_is_passed_on_although_it_is_not_believed_yet() -> None:
-    watch = CounterFilter()
-    assert watch.check(CHARGED, 0, 0) == 0
-    assert watch.counted(CHARGED) is None
+def test_a_first_0_is_passed_on_before_it_is_accepted() -> None:
+    counters = CounterFilter()
+    assert counters.check(CHARGED, 0, 0) == 0
+    assert counters.counted(CHARGED) is None
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_a_first_0_is_passed_on_although_it_is_not_believed_yet() -> None:
         pytest.param(
             [10, *[0] * LONG, 0.1],
             [10, *[None] * LONG, 0.1],
-            id="is cleared, and believed as soon as it counts",
+            id="is cleared, and accepted as soon as it counts",
         ),
         pytest.param(
             [10, *[3] * 9, 900, *[3] * 9], [10, *[None] * 19], id="must go on counting"
         ),
     ],
 )
-def test_counters_are_believed_when_they_can_be(
+def test_plausible_readings_are_accepted(
     readings: list[Any], expected: list[Any]
 ) -> None:
     assert seen(CHARGED, readings) == expected
@@ -91,54 +91,54 @@ def test_counters_of_a_day_do_start_again(
     assert seen(TODAY, readings) == expected
 
 
-def test_what_has_not_been_counted_is_told() -> None:
-    """Whoever adds up does not count what another counter has counted before."""
-    watch = CounterFilter()
-    seen(CHARGED, [10, *[4711] * LONG, 4711.5], watch)
-    counted = watch.counted(CHARGED)
+def test_the_total_is_without_the_offset() -> None:
+    """Another counter has counted the offset before."""
+    counters = CounterFilter()
+    seen(CHARGED, [10, *[4711] * LONG, 4711.5], counters)
+    counted = counters.counted(CHARGED)
     assert counted is not None
     assert (counted.value, counted.offset, counted.total) == (4711.5, 4701, 10.5)
 
 
-def test_what_is_believed_and_what_is_not_can_be_looked_at() -> None:
-    watch = CounterFilter()
-    seen(CHARGED, [10, 3, 3.1], watch)
-    assert watch.accepted == {CHARGED: Counted(10, at=0)}
-    assert watch.suspect == {CHARGED: Suspect(since=60, value=3.1, at=120)}
+def test_accepted_and_suspect_readings_are_exposed() -> None:
+    counters = CounterFilter()
+    seen(CHARGED, [10, 3, 3.1], counters)
+    assert counters.accepted == {CHARGED: Counted(10, at=0)}
+    assert counters.suspect == {CHARGED: Suspect(since=60, value=3.1, at=120)}
 
-    watch.check(CHARGED, 10.1, 180)
-    assert watch.accepted == {CHARGED: Counted(10.1, at=180)}
-    assert watch.suspect == {}
+    counters.check(CHARGED, 10.1, 180)
+    assert counters.accepted == {CHARGED: Counted(10.1, at=180)}
+    assert counters.suspect == {}
 
 
 def test_a_leap_is_measured_by_time_and_by_the_size_of_the_device() -> None:
-    """20 kW at the battery and 60 kW at the grid, or three times what is rated."""
+    """20 kW at the battery and 60 kW at the grid, or three times the rated power."""
 
-    def is_believed(key: str, growth: float, hours: float, rated: float = 0) -> bool:
-        watch = CounterFilter()
-        watch.rated_power = rated
-        watch.check(key, 10, 0)
-        return watch.check(key, 10 + growth, hours * 3600) is not None
+    def is_accepted(key: str, growth: float, hours: float, rated: float = 0) -> bool:
+        counters = CounterFilter()
+        counters.rated_power = rated
+        counters.check(key, 10, 0)
+        return counters.check(key, 10 + growth, hours * 3600) is not None
 
-    assert is_believed(CHARGED, 19, hours=1)
-    assert not is_believed(CHARGED, 22, hours=1)
-    assert is_believed(CHARGED, 20 * 26, hours=26)
-    assert is_believed(CHARGED, 89, hours=1, rated=30_000)
-    assert is_believed(IMPORTED, 59, hours=1)
-    assert not is_believed(IMPORTED, 62, hours=1)
+    assert is_accepted(CHARGED, 19, hours=1)
+    assert not is_accepted(CHARGED, 22, hours=1)
+    assert is_accepted(CHARGED, 20 * 26, hours=26)
+    assert is_accepted(CHARGED, 89, hours=1, rated=30_000)
+    assert is_accepted(IMPORTED, 59, hours=1)
+    assert not is_accepted(IMPORTED, 62, hours=1)
 
 
-def test_an_earlier_life_tells_what_can_be_now() -> None:
-    """The first reading of this life is checked again with what was known before."""
-    watch = CounterFilter()
+def test_a_stored_reading_decides_about_the_first_one() -> None:
+    """The first reading after a restart is checked against the stored value."""
+    counters = CounterFilter()
     before = Counted(1000, at=-3600, offset=400)
     for first, accepted in ((999, None), (1010, 1010), (7553.5, None)):
-        watch.remember(CHARGED, before)
-        assert watch.check(CHARGED, first, 0) == accepted
-    watch.remember(CHARGED, before)
-    assert watch.counted(CHARGED) == before
-    watch.check(CHARGED, 1001, 0)
-    assert watch.counted(CHARGED) == replace(before, value=1001, at=0)
+        counters.remember(CHARGED, before)
+        assert counters.check(CHARGED, first, 0) == accepted
+    counters.remember(CHARGED, before)
+    assert counters.counted(CHARGED) == before
+    counters.check(CHARGED, 1001, 0)
+    assert counters.counted(CHARGED) == replace(before, value=1001, at=0)
 
 
 WORDS: Final = st.one_of(
@@ -147,21 +147,21 @@ WORDS: Final = st.one_of(
 
 
 @given(st.lists(st.tuples(WORDS, st.integers(1, 30)), max_size=30))
-def test_what_is_counted_never_falls_and_never_leaps(
+def test_the_total_never_falls_and_never_leaps(
     readings: list[tuple[float, int]],
 ) -> None:
-    """Whatever a device says, and for however long it does."""
-    watch = CounterFilter()
+    """With any readings, repeated any number of times."""
+    counters = CounterFilter()
     now, total, at = 0.0, None, 0.0
     for value, times in readings:
         for _ in range(times):
             now += MINUTE
-            if watch.check(CHARGED, value, now) is None:
+            if counters.check(CHARGED, value, now) is None:
                 continue
-            if (counted := watch.counted(CHARGED)) is None:
+            if (counted := counters.counted(CHARGED)) is None:
                 assert value == 0
                 continue
             if total is not None:
-                most = watch.SLACK + watch.MOST_OF_A_BATTERY * (now - at) / 3.6e6
+                most = counters.SLACK + counters.MOST_OF_A_BATTERY * (now - at) / 3.6e6
                 assert -1e-6 <= counted.total - total <= most + 1e-6
             total, at = counted.total, now

@@ -1,4 +1,4 @@
-"""What is kept of a device's words, and what of it nobody else should see."""
+"""The recording of a device's words, with private parts redacted."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -26,7 +26,7 @@ HARMLESS: Final = {
     *("model", "part_number", "hardware_version", "software_version"),
     "peak_shaving_periods",
 }
-"""Texts of which every device of a kind may have the same."""
+"""Texts that every device of a kind may share."""
 
 
 def words_of(text: str) -> list[int]:
@@ -87,7 +87,7 @@ async def test_serial_numbers_become_ones_of_the_same_length(
     assert words[6:8] == [1, 1]
 
 
-async def test_a_serial_number_that_stands_once_more_is_hidden_there_too(
+async def test_a_copy_of_a_serial_number_is_redacted_too(
     image: ModbusImage,
 ) -> None:
     words = (await raw_of(image))["units"]["1"]["100"]
@@ -95,13 +95,13 @@ async def test_a_serial_number_that_stands_once_more_is_hidden_there_too(
     assert words[14:16] == [1, 1]
 
 
-async def test_text_that_nobody_knows_is_hidden(image: ModbusImage) -> None:
+async def test_unknown_text_is_redacted(image: ModbusImage) -> None:
     image.units.units[1].update(enumerate(words_of("ZZ998877665544"), 108))
     words = (await raw_of(image))["units"]["1"]["100"]
     assert words[8:15] == words_of("11111111111111")
 
 
-async def test_what_a_device_no_longer_has_is_not_kept(image: ModbusImage) -> None:
+async def test_a_register_that_has_gone_is_not_kept(image: ModbusImage) -> None:
     async with Raw(image.host, image.port) as battery:
         await battery.read(["battery_soc"])
         del image.units.units[1][100]
@@ -109,7 +109,7 @@ async def test_what_a_device_no_longer_has_is_not_kept(image: ModbusImage) -> No
         assert battery.raw["units"]["1"].keys() == {"101"}
 
 
-async def test_a_battery_that_is_not_connected_has_nothing_to_tell() -> None:
+async def test_a_battery_that_is_not_connected_has_no_recording() -> None:
     assert Raw("127.0.0.1").raw == {}
 
 
@@ -150,7 +150,7 @@ def registers_in(table: object) -> list[Register]:
     ids=lambda module: module.__name__.split(".")[-2],
 )
 def test_every_text_is_private_or_known_to_be_harmless(tables: object) -> None:
-    """A new register is decided upon: by its name, or in HARMLESS."""
+    """A new text register is decided upon: by its name, or in HARMLESS."""
     texts = {
         register.name
         for table in vars(tables).values()

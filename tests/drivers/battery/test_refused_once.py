@@ -1,7 +1,8 @@
-"""A device that refuses a whole poll once can be held, renewed and released as before.
+"""A battery that refuses a whole poll once is held, renewed and released as before.
 
-What a poll finds missing is remembered, so that it is not asked for again and again.
-Holding and releasing a battery does not go by that: it asks the device.
+Registers that a poll does not get are remembered as missing, so that they are not asked
+for again and again. Holding and releasing a battery does not rely on that: it asks the
+device.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,11 +20,11 @@ from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 OLD: Final = 100.0
-"""Seconds after which whatever a setpoint depends on must have been read again."""
+"""Seconds after which all conditions of a setpoint must have been read again."""
 
 BATTERY_UNIT: Final = 225
 LIMITS: Final = range(305, 309)
-"""Where the battery service of a GX has the limits of its BMS."""
+"""Registers of the BMS' limits in the battery service of a GX."""
 
 type Refuse = Callable[[], Awaitable[None]]
 
@@ -37,7 +38,7 @@ async def battery(simulator: Simulator) -> AsyncIterator[Battery]:
 
 @pytest.fixture
 def refuse_a_poll(battery: Battery, simulator: Simulator) -> Refuse:
-    """Return a coroutine that polls all, while the device says it has none of it."""
+    """Return a coroutine that polls all, while the device refuses every register."""
     everything = battery.measurements
 
     async def refuse(count: int) -> None:
@@ -100,7 +101,7 @@ async def test_setpoint_is_renewed_and_changed(
     assert simulator.mode == "automatic"
 
 
-async def test_setpoint_of_an_earlier_life_is_known_and_released(
+async def test_setpoint_from_before_a_restart_is_known_and_released(
     battery: Battery, simulator: Simulator, refuse_a_poll: Refuse
 ) -> None:
     await battery.set_power_setpoint(1000)
@@ -110,10 +111,10 @@ async def test_setpoint_of_an_earlier_life_is_known_and_released(
     assert simulator.mode == "automatic"
 
 
-async def test_what_a_device_really_lacks_costs_a_held_setpoint_little(
+async def test_an_absent_register_costs_a_held_setpoint_few_requests(
     victron: VictronSimulator, leap: Leap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GX without the limits of its battery is held as well, and not asked for ever."""
+    """A GX without its battery's limits is held as well, with few requests for them."""
     units = victron.server.units
     read = units.read
     refused = 0

@@ -1,4 +1,4 @@
-"""Setting a setpoint that fails: what was written is known, and can be restored."""
+"""A setpoint that fails: its writes are known, and can be undone."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -30,7 +30,7 @@ RESET = Register(20, "reset", access_type=AccessType.READ_WRITE)
 
 
 class Simple(ModbusBattery):
-    """A battery of one register, and another that resets it."""
+    """A battery of one register, with another register that resets it."""
 
     battery_type: ClassVar[str] = "simple"
     manufacturer: ClassVar[str] = "Simple"
@@ -54,7 +54,7 @@ async def image() -> AsyncIterator[ModbusImage]:
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 6, 10])
-async def test_a_device_that_refuses_to_begin_is_left_alone(
+async def test_a_refused_first_write_needs_no_release(
     image: ModbusImage, code: int
 ) -> None:
     async with Simple(image.host, image.port) as battery:
@@ -95,7 +95,7 @@ async def test_a_refused_change_leaves_the_former_setpoint_in_force(
         assert battery.snapshot == {"power_setpoint": 300}
 
 
-async def test_release_does_not_ask_what_flash_has_been_written(
+async def test_release_ignores_the_flash_budget(
     image: ModbusImage,
 ) -> None:
     async with InFlash(image.host, image.port) as battery:
@@ -122,7 +122,7 @@ async def test_flash_is_written_and_counted_only_for_another_value(
         assert battery.writes == len(image.writes) == 1
 
 
-async def test_what_must_never_be_written_is_refused(image: ModbusImage) -> None:
+async def test_writes_to_forbidden_registers_are_refused(image: ModbusImage) -> None:
     """Also in the middle of a longer write."""
     async with Simple(image.host, image.port) as battery:
         (device,) = battery.devices

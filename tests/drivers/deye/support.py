@@ -1,4 +1,4 @@
-"""What the tests of the Deye drivers share: both ways to an inverter, and its vectors."""
+"""Common parts of the Deye drivers' tests: both ways to an inverter, and vectors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ VECTORS: Final = load("deye")
 WAYS: Final = ("deye_modbus", "deye_solarman")
 
 PROBE_TIMEOUTS: Final = (5.0,)
-"""Seconds. What answers does so at once, on a busy machine a little later."""
+"""Seconds. A device answers at once, on a busy machine a little later."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def house(**arguments: Any) -> Plant:
-    """Return a house whose time the test moves; at night unless it says otherwise."""
+    """Return a house on a clock that the test moves; at night by default."""
     fixed = {"time_of_day": 1.0, "clock": ManualClock()}
     return DeyeModbusSimulator.house(**fixed | arguments)
 
@@ -92,13 +92,13 @@ async def on_image(
             yield other, units
 
 
-def given_back(device: DeyeSimulator) -> bool:
-    """Return True when every setting is as its owner left it, and remote mode off."""
+def is_released(device: DeyeSimulator) -> bool:
+    """Return True if every setting is the user's, and remote mode is off."""
     return bool(device.state()["mode"] == "automatic")
 
 
 async def renewed(battery: DeyeInverter) -> Grant:
-    """Keep a setpoint alive where that has something to do; return what is granted."""
+    """Renew a setpoint; return the new grant, which there must be."""
     grant = await battery.keep_alive()
     assert grant is not None
     return grant
@@ -106,9 +106,9 @@ async def renewed(battery: DeyeInverter) -> Grant:
 
 def vector(name: str, **words: int) -> Vector:
     """Return the vector whose name begins so, with some words changed (r586=0)."""
-    (found,) = (each for each in VECTORS if each["name"].startswith(name))
+    (original,) = (each for each in VECTORS if each["name"].startswith(name))
     changed = {key.removeprefix("r"): word for key, word in words.items()}
-    return found | {"units": {"1": found["units"]["1"] | changed}}
+    return original | {"units": {"1": original["units"]["1"] | changed}}
 
 
 MIDDAY: Final = "sg04lp3_midday"

@@ -1,4 +1,4 @@
-"""How a Deye inverter is held, as words: images, their order, and what it leads to."""
+"""Plans that hold a Deye inverter: their words, their order, and their effect."""
 
 from collections.abc import Iterator
 import itertools
@@ -34,7 +34,7 @@ from .support import house
 POWER = 2500
 """W"""
 
-FOUND: Image = {
+BEFORE: Image = {
     108: 150,
     109: 160,
     128: 60,
@@ -55,11 +55,11 @@ NOW = Conditions(
     max_soc=100,
     may_export=True,
 )
-SETTINGS: Image = {**FOUND, 143: 12_000, 178: 0, 191: 9000}
+SETTINGS: Image = {**BEFORE, 143: 12_000, 178: 0, 191: 9000}
 
 
 def written(plan: Plan, known: dict[int, int]) -> list[tuple[int, list[int]]]:
-    """Write a plan; return what was written."""
+    """Return the writes of a plan, and apply them to the known words."""
     writes = list(plan.writes(known))
     for address, words in writes:
         known.update(enumerate(words, address))
@@ -67,14 +67,14 @@ def written(plan: Plan, known: dict[int, int]) -> list[tuple[int, list[int]]]:
 
 
 def plan_for(power: float) -> Plan:
-    """Return the plan for a power; hold where nothing is granted."""
-    plan = decide(power, FOUND, SETTINGS, NOW).plan
-    return hold(FOUND) if plan is None else plan
+    """Return the plan for a power; hold if nothing is granted."""
+    plan = decide(power, BEFORE, SETTINGS, NOW).plan
+    return hold(BEFORE) if plan is None else plan
 
 
 def test_the_recipe_writes_these_words_in_this_order() -> None:
-    """From the owner's settings through charge, discharge and hold, and back."""
-    known = dict(FOUND)
+    """From the user's settings through charge, discharge and hold, and back."""
+    known = dict(BEFORE)
     assert written(plan_for(2500), known) == [
         (108, [47, 160]),
         (128, [47, 0, 1]),
@@ -102,34 +102,34 @@ def test_the_recipe_writes_these_words_in_this_order() -> None:
         (146, [255]),
         (142, [0]),
     ]
-    assert written(automatic(FOUND), known) == [(128, [60, 0, 1]), (108, [150, 160])]
-    assert known == FOUND
+    assert written(automatic(BEFORE), known) == [(128, [60, 0, 1]), (108, [150, 160])]
+    assert known == BEFORE
 
 
-def plans(found: Image, *, grid_charge_latent: bool = False) -> dict[str, Plan]:
-    """Return everything that may be held, by name."""
+def plans(snapshot: Image, *, grid_charge_latent: bool = False) -> dict[str, Plan]:
+    """Return all plans by name."""
     return {
         "charge": charge(
-            found,
+            snapshot,
             amps=47,
             words=POWER,
             max_soc=100,
             grid_charge_latent=grid_charge_latent,
         ),
         "charge more": charge(
-            found,
+            snapshot,
             amps=150,
             words=8000,
             max_soc=100,
             grid_charge_latent=grid_charge_latent,
         ),
-        "sell": sell(found, words=POWER, min_soc=15, flag=True),
-        "sell less": sell(found, words=800, min_soc=15, flag=True),
-        "hold": hold(found),
-        "hold by SOC": hold_by_soc(found, grid_charge_latent=grid_charge_latent),
-        "automatic": automatic(found, grid_charge_latent=grid_charge_latent),
+        "sell": sell(snapshot, words=POWER, min_soc=15, flag=True),
+        "sell less": sell(snapshot, words=800, min_soc=15, flag=True),
+        "hold": hold(snapshot),
+        "hold by SOC": hold_by_soc(snapshot, grid_charge_latent=grid_charge_latent),
+        "automatic": automatic(snapshot, grid_charge_latent=grid_charge_latent),
         "follow": follow_load(
-            found,
+            snapshot,
             words=POWER,
             amps=47,
             min_soc=15,
@@ -139,8 +139,8 @@ def plans(found: Image, *, grid_charge_latent: bool = False) -> dict[str, Plan]:
 
 
 def transitions() -> Iterator[Any]:
-    """Return pairs of plans that may follow each other; export is allowed or it is not."""
-    names = plans(FOUND)
+    """Return pairs of plans that may follow each other: with export, or without."""
+    names = plans(BEFORE)
     return (
         pytest.param(one, other, id=f"{one} to {other}")
         for one, other in itertools.permutations(names, 2)
@@ -149,7 +149,7 @@ def transitions() -> Iterator[Any]:
 
 
 CHARGES_IN_ALL_SLOTS: dict[int, int] = {130: 1, **dict.fromkeys(range(172, 178), 1)}
-OWNERS: dict[str, dict[str, Any]] = {
+USERS: dict[str, dict[str, Any]] = {
     "sells first": {"work_mode": "selling_first"},
     "sells first, time of use off": {"work_mode": "selling_first", "tou": False},
     "sells first, little power": {
@@ -195,7 +195,7 @@ SITUATIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize(
     "habits",
-    # What firmware of other habits makes of it takes long.
+    # Firmware of other habits takes long.
     [
         pytest.param(habits, id=name, marks=[] if not habits else pytest.mark.long)
         for name, habits in HABITS.items()
@@ -205,25 +205,25 @@ SITUATIONS: list[dict[str, Any]] = [
 def test_every_state_on_the_way_is_harmless(
     one: str, other: str, habits: dict[str, Any]
 ) -> None:
-    """Cut after any write, with whatever owner and firmware: nothing worse than either.
+    """Cut after any write, with any settings and firmware: nothing worse than either.
 
-    Allowed are the old setpoint, the new one, the owner's settings, following the
-    load, and doing nothing, each as this inverter would do it.
+    Allowed are the old setpoint, the new one, the user's settings, following the load,
+    and doing nothing, each as this inverter would do it.
     """
-    for owner in OWNERS.values():
-        inverter = DeyeModbusSimulator(house(soc=60), **owner, **habits).inverter
+    for user in USERS.values():
+        inverter = DeyeModbusSimulator(house(soc=60), **user, **habits).inverter
         words = dict(inverter.words)
-        found = {address: words[address] for address in SNAPSHOT}
-        grid_charge_latent = is_grid_charge_latent(found, words, 60)
-        named = plans(found, grid_charge_latent=grid_charge_latent)
+        snapshot = {address: words[address] for address in SNAPSHOT}
+        grid_charge_latent = is_grid_charge_latent(snapshot, words, 60)
+        named = plans(snapshot, grid_charge_latent=grid_charge_latent)
         steps = [{**words, **named[one].target}]
         stages = [named[other]]
         if grid_charge_latent and other == "automatic":
-            stages.insert(0, stop_grid_charge(found))
+            stages.insert(0, stop_grid_charge(snapshot))
         for stage in stages:
             for address, block in stage.writes(dict(steps[-1])):
                 steps.append(steps[-1] | dict(enumerate(block, address)))
-        follow = follow_load(found, words=12_000, amps=999, min_soc=15)
+        follow = follow_load(snapshot, words=12_000, amps=999, min_soc=15)
         for situation in SITUATIONS:
             at_ends = [
                 inverter.what_if({**words, **end}, **situation)
@@ -232,12 +232,12 @@ def test_every_state_on_the_way_is_harmless(
                     steps[-1],
                     words,
                     follow.target,
-                    hold(found).target,
+                    hold(snapshot).target,
                 )
             ]
             for step in steps[1:-1]:
                 on_the_way = inverter.what_if(step, **situation)
-                assert within(on_the_way, at_ends), (owner, situation, step)
+                assert within(on_the_way, at_ends), (user, situation, step)
 
 
 @pytest.mark.parametrize(
@@ -256,10 +256,10 @@ def test_every_state_on_the_way_is_harmless(
         pytest.param({173: 0, 127: 30}, 60, True, id="without time of use"),
     ],
 )
-def test_charging_sleeps_while_selling_comes_first(
+def test_grid_charge_is_latent_while_selling_comes_first(
     changed: Image, soc: float | None, grid_charge_latent: bool
 ) -> None:
-    """It does where the grid charges to more than about the present SOC."""
+    """With a charge target at least near the present SOC, or by voltage."""
     settings = {
         **SETTINGS,
         111: 1,
@@ -275,7 +275,7 @@ def test_charging_sleeps_while_selling_comes_first(
 
 
 def within(decision: Decision, others: list[Decision]) -> bool:
-    """Return True when a decision is nowhere beyond all the others."""
+    """Return True if a decision lies within the range of the others."""
     return all(
         min(values) - 1 <= value <= max(values) + 1
         for value, values in (
@@ -285,10 +285,10 @@ def within(decision: Decision, others: list[Decision]) -> bool:
     )
 
 
-def test_what_restricts_is_written_first_when_something_failed() -> None:
-    """Currents and grid charge; nothing that opens."""
-    known = dict(charge(FOUND, amps=47, words=POWER, max_soc=100).target)
-    assert written(restrict(FOUND), known) == [(108, [0, 0]), (128, [60, 0, 0])]
+def test_restrictions_are_written_first_after_a_failure() -> None:
+    """Currents and grid charge are written; nothing that permits more is."""
+    known = dict(charge(BEFORE, amps=47, words=POWER, max_soc=100).target)
+    assert written(restrict(BEFORE), known) == [(108, [0, 0]), (128, [60, 0, 0])]
 
 
 @given(
@@ -298,10 +298,10 @@ def test_what_restricts_is_written_first_when_something_failed() -> None:
     bms=st.none() | st.integers(0, 300),
     peak_shaving=st.booleans(),
 )
-def test_nothing_is_granted_beyond_what_is_permitted(
+def test_no_more_than_permitted_is_granted(
     power: float, soc: int, volts: float, bms: int | None, peak_shaving: bool
 ) -> None:
-    """Never the other way round, never more than asked or allowed, never below the SOC."""
+    """With the right sign, within the request and the limits, and within the SOC's."""
     now = Conditions(
         volts=volts,
         soc=soc,
@@ -314,7 +314,7 @@ def test_nothing_is_granted_beyond_what_is_permitted(
         may_export=True,
     )
     settings = {**SETTINGS, 178: 0x30 * peak_shaving}
-    decision = decide(power, FOUND, settings, now)
+    decision = decide(power, BEFORE, settings, now)
     granted, plan = decision.granted, decision.plan
 
     assert granted * power >= 0
@@ -330,8 +330,8 @@ def test_nothing_is_granted_beyond_what_is_permitted(
     if plan is None:
         assert granted == 0
     else:
-        assert 0 <= plan.target[108] <= FOUND[108]
-        assert 0 <= plan.target[109] <= FOUND[109]
+        assert 0 <= plan.target[108] <= BEFORE[108]
+        assert 0 <= plan.target[109] <= BEFORE[109]
         assert all(0 <= word <= 0xFFFF for word in plan.target.values())
         if granted > 0:
             assert plan.target[108] * volts <= granted + 1
@@ -349,7 +349,7 @@ def test_nothing_is_granted_beyond_what_is_permitted(
     ],
 )
 def test_remote_power_is_tenths_of_a_percent(power: int, rated: int, word: int) -> None:
-    """Of the rated power, cut off rather than rounded; charging is below zero."""
+    """Of the rated power, cut off rather than rounded; charging is negative."""
     assert remote_power(power, rated) == word
 
 
@@ -358,11 +358,11 @@ def test_remote_power_is_tenths_of_a_percent(power: int, rated: int, word: int) 
     [(65535, True), (10, True), (18_000, True), (9, False), (18_001, False)],
 )
 def test_remote_mode_is_known_by_its_watchdog(watchdog: int, known: bool) -> None:
-    """Whatever else answers there is something else."""
+    """Any other value there is another register."""
     assert knows_remote_mode({1101: watchdog}) == known
 
 
-# Words that belong together
+# Powers of two words
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_remote_mode_is_known_by_its_watchdog(watchdog: int, known: bool) -> Non
 def test_powers_are_joined_from_two_words(
     low_word: int, high_word: int, wide: bool, watts: int
 ) -> None:
-    """Whatever the firmware makes of the high word: no 65 kW out of nothing."""
+    """Any high word of the firmware: no 65 kW out of nothing."""
     assert join(low_word, high_word, wide=wide) == watts
 
 
@@ -394,7 +394,7 @@ def test_powers_are_joined_from_two_words(
 def test_large_inverters_show_whether_their_firmware_fills_the_high_words(
     others: dict[str, int], watts: int
 ) -> None:
-    """One that is not 0 anywhere is enough."""
+    """A single high word other than 0 is enough."""
     (formula,) = (
         each for each in formulas(Kind.HIGH_VOLTAGE) if each.key == "grid_power"
     )
@@ -404,7 +404,7 @@ def test_large_inverters_show_whether_their_firmware_fills_the_high_words(
 
 
 def test_a_power_without_a_high_word_is_that_of_old_firmware() -> None:
-    """The register may be missing altogether."""
+    """The high word's register may be missing altogether."""
     (formula,) = (
         each for each in formulas(Kind.THREE_PHASE) if each.key == "grid_power"
     )

@@ -1,4 +1,4 @@
-"""The Deye drivers, against register images and simulated inverters, on both ways."""
+"""The Deye drivers, against register images and simulated inverters, in both ways."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -65,8 +65,8 @@ from .support import (
     VECTORS,
     WAYS,
     connected,
-    given_back,
     house,
+    is_released,
     no_waiting,
     on_image,
     renewed,
@@ -81,7 +81,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
 both_ways = pytest.mark.parametrize("way", WAYS)
 
 NEVER_WRITE: Final = {81, 91, 92}
-"""They reset a three-phase inverter to its factory settings."""
+"""Registers that reset a three-phase inverter to its factory settings."""
 
 
 def options_of(case: Vector) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def options_of(case: Vector) -> dict[str, Any]:
 def with_minimum_soc(case: Vector) -> Vector:
     """Return a vector whose recipe's minimum SOC is set on the inverter.
 
-    That is where an owner sets it; the driver has no minimum of its own.
+    The user sets it there; the driver has no minimum of its own.
     """
     minimum = case["write_config"].get("min_soc")
     return case if minimum is None else vector(case["name"], r117=minimum)
@@ -117,7 +117,7 @@ async def test_values_are_those_of_the_vector(case: Vector, way: str) -> None:
 
 @pytest.mark.parametrize("case", by_name(VECTORS))
 async def test_every_other_value_is_plausible(case: Vector) -> None:
-    """What no vector expects is at least of the kind that its key promises."""
+    """Each value that no vector expects is at least of its key's kind."""
     async with on_image(case) as (battery, _):
         await read_plausible(battery)
 
@@ -156,7 +156,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("registers", MAPS.values(), ids=MAPS)
-def test_what_must_never_be_written_is_not_writable(registers: RegisterMap) -> None:
+def test_forbidden_registers_are_not_writable(registers: RegisterMap) -> None:
     """Not in any table."""
     for run in registers:
         for register in run.registers:
@@ -165,7 +165,7 @@ def test_what_must_never_be_written_is_not_writable(registers: RegisterMap) -> N
 
 
 @pytest.mark.parametrize("address", sorted(NEVER_WRITE))
-async def test_what_must_never_be_written_is_refused(address: int) -> None:
+async def test_writes_to_forbidden_registers_are_refused(address: int) -> None:
     """By each block, also in the middle of others, and nothing goes out."""
     async with simulator() as inverter, connected(inverter) as battery:
         for device in battery.devices:
@@ -205,7 +205,7 @@ def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @both_ways
 async def test_the_fast_poll_takes_one_request(way: str) -> None:
-    """All lively default values come in one request; two would be allowed."""
+    """All values of the fast default poll come in one request; two would be allowed."""
     async with simulator(way) as inverter, connected(inverter) as battery:
         await battery.read()
         fast = [
@@ -249,7 +249,7 @@ async def test_values_are_those_of_the_house(way: str) -> None:
     ("word", "status"), [(30, "idle"), (60, "discharging"), (0x10000 - 60, "charging")]
 )
 async def test_a_few_watts_are_idle(word: int, status: str) -> None:
-    """What the inverter itself draws is no discharging."""
+    """The inverter's own consumption is no discharging."""
     async with on_image(vector(MIDDAY, r590=word)) as (battery, _):
         assert await battery.get("battery_status") == status
 
@@ -270,10 +270,10 @@ async def test_a_few_watts_are_idle(word: int, status: str) -> None:
         ),
     ],
 )
-async def test_the_kind_of_inverter_is_found_out(
+async def test_the_kind_of_inverter_is_read(
     options: Mapping[str, Any], kind: Kind, model: str
 ) -> None:
-    """By register 0; scales and map follow from it."""
+    """Register 0 gives it; scales and map follow from it."""
     arguments = {"phases": 1} if kind is Kind.SINGLE_PHASE else {}
     async with (
         simulator(plant=house(soc=55, **arguments), **options) as inverter,
@@ -296,7 +296,7 @@ async def test_the_kind_of_inverter_is_found_out(
     [(2, "string inverter"), (0x0400, "micro inverter"), (0, "unknown device type")],
 )
 async def test_other_devices_of_deye_are_turned_down(code: int, what: str) -> None:
-    """The error says what it is instead."""
+    """The error names their kind."""
     with pytest.raises(WrongDeviceError, match=what):
         async with on_image(vector(MIDDAY, r0=code)):
             pass
@@ -312,20 +312,20 @@ async def test_other_devices_of_deye_are_turned_down(code: int, what: str) -> No
         ({"r3": 0}, None),
     ],
 )
-async def test_an_inverter_is_recognised_by_its_first_words(
+async def test_an_inverter_is_detected_by_its_first_words(
     words: dict[str, int], serial_number: str | None
 ) -> None:
-    """A type that is known, and a serial number as Deye's are; one question."""
+    """A known type, and a serial number in Deye's format; one request."""
     async with ModbusImage(vector(MIDDAY, **words)) as image:
         probe = Probe(image.host, image.port, ModbusTcpConnection.shared)
-        found = await DeyeModbusInverter.detect(probe)
+        detected = await DeyeModbusInverter.detect(probe)
         await probe.close()
 
     serials = [] if serial_number is None else [serial_number]
-    assert [device.serial_number for device in found] == serials
+    assert [device.serial_number for device in detected] == serials
     assert all(
         device.setup == {"host": image.host, "port": image.port, "unit_id": 1}
-        for device in found
+        for device in detected
     )
     assert image.traffic.requests == 1
 
@@ -340,7 +340,7 @@ async def test_another_modbus_device_is_not_a_deye() -> None:
 
 @both_ways
 async def test_a_wrong_unit_id_says_so(way: str) -> None:
-    """Whoever is asked in between answers that nobody is there."""
+    """A gateway answers for the absent unit."""
     async with simulator(way) as inverter:
         with pytest.raises(UnitAbsentError, match="unit 9"):
             async with connected(inverter, unit_id=9):
@@ -353,7 +353,7 @@ async def test_a_gateway_that_passes_rtu_frames_is_reached_by_its_framing() -> N
         await battery.set_power_setpoint(0)
         await battery.release()
         assert await battery.get("battery_soc") == 50
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
 def test_an_unknown_framing_is_refused() -> None:
@@ -366,7 +366,7 @@ def test_an_unknown_framing_is_refused() -> None:
 async def test_silence_on_the_port_of_loggers_is_explained(
     monkeypatch: pytest.MonkeyPatch, port: int, hint: bool
 ) -> None:
-    """A Wi-Fi logger does not answer plain Modbus; the error says what it wants."""
+    """A Wi-Fi logger does not answer plain Modbus; the error explains its protocol."""
     async with simulator(framing="rtu") as inverter:  # answers no Modbus TCP
         battery = DeyeModbusInverter(inverter.host, inverter.port, timeout=0.1)
         monkeypatch.setattr(
@@ -381,7 +381,7 @@ async def test_silence_on_the_port_of_loggers_is_explained(
 
 @both_ways
 async def test_blocks_that_are_never_answered_are_tried_once(way: str) -> None:
-    """Old firmware is silent about packs and remote mode: the rest is all there."""
+    """Old firmware is silent about packs and remote mode; all other values come."""
     async with (
         simulator(way, absent="silent") as inverter,
         connected(inverter, timeout=1) as battery,
@@ -399,7 +399,7 @@ async def test_blocks_that_are_never_answered_are_tried_once(way: str) -> None:
 
 
 async def test_a_block_is_not_given_up_while_the_inverter_is_away() -> None:
-    """Nobody answers: that is an error, and says nothing about the block."""
+    """No answer at all is an error, and no sign that the block is missing."""
     async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
         await inverter.misbehave("hang")
         with pytest.raises(RequestTimeoutError):
@@ -429,25 +429,25 @@ class FewWords:
 
 
 async def test_a_refusal_is_a_sign_of_life() -> None:
-    """What is asked there is not there, but somebody says so."""
+    """The register is absent, but the device answers."""
     assert await answers(Refusing(3))
     assert not await answers(Refusing(None))
 
 
 class Refusing(FewWords):
-    """A gateway that refuses everything, or finds nobody behind itself."""
+    """A gateway that refuses everything, or has no device behind it."""
 
     def __init__(self, code: int | None) -> None:
         self.code = code
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         if self.code is None:
-            raise UnitAbsentError("nobody there", 11)
+            raise UnitAbsentError("no device there", 11)
         raise DeviceRefusedError("no", self.code)
 
 
 async def test_a_missing_register_costs_only_its_own_values() -> None:
-    """One hole in the settings: everything around it lives on."""
+    """One hole in the settings: all values around it are there."""
     hole = vector(MIDDAY)
     del hole["units"]["1"]["117"]
     async with on_image(hole) as (battery, _):
@@ -459,7 +459,7 @@ async def test_a_missing_register_costs_only_its_own_values() -> None:
 
 
 async def test_a_refused_value_in_a_probe_does_not_make_a_block_absent() -> None:
-    """Busy is not missing."""
+    """A busy device is not one without the register."""
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("exception", code=6, count=1)
         assert (await battery.read(["battery_bms_soc"]))["battery_bms_soc"] == 50
@@ -481,7 +481,7 @@ async def test_a_block_of_zeros_is_not_taken() -> None:
     assert again["battery_soc"] == 50
 
 
-async def test_a_counter_that_falls_is_left_out() -> None:
+async def test_a_counter_that_falls_is_unknown() -> None:
     async with on_image(vector(MIDDAY)) as (battery, units):
         totals = [await battery.get("energy_charged_total")]
         for low in (5, 0, 5, 48214):
@@ -508,7 +508,7 @@ async def test_counters_of_high_voltage_inverters_change_with_firmware(
 
 
 async def test_problems_are_named_with_their_codes() -> None:
-    """As on the display, with the meaning where it is known."""
+    """By the codes on the display, with their meaning where it is known."""
     async with on_image(vector("sg04lp3_fault")) as (battery, _):
         assert await battery.get("problem") == (
             *("F13 working mode changed", "F18 AC overcurrent", "F35 no AC grid"),
@@ -520,7 +520,7 @@ async def test_problems_are_named_with_their_codes() -> None:
 
 
 async def test_no_battery_is_unknown_not_empty() -> None:
-    """Without a voltage 0 % is no SOC, and 0 A from a BMS that is not there no limit."""
+    """Without a voltage 0 % is no SOC, and 0 A of an absent BMS no limit."""
     async with on_image(vector(MIDDAY, r587=0, r588=0, r215=0)) as (battery, _):
         readings = await battery.read(
             ["battery_soc", "max_charge_current", "max_charge_power", "battery_voltage"]
@@ -545,12 +545,12 @@ async def test_limits_of_the_bms_are_shown_as_current_and_power() -> None:
     assert readings["max_discharge_power"] == round(200 * 53.62)
 
 
-async def test_battery_packs_tell_of_themselves() -> None:
-    """Each of its own cells, and nobody asks for more of them than there are."""
+async def test_battery_packs_have_their_own_values() -> None:
+    """Each of its own cells; packs beyond the count are not read."""
     async with simulator(packs=2) as inverter, connected(inverter) as battery:
         readings = await battery.read()
         parts = battery.parts
-        # What has been asked for once is not tried again.
+        # A block is tried once only.
         asked = inverter.units.traffic.reads.copy()
         await battery.read(["pack2_soc", "pack3_soc"])
         again = inverter.units.traffic.reads[len(asked) :]
@@ -573,8 +573,8 @@ async def test_battery_packs_tell_of_themselves() -> None:
     assert len(again) == 1
 
 
-async def test_packs_that_nobody_counts_are_not_there() -> None:
-    """Their registers may answer all the same, with zeros: no SOC of 0 % comes of it."""
+async def test_packs_beyond_the_count_are_not_there() -> None:
+    """Their registers may answer all the same, with zeros: no SOC of 0 % results."""
     words = dict.fromkeys(range(10_002, 10_071), 0)
     case = vector(MIDDAY)
     case["units"]["1"] |= {str(each): word for each, word in words.items()}
@@ -588,8 +588,8 @@ async def test_packs_that_nobody_counts_are_not_there() -> None:
     assert "pack1_soc" not in battery.measurements
 
 
-async def test_packs_that_are_counted_late_are_found_all_the_same() -> None:
-    """Whoever asks for a later pack first counts them."""
+async def test_packs_that_are_counted_late_are_read() -> None:
+    """A request for a later pack first counts the packs."""
     async with simulator(packs=2) as inverter, connected(inverter) as battery:
         readings = await battery.read(["pack2_soc"])
 
@@ -610,7 +610,7 @@ async def test_a_gateway_that_drops_long_reads_is_asked_for_less() -> None:
 
 
 async def test_a_gateway_that_refuses_long_reads_is_asked_for_less() -> None:
-    """At once, since it said so; a refusal of few words is a refusal."""
+    """At once, since the gateway said so; a refusal of few words is a refusal."""
     gateway = FewWords()
     unit = ChunkedUnit(gateway)
 
@@ -640,7 +640,7 @@ async def test_each_number_setting_is_written_and_read_back(way: str) -> None:
 
     assert {"min_soc", "max_soc", "max_sell_power", "tou_6_soc"} <= set(seen)
     assert all(value == new for value, new in seen.values()), seen
-    assert given_back(inverter)
+    assert is_released(inverter)
 
 
 @pytest.mark.parametrize(
@@ -659,7 +659,7 @@ async def test_each_number_setting_is_written_and_read_back(way: str) -> None:
 async def test_a_setting_writes_its_register_once(
     key: str, value: Any, write: tuple[int, int, list[int]]
 ) -> None:
-    """Registers live in flash: what is there already is not written again."""
+    """Registers live in flash: a value that is there already is not written again."""
     async with on_image(vector(MIDDAY)) as (battery, units):
         await battery.set_value(key, value)
         await battery.set_value(key, value)
@@ -681,7 +681,7 @@ async def test_a_setting_writes_its_register_once(
 async def test_bits_of_others_are_kept(
     before: dict[str, int], key: str, value: Any, after: tuple[int, int]
 ) -> None:
-    """Days, generator flags and the other switches stay; grid charge and selling differ."""
+    """Days, generator flags and other switches stay; grid charge and sale differ."""
     async with on_image(vector(MIDDAY, **before)) as (battery, units):
         await battery.set_value(key, value)
 
@@ -718,7 +718,7 @@ async def test_a_setting_that_does_not_stick_is_an_error(key: str) -> None:
             await battery.set_value(key, {"min_soc": 30, "tou_enabled": True}[key])
 
 
-async def test_settings_that_a_setpoint_uses_are_left_to_it() -> None:
+async def test_settings_that_a_setpoint_uses_cannot_be_changed_meanwhile() -> None:
     """They would be undone by the release; the others may be changed."""
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(1000)
@@ -756,7 +756,7 @@ async def test_current_limits_go_as_far_as_the_inverter(
 async def test_newer_firmware_takes_a_negative_zero_export_target(
     release: str, lowest: int
 ) -> None:
-    """Before that the word would be misread."""
+    """Older firmware would misread the word."""
     async with (
         simulator(release=release) as inverter,
         connected(inverter) as battery,
@@ -771,7 +771,7 @@ async def test_newer_firmware_takes_a_negative_zero_export_target(
 
 
 async def test_single_phase_inverters_have_settings_but_no_setpoint() -> None:
-    """What a setpoint depends on is not known well enough there."""
+    """The registers that a setpoint depends on are not known well enough."""
     async with (
         simulator(plant=house(phases=1), variant="single") as inverter,
         connected(inverter) as battery,
@@ -802,7 +802,7 @@ async def test_single_phase_inverters_have_settings_but_no_setpoint() -> None:
 async def test_the_battery_follows_its_setpoints(
     way: str, work_mode: Any, allow_export: bool
 ) -> None:
-    """Charge, discharge, hold and back to automatic, whatever the owner's mode."""
+    """Charge, discharge, hold and back to automatic, in any of the user's modes."""
     plant = house(soc=60)
     plant.fixed_load = 3000
     async with (
@@ -819,7 +819,7 @@ async def test_the_battery_follows_its_setpoints(
 
         # Whole amperes at a voltage that moves with the power.
         assert powers == [pytest.approx(p, rel=0.05) for p in (2500, -2500, 0, 1500)]
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert await battery.get("power_setpoint") is None
         assert inverter.inverter.needless_writes == 0
 
@@ -893,8 +893,8 @@ async def test_without_a_voltage_there_is_no_current_setpoint() -> None:
         assert units.traffic.writes == []
 
 
-async def test_limits_are_those_of_device_and_owner() -> None:
-    """Rated power, less where the owner says so; beyond them it is clamped."""
+async def test_limits_are_those_of_device_and_user() -> None:
+    """The rated power, or less by the user's options; a setpoint beyond is clamped."""
     async with (
         simulator() as inverter,
         connected(inverter, max_charge_power=3000) as battery,
@@ -908,7 +908,7 @@ async def test_limits_are_those_of_device_and_owner() -> None:
 @pytest.mark.parametrize(
     ("words", "options", "power", "granted"),
     [
-        pytest.param({}, {}, 12_000, 8043, id="charge current of the owner"),
+        pytest.param({}, {}, 12_000, 8043, id="charge current of the user"),
         pytest.param({"r212": 20}, {}, 5000, 1072, id="charge current of the BMS"),
         pytest.param({"r213": 20}, {}, -5000, -1072, id="the same for discharging"),
         pytest.param(
@@ -919,16 +919,16 @@ async def test_limits_are_those_of_device_and_owner() -> None:
         ),
         pytest.param({"r588": 100}, {}, 2500, 0, id="full"),
         pytest.param({"r588": 15}, {}, -2500, 0, id="empty"),
-        pytest.param({"r117": 80}, {}, -2500, 0, id="empty for its owner"),
+        pytest.param({"r117": 80}, {}, -2500, 0, id="empty for the user"),
         pytest.param({}, {}, 50, 0, id="less than an ampere"),
         pytest.param({}, {}, -50, 0, id="less than an ampere discharging"),
         pytest.param({"r212": 0}, {}, 2500, 0, id="BMS allows nothing"),
     ],
 )
-async def test_what_is_granted_is_what_is_permitted(
+async def test_no_more_than_permitted_is_granted(
     words: dict[str, int], options: dict[str, Any], power: int, granted: int
 ) -> None:
-    """Nothing granted is hold: never a target that turns the setpoint around."""
+    """A setpoint without a grant is hold: never a target of the other direction."""
     async with on_image(vector(MIDDAY, **words), **options) as (battery, units):
         assert (await battery.set_power_setpoint(power)).power == granted
         if not granted:
@@ -954,8 +954,8 @@ async def test_where_nothing_may_be_sold_the_load_is_served() -> None:
         assert units.units[1][109] == 46
 
 
-async def test_high_voltage_is_told_in_whole_amperes() -> None:
-    """Steps of half a kilowatt: what is granted says what is left of the power."""
+async def test_high_voltage_inverters_take_whole_amperes() -> None:
+    """Steps of half a kilowatt: the grant is the power that these amount to."""
     async with on_image(vector(HIGH_VOLTAGE)) as (battery, units):
         assert (await battery.set_power_setpoint(2500)).power == round(4 * 512.1)
         assert units.units[1][108] == units.units[1][128] == 4
@@ -975,7 +975,7 @@ async def test_high_voltage_is_told_in_whole_amperes() -> None:
 async def test_an_inverter_that_would_not_obey_is_not_controlled(
     words: dict[str, int], power: int, match: str
 ) -> None:
-    """Nothing is written, and nothing has to be put back."""
+    """Nothing is written, and nothing has to be restored."""
     async with on_image(vector(MIDDAY, **words)) as (battery, units):
         with pytest.raises(NotSupportedError, match=match):
             await battery.set_power_setpoint(power)
@@ -992,10 +992,10 @@ async def test_an_inverter_that_would_not_obey_is_not_controlled(
         pytest.param({"r111": 2, "r98": 0}, set(), id="no battery"),
     ],
 )
-async def test_the_owner_of_an_inverter_that_would_not_obey_is_advised(
+async def test_an_inverter_that_would_not_obey_has_an_issue(
     words: dict[str, int], issues: set[DeviceIssue]
 ) -> None:
-    """As soon as its settings have been read, with what is read anyway."""
+    """As soon as its settings have been read, with the same requests."""
     async with on_image(vector(MIDDAY, **words)) as (battery, units):
         assert battery.issues == set()
         before = len(units.traffic.reads)
@@ -1008,7 +1008,7 @@ async def test_the_owner_of_an_inverter_that_would_not_obey_is_advised(
 
 @pytest.mark.parametrize("chosen", [False, True])
 async def test_remote_mode_does_not_go_by_the_settings(chosen: bool) -> None:
-    """Who holds the battery by remote mode needs no advice about them."""
+    """In remote mode the battery is held without them, so there is no issue."""
     async with (
         simulator(remote=True, settings={CONTROL_MODE: BY_VOLTAGE}) as inverter,
         connected(inverter, remote_mode=chosen) as battery,
@@ -1018,7 +1018,7 @@ async def test_remote_mode_does_not_go_by_the_settings(chosen: bool) -> None:
 
 
 async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:
-    """Hold does not go by the slots' SOC."""
+    """Hold does not depend on the slots' SOC."""
     async with on_image(vector(MIDDAY, r111=0)) as (battery, units):
         assert (await battery.set_power_setpoint(0)).power == 0
         with pytest.raises(NotSupportedError):
@@ -1029,7 +1029,7 @@ async def test_a_battery_that_goes_by_voltage_can_still_be_held() -> None:
 
 
 async def test_a_full_battery_stops_by_itself() -> None:
-    """Charging to the target needs nobody: settings do not lapse, and end at 100 %."""
+    """Charging to the target needs no renewal: settings stay, and end at 100 %."""
     clock = ManualClock()
     plant = house(soc=97, clock=clock)
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
@@ -1046,7 +1046,7 @@ async def test_a_full_battery_stops_by_itself() -> None:
 
 
 async def test_an_empty_battery_stops_at_the_minimum() -> None:
-    """Discharging ends at the inverter's own floor; nobody has to look."""
+    """Discharging ends at the inverter's own floor, without any renewal."""
     clock = ManualClock()
     plant = house(soc=17, clock=clock)
     plant.fixed_load = 4000
@@ -1065,7 +1065,7 @@ async def test_an_empty_battery_stops_at_the_minimum() -> None:
 
 
 async def test_keeping_a_setpoint_writes_nothing() -> None:
-    """Settings are flash: an hour of keep-alive costs not one write."""
+    """Settings are in flash: an hour of renewals costs no write."""
     clock = ManualClock()
     async with (
         simulator(plant=house(clock=clock)) as inverter,
@@ -1084,7 +1084,7 @@ async def test_keeping_a_setpoint_writes_nothing() -> None:
 @pytest.mark.parametrize(
     ("remote_mode", "words"), [(False, (98, 94)), (True, (1100, 22))]
 )
-async def test_what_a_snapshot_has_read_is_not_read_again(
+async def test_registers_of_a_fresh_snapshot_are_not_read_again(
     remote_mode: bool, words: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless that is long ago, or a setpoint was written since."""
@@ -1123,12 +1123,12 @@ async def test_writes_to_flash_are_counted_by_the_table() -> None:
             assert battery.wear.writes_today == 0
 
 
-async def test_settings_that_somebody_changes_are_not_fought() -> None:
-    """What was found comes back with the release, whatever was changed since."""
+async def test_settings_that_another_controller_changes_are_not_fought() -> None:
+    """The release restores the snapshot, in spite of changes in between."""
     async with simulator() as inverter, connected(inverter) as battery:
-        found = inverter.inverter.words[108]
+        before = inverter.inverter.words[108]
         await battery.set_power_setpoint(2000)
-        await inverter.misbehave("owner", address=108, words=[50])
+        await inverter.misbehave("settings", address=108, words=[50])
         writes = len(inverter.units.traffic.writes)
         for _ in range(2):
             with pytest.raises(TakenOverError, match="another controller"):
@@ -1138,16 +1138,16 @@ async def test_settings_that_somebody_changes_are_not_fought() -> None:
         assert (await battery.set_power_setpoint(2000)).power == 2000
         assert await battery.keep_alive() is None
         await battery.release()
-        assert inverter.inverter.words[108] == found
+        assert inverter.inverter.words[108] == before
 
 
 @pytest.mark.parametrize("words", [{115: 25}, {178: 0}])
-async def test_settings_that_are_not_ours_may_change(words: dict[int, int]) -> None:
+async def test_settings_that_no_setpoint_uses_may_change(words: dict[int, int]) -> None:
     """Only those that hold the battery count."""
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(2000)
         for address, word in words.items():
-            await inverter.misbehave("owner", address=address, words=[word])
+            await inverter.misbehave("settings", address=address, words=[word])
 
         assert await battery.keep_alive() is None
 
@@ -1162,10 +1162,10 @@ async def test_settings_that_are_not_ours_may_change(words: dict[int, int]) -> N
         (50, 30, LimitReason.TOO_LITTLE),
     ],
 )
-async def test_the_reason_for_less_is_told(
+async def test_the_reason_for_a_smaller_grant_is_reported(
     soc: float, power: int, reason: LimitReason | None
 ) -> None:
-    """And forgotten with it."""
+    """And reset with it."""
     plant = house(soc=soc)
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         granted = await battery.set_power_setpoint(power)
@@ -1194,7 +1194,7 @@ async def test_a_bms_that_permits_less_is_the_reason() -> None:
         ),
     ],
 )
-async def test_the_reason_to_let_go_is_told(
+async def test_the_reason_to_suspend_is_reported(
     fault: str, arguments: dict[str, Any], reason: LimitReason
 ) -> None:
     async with simulator() as inverter, connected(inverter) as battery:
@@ -1203,12 +1203,12 @@ async def test_the_reason_to_let_go_is_told(
         assert await battery.keep_alive() == Grant(0, reason)
 
 
-async def test_held_is_what_is_not_as_it_was_found() -> None:
+async def test_a_battery_is_held_while_its_settings_differ_from_the_snapshot() -> None:
     async with simulator() as inverter, connected(inverter) as battery:
         assert not await battery.is_held()
         await battery.set_power_setpoint(2000)
         assert await battery.is_held()
-        inverter.inverter.words |= inverter.inverter.owner
+        inverter.inverter.words |= inverter.inverter.user_words
         assert not await battery.is_held()
 
 
@@ -1228,7 +1228,7 @@ async def test_remote_mode_wears_no_flash() -> None:
 
 
 async def test_keep_alive_without_a_setpoint_does_nothing() -> None:
-    """Not even reading."""
+    """Not even reads."""
     async with simulator() as inverter, connected(inverter) as battery:
         before = inverter.units.traffic.requests
         assert await battery.keep_alive() is None
@@ -1236,36 +1236,36 @@ async def test_keep_alive_without_a_setpoint_does_nothing() -> None:
         assert inverter.units.traffic.requests == before
 
 
-# Letting go
+# Suspending
 
 
 @pytest.mark.parametrize("power", [2500, 0, -2500])
-async def test_without_the_grid_the_setpoint_is_let_go(
+async def test_without_the_grid_the_setpoint_is_suspended(
     power: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A held battery might not feed the backup port; when the grid is back, it is held."""
+    """A held battery might not feed the backup port; with the grid it resumes."""
     plant = house(soc=60)
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(power)
         await inverter.misbehave("grid_lost")
         assert (await renewed(battery)).power == 0
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert battery.snapshot is not None
         assert await battery.get("power_setpoint") is None
 
         await inverter.misbehave("grid_lost", on=False)
         assert (await renewed(battery)).power == 0
-        assert given_back(inverter)
+        assert is_released(inverter)
 
         monkeypatch.setattr(deye_controller, "RESUME_AFTER", 0)
         assert (await renewed(battery)).power == power
-        assert not given_back(inverter)
+        assert not is_released(inverter)
         await battery.release()
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
-@pytest.mark.parametrize("lost", ["letting go", "taking up again"])
-async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
+@pytest.mark.parametrize("lost", ["suspending", "resuming"])
+async def test_a_setpoint_that_was_suspended_half_way_is_held_in_the_end(
     lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection may be lost with the grid, and when it is back."""
@@ -1274,7 +1274,7 @@ async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
     async with simulator(plant=plant) as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(1000)
         await inverter.misbehave("grid_lost")
-        if lost == "taking up again":
+        if lost == "resuming":
             await battery.keep_alive()
             await inverter.misbehave("grid_lost", on=False)
         await inverter.misbehave("cut_write", nth=2, for_good=False)
@@ -1285,10 +1285,10 @@ async def test_a_setpoint_that_was_let_go_half_way_is_held_in_the_end(
         assert (await renewed(battery)).power == 1000
         assert await battery.get("power_setpoint") == 1000
         await battery.release()
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
-async def test_without_the_grid_letting_go_is_tried_again() -> None:
+async def test_without_the_grid_suspending_is_tried_again() -> None:
     """The connection was lost half way, and the grid is still not there."""
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(0)
@@ -1298,11 +1298,11 @@ async def test_without_the_grid_letting_go_is_tried_again() -> None:
             await battery.keep_alive()
         assert (await renewed(battery)).power == 0
 
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
 async def test_a_setpoint_without_the_grid_is_not_written() -> None:
-    """It is kept for when the grid is back."""
+    """It waits for the grid."""
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("grid_lost")
         for _ in range(2):
@@ -1314,25 +1314,25 @@ async def test_a_setpoint_without_the_grid_is_not_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("power", "lets_go"), [(1000, False), (0, True), (-1000, True)]
+    ("power", "suspends"), [(1000, False), (0, True), (-1000, True)]
 )
 async def test_a_bms_that_wants_to_be_charged_is_not_held_back(
-    power: int, lets_go: bool
+    power: int, suspends: bool
 ) -> None:
-    """Hold and discharge end; charging is what it wants."""
+    """Hold and discharge are suspended; a charge goes on."""
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(power)
         await inverter.misbehave("bms", charge=100, discharge=100, force_charge=True)
         granted = await battery.keep_alive()
 
-        assert (granted is not None and granted.power == 0) == lets_go
-        assert given_back(inverter) == lets_go
+        assert (granted is not None and granted.power == 0) == suspends
+        assert is_released(inverter) == suspends
 
 
 async def test_a_battery_about_to_shut_down_is_not_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its owner's settings may charge it; it is held again when it is well above."""
+    """The user's settings may charge it; well above that SOC the setpoint resumes."""
     monkeypatch.setattr(deye_controller, "RESUME_AFTER", 0)
     plant = house(soc=10)
     async with (
@@ -1346,7 +1346,7 @@ async def test_a_battery_about_to_shut_down_is_not_held(
         assert inverter.units.traffic.writes == []
         plant.soc = 14
         assert (await renewed(battery)).power == 0
-        assert not given_back(inverter)
+        assert not is_released(inverter)
 
 
 async def test_zeros_of_an_inverter_that_wakes_up_suspend_nothing() -> None:
@@ -1356,11 +1356,11 @@ async def test_zeros_of_an_inverter_that_wakes_up_suspend_nothing() -> None:
         await inverter.misbehave("zeros", count=2)
 
         assert await battery.keep_alive() is None
-        assert not given_back(inverter)
+        assert not is_released(inverter)
 
 
 async def test_a_setpoint_that_cannot_even_be_suspended_is_not_held() -> None:
-    """Without the grid, and the settings do not answer: nothing was written."""
+    """Without the grid, and with settings that do not answer: nothing was written."""
     async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
         snapshot = await battery.take_snapshot()
         controller = battery.controller
@@ -1388,32 +1388,32 @@ async def test_a_setpoint_that_cannot_even_be_suspended_is_not_held() -> None:
         assert inverter.units.traffic.writes == []
 
 
-# Giving back
+# Release
 
 
 @both_ways
 @pytest.mark.parametrize("power", [2500, -2500, 0])
-async def test_release_works_from_what_was_stored_alone(way: str, power: int) -> None:
-    """After a crash another driver object puts back each word."""
-    owner = {108: 120, 154: 4000, 166: 33, 172: 1, 142: 0, 146: 0b0011_1111}
-    async with simulator(way, plant=house(soc=60), settings=owner) as inverter:
+async def test_release_needs_only_the_stored_snapshot(way: str, power: int) -> None:
+    """After a crash another driver object restores each word."""
+    settings = {108: 120, 154: 4000, 166: 33, 172: 1, 142: 0, 146: 0b0011_1111}
+    async with simulator(way, plant=house(soc=60), settings=settings) as inverter:
         before = dict(inverter.inverter.words)
         async with connected(inverter, allow_export=True) as battery:
-            found = await battery.take_snapshot()
-            stored = json.dumps(found)
+            snapshot = await battery.take_snapshot()
+            stored = json.dumps(snapshot)
             await battery.set_power_setpoint(power)
-        assert not given_back(inverter)
+        assert not is_released(inverter)
         async with connected(inverter) as another:
             another.snapshot = json.loads(stored)
             await another.release()
             assert another.snapshot is None
 
         assert inverter.inverter.words == before
-        assert set(found["settings"]) == {str(address) for address in SNAPSHOT}
+        assert set(snapshot["settings"]) == {str(address) for address in SNAPSHOT}
 
 
 async def test_release_writes_only_what_differs() -> None:
-    """Found as it was left: nothing."""
+    """Without a difference: nothing."""
     async with simulator() as inverter, connected(inverter) as battery:
         battery.snapshot = await battery.take_snapshot()
         await battery.release()
@@ -1423,7 +1423,7 @@ async def test_release_writes_only_what_differs() -> None:
 
 
 async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
-    """Writes without effect: the error says what still stands, and nothing is forgotten."""
+    """Writes without effect: the error names the words, and the snapshot is kept."""
     async with simulator() as inverter, connected(inverter) as battery:
         await battery.set_power_setpoint(0)
         await inverter.misbehave("ignore_writes")
@@ -1433,11 +1433,11 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
 
         await inverter.misbehave("ignore_writes", on=False)
         await battery.release()
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
-async def test_what_another_kind_of_device_stored_is_not_put_back() -> None:
-    """The error shows it, so that it can be told where it came from."""
+async def test_the_snapshot_of_another_device_is_not_restored() -> None:
+    """The error shows the snapshot, which identifies its device."""
     async with simulator() as inverter, connected(inverter) as battery:
         battery.snapshot = {"working_mode": 3}
         with pytest.raises(NotSupportedError, match="working_mode"):
@@ -1450,7 +1450,7 @@ async def test_what_another_kind_of_device_stored_is_not_put_back() -> None:
 
 @pytest.mark.parametrize("remote_mode", [True, False])
 async def test_a_reading_that_fails_changes_nothing(remote_mode: bool) -> None:
-    """Before anything was written there is nothing to undo; the old setpoint stays."""
+    """Before the first write there is nothing to undo; the old setpoint stays."""
     async with (
         simulator(plant=house(soc=60), remote=True) as inverter,
         connected(inverter, remote_mode=remote_mode, timeout=0.1) as battery,
@@ -1467,37 +1467,37 @@ async def test_a_reading_that_fails_changes_nothing(remote_mode: bool) -> None:
         assert await battery.get("power_setpoint") == 1000
 
 
-async def test_a_setpoint_that_does_not_stick_is_given_back() -> None:
-    """Not shown after writing: what can be narrowed is, then all is put back."""
+async def test_a_setpoint_that_does_not_stick_is_released() -> None:
+    """Currents are reduced as far as possible, then the snapshot is restored."""
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("ignore_writes")
         with pytest.raises(NotConfirmedError, match="is still"):
             await battery.set_power_setpoint(2500)
         await inverter.misbehave("ignore_writes", on=False)
 
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert battery.snapshot is None
 
 
 @pytest.mark.parametrize("nth", range(6))
 @pytest.mark.parametrize("power", [2500, -2500, 0])
-async def test_a_refused_write_ends_with_the_owners_settings(
+async def test_a_refused_write_ends_with_the_users_settings(
     power: int, nth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever block is refused, what came before it is undone."""
+    """Whichever block is refused, the ones before it are undone."""
     async with (
         simulator(plant=house(soc=60), work_mode="selling_first") as inverter,
         connected(inverter, allow_export=True) as battery,
     ):
         await battery.set_power_setpoint(-1000)
-        found = battery.snapshot
+        snapshot = battery.snapshot
         refused = refuse(inverter, monkeypatch, lambda number, _: number == nth)
         try:
             await battery.set_power_setpoint(power)
         except DeviceRefusedError:
-            assert given_back(inverter)
-            # Whoever held it has it stored, and will tell it again.
-            assert battery.snapshot == found is not None
+            assert is_released(inverter)
+            # The holder has it stored, and will set it again.
+            assert battery.snapshot == snapshot is not None
             assert await battery.keep_alive() is None
         else:
             assert refused == [] or power == 0
@@ -1528,7 +1528,7 @@ def refuse(
 async def test_hold_goes_by_soc_where_no_current_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """0 A is not taken: then the slots want a full battery, which holds it as well."""
+    """0 A is refused: then the slots want a full battery, which holds it as well."""
     async with (
         simulator(plant=house(soc=60)) as inverter,
         connected(inverter) as battery,
@@ -1545,18 +1545,18 @@ async def test_hold_goes_by_soc_where_no_current_is_refused(
         assert words[109] == 160
         assert words[166] == 100
         assert abs(power) < 50
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
 @pytest.mark.parametrize("how", ["refused", "kept"])
-async def test_where_neither_hold_is_taken_all_is_given_back(how: str) -> None:
-    """No current of 0 A at all: an error, and the owner's settings."""
+async def test_where_neither_hold_is_accepted_all_is_restored(how: str) -> None:
+    """No current of 0 A at all: an error, and the user's settings."""
     async with simulator() as inverter, connected(inverter) as battery:
         await inverter.misbehave("no_amps", how=how)
         with pytest.raises((DeviceRefusedError, NotConfirmedError)):
             await battery.set_power_setpoint(0)
 
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert battery.snapshot is None
 
 
@@ -1566,7 +1566,10 @@ TRANSITIONS = [
     for after in (2500, -2500, 0, None)
     if before != after
 ]
-OWNER = {**dict.fromkeys(range(154, 160), 1000), **dict.fromkeys(range(166, 172), 30)}
+USER_SETTINGS = {
+    **dict.fromkeys(range(154, 160), 1000),
+    **dict.fromkeys(range(166, 172), 30),
+}
 LOAD = 1000
 TOLERANCE = 60
 """W: whole amperes, losses."""
@@ -1585,15 +1588,17 @@ TOLERANCE = 60
 async def test_a_connection_that_dies_between_writes_leaves_nothing_worse(
     transition: tuple[int | None, int | None], cut: int, for_good: bool
 ) -> None:
-    """After any write: at most the old setpoint, the new one, the load, the owner's."""
+    """At most the old setpoint, the new one, the load, or the user's settings."""
     before, after = transition
     plant = house(soc=60)
     plant.fixed_load = LOAD
     async with (
-        simulator(plant=plant, work_mode="selling_first", settings=OWNER) as inverter,
+        simulator(
+            plant=plant, work_mode="selling_first", settings=USER_SETTINGS
+        ) as inverter,
         connected(inverter, allow_export=True) as battery,
     ):
-        owner = inverter.inverter.what_if()
+        automatic = inverter.inverter.what_if()
         if before is not None:
             await battery.set_power_setpoint(before)
         old = inverter.inverter.what_if()
@@ -1610,17 +1615,17 @@ async def test_a_connection_that_dies_between_writes_leaves_nothing_worse(
         await go(battery, after)
         new = inverter.inverter.what_if()
 
-    powers = [old.battery, new.battery, owner.battery, 0, -LOAD]
+    powers = [old.battery, new.battery, automatic.battery, 0, -LOAD]
     assert min(powers) - TOLERANCE <= survived.battery <= max(powers) + TOLERANCE
-    fed_in = max(0, -old.grid, -new.grid, -owner.grid)
+    fed_in = max(0, -old.grid, -new.grid, -automatic.grid)
     assert -survived.grid <= fed_in + TOLERANCE
     if not for_good and after is not None:
-        # It could connect again, and gave back what it had begun.
-        assert survived.battery == pytest.approx(owner.battery, abs=TOLERANCE)
+        # It could connect again, and restored the settings that it had begun to change.
+        assert survived.battery == pytest.approx(automatic.battery, abs=TOLERANCE)
 
 
 async def go(battery: DeyeInverter, power: int | None) -> None:
-    """Bring the battery to a power, or give it back."""
+    """Set a power, or release the battery for None."""
     if power is None:
         await battery.release()
     else:
@@ -1630,8 +1635,8 @@ async def go(battery: DeyeInverter, power: int | None) -> None:
 # Remote mode
 
 
-async def test_remote_mode_is_used_only_where_the_owner_says_so() -> None:
-    """It is there, and left alone."""
+async def test_remote_mode_is_used_only_where_the_user_chose_it() -> None:
+    """By default it is not used, although it is there."""
     async with (
         simulator(remote=True) as inverter,
         connected(inverter) as battery,
@@ -1643,7 +1648,7 @@ async def test_remote_mode_is_used_only_where_the_owner_says_so() -> None:
 
 @both_ways
 async def test_remote_mode_follows_and_lapses(way: str) -> None:
-    """Held by renewals; a minute of silence, and the inverter is its own master."""
+    """Renewals hold it; after a minute of silence the inverter is automatic."""
     clock = ManualClock()
     plant = house(soc=60, clock=clock)
     async with (
@@ -1659,20 +1664,20 @@ async def test_remote_mode_follows_and_lapses(way: str) -> None:
             powers.append(inverter.state()["battery_power"])
             assert await battery.get("power_setpoint") == power
         clock.advance(61)
-        lapsed = given_back(inverter)
+        lapsed = is_released(inverter)
 
         assert powers == [pytest.approx(p, abs=60) for p in (2500, -2500, 0)]
         assert lapsed
         assert await battery.get("power_setpoint") is None
         assert (await renewed(battery)).power == 0
-        assert not given_back(inverter)
+        assert not is_released(inverter)
         await battery.release()
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert not inverter.inverter.flash_writes
 
 
 async def test_without_remote_mode_settings_are_used() -> None:
-    """The owner wants it, the firmware does not have it, and answers nothing."""
+    """The option is set, but the firmware lacks the mode, and does not answer."""
     async with (
         simulator(absent="silent") as inverter,
         connected(inverter, remote_mode=True, timeout=0.1) as battery,
@@ -1681,16 +1686,16 @@ async def test_without_remote_mode_settings_are_used() -> None:
         assert "settings" in (battery.snapshot or {})
 
 
-async def test_remote_mode_of_somebody_else_is_not_touched() -> None:
-    """Two masters would fight."""
+async def test_remote_mode_of_another_controller_is_not_touched() -> None:
+    """Two controllers would fight."""
     async with on_image(vector(REMOTE, r1100=1), remote_mode=True) as (battery, units):
         with pytest.raises(NotSupportedError, match="another controller"):
             await battery.set_power_setpoint(1000)
         assert units.traffic.writes == []
 
 
-async def test_what_only_looks_like_remote_mode_is_none() -> None:
-    """Zeros where the watchdog should be."""
+async def test_registers_without_a_watchdog_are_no_remote_mode() -> None:
+    """The watchdog's register is 0."""
     async with on_image(vector(REMOTE, r1101=0), remote_mode=True) as (battery, _):
         with pytest.raises(DeviceRefusedError):  # and this image has no settings
             await battery.set_power_setpoint(1000)
@@ -1708,7 +1713,7 @@ async def test_what_only_looks_like_remote_mode_is_none() -> None:
 async def test_remote_mode_heeds_the_battery(
     words: dict[str, int], power: int, granted: int
 ) -> None:
-    """Full and empty; 20 % is the floor where the inverter does not tell its own."""
+    """Full and empty; without a floor of the inverter's it is 20 %."""
     async with on_image(vector(REMOTE, **words), remote_mode=True) as (battery, _):
         assert (await battery.set_power_setpoint(power)).power == granted
 
@@ -1716,7 +1721,7 @@ async def test_remote_mode_heeds_the_battery(
 async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The sign is uncertain: half a minute after it was given, it is checked."""
+    """The sign is uncertain: half a minute after the setpoint it is checked."""
     monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
     async with (
         simulator(plant=house(soc=60), remote=True, remote_charge_sign=1) as inverter,
@@ -1726,17 +1731,17 @@ async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
         with pytest.raises(NotConfirmedError, match="instead of"):
             await battery.keep_alive()
 
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert battery.snapshot is None
         await battery.set_power_setpoint(2500)
         assert "settings" in (battery.snapshot or {})
         assert inverter.state()["battery_power"] > 2000
 
 
-async def test_a_battery_that_goes_the_wrong_way_is_not_told_to_go_on(
+async def test_a_battery_that_goes_the_wrong_way_is_not_renewed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the inverter could not be restored at once, it is at the next renewal."""
+    """If the inverter could not be restored at once, it is at the next renewal."""
     monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
     async with (
         simulator(plant=house(soc=60), remote=True, remote_charge_sign=1) as inverter,
@@ -1758,15 +1763,15 @@ async def test_a_battery_that_goes_the_wrong_way_is_not_told_to_go_on(
         with pytest.raises(NotConfirmedError, match="instead of"):
             await battery.keep_alive()
 
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert battery.snapshot is None
         assert len(inverter.units.traffic.writes) == written + 1
 
 
-async def test_a_small_remote_setpoint_tells_no_direction(
+async def test_a_small_remote_setpoint_shows_no_direction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Too close to what the battery did before."""
+    """It is too close to the battery's earlier power."""
     monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
     async with on_image(vector(REMOTE), remote_mode=True) as (battery, _):
         await battery.set_power_setpoint(-300)
@@ -1774,15 +1779,15 @@ async def test_a_small_remote_setpoint_tells_no_direction(
             assert (await renewed(battery)).power == -300
 
 
-async def test_remote_mode_is_let_go_without_the_grid() -> None:
-    """And given back from what was stored, also by a driver that does not use it."""
+async def test_remote_mode_is_suspended_without_the_grid() -> None:
+    """And released from storage, also by a driver that does not use it."""
     plant = house(soc=60)
     async with simulator(plant=plant, remote=True) as inverter:
         async with connected(inverter, remote_mode=True) as battery:
             await battery.set_power_setpoint(2500)
             await inverter.misbehave("grid_lost")
             assert (await renewed(battery)).power == 0
-            assert given_back(inverter)
+            assert is_released(inverter)
             await inverter.misbehave("grid_lost", on=False)
             await battery.release()
             await battery.set_power_setpoint(2500)
@@ -1791,13 +1796,13 @@ async def test_remote_mode_is_let_go_without_the_grid() -> None:
             another.snapshot = json.loads(stored)
             await another.release()
 
-        assert given_back(inverter)
+        assert is_released(inverter)
 
 
-async def test_remote_mode_that_is_refused_is_left(
+async def test_remote_mode_that_is_refused_is_switched_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever of it was written, it is not on afterwards."""
+    """After some of its writes, it is off again."""
     async with (
         simulator(remote=True) as inverter,
         connected(inverter, remote_mode=True) as battery,
@@ -1806,12 +1811,12 @@ async def test_remote_mode_that_is_refused_is_left(
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(2500)
 
-        assert given_back(inverter)
+        assert is_released(inverter)
         assert battery.snapshot is None
 
 
-async def test_the_owner_in_selling_first_gets_it_back_last() -> None:
-    """Selling is entered when everything else is as it was."""
+async def test_selling_first_is_restored_last() -> None:
+    """Selling first is entered when everything else is restored."""
     async with on_image(vector(SELLING), allow_export=False) as (battery, units):
         await battery.set_power_setpoint(1000)
         await battery.release()
@@ -1827,10 +1832,10 @@ async def test_the_owner_in_selling_first_gets_it_back_last() -> None:
         pytest.param(587, 0, id="no voltage, SOC unknown"),
     ],
 )
-async def test_charging_that_sleeps_while_selling_is_not_woken(
+async def test_latent_grid_charge_does_not_start_during_a_release(
     address: int, word: int
 ) -> None:
-    """Grid charge is off before the owner's slots come back, and on after all else."""
+    """Grid charge is off before the user's slots return, and on after all else."""
     async with on_image(vector(SELLING), allow_export=False) as (battery, units):
         await battery.set_power_setpoint(1000)
         before = len(units.traffic.writes)

@@ -1,4 +1,4 @@
-"""The Deye driver behind a simulated data logger: finding it, and what loggers do."""
+"""The Deye driver behind a simulated data logger: its discovery, and logger faults."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ from custom_components.homebattery.drivers.solarman import (
 from custom_components.homebattery.drivers.solarman.transport import SolarmanConnection
 from tests.simulators.deye_solarman import DeyeSolarmanSimulator
 
-from .support import connected, given_back, house, no_waiting
+from .support import connected, house, is_released, no_waiting
 
 __all__ = ["no_waiting"]
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
 
 SHORT = 0.1
-"""Seconds until a test gives up on a silent logger."""
+"""Time-out of a silent logger in tests, s."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +43,13 @@ def stick(**options: Any) -> DeyeSolarmanSimulator:
     return DeyeSolarmanSimulator(options.pop("plant", None) or house(), **options)
 
 
-# Finding the logger
+# Discovering the logger
 
 
-async def test_the_serial_number_is_found_by_discovery(
+async def test_the_serial_number_comes_from_discovery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The owner types an address only; what was found is told for the next time."""
+    """The user enters an address only; the discovered number is kept."""
     async with stick(logger_serial=2_712_345_678) as logger:
         monkeypatch.setattr(solarman_discovery, "DISCOVERY_PORT", logger.discovery_port)
         battery = DRIVERS["deye_solarman"].from_setup(
@@ -65,7 +65,7 @@ async def test_the_serial_number_is_found_by_discovery(
 async def test_the_serial_number_is_read_from_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where discovery gets no answer, the logger gives itself away."""
+    """Where discovery gets no answer, the logger's own answer has it."""
     async with stick(discovery_port=-1) as logger:
         monkeypatch.setattr(
             solarman_discovery, "DISCOVERY_PORT", logger.port
@@ -92,7 +92,7 @@ async def test_a_wrong_serial_number_is_answered_with_the_right_one() -> None:
                 pass
 
 
-async def test_a_wrong_unit_id_is_said_as_such() -> None:
+async def test_a_wrong_unit_id_is_reported_as_such() -> None:
     """Not as a wrong serial number, nor as a Modbus error."""
     async with stick(unit=3) as logger:
         with pytest.raises(UnitAbsentError, match="no answer from unit id 1"):
@@ -102,8 +102,8 @@ async def test_a_wrong_unit_id_is_said_as_such() -> None:
             assert await battery.get("battery_soc") == 50
 
 
-async def test_an_ethernet_logger_is_told_apart() -> None:
-    """It speaks plain Modbus on the same port: the error names what to choose."""
+async def test_an_ethernet_logger_is_identified() -> None:
+    """It speaks plain Modbus on the same port: the error names the type to choose."""
     async with stick(logger="ethernet") as logger:
         with pytest.raises(WrongDeviceError, match="battery type deye_modbus"):
             async with connected(logger, logger_serial=2_712_345_678):
@@ -113,14 +113,14 @@ async def test_an_ethernet_logger_is_told_apart() -> None:
 
 
 async def test_a_closed_port_is_explained() -> None:
-    """Loggers with a D in their serial number let nobody in."""
+    """Loggers with a D in their serial number accept no local connection."""
     async with stick(logger="closed") as logger:
         with pytest.raises(CannotConnectError, match="begins with a D"):
             async with connected(logger):
                 pass
 
 
-# What loggers do
+# Faults of loggers
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,10 @@ async def test_a_closed_port_is_explained() -> None:
     ],
     ids=str,
 )
-async def test_nobody_notices(fault: str, arguments: dict[str, Any]) -> None:
-    """Reads and writes come out right, at once or by asking once more."""
+async def test_faults_of_loggers_are_survived(
+    fault: str, arguments: dict[str, Any]
+) -> None:
+    """Reads and writes come out right, at once or with one repetition."""
     async with stick() as logger, connected(logger) as battery:
         await battery.read(["battery_soc"])
         await logger.misbehave(fault, **arguments)
@@ -177,7 +179,7 @@ async def test_nobody_notices(fault: str, arguments: dict[str, Any]) -> None:
     ids=str,
 )
 async def test_garbage_costs_a_moment(fault: str, arguments: dict[str, Any]) -> None:
-    """What came was not the answer: after the time for one it is asked for again."""
+    """The garbage was not the answer: after the time-out the request is repeated."""
     async with stick() as logger, connected(logger, timeout=SHORT) as battery:
         await battery.read(["battery_soc"])
         await logger.misbehave(fault, **arguments)
@@ -185,7 +187,7 @@ async def test_garbage_costs_a_moment(fault: str, arguments: dict[str, Any]) -> 
 
 
 async def test_garbage_without_end_is_an_error() -> None:
-    """Twice is enough for one reading."""
+    """Two tries are enough for a reading."""
     async with stick() as logger, connected(logger, timeout=SHORT) as battery:
         await battery.read(["battery_soc"])
         await logger.misbehave("foreign", instead=True, count=2)
@@ -196,7 +198,7 @@ async def test_garbage_without_end_is_an_error() -> None:
 
 @pytest.mark.parametrize("glued", [True, False])
 async def test_a_late_answer_costs_one_reading(glued: bool) -> None:
-    """The next one is right: it is asked on a connection of its own."""
+    """The next one is right: it has a connection of its own."""
     async with stick() as logger, connected(logger, timeout=SHORT) as battery:
         await battery.read(["battery_soc", "min_soc"])
         await logger.misbehave("late", glued=glued)
@@ -207,7 +209,7 @@ async def test_a_late_answer_costs_one_reading(glued: bool) -> None:
 
 
 async def test_a_logger_that_comes_back_is_used_again() -> None:
-    """Without a reload, as long as it takes."""
+    """Without a reload, after any time."""
     async with stick() as logger, connected(logger) as battery:
         await logger.misbehave("away")
         for _ in range(3):
@@ -218,7 +220,7 @@ async def test_a_logger_that_comes_back_is_used_again() -> None:
 
 
 async def test_two_inverters_behind_one_logger_share_its_connection() -> None:
-    """It may accept a single one."""
+    """The logger may accept a single one."""
     async with stick() as logger:
         await logger.misbehave("sockets", count=1)
         async with connected(logger) as one, connected(logger) as other:
@@ -227,7 +229,7 @@ async def test_two_inverters_behind_one_logger_share_its_connection() -> None:
 
 
 async def test_closing_frees_the_logger() -> None:
-    """Sockets that stay open pile up there."""
+    """Sockets that stay open pile up in the logger."""
     async with stick() as logger:
         async with connected(logger):
             pass
@@ -244,7 +246,7 @@ async def test_closing_frees_the_logger() -> None:
 async def test_a_logger_that_dies_between_writes_leaves_nothing_worse(
     transition: tuple[int, int], cut: int
 ) -> None:
-    """The order of the writes is the same on this way."""
+    """The order of the writes is the same in this way."""
     before, after = transition
     plant = house(soc=60)
     plant.fixed_load = 1000
@@ -262,21 +264,21 @@ async def test_a_logger_that_dies_between_writes_leaves_nothing_worse(
         await logger.misbehave("refuse", on=False)
         await battery.release()
 
-        assert given_back(logger)
+        assert is_released(logger)
 
 
 async def test_a_connection_lost_at_each_write_does_not_end_a_setpoint() -> None:
-    """The write is repeated; it says the same."""
+    """The write is repeated; its words are the same."""
     async with stick(plant=house(soc=60)) as logger, connected(logger) as battery:
         for power in (2500, 0):
             await logger.misbehave("cut_write", nth=1, for_good=False)
             assert (await battery.set_power_setpoint(power)).power == power
         await battery.release()
 
-        assert given_back(logger)
+        assert is_released(logger)
 
 
-async def test_another_inverter_behind_a_logger_is_none_of_ours(
+async def test_another_makers_inverter_behind_a_logger_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Loggers sit on inverters of many makers."""

@@ -216,7 +216,7 @@ def test_value_that_a_register_cannot_hold_is_refused(
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[Register], Layout]:
-    """Draw registers that do not overlap, in any order, and what a device accepts."""
+    """Return registers that do not overlap, in any order, and a device's limits."""
     shapes = draw(
         st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), max_size=30)
     )
@@ -241,11 +241,11 @@ def tables(draw: st.DrawFn) -> tuple[list[Register], Layout]:
 
 
 def accepted(registers: Sequence[Register], layout: Layout) -> bool:
-    """Say whether a device takes these registers, by rising address, in one read."""
+    """Return True if a device accepts these registers, by address, in one read."""
     start, end = registers[0].address, registers[-1].end
     gaps = [
-        right.address - left.end
-        for left, right in zip(registers, registers[1:], strict=False)
+        high.address - low.end
+        for low, high in zip(registers, registers[1:], strict=False)
     ]
     return (
         end - start <= layout.max_words
@@ -298,8 +298,8 @@ def test_no_two_neighbouring_reads_could_be_one(
 
     blocks = plan_blocks(registers, layout)
 
-    for left, right in zip(blocks, blocks[1:], strict=False):
-        assert not accepted(left.registers + right.registers, layout)
+    for low, high in zip(blocks, blocks[1:], strict=False):
+        assert not accepted(low.registers + high.registers, layout)
 
 
 @given(tables())
@@ -346,7 +346,7 @@ def test_block_is_halved_at_its_widest_gap_else_in_the_middle() -> None:
 
 
 class FakeUnit:
-    """A unit in memory, to try very many."""
+    """A unit in memory, fast enough for very many examples."""
 
     def __init__(self, present: Collection[int]) -> None:
         self.present = present
@@ -370,7 +370,7 @@ class FakeUnit:
     st.sets(st.integers(0, 60)),
     st.integers(0, 16),
 )
-def test_whatever_is_missing_costs_only_itself(
+def test_a_missing_register_costs_only_itself(
     wanted: set[int], absent: set[int], max_gap: int
 ) -> None:
     unit = FakeUnit(set(range(61)) - absent)
@@ -414,7 +414,7 @@ def image_of(words: dict[int, int], unit_id: int = 1) -> ModbusImage:
 async def connected(
     server: ModbusImage, timeout: float = 5
 ) -> AsyncIterator[ModbusTcpConnection]:
-    """Yield an open connection that nobody else has."""
+    """Yield an open connection without other users."""
     connection = ModbusTcpConnection(server.host, server.port, timeout)
     await connection.open()
     try:
@@ -458,7 +458,7 @@ async def test_missing_register_is_asked_for_once() -> None:
 
 
 @sockets
-async def test_missing_register_is_looked_for_again_after_forget() -> None:
+async def test_missing_register_is_asked_for_again_after_forget() -> None:
     registers = registers_at(100, 101, 102)
     async with image_of({100: 7, 102: 9}) as image, connected(image) as connection:
         device = device_on(connection, registers)
@@ -510,7 +510,7 @@ async def test_hole_between_registers_becomes_a_border() -> None:
 
 
 @sockets
-async def test_what_was_read_is_kept_as_it_came() -> None:
+async def test_words_that_were_read_are_kept() -> None:
     async with (
         image_of({100: 7, 101: 8, 102: 9}) as image,
         connected(image) as connection,
@@ -535,7 +535,7 @@ async def test_absent_unit_is_no_missing_register() -> None:
     assert image.traffic.requests == 1
 
 
-async def test_what_is_missing_is_doubtful_until_it_was_refused_twice(
+async def test_a_missing_register_is_doubtful_until_it_was_refused_twice(
     leap: Leap,
 ) -> None:
     unit = FakeUnit([100])
@@ -557,7 +557,7 @@ async def test_what_is_missing_is_doubtful_until_it_was_refused_twice(
     assert device.missing == set()
 
 
-async def test_what_was_read_well_stays_doubtful_however_often_it_is_refused() -> None:
+async def test_a_register_that_was_read_once_stays_doubtful_after_refusals() -> None:
     unit = FakeUnit([100])
     device = ModbusDevice("device", unit, registers_at(100), Layout())
     await device.read(["r100"])
@@ -570,7 +570,7 @@ async def test_what_was_read_well_stays_doubtful_however_often_it_is_refused() -
 async def test_asking_again_without_an_answer_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a setpoint depends on is judged by what is missing, meanwhile too."""
+    """A setpoint's conditions are judged by the missing registers, meanwhile too."""
     unit = FakeUnit([])
     device = ModbusDevice("device", unit, registers_at(100), Layout())
     await device.read(["r100"])
@@ -687,7 +687,7 @@ async def test_reads_and_writes_reach_the_unit() -> None:
         (99, DeviceRefusedError, "unknown reason"),
     ],
 )
-async def test_refusal_says_who_refused_what_and_why(
+async def test_a_refusal_names_the_unit_the_request_and_the_reason(
     code: int, kind: type[DeviceRefusedError], text: str
 ) -> None:
     async with image_of({100: 7}) as image, connected(image) as connection:
@@ -704,7 +704,7 @@ async def test_refusal_says_who_refused_what_and_why(
     assert (after, image.connections) == ([7], 1)
 
 
-# One connection for all -------------------------------------------------------
+# One connection for all --------------------------------------------------------
 
 
 @sockets
@@ -775,7 +775,7 @@ async def test_one_request_is_under_way_at_a_time_in_the_order_asked() -> None:
 
 
 @sockets
-async def test_device_is_left_in_peace_after_connecting(
+async def test_no_request_comes_too_soon_after_connecting(
     pauses: Pauses,
 ) -> None:
     async with image_of({100: 7}) as image:
@@ -796,7 +796,7 @@ async def test_device_is_left_in_peace_after_connecting(
 
 
 @sockets
-async def test_device_is_left_in_peace_between_requests(
+async def test_no_request_comes_too_soon_after_another(
     pauses: Pauses,
 ) -> None:
     async with image_of({100: 7}) as image, connected(image) as connection:
@@ -829,7 +829,7 @@ async def test_no_pause_is_made_where_none_is_needed(
 
 
 @sockets
-async def test_connection_lost_during_a_pause_is_an_error_of_ours(
+async def test_connection_lost_during_a_pause_is_an_error_of_the_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with image_of({100: 7}) as image, connected(image) as connection:
@@ -853,8 +853,8 @@ async def test_connection_lost_during_a_pause_is_an_error_of_ours(
 
 
 @asynccontextmanager
-async def nobody_there() -> AsyncIterator[ModbusTcpConnection]:
-    """Yield a connection to a port that was just left."""
+async def closed_port() -> AsyncIterator[ModbusTcpConnection]:
+    """Yield a connection to a port without a listener."""
     async with image_of({}) as image:
         pass
     yield ModbusTcpConnection(image.host, image.port, 5)
@@ -862,7 +862,7 @@ async def nobody_there() -> AsyncIterator[ModbusTcpConnection]:
 
 @sockets
 async def test_refused_connection_names_the_address() -> None:
-    async with nobody_there() as connection:
+    async with closed_port() as connection:
         with pytest.raises(CannotConnectError, match=f"127.0.0.1:{connection.port}"):
             await connection.open()
 
@@ -871,15 +871,15 @@ async def test_refused_connection_names_the_address() -> None:
 @pytest.mark.parametrize(
     ("host", "port"), [("home..battery", 502), ("127.0.0.1", 70_000)]
 )
-async def test_something_that_is_no_address_is_an_error_of_ours(
+async def test_an_impossible_address_is_an_error_of_the_library(
     host: str, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Names are not looked up in tests; this is what happens before any look-up.
-    def look_up(host: str, *_: object, **__: object) -> object:
+    # Names are not resolved in tests; this fails before that.
+    def resolve(host: str, *_: object, **__: object) -> object:
         host.encode("idna")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     connection = ModbusTcpConnection(host, port, 5)
 
     with pytest.raises(CannotConnectError, match=f"{host}:{port}: not an address"):
@@ -887,7 +887,7 @@ async def test_something_that_is_no_address_is_an_error_of_ours(
 
 
 @sockets
-async def test_server_that_refused_is_left_alone_for_a_while(leap: Leap) -> None:
+async def test_server_that_refused_is_not_asked_for_a_while(leap: Leap) -> None:
     async with image_of({100: 7}) as image:
         await image.stop()
         connection = ModbusTcpConnection(image.host, image.port, 5)
@@ -912,7 +912,7 @@ async def test_server_that_goes_on_refusing_is_asked_ever_less_often(
     leap: Leap,
 ) -> None:
     waits = []
-    async with nobody_there() as connection:
+    async with closed_port() as connection:
         for _ in range(7):
             with pytest.raises(CannotConnectError, match="Is the device on"):
                 await connection.open()
@@ -945,7 +945,9 @@ async def test_back_off_begins_anew_after_a_success(leap: Leap) -> None:
 
 
 @sockets
-async def test_server_that_comes_back_on_its_port_is_found_again(leap: Leap) -> None:
+async def test_server_that_comes_back_on_its_port_is_connected_again(
+    leap: Leap,
+) -> None:
     async with image_of({100: 7}) as image, connected(image) as connection:
         unit = connection.unit(1)
         await image.stop()
@@ -1009,7 +1011,7 @@ type Answer = Callable[[bytes], bytes]
 
 @asynccontextmanager
 async def answering(answer: Answer) -> AsyncIterator[ModbusTcpConnection]:
-    """Yield a connection to a server that answers each request, less its header, so."""
+    """Yield a connection to a server with a fixed answer, without its header."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -1056,7 +1058,7 @@ async def test_answer_that_makes_no_sense_ends_the_connection() -> None:
 
 
 @sockets
-async def test_anything_else_that_goes_wrong_is_an_error_of_ours(
+async def test_any_other_failure_is_an_error_of_the_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fail(client: AsyncModbusTcpClient, *_: int, **__: int) -> Any:

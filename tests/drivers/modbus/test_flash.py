@@ -11,7 +11,7 @@ MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 
 
 class Calendar:
-    """Tells which day it is."""
+    """A calendar whose day the test sets."""
 
     def __init__(self) -> None:
         self.day = MONDAY
@@ -77,8 +77,8 @@ def test_last_write_of_the_budget_is_allowed_and_no_more(wear: FlashWear) -> Non
         wear.check("Battery")
 
 
-def test_what_has_begun_may_go_beyond_the_budget(wear: FlashWear) -> None:
-    """Giving a device back takes as many writes as it takes."""
+def test_an_operation_that_has_begun_may_go_beyond_the_budget(wear: FlashWear) -> None:
+    """A release takes as many writes as it needs."""
     write(wear, DAILY_BUDGET + 6)
     assert wear.writes_today == DAILY_BUDGET + 6
 
@@ -89,7 +89,7 @@ def test_new_day_has_a_new_budget(wear: FlashWear, calendar: Calendar) -> None:
     wear.check("Battery")
 
 
-def test_today_is_that_of_the_computer_unless_somebody_knows_better() -> None:
+def test_the_computer_gives_the_day_by_default() -> None:
     wear = FlashWear()
     write(wear, 1)
     assert wear.writes_today == 1

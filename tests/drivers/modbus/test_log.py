@@ -1,4 +1,4 @@
-"""pymodbus does not log what goes wrong for us; we say it, and others go on logging."""
+"""The driver logs its own errors instead of pymodbus; other users log as ever."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 TIMEOUT: Final = 0.1
 
 type Answer = Callable[[bytes], bytes]
-"""What a device answers to a request; nothing: it stays silent."""
+"""Function from a request to a device's answer; empty: it stays silent."""
 
 
 def word(request: bytes) -> bytes:
-    """Answer a request for one word as it should be."""
+    """Answer a request for one word correctly."""
     return request[:2] + b"\0\0\0\5" + request[6:8] + b"\2\0\7"
 
 
@@ -32,7 +32,7 @@ def silence(_: bytes) -> bytes:
 
 
 def to_another(request: bytes) -> bytes:
-    """Answer a request that somebody else has made."""
+    """Answer another request than the given one."""
     return b"\x55\x55" + word(request)[2:]
 
 
@@ -41,12 +41,12 @@ def other_protocol(request: bytes) -> bytes:
 
 
 def nonsense(request: bytes) -> bytes:
-    """Answer with a frame that holds less than it says."""
+    """Answer with a frame shorter than its length field."""
     return word(request)[:8] + b"\xc8\0\7"
 
 
 class Device:
-    """Answers each request as a test wants it, or does not listen at all."""
+    """A device with one answer for all requests, or without a listener."""
 
     def __init__(self, answer: Answer | None) -> None:
         self.answer = answer
@@ -69,7 +69,7 @@ class Device:
 
 @pytest.fixture(params=[None, silence, to_another, other_protocol, nonsense])
 async def device(request: pytest.FixtureRequest) -> AsyncIterator[Device]:
-    """Return a device in each trouble that pymodbus has something to say about."""
+    """Yield a device in each trouble that pymodbus logs."""
     device = Device(request.param)
     server = await device.start()
     if device.answer is None:
@@ -80,8 +80,8 @@ async def device(request: pytest.FixtureRequest) -> AsyncIterator[Device]:
 
 
 @pytest.fixture(autouse=True)
-def _owners_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Log as Home Assistant does where nobody has chosen otherwise, and a bit more."""
+def _default_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Log as Home Assistant does by default, and at INFO besides."""
     caplog.set_level(logging.INFO)
 
 
@@ -91,7 +91,7 @@ async def read(connection: ModbusTcpConnection) -> None:
 
 
 async def fail(device: Device) -> None:
-    """Ask for a word by way of our own connection, in vain."""
+    """Ask for a word with the driver, in vain."""
     connection = ModbusTcpConnection("127.0.0.1", device.port, TIMEOUT)
     with pytest.raises(BatteryError):
         await read(connection)
@@ -110,7 +110,7 @@ async def fail_as_another(device: Device) -> None:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what pymodbus has logged."""
+    """Return the lines that pymodbus has logged."""
     return [
         record.getMessage().partition("\n")[0]
         for record in caplog.records
@@ -118,7 +118,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-async def test_owner_reads_nothing_of_pymodbus(
+async def test_the_default_log_has_nothing_of_pymodbus(
     device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -129,7 +129,7 @@ async def test_owner_reads_nothing_of_pymodbus(
     ] == []
 
 
-async def test_who_debugs_us_reads_what_pymodbus_says(
+async def test_the_librarys_debug_log_has_the_lines_of_pymodbus(
     device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, modbus_tcp.__name__.removesuffix(".modbus.tcp"))
@@ -137,17 +137,17 @@ async def test_who_debugs_us_reads_what_pymodbus_says(
     assert lines(caplog) != []
 
 
-async def test_others_log_as_ever(
+async def test_other_users_log_as_ever(
     device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also what pymodbus takes for a repetition, since it went wrong for us before."""
+    """Also an error that pymodbus takes for a repetition of the driver's."""
     await fail(device)
     await fail_as_another(device)
     assert lines(caplog) != []
     assert "Repeating...." not in lines(caplog)
 
 
-async def test_others_log_as_ever_while_we_are_connected(
+async def test_other_users_log_as_ever_during_a_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     device = Device(silence)

@@ -1,4 +1,4 @@
-"""Whose turn it is to talk to a device."""
+"""The order in which tasks talk to a device."""
 
 import asyncio
 
@@ -9,77 +9,77 @@ from custom_components.homebattery.drivers.modbus.priority_lock import (
 
 
 class Line:
-    """People who each want one turn, and the order in which they got it."""
+    """Tasks that each take the lock, and the order in which they got it."""
 
     def __init__(self) -> None:
         self.lock = PriorityLock()
         self.served: list[str] = []
 
-    async def take(self, who: str) -> None:
+    async def take(self, name: str) -> None:
         async with self.lock:
-            self.served.append(who)
+            self.served.append(name)
             await asyncio.sleep(0)
 
-    async def take_urgently(self, who: str) -> None:
+    async def take_first(self, name: str) -> None:
         with high_priority():
-            await self.take(who)
+            await self.take(name)
 
-    async def come(self, *people: str) -> list[asyncio.Task[None]]:
-        """Let people come one after the other; those in capitals are in a hurry."""
+    async def start(self, *names: str) -> list[asyncio.Task[None]]:
+        """Start tasks one after the other; names in capitals have high priority."""
         tasks = [
             asyncio.create_task(
-                self.take_urgently(who) if who.isupper() else self.take(who)
+                self.take_first(name) if name.isupper() else self.take(name)
             )
-            for who in people
+            for name in names
         ]
         await asyncio.sleep(0)
         return tasks
 
 
-async def test_turns_come_in_order() -> None:
+async def test_tasks_get_the_lock_in_order() -> None:
     line = Line()
-    await asyncio.gather(*await line.come("a", "b", "c"))
+    await asyncio.gather(*await line.start("a", "b", "c"))
     assert line.served == ["a", "b", "c"]
 
 
-async def test_the_urgent_wait_for_no_more_than_the_turn_under_way() -> None:
+async def test_high_priority_waits_for_the_present_task_only() -> None:
     line = Line()
-    await asyncio.gather(*await line.come("a", "b", "c", "X", "Y"))
+    await asyncio.gather(*await line.start("a", "b", "c", "X", "Y"))
     assert line.served == ["a", "X", "Y", "b", "c"]
 
 
-async def test_who_gives_up_waiting_is_passed_over() -> None:
+async def test_a_cancelled_task_is_passed_over() -> None:
     line = Line()
     async with line.lock:
-        tasks = await line.come("a", "b", "c")
-        tasks[0].cancel()  # it has not run yet when the turn is passed on
+        tasks = await line.start("a", "b", "c")
+        tasks[0].cancel()  # it has not run yet when the lock is passed on
     await asyncio.wait(tasks)
     assert line.served == ["b", "c"]
 
 
-async def test_who_gives_up_in_the_line_leaves_it() -> None:
+async def test_a_task_that_is_cancelled_while_waiting_leaves_the_line() -> None:
     line = Line()
     async with line.lock:
-        tasks = await line.come("a", "b")
+        tasks = await line.start("a", "b")
         tasks[0].cancel()
         await asyncio.wait(tasks[:1])
     await asyncio.wait(tasks)
     assert line.served == ["b"]
 
 
-async def test_a_turn_that_comes_to_one_who_gives_up_goes_to_the_next() -> None:
+async def test_a_lock_passed_to_a_cancelled_task_goes_to_the_next() -> None:
     line = Line()
     async with line.lock:
-        tasks = await line.come("a", "b")
-    tasks[0].cancel()  # its turn has come, and it has not noticed yet
+        tasks = await line.start("a", "b")
+    tasks[0].cancel()  # it has the lock, and has not noticed yet
     await asyncio.wait(tasks)
     assert line.served == ["b"]
     await line.take("c")
     assert line.served == ["b", "c"]
 
 
-async def test_an_urgent_matter_is_not_interrupted() -> None:
-    """Between its requests nobody reads; whoever else is urgent may go on."""
+async def test_an_operation_of_high_priority_is_not_interrupted() -> None:
+    """No read comes between its requests; another operation of high priority may."""
     line = Line()
 
     async def change_setpoint() -> None:
@@ -92,22 +92,22 @@ async def test_an_urgent_matter_is_not_interrupted() -> None:
 
     operation = asyncio.create_task(change_setpoint())
     await asyncio.sleep(0)
-    tasks = await line.come("a", "X", "b")
+    tasks = await line.start("a", "X", "b")
     await asyncio.gather(operation, *tasks)
     assert line.served == ["read", "X", "write", "read back", "a", "b"]
 
 
-async def test_what_an_urgent_matter_leaves_behind_claims_nothing() -> None:
-    """A task that was begun in it lives longer, and is urgent no more than others."""
+async def test_a_task_begun_with_high_priority_does_not_keep_it() -> None:
+    """A task that was begun in it lives longer, with ordinary priority."""
     line = Line()
     with high_priority():
         await line.take("setpoint")
-        left_behind = asyncio.create_task(line.take("later"))
-    await asyncio.gather(left_behind, *await line.come("a"))
+        later = asyncio.create_task(line.take("later"))
+    await asyncio.gather(later, *await line.start("a"))
     assert set(line.served) == {"setpoint", "later", "a"}
 
 
-async def test_an_urgent_matter_that_fails_lets_others_go_on() -> None:
+async def test_a_failed_operation_of_high_priority_lets_others_go_on() -> None:
     line = Line()
 
     async def fail() -> None:
@@ -116,7 +116,7 @@ async def test_an_urgent_matter_that_fails_lets_others_go_on() -> None:
             raise OSError
 
     await asyncio.gather(
-        asyncio.create_task(fail()), *await line.come("a"), return_exceptions=True
+        asyncio.create_task(fail()), *await line.start("a"), return_exceptions=True
     )
     assert set(line.served) == {"a", "write"}
     await line.take("b")

@@ -67,7 +67,7 @@ FAST_KEYS = (
     "problem",
 )
 
-# What a vector calls otherwise because it says more.
+# Keys that a vector calls otherwise.
 EXTRA_KEYS = {
     "first_slot_battery_power_W": "scheduled_power",
     "first_price_EUR_per_kWh": "energy_price",
@@ -82,7 +82,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def inverter(device: HttpImage | SessySimulator, **changes: Any) -> SessyInverter:
-    """Return a driver that knows the way and the password, not yet connected."""
+    """Return a driver with address and password, not yet connected."""
     arguments = {**device.setup, **changes}
     return SessyInverter(arguments.pop("host"), **arguments)
 
@@ -91,7 +91,7 @@ def inverter(device: HttpImage | SessySimulator, **changes: Any) -> SessyInverte
 async def connected(
     device: HttpImage | SessySimulator, **changes: Any
 ) -> AsyncIterator[SessyInverter]:
-    """Yield a connected driver of a device that runs from here on."""
+    """Yield a driver that is connected to a device started for it."""
     async with device, inverter(device, **changes) as battery:
         yield battery
 
@@ -108,7 +108,7 @@ async def simulated(
 
 
 def image(**answers: Json | None) -> HttpImage:
-    """Return the first vector's battery with some answers changed (or none: 404)."""
+    """Return the first vector's battery with some answers changed (None: 404)."""
     return HttpImage(changed(VECTORS[0], **answers))
 
 
@@ -118,7 +118,7 @@ def p1_image(**answers: Json | None) -> HttpImage:
 
 
 def changed(vector: Vector, **answers: Json | None) -> Vector:
-    """Return a vector with other answers to GETs, by the name of the path here."""
+    """Return a vector with other answers to GETs, by this module's path names."""
     responses = dict(vector["responses"])
     for name, answer in answers.items():
         responses[f"GET {globals()[name]}"] = answer or {"__http_status__": 404}
@@ -137,19 +137,19 @@ def sessy_answer(**values: Any) -> Json:
 
 
 def posts(device: HttpImage | SessySimulator) -> list[tuple[str, Json | None]]:
-    """Return all that was posted, as (path, body)."""
+    """Return all posts as (path, body)."""
     server = device if isinstance(device, HttpImage) else device.server
     return [(request.path, request.body) for request in server.posts]
 
 
 def paths_asked(device: HttpImage | SessySimulator, start: int) -> list[str]:
-    """Return the paths that were asked for from request `start` on."""
+    """Return the requested paths from request `start` on."""
     server = device if isinstance(device, HttpImage) else device.server
     return [request.path for request in server.requests[start:]]
 
 
 class DeafImage(HttpImage):
-    """A battery that says ok to everything and does nothing."""
+    """A battery that answers ok to everything and does nothing."""
 
     @override
     async def answer(self, request: Request) -> Answer:
@@ -210,7 +210,7 @@ async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
 
 
 async def perform(battery: SessyInverter, action: str, value: Any) -> None:
-    """Do what a vector asks for."""
+    """Perform the action of a vector."""
     if action == "set_power_setpoint":
         await battery.set_power_setpoint(value)
     elif action == "release":
@@ -220,7 +220,7 @@ async def perform(battery: SessyInverter, action: str, value: Any) -> None:
 
 
 def check_requests(requests: list[Request], action: Json) -> None:
-    """See the expected requests in order, and no other that writes."""
+    """Check that the expected requests came in order, and no other writes."""
     expected = list(action["expect_requests"])
     allowed = action.get("optional_requests", [])
     for request in requests:
@@ -234,7 +234,7 @@ def check_requests(requests: list[Request], action: Json) -> None:
 
 
 def is_same(request: Request, expected: list[Any]) -> bool:
-    """Return True when a request is the one that a vector describes."""
+    """Return True if a request is the one that a vector describes."""
     method, path, body = expected
     if (request.method, request.path) != (method, path):
         return False
@@ -252,7 +252,7 @@ def is_same(request: Request, expected: list[Any]) -> bool:
 
 
 def has_same_types(one: Json | None, other: Json | None) -> bool:
-    """Return True when 1500 was not sent as 1500.0."""
+    """Return True unless 1500 was sent as 1500.0, or similar."""
     return [type(value) for value in (one or {}).values()] == [
         type(value) for value in (other or {}).values()
     ]
@@ -307,15 +307,15 @@ async def test_setpoint_stays_within_all_limits(
         simulator.battery.settings["max_power"] = max_power
         result = await battery.set_power_setpoint(power)
 
-    # What the owner cuts is no limit of the device's.
+    # The user's limit is not the device's.
     reason = LimitReason.SETTING if abs(granted) == max_power < 2200 else None
     assert result == Grant(granted, reason)
     assert posts(simulator)[-1] == (SETPOINT, {"setpoint": -granted})
 
 
-async def test_limits_are_those_of_device_and_owner() -> None:
-    owners = {"max_charge_power": 9000, "max_discharge_power": 1700}
-    async with connected(image(), **owners) as battery:
+async def test_limits_are_those_of_device_and_user() -> None:
+    options = {"max_charge_power": 9000, "max_discharge_power": 1700}
+    async with connected(image(), **options) as battery:
         limits = battery.setpoint_limits
 
     assert limits == SetpointLimits(-1700, 2200)
@@ -358,7 +358,7 @@ async def test_former_strategy_returns_when_the_setpoint_fails(status: int) -> N
     assert battery.held is None
 
 
-async def test_what_was_found_stays_known_when_the_strategy_cannot_return() -> None:
+async def test_the_snapshot_stays_when_the_strategy_cannot_be_restored() -> None:
     class BreakingImage(HttpImage):
         @override
         async def answer(self, request: Request) -> Answer:
@@ -376,15 +376,15 @@ async def test_what_was_found_stays_known_when_the_strategy_cannot_return() -> N
 
 
 @pytest.mark.parametrize("strategy", ["NOM", "API"])
-async def test_what_was_known_as_found_stays_known(strategy: str) -> None:
+async def test_an_earlier_snapshot_stays(strategy: str) -> None:
     async with simulated(strategy=strategy) as (simulator, battery):
-        battery.snapshot = found = await battery.take_snapshot()
+        battery.snapshot = snapshot = await battery.take_snapshot()
         await simulator.misbehave("error", count=3, path=SETPOINT)
         with pytest.raises(DeviceRefusedError):
             await battery.set_power_setpoint(1000)
         state = simulator.device_state()
 
-    assert battery.snapshot is found
+    assert battery.snapshot is snapshot
     assert (state["strategy"], state["setpoint"]) == (strategy, 0)
 
 
@@ -436,7 +436,7 @@ async def test_strategy_that_was_just_read_is_not_asked_for_again() -> None:
         "GET",
         "POST",
     ]
-    # What was read before it was posted says nothing.
+    # A strategy read before the post is not the one after it.
     assert second == [STRATEGY, SETPOINT]
 
 
@@ -513,14 +513,14 @@ async def test_setpoint_after_a_release_under_way_can_be_released() -> None:
     assert simulator.device_state()["strategy"] == "NOM"
 
 
-async def test_setpoint_in_a_foreign_api_strategy_is_not_put_back() -> None:
+async def test_setpoint_in_a_foreign_api_strategy_is_not_restored() -> None:
     async with simulated(strategy="API") as (simulator, battery):
         simulator.fault_setpoint(1800)
-        found = await battery.take_snapshot()
+        snapshot = await battery.take_snapshot()
         await battery.set_power_setpoint(500)
         await battery.release()
 
-    assert found == {"strategy": API}
+    assert snapshot == {"strategy": API}
     assert posts(simulator) == [
         (SETPOINT, {"setpoint": -500}),
         (SETPOINT, {"setpoint": 0}),
@@ -530,7 +530,7 @@ async def test_setpoint_in_a_foreign_api_strategy_is_not_put_back() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["NOM", "ROI", "IDLE", "SESSY_CONNECT", "ECO"])
-async def test_release_gives_back_rest_and_the_strategy(strategy: str) -> None:
+async def test_release_posts_0_and_restores_the_strategy(strategy: str) -> None:
     async with simulated(strategy=strategy) as (simulator, battery):
         await battery.set_power_setpoint(-700)
         await battery.release()
@@ -543,7 +543,7 @@ async def test_release_gives_back_rest_and_the_strategy(strategy: str) -> None:
     assert battery.snapshot is None
 
 
-async def test_stored_find_is_given_back_after_a_restart() -> None:
+async def test_a_stored_snapshot_is_restored_after_a_restart() -> None:
     async with simulated(strategy="API") as (simulator, battery):
         simulator.fault_setpoint(-2200)
         battery.snapshot = {"strategy": NOM}
@@ -553,7 +553,7 @@ async def test_stored_find_is_given_back_after_a_restart() -> None:
     assert simulator.device_state()["setpoint"] == 0
 
 
-async def test_strategy_that_somebody_chose_meanwhile_stays() -> None:
+async def test_strategy_that_was_chosen_meanwhile_stays() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         simulator.fault_strategy("SESSY_CONNECT")
@@ -572,7 +572,7 @@ async def test_release_that_came_through_unseen_is_not_repeated() -> None:
     assert battery.snapshot is None
 
 
-async def test_nothing_is_posted_while_the_setpoint_is_ours() -> None:
+async def test_nothing_is_posted_while_the_setpoint_is_in_force() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         before = len(posts(simulator))
@@ -581,7 +581,7 @@ async def test_nothing_is_posted_while_the_setpoint_is_ours() -> None:
     assert len(posts(simulator)) == before
 
 
-async def test_a_supplier_who_overrides_the_strategy_is_not_fought() -> None:
+async def test_a_supplier_that_overrides_the_strategy_is_not_fought() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         before = len(posts(simulator))
@@ -606,9 +606,7 @@ async def test_another_strategy_is_not_fought() -> None:
     assert len(posts(simulator)) == before
 
 
-async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_and_never_again() -> (
-    None
-):
+async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_only() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)
         simulator.fault_setpoint(300)
@@ -622,14 +620,14 @@ async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_and_never_a
     assert len(posts(simulator)) == before
 
 
-@pytest.mark.parametrize("found", [API, NOM])
-async def test_release_that_does_not_show_is_not_confirmed(found: str) -> None:
+@pytest.mark.parametrize("strategy", [API, NOM])
+async def test_release_that_does_not_show_is_not_confirmed(strategy: str) -> None:
     async with connected(DeafImage(VECTORS[0])) as battery:
-        battery.snapshot = {"strategy": found}
+        battery.snapshot = {"strategy": strategy}
         with pytest.raises(NotConfirmedError):
             await battery.release()
 
-    assert battery.snapshot == {"strategy": found}
+    assert battery.snapshot == {"strategy": strategy}
 
 
 async def test_strategy_returns_although_the_setpoint_is_not_confirmed() -> None:
@@ -650,9 +648,9 @@ async def test_strategy_returns_although_the_setpoint_is_not_confirmed() -> None
     assert battery.snapshot == {"strategy": NOM}
 
 
-async def test_strategy_nobody_knows_is_given_back_too() -> None:
-    strange = {"status": "ok", "strategy": "POWER_STRATEGY_FUTURE"}
-    async with connected(device := image(STRATEGY=strange)) as battery:
+async def test_an_unknown_strategy_is_restored_too() -> None:
+    unknown = {"status": "ok", "strategy": "POWER_STRATEGY_FUTURE"}
+    async with connected(device := image(STRATEGY=unknown)) as battery:
         await battery.set_power_setpoint(100)
         await battery.release()
 
@@ -834,7 +832,7 @@ async def test_live_values_take_two_requests() -> None:
         ("load_power", Poll.SLOW, None),
     ],
 )
-async def test_only_what_is_wanted_is_asked_for(
+async def test_only_the_wanted_keys_are_asked_for(
     key: str, poll: Poll, path: str | None
 ) -> None:
     async with simulated() as (simulator, battery):
@@ -898,7 +896,7 @@ async def test_requests_go_one_by_one() -> None:
     assert device.most == 1
 
 
-# What goes wrong -------------------------------------------------------------
+# Failures --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("password", ["SECRET12", "secret12"])
@@ -920,7 +918,7 @@ async def test_typed_credentials_are_taken_as_on_the_sticker() -> None:
     ):
         await battery.read()
 
-    # The password as it was typed was tried once only.
+    # The password as typed was tried once only.
     assert device.rejected == 1
 
 
@@ -1054,7 +1052,7 @@ class SilentNetwork:
         raise aiohttp.ConnectionTimeoutError
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave."""
+        """Leave the context."""
 
 
 async def test_host_that_is_not_there_cannot_be_connected_to() -> None:
@@ -1087,17 +1085,17 @@ async def test_another_device_is_the_wrong_one(answers: Json) -> None:
 
 
 async def test_battery_without_a_name_for_now_cannot_be_connected_to() -> None:
-    # Its dongle's serial number would make it another device.
+    # The dongle's own serial number would make it another device.
     async with image(INFO={"__http_status__": 500}) as device:
         with pytest.raises(DeviceRefusedError):
             await inverter(device).connect()
 
 
-async def test_unknown_state_is_no_value_and_is_said_once(
+async def test_unknown_state_is_no_value_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    strange = sessy_answer(system_state="SYSTEM_STATE_DREAMING", power="a lot")
-    async with connected(image(POWER=strange)) as battery:
+    unknown = sessy_answer(system_state="SYSTEM_STATE_DREAMING", power="a lot")
+    async with connected(image(POWER=unknown)) as battery:
         for _ in range(2):
             readings = await battery.read(["device_status", "problem", "battery_power"])
         status = await battery.get("battery_status")
@@ -1157,7 +1155,7 @@ async def test_own_session_is_closed() -> None:
     assert own.closed
 
 
-# Who it is, and what its values mean -----------------------------------------
+# Identity, and the meaning of values ---------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -1184,7 +1182,7 @@ async def test_serial_number_is_the_best_that_is_known(
     assert identity.serial_number == seen == serial
 
 
-async def test_identity_tells_all_that_is_known() -> None:
+async def test_identity_has_all_that_is_known() -> None:
     async with simulated() as (_, battery):
         identity = battery.identity
 
@@ -1270,7 +1268,7 @@ async def test_counter_that_falls_to_zero_is_no_value() -> None:
     assert (before, meanwhile, after) == (1234.567, None, 1234.6)
 
 
-async def test_counter_that_begins_at_zero_is_read_and_not_believed_at_once() -> None:
+async def test_counter_that_begins_at_zero_is_read_and_not_accepted_at_once() -> None:
     energy = answer_of(
         VECTORS[0], ENERGY, sessy_energy={"import_wh": 0, "export_wh": 0}
     )
@@ -1425,7 +1423,7 @@ async def test_meter_without_voltages_still_has_powers(voltages: Json) -> None:
     assert readings.get("grid_voltage_l1") is None
 
 
-async def test_old_meter_tells_kilowatts() -> None:
+async def test_old_meter_reports_kilowatts() -> None:
     vector = {
         "battery_type": "sessy",
         "responses": {
@@ -1475,7 +1473,9 @@ async def test_modbus_meter_stands_in_for_the_port() -> None:
 
 
 @pytest.mark.parametrize("letter", ["D", "P", "X"])
-async def test_kind_is_what_answers_not_what_the_serial_says(letter: str) -> None:
+async def test_kind_is_given_by_the_answers_and_not_by_the_serial_number(
+    letter: str,
+) -> None:
     device = p1_image()
     device.username = f"{letter}0000001"
     async with connected(device) as battery:

@@ -58,7 +58,7 @@ NEVER_WRITE = {
     **dict.fromkeys((43090, 43091), "the installer's code itself"),
     **dict.fromkeys((40077, 40078), "restarts the device"),
     **dict.fromkeys(
-        range(41193, 41197), "what happens without us: the installer's choice"
+        range(41193, 41197), "behaviour without a controller: the installer's choice"
     ),
     **dict.fromkeys((44037, 44038), "the same"),
     **dict.fromkeys(
@@ -69,12 +69,12 @@ NEVER_WRITE = {
         (30953, 31391, 40073, 40212, 40216, 40793, 40797), "another device's"
     ),
 }
-"""What is not ours to write, and why."""
+"""Registers that the driver must not write, and why."""
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out the pauses, and read the conditions of a setpoint each time."""
+    """Skip the pauses, and read the conditions of a setpoint each time."""
     monkeypatch.setattr(SmaInverter, "settle", 0)
     monkeypatch.setattr(SmaInverter, "spacing", 0)
     monkeypatch.setattr(sma_conditions, "_FRESH", 0)
@@ -125,7 +125,7 @@ async def test_values_are_those_of_the_vector(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
 async def test_every_other_value_is_plausible(vector: Vector) -> None:
-    """What no vector expects is at least of the kind that its key promises."""
+    """Each value that no vector expects is at least of its key's kind."""
     async with ModbusImage(vector) as image, connected(image) as battery:
         await read_plausible(battery)
 
@@ -137,7 +137,7 @@ async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
         for action in vector["writes"]:
             before = len(image.writes)
             if action["action"] == "release":
-                # Of a lease that was found after a restart, where none was begun.
+                # Of a lease of the time before a restart.
                 battery.snapshot = battery.snapshot or {"external_control": None}
                 await battery.release()
             else:
@@ -152,8 +152,8 @@ async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
 # The table
 
 
-def test_no_register_is_written_that_is_not_ours() -> None:
-    """Neither the installer's nor what lives in flash and is meant for seldom."""
+def test_forbidden_registers_are_not_writable() -> None:
+    """Neither the installer's, nor those in flash that are no settings."""
     writable = {
         address
         for register in REGISTERS
@@ -165,8 +165,8 @@ def test_no_register_is_written_that_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize("address", NEVER_WRITE)
-async def test_what_is_not_ours_is_refused_before_it_is_sent(address: int) -> None:
-    """Whoever asks for it, and however many words with it."""
+async def test_writes_to_forbidden_registers_are_refused(address: int) -> None:
+    """By any caller, and within any number of words."""
     async with device() as image, connected(image) as battery:
         (unit,) = battery.devices
         for words in ([0], [0, 0]):
@@ -180,13 +180,13 @@ def test_registers_have_names_and_places_of_their_own() -> None:
     names = [register.name for register in REGISTERS]
     assert len(set(names)) == len(names)
     ordered = sorted(REGISTERS, key=lambda register: register.address)
-    for left, right in itertools.pairwise(ordered):
-        assert left.end <= right.address, (left, right)
+    for one, next_one in itertools.pairwise(ordered):
+        assert one.end <= next_one.address, (one, next_one)
 
 
 @pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
 def test_not_available_is_none_in_every_type(register: Any) -> None:
-    """Each type says 'not available' in its own way."""
+    """Each type has its own number for 'not available'."""
     nans = {
         DataType.INT16: [[0x8000]],
         DataType.INT32: [[0x8000, 0], [0x7FFF, 0xFFFF]],
@@ -199,7 +199,7 @@ def test_not_available_is_none_in_every_type(register: Any) -> None:
     assert [register.decode(words) for words in nans] == [None] * len(nans)
 
 
-def test_what_wears_is_marked() -> None:
+def test_registers_in_flash_are_marked() -> None:
     """Settings live in flash; the setpoint and its like do not."""
     persistent = {register.name for register in REGISTERS if register.persistent}
     cyclic = {register.name for register in REGISTERS if not register.readable}
@@ -230,7 +230,9 @@ def test_no_block_runs_across_a_register_that_can_only_be_written() -> None:
         (None, None),
     ],
 )
-def test_firmware_is_written_as_people_do(code: int | None, text: str | None) -> None:
+def test_firmware_version_has_its_usual_form(
+    code: int | None, text: str | None
+) -> None:
     """Two numbers in BCD, one in binary, and a letter."""
     assert firmware(code) == text
 
@@ -245,7 +247,7 @@ def test_firmware_is_written_as_people_do(code: int | None, text: str | None) ->
     ],
 )
 def test_models_are_named(code: int | None, name: str) -> None:
-    """A model that nobody here knows is no reason to fail."""
+    """An unknown model is no reason to fail."""
     assert model(code) == name
 
 
@@ -280,7 +282,7 @@ async def test_another_unit_id_says_so() -> None:
 
 
 async def test_reading_and_connecting_write_nothing() -> None:
-    """Only a setpoint or a setting makes us write."""
+    """Only a setpoint or a setting causes a write."""
     async with device() as image, connected(image) as battery:
         await battery.read()
         await battery.release()
@@ -290,7 +292,7 @@ async def test_reading_and_connecting_write_nothing() -> None:
 
 
 async def test_a_cluster_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """How its setpoint counts is not known."""
+    """The effect of its setpoint is not known."""
     async with device(r40783=123, r40785=0) as image, connected(image) as battery:
         assert await battery.get("cluster") is True
     assert "master of a cluster" in caplog.text
@@ -310,7 +312,7 @@ FULL = BY_NAME["charging_single_phase"]
 async def test_the_fast_poll_takes_few_requests(
     numbers: dict[str, int], most: int
 ) -> None:
-    """The lively default values take at most six requests, four where all is there."""
+    """The lively default values take at most six requests, four with all registers."""
     async with device(FULL, **numbers) as image, connected(image) as battery:
         await battery.read()
         fast = [
@@ -373,7 +375,7 @@ async def test_battery_power_falls_back_on_the_ac_side() -> None:
 async def test_one_direction_of_battery_power_may_be_unknown(
     numbers: dict[str, int], expected: int
 ) -> None:
-    """While the battery charges, a device may not know how it discharges."""
+    """While the battery charges, a device may not know its discharging power."""
     async with device(FULL, **numbers) as image, connected(image) as battery:
         assert await battery.get("battery_power") == expected
 
@@ -390,7 +392,7 @@ async def test_energy_counters_do_not_change_their_source() -> None:
 
 
 async def test_old_models_have_the_rating_of_their_name() -> None:
-    """The -11 do not tell it."""
+    """Models -11 do not report it."""
     async with (
         device(r30053=9279, r30231=None, r40189=0xFFFFFFFF, r40191=0xFFFFFFFF) as image,
         connected(image) as battery,
@@ -432,7 +434,7 @@ async def test_a_current_that_runs_the_other_way_is_reported_once(
 
 
 async def test_problems_are_named() -> None:
-    """What the device complains about, in words."""
+    """The device's complaints, in words."""
     async with (
         device(
             r30199=0,
@@ -459,7 +461,7 @@ async def test_problems_are_named() -> None:
 
 
 async def test_all_is_well_without_problems() -> None:
-    """What is off, fine, none or unknown is no problem."""
+    """A part that is off, fine, absent or unknown is no problem."""
     numbers = {"r30211": 887, "r30213": 886, "r30215": 885, "r30251": 0x00FFFFFD}
     async with device(r31015=303, **numbers) as image, connected(image) as battery:
         assert await battery.get("problem") == ()
@@ -472,7 +474,7 @@ async def test_all_is_well_without_problems() -> None:
 async def test_a_device_without_a_watchdog_is_warned_of(
     number: int, mode: str, problems: tuple[str, ...]
 ) -> None:
-    """If it keeps its values, a dead controller leaves it charging or discharging."""
+    """If it keeps its values, it goes on after a controller's crash."""
     async with device(r41193=number, r41195=600) as image, connected(image) as battery:
         assert await battery.get("fallback_mode") == mode
         assert await battery.get("fallback_timeout") == 600
@@ -506,13 +508,13 @@ LIMITED = {"r33019": -4800 & 0xFFFFFFFF, "r30233": 5000}
     ],
     ids=["battery", "inverter", "no BMS", "rating alone", "nothing known"],
 )
-async def test_setpoints_are_kept_within_what_is_permitted(
+async def test_setpoints_are_kept_within_the_permitted_power(
     numbers: dict[str, int],
     limits: tuple[int, int],
     asked: tuple[int, int],
     granted: tuple[int, int],
 ) -> None:
-    """The range is what the inverter is built for; what is granted, what it permits."""
+    """Within the range of the inverter; the grant is within the battery's."""
     async with device(**numbers) as image, connected(image) as battery:
         assert battery.setpoint_limits == limits
         grants = [await battery.set_power_setpoint(power) for power in asked]
@@ -520,7 +522,7 @@ async def test_setpoints_are_kept_within_what_is_permitted(
         assert image.writes[-1] == Write(3, 40149, [0, -granted[1], 0, 802])
 
 
-async def test_the_owners_limits_are_kept() -> None:
+async def test_the_users_limits_are_kept() -> None:
     """They narrow the range, and never widen it."""
     async with (
         device() as image,
@@ -537,7 +539,7 @@ async def test_a_current_setpoint_is_that_of_the_battery() -> None:
 
 
 async def test_renewal_repeats_the_setpoint_before_it_reads() -> None:
-    """A slow device must not forget it while we look."""
+    """A slow device must not lapse during a read."""
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(1000)
         image.traffic.clear()
@@ -549,7 +551,7 @@ async def test_renewal_repeats_the_setpoint_before_it_reads() -> None:
 
 
 async def test_renewal_does_not_need_to_read() -> None:
-    """What cannot be read now is taken as it was."""
+    """A value that cannot be read now counts as before."""
     async with device() as image, connected(image, timeout=0.1) as battery:
         await battery.set_power_setpoint(1000)
         image.traffic.clear()
@@ -581,8 +583,8 @@ async def test_renewal_does_not_wait_for_a_whole_poll(
         assert isinstance(image.traffic.log[1], Write)
 
 
-async def test_renewal_follows_what_the_battery_permits() -> None:
-    """A battery that gets full lets itself be charged with less, and more again."""
+async def test_renewal_follows_the_permitted_power() -> None:
+    """A nearly full battery permits less charging, and later more again."""
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(3000)
         put(image, 40189, 900)
@@ -634,7 +636,7 @@ async def test_setpoints_are_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
 READ_BACK_REGISTERS = {"r44425": 0, "r44427": 803}
 
 
-async def test_without_readable_twins_what_was_taken_counts() -> None:
+async def test_without_read_back_registers_the_accepted_setpoint_counts() -> None:
     """Until it is released."""
     async with device() as image, connected(image) as battery:
         before = await battery.get("power_setpoint")
@@ -645,8 +647,8 @@ async def test_without_readable_twins_what_was_taken_counts() -> None:
         assert (before, held, await battery.get("power_setpoint")) == (None, -700, None)
 
 
-async def test_with_readable_twins_they_count() -> None:
-    """What the device says goes before what it was told."""
+async def test_read_back_registers_count() -> None:
+    """The device's register goes before the last write."""
     async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(-700)
         ignored = await battery.get("power_setpoint")
@@ -658,7 +660,7 @@ async def test_with_readable_twins_they_count() -> None:
 
 
 async def test_release_switches_external_control_off_once() -> None:
-    """One write, and what was found is forgotten."""
+    """One write, and the snapshot is dropped."""
     async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         assert battery.snapshot == {"external_control": "inactive"}
@@ -670,13 +672,13 @@ async def test_release_switches_external_control_off_once() -> None:
         assert battery.snapshot is None
 
 
-async def test_release_after_a_restart_needs_only_what_was_found() -> None:
-    """A new driver releases what an earlier one has held."""
+async def test_release_after_a_restart_needs_only_the_snapshot() -> None:
+    """A new driver releases a battery held by an earlier one."""
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
-        found = battery.snapshot
+        snapshot = battery.snapshot
     async with device() as image, connected(image) as battery:
-        battery.snapshot = found
+        battery.snapshot = snapshot
         await battery.release()
 
         assert image.writes == [(3, 40151, [0, 803])]
@@ -684,7 +686,7 @@ async def test_release_after_a_restart_needs_only_what_was_found() -> None:
 
 
 async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -> None:
-    """The read-back shows control that was not there before."""
+    """The read-back shows external control that was not there before."""
     async with device(**READ_BACK_REGISTERS) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         put(image, 44427, 802)
@@ -698,7 +700,7 @@ async def test_a_release_that_the_device_contradicts_is_kept_for_another_try() -
 
 
 async def test_another_controllers_setpoint_does_not_hinder_a_release() -> None:
-    """Somebody else keeps renewing: that is how the device was found."""
+    """Another controller keeps renewing, as it did before the snapshot."""
     async with device(r44425=0, r44427=802) as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         await battery.release()
@@ -708,7 +710,7 @@ async def test_another_controllers_setpoint_does_not_hinder_a_release() -> None:
 
 
 async def test_a_release_that_is_refused_is_kept_for_another_try() -> None:
-    """The error of the device is what is raised."""
+    """The error of the device is raised."""
     async with device() as image, connected(image) as battery:
         await battery.set_power_setpoint(500)
         image.set_faults(exception=4, exception_count=1)
@@ -718,7 +720,7 @@ async def test_a_release_that_is_refused_is_kept_for_another_try() -> None:
 
 
 async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is said to be held; what was found is kept, for a release."""
+    """Nothing counts as held; the snapshot is kept, for a release."""
     async with device() as image, connected(image) as battery:
         battery.snapshot = await battery.take_snapshot()
         monkeypatch.setattr(sma_conditions, "_FRESH", 60)
@@ -746,7 +748,7 @@ async def test_after_a_refused_change_the_former_setpoint_is_renewed(
 
 
 async def test_a_limit_that_is_refused_once_goes_on_to_count() -> None:
-    """A device that says for once that it has none of it permits no more for that."""
+    """A device that once refuses to report a limit permits no more for that."""
     async with device(r40189=900) as image, connected(image) as battery:
         await battery.set_power_setpoint(3000)
         image.set_faults(exception=2, exception_count=1_000_000)
@@ -757,14 +759,14 @@ async def test_a_limit_that_is_refused_once_goes_on_to_count() -> None:
 
 
 @pytest.mark.parametrize("number", [1129, 0x00FFFFFD])
-async def test_an_open_or_unknown_gate_lets_us_control(number: int) -> None:
+async def test_an_open_or_unknown_gate_permits_control(number: int) -> None:
     """Only a plain no closes it."""
     async with device(r31061=number) as image, connected(image) as battery:
         assert await battery.set_power_setpoint(100) == Grant(100)
 
 
 async def test_a_closed_gate_refuses_control() -> None:
-    """And says where to look; nothing is written."""
+    """The error names the setting to change; nothing is written."""
     async with device(r31061=1130) as image, connected(image) as battery:
         assert await battery.get("charge_control_available") is False
         with pytest.raises(NotSupportedError, match="31061"):
@@ -776,7 +778,7 @@ async def test_a_closed_gate_refuses_control() -> None:
 
 
 async def test_a_gate_that_closes_and_opens_again() -> None:
-    """The device is left to itself meanwhile, and told once; then it goes on."""
+    """The device is released meanwhile, with one write; then control resumes."""
     async with device(r31061=1129) as image, connected(image) as battery:
         await battery.set_power_setpoint(100)
         put(image, 31061, 1130)
@@ -785,12 +787,12 @@ async def test_a_gate_that_closes_and_opens_again() -> None:
                 await battery.keep_alive()
         with pytest.raises(NotSupportedError, match="31061"):
             await battery.set_power_setpoint(200)
-        halted = [list(write) for write in image.writes]
+        writes = [list(write) for write in image.writes]
         shown = await battery.get("power_setpoint"), await battery.get("problem")
         put(image, 31061, 1129)
         granted = await battery.keep_alive()
 
-        assert halted[1:] == [[3, 40149, [0xFFFF, 65436, 0, 802]], [3, 40151, [0, 803]]]
+        assert writes[1:] == [[3, 40149, [0xFFFF, 65436, 0, 802]], [3, 40151, [0, 803]]]
         assert shown == (
             None,
             ("The device takes no control of charging (31061 says no)",),
@@ -807,7 +809,7 @@ async def test_a_gate_that_closes_and_opens_again() -> None:
 async def test_off_the_grid_the_setpoint_rests(
     address: int, number: int, state: str
 ) -> None:
-    """The inverter makes the grid itself; back on the grid the setpoint goes on."""
+    """The inverter makes the grid itself; back on the grid the setpoint resumes."""
     async with device() as image, connected(image) as battery:
         before = image.units.units[3][address + 1]
         await battery.set_power_setpoint(-1000)
@@ -823,8 +825,8 @@ async def test_off_the_grid_the_setpoint_rests(
         assert image.writes[-1].words == [0, 1000, 0, 802]
 
 
-async def test_a_setpoint_that_is_set_off_the_grid_is_its_owners_risk() -> None:
-    """It is written and renewed, whatever the device makes of it."""
+async def test_a_setpoint_that_is_set_off_the_grid_is_written() -> None:
+    """It is written and renewed; the device decides about it."""
     async with (
         ModbusImage(BY_NAME["discharging_three_phase_cluster"]) as image,
         connected(image) as battery,
@@ -862,7 +864,7 @@ async def test_emergency_charge_and_faults_are_the_devices_business() -> None:
         (0x00FFFFFD, None, ()),
     ],
 )
-async def test_a_mode_that_ignores_setpoints_is_said_while_one_is_held(
+async def test_a_mode_that_ignores_setpoints_is_a_problem_while_one_is_held(
     number: int, mode: str | None, problems: tuple[str, ...]
 ) -> None:
     """It is the installer's, so it is not changed."""
@@ -916,8 +918,10 @@ async def test_a_cluster_gets_time_to_follow(numbers: dict[str, int]) -> None:
         assert await battery.keep_alive() == Grant(-2000)
 
 
-async def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A renewal costs one request while the polls bring all it depends on."""
+async def test_fresh_readings_are_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A renewal costs one request while polls read its conditions."""
     monkeypatch.setattr(sma_conditions, "_FRESH", 60)
     async with device(FULL) as image, connected(image) as battery:
         await battery.read()
@@ -929,7 +933,7 @@ async def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_phases_take_no_setpoints_of_their_own() -> None:
-    """That would be for the installer to switch on."""
+    """The installer would have to switch them on."""
     async with device() as image, connected(image) as battery:
         with pytest.raises(NotSupportedError):
             await battery.set_power_setpoint_phase(100, 1)
@@ -966,7 +970,7 @@ SETTINGS: list[tuple[str, int, int, Any, list[int]]] = [
 async def test_a_setting_is_written_read_back_and_not_written_again(
     key: str, address: int, number: int, value: Any, words: list[int]
 ) -> None:
-    """What is kept in flash is written only when it changes."""
+    """A setting in flash is written only when it changes."""
     numbers: dict[str, int | None] = {f"r{address}": number & 0xFFFFFFFF}
     async with device(**numbers) as image, connected(image) as battery:
         await battery.set_value(key, value)
@@ -1005,7 +1009,7 @@ async def test_a_value_that_cannot_be_is_refused(key: str, value: Any) -> None:
 
 
 async def test_a_setting_that_the_device_lacks_is_none() -> None:
-    """Once that is known."""
+    """Once the device has refused it."""
     async with device(r40723=10) as image, connected(image) as battery:
         await battery.read()
         assert "backup_width" in battery.settings
@@ -1023,11 +1027,11 @@ async def test_settings_are_of_the_kinds_that_platforms_know() -> None:
         assert isinstance(battery.settings["self_consumption_increase"], SwitchSetting)
 
 
-# A device that behaves
+# A simulated device
 
 
 def island(**options: Any) -> tuple[SmaSimulator, ManualClock]:
-    """Return a simulated device without panels, and the clock that it goes by."""
+    """Return a simulated device without panels, and its clock."""
     clock = ManualClock()
     plant = Plant(clock=clock, pv_peak=0, **options.pop("plant", {}))
     return SmaSimulator(plant, **options), clock
@@ -1035,8 +1039,8 @@ def island(**options: Any) -> tuple[SmaSimulator, ManualClock]:
 
 @pytest.mark.parametrize("read_back", [True, False])
 @pytest.mark.parametrize("power", [2000, -2000, 0, 1, -1])
-async def test_the_battery_does_what_is_asked(power: int, read_back: bool) -> None:
-    """In both directions, and not at all; less the losses, since it acts at the AC side."""
+async def test_the_battery_follows_the_setpoint(power: int, read_back: bool) -> None:
+    """In both directions, and not at all; less the losses up to the AC side."""
     simulator, clock = island(read_back=read_back)
     async with simulator, connected(simulator) as battery:
         granted = await battery.set_power_setpoint(power)
@@ -1070,7 +1074,7 @@ async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
 
 
 async def test_a_device_that_keeps_its_values_has_no_watchdog() -> None:
-    """Which is why its owner is told."""
+    """The warning about it is for this."""
     simulator, clock = island(time_out=90, on_loss="keep")
     async with simulator, connected(simulator) as battery:
         problems = await battery.get("problem")
@@ -1084,8 +1088,8 @@ async def test_a_device_that_keeps_its_values_has_no_watchdog() -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"read_back": False}, {"write_only": "unknown"}]
 )
-async def test_release_gives_the_device_back(options: dict[str, Any]) -> None:
-    """It decides again, whatever of its registers can be read."""
+async def test_a_released_device_is_automatic(options: dict[str, Any]) -> None:
+    """It is automatic again, whichever of its registers can be read."""
     simulator, clock = island(**options)
     async with simulator, connected(simulator) as battery:
         await battery.set_power_setpoint(1500)
@@ -1128,7 +1132,7 @@ async def test_a_device_that_was_off_is_held_again_by_the_next_renewal() -> None
 
 
 async def test_another_controllers_setpoint_is_noticed(leap: Leap) -> None:
-    """After two reads it is theirs: to renew, and to end."""
+    """After two reads the control is theirs: to renew, and to end."""
     simulator, _ = island()
     async with simulator, connected(simulator) as battery:
         await battery.set_power_setpoint(1500)
@@ -1150,7 +1154,7 @@ async def test_another_controllers_setpoint_is_noticed(leap: Leap) -> None:
 async def test_external_control_that_is_switched_off_twice(
     leap: Leap, minutes: int, is_theirs: bool
 ) -> None:
-    """Once may be a restart. Soon again is somebody who does it; later a restart."""
+    """Once may be a restart. Soon again is another controller; later a restart."""
     simulator, clock = island()
     async with simulator, connected(simulator) as battery:
         await battery.set_power_setpoint(1500)
@@ -1169,8 +1173,8 @@ async def test_external_control_that_is_switched_off_twice(
             assert simulator.mode == "automatic"
 
 
-async def test_the_reason_for_less_is_told() -> None:
-    """And forgotten with it."""
+async def test_the_reason_for_a_smaller_grant_is_reported() -> None:
+    """And reset with it."""
     async with device() as image, connected(image) as battery:
         reasons = [(await battery.set_power_setpoint(3000)).reason]
         put(image, 40189, 900)
@@ -1205,8 +1209,8 @@ async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None
         assert (resting, simulator.state()["mode"]) == ("automatic", "controlled")
 
 
-async def test_what_is_held_in_vain_is_seen() -> None:
-    """The measured power and the problem tell, not the setpoint."""
+async def test_a_setpoint_without_effect_is_seen() -> None:
+    """The measured power and the problem show it, not the setpoint."""
     simulator, clock = island(power_mode=1077)
     async with simulator, connected(simulator) as battery:
         await battery.set_power_setpoint(1500)
@@ -1225,7 +1229,7 @@ async def test_what_is_held_in_vain_is_seen() -> None:
 async def test_a_cluster_is_watched(
     per_phase: bool, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that takes the setpoint per device does three times as much."""
+    """A cluster that takes the setpoint per device does three times as much."""
     monkeypatch.setattr(sma_conditions, "_RAMP", 0)
     simulator, clock = island(plant={"phases": 3}, per_phase=per_phase)
     async with simulator, connected(simulator) as battery:
@@ -1256,7 +1260,7 @@ async def test_the_whole_range_is_taken() -> None:
 async def test_a_start_and_a_minute_of_polls_do_not_lock_the_device_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """How many requests are too many is not known; these are thirty at the start."""
+    """The number of requests that are too many is not known; the start has thirty."""
     monkeypatch.setattr(sma_conditions, "_FRESH", 75)
     simulator, clock = island()
     async with simulator, connected(simulator) as battery:
@@ -1271,7 +1275,7 @@ async def test_a_start_and_a_minute_of_polls_do_not_lock_the_device_up(
 
 
 async def test_standby_is_unknown_not_zero() -> None:
-    """A device that rests tells neither power nor energy."""
+    """A device in standby reports neither power nor energy."""
     simulator, _ = island()
     async with simulator, connected(simulator) as battery:
         await simulator.misbehave("standby")
@@ -1283,7 +1287,7 @@ async def test_standby_is_unknown_not_zero() -> None:
 
 
 async def test_every_setting_of_a_device_can_be_changed() -> None:
-    """And is kept once, where the device keeps it."""
+    """Each is written once, if the device keeps it in flash."""
     simulator, _ = island()
     async with simulator, connected(simulator) as battery:
         before = await battery.read(list(battery.settings))

@@ -1,4 +1,4 @@
-"""Solarman V5: every way in which loggers send their bytes, and finding loggers."""
+"""Solarman V5: all ways in which loggers send their bytes, and discovery."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 VALUES = [235, 5362, 0xFFFF]
 SHORT = 0.05
-"""Seconds until a test gives up on a silent logger."""
+"""Time-out of a silent logger in tests, s."""
 
 
 @asynccontextmanager
@@ -139,7 +139,7 @@ async def test_words_come_out_right_however_they_are_sent(reply: Reply) -> None:
     cuts=st.lists(st.integers(0, 200), max_size=12),
 )
 def test_frames_do_not_depend_on_segments(parts: list[bytes], cuts: list[int]) -> None:
-    """However a stream is cut into segments, the same frames come out."""
+    """A stream cut into any segments gives the same frames."""
     stream = b"".join(parts)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     buffer = bytearray()
@@ -154,7 +154,7 @@ def test_frames_do_not_depend_on_segments(parts: list[bytes], cuts: list[int]) -
 
 @given(st.binary(max_size=300))
 def test_garbage_is_no_frame_and_never_an_endless_loop(garbage: bytes) -> None:
-    """What has no start byte is thrown away as a whole."""
+    """Bytes without a start byte are dropped as a whole."""
     buffer = bytearray(garbage.replace(b"\xa5", b""))
 
     assert cut_frame(buffer) is None
@@ -182,7 +182,7 @@ async def test_a_garbled_answer_is_asked_for_again(spoilt: object) -> None:
 
 
 def _with_sum(frame: bytes) -> bytes:
-    """Return the frame with the checksum that it should have."""
+    """Return the frame with a correct checksum."""
     return frame[:-2] + bytes((sum(frame[1:-2]) & 0xFF,)) + frame[-1:]
 
 
@@ -236,7 +236,7 @@ async def test_an_echo_of_another_write_is_not_a_confirmation() -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\0\0"])
-async def test_a_modbus_exception_is_what_it_is(end: bytes) -> None:
+async def test_a_modbus_exception_is_passed_on(end: bytes) -> None:
     """Exceptions come through, also with a double CRC, and cost no connection."""
     async with (
         ScriptedLogger(
@@ -252,7 +252,7 @@ async def test_a_modbus_exception_is_what_it_is(end: bytes) -> None:
 
 
 async def test_concurrent_requests_each_get_their_own_answer() -> None:
-    """One request is under way at a time, whoever asks."""
+    """One request is under way at a time, for all callers."""
 
     def reply(request: Request) -> Segments:
         address, count = struct.unpack(">HH", request.rtu[2:6])
@@ -288,7 +288,7 @@ async def test_silence_between_requests_is_kept(
     assert [round(pause) for pause in pauses if pause > 1] == [10]
 
 
-# When it goes wrong
+# Failures
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
@@ -304,7 +304,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
 
 
 async def test_an_idle_connection_that_was_closed_is_made_anew() -> None:
-    """Loggers hang up after some minutes: nobody notices."""
+    """Loggers hang up after some minutes; the next request connects again."""
     async with (
         ScriptedLogger(lambda r: [answer(r), HANG_UP], reads(*VALUES)) as logger,
         connected(logger) as connection,
@@ -327,8 +327,8 @@ async def test_a_connection_closed_instead_of_an_answer_is_tried_once_more() -> 
             await connection.unit(1).read_holding_registers(586, 3)
 
 
-async def test_an_unreachable_logger_is_left_alone_for_a_while() -> None:
-    """It comes back without a reload, but is not hammered meanwhile."""
+async def test_an_unreachable_logger_is_not_asked_for_a_while() -> None:
+    """It is connected again without a reload, but only after a while."""
     async with ScriptedLogger(reads(*VALUES)) as logger:
         connection = SolarmanConnection(logger.host, logger.port, SERIAL, 5)
         await connection.open()
@@ -358,7 +358,7 @@ async def test_giving_up_on_a_request_leaves_the_connection_usable() -> None:
 
 
 async def test_users_of_a_logger_share_one_connection() -> None:
-    """The socket is closed by the last one; then nothing is sent any more."""
+    """The last user closes the socket; then nothing is sent any more."""
     async with ScriptedLogger(reads(*VALUES)) as logger:
         address = (logger.host, logger.port, SERIAL, 5)
         first, second = (SolarmanConnection.shared(*address) for _ in range(2))
@@ -377,7 +377,7 @@ async def test_users_of_a_logger_share_one_connection() -> None:
 # Wrong loggers
 
 
-async def test_a_wrong_serial_number_is_said_with_the_right_one() -> None:
+async def test_a_wrong_serial_number_is_reported_with_the_right_one() -> None:
     """Most loggers answer under their own serial number."""
     async with (
         ScriptedLogger(lambda r: [v5(r, b"\x06\x00")]) as logger,
@@ -390,7 +390,7 @@ async def test_a_wrong_serial_number_is_said_with_the_right_one() -> None:
 
 
 async def test_a_serial_number_that_is_refused_is_explained() -> None:
-    """The logger repeats what it was asked for, and says no."""
+    """The logger repeats the number, and refuses it."""
     async with (
         ScriptedLogger(lambda r: [v5(r, b"\x06\x00", serial=r.serial)]) as logger,
         connected(logger, serial=2207112233) as connection,
@@ -399,8 +399,8 @@ async def test_a_serial_number_that_is_refused_is_explained() -> None:
             await connection.unit(1).read_holding_registers(0, 1)
 
 
-async def test_a_wrong_unit_id_is_said_as_such() -> None:
-    """Not as the Modbus error that the bytes look like."""
+async def test_a_wrong_unit_id_is_reported_as_such() -> None:
+    """Not as the Modbus error that its bytes resemble."""
     async with (
         ScriptedLogger(lambda r: [v5(r, b"\x05\x00")]) as logger,
         connected(logger) as connection,
@@ -410,8 +410,8 @@ async def test_a_wrong_unit_id_is_said_as_such() -> None:
         assert logger.connections == 1
 
 
-async def test_a_logger_that_speaks_plain_modbus_is_recognised() -> None:
-    """It takes the request for Modbus TCP: the error says how to set it up instead."""
+async def test_a_logger_that_speaks_plain_modbus_is_identified() -> None:
+    """It takes the request for Modbus TCP: the error names the type to choose."""
     async with (
         ScriptedLogger(lambda r: [bytes.fromhex("a517001045 0300d602")]) as logger,
         connected(logger) as connection,
@@ -421,7 +421,7 @@ async def test_a_logger_that_speaks_plain_modbus_is_recognised() -> None:
 
 
 async def test_the_library_does_not_set_up_logging() -> None:
-    """It would, were it given no logger."""
+    """It would without a logger of the caller's."""
     before = list(logging.getLogger().handlers)
     async with (
         ScriptedLogger(reads(*VALUES)) as logger,
@@ -432,11 +432,11 @@ async def test_the_library_does_not_set_up_logging() -> None:
     assert logging.getLogger().handlers == before
 
 
-# Finding loggers
+# Discovery of loggers
 
 
 class Answering(asyncio.DatagramProtocol):
-    """A logger, or something else, that answers a question by UDP."""
+    """A device that answers a question by UDP, logger or not."""
 
     def __init__(self, *answers: bytes, to: bytes) -> None:
         self.answers = answers
@@ -459,7 +459,7 @@ class Answering(asyncio.DatagramProtocol):
 async def answering(
     *answers: bytes, to: bytes = b"WIFIKIT-214028-READ"
 ) -> AsyncIterator[tuple[int, Answering]]:
-    """Yield the port on which something answers by UDP."""
+    """Yield the port of a device that answers by UDP."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_datagram_endpoint(
         lambda: Answering(*answers, to=to), local_addr=("127.0.0.1", 0)
@@ -471,32 +471,32 @@ async def answering(
 
 
 @pytest.mark.parametrize("to", [b"WIFIKIT-214028-READ", b"HF-A11ASSISTHREAD"])
-async def test_loggers_tell_who_they_are(to: bytes) -> None:
-    """Either text will do; what is not a logger is left out."""
+async def test_loggers_answer_discovery_with_their_identity(to: bytes) -> None:
+    """Either text will do; an answer of another device is ignored."""
     async with answering(
         b"+ok",
         b"127.0.0.1,98D863AABBCC,MODULE-7",
         b"127.0.0.1,98D863AABBCC,2712345678",
         to=to,
     ) as (port, other):
-        found = await discover(["127.0.0.1"], port=port, wait=0.1)
+        loggers = await discover(["127.0.0.1"], port=port, wait=0.1)
 
-    assert found == [Logger("127.0.0.1", "98D863AABBCC", SERIAL)]
+    assert loggers == [Logger("127.0.0.1", "98D863AABBCC", SERIAL)]
     assert set(other.asked) == {b"WIFIKIT-214028-READ", b"HF-A11ASSISTHREAD"}
 
 
 @pytest.mark.parametrize(
     "answer", [b"", b"a,b", b"a,b,c", b"a,b,1,2", b"a,b,D123456789", b"a,b,\xb2\xb3"]
 )
-def test_what_is_not_a_logger_is_not_taken_for_one(answer: bytes) -> None:
-    """Three fields, the last of them a number."""
+def test_another_answer_is_not_taken_for_a_logger(answer: bytes) -> None:
+    """A logger's answer has three fields, the last of them a number."""
     assert parse_logger(answer) is None
 
 
-async def test_the_serial_number_is_found_by_asking(
+async def test_the_serial_number_comes_from_discovery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The logger tells by UDP; on its TCP port nothing needs to be sent."""
+    """The logger answers by UDP; on its TCP port nothing needs to be sent."""
     async with (
         answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, _),
         ScriptedLogger(silence) as logger,
@@ -506,10 +506,10 @@ async def test_the_serial_number_is_found_by_asking(
         assert logger.requests == []
 
 
-async def test_who_has_no_logger_port_is_not_asked(
+async def test_a_host_without_a_logger_port_is_not_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is sent to an address where no logger listens."""
+    """Nothing is sent to an address without a listener on a logger's port."""
     async with ScriptedLogger(silence) as logger:
         closed = logger.port
     async with answering(b"127.0.0.1,98D863AABBCC,2712345678") as (port, other):
@@ -521,14 +521,14 @@ async def test_who_has_no_logger_port_is_not_asked(
 
 @pytest.fixture
 def _no_udp(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nobody(*_: object, **__: object) -> list[Logger]:
+    async def no_network(*_: object, **__: object) -> list[Logger]:
         raise OSError
 
-    monkeypatch.setattr(solarman_discovery, "discover", nobody)
+    monkeypatch.setattr(solarman_discovery, "discover", no_network)
 
 
 @pytest.mark.usefixtures("_no_udp")
-async def test_the_serial_number_is_found_by_asking_for_zero() -> None:
+async def test_the_serial_number_comes_from_a_request_for_zero() -> None:
     """Where UDP does not get through: a request for serial number 0 is answered."""
     async with ScriptedLogger(lambda r: [v5(r, b"\x06\x00")]) as logger:
         assert await find_serial(logger.host, logger.port) == SERIAL
@@ -539,16 +539,16 @@ async def test_the_serial_number_is_found_by_asking_for_zero() -> None:
 @pytest.mark.parametrize(
     "payload", [b"\x06\x00", b"\x05\x00", rtu(1, 3, 2, 0, 5), rtu(1, 0x83, 2)]
 )
-async def test_a_serial_number_that_cannot_be_found_must_be_typed(
+async def test_a_serial_number_that_cannot_be_discovered_must_be_entered(
     payload: bytes,
 ) -> None:
-    """The error says where it stands."""
+    """The error names the place of the number."""
     async with ScriptedLogger(lambda r: [v5(r, payload, serial=0)]) as logger:
         with pytest.raises(WrongDeviceError, match="sticker"):
             await find_serial(logger.host, logger.port)
 
 
-async def test_a_name_that_does_not_exist_cannot_be_found(
+async def test_an_unknown_host_name_cannot_be_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither by UDP nor by TCP."""
@@ -562,6 +562,6 @@ async def test_a_name_that_does_not_exist_cannot_be_found(
 
 
 def test_errors_of_this_transport_are_errors_like_others() -> None:
-    """What a caller has to catch is the one hierarchy."""
+    """A caller catches the one hierarchy."""
     assert issubclass(WrongLoggerError, WrongDeviceError)
     assert issubclass(UnitAbsentError, DeviceRefusedError)

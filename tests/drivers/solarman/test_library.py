@@ -1,7 +1,7 @@
-"""What is used of pysolarmanv5 besides its public methods, and so pins its version.
+"""Uses of pysolarmanv5 besides its public methods, which pin its version.
 
 Another version may pass every test and still call its private methods differently:
-before the pin moves, read what has changed in them.
+before the pin moves, read their changes.
 """
 
 from asyncio import StreamReader, StreamWriter
@@ -24,14 +24,14 @@ OVERRIDDEN: Final = {
     "_send_receive_v5_frame": ["data_logging_stick_frame"],
     "_send_receive_modbus_frame": ["mb_request_frame"],
 }
-"""Private coroutines of the library that are replaced, and what they are given.
+"""Private coroutines of the library that are replaced, and their arguments.
 
 The first sends a frame and waits for the answer: the library's takes each TCP segment
 for a frame. The second passes on the answer, which is checked against the request.
 """
 
 CALLED: Final = {"_handle_double_crc": ["frame"]}
-"""A private function of the library that is called: it takes off a second checksum."""
+"""Private functions of the library that are called, and their arguments."""
 
 ATTRIBUTES: Final = {"mb_slave_id", "sequence_number"}
 """Attributes of the library's that are set or read."""
@@ -42,35 +42,39 @@ def parameters(function: Any) -> list[str]:
 
 
 def test_version_is_the_one_that_was_read() -> None:
-    """The manifest asks for what is installed here: tests/project/test_manifest.py."""
+    """The manifest asks for the installed one: tests/project/test_manifest.py."""
     assert version("pysolarmanv5") == VERSION
 
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
-def test_what_is_overridden_is_called_as_here(name: str) -> None:
-    theirs = getattr(PySolarmanV5Async, name)
-    ours = getattr(LoggerClient, name)
-    assert inspect.iscoroutinefunction(theirs)
-    assert inspect.iscoroutinefunction(ours)
-    assert parameters(theirs) == parameters(ours) == ["self", *OVERRIDDEN[name]]
+def test_replaced_coroutines_have_the_same_parameters(name: str) -> None:
+    original = getattr(PySolarmanV5Async, name)
+    replacement = getattr(LoggerClient, name)
+    assert inspect.iscoroutinefunction(original)
+    assert inspect.iscoroutinefunction(replacement)
+    assert (
+        parameters(original) == parameters(replacement) == ["self", *OVERRIDDEN[name]]
+    )
 
 
 @pytest.mark.parametrize("name", CALLED)
-def test_what_is_called_takes_what_it_is_given(name: str) -> None:
-    theirs = getattr(PySolarmanV5Async, name)
-    assert not inspect.iscoroutinefunction(theirs)
-    assert parameters(theirs) == ["self", *CALLED[name]]
+def test_called_functions_have_the_expected_parameters(name: str) -> None:
+    original = getattr(PySolarmanV5Async, name)
+    assert not inspect.iscoroutinefunction(original)
+    assert parameters(original) == ["self", *CALLED[name]]
 
 
 def test_nothing_else_takes_the_place_of_something_of_the_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A new name of theirs may be one that is used here already."""
+    """A new name of the library may be one that is used here already."""
     logger = logging.getLogger(__name__)
-    theirs = PySolarmanV5Async("127.0.0.1", 1, logger=logger)
-    assert vars(theirs).keys() >= ATTRIBUTES
+    original = PySolarmanV5Async("127.0.0.1", 1, logger=logger)
+    assert vars(original).keys() >= ATTRIBUTES
     monkeypatch.setattr(PySolarmanV5Async, "__init__", lambda *_, **__: None)
     reader, writer = Mock(StreamReader), Mock(StreamWriter)
-    ours = LoggerClient("127.0.0.1", 1, reader, writer)
-    names = {name for name in vars(ours) | vars(LoggerClient) if name[:2] != "__"}
-    assert {name for name in names if hasattr(theirs, name)} == OVERRIDDEN.keys()
+    replacement = LoggerClient("127.0.0.1", 1, reader, writer)
+    names = {
+        name for name in vars(replacement) | vars(LoggerClient) if name[:2] != "__"
+    }
+    assert {name for name in names if hasattr(original, name)} == OVERRIDDEN.keys()

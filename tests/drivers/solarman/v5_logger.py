@@ -1,4 +1,4 @@
-"""A data logger that answers with exactly the bytes a test gives it."""
+"""A data logger that answers with exactly the bytes of a test."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ HEARTBEAT: Final = bytes.fromhex("a5010010478d69b5b50aa2006415")
 BANNER: Final = b"AT+YZCMPVER=LSW3_14_FFFF_1.0.9E\r\n\r\n"
 
 HANG_UP: Final = b"hang up"
-"""Instead of bytes: the logger closes the connection."""
+"""In place of bytes: the logger closes the connection."""
 
 type Segments = Sequence[bytes]
-"""What the logger sends, in TCP segments of their own."""
+"""The logger's bytes, in TCP segments of their own."""
 type Reply = Callable[["Request"], Segments]
 
 
@@ -33,7 +33,7 @@ class Request:
 
     @property
     def serial(self) -> int:
-        """The logger it is for."""
+        """Serial number of the addressed logger."""
         return int.from_bytes(self.frame[7:11], "little")
 
     @property
@@ -91,7 +91,7 @@ def silence(request: Request) -> Segments:
 
 
 class ScriptedLogger:
-    """Answers each request with the next reply; the last one answers all that follow."""
+    """A logger with one reply per request; the last reply answers all later ones."""
 
     def __init__(self, *replies: Reply) -> None:
         """Prepare the replies."""

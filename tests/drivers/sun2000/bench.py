@@ -1,4 +1,4 @@
-"""What the tests of the Huawei driver work with."""
+"""The bench of the Huawei driver's tests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,11 +20,11 @@ from tests.simulators.modbus import Write
 CHARGE_LIMIT, DISCHARGE_LIMIT = 47075, 47077
 DURATION, COMMAND, END = 47083, 47100, 47246
 CHARGE_POWER, DISCHARGE_POWER = 47247, 47249
-OWNERS_LIMITS: Final = {"charge_power_limit": 5000, "discharge_power_limit": 5000}
+USER_LIMITS: Final = {"charge_power_limit": 5000, "discharge_power_limit": 5000}
 
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out the pauses that a real device needs."""
+    """Skip the pauses that a real device needs."""
     monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0)
     monkeypatch.setattr(sun2000_inverter, "SPACING", 0)
     monkeypatch.setattr(Sun2000Inverter, "settle", 0)
@@ -49,7 +49,7 @@ def leaping(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def connected(
     simulator: HuaweiSimulator | ModbusImage, **options: Any
 ) -> AsyncIterator[Sun2000Inverter]:
-    """Yield a driver that knows the unit of a simulator."""
+    """Yield a connected driver that knows the unit of a simulator."""
     setup = {key: value for key, value in simulator.setup.items() if key != "host"}
     async with Sun2000Inverter(simulator.host, **setup | options) as battery:
         yield battery
@@ -75,7 +75,7 @@ class Bench:
 
     @property
     def power(self) -> float:
-        """What the battery really does, W."""
+        """True power of the battery, W."""
         return float(self.simulator.state()["battery_power"])
 
     @property
@@ -84,11 +84,11 @@ class Bench:
 
     @property
     def addresses(self) -> list[int]:
-        """What was written, oldest first."""
+        """Written addresses, oldest first."""
         return [write.address for write in self.writes]
 
     def control(self) -> tuple[Any, ...]:
-        """Return the forced command, its power, both limits, as the device has them."""
+        """Return the device's forcible command, its power, and both limits."""
         device = self.device
         return (
             device["forcible"],

@@ -1,4 +1,4 @@
-"""How the Huawei driver holds a battery at a setpoint, and lets it go."""
+"""A battery that the Huawei driver holds at a setpoint, and releases."""
 
 from itertools import product
 import json
@@ -28,7 +28,7 @@ from .bench import (
     DISCHARGE_POWER,
     DURATION,
     END,
-    OWNERS_LIMITS,
+    USER_LIMITS,
     bench,
     changed,
     connected,
@@ -58,12 +58,12 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
         assert granted == Grant(power)
         assert b.power == pytest.approx(power, abs=5)
         assert await b.battery.get("power_setpoint") == power
-        assert b.battery.snapshot == OWNERS_LIMITS
+        assert b.battery.snapshot == USER_LIMITS
         assert b.device["flash_writes"] == 0
 
 
 async def test_the_command_comes_last_and_once() -> None:
-    """The device acts on what is there already."""
+    """The device acts on the values that are there already."""
     async with bench() as b:
         await b.battery.set_power_setpoint(-1500)
 
@@ -87,8 +87,8 @@ async def test_another_power_in_the_same_direction_is_one_write() -> None:
         assert b.power == pytest.approx(1800, abs=5)
 
 
-async def test_somebody_elses_command_is_replaced_as_a_whole() -> None:
-    """Its duration, and what ends it, were theirs."""
+async def test_another_controllers_command_is_replaced_as_a_whole() -> None:
+    """Its duration, and its end, were the other controller's."""
     async with bench() as b:
         device = b.simulator.device.settings
         device["forcible_charge"], device["forcible_minutes"] = 3000, 1
@@ -121,7 +121,7 @@ async def test_a_setpoint_of_less_than_half_a_watt_is_hold() -> None:
         assert b.control() == ("stop", 0, 0, 0)
 
 
-async def test_leaving_hold_puts_the_limits_back_first() -> None:
+async def test_leaving_hold_restores_the_limits_first() -> None:
     """A command would do nothing within limits of 0."""
     async with bench(charge_limit=4000, discharge_limit=3000) as b:
         await b.battery.set_power_setpoint(0)
@@ -135,7 +135,7 @@ async def test_leaving_hold_puts_the_limits_back_first() -> None:
         assert b.control() == ("charge", 1000, 4000, 3000)
 
 
-async def test_holding_again_wears_nothing() -> None:
+async def test_a_repeated_hold_wears_nothing() -> None:
     async with bench() as b:
         await b.battery.set_power_setpoint(0)
         before = len(b.writes)
@@ -146,7 +146,7 @@ async def test_holding_again_wears_nothing() -> None:
 
 
 @pytest.mark.parametrize("setpoint", [1500, -1500, 0])
-async def test_release_puts_everything_back(setpoint: int) -> None:
+async def test_release_restores_everything(setpoint: int) -> None:
     async with bench(charge_limit=4000, discharge_limit=3000) as b:
         await b.battery.set_power_setpoint(setpoint)
         await b.battery.release()
@@ -160,8 +160,8 @@ async def test_release_puts_everything_back(setpoint: int) -> None:
 
 
 @pytest.mark.parametrize("setpoint", [1500, -1500, 0])
-async def test_another_driver_releases_what_was_found(setpoint: int) -> None:
-    """After a restart nothing is known but what was stored."""
+async def test_another_driver_releases_by_the_snapshot(setpoint: int) -> None:
+    """After a restart only the stored snapshot is known."""
     async with bench(charge_limit=4000, discharge_limit=3000) as b:
         await b.battery.set_power_setpoint(setpoint)
         stored = json.loads(json.dumps(b.battery.snapshot))
@@ -185,18 +185,18 @@ async def test_reading_connecting_and_releasing_nothing_write_nothing() -> None:
         assert b.writes == []
 
 
-async def test_what_is_found_during_hold_is_what_was_found_before() -> None:
-    """Asked again, the limits that hold has set are not taken for the owner's."""
+async def test_a_snapshot_during_hold_is_the_one_from_before() -> None:
+    """Read again, the limits that hold has set are not taken for the user's."""
     async with bench() as b:
         await b.battery.set_power_setpoint(0)
-        assert await b.battery.take_snapshot() == OWNERS_LIMITS
+        assert await b.battery.take_snapshot() == USER_LIMITS
         await b.battery.set_power_setpoint(0)
         await b.battery.release()
 
         assert b.control() == ("stop", 0, 5000, 5000)
 
 
-async def test_limits_of_0_that_were_found_are_put_back_as_0() -> None:
+async def test_limits_of_0_are_restored_as_0() -> None:
     async with bench(charge_limit=0, discharge_limit=3000) as b:
         await b.battery.set_power_setpoint(0)
         await b.battery.release()
@@ -205,8 +205,8 @@ async def test_limits_of_0_that_were_found_are_put_back_as_0() -> None:
         assert CHARGE_LIMIT not in b.addresses
 
 
-async def test_a_command_that_was_found_is_not_started_again() -> None:
-    """Somebody else's, or stranded: a release ends at no command."""
+async def test_a_command_from_before_is_not_started_again() -> None:
+    """Another controller's, or stranded: a release ends at no command."""
     async with bench() as b:
         b.simulator.device.settings["forcible_minutes"] = 60
         b.simulator.device.settings["forcible_discharge"] = 500
@@ -218,8 +218,8 @@ async def test_a_command_that_was_found_is_not_started_again() -> None:
         assert b.control() == ("stop", 0, 5000, 5000)
 
 
-async def test_an_owner_who_changed_a_limit_meanwhile_keeps_it() -> None:
-    """With the app, while a power is held: theirs is what counts from then on."""
+async def test_a_limit_that_the_user_changed_meanwhile_stays() -> None:
+    """Changed with the app, while a power is held: it counts from then on."""
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)
         await b.simulator.misbehave("setting", setting="charge_limit", value=3000)
@@ -258,7 +258,7 @@ async def test_renewal_writes_the_duration_and_then_the_command() -> None:
         assert b.writes[before:] == [(1, DURATION, [2]), (1, COMMAND, [2])]
 
 
-async def test_a_setpoint_that_ran_out_while_out_of_reach_is_taken_up_again(
+async def test_a_setpoint_that_ran_out_while_out_of_reach_is_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with bench() as b:
@@ -318,7 +318,7 @@ async def test_a_command_that_ends_at_once_for_no_reason_is_not_confirmed() -> N
 async def test_an_empty_battery_that_ends_a_discharge_grants_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Some firmware ends it, some leaves it commanded."""
+    """Some firmware ends the command, some keeps it."""
     async with bench(soc=5) as b:
         obeying = b.simulator.device.granted
         monkeypatch.setattr(
@@ -330,7 +330,7 @@ async def test_an_empty_battery_that_ends_a_discharge_grants_nothing(
         assert granted == Grant(0, LimitReason.EMPTY)
 
 
-async def test_somebody_elses_other_command_is_not_fought() -> None:
+async def test_another_controllers_command_is_not_fought() -> None:
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)
         await b.simulator.misbehave("setting", setting="forcible", value=2)
@@ -342,8 +342,8 @@ async def test_somebody_elses_other_command_is_not_fought() -> None:
         assert await b.battery.get("power_setpoint") == 0
 
 
-async def test_another_power_of_somebody_elses_is_noticed() -> None:
-    """At the second read in a row: one may have been under way during a change."""
+async def test_another_controllers_power_is_noticed() -> None:
+    """At the second read in a row: a single one may have come during a change."""
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)
         await b.simulator.misbehave("other_controller", power=400)
@@ -358,8 +358,8 @@ async def test_another_power_of_somebody_elses_is_noticed() -> None:
         assert b.power == pytest.approx(400, abs=20)
 
 
-async def test_a_hold_that_somebody_lifted_is_theirs() -> None:
-    """Its limits are not written again, nor put back."""
+async def test_a_hold_that_another_controller_ended_is_not_restored() -> None:
+    """Its limits are neither written again nor restored."""
     async with bench() as b:
         await b.battery.set_power_setpoint(0)
         await b.simulator.misbehave("limits", power=3000)
@@ -372,8 +372,8 @@ async def test_a_hold_that_somebody_lifted_is_theirs() -> None:
         assert b.control() == ("stop", 0, 3000, 3000)
 
 
-async def test_a_restart_is_an_end_and_nobody_elses_power() -> None:
-    """The device has forgotten the power together with the command."""
+async def test_a_restart_is_an_end_and_no_other_controller() -> None:
+    """The device has lost the power together with the command."""
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)
         b.simulator.device.restart()
@@ -405,7 +405,7 @@ async def test_renewals_that_were_refused_did_not_renew(
         assert b.device["forcible"] == "charge"
 
 
-async def test_the_reason_for_less_is_told() -> None:
+async def test_the_reason_for_a_smaller_grant_is_reported() -> None:
     """Also of a power that the device trims again at each renewal."""
     async with bench() as b:
         await b.simulator.misbehave("setting", setting="charge_limit", value=800)
@@ -429,8 +429,8 @@ async def test_the_reason_for_less_is_told() -> None:
     assert b.battery.held is None
 
 
-async def test_only_what_changes_the_limits_wears_flash() -> None:
-    """A hold is made of them, and leaving it puts them back; a command is not."""
+async def test_only_a_change_of_the_limits_wears_flash() -> None:
+    """Hold writes them, and its end restores them; a command does not."""
     async with bench() as b:
         worn = []
         for setpoint in (1000, -500, 0, 0, 1000):
@@ -443,7 +443,7 @@ async def test_only_what_changes_the_limits_wears_flash() -> None:
 
 
 async def test_a_duration_that_does_not_end_is_ended_by_release() -> None:
-    """One source saw it: release does not rely on the watchdog."""
+    """One source reports it [uncertain]: release does not rely on the watchdog."""
     async with bench() as b:
         await b.simulator.misbehave("endless")
         await b.battery.set_power_setpoint(-1000)
@@ -459,7 +459,7 @@ async def test_a_duration_that_does_not_end_is_ended_by_release() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "granted"), [(9000, 5000), (-9000, -5000)])
-async def test_setpoints_are_kept_within_what_the_battery_can(
+async def test_setpoints_are_kept_within_the_batterys_power(
     wanted: int, granted: int
 ) -> None:
     async with bench() as b:
@@ -467,7 +467,7 @@ async def test_setpoints_are_kept_within_what_the_battery_can(
         assert await b.battery.set_power_setpoint(wanted) == Grant(granted)
 
 
-async def test_the_owners_limits_are_kept() -> None:
+async def test_the_users_limits_are_kept() -> None:
     """Those of the options, and those on the device."""
     async with bench(max_charge_power=2000, max_discharge_power=1500) as b:
         assert b.battery.setpoint_limits == SetpointLimits(-1500, 2000)
@@ -479,7 +479,7 @@ async def test_the_owners_limits_are_kept() -> None:
         assert await b.battery.set_power_setpoint(-4000) == Grant(-1500, by_setting)
 
 
-async def test_what_the_owner_does_not_allow_at_all_becomes_hold() -> None:
+async def test_a_direction_that_the_user_forbids_becomes_hold() -> None:
     async with bench(discharge_limit=0) as b:
         granted = await b.battery.set_power_setpoint(-1000)
         assert granted == Grant(0, LimitReason.SETTING)
@@ -488,7 +488,7 @@ async def test_what_the_owner_does_not_allow_at_all_becomes_hold() -> None:
         assert b.control() == ("stop", 0, 5000, 0)
 
 
-async def test_renewal_follows_what_the_battery_can_do(
+async def test_renewal_follows_the_batterys_power(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pack drops out, and comes back."""
@@ -520,8 +520,8 @@ async def test_renewal_stays_within_a_limit_that_was_set_meanwhile() -> None:
         assert await b.battery.keep_alive() == Grant(1000)
 
 
-async def test_power_that_the_device_trims_is_what_was_granted() -> None:
-    """Too much is cut in silence, by devices that tell no limit."""
+async def test_the_grant_is_the_power_that_the_device_trims_it_to() -> None:
+    """A device without a limit cuts a larger power silently."""
     async with HuaweiSimulator() as simulator:
         await simulator.misbehave("absent", first=37046, last=37049)
         async with connected(simulator) as battery:
@@ -545,15 +545,13 @@ async def test_an_unknown_limit_of_the_battery_bounds_nothing(unknown: int) -> N
     assert granted == Grant(3000)
 
 
-async def test_an_inverter_that_does_not_tell_its_power_is_limited_by_its_battery() -> (
-    None
-):
+async def test_without_a_rated_power_the_battery_is_the_limit() -> None:
     vector = changed(PV_CHARGING, {}, 30073, 30074, 30075, 30076)
     async with ModbusImage(vector) as image, connected(image) as battery:
         assert battery.setpoint_limits == SetpointLimits(-5000, 5000)
 
 
-async def test_limits_above_what_the_battery_can_are_put_back_clamped() -> None:
+async def test_limits_beyond_the_battery_are_restored_clamped() -> None:
     """They would be refused: the battery has become smaller since."""
     async with bench() as b:
         await b.battery.set_power_setpoint(0)
@@ -563,11 +561,11 @@ async def test_limits_above_what_the_battery_can_are_put_back_clamped() -> None:
         assert b.control() == ("stop", 0, 5000, 2500)
 
 
-# What goes wrong
+# Failures
 
 
-async def test_limits_that_the_device_does_not_tell_are_not_taken_from_it() -> None:
-    """What could not be put back is not changed."""
+async def test_limits_that_the_device_does_not_report_are_not_changed() -> None:
+    """A limit that could not be restored is not changed."""
     async with bench() as b:
         await b.simulator.misbehave("unknown", address=47077)
         with pytest.raises(NotSupportedError, match="discharge_power_limit"):
@@ -596,7 +594,7 @@ async def test_a_sleeping_battery_gets_its_limits_back_when_it_wakes() -> None:
         await b.simulator.misbehave("battery", status=None)
         await b.battery.release()
 
-        assert kept == OWNERS_LIMITS
+        assert kept == USER_LIMITS
         assert b.control() == ("stop", 0, 5000, 5000)
 
 
@@ -617,12 +615,12 @@ async def test_one_refused_limit_does_not_keep_the_other_from_coming_back(
             await b.battery.release()
 
         assert b.control() == ("stop", 0, 0, 5000)
-        assert b.battery.snapshot == OWNERS_LIMITS
+        assert b.battery.snapshot == USER_LIMITS
 
 
 @pytest.mark.parametrize("setpoint", [1000, 0])
 async def test_a_setpoint_that_is_not_taken_is_reported(setpoint: int) -> None:
-    """Accepted and forgotten, as behind an EMMA that overrules it."""
+    """Accepted and dropped, as behind an EMMA that overrules it."""
     async with bench() as b:
         await b.simulator.misbehave("ignore_writes")
         with pytest.raises(NotConfirmedError, match="is still"):
@@ -659,11 +657,11 @@ async def test_a_release_that_is_not_seen_is_kept_for_another_try(
         await b.simulator.misbehave("ignore_writes", on=False)
         await b.battery.release()
 
-        assert kept == OWNERS_LIMITS
+        assert kept == USER_LIMITS
         assert b.control() == ("stop", 0, 5000, 5000)
 
 
-async def test_hold_that_somebody_lifted_shows() -> None:
+async def test_hold_that_another_controller_ended_shows() -> None:
     async with bench() as b:
         await b.battery.set_power_setpoint(0)
         await b.simulator.misbehave("setting", setting="charge_limit", value=3000)
@@ -721,9 +719,9 @@ async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
     broken: int,
     answered: bool,
 ) -> None:
-    """Wherever it breaks: the old setpoint, the new one, or the owner's settings.
+    """At any break: the old setpoint, the new one, or the user's settings.
 
-    And whoever comes next can release it. None is automatic.
+    Another driver can release it. None in the table is automatic.
     """
     async with bench(charge_limit=4000, discharge_limit=3000) as b:
         if before is not None:
@@ -738,7 +736,7 @@ async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
             assert 0 < len(b.simulator.server.traffic.writes) - before_it <= broken
             return
         check_harmless(b.control(), before, after)
-        stored = b.battery.snapshot or OWNERS_LIMITS
+        stored = b.battery.snapshot or USER_LIMITS
         async with connected(b.simulator) as successor:
             successor.snapshot = json.loads(json.dumps(stored))
             await successor.release()
@@ -746,7 +744,7 @@ async def test_a_connection_lost_between_two_writes_leaves_nothing_worse(
 
 
 async def go(battery: Sun2000Inverter, setpoint: int | None) -> None:
-    """Hold at a setpoint, or release."""
+    """Set a power, or release the battery for None."""
     if setpoint is None:
         await battery.release()
     else:
@@ -760,7 +758,7 @@ def break_at(
     *,
     answered: bool,
 ) -> None:
-    """Lose the connection at a write, once: before it is taken, or after."""
+    """Lose the connection at a write, once: before it is accepted, or after."""
     obeying, writes = simulator.units.write, 0
 
     def write(unit: int, address: int, words: list[int]) -> None:
@@ -778,7 +776,7 @@ def break_at(
 def check_harmless(
     control: tuple[Any, ...], before: int | None, after: int | None
 ) -> None:
-    """Check that a state is made of nothing but the old, the new, the owner's."""
+    """Check that a state has only values of the old, the new, or the user's."""
     command, power, charge_limit, discharge_limit = control
     allowed = {"stop"} | {
         "charge" if setpoint > 0 else "discharge"
@@ -820,11 +818,11 @@ async def test_a_limit_that_is_set_under_a_setpoint_is_written_and_stays() -> No
         assert b.control() == ("stop", 0, 1500, 5000)
 
 
-async def test_a_limit_that_was_refused_is_not_put_back_later() -> None:
+async def test_a_limit_that_was_refused_is_not_restored_later() -> None:
     async with bench() as b:
         await b.battery.set_power_setpoint(2000)
         await b.simulator.misbehave("read_only", code=3)
         with pytest.raises(DeviceRefusedError):
             await b.battery.set_value("charge_power_limit", 1500)
 
-        assert b.battery.snapshot == OWNERS_LIMITS
+        assert b.battery.snapshot == USER_LIMITS

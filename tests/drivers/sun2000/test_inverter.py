@@ -52,8 +52,8 @@ PV_CHARGING: Final = VECTORS[0]
 NO_BATTERY: Final = next(v for v in VECTORS if v["name"].startswith("no_battery"))
 
 NOT_OFFERED: Final = {"force_to_soc"}
-"""Actions of the vectors that the library does not have: nothing ends a charge to a SOC
-when we are gone, so a setpoint is always for a time."""
+"""Actions of the vectors that the library does not have: a charge to a SOC has no end
+after a crash of the controller, so a setpoint always has a duration."""
 
 WRITABLE: Final = {
     *(40125, 40126, 40200, 40201, 42054, 42055),
@@ -62,13 +62,13 @@ WRITABLE: Final = {
     *(47415, 47416, 47418, 47954, 47955),
 }
 NEVER_WRITTEN: Final = {
-    # Measurements and identity, whatever the device would make of it.
+    # Measurements and identity, which no write should change.
     *range(30000, 40000),
-    # Clock, time zone, WLAN, the key of a session that we do not have.
+    # Clock, time zone, WLAN, the key of a session that the driver does not have.
     *(40000, 42900, 43006, 45052, 49999),
-    # What the device itself calls read-only or obsolete, and the kinds of battery.
+    # Read-only or obsolete by the device's own list, and the kinds of battery.
     *(47000, 47079, 47084, 47089, 47107, 47108, 47244),
-    # Remote control, the dongle's own limit, the backup box, what is left on failure.
+    # Remote control, the dongle's own limit, the backup box, the behaviour on failure.
     *(47589, 47590, 47604, 47605, 47675),
     # Tables of periods: many words of which none may be wrong.
     *range(47028, 47069),
@@ -107,7 +107,7 @@ async def test_values_are_those_of_the_vector(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
 async def test_every_other_value_is_plausible(vector: Vector) -> None:
-    """What no vector expects is at least of the kind that its key promises."""
+    """Each value that no vector expects is at least of its key's kind."""
     async with ModbusImage(vector) as image, connected(image) as battery:
         await read_plausible(battery)
         assert image.writes == []
@@ -139,7 +139,7 @@ async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
 
 
 def is_flash(address: int) -> bool:
-    """Return True for a register of one word that wears."""
+    """Return True for a register of one word that is in flash."""
     return any(
         each.address == address and each.persistent and each.count == 1
         for each in everything()
@@ -147,7 +147,7 @@ def is_flash(address: int) -> bool:
 
 
 async def perform(battery: Sun2000Inverter, action: dict[str, Any]) -> None:
-    """Do what a vector's action says."""
+    """Perform the action of a vector."""
     options = action.get("options", {})
     if "duration_min" in options:
         assert battery.controller is not None
@@ -162,8 +162,8 @@ async def perform(battery: Sun2000Inverter, action: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
-async def test_the_unit_is_found_by_reading(vector: Vector) -> None:
-    """Given nothing but the address, the driver finds the inverter's unit id."""
+async def test_the_unit_is_discovered_by_reading(vector: Vector) -> None:
+    """Given only the address, the driver discovers the inverter's unit id."""
     async with (
         ModbusImage(vector) as image,
         Sun2000Inverter(image.host, image.port) as battery,
@@ -177,7 +177,7 @@ async def test_the_unit_is_found_by_reading(vector: Vector) -> None:
 
 @cache
 def everything() -> list[Register]:
-    """Return all registers of the largest inverter there is, each once."""
+    """Return all registers of the largest inverter, each once."""
     largest = Topology(
         strings=24,
         mppts=10,
@@ -194,7 +194,7 @@ def everything() -> list[Register]:
     return registers
 
 
-def test_only_what_has_a_reason_to_be_written_can_be() -> None:
+def test_only_registers_with_a_use_are_writable() -> None:
     """The table's writable registers are known one by one, and none is forbidden."""
     writable = {register.address for register in everything() if register.writable}
     words = {
@@ -208,8 +208,8 @@ def test_only_what_has_a_reason_to_be_written_can_be() -> None:
     assert not words & NEVER_WRITTEN
 
 
-async def test_what_must_never_be_written_is_not_sent() -> None:
-    """Not even as one word of several; the table of them is that of the tests."""
+async def test_writes_to_forbidden_registers_are_not_sent() -> None:
+    """Not even as one word of several; the list of them is that of the tests."""
     async with bench() as b:
         device, _ = b.battery._register("forced_command")
         for address in sorted(NEVER_WRITTEN):
@@ -240,8 +240,8 @@ async def test_settings_are_writable_registers_in_flash(products: Any) -> None:
 ALL_NAMES: Final = {register.name for register in everything()}
 
 
-def test_no_read_touches_what_raises_errors() -> None:
-    """Whatever is wanted, planned blocks keep off the known holes."""
+def test_no_read_touches_registers_that_raise_errors() -> None:
+    """Planned blocks avoid the known holes, for any keys."""
     readable = [register for register in everything() if register.readable]
 
     touched = {
@@ -277,7 +277,7 @@ def test_no_name_stands_for_two_registers_of_one_device() -> None:
     assert len(names) == len(set(names))
 
 
-# Finding
+# Discovering the unit
 
 
 async def test_candidates_are_asked_in_order_of_likelihood() -> None:
@@ -293,7 +293,7 @@ async def test_candidates_are_asked_in_order_of_likelihood() -> None:
 async def test_units_that_are_silent_are_given_up_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A device that does not refuse other units takes a while, and is found."""
+    """A device that does not refuse other units takes a while to be discovered."""
     monkeypatch.setattr(sun2000_gateways, "PROBE_TIMEOUT", 0.1)
     async with (
         HuaweiSimulator(unit_id=0, other_units="silent") as simulator,
@@ -302,7 +302,7 @@ async def test_units_that_are_silent_are_given_up_soon(
         assert battery.unit_id == 0
 
 
-async def test_an_inverter_behind_an_emma_is_found() -> None:
+async def test_an_inverter_behind_an_emma_is_discovered() -> None:
     """The EMMA at unit 0 is passed over."""
     async with (
         HuaweiSimulator(access="emma", unit_id=4) as simulator,
@@ -323,7 +323,7 @@ async def test_an_inverter_behind_an_emma_is_found() -> None:
 async def test_a_gateway_without_inverter_is_called_by_its_name(
     access: Any, unit: int, kind: str
 ) -> None:
-    """The error says what it is, that it is not supported, and what to enter."""
+    """The error names it, says that it is not supported, and names the setting."""
     async with HuaweiSimulator(access=access, unit_id=26) as simulator:
         with pytest.raises(WrongDeviceError, match=f"unit {unit}: this is {kind}.*id"):
             await Sun2000Inverter(simulator.host, simulator.port).connect()
@@ -364,13 +364,13 @@ async def test_a_device_without_such_registers_is_no_inverter(unit_id: Any) -> N
             await Sun2000Inverter(image.host, image.port, unit_id=unit_id).connect()
 
 
-async def test_a_unit_that_is_not_there_is_said_to_be_absent() -> None:
+async def test_an_absent_unit_is_reported_as_such() -> None:
     async with HuaweiSimulator() as simulator:
         with pytest.raises(UnitAbsentError):
             await Sun2000Inverter(simulator.host, simulator.port, unit_id=7).connect()
 
 
-async def test_a_device_that_never_answers_is_told_from_a_wrong_one(
+async def test_a_device_that_never_answers_is_distinguished_from_a_wrong_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sun2000_gateways, "PROBE_TIMEOUT", 0.01)
@@ -381,7 +381,7 @@ async def test_a_device_that_never_answers_is_told_from_a_wrong_one(
         await simulator.misbehave("hang", on=False)
 
 
-async def test_a_logger_that_does_not_say_so_is_just_no_inverter() -> None:
+async def test_a_logger_without_a_name_is_just_no_inverter() -> None:
     """Asked for a logger's name, it has none, or does not answer."""
     vector = PV_CHARGING | {"units": {"0": {"0": 5}, "5": {"0": 5}}}
     async with ModbusImage(vector) as image:
@@ -425,7 +425,7 @@ async def test_an_inverter_without_serial_number_is_refused() -> None:
 async def test_a_failure_while_connecting_is_not_taken_for_an_absence(
     first: int, last: int
 ) -> None:
-    """A part that could not be asked is not left out for good."""
+    """A part that could not be asked is asked again."""
     async with HuaweiSimulator() as simulator:
         await simulator.misbehave("absent", first=first, last=last, code=4)
         with pytest.raises(DeviceRefusedError, match="exception 4"):
@@ -435,7 +435,7 @@ async def test_a_failure_while_connecting_is_not_taken_for_an_absence(
 async def test_an_inverter_that_loses_first_requests_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is asked too soon after connecting would be lost."""
+    """Requests too soon after connecting would be lost."""
     monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0.1)
     async with HuaweiSimulator() as simulator:
         simulator.server.clock = asyncio.get_running_loop().time
@@ -490,7 +490,7 @@ async def test_a_write_is_repeated_while_the_device_is_busy() -> None:
         assert b.device["settings"]["max_soc"] == 95
 
 
-async def test_what_stays_busy_fails_alone_and_is_not_waited_for_again() -> None:
+async def test_a_busy_block_fails_alone_and_is_not_waited_for_again() -> None:
     """The rest of the poll lives, and the next poll loses no time over it."""
     async with bench() as b:
         await b.battery.read()
@@ -511,7 +511,7 @@ async def test_what_stays_busy_fails_alone_and_is_not_waited_for_again() -> None
 
 @pytest.mark.parametrize("code", [2, 3])
 async def test_a_missing_register_costs_only_itself(code: int) -> None:
-    """Whichever of the two codes the firmware has for it."""
+    """With either of the two codes that firmware has for it."""
     async with HuaweiSimulator() as simulator:
         await simulator.misbehave("absent", first=37006, code=code)
         async with connected(simulator) as battery:
@@ -591,7 +591,7 @@ async def test_writing_without_permission_says_what_to_do(code: int) -> None:
 
 
 async def test_exception_0x80_is_a_lack_of_permission() -> None:
-    """The one code that says nothing else; for a setting as for a setpoint."""
+    """Its only meaning, for a setting as for a setpoint."""
     async with bench() as b:
         await b.simulator.misbehave("read_only", code=0x80)
         with pytest.raises(PermissionDeniedError) as caught:
@@ -649,7 +649,7 @@ async def test_the_setpoint_is_watched_while_it_is_held() -> None:
 
 @pytest.mark.parametrize(("pv", "load"), [(3000, 500), (0, 900)])
 async def test_the_house_adds_up(pv: float, load: float) -> None:
-    """Grid, inverter and load are those of the plant, with our signs."""
+    """Grid, inverter and load are those of the plant, with the library's signs."""
     async with bench(pv=pv, load=load) as b:
         b.clock.advance(5)
         state = b.simulator.state()
@@ -699,7 +699,7 @@ async def test_an_unlisted_model_shows_how_many_phases_it_has(
         assert ("grid_voltage_l2" in battery.measurements) == (phases == 3)
 
 
-async def test_a_three_phase_meter_at_a_single_phase_inverter_tells_all_three() -> None:
+async def test_a_three_phase_meter_at_a_single_phase_inverter_shows_all_three() -> None:
     vector = changed(NO_BATTERY, {37100: 1, 37125: 1, 37135: 250})
     async with ModbusImage(vector) as image, connected(image) as battery:
         assert battery.topology.phases == 1
@@ -730,8 +730,8 @@ async def test_without_battery_the_inverter_is_still_read() -> None:
 
 
 @pytest.mark.parametrize("empty_slots", [False, True])
-async def test_battery_units_and_packs_are_told_apart(empty_slots: bool) -> None:
-    """Empty slots, whatever they answer, are not shown."""
+async def test_battery_units_and_packs_are_distinguished(empty_slots: bool) -> None:
+    """Empty slots are not shown, whatever they answer."""
     async with bench(battery_units=2, packs=2, empty_slots=empty_slots, load=1200) as b:
         b.clock.advance(5)
         readings = await b.battery.read()
@@ -748,7 +748,7 @@ async def test_battery_units_and_packs_are_told_apart(empty_slots: bool) -> None
 
 
 async def test_battery_units_are_parts_of_the_inverter() -> None:
-    """Each with its measurements and those of its packs, who it is, and nothing else."""
+    """Each with its measurements, its packs' and its identity, and nothing else."""
     async with bench(battery_units=2, packs=2) as b:
         readings = await b.battery.read()
         first, second = b.battery.parts
@@ -784,7 +784,7 @@ async def test_a_battery_that_was_added_is_new() -> None:
 
 
 async def test_a_battery_unit_that_has_gone_is_nothing_new() -> None:
-    """It may be off, or asleep."""
+    """It may be off, or in standby."""
     async with bench(battery_units=2) as b:
         b.simulator.fit(battery_units=1, packs=2)
         assert not await b.battery.has_new_parts()
@@ -801,7 +801,7 @@ async def test_a_second_unit_alone_gives_the_temperature() -> None:
     assert "battery1_soc" not in readings
 
 
-async def test_older_batteries_tell_of_themselves_in_the_first_unit() -> None:
+async def test_older_batteries_are_read_as_the_first_unit() -> None:
     """LG RESU: no block of totals, no table of the LUNA2000, other working modes."""
     vector = changed(
         PV_CHARGING, {47000: LG_RESU}, *range(37758, 37788), *range(47255, 47298)
@@ -820,8 +820,8 @@ async def test_older_batteries_tell_of_themselves_in_the_first_unit() -> None:
             await battery.set_value("backup_soc", 5)
 
 
-async def test_an_offline_meter_is_unknown_and_left_alone() -> None:
-    """Nothing but its state is asked, and the house's load is not guessed."""
+async def test_an_offline_meter_is_unknown_and_not_read() -> None:
+    """Only its state is read, and the house's load is not guessed."""
     async with bench(meter="offline") as b:
         await b.simulator.misbehave("meter", meter="offline", hangs_up=True)
         await b.battery.read()
@@ -840,7 +840,7 @@ async def test_an_offline_meter_is_unknown_and_left_alone() -> None:
     assert not [address for address in asked if 37100 <= address < 37200]
 
 
-async def test_an_offline_meter_is_looked_for_every_minute(
+async def test_an_offline_meter_is_asked_for_every_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with bench(meter="offline") as b:
@@ -950,8 +950,8 @@ async def test_every_alarm_bit_counts() -> None:
     assert len(set(alarms)) == 48
 
 
-async def test_a_locked_battery_that_nobody_holds_is_a_problem() -> None:
-    """What a controller that died while holding leaves behind is said."""
+async def test_a_locked_battery_without_a_controller_is_a_problem() -> None:
+    """A controller that crashed during a hold leaves it so."""
     async with bench(charge_limit=0, discharge_limit=0) as b:
         assert await b.battery.get("problem") == (
             "Charge and discharge power limits are 0",
@@ -976,7 +976,7 @@ async def test_states_of_the_inverter_are_flags() -> None:
     }
 
 
-async def test_periods_are_told_in_words() -> None:
+async def test_periods_are_shown_in_words() -> None:
     async with bench() as b:
         settings = b.simulator.device.settings
         tou = (2, 0, 360, 0b0111110, 1020, 1439, 0x0100 | 0b1111111)
@@ -992,7 +992,7 @@ async def test_periods_are_told_in_words() -> None:
 
 
 async def test_counters_that_fall_to_zero_are_unknown() -> None:
-    """An inverter that wakes up may show 0 for a while: no energy was made of that."""
+    """An inverter that wakes up may show 0 for a while: no energy is made of that."""
     keys = ["energy_yield_total", "energy_charged_total"]
     async with bench() as b:
         first = await b.battery.read(keys)

@@ -1,4 +1,4 @@
-"""What the tests of all drivers do with the vectors: expected values, and plausible ones."""
+"""Checks of all drivers' vectors: expected values, and plausible ones."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -17,12 +17,12 @@ from tests.simulators.image import Vector
 
 
 def by_name(vectors: Iterable[Vector]) -> Iterator[Any]:
-    """Return vectors as parameters that are called by their names."""
+    """Return vectors as parameters with their names as ids."""
     return (pytest.param(vector, id=vector["name"]) for vector in vectors)
 
 
 def assert_expected(vector: Vector, readings: Mapping[str, Value]) -> None:
-    """Every value that the vector expects is there, within its tolerance."""
+    """Check that every expected value is there, within its tolerance."""
     tolerances = vector.get("tolerance", {})
     for key, expected in vector["expected"].items():
         seen = readings[key]
@@ -34,7 +34,7 @@ def assert_expected(vector: Vector, readings: Mapping[str, Value]) -> None:
 
 
 async def read_plausible(battery: Battery) -> Readings:
-    """Return all readings, each of the kind that its key promises."""
+    """Return all readings, checked against the kind of their keys."""
     readings = await battery.read()
     assert {type(err) for err in readings.failures.values()} <= {NotSupportedError}
     for key, value in readings.items():

@@ -52,12 +52,12 @@ NEVER_WRITE = {
     2702: "without effect while DVCC is on",
     2703: "the grid setpoint in flash, in steps of 100 W",
 }
-"""What is not ours to write, and why."""
+"""Registers that the driver must not write, and why."""
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out the pauses, and read the conditions of a setpoint each time."""
+    """Skip the pauses, and read the conditions of a setpoint each time."""
     monkeypatch.setattr(VictronInverter, "settle", 0)
     monkeypatch.setattr(victron_controller, "_FRESH", 0)
     monkeypatch.setattr(victron_units, "SERVER_RESTART", 0)
@@ -87,7 +87,7 @@ async def test_values_are_those_of_the_vector(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
 async def test_every_other_value_is_plausible(vector: Vector) -> None:
-    """What no vector expects is at least of the kind that its key promises."""
+    """Each value that no vector expects is at least of its key's kind."""
     async with ModbusImage(vector) as image, connected(image) as battery:
         await read_plausible(battery)
 
@@ -107,7 +107,7 @@ async def test_writes_are_those_of_the_vector(vector: Vector) -> None:
 
 
 async def perform(battery: VictronInverter, action: str, value: Any) -> None:
-    """Do what a vector's action says."""
+    """Perform the action of a vector."""
     if action == "release":
         await battery.release()
     elif action == "set_power_setpoint":
@@ -117,13 +117,13 @@ async def perform(battery: VictronInverter, action: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("vector", by_name(VECTORS))
-async def test_units_are_found_by_probing(vector: Vector) -> None:
-    """Given nothing but the address, the driver finds each service of the site."""
+async def test_units_are_discovered_by_probing(vector: Vector) -> None:
+    """Given only the address, the driver discovers each service of the site."""
     async with (
         ModbusImage(vector) as image,
         VictronInverter(image.host, image.port) as battery,
     ):
-        found = battery.detected_config
+        detected = battery.detected_config
         writes = image.writes
 
     units = {
@@ -131,12 +131,12 @@ async def test_units_are_found_by_probing(vector: Vector) -> None:
         "battery_unit_id": vector["unit_ids"]["battery"],
         "grid_unit_id": vector["unit_ids"]["grid"],
     }
-    assert found == {name: unit for name, unit in units.items() if unit is not None}
+    assert detected == {name: unit for name, unit in units.items() if unit is not None}
     assert writes == []
 
 
 async def test_charging_that_the_bms_forbids_becomes_hold() -> None:
-    """A cold battery allows 0 A: asked to charge, the Multi holds."""
+    """A cold battery allows 0 A: a charge becomes hold."""
     (vector,) = (v for v in VECTORS if v["name"].startswith("old_firmware"))
     async with ModbusImage(vector) as image, connected(image) as battery:
         granted = await battery.set_power_setpoint(1000)
@@ -146,7 +146,7 @@ async def test_charging_that_the_bms_forbids_becomes_hold() -> None:
     assert writes == [(227, 37, [0, 1, 1])]
 
 
-# Finding
+# Discovering services
 
 
 async def test_several_batteries_the_one_is_taken_that_the_gx_uses() -> None:
@@ -162,7 +162,7 @@ async def test_several_batteries_the_one_is_taken_that_the_gx_uses() -> None:
 
 
 async def test_a_server_that_crashes_over_absent_services_is_waited_for() -> None:
-    """Some servers of 2025 crash when probed: the next question goes on from there."""
+    """Some servers of 2025 crash when probed: the next request goes on from there."""
     async with VictronSimulator(vebus_unit=242) as gx:
         await gx.misbehave("crash_on_absent")
         async with VictronInverter(gx.host, gx.port) as battery:
@@ -171,7 +171,7 @@ async def test_a_server_that_crashes_over_absent_services_is_waited_for() -> Non
 
 
 async def test_a_gx_without_vebus_says_so() -> None:
-    """Nothing to control: the error tells where to look."""
+    """There is no inverter to control: the error names the setting to check."""
     async with VictronSimulator() as gx:
         await gx.misbehave("absent", service="vebus")
         with pytest.raises(WrongDeviceError, match="shows no VE.Bus system"):
@@ -183,7 +183,7 @@ async def test_a_gx_without_vebus_says_so() -> None:
 async def test_a_server_that_stays_away_while_probing_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is waited for, but not for ever."""
+    """Connecting gives up after a while."""
     monkeypatch.setattr(ModbusTcpConnection, "FIRST_BACK_OFF", 0)
     async with VictronSimulator(vebus_unit=242) as gx:
         await gx.misbehave("crash_on_absent")
@@ -197,7 +197,7 @@ async def test_a_server_that_stays_away_while_probing_is_reported(
 
 
 async def test_units_that_are_given_are_not_probed_for() -> None:
-    """An owner who names the battery and the meter is believed."""
+    """The user's units of battery and meter are taken as they are."""
     async with (
         VictronSimulator() as gx,
         VictronInverter(
@@ -211,8 +211,8 @@ async def test_units_that_are_given_are_not_probed_for() -> None:
         }
 
 
-async def test_a_gx_without_serial_number_cannot_be_told_from_another() -> None:
-    """The serial number is what an entry is known by."""
+async def test_a_gx_without_serial_number_cannot_be_identified() -> None:
+    """The serial number identifies an entry."""
     words = VECTORS[0]["units"]["100"] | {str(a): 0 for a in range(800, 806)}
     vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"100": words}}
     async with ModbusImage(vector) as image:
@@ -220,8 +220,8 @@ async def test_a_gx_without_serial_number_cannot_be_told_from_another() -> None:
             await VictronInverter(image.host, image.port, unit_id=227).connect()
 
 
-async def test_a_battery_that_does_not_tell_its_capacity_has_none() -> None:
-    """Ah are the base of the estimate."""
+async def test_a_battery_that_does_not_report_its_capacity_has_none() -> None:
+    """The estimate is based on Ah."""
     words = VECTORS[0]["units"]["225"] | {"309": 0}
     vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {"225": words}}
     async with ModbusImage(vector) as image, connected(image) as battery:
@@ -245,7 +245,7 @@ async def test_nothing_listening_says_what_to_check() -> None:
 
 
 async def test_identity_is_that_of_the_gx() -> None:
-    """The serial number is the GX's own, the name the one its owner gave."""
+    """The serial number is the GX's own, the name is the user's."""
     async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
         identity = battery.identity
 
@@ -256,7 +256,7 @@ async def test_identity_is_that_of_the_gx() -> None:
 
 
 async def test_a_multi_rs_is_read_but_not_controlled() -> None:
-    """The RS family has other registers; its setpoint was never tried, so none is given."""
+    """The RS family has other registers; its setpoint was never tried."""
     rs = {str(address): 0 for address in (*range(4500, 4550), *range(4609, 4615))}
     rs |= {"4500": 2305, "4506": 0xFFFF - 99, "4524": 1, "4530": 9}
     vector = VECTORS[0] | {"units": {"100": VECTORS[0]["units"]["100"], "226": rs}}
@@ -276,7 +276,7 @@ async def test_a_multi_rs_is_read_but_not_controlled() -> None:
         assert image.writes == []
 
 
-async def test_pv_inverter_is_read_where_its_owner_names_it() -> None:
+async def test_pv_inverter_is_read_where_the_user_names_it() -> None:
     """The PV inverter's counters make the PV energy."""
     pv = {str(address): 0 for address in range(1026, 1058)}
     pv |= {"1046": 1, "1047": 0, "1049": 150}
@@ -311,7 +311,7 @@ async def test_the_fast_poll_takes_few_requests(firmware: Any) -> None:
 
 
 async def test_old_and_new_servers_give_the_same_values() -> None:
-    """What only new servers have is missing on old ones, and nothing else."""
+    """Only values of new servers are missing on old ones."""
     seen = []
     for firmware in ("old", "new"):
         clock = ManualClock()
@@ -344,7 +344,7 @@ async def test_an_absent_battery_service_costs_its_own_values_only() -> None:
 
 
 async def test_no_battery_at_all_is_unknown_not_empty() -> None:
-    """Victron says 0 for what it does not know: a SOC of 0 % would alarm for nothing."""
+    """Victron reports unknown as 0: a SOC of 0 % would be a false alarm."""
     units = VECTORS[0]["units"]
     vector = VECTORS[0] | {
         "units": {
@@ -364,7 +364,7 @@ async def test_no_battery_at_all_is_unknown_not_empty() -> None:
 
 
 async def test_zero_degrees_count_once_the_sensor_has_shown_itself() -> None:
-    """0.0 °C is 'no sensor' until another value was seen."""
+    """0.0 °C means 'no sensor' until another value was seen."""
     vector = VECTORS[0] | {"units": VECTORS[0]["units"] | {}}
     vector["units"]["225"] = VECTORS[0]["units"]["225"] | {"262": 0}
     async with ModbusImage(vector) as image, connected(image) as battery:
@@ -432,7 +432,7 @@ async def test_problems_are_named() -> None:
 async def test_the_battery_gets_the_power_that_was_asked_for(
     phases: int, power: int, house: dict[str, Any]
 ) -> None:
-    """Whatever hangs on the inverter: the setpoint is battery power, less losses."""
+    """With any load on the inverter: the setpoint is battery power, less losses."""
     clock = ManualClock()
     options = {key: house[key] for key in house if key != "pv_dc_share"}
     plant = Plant(
@@ -488,7 +488,7 @@ async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
 
 
 async def test_renewal_follows_the_load() -> None:
-    """A load that is switched on at AC-out does not come from the battery for long."""
+    """A load that is switched on at AC-out does not discharge the battery for long."""
     clock = ManualClock()
     async with (
         VictronSimulator(Plant(clock=clock, mean_load=500), critical_share=1.0) as gx,
@@ -505,7 +505,7 @@ async def test_renewal_follows_the_load() -> None:
 
 
 @pytest.mark.parametrize("mode", [1, 2])
-async def test_release_gives_back_the_mode_that_was_found(mode: int) -> None:
+async def test_release_restores_the_mode(mode: int) -> None:
     """Setpoints and flags are zero again, and the GX decides as before."""
     async with VictronSimulator(ess_mode=mode) as gx, connected(gx) as battery:
         await battery.set_power_setpoint(-500)
@@ -519,7 +519,7 @@ async def test_release_gives_back_the_mode_that_was_found(mode: int) -> None:
 
 
 async def test_release_without_a_setpoint_writes_nothing() -> None:
-    """Nothing was taken, nothing is given back."""
+    """There is no snapshot, and nothing to restore."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.release()
         await battery.keep_alive()
@@ -528,14 +528,14 @@ async def test_release_without_a_setpoint_writes_nothing() -> None:
 
 
 async def test_reading_and_connecting_write_nothing() -> None:
-    """Only a setpoint or a setting makes us write."""
+    """Only a setpoint or a setting causes a write."""
     async with VictronSimulator() as gx, VictronInverter(gx.host, gx.port) as battery:
         await battery.read()
         assert gx.server.traffic.writes == []
 
 
-async def test_external_control_that_was_found_is_left() -> None:
-    """Another controller owns the mode: it is neither written nor given back."""
+async def test_external_control_from_before_stays() -> None:
+    """Another controller owns the mode: it is neither written nor restored."""
     async with VictronSimulator(ess_mode=3) as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         await battery.release()
@@ -544,7 +544,7 @@ async def test_external_control_that_was_found_is_left() -> None:
         assert gx.state()["device"]["flash_writes"] == 0
 
 
-async def test_somebody_else_ending_external_control_is_not_fought() -> None:
+async def test_another_controller_ending_external_control_is_not_fought() -> None:
     """The setpoint registers then belong to the GX's loop: nothing is written."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
@@ -559,8 +559,8 @@ async def test_somebody_else_ending_external_control_is_not_fought() -> None:
         assert gx.state()["device"]["ess_mode"] == 2
 
 
-async def test_a_new_setpoint_after_that_gives_back_the_new_mode() -> None:
-    """What somebody chose meanwhile is what is found now."""
+async def test_release_after_a_new_setpoint_restores_the_new_mode() -> None:
+    """The mode that was chosen meanwhile is in the new snapshot."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         gx.gx.write("settings", "/Settings/CGwacs/Hub4Mode", 2)
@@ -571,7 +571,7 @@ async def test_a_new_setpoint_after_that_gives_back_the_new_mode() -> None:
         assert gx.state()["device"]["ess_mode"] == 2
 
 
-async def test_a_mode_that_was_not_taken_is_nobody_elses() -> None:
+async def test_a_mode_that_was_not_accepted_is_no_other_controllers() -> None:
     """Nothing is written while the GX's own loop owns the setpoints."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("ignore_writes")
@@ -586,7 +586,7 @@ async def test_a_mode_that_was_not_taken_is_nobody_elses() -> None:
         assert [write.address for write in gx.server.traffic.writes] == [2902]
 
 
-async def test_external_control_that_was_written_is_believed_until_it_is_read(
+async def test_external_control_that_was_written_counts_until_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Settings take their time: the first setpoint does not wait for the mode."""
@@ -649,7 +649,7 @@ async def test_setpoints_of_another_controller_are_noticed(
         assert gx.server.traffic.writes[before:] == [(100, 2902, [1])]
 
 
-async def test_another_controller_is_noticed_though_ours_is_seen_in_between(
+async def test_another_controller_is_noticed_in_spite_of_own_renewals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two who write in turn: each read of theirs counts, for a minute."""
@@ -678,8 +678,8 @@ async def test_foreign_setpoints_that_are_far_apart_are_accidents(
             leap(31)
 
 
-async def test_what_is_read_right_after_a_write_says_nothing() -> None:
-    """The registers show what came of a write only after a while."""
+async def test_reads_right_after_a_write_do_not_count() -> None:
+    """The registers show the result of a write only after a while."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         for _ in range(4):
@@ -687,10 +687,10 @@ async def test_what_is_read_right_after_a_write_says_nothing() -> None:
             assert await battery.keep_alive() == Grant(500)
 
 
-async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
+async def test_a_setpoint_that_was_lost_is_no_other_controllers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Zeros are what a restart leaves, however often."""
+    """Zeros are the result of a restart, at any frequency."""
     monkeypatch.setattr(victron_controller, "_SETTLED", 0)
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
@@ -699,8 +699,8 @@ async def test_a_setpoint_that_was_forgotten_is_nobody_elses(
             assert await battery.keep_alive() == Grant(500)
 
 
-async def test_held_is_what_is_in_external_control() -> None:
-    """Whoever takes up a setpoint after a restart has to know."""
+async def test_a_battery_in_external_control_is_held() -> None:
+    """A controller that resumes after a restart relies on it."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         assert not await battery.is_held()
         await battery.set_power_setpoint(500)
@@ -710,7 +710,7 @@ async def test_held_is_what_is_in_external_control() -> None:
 
 
 async def test_a_release_that_is_not_seen_is_kept_for_another_try() -> None:
-    """Writes without effect: the error says what still stands, and nothing is forgotten."""
+    """Writes without effect: the error names the values, and the snapshot is kept."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(500)
         await gx.misbehave("ignore_writes")
@@ -749,7 +749,7 @@ async def test_release_restores_the_mode_though_the_inverter_is_gone() -> None:
         assert gx.state()["device"]["flash_writes"] == 2
 
 
-async def test_writing_switched_off_on_the_gx_is_said() -> None:
+async def test_writing_switched_off_on_the_gx_is_reported() -> None:
     """The GX answers like for a missing register: the text names both causes."""
     async with VictronSimulator(write_enabled=False) as gx, connected(gx) as battery:
         with pytest.raises(IllegalAddressError, match="writing is switched off"):
@@ -770,10 +770,10 @@ async def test_setpoints_are_kept_within_the_inverters_rating(
         assert (await battery.set_power_setpoint(power)).power == granted
 
 
-async def test_the_owners_limits_are_kept() -> None:
-    """Both bound the range; where the rating is unknown they are all there is."""
-    owner = {"max_charge_power": 1200, "max_discharge_power": 800}
-    async with VictronSimulator() as gx, connected(gx, **owner) as battery:
+async def test_the_users_limits_are_kept() -> None:
+    """Both bound the range; without a known rating they alone do."""
+    options = {"max_charge_power": 1200, "max_discharge_power": 800}
+    async with VictronSimulator() as gx, connected(gx, **options) as battery:
         limits = battery.setpoint_limits
         granted = [(await battery.set_power_setpoint(p)).power for p in (4000, -4000)]
     more = {"max_charge_power": 7000, "max_discharge_power": 9000}
@@ -789,7 +789,7 @@ async def test_the_owners_limits_are_kept() -> None:
 
 
 async def test_limits_of_the_bms_bound_the_setpoint() -> None:
-    """In external control nobody else keeps the discharge limit."""
+    """In external control the GX does not keep the discharge limit."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("bms", charge=20, discharge=10)
         volts = await battery.get("battery_voltage")
@@ -829,7 +829,7 @@ async def test_an_empty_battery_is_not_discharged() -> None:
 async def test_the_word_of_the_bms_counts(
     words: dict[int, dict[int, int]], charge: int, discharge: int
 ) -> None:
-    """A BMS that forbids a direction turns it into hold."""
+    """A BMS that forbids a direction makes it hold."""
     async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
         for unit, registers in words.items():
             image.units.units[unit].update(registers)
@@ -847,10 +847,10 @@ async def test_the_word_of_the_bms_counts(
         ("absent", {"service": "battery"}, None),
     ],
 )
-async def test_the_reason_for_less_is_told(
+async def test_the_reason_for_a_smaller_grant_is_reported(
     fault: str, arguments: dict[str, Any], reason: LimitReason | None
 ) -> None:
-    """And forgotten with it."""
+    """And reset with it."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         first = await battery.set_power_setpoint(-1000)
         assert first.reason is None
@@ -893,7 +893,7 @@ async def test_conditions_that_are_too_old_hold_the_battery(
         assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
 
 
-async def test_renewal_reads_again_only_what_polling_did_not_bring(
+async def test_renewal_reads_only_values_that_polling_did_not_bring(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fresh readings of a poll serve the renewal too."""
@@ -937,7 +937,7 @@ async def test_currents_become_power() -> None:
 
 
 async def test_without_ess_assistant_there_is_no_setpoint() -> None:
-    """The Multi would not listen: nothing is offered and nothing written."""
+    """The Multi would ignore it: it is not supported, and nothing is written."""
     async with VictronSimulator(ess=False) as gx, connected(gx) as battery:
         assert battery.setpoint_limits is None
         assert "grid_setpoint" not in battery.settings
@@ -950,7 +950,7 @@ async def test_without_ess_assistant_there_is_no_setpoint() -> None:
 
 
 async def test_settings_in_flash_are_not_written_when_equal() -> None:
-    """Choosing what is set already costs no flash write."""
+    """A setting with the present value costs no flash write."""
     async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
         await battery.set_value("min_soc", 20)
         await battery.set_value("working_mode", "self_consumption")
@@ -959,7 +959,7 @@ async def test_settings_in_flash_are_not_written_when_equal() -> None:
 
 
 async def test_settings_that_do_not_take_are_reported() -> None:
-    """The device keeps its value: the error says which."""
+    """The device keeps its value: the error names the setting."""
     async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
         await gx.misbehave("ignore_writes")
         with pytest.raises(
@@ -985,8 +985,8 @@ async def test_settings_out_of_range_are_refused(key: str, value: Any) -> None:
         assert gx.server.traffic.writes == []
 
 
-async def test_no_setting_writes_what_is_not_ours() -> None:
-    """Every setting is changed once each way; the words go where they may."""
+async def test_no_setting_writes_a_forbidden_register() -> None:
+    """Every setting is changed once each way; only permitted registers are written."""
     async with ModbusImage(VECTORS[0]) as image, connected(image) as battery:
         await battery.read()
         for key, setting in battery.settings.items():
@@ -1008,8 +1008,8 @@ async def test_no_setting_writes_what_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize("address", NEVER_WRITE)
-async def test_what_is_not_ours_is_not_even_sent(address: int) -> None:
-    """Whoever asks for it, and also in the middle of other words."""
+async def test_writes_to_forbidden_registers_are_not_sent(address: int) -> None:
+    """By any caller, and also in the middle of other words."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         for device in battery.devices:
             for first in (address, address - 1):
@@ -1019,7 +1019,7 @@ async def test_what_is_not_ours_is_not_even_sent(address: int) -> None:
 
 
 async def test_unknown_settings_are_not_supported() -> None:
-    """A register that exists is not therefore ours to write."""
+    """An existing register is not therefore writable."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         for key in ("vebus_soc", "vebus_reset", "nonsense"):
             with pytest.raises(NotSupportedError, match=key):
@@ -1027,7 +1027,7 @@ async def test_unknown_settings_are_not_supported() -> None:
 
 
 async def test_grid_setpoint_is_volatile_and_leaves_flash_alone() -> None:
-    """The register meant for frequent writing is used, whole."""
+    """The register meant for frequent writing is used, in whole watts."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_value("grid_setpoint", -2500)
 
@@ -1044,8 +1044,8 @@ async def test_grid_setpoint_does_not_fight_dynamic_ess() -> None:
         assert gx.server.traffic.writes == []
 
 
-async def test_no_feed_in_limit_is_told_from_no_feed_in() -> None:
-    """-1 and 0 look the same in the coarse register; the wide one knows."""
+async def test_no_feed_in_limit_is_distinguished_from_no_feed_in() -> None:
+    """-1 and 0 are equal in the coarse register; the wide one distinguishes them."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_value("max_feed_in_power", 2000)
         limited = await battery.get("max_feed_in_power")
@@ -1059,10 +1059,10 @@ async def test_no_feed_in_limit_is_told_from_no_feed_in() -> None:
     ("mode", "state"),
     [("keep_charged", 9), ("without_battery_life", 10), ("with_battery_life", 1)],
 )
-async def test_battery_life_mode_writes_what_may_be_written(
+async def test_battery_life_mode_writes_only_permitted_states(
     mode: str, state: int
 ) -> None:
-    """Of the states of 2900 only three are for us to choose."""
+    """Only three of the states of 2900 may be chosen."""
     vector = VECTORS[0]
     async with ModbusImage(vector) as image, connected(image) as battery:
         current = await battery.get("ess_battery_life_mode")
@@ -1074,7 +1074,7 @@ async def test_battery_life_mode_writes_what_may_be_written(
 
 
 async def test_a_battery_life_mode_that_does_not_take_is_reported() -> None:
-    """The GX stays in its state: the error says in which."""
+    """The GX keeps its state: the error names it."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("ignore_writes")
         with pytest.raises(NotConfirmedError, match="after choosing keep_charged"):
@@ -1110,7 +1110,7 @@ def test_power_is_split_into_whole_watts(
         ([9000], [0], [9000]),
     ],
 )
-def test_phases_take_what_another_cannot(
+def test_phases_take_the_rest_of_another_phase(
     shares: list[int], ratings: list[float], kept: list[int]
 ) -> None:
     """Each stays within its rating; an unknown rating bounds nothing."""
