@@ -67,9 +67,9 @@ class Guard:
         """Send the secrets, and wait for the answer. Raises OSError."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(f"{json.dumps(dict(secrets))}\n")
-            self._process.stdin.flush()
             with self._process.stdout as answers:
+                self._process.stdin.write(f"{json.dumps(dict(secrets))}\n")
+                self._process.stdin.flush()
                 if not select.select([answers], [], [], START_LIMIT)[0]:
                     raise TimeoutError("it keeps silent")
                 if answers.readline() != READY:
