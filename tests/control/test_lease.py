@@ -188,7 +188,7 @@ async def test_nothing_is_written_to_the_device_that_is_not_on_disk(
     found, before = home.simulator.settings_words(), writes(home)
     with monkeypatch.context() as patch:
         patch.setattr(Store, step, fail)
-        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+        with pytest.raises(HomeAssistantError, match="could not be saved to disk"):
             await home.set_power(600)
         await warp(31)
     assert writes(home) == before
@@ -211,7 +211,7 @@ async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
     before = writes(home)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_async_write_data", write_fails)
-        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+        with pytest.raises(HomeAssistantError, match="could not be saved to disk"):
             await home.set_power(-500)
     assert writes(home) == before
     assert home.data.control.requested_power == 600

@@ -152,7 +152,7 @@ async def test_new_end_that_cannot_be_kept_is_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_async_write_data", disk_is_full)
-        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+        with pytest.raises(HomeAssistantError, match="could not be saved to disk"):
             await set_duration(sessy_home, 600)
     assert minutes_of(sessy_home) == 30
     assert left(sessy_home) == pytest.approx(30, abs=0.2)
