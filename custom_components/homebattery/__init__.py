@@ -1,7 +1,7 @@
-"""Home batteries of several makers, all in the same words.
+"""Home batteries of several makers, with the same entities and actions.
 
 Each entry is one battery: a driver that talks to it, a coordinator that polls it,
-and a control that holds it at a setpoint and gives it back.
+and a control that holds it at a setpoint and releases it.
 """
 
 import logging
@@ -37,7 +37,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
-    """Register the actions, and begin to look for loggers, as long as we are here."""
+    """Register the actions, and start the scan for loggers."""
     async_setup_services(hass)
     async_scan_for_loggers(hass)
     return True
@@ -65,7 +65,7 @@ def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery
 async def _async_start(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
 ) -> None:
-    """Begin to poll a battery, and show it."""
+    """Start polling a battery, and set up its entities."""
     coordinator = BatteryCoordinator(hass, entry, battery)
     await coordinator.async_config_entry_first_refresh()
     data = HomeBatteryData(
@@ -75,7 +75,7 @@ async def _async_start(
         device_id=device.async_register(hass, entry, battery),
     )
     entry.runtime_data = data
-    await _async_forget_what_is_settled(hass, entry)
+    await _async_forget_if_confirmed(hass, entry)
     await data.control.async_start()
 
     @callback
@@ -83,17 +83,17 @@ async def _async_start(
         repairs.show(hass, entry, {*battery.issues, *data.control.issues})
 
     @callback
-    def show_what_stays() -> None:
-        # A battery that could not be given back is still held.
+    def show_remaining() -> None:
+        # A battery that could not be released is still held.
         repairs.show(hass, entry, data.control.issues)
 
     show_issues()
     entry.async_on_unload(coordinator.async_add_listener(show_issues))
-    entry.async_on_unload(show_what_stays)
+    entry.async_on_unload(show_remaining)
 
     async def async_stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops. At this event it still
-        # waits for what we do, and the network is still there.
+        # waits for its listeners, and the network is still there.
         await data.async_close()
 
     entry.async_on_unload(
@@ -107,30 +107,33 @@ async def _async_start(
     device.async_scan_for_parts(hass, entry)
 
 
-async def _async_forget_what_is_settled(
+async def _async_forget_if_confirmed(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> None:
-    """Forget what its owner has set right by hand after the battery was removed.
+    """Forget the snapshot of a removed battery that the user has set right by hand.
 
-    Usually that is done when it is confirmed. But without a battery nobody asks us:
-    Home Assistant itself then takes the confirmation, and removes the issue.
+    Usually the flow of the repair issue does that. But without an entry, Home
+    Assistant does not ask this integration: it takes the confirmation itself, and
+    removes the issue.
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
     if store.orphaned and not repairs.is_shown(hass, entry, Issue.ORPHANED):
-        _LOGGER.info("%s: its owner has set it right after it was removed", entry.title)
+        _LOGGER.info(
+            "%s: the user has confirmed its settings after it was removed", entry.title
+        )
         await store.async_remove()
 
 
 async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:
-    """Connect, and make sure that it is the battery that this entry is for."""
+    """Connect, and check that the battery is the one of this entry."""
     try:
         await battery.connect()
     except AuthenticationError as err:
         raise translated(ConfigEntryAuthFailed, entry.title, err) from err
     except BatteryError as err:
-        # Another kind of device at the address, too: it may be starting, or have
-        # borrowed the address for a while.
+        # Also another kind of device at the address: the battery may be starting, or
+        # its address may have been given to that device for a while.
         raise translated(ConfigEntryNotReady, entry.title, err) from err
     serial_number = battery.identity.serial_number
     if serial_number != entry.unique_id:
@@ -160,7 +163,7 @@ async def async_unload_entry(
 async def async_remove_entry(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> None:
-    """Release a removed battery if that has not worked so far, and forget it.
+    """Release a removed battery if it is still held, and forget it.
 
     The snapshot of one that cannot be released is kept: it is restored when the
     battery is added again.
@@ -171,7 +174,7 @@ async def async_remove_entry(
         hass, entry, store.snapshot
     ):
         repairs.show(hass, entry, {Issue.ORPHANED})
-        await store.async_leave()
+        await store.async_mark_orphaned()
         return
     await store.async_remove()
     repairs.show(hass, entry, ())
@@ -180,7 +183,7 @@ async def async_remove_entry(
 async def _async_release(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, snapshot: Snapshot
 ) -> bool:
-    """Release a battery that no entry controls any more; return whether it is."""
+    """Release a battery whose entry is removed; return whether that worked."""
     battery = _make_battery(hass, entry)
     try:
         async with battery:

@@ -1,4 +1,4 @@
-"""Binary sensors: what is wrong, yes or no, and whether the battery charges."""
+"""Binary sensors: problems, flags, and whether the battery charges."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ DEVICE_CLASSES: Final[Mapping[str, BinarySensorDeviceClass]] = {
     "pv_connected": BinarySensorDeviceClass.CONNECTIVITY,
     "generator_connected": BinarySensorDeviceClass.CONNECTIVITY,
 }
-"""Those flags that are more than yes or no."""
+"""The device classes of flags that are more than yes or no."""
 
 
 def is_set(value: Value) -> bool | None:
@@ -39,7 +39,7 @@ def is_set(value: Value) -> bool | None:
 
 
 def is_charging(power: Value) -> bool | None:
-    """Return whether a battery with this power, W, charges, whatever it comes from."""
+    """Return whether a battery at this power, W, + = charging, counts as charging."""
     watts = as_number(power)
     return None if watts is None else watts >= CHARGING
 
@@ -112,7 +112,7 @@ async def async_setup_entry(
 
 
 class HomeBatteryBinarySensor(HomeBatteryEntity, BinarySensorEntity):
-    """Show whether something is so."""
+    """Show a flag, the presence of problems, or whether the battery charges."""
 
     entity_description: HomeBatteryBinarySensorDescription
 

@@ -1,14 +1,14 @@
 """Steps to set a battery up, whether its user adds it or it was discovered.
 
-What announces itself, or answers when it is asked, is found in the network:
+Devices that announce themselves, or answer a request, are discovered in the network:
 
-- A Sessy announces itself (zeroconf) and says its dongle's serial number.
+- A Sessy announces itself (zeroconf), with its dongle's serial number.
 - A data logger answers a broadcast (`discovery.py`).
 - A device whose MAC address is known is seen at a new address (dhcp).
 
-Nothing sound is known by which to tell a Victron GX, a Huawei SUN2000 or an SMA Sunny
-Island from afar, nor which MAC addresses or host names loggers have; so the manifest
-has no matcher for them. An address of theirs can be looked at in step `detect`.
+No reliable sign is known by which the network shows a Victron GX, a Huawei SUN2000 or
+an SMA Sunny Island, nor which MAC addresses or host names loggers have; so the manifest
+has no matcher for them. Their address can be probed in step `detect`.
 """
 
 from collections.abc import Mapping
@@ -68,13 +68,13 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask which kind of battery it is, or where to look for one."""
+        """Ask for the kind of battery, or for an address to probe."""
         return self.async_show_menu(step_id="user", menu_options=[STEP_DETECT, *MENU])
 
     async def async_step_detect(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Find out by reading what answers at an address."""
+        """Detect the devices at an address, by reading only."""
         errors: dict[str, str] = {}
         known: dict[str, Any] = {}
         if user_input is not None:
@@ -97,7 +97,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     async def async_step_detected(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask which of the devices that were found it is."""
+        """Ask which of the detected devices to set up."""
         return self.async_show_menu(
             step_id="detected",
             menu_options=[kind for kind in MENU if kind in self._detected],
@@ -147,12 +147,12 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Offer a Sessy that has announced itself, or follow a known one.
 
-        It says its dongle's serial number, which is the user name. That of the
-        battery is not known without the password.
+        The announcement has the serial number of the dongle, which is the user name.
+        That of the battery is not known without the password.
 
-        Anybody can announce that, and nothing proves it but to send the password
-        there. So a known one that answers stays where it is, and one that does not
-        answer is moved by its user only.
+        Any host can announce that, and only sending the password there would prove
+        it. So the address of a known Sessy that answers stays, and that of one that
+        does not answer is changed by its user only.
         """
         battery_type = SessyInverter.battery_type
         serial = dongle_serial(str(discovery_info.properties.get("serial") or ""))
@@ -168,7 +168,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
                 entry.data[CONF_BATTERY_TYPE] == battery_type
                 and dongle_serial(entry.data[CONF_USERNAME]) == serial
             ):
-                # It may have several addresses; one that it has is good enough.
+                # It may have several addresses; any of them will do.
                 stays = entry.data[CONF_HOST] in discovery_info.addresses
                 if not (stays or answers(entry) or entry.disabled_by):
                     await self._async_follow_to(entry, discovery_info.host)
@@ -221,14 +221,14 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     async def async_step_dhcp(
         self, discovery_info: DhcpServiceInfo
     ) -> ConfigFlowResult:
-        """Follow a device, known by its MAC address, to where it is now."""
+        """Follow a device, known by its MAC address, to its new address."""
         mac = dr.format_mac(discovery_info.macaddress)
         devices = dr.async_get(self.hass).async_get_devices(
             connections={(dr.CONNECTION_NETWORK_MAC, mac)}
         )
-        ours = {device.config_entry_id for device in devices}
+        entry_ids = {device.config_entry_id for device in devices}
         for entry in self._async_current_entries(include_ignore=False):
-            if entry.entry_id in ours:
+            if entry.entry_id in entry_ids:
                 await self._async_follow(entry, discovery_info.ip)
         return self.async_abort(reason="not_recognised")
 
@@ -250,8 +250,8 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
             return self.async_abort(reason="not_recognised")
         self._mac = dr.format_mac(discovery_info[CONF_MAC])
         entry = await self.async_set_unique_id(device.serial_number)
-        # The same inverter may be set up by way of something else, and one that
-        # answers where it is has not moved.
+        # The same inverter may be set up by another way, and one that answers at its
+        # known address has not moved.
         may_follow = (
             entry is not None
             and (entry.data.get(CONF_BATTERY_TYPE), entry.data.get(CONF_PORT))
@@ -276,7 +276,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     async def async_step_discovery_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask whether to add what was found and recognised."""
+        """Ask whether to add the discovered device."""
         errors: dict[str, str] = {}
         (device,) = self._detected.values()
         if user_input is not None:
@@ -309,7 +309,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Begin again with a password that works."""
+        """Start to ask for a password that works."""
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(

@@ -28,20 +28,20 @@ CONF_SETPOINT_TIMEOUT: Final = "setpoint_timeout"
 """Seconds after which a setpoint that is not set again is released; none: never."""
 
 SCAN_INTERVAL: Final = 5
-"""Seconds between polls of live values, unless the owner wants another pace."""
+"""Seconds between polls of live values, by default."""
 SHORTEST_SCAN_INTERVAL: Final = 2
 LONGEST_SCAN_INTERVAL: Final = 300
 SLOW_SCAN_INTERVAL: Final = 60
-"""Seconds between polls of what hardly moves: settings, limits, counters."""
+"""Seconds between polls of slow values: settings, limits, counters."""
 SHORTEST_SETPOINT_TIMEOUT: Final = 10
-"""Seconds; less than an automation can be relied on to come round in."""
+"""Seconds; an automation cannot be relied on to set a setpoint again sooner."""
 LONGEST_SETPOINT_TIMEOUT: Final = 7 * 24 * 3600
 
-# Keys that this integration adds to those that a device measures, or treats apart.
+# Keys that this integration adds to the measurements of a device, or treats apart.
 POWER_SETPOINT: Final = "power_setpoint"
 CURRENT_SETPOINT: Final = "current_setpoint"
 DEVICE_SETPOINT: Final = "device_setpoint"
-"""The sensor of what the device says of its own setpoint, measured as `power_setpoint`."""
+"""The sensor of the device's own setpoint, which is measured as `power_setpoint`."""
 SETPOINT_DURATION: Final = "setpoint_duration"
 SETPOINT_ENDS: Final = "setpoint_ends"
 CONTROL_MODE: Final = "control_mode"
@@ -60,28 +60,28 @@ ENERGY_DISCHARGED_TOTAL: Final = "energy_discharged_total"
 
 
 class ControlMode(StrEnum):
-    """Who decides what the battery does."""
+    """The controller of the battery."""
 
     AUTOMATIC = "automatic"
-    """The inverter; we write nothing."""
+    """The inverter; nothing is written."""
     MANUAL = "manual"
-    """We: the battery is held at a setpoint."""
+    """The integration: the battery is held at a setpoint."""
 
 
 class ControlStatus(StrEnum):
-    """How well the device does what is asked of it."""
+    """The status of a setpoint at the device."""
 
     AUTOMATIC = "automatic"
-    """Nothing is asked."""
+    """There is no setpoint."""
     PENDING = "pending"
-    """Written, not yet seen; or seen, and not certain to be held any more."""
+    """Set, and not yet measured; or measured, and no longer certain to be held."""
     FOLLOWING = "following"
     LIMITED = "limited"
-    """It does less than asked: full, empty, hot, or not permitted more."""
+    """The device does less than asked: full, empty, hot, or not permitted more."""
     NOT_FOLLOWING = "not_following"
-    """It does something else, or cannot be seen doing what is asked."""
+    """The device does something else, or its power cannot be measured."""
     RELEASE_FAILED = "release_failed"
-    """It could not be given back to its own control; this is being retried."""
+    """The device could not be released to its own control; this is being retried."""
 
 
 class Issue(StrEnum):

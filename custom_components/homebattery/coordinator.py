@@ -1,4 +1,4 @@
-"""Polls one battery, and nothing else."""
+"""The coordinator that polls one battery."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -25,15 +25,15 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class BatteryCoordinator(DataUpdateCoordinator[Readings]):
-    """Keeps the latest readings of one battery.
+    """Poll one battery, and keep its latest readings.
 
-    Entities pass the keys they show as context (a tuple); nobody shows it, nobody
-    reads it. Live values are read at each poll, the others once a minute, and what
-    was just asked for the first time at the next poll. `data` keeps the last value
-    of each key, and in its failures those keys that cannot be read at present.
+    Entities pass the keys they show as context (a tuple); a key that no entity shows
+    is not read. Live values are read at each poll, the others once a minute, and a
+    key that is new at the next poll. `data` keeps the last value of each key, and in
+    its failures those keys that cannot be read at present.
 
-    One miss is not shown: networks and devices hiccup, and a battery that flickers
-    to 'unavailable' every few minutes is of no use to an automation.
+    One missed poll is not shown: networks and devices hiccup, and a battery that
+    flickers to 'unavailable' every few minutes is of no use to an automation.
     """
 
     config_entry: ConfigEntry
@@ -54,21 +54,21 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self.battery = battery
         self.data = Readings()
         self.recent_errors = RecentErrors()
-        """What went wrong lately, also with the control of the battery."""
+        """The latest errors, also those of the control of the battery."""
         self._everything_read = False
         self.last_fresh: datetime | None = None
-        """When the last poll came through; None before the first."""
+        """The time of the last successful poll; None before the first."""
         self._poll_missed = False
         self._missed: set[str] = set()
-        """Keys whose last read failed, the one before did not; read again at once."""
+        """Keys whose last read was the first to fail: read at the next poll."""
         self._slow_round = -math.inf
-        """When (loop time) the slow keys were due."""
+        """Loop time, s, at which the slow keys were last due."""
         self._fresh: set[str] = set()
-        """Keys that have been read since then."""
+        """Keys that have been read since that time."""
         self._measurements: tuple[str, ...] = ()
-        """The keys that the battery had when it was asked last."""
+        """The battery's measurements at the last poll."""
         self._polled: Mapping[str, Poll] | None = None
-        """How often each subscribed key is worth reading; None: not looked up yet."""
+        """The poll rate of each subscribed key; None: to be determined."""
         # A poll and a read after a write must not overtake each other.
         self._reading = asyncio.Lock()
 
@@ -96,7 +96,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
     @property
     def is_fresh(self) -> bool:
-        """False from the first poll that fails, also while that is not shown yet."""
+        """Whether the last poll succeeded; False also while a failure is not shown."""
         return self.last_update_success and not self._poll_missed
 
     @property
@@ -109,10 +109,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         return key in self._measurements
 
     def _poll_rates(self) -> Mapping[str, Poll]:
-        """Return the subscribed keys, and how often each is worth reading.
+        """Return the poll rate of each subscribed key that the battery has.
 
-        With a hundred entities that is half the work of a poll, and it only changes
-        with the subscriptions, or when a key turns out to be missing or is back.
+        It is kept, for with a hundred entities it is half the work of a poll. It only
+        changes with the subscriptions, or when a key is missing from now on or is back.
         """
         measurements = self.battery.measurements
         if self._polled is None or measurements != self._measurements:
@@ -181,12 +181,12 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                 missed.add(key)
             else:
                 failures[key] = err
-        # One that has failed for long waits for its turn: asking may cost a timeout.
+        # A slow key that has failed for long waits a minute: a read may time out.
         self._fresh.update(new, new.failures)
         self._fresh -= missed
         self._missed = (self._missed - new.keys() - new.failures.keys()) | missed
         self._log(failures, new)
-        # A key that the device turned out not to have is one less.
+        # A key that the device turned out not to have is no longer polled.
         self._poll_rates()
         return Readings({**self.data.values_by_key, **new}, failures)
 
@@ -204,9 +204,9 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             _LOGGER.info("%s: can read %s again", self.name, ", ".join(back))
 
     async def async_read_now(self, keys: Iterable[str]) -> None:
-        """Read keys ahead of their turn, because something was just written.
+        """Read keys at once, after a write.
 
-        What was written has been written: a failure here is left to the next poll.
+        The write itself has succeeded: a failure here is left to the next poll.
         """
         async with self._reading:
             try:
@@ -221,7 +221,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self.async_update_listeners()
 
     async def async_close(self) -> None:
-        """Stop polling, and close the connection when nobody uses it any more."""
+        """Stop polling, and close the connection when the last read has ended."""
         await self.async_shutdown()
         async with self._reading:
             await self.battery.close()

@@ -1,4 +1,4 @@
-"""The device of a battery, with all that it consists of."""
+"""The device of a battery, and the scan for parts that were added to it."""
 
 from datetime import datetime, timedelta
 import logging
@@ -26,7 +26,7 @@ SCAN_INTERVAL: Final = timedelta(hours=1)
 
 
 def device_name(identity: Identity) -> str:
-    """Return what a battery is called unless its user calls it something else."""
+    """Return the default name of a battery."""
     return identity.name or identity.model
 
 
@@ -66,7 +66,7 @@ def device_info(entry: HomeBatteryConfigEntry) -> DeviceInfo:
 def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
     """Return the device of a battery.
 
-    Its MAC address, where that is known, is how it is found again when its address in
+    By its MAC address, where that is known, it is discovered again when its address in
     the network has changed.
     """
     identity = battery.identity
@@ -87,9 +87,9 @@ def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
 
 @callback
 def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Look now and then for parts that were added, and set the battery up with them.
+    """Check each hour for added parts, and reload the entry to set them up.
 
-    Not while it is held: its setpoint would be lost.
+    Not while the battery is held: its setpoint would be lost.
     """
     battery, control = entry.runtime_data.battery, entry.runtime_data.control
 
@@ -99,9 +99,9 @@ def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
         try:
             is_new = await battery.has_new_parts()
         except BatteryError as err:
-            _LOGGER.debug("%s: cannot look for new parts: %s", entry.title, err)
+            _LOGGER.debug("%s: cannot check for new parts: %s", entry.title, err)
             return
-        # It may have been told a setpoint meanwhile.
+        # A setpoint may have been set meanwhile.
         if is_new and control.mode is ControlMode.AUTOMATIC:
             _LOGGER.info("%s: has new parts, is set up with them", entry.title)
             hass.config_entries.async_schedule_reload(entry.entry_id)

@@ -1,6 +1,6 @@
-"""What helps to understand a battery from afar, without what is private.
+"""Diagnostics of a battery, without private data.
 
-`tests/simulators/replay.py` makes a device of such a file again.
+`tests/simulators/replay.py` simulates the device of such a file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,15 +28,15 @@ from .drivers.modbus.tcp import PYMODBUS_VERSION
 from .recent_errors import RecentErrors
 
 _PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
-"""What of an entry's data is private; errors may quote it."""
+"""The keys of an entry's data that are private; errors may quote their values."""
 _SERIAL: Final = re.compile(r"\b[0-9A-Za-z]*\d{7}[0-9A-Za-z]*\b")
-"""What may be the serial number of yet another device in an error."""
+"""Matches a word of an error that may be the serial number of yet another device."""
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> dict[str, Any]:
-    """Return what is known of a battery, for its owner to send to others."""
+    """Return the diagnostics of a battery, for its user to send to others."""
     integration = await async_get_integration(hass, DOMAIN)
     data: dict[str, Any] = {
         "versions": {
@@ -70,7 +70,7 @@ async def async_get_config_entry_diagnostics(
 
 
 def _reason(entry: HomeBatteryConfigEntry) -> str | None:
-    """Return why it is not set up."""
+    """Return the reason why an entry is not set up."""
     if entry.error_reason_translation_key == "another_device":
         # The text has the serial numbers of both.
         return entry.error_reason_translation_key
@@ -166,11 +166,11 @@ def _text(err: BatteryError) -> str:
     return f"{type(err).__name__}: {err}"
 
 
-# What is private --------------------------------------------------------------
+# Redaction --------------------------------------------------------------------
 
 
 def _redacted(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data without what is private by its name."""
+    """Return data with the values of private keys redacted."""
     private = {key for key in data if key in _PRIVATE or is_private(key)}
     return async_redact_data(dict(data), {*private, "name"})
 
@@ -178,13 +178,13 @@ def _redacted(data: Mapping[str, Any]) -> dict[str, Any]:
 def _secrets_of(
     setup: Mapping[str, Any], battery: Battery | None = None
 ) -> tuple[str, ...]:
-    """Return what texts must not quote, the longest first."""
+    """Return the private values that texts must not quote, the longest first."""
     secrets: set[object] = {setup.get(key) for key in _PRIVATE}
     if battery is not None:
         secrets |= {battery.detected_config.get(key) for key in _PRIVATE}
         secrets |= {battery.identity.serial_number, battery.identity.name}
     texts = {str(each) for each in secrets if each}
-    # People type them in other letters than the device has them.
+    # Users may have typed in lower case what the device has in upper case.
     texts |= {text.upper() for text in texts}
     return tuple(sorted(texts, key=len, reverse=True))
 

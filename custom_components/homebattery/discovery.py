@@ -1,7 +1,7 @@
-"""Looking for data loggers in the network, and keeping up with those that move.
+"""The scan for data loggers in the network, also for known ones at a new address.
 
-A manifest cannot say what they look like: they announce nothing, and which MAC
-addresses or host names they have is not known. But they answer when they are asked.
+A manifest cannot match them: they announce nothing, and their MAC addresses and host
+names are not known. But they answer a broadcast.
 """
 
 from datetime import datetime, timedelta
@@ -29,21 +29,21 @@ SCAN_INTERVAL: Final = timedelta(minutes=15)
 BEHIND_LOGGERS: Final = tuple(
     driver for driver in DRIVERS.values() if LOGGER_PORT in driver.ports
 )
-"""The drivers of what may be behind a logger."""
+"""The drivers of devices that may be behind a logger."""
 _TYPES: Final = {driver.battery_type for driver in BEHIND_LOGGERS}
 
 
 async def async_find_loggers() -> list[Logger]:
-    """Return the loggers that answer; none where nothing can be asked."""
+    """Return the loggers that answer; none where no request can be sent."""
     try:
         return await discover()
     except OSError as err:
-        _LOGGER.debug("No looking for loggers: %s", err)
+        _LOGGER.debug("No search for loggers: %s", err)
         return []
 
 
 def answers(entry: ConfigEntry) -> bool:
-    """Return True when a device answers where it is thought to be."""
+    """Return whether the device of an entry answers at its known address."""
     return (
         entry.state is ConfigEntryState.LOADED
         and entry.runtime_data.coordinator.last_update_success
@@ -52,7 +52,7 @@ def answers(entry: ConfigEntry) -> bool:
 
 @callback
 def async_scan_for_loggers(hass: HomeAssistant) -> None:
-    """Look for loggers now and then, if one is set up."""
+    """Scan for loggers every 15 minutes, while an inverter behind one is set up."""
     asked: set[Logger] = set()
 
     async def scan(_now: datetime | None = None) -> None:
@@ -72,7 +72,7 @@ def async_scan_for_loggers(hass: HomeAssistant) -> None:
                 entry.data[CONF_HOST] == logger.address or answers(entry)
             ):
                 continue
-            # Loggers serve few clients: a strange one is bothered only once.
+            # Loggers serve few clients: a foreign one is probed only once.
             if entry is None and logger in asked:
                 continue
             asked.add(logger)
@@ -83,7 +83,7 @@ def async_scan_for_loggers(hass: HomeAssistant) -> None:
                 {CONF_HOST: logger.address, CONF_MAC: logger.mac},
             )
 
-    hass.async_create_background_task(scan(), f"{DOMAIN} looks for loggers")
+    hass.async_create_background_task(scan(), f"{DOMAIN} scans for loggers")
     async_track_time_interval(
         hass, scan, SCAN_INTERVAL, name="loggers", cancel_on_shutdown=True
     )

@@ -1,7 +1,7 @@
-"""Counters of energy, and what of them enters the statistics.
+"""Counters of energy, and the filter of the values that enter the statistics.
 
-The driver leaves out what a counter cannot show, but at a start it knows nothing of
-before: then what is remembered here tells whether the first reading can be.
+The driver leaves out impossible values of a counter, but at a start it does not know
+the former ones: the value that is stored here shows whether the first one is possible.
 
 Energy charged and discharged over a battery's life comes from the device's own
 counter, or, where it has none, is added up here from its power and kept over restarts.
@@ -51,16 +51,16 @@ from .entity import HomeBatteryEntity, HomeBatteryEntityDescription
 _LOGGER = logging.getLogger(__name__)
 
 POLLS_IN_A_GAP: Final = 3
-"""Polls that may be late or missed until their time no longer counts."""
+"""Intervals of polls in the longest gap over which power is integrated."""
 _UNCOMPILED: Final = timedelta(days=1)
-"""How far back to look where no statistics have been made yet."""
+"""The history to read where no statistics have been compiled yet."""
 _WH: Final = 3
-"""Decimals of a kWh that are shown."""
+"""Number of decimals of a kWh that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCounter(ExtraStoredData):
-    """Where a counter stood, when, and how much of that has not been counted."""
+    """The last value of a counter, its time, and the offset that is not counted."""
 
     value: float
     at: datetime
@@ -76,7 +76,7 @@ class StoredCounter(ExtraStoredData):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return what was stored."""
+        """Return the counter that was stored."""
         return cls(
             value=float(data["value"]),
             at=datetime.fromisoformat(data["at"]),
@@ -86,7 +86,7 @@ class StoredCounter(ExtraStoredData):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredData(ExtraStoredData):
-    """What an entity keeps over restarts: about its counter, and of its own."""
+    """The data that an entity keeps over restarts: its counter's, and its own."""
 
     counter: StoredCounter | None
     own: Mapping[str, Any]
@@ -98,17 +98,17 @@ class StoredData(ExtraStoredData):
 
 
 class CounterEntity(HomeBatteryEntity, RestoreEntity):
-    """An entity that shows what a counter of the device has counted.
+    """Show the total of a counter of the device.
 
-    That is what the device says, until its counter is cleared or another one takes
-    its place: then it goes on from where it was. The energy dashboard would take
-    whatever a counter shows at first for energy.
+    That is the device's own value, until its counter is cleared or another one takes
+    its place: then the total goes on from its last value. The energy dashboard would
+    take the first value of a new counter for energy.
     """
 
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
     ) -> None:
-        """Begin with what the counter shows at this start."""
+        """Begin with the counter as it is at this start."""
         super().__init__(entry, description)
         self._counters = self._battery.counters
         self._offset = 0.0
@@ -116,7 +116,7 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        # Under a new name it is added again, and then knows better by itself.
+        # An entity that gets another ID is added again, with newer data than those.
         if not self._restored:
             self._restored = True
             stored = await self.async_get_last_extra_data()
@@ -124,18 +124,18 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
         await super().async_added_to_hass()
 
     async def _async_restore(self, data: Mapping[str, Any]) -> None:
-        """Take over what was stored, which may be nothing."""
+        """Restore the stored data, which may be empty."""
         if not data.get("counter"):
             return
         stored = StoredCounter.from_dict(data["counter"])
         now = self.hass.loop.time()
-        # A clock that is behind after a power cut makes no time pass backwards.
+        # The clock may be behind after a power cut; no time passes backwards.
         elapsed = max(timedelta(), dt_util.utcnow() - stored.at).total_seconds()
         self._offset = stored.offset
         self._counters.remember(
             self._key, Counted(stored.value, now - elapsed, stored.offset)
         )
-        # What was read at this start was accepted without knowing that.
+        # The first value of this start was accepted without that knowledge.
         if (value := as_number(self._value)) is not None:
             self._counters.check(self._key, value, now)
 
@@ -157,12 +157,12 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
 
     @property
     def _own_data(self) -> Mapping[str, Any]:
-        """What else is kept over restarts."""
+        """The data besides the counter's that are kept over restarts."""
         return {}
 
     @property
     def counted(self) -> float | None:
-        """What the device has counted; None while that is not known."""
+        """The total that the device has counted; None while it is not known."""
         counted = self._counters.counted(self._key)
         if counted is None or counted.value != self._value:
             return None
@@ -173,26 +173,25 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
     def _handle_coordinator_update(self) -> None:
         counted = self._counters.counted(self._key)
         if counted is not None and counted.offset != self._offset:
-            # Forgotten in a power cut, it would have to be found out again, and
-            # differently.
+            # Lost in a power cut, it would be determined anew, with another result.
             self._offset = counted.offset
             self.coordinator.config_entry.async_create_task(
                 self.hass,
                 RestoreStateData.async_save_persistent_states(self.hass),
-                "Counter moved",
+                "Counter offset changed",
             )
         super()._handle_coordinator_update()
 
 
 class Source(StrEnum):
-    """Where a total comes from."""
+    """The source of a total."""
 
     DEVICE = "device"
     POWER = "power"
 
 
 class EnergyTotalSensor(CounterEntity, SensorEntity):
-    """Energy charged, or discharged, in all."""
+    """Show the energy charged, or discharged, over the battery's life, kWh."""
 
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
@@ -207,7 +206,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
         self._longest_gap = POLLS_IN_A_GAP * entry.options.get(
             CONF_SCAN_INTERVAL, SCAN_INTERVAL
         )
-        # Power (W, as counted here) and loop time of the last look.
+        # Power (W, + where it adds to this total) and loop time, s, of the last poll.
         self._power: float | None = None
         self._integrated_at = 0.0
 
@@ -225,8 +224,8 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
     async def _async_last_recorded(self) -> float:
         """Return the total that was recorded last, kWh.
 
-        What is stored is up to a quarter of an hour old after a power cut. Statistics
-        are newer, and a total that falls would spoil them.
+        The stored total is up to a quarter of an hour old after a power cut.
+        Statistics are newer, and a total that falls would spoil them.
         """
         if DATA_INSTANCE not in self.hass.data:
             return 0.0
@@ -238,7 +237,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
             return 0.0
 
     def _read_last_recorded(self) -> float:
-        """Return the highest total since statistics were made last, kWh."""
+        """Return the highest total since statistics were last compiled, kWh."""
         compiled = get_last_short_term_statistics(
             self.hass, 1, self.entity_id, False, {"state"}
         ).get(self.entity_id)
@@ -269,7 +268,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
     @property
     @override
     def available(self) -> bool:
-        # A counter that the device had once, and has no more, is not replaced.
+        # A counter that the device no longer has is not replaced.
         return super().available and (
             self._source is Source.POWER or self.coordinator.can_measure(self._key)
         )
@@ -294,7 +293,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
         super()._handle_coordinator_update()
 
     def _integrate(self) -> None:
-        """Add what the last power has made since the last look, and look again."""
+        """Add the energy since the last poll, and keep the power of this one."""
         now = self.hass.loop.time()
         elapsed = now - self._integrated_at
         if self._power is not None and elapsed <= self._longest_gap:

@@ -1,4 +1,4 @@
-"""What all entities have in common."""
+"""The base classes of all entities."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -37,10 +37,10 @@ _FAMILIES: Final[Mapping[re.Pattern[str], str]] = {
     _in_key(r"ac_in(?:put)?_(?P<input>\d+)"): "ac_input",
     _in_key(r"relay_(?P<relay>\d+)"): "relay",
 }
-"""What is numbered in a key, and what stands in its place in the translation key.
+"""The numbered words of a key, and the words for them in the translation key.
 
-A group is a placeholder of the text. `battery_2` is no family: a Deye calls its second
-connector so, and what is at the first has no number.
+A group is a placeholder of the text. `battery_2` is no family: it is the battery at the
+second connector of a Deye, and that at the first has no number.
 """
 
 
@@ -96,7 +96,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
     ) -> None:
-        """Take the description, and what an entry's entities share."""
+        """Take the description, and the objects that an entry's entities share."""
         self._keys = description.reads
         super().__init__(entry.runtime_data.coordinator, self._keys)
         self.entity_description = description
@@ -126,7 +126,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
 
     @property
     def _shown(self) -> object:
-        """All that the entity's state is made of: as long as it is equal, so is that."""
+        """The values that make the state: while they are equal, the state is, too."""
         return self._value
 
     @callback
@@ -142,7 +142,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
 def battery_action[EntityT: HomeBatteryEntity, **P](
     action: Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]],
 ) -> Callable[Concatenate[EntityT, P], Coroutine[Any, Any, None]]:
-    """Decorate an entity's action: what goes wrong with the device is translated."""
+    """Decorate an entity's action: errors of the device are translated."""
 
     @wraps(action)
     async def translate(self: EntityT, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -155,32 +155,32 @@ def battery_action[EntityT: HomeBatteryEntity, **P](
 class SettingEntity(HomeBatteryEntity):
     """Change a setting that stays on the device."""
 
-    # Whatever it is to those who only read it: here it can be changed.
+    # Also where the measurement is diagnostic: here it can be changed.
     _attr_entity_category = EntityCategory.CONFIG
 
     @battery_action
     async def _async_set(self, value: Value) -> None:
         """Change the setting, and read all settings back."""
         try:
-            # Urgent as setpoints are: whoever waits for a lock that this one holds
-            # must not keep it from talking to the device.
+            # High priority, as setpoints have: a setpoint that waits for a lock which
+            # this write holds must not keep it from the device.
             with high_priority():
                 await self._battery.set_value(self._key, value)
         finally:
             await self._control.async_save()
-        # One setting may move another.
+        # One setting may change another.
         await self.coordinator.async_read_now(
             self.coordinator.subscribed.intersection(self._battery.settings)
         )
 
 
 class ControlEntity(HomeBatteryEntity):
-    """Show or change the control of a battery: its mode, or what is asked of it."""
+    """Show or change the control of a battery: its mode, or its setpoint."""
 
     @property
     @override
     def available(self) -> bool:
-        # While a battery is held, or could not be released, its owner must see that
+        # While a battery is held, or could not be released, the user must see that
         # even if the device does not answer just now.
         return super().available or self._control.mode is ControlMode.MANUAL
 

@@ -1,4 +1,4 @@
-"""Where errors of the driver library become words for people."""
+"""The translation of the driver library's errors for users."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,20 +40,20 @@ from .drivers.errors import (
 from .recent_errors import RecentErrors
 
 BASE: Final = "base"
-"""Where a form shows what belongs to none of its fields."""
+"""The key of errors that belong to none of the fields of a form."""
 UNKNOWN: Final = "unknown"
 
 
 class _Words(NamedTuple):
-    """How people learn of a kind of error, and which field of a form it is about."""
+    """The translation key of a kind of error, and the field of a form it is about."""
 
     kind: type[BatteryError]
     key: str
     field: str = BASE
 
 
-# The same keys name an error of the configuration flow and an exception. Kinds
-# before what they are kinds of.
+# The same keys name an error of the configuration flow and an exception. Subclasses
+# stand before their bases.
 _WORDS: Final = (
     _Words(UnknownHostError, "unknown_host", CONF_HOST),
     _Words(ConnectionClosedError, "connection_closed"),
@@ -97,7 +97,7 @@ def error_key(err: BatteryError) -> str:
 def form_error(err: BatteryError, fields: Iterable[SetupField]) -> tuple[str, str]:
     """Return the field of a form that an error is about, and its translation key.
 
-    `fields` are those on the form; what is about none of them is about the base.
+    `fields` are those on the form; an error about none of them is about the base.
     """
     _, key, name = _words_for(err)
     field = next((each for each in fields if each.name == name), None)
@@ -109,7 +109,7 @@ def form_error(err: BatteryError, fields: Iterable[SetupField]) -> tuple[str, st
 def form_placeholders(
     err: BatteryError, driver: type[Battery], setup: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return what the text of an error can name: what was tried, but no secret."""
+    """Return the placeholders of an error's text: the values tried, but no secret."""
     tried = {field.name: field.default for field in driver.fields} | dict(setup)
     tried.pop(CONF_PASSWORD, None)
     return {name: str(value) for name, value in tried.items()} | dict(err.details)
@@ -118,7 +118,7 @@ def form_placeholders(
 def translated[ErrorT: HomeAssistantError](
     kind: type[ErrorT], device: str, err: BatteryError
 ) -> ErrorT:
-    """Return the Home Assistant error that says what happened to which device."""
+    """Return the Home Assistant error that names the device and the error."""
     return kind(
         translation_domain=DOMAIN,
         translation_key=error_key(err),
@@ -128,7 +128,7 @@ def translated[ErrorT: HomeAssistantError](
 
 @contextmanager
 def translating(hass: HomeAssistant, entry: ConfigEntry) -> Iterator[None]:
-    """Turn what goes wrong with a battery into an error that people can read."""
+    """Raise the errors of a battery as translated errors of Home Assistant."""
     recent: RecentErrors = entry.runtime_data.coordinator.recent_errors
     try:
         yield

@@ -1,4 +1,4 @@
-"""Forms made from the fields of a driver, and what is read from them."""
+"""Forms made from the fields of a driver, and the values read from them."""
 
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
@@ -54,15 +54,15 @@ SELECTORS: Final[Mapping[str, object]] = {
     "framing": SelectSelector(
         SelectSelectorConfig(options=["tcp", "rtu"], translation_key="framing")
     ),
-    # People type what is printed, which may have letters: see `_logger_serial`.
+    # Users type the printed number, which may have letters: see `_logger_serial`.
     CONF_LOGGER_SERIAL: vol.All(vol.Coerce(str), _TEXT),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
     CONF_NAME: _TEXT,
 }
-"""How to ask for each field that a driver may have, and for the name."""
+"""The selector of each field that a driver may have, and of the name."""
 NAME_FIELD: Final = SetupField(CONF_NAME, required=False)
-"""What a new battery is to be called; it becomes the title of its entry."""
+"""The name of a new battery, which becomes the title of its entry."""
 
 
 def form_schema(
@@ -71,10 +71,10 @@ def form_schema(
     selectors: Mapping[str, object] = SELECTORS,
     errors: Container[str] = (),
 ) -> vol.Schema:
-    """Return a form with these fields, filled in with what is known.
+    """Return a form with these fields, filled in with the known values.
 
-    The section is open when it has something to see: a value of the user's own, or a
-    field with an error.
+    The section is open when a field in it has an error, or a value that is not its
+    default.
     """
 
     def form(*, advanced: bool) -> dict[vol.Marker, object]:
@@ -100,13 +100,13 @@ def form_schema(
 
 
 def _value(field: SetupField, known: Mapping[str, Any]) -> Any:
-    """Return what a field has: what is known, else its default, else None."""
+    """Return the value of a field: the known one, else its default, else None."""
     value = known.get(field.name)
     return field.default if value is None else value
 
 
 def _marker(field: SetupField, known: Mapping[str, Any]) -> vol.Marker:
-    """Return the name of a field with what is suggested for it."""
+    """Return the marker of a field, with the value that is suggested for it."""
     suggested = _value(field, known)
     if field.required and field.default is not None:
         return vol.Required(field.name, default=suggested)
@@ -119,9 +119,9 @@ def flatten(
     fields: tuple[SetupField, ...],
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the values of a form, wherever on it.
+    """Return the values of a form, those of its section among them.
 
-    What was emptied is not sent. A section that is not sent at all stays as it was.
+    A field that was emptied is not sent. A section that is not sent stays as it was.
     """
     in_view = {key: user_input[key] for key in user_input if key != SECTION_ADVANCED}
     advanced = user_input.get(SECTION_ADVANCED)
@@ -145,7 +145,7 @@ def errors_in_view(
 
 
 def parse_setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
-    """Return what was typed of how to reach a device; see whether it can be meant."""
+    """Return the typed setup of a device; put invalid fields into `errors`."""
     setup = dict(typed)
     host = setup[CONF_HOST] = setup[CONF_HOST].strip()
     with_port = host.count(":") == 1
@@ -159,14 +159,14 @@ def parse_setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, A
 
 
 def _logger_serial(typed: str) -> int | str:
-    """Return the serial number of a logger; as it was typed if it cannot be one."""
+    """Return the serial number of a logger; as it was typed if that is not valid."""
     if typed.isascii() and typed.isdecimal() and 0 < int(typed) <= _LARGEST_SERIAL:
         return int(typed)
     return typed
 
 
 def dongle_serial(username: str) -> str:
-    """Return the serial number that the user name of a Sessy is, as it is printed."""
+    """Return the user name of a Sessy, its dongle's serial number, as it is printed."""
     return username.strip().upper()
 
 

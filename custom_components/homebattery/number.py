@@ -1,4 +1,4 @@
-"""Numbers: the setpoints, and the limits that a device lets its owner set."""
+"""Numbers: the setpoints, and the settings of a device that are numbers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -53,8 +53,8 @@ HOLDS: Final = "holds"
 POWER_STEP: Final = 10
 CURRENT_STEP: Final = 0.1
 VOLTAGE_CHANGE: Final = 0.1
-"""Share that the battery voltage must move until the current's range follows: a
-range that moves with every poll would be written to the registry each time."""
+"""Share by which the battery voltage must change until the current's range follows:
+a range that changes with every poll would be written to the registry each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class HomeBatteryNumberDescription(
 
 @dataclass(frozen=True, kw_only=True)
 class SetpointNumberDescription(HomeBatteryNumberDescription):
-    """Describe a setpoint: `value_fn` is what is held, `set_fn` holds something else."""
+    """Describe a setpoint: `value_fn` returns the held one, `set_fn` holds another."""
 
     value_fn: Callable[[Control], float | None]
     set_fn: Callable[[Control, float], Awaitable[object]]
@@ -220,7 +220,7 @@ class SetpointNumber(ControlEntity, NumberEntity):
     """Hold the battery at a setpoint; unknown while it is not held.
 
     Setting it takes the battery into manual control. Its range is that of the power
-    that device and owner allow, W.
+    that the device and the options allow, W.
     """
 
     entity_description: SetpointNumberDescription
@@ -240,7 +240,7 @@ class SetpointNumber(ControlEntity, NumberEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        # The device may have learned more about itself, or been told.
+        # More may be known of the device's limits by now, or they have been changed.
         self._limits = self._battery.setpoint_limits or self._limits
         super()._handle_coordinator_update()
 
@@ -262,7 +262,7 @@ class SetpointNumber(ControlEntity, NumberEntity):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        # In words, for who does not know which sign does what.
+        # In words, for users who do not know which sign charges.
         return {
             ATTR_CHARGES: self.native_max_value,
             ATTR_DISCHARGES: -self.native_min_value,
@@ -300,7 +300,7 @@ class CurrentSetpointNumber(SetpointNumber):
         self._follow_voltage()
 
     def _follow_voltage(self) -> None:
-        """Take the battery voltage when it has moved far."""
+        """Take the battery voltage when it has changed much."""
         voltage = as_number(self._value)
         if voltage is not None and (
             abs(voltage - self._voltage) > VOLTAGE_CHANGE * self._voltage

@@ -1,4 +1,4 @@
-"""Options of a battery: how it is polled, and what its owner allows."""
+"""Options of a battery: its polling, its limits, and those of its driver."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,7 +25,7 @@ from .drivers.battery.base import SetupField
 from .forms import flatten, form_schema, number_box
 
 LARGEST_POWER: Final = 1_000_000
-"""W; beyond it is a slip of the keyboard."""
+"""W; more is a typing error."""
 LARGEST_CAPACITY: Final = 10_000_000
 """Wh."""
 _YES_OR_NO: Final = BooleanSelector()
@@ -37,7 +37,7 @@ OPTIONS: Final = (
     SetupField(CONF_SETPOINT_TIMEOUT, required=False, advanced=True),
     SetupField(CONF_CAPACITY, required=False, advanced=True),
 )
-"""The options of any battery; what is left empty is up to the device."""
+"""The options of any battery; an empty one is up to the device."""
 _SELECTORS: Final[Mapping[str, object]] = {
     CONF_MAX_CHARGE_POWER: _POWER,
     CONF_MAX_DISCHARGE_POWER: _POWER,
@@ -52,7 +52,7 @@ _SELECTORS: Final[Mapping[str, object]] = {
 
 
 class HomeBatteryOptionsFlow(OptionsFlowWithReload):
-    """Change how a battery is polled, and what its owner allows."""
+    """Change the options of a battery."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The last things that went wrong with a battery, for its diagnostics."""
+"""The latest errors of a battery, for its diagnostics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _NUMBER: Final = re.compile(r"\d+")
 
 @dataclass(kw_only=True)
 class SeenError:
-    """An error, when it was last seen, and how often."""
+    """An error, the time of its last occurrence, and their number."""
 
     text: str
     time: datetime
@@ -26,8 +26,8 @@ class SeenError:
 class RecentErrors:
     """The last few errors that differ in more than numbers, the latest at the end.
 
-    Noted by whoever does not pass them on: the coordinator for polls, the control for
-    what it does by itself, `errors.translating` for what somebody asked for.
+    Noted where they are not passed on: by the coordinator for polls, by the control for
+    renewals and releases, by `errors.translating` for the actions of users.
     """
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class RecentErrors:
         self._by_kind: dict[str, SeenError] = {}
 
     def __iter__(self) -> Iterator[SeenError]:
-        """Go through them, the oldest first."""
+        """Iterate over them, the oldest first."""
         return iter(self._by_kind.values())
 
     def note(self, err: BatteryError) -> None:
-        """Keep an error, and forget the one that is longest ago."""
+        """Keep an error, and forget the oldest when there are too many."""
         text = f"{type(err).__name__}: {err}"
         kind = _NUMBER.sub("#", text)
         before = self._by_kind.pop(kind, None)

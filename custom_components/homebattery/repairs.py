@@ -1,4 +1,4 @@
-"""What an owner has to know, or do, and would not see on a dashboard."""
+"""Repair issues of a battery, and the flows that fix them."""
 
 from abc import abstractmethod
 from collections.abc import Container, Mapping
@@ -22,10 +22,9 @@ _LOGGER = logging.getLogger(__name__)
 ENTRY_ID: Final = "entry_id"
 UNIQUE_ID: Final = "unique_id"
 
-
 _ERRORS: Final = (Issue.RELEASE_FAILED, Issue.ORPHANED)
 _PERSISTENT: Final = (Issue.ORPHANED,)
-"""What nobody would find out again after a restart."""
+"""The issues that would not be raised again after a restart."""
 
 
 @callback
@@ -34,7 +33,7 @@ def show(
     entry: HomeBatteryConfigEntry,
     issues: Container[Issue | DeviceIssue],
 ) -> None:
-    """Show what applies to a battery, and withdraw what does not apply any more."""
+    """Show the issues that a battery has, and withdraw all others."""
     for each in (*Issue, *DeviceIssue):
         if each in issues:
             _report(hass, entry, each)
@@ -46,13 +45,13 @@ def show(
 def is_shown(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue
 ) -> bool:
-    """Return whether an issue of a battery is there, be it one that is ignored."""
+    """Return whether a battery has an issue, be it one that is ignored."""
     registry = ir.async_get(hass)
     return registry.async_get_issue(DOMAIN, _issue_id(entry, issue)) is not None
 
 
 def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue) -> str:
-    """Return the id of an issue: the battery's own, whichever entry it has."""
+    """Return the id of an issue, which a battery keeps with another entry."""
     return f"{issue}_{entry.unique_id}"
 
 
@@ -73,11 +72,11 @@ def _report(
     )
 
 
-# What a click can do ---------------------------------------------------------
+# Fixes -----------------------------------------------------------------------
 
 
 class FixFlow(RepairsFlow):
-    """Says what a click would do, and does it when its owner clicks."""
+    """Describe the fix of an issue, and apply it when the user confirms."""
 
     def __init__(self, issue: ir.IssueEntry) -> None:
         """Keep the issue: it may be withdrawn while the question is open."""
@@ -107,7 +106,7 @@ class FixFlow(RepairsFlow):
 
     @abstractmethod
     async def _fix(self) -> str | None:
-        """Do what helps; return the key of an error if it did not help."""
+        """Apply the fix; return the translation key of an error if it failed."""
 
     def _loaded_entry(self) -> HomeBatteryConfigEntry:
         """Return the entry of the battery; raises AbortFlow unless it is set up."""
@@ -125,7 +124,7 @@ class FixFlow(RepairsFlow):
 
 
 class ReleaseFlow(FixFlow):
-    """Gives a battery back to its own control."""
+    """Release a battery to its own control."""
 
     @override
     async def _fix(self) -> str | None:
@@ -133,13 +132,13 @@ class ReleaseFlow(FixFlow):
         try:
             await entry.runtime_data.control.async_release()
         except BatteryError as err:
-            _LOGGER.warning("%s could not be given back: %s", entry.title, err)
+            _LOGGER.warning("%s could not be released: %s", entry.title, err)
             return "not_released"
         return None
 
 
 class ReloadFlow(FixFlow):
-    """Sets a battery up anew, so that what it was found to lack is looked for again."""
+    """Set a battery up anew, so that the missing feature is checked for again."""
 
     @override
     async def _fix(self) -> str | None:
@@ -149,13 +148,13 @@ class ReloadFlow(FixFlow):
 
 
 class ForgetFlow(FixFlow):
-    """Forgets what a removed battery was to be given back; writes nothing to it."""
+    """Forget the snapshot of a removed battery; nothing is written to it."""
 
     @override
     async def _fix(self) -> str | None:
         registry = ir.async_get(self.hass)
         if registry.async_get_issue(DOMAIN, self._issue.issue_id) is None:
-            # It was added again meanwhile, and what was kept is in use.
+            # The battery was added again meanwhile, and its snapshot is in use.
             raise self._nothing_to_fix("settled")
         await LeaseStore(self.hass, self._of_issue(UNIQUE_ID)).async_remove()
         return None

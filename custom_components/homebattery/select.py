@@ -1,4 +1,4 @@
-"""Selects: who controls the battery, and the modes of the device itself."""
+"""Selects: the control mode, and the modes of the device itself."""
 
 from dataclasses import dataclass
 from typing import Final, override
@@ -70,9 +70,9 @@ class SettingSelect(SettingEntity, SelectEntity):
 
     @override
     async def async_select_option(self, option: str) -> None:
-        # The working mode is what a release puts back. Changing it under a setpoint
-        # would either end the setpoint in silence or be undone by the release, so
-        # the owner is told instead.
+        # A release restores the working mode. Changing it under a setpoint would
+        # either end the setpoint in silence or be undone by the release, so it is
+        # refused.
         if self._key == WORKING_MODE and self._control.mode is ControlMode.MANUAL:
             raise ServiceValidationError(
                 translation_domain=DOMAIN,
@@ -85,7 +85,7 @@ class SettingSelect(SettingEntity, SelectEntity):
 
 
 class ControlModeSelect(ControlEntity, SelectEntity):
-    """Choose who decides what the battery does: its inverter, or a setpoint."""
+    """Choose the controller of the battery: its inverter, or a setpoint."""
 
     @property
     @override

@@ -1,4 +1,4 @@
-"""Sensors: what the battery measures, and how well it does what is asked of it."""
+"""Sensors: the measurements of a battery, and the status of its control."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -59,7 +59,7 @@ from .entity import (
 PARALLEL_UPDATES = 0
 
 LAST_FRESH_STEP: Final = 300
-"""Seconds."""
+"""Seconds between two changes of the time of the last poll, while all is well."""
 
 ATTR_REASON: Final = "reason"
 ATTR_EXPIRES: Final = "expires"
@@ -77,7 +77,7 @@ class HomeBatterySensorDescription(
 
 @dataclass(frozen=True, kw_only=True)
 class StateSensorDescription(HomeBatterySensorDescription):
-    """Describe a sensor of what the integration itself knows of a battery."""
+    """Describe a sensor of the integration's own data of a battery."""
 
     exists_fn: Callable[[Battery], bool] = lambda _: True
     value_fn: Callable[[HomeBatteryData], StateType | datetime]
@@ -269,7 +269,7 @@ CONTROL_SENSORS: Final = (
         value_fn=lambda data: data.control.flash_writes_today,
     ),
 )
-OWNERS_CAPACITY: Final = StateSensorDescription(
+CONFIGURED_CAPACITY: Final = StateSensorDescription(
     key=RATED_CAPACITY,
     reads=(RATED_CAPACITY,),
     entity_category=EntityCategory.DIAGNOSTIC,
@@ -277,7 +277,7 @@ OWNERS_CAPACITY: Final = StateSensorDescription(
     state_class=SensorStateClass.MEASUREMENT,
     native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
     suggested_display_precision=1,
-    # The owner says it where the device does not.
+    # It is an option for where the device does not report it.
     exists_fn=lambda battery: (
         bool(battery.capacity) and RATED_CAPACITY not in battery.measurements
     ),
@@ -291,14 +291,14 @@ LAST_POLL: Final = StateSensorDescription(
 )
 
 _ENTITY_KEYS: Final = {POWER_SETPOINT: DEVICE_SETPOINT}
-"""The keys of sensors that are not those of their measurements: a number has that."""
+"""The sensor's key by that of a measurement, where a number has the latter."""
 
 
 def last_fresh(coordinator: BatteryCoordinator) -> datetime | None:
-    """Return when the device was last read.
+    """Return the time of the last successful poll.
 
     In steps while all is well, or its history would be as long as that of all the
-    rest together; to the second once a poll has failed.
+    other sensors together; to the second once a poll has failed.
     """
     fresh = coordinator.last_fresh
     if fresh is None or not coordinator.is_fresh:
@@ -309,7 +309,7 @@ def last_fresh(coordinator: BatteryCoordinator) -> datetime | None:
 def sensor_keys(battery: Battery) -> list[str]:
     """Return the measurements of a battery that are sensors.
 
-    What can be set is a number, select or switch instead.
+    A setting is a number, select or switch instead.
     """
     settings = battery.settings
     return [
@@ -354,8 +354,8 @@ async def async_setup_entry(
         for description in CONTROL_SENSORS
         if description.exists_fn(battery)
     )
-    if OWNERS_CAPACITY.exists_fn(battery):
-        entities.append(StateSensor(entry, OWNERS_CAPACITY))
+    if CONFIGURED_CAPACITY.exists_fn(battery):
+        entities.append(StateSensor(entry, CONFIGURED_CAPACITY))
     entities.append(LastPollSensor(entry, LAST_POLL))
     async_add_entities(entities)
 
@@ -368,7 +368,7 @@ class MeasurementSensor(HomeBatteryEntity, SensorEntity):
     def native_value(self) -> StateType:
         value = self._value
         if self.device_class is SensorDeviceClass.ENUM:
-            # A newer firmware may know states that nobody has named yet.
+            # A newer firmware may have states that have no name here yet.
             value = value if value in (self.options or ()) else None
         return None if isinstance(value, tuple) else value
 
@@ -388,14 +388,14 @@ class CounterSensor(CounterEntity, MeasurementSensor):
 
 
 class StateSensor(HomeBatteryEntity, SensorEntity):
-    """Show what the integration itself knows of a battery."""
+    """Show the integration's own data of a battery."""
 
     entity_description: StateSensorDescription
 
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: StateSensorDescription
     ) -> None:
-        """Keep what values are taken from."""
+        """Keep the data that the values are taken from."""
         super().__init__(entry, description)
         self._data = entry.runtime_data
 
@@ -416,11 +416,11 @@ class StateSensor(HomeBatteryEntity, SensorEntity):
 
 
 class ControlSensor(StateSensor, ControlEntity):
-    """Show how a battery is controlled."""
+    """Show the control of a battery."""
 
 
 class LastPollSensor(StateSensor):
-    """Show when the device was last read, above all while it cannot be."""
+    """Show the time of the last successful poll, above all while polls fail."""
 
     @property
     @override

@@ -1,4 +1,4 @@
-"""Actions: hold batteries at a power, and give them back."""
+"""Actions: hold batteries at a power, and release them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -67,7 +67,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _async_set_power(call: ServiceCall) -> ServiceResponse:
-    """Hold batteries at a power; return for each what came of it."""
+    """Hold batteries at a power, W; return the outcome of each."""
     power, duration = call.data[ATTR_POWER], call.data.get(ATTR_DURATION)
     batteries = await _async_batteries(call)
     for entry in batteries.values():
@@ -81,7 +81,7 @@ async def _async_set_power(call: ServiceCall) -> ServiceResponse:
 
 
 async def _async_release(call: ServiceCall) -> ServiceResponse:
-    """Give batteries back to their own control; return for each how that went."""
+    """Release batteries to their own control; return the control mode of each."""
 
     async def release(entry: HomeBatteryConfigEntry) -> JsonObjectType:
         control = entry.runtime_data.control
@@ -96,9 +96,9 @@ async def _async_at_each(
     batteries: Mapping[str, HomeBatteryConfigEntry],
     action: Callable[[HomeBatteryConfigEntry], Awaitable[JsonObjectType]],
 ) -> ServiceResponse:
-    """Do something to all batteries at once; return by device what each answers.
+    """Run an action for all batteries at once; return the answers by device id.
 
-    One that fails does not keep it from the others; its error is raised after them.
+    A failure of one does not stop the others; its error is raised after them.
     """
 
     async def attempt(entry: HomeBatteryConfigEntry) -> JsonObjectType:

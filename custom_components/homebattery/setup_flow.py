@@ -1,4 +1,4 @@
-"""Trying a battery, and creating or changing its entry: what the steps share."""
+"""The base of the setup steps: try a battery, and create or change its entry."""
 
 from collections.abc import Mapping
 import logging
@@ -49,15 +49,15 @@ class SetupFlow(ConfigFlow):
     _known_entry: ConfigEntry
     """The entry of a device that may have another address now."""
     _new_host: str
-    """That address."""
+    """The new address of that device."""
 
     def __init__(self) -> None:
-        """Begin knowing of no device."""
+        """Begin without any known device."""
         self._detected: Mapping[str, Detected] = {}
         self._loggers: Mapping[int, Logger] = {}
         self._mac: str | None = None
         self._tried: Mapping[str, str] = {}
-        """What the text of an error on the form can name."""
+        """The placeholders of an error's text on the form."""
 
     async def _async_step_battery(
         self, battery_type: str, user_input: dict[str, Any] | None = None
@@ -91,7 +91,7 @@ class SetupFlow(ConfigFlow):
         )
 
     def _known(self, battery_type: str) -> dict[str, Any]:
-        """Return what is known of a battery before anything is typed."""
+        """Return the known values of a battery before anything is typed."""
         if self.source == SOURCE_RECONFIGURE:
             return dict(self._get_reconfigure_entry().data)
         if battery_type in self._detected:
@@ -99,7 +99,7 @@ class SetupFlow(ConfigFlow):
         return {}
 
     async def _async_find_loggers(self) -> None:
-        """See which loggers are there that are not set up yet."""
+        """Discover the loggers that are not set up yet."""
         known = {
             entry.data.get(CONF_LOGGER_SERIAL)
             for entry in self._async_current_entries(include_ignore=False)
@@ -117,10 +117,10 @@ class SetupFlow(ConfigFlow):
         errors: dict[str, str],
         form: tuple[SetupField, ...] | None = None,
     ) -> Identity | None:
-        """Connect to the battery; return its identity, or put into errors why not.
+        """Connect to the battery; return its identity, or put an error into `errors`.
 
-        What the battery was found to be set up with is added to `setup`. An error
-        goes to its field on the form, which has all fields unless `form` says which.
+        The detected configuration is added to `setup`. The error goes to its field on
+        the form, which has the fields in `form`, or all of the driver.
         """
         if errors:
             return None
@@ -148,9 +148,9 @@ class SetupFlow(ConfigFlow):
     async def _async_create(
         self, battery_type: str, identity: Identity, setup: dict[str, Any]
     ) -> ConfigFlowResult:
-        """Set up the battery that was tried, unless it is already.
+        """Create the entry of the battery that was tried, unless it has one.
 
-        `setup` may have a name for it, too, which is no part of how to reach it.
+        A name in `setup` becomes the title; it is not stored with the address.
         """
         # A battery that was discovered may as well be added by hand.
         await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
@@ -176,7 +176,7 @@ class SetupFlow(ConfigFlow):
 
     @callback
     def _withdraw(self, username: str | None) -> None:
-        """No longer offer the dongle that is set up now by hand.
+        """Withdraw the discovery of the dongle that is now set up by hand.
 
         Flows for the battery's own serial number end by themselves.
         """
@@ -187,7 +187,7 @@ class SetupFlow(ConfigFlow):
     async def _async_reconfigured(
         self, identity: Identity, setup: dict[str, Any]
     ) -> ConfigFlowResult:
-        """Take over how to reach a battery, if it is still the same one."""
+        """Store the new address of a battery, if it is still the same one."""
         entry = self._get_reconfigure_entry()
         await self.async_set_unique_id(identity.serial_number, raise_on_progress=False)
         self._abort_if_unique_id_mismatch(reason="another_device")
@@ -205,7 +205,7 @@ class SetupFlow(ConfigFlow):
     async def _async_detect(
         self, setup: Mapping[str, Any], errors: dict[str, str]
     ) -> list[Detected]:
-        """Return what is at an address, or put into errors that it is none."""
+        """Return the devices detected at a host; put an unknown host into `errors`."""
         try:
             return await detect(
                 setup[CONF_HOST], session=async_get_clientsession(self.hass)
@@ -218,18 +218,18 @@ class SetupFlow(ConfigFlow):
     async def _async_follow_to(self, entry: ConfigEntry, host: str) -> None:
         """Note that a known device may be at another address now.
 
-        Aborts where that has been offered, and ignored.
+        Aborts when that has been offered before, and ignored.
         """
-        # Not the entry's own: to ignore the offer would replace the entry.
+        # Not the entry's own id: to ignore the offer would replace the entry.
         await self.async_set_unique_id(f"{entry.unique_id}@{host}")
         self._abort_if_unique_id_configured()
         self._known_entry, self._new_host = entry, host
         self.context["title_placeholders"] = {"name": f"{entry.title} ({host})"}
 
     async def _async_follow(self, entry: ConfigEntry, host: str) -> None:
-        """Take over the new address of a device, if it is the device that is there.
+        """Store the new address of a device, if that device answers there.
 
-        Not while it answers where it is.
+        Not while it answers at its known address.
         """
         if answers(entry):
             host = entry.data[CONF_HOST]

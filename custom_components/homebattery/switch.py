@@ -1,4 +1,4 @@
-"""Switches: what a device lets its owner turn on and off."""
+"""Switches: the settings of a device that are on or off."""
 
 from dataclasses import dataclass
 from typing import Any, override
@@ -37,7 +37,7 @@ async def async_setup_entry(
 
 
 class SettingSwitch(SettingEntity, SwitchEntity):
-    """Turn something on or off that stays so on the device."""
+    """Turn a setting on or off, which stays on the device."""
 
     @property
     @override

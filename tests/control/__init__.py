@@ -1,1 +1,1 @@
-"""Tests of control: setpoints, the lease, its ends, and what is never left behind."""
+"""Tests of control: setpoints, the lease, its ends, and the release after each."""

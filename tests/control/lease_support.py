@@ -1,4 +1,4 @@
-"""What tests of the lease share: what is kept of it, crashes, and words compared."""
+"""Support for tests of the lease: its file, crashes, and words compared."""
 
 import copy
 from typing import Any
@@ -19,37 +19,37 @@ def file_of(home: Home) -> str:
 
 
 def stored(hass_storage: dict[str, Any], home: Home) -> Any:
-    """Return what is kept of a battery's lease; None when nothing is."""
+    """Return a battery's lease as it is stored; None when there is none."""
     return hass_storage.get(file_of(home), {}).get("data", {}).get("lease")
 
 
 async def after_a_crash(
     dead: Home, make_home: MakeHome, hass_storage: dict[str, Any], **options: Any
 ) -> Home:
-    """Return the next start, of which only the storage knows about the first."""
-    left = copy.deepcopy(hass_storage[file_of(dead)])
-    # Let go of the battery as a crash does: without giving it back.
+    """Return the next start after a crash: only the storage is kept of the first."""
+    kept = copy.deepcopy(hass_storage[file_of(dead)])
+    # Forget the battery as a crash does: without releasing it.
     dead.data.battery.snapshot = None
     dead.data.control._leased._end()
     hass_storage.pop(file_of(dead))
     await dead.hass.config_entries.async_remove(dead.entry.entry_id)
     alive = make_home(dead.simulator, **options)
-    hass_storage[file_of(alive)] = left
+    hass_storage[file_of(alive)] = kept
     return alive
 
 
-def changed(found: Words, simulator: Simulator) -> dict[str, tuple[Any, Any]]:
-    """Return the words that are not as they were found: what they were, what they are."""
+def changed(original: Words, simulator: Simulator) -> dict[str, tuple[Any, Any]]:
+    """Return the words that have changed: the original, and the present one."""
     now = simulator.settings_words()
     return {
-        place: (found.get(place), now.get(place))
-        for place in found | now
-        if found.get(place) != now.get(place)
+        place: (original.get(place), now.get(place))
+        for place in original | now
+        if original.get(place) != now.get(place)
     }
 
 
 def issues(home: Home) -> set[str]:
-    """Return what the owner of a battery is told under Repairs, without its serial."""
+    """Return the repair issues of a battery, without its serial number."""
     ending = f"_{home.entry.unique_id}"
     return {
         issue_id.removesuffix(ending)

@@ -51,7 +51,7 @@ class RealHomeAssistant:
         err: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave no process behind, whatever a test made of it."""
+        """End the process if it still runs."""
         if self._child is not None:
             await self._child.kill()
         await self._session.close()
@@ -80,7 +80,7 @@ class RealHomeAssistant:
         )
 
     async def kill(self) -> None:
-        """End it by SIGKILL: it can do nothing about it, as in a power cut."""
+        """End it by SIGKILL: nothing is released, as in a power cut."""
         assert self._child is not None
         await self._child.kill()
         self._child = None
@@ -120,11 +120,11 @@ class RealHomeAssistant:
         return {entry["entry_id"] for entry in entries}
 
     async def set_power(self, simulators: Iterable[Simulator], power: int) -> None:
-        """Set a power setpoint, W, for each device at once; they have taken it."""
+        """Set a power setpoint, W, for all devices at once; return when all have it."""
         await asyncio.gather(
             *(
                 self._api.call_service("number.set_value", entity_id, value=power)
-                for entity_id in await self._find(simulators, "power_setpoint")
+                for entity_id in await self._entity_ids(simulators, "power_setpoint")
             )
         )
 
@@ -132,11 +132,11 @@ class RealHomeAssistant:
         """Return the state of the same entity of each device."""
         return [
             str((await self._api.state(entity_id))["state"])
-            for entity_id in await self._find(simulators, key)
+            for entity_id in await self._entity_ids(simulators, key)
         ]
 
-    async def _find(self, simulators: Iterable[Simulator], key: str) -> list[str]:
-        """Return each device's entity of a key, found by its unique id."""
+    async def _entity_ids(self, simulators: Iterable[Simulator], key: str) -> list[str]:
+        """Return the entity id of a key for each device, by the unique id."""
         wanted = [f"{KINDS[each.type].serial}_{key}" for each in simulators]
 
         async def observe() -> dict[str, str]:
@@ -146,10 +146,10 @@ class RealHomeAssistant:
                 if entity["unique_id"] in wanted
             }
 
-        found = await wait_for(
+        entities = await wait_for(
             f"the entities {', '.join(wanted)}",
             observe,
             lambda seen: len(seen) == len(wanted),
             seconds=_START_SECONDS,
         )
-        return [found[unique_id] for unique_id in wanted]
+        return [entities[unique_id] for unique_id in wanted]

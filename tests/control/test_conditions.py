@@ -1,8 +1,8 @@
-"""What may come between a setpoint and a battery, and what is said and done then.
+"""Conditions that keep a battery from its setpoint: how they are shown and handled.
 
 Each condition is brought about in the simulator of every device that knows it. It is
-looked at from both ends: what the owner is told, and what the device really does and
-was sent.
+checked from both ends: by the status that the user sees, and by what the device really
+does and was sent.
 """
 
 from collections.abc import Awaitable, Callable
@@ -64,8 +64,8 @@ def wait(warp: Warp) -> Wait:
     return steps
 
 
-def told(home: Home) -> tuple[str, str | None]:
-    """Return what the owner is told: the control status, and the reason."""
+def status(home: Home) -> tuple[str, str | None]:
+    """Return the control status that the user sees, and the reason of it."""
     state = home.state_of("control_status")
     return state.state, state.attributes["reason"]
 
@@ -76,7 +76,7 @@ def power(home: Home) -> float:
 
 
 def written(home: Home) -> list[Any]:
-    """Return all that the device was sent to change something, oldest first."""
+    """Return all writes that the device was sent, the oldest first."""
     server: Any = home.simulator.server
     return list(
         server.posts if home.simulator.type == "sessy" else server.traffic.writes
@@ -96,11 +96,11 @@ async def refuse_writes(home: Home, on: bool = True) -> None:
 
 
 async def test_a_full_battery_is_not_charged(home: Home, wait: Wait) -> None:
-    """It rests, but for the device that ends a charge and serves the house instead."""
+    """It rests, except a SUN2000: that ends the charge and serves the house instead."""
     home.simulator.plant.soc = 100
     await home.set_power(2000)
     await wait(SETTLE + 10)
-    assert told(home) == ("limited", "full")
+    assert status(home) == ("limited", "full")
     if home.simulator.type == "sun2000":
         assert home.simulator.mode == "automatic"
         assert power(home) == pytest.approx(-LOAD, rel=0.1)
@@ -108,23 +108,23 @@ async def test_a_full_battery_is_not_charged(home: Home, wait: Wait) -> None:
         assert power(home) == pytest.approx(0, abs=RESTS)
 
 
-async def test_a_battery_becomes_full(home: Home, wait: Wait) -> None:
+async def test_a_battery_that_becomes_full_is_limited(home: Home, wait: Wait) -> None:
     """Once there is room again it goes on, where the device has not ended it."""
     await home.set_power(1000)
     await wait(10)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     home.simulator.plant.soc = 100
     await wait(40)
-    assert told(home) == ("limited", "full")
+    assert status(home) == ("limited", "full")
     before = len(written(home))
     home.simulator.plant.soc = 80
     await wait(40)
     if home.simulator.type == "sun2000":
         # It has ended the charge. To begin again would be a loop around 100 %.
-        assert told(home) == ("limited", "full")
+        assert status(home) == ("limited", "full")
         assert len(written(home)) == before
     else:
-        assert told(home) == ("following", None)
+        assert status(home) == ("following", None)
         assert power(home) == pytest.approx(1000, rel=0.1)
 
 
@@ -138,10 +138,10 @@ async def test_an_empty_battery_is_not_discharged(
     await home.set_power(-500)
     await wait(SETTLE + 10)
     if not at_first:
-        assert told(home) == ("following", None)
+        assert status(home) == ("following", None)
         home.simulator.plant.soc = empty
         await wait(30)
-    assert told(home) == ("limited", "empty")
+    assert status(home) == ("limited", "empty")
     assert power(home) == pytest.approx(0, abs=RESTS)
 
 
@@ -163,18 +163,20 @@ async def test_a_derated_battery_takes_what_it_can(
     await home.set_power(2000)
     if not at_first:
         await wait(10)
-        assert told(home) == ("following", None)
+        assert status(home) == ("following", None)
         await derate(home, amps=10, watts=520)
     await wait(SETTLE + 30)
-    assert told(home) == ("limited", "battery")
+    assert status(home) == ("limited", "battery")
     assert power(home) == pytest.approx(520, rel=0.1)
 
 
 # Writes refused
 
 
-async def test_a_first_setpoint_that_is_refused(home: Home, wait: Wait) -> None:
-    """Its caller is told, and the battery stays its owner's."""
+async def test_a_first_setpoint_that_is_refused_changes_nothing(
+    home: Home, wait: Wait
+) -> None:
+    """The caller gets an error, and the battery stays under its own control."""
     before = home.simulator.settings_words()
     await refuse_writes(home)
     with pytest.raises(HomeAssistantError, match="refuses this"):
@@ -184,20 +186,20 @@ async def test_a_first_setpoint_that_is_refused(home: Home, wait: Wait) -> None:
     assert home.simulator.settings_words() == before
     await refuse_writes(home, on=False)
     await wait(2 * RETRY)
-    assert told(home) == ("automatic", None)
+    assert status(home) == ("automatic", None)
     assert home.simulator.settings_words() == before
 
 
-async def test_a_first_setpoint_while_writing_is_switched_off_leaves_nothing_behind(
+async def test_a_first_setpoint_while_writing_is_switched_off_begins_no_lease(
     victron_home: Home, wait: Wait
 ) -> None:
-    """The device was not changed: it is not said to be held, however long that lasts."""
+    """The device was not changed, so it is never shown as held."""
     await victron_home.simulator.misbehave("refuse_writes", code=2)
     with pytest.raises(HomeAssistantError, match="refuses this"):
         await victron_home.set_power(1000)
     await wait(3 * RETRY)
 
-    assert told(victron_home) == ("automatic", None)
+    assert status(victron_home) == ("automatic", None)
     assert victron_home.state("control_mode") == "automatic"
     issues = ir.async_get(victron_home.hass).issues
     assert [issue for _, issue in issues] == [
@@ -205,8 +207,10 @@ async def test_a_first_setpoint_while_writing_is_switched_off_leaves_nothing_beh
     ]
 
 
-async def test_a_change_that_is_refused(home: Home, wait: Wait) -> None:
-    """The former setpoint stays in force, and is told again."""
+async def test_after_a_refused_change_the_former_setpoint_is_held(
+    home: Home, wait: Wait
+) -> None:
+    """The former setpoint stays in force, and is sent again."""
     await home.set_power(1000)
     await wait(10)
     await refuse_writes(home)
@@ -215,30 +219,30 @@ async def test_a_change_that_is_refused(home: Home, wait: Wait) -> None:
     await wait(30)
     # Settings that are still there are not written again, so they are not refused.
     again = home.simulator.type not in SETTINGS_ALONE
-    assert told(home) == (("pending", "refused") if again else ("following", None))
+    assert status(home) == (("pending", "refused") if again else ("following", None))
     assert home.data.control.requested_power == 1000
     assert power(home) == pytest.approx(1000, rel=0.1)
     await refuse_writes(home, on=False)
     await wait(2 * RETRY)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(1000, rel=0.1)
 
 
 @pytest.mark.parametrize("simulator", RENEWED, indirect=True)
-async def test_renewals_that_are_refused(home: Home, wait: Wait) -> None:
-    """They show at once, all the more when the device forgets; they go on and on."""
+async def test_refused_renewals_are_shown_and_go_on(home: Home, wait: Wait) -> None:
+    """They are shown at once, before the device forgets; they go on and on."""
     await home.set_power(1000)
     await wait(10)
     await refuse_writes(home)
     await wait(30)
-    assert told(home) == ("pending", "refused")
+    assert status(home) == ("pending", "refused")
     assert power(home) == pytest.approx(1000, rel=0.1)
     await wait(630, step=30)
-    assert told(home) == ("not_following", "refused")
+    assert status(home) == ("not_following", "refused")
     assert power(home) <= 0
     await refuse_writes(home, on=False)
     await wait(40)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(1000, rel=0.1)
 
 
@@ -252,54 +256,54 @@ IN_VAIN: Final[list[Case]] = [
     ("sma", 1000, "ignore_setpoint", {}),
     ("sun2000", 0, "ignore_limits", {}),
 ]
-"""A device, a setpoint, and why that has no effect although the device takes it."""
+"""A device, a setpoint, and the fault by which an accepted setpoint has no effect."""
 
 
 @pytest.mark.parametrize(
     ("simulator", "setpoint", "fault", "arguments"), IN_VAIN, indirect=["simulator"]
 )
-async def test_a_setpoint_without_effect(
+async def test_a_setpoint_without_effect_is_not_followed(
     home: Home, wait: Wait, setpoint: int, fault: str, arguments: dict[str, Any]
 ) -> None:
-    """A device may need a while, so it is said after that."""
+    """A device may need a while, so it is shown after that."""
     await home.simulator.misbehave(fault, **arguments)
     await home.set_power(setpoint)
     await wait(SETTLE - 10)
-    assert told(home) == ("pending", None)
+    assert status(home) == ("pending", None)
     assert home.simulator.mode == "controlled"
     await wait(20)
-    assert told(home) == ("not_following", "no_effect")
+    assert status(home) == ("not_following", "no_effect")
     assert power(home) != pytest.approx(setpoint, abs=RESTS)
     await home.simulator.misbehave(fault, on=fault == "switch")
     await wait(20)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(setpoint, rel=0.1, abs=RESTS)
 
 
 @pytest.mark.parametrize("simulator", [*SETTINGS_ALONE, "sun2000"], indirect=True)
-async def test_writes_that_are_forgotten_are_an_error(home: Home, wait: Wait) -> None:
-    """These devices are read back at once, so it is the caller who is told."""
+async def test_writes_without_effect_are_an_error(home: Home, wait: Wait) -> None:
+    """These devices are read back at once, so the caller gets the error."""
     before = home.simulator.settings_words()
     await home.simulator.misbehave("ignore_writes")
     with pytest.raises(HomeAssistantError, match="does not show it"):
         await home.set_power(1000)
     await wait(2 * RETRY)
-    assert told(home) == ("automatic", None)
+    assert status(home) == ("automatic", None)
     assert home.simulator.settings_words() == before
 
 
 @pytest.mark.parametrize("simulator", ["victron", "sma"], indirect=True)
-async def test_writes_that_are_forgotten_show(home: Home, wait: Wait) -> None:
-    """Nobody else is blamed for a device that never did what it was told."""
+async def test_writes_without_effect_are_shown(home: Home, wait: Wait) -> None:
+    """A device that never took its setpoint is not said to be taken over."""
     await home.simulator.misbehave("ignore_writes")
     await home.set_power(1000)
     await wait(SETTLE + 10)
-    assert told(home) == ("not_following", "no_effect")
+    assert status(home) == ("not_following", "no_effect")
     assert home.simulator.mode == "automatic"
     await home.simulator.misbehave("ignore_writes", on=False)
     await home.set_power(1000)
     await wait(10)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
 
 
 # Rebooted
@@ -315,54 +319,58 @@ async def reboot(simulator: Simulator, wait: Wait, **arguments: Any) -> None:
 
 
 @pytest.mark.parametrize("simulator", ["victron", "sma"], indirect=True)
-async def test_a_reboot_that_forgets_the_setpoint(home: Home, wait: Wait) -> None:
-    """What is renewed anyhow is there again."""
+async def test_a_setpoint_that_a_reboot_forgets_is_renewed(
+    home: Home, wait: Wait
+) -> None:
+    """It is renewed anyhow, so that it is there again."""
     await home.set_power(1000)
     await wait(10)
     await reboot(home.simulator, wait)
     assert power(home) <= 0
     await wait(80)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(1000, rel=0.1)
 
 
 @pytest.mark.parametrize("simulator", ["sma"], indirect=True)
-async def test_a_reboot_that_is_over_before_a_renewal(
+async def test_a_reboot_between_two_renewals_is_no_takeover(
     home: Home, simulator: SmaSimulator, wait: Wait
 ) -> None:
-    """All polls in between show external control off, and yet nobody took over."""
+    """All polls in between show external control off, as another controller would."""
     await home.set_power(1000)
     await wait(30, step=KEEP_ALIVE)
     await simulator.misbehave("power_cycle")
     await wait(60, step=KEEP_ALIVE)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(1000, rel=0.1)
 
 
 @pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
-async def test_a_reboot_that_forgets_nothing(home: Home, wait: Wait) -> None:
+async def test_a_reboot_that_forgets_nothing_needs_no_writes(
+    home: Home, wait: Wait
+) -> None:
     """Settings survive it, and flash is not written for it."""
     await home.set_power(1000)
     await wait(10)
     before = written(home)
     await reboot(home.simulator, wait)
     await wait(80)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(1000, rel=0.1)
     assert written(home) == before
 
 
 @pytest.mark.parametrize("forgets", [True, False])
-async def test_a_reboot_of_a_sessy(
+async def test_a_sessy_gets_its_setpoint_again_only_if_a_reboot_forgot_it(
     sessy_home: Home, sessy: SessySimulator, wait: Wait, forgets: bool
 ) -> None:
-    """Whether it forgets its setpoint is not known: it is looked, and posted once."""
+    """Whether it forgets its setpoint is not known: it is read, and posted once."""
     await sessy_home.set_power(1000)
     await wait(10)
     before = len(written(sessy_home))
     await reboot(sessy, wait, forgets=forgets)
     await wait(80)
-    assert told(sessy_home) == ("following", None)
+    assert status(sessy_home) == ("following", None)
     assert power(sessy_home) == pytest.approx(1000, rel=0.1)
     assert [post.body for post in written(sessy_home)[before:]] == (
         [{"setpoint": -1000}] if forgets else []
@@ -370,110 +378,112 @@ async def test_a_reboot_of_a_sessy(
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
-async def test_a_reboot_that_ends_a_command(home: Home, wait: Wait) -> None:
-    """It might also be somebody's wish, so it is said and not begun again."""
+async def test_a_command_that_a_reboot_ends_is_not_begun_again(
+    home: Home, wait: Wait
+) -> None:
+    """The user may have ended it as well, so that is shown and not undone."""
     await home.set_power(1000)
     await wait(10)
     before = written(home)
     await reboot(home.simulator, wait)
     await wait(80)
-    assert told(home) == ("not_following", "ended")
+    assert status(home) == ("not_following", "ended")
     assert power(home) == pytest.approx(-LOAD, rel=0.1)
     assert written(home) == before
     await home.set_power(1000)
     await wait(10)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
 
 
 # Another controller
 
 
-class Intervention(NamedTuple):
-    """What somebody else may do to a battery that is held."""
+class Takeover(NamedTuple):
+    """A change that another controller makes on a battery that is held."""
 
     battery_type: str
     fault: str
     arguments: dict[str, Any]
     setpoint: int = 1000
-    """What it is held at then, W."""
+    """The setpoint at which it is held then, W."""
 
 
-INTERVENTIONS: Final = {
-    "ESS mode": Intervention("victron", "ess_mode", {"mode": 2}),
-    "command": Intervention("sun2000", "other_controller", {"power": -800}),
-    "power": Intervention("sun2000", "other_controller", {"power": 500}),
-    "limits": Intervention("sun2000", "limits", {"power": 3000}, setpoint=0),
+TAKEOVERS: Final = {
+    "ESS mode": Takeover("victron", "ess_mode", {"mode": 2}),
+    "command": Takeover("sun2000", "other_controller", {"power": -800}),
+    "power": Takeover("sun2000", "other_controller", {"power": 500}),
+    "limits": Takeover("sun2000", "limits", {"power": 3000}, setpoint=0),
     **{
-        f"setting by {way}": Intervention(
+        f"setting by {way}": Takeover(
             way, "settings", {"address": CHARGE_CURRENT, "words": [50]}
         )
         for way in SETTINGS_ALONE
     },
-    "strategy": Intervention("sessy", "strategy", {"strategy": "IDLE"}),
-    "setpoint": Intervention("sma", "other_controller", {"power": 700}),
+    "strategy": Takeover("sessy", "strategy", {"strategy": "IDLE"}),
+    "setpoint": Takeover("sma", "other_controller", {"power": 700}),
 }
 
 
-async def intervene(home: Home, what: Intervention, wait: Wait) -> None:
-    """Let somebody else do something, and insist on it until it has been noticed."""
+async def take_over(home: Home, takeover: Takeover, wait: Wait) -> None:
+    """Let another controller make a change, and repeat it until it is noticed."""
     for _ in range(6):
-        await home.simulator.misbehave(what.fault, **what.arguments)
+        await home.simulator.misbehave(takeover.fault, **takeover.arguments)
         await wait(10)
 
 
 @pytest.mark.parametrize(
-    ("simulator", "what"),
-    [(each.battery_type, each) for each in INTERVENTIONS.values()],
-    ids=list(INTERVENTIONS),
+    ("simulator", "takeover"),
+    [(each.battery_type, each) for each in TAKEOVERS.values()],
+    ids=list(TAKEOVERS),
     indirect=["simulator"],
 )
 async def test_another_controller_is_not_fought(
-    home: Home, wait: Wait, what: Intervention
+    home: Home, wait: Wait, takeover: Takeover
 ) -> None:
-    """It is said, and nothing is written until the owner asks for something."""
+    """The takeover is shown, and nothing is written until the user asks for it."""
     charge_current = home.simulator.state()["device"].get("charge_current")
-    await home.set_power(what.setpoint)
+    await home.set_power(takeover.setpoint)
     await wait(10)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
 
-    await intervene(home, what, wait)
-    assert told(home) == ("not_following", "other_controller")
-    theirs, before = home.simulator.settings_words(), written(home)
+    await take_over(home, takeover, wait)
+    assert status(home) == ("not_following", "other_controller")
+    foreign, before = home.simulator.settings_words(), written(home)
     await wait(180, step=30)
-    assert told(home) == ("not_following", "other_controller")
+    assert status(home) == ("not_following", "other_controller")
     assert written(home) == before
-    assert home.simulator.settings_words() == theirs
+    assert home.simulator.settings_words() == foreign
 
     await home.set_power(1200)
     await wait(10)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     assert power(home) == pytest.approx(1200, rel=0.1)
 
-    await home.set_power(what.setpoint)
+    await home.set_power(takeover.setpoint)
     await wait(10)
-    await intervene(home, what, wait)
-    assert told(home) == ("not_following", "other_controller")
-    theirs = home.simulator.settings_words()
+    await take_over(home, takeover, wait)
+    assert status(home) == ("not_following", "other_controller")
+    foreign = home.simulator.settings_words()
     await home.choose("automatic")
-    assert told(home) == ("automatic", None)
-    if what.battery_type in SETTINGS_ALONE:
-        # Which of the settings were theirs is not known: all that was found comes back.
+    assert status(home) == ("automatic", None)
+    if takeover.battery_type in SETTINGS_ALONE:
+        # Which settings the other one wrote is not known: the snapshot is restored.
         device = home.simulator.state()["device"]
         assert device["charge_current"] == charge_current
     else:
-        assert home.simulator.settings_words() == theirs
+        assert home.simulator.settings_words() == foreign
 
 
-async def test_two_controllers_of_a_victron(
+async def test_a_second_controller_of_a_victron_gets_it_after_three_setpoints(
     victron_home: Home, victron: VictronSimulator, wait: Wait
 ) -> None:
-    """Who writes setpoints in external control too gets it, after three times."""
+    """After three setpoints of its own in external control it is not fought."""
     await victron_home.set_power(1000)
     await wait(10)
     for _ in range(8):
         await victron.misbehave("other_controller", power=-500)
         await wait(3, step=3)
-    assert told(victron_home) == ("not_following", "other_controller")
+    assert status(victron_home) == ("not_following", "other_controller")
     before = written(victron_home)
     await victron.misbehave("other_controller", power=-500)
     await wait(50)
@@ -481,14 +491,14 @@ async def test_two_controllers_of_a_victron(
     assert victron.state()["device"]["setpoints"] == [-500]
 
     await victron_home.choose("automatic")
-    # The mode is ours to give back; their setpoint is not ours to clear.
+    # The mode is restored; the other controller's setpoint is not cleared.
     assert [(each.address, each.words) for each in written(victron_home)] == [
         *((each.address, each.words) for each in before),
         (2902, [1]),
     ]
     await victron_home.set_power(1200)
     await wait(10)
-    assert told(victron_home) == ("following", None)
+    assert status(victron_home) == ("following", None)
 
 
 async def test_one_foreign_setpoint_of_a_victron_is_no_takeover(
@@ -499,58 +509,58 @@ async def test_one_foreign_setpoint_of_a_victron_is_no_takeover(
     await wait(10)
     await victron.misbehave("other_controller", power=-500)
     await wait(60, step=KEEP_ALIVE)
-    assert told(victron_home) == ("following", None)
+    assert status(victron_home) == ("following", None)
     assert power(victron_home) == pytest.approx(1000, rel=0.1)
 
 
-async def test_a_setpoint_of_a_sessy_is_posted_once_more(
+async def test_a_sessy_gets_a_changed_setpoint_back_only_once(
     sessy_home: Home, sessy: SessySimulator, wait: Wait
 ) -> None:
-    """And never again, since then it was no accident."""
+    """The second change is no accident, so it stays."""
     await sessy_home.set_power(1000)
     await wait(10)
     before = len(written(sessy_home))
     await sessy.misbehave("setpoint", power=300)
     await wait(40)
-    assert told(sessy_home) == ("following", None)
+    assert status(sessy_home) == ("following", None)
     assert len(written(sessy_home)) == before + 1
     await sessy.misbehave("setpoint", power=300)
     await wait(180)
-    assert told(sessy_home) == ("not_following", "other_controller")
+    assert status(sessy_home) == ("not_following", "other_controller")
     assert len(written(sessy_home)) == before + 1
     assert power(sessy_home) == -300
 
 
-async def test_a_supplier_who_overrides_a_sessy(
+async def test_a_setpoint_that_a_supplier_overrides_is_followed_afterwards(
     sessy_home: Home, sessy: SessySimulator, wait: Wait
 ) -> None:
-    """When that is over the setpoint, which the device has kept, is followed again."""
+    """The device has kept the setpoint, so nothing is written."""
     await sessy_home.set_power(1000)
     await wait(10)
     before = written(sessy_home)
     await sessy.misbehave("override", power=500)
     await wait(180)
-    assert told(sessy_home) == ("not_following", "other_controller")
+    assert status(sessy_home) == ("not_following", "other_controller")
     assert power(sessy_home) == -500
     await sessy.misbehave("override", power=None)
     await wait(40)
-    assert told(sessy_home) == ("following", None)
+    assert status(sessy_home) == ("following", None)
     assert written(sessy_home) == before
 
 
 @pytest.mark.parametrize("simulator", ["sma"], indirect=True)
-async def test_an_sma_that_is_switched_off_again_and_again(
+async def test_an_sma_that_is_switched_off_twice_is_taken_over(
     home: Home, simulator: SmaSimulator, wait: Wait
 ) -> None:
-    """Once it may have been a restart; twice in ten minutes it is somebody."""
+    """Once may be a restart; twice in ten minutes is another controller."""
     await home.set_power(1000)
     await wait(10)
     await simulator.misbehave("other_controller", power=0, on=False)
     await wait(60)
-    assert told(home) == ("following", None)
+    assert status(home) == ("following", None)
     await simulator.misbehave("other_controller", power=0, on=False)
     await wait(60)
-    assert told(home) == ("not_following", "other_controller")
+    assert status(home) == ("not_following", "other_controller")
     before = written(home)
     await wait(180)
     await home.choose("automatic")
@@ -559,16 +569,16 @@ async def test_an_sma_that_is_switched_off_again_and_again(
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
-async def test_a_command_that_somebody_stops(
+async def test_a_command_that_another_controller_stops_is_not_begun_again(
     home: Home, simulator: HuaweiSimulator, wait: Wait
 ) -> None:
-    """It does not say who has ended it, and it is not begun again."""
+    """The device does not show what has ended it."""
     await home.set_power(1000)
     await wait(10)
     before = written(home)
     await simulator.misbehave("other_controller", power=0)
     await wait(180)
-    assert told(home) == ("not_following", "ended")
+    assert status(home) == ("not_following", "ended")
     assert written(home) == before
     await home.choose("automatic")
     assert written(home) == before
@@ -578,51 +588,51 @@ async def test_a_command_that_somebody_stops(
 
 
 def issue_of(home: Home) -> ir.IssueEntry | None:
-    """Return the issue that explains who else is at the controls."""
+    """Return the issue about another controller."""
     issue = f"other_controller_{home.entry.unique_id}"
     return ir.async_get(home.hass).async_get_issue(DOMAIN, issue)
 
 
 ONE_EACH: Final = {
-    each.battery_type: each for each in INTERVENTIONS.values() if each.setpoint
+    each.battery_type: each for each in TAKEOVERS.values() if each.setpoint
 }
 
 
 @one_of_each_protocol
-async def test_repeated_interventions_are_explained(home: Home, wait: Wait) -> None:
-    """The third within a day is worth a repair issue."""
+async def test_repeated_takeovers_raise_an_issue(home: Home, wait: Wait) -> None:
+    """The third one within a day does."""
     assert ONE_EACH.keys() == set(DRIVERS)
-    what = ONE_EACH[home.simulator.type]
+    takeover = ONE_EACH[home.simulator.type]
     for count in range(1, 4):
         await home.set_power(1000)
         await wait(10)
-        await intervene(home, what, wait)
-        assert told(home) == ("not_following", "other_controller")
+        await take_over(home, takeover, wait)
+        assert status(home) == ("not_following", "other_controller")
         assert (issue_of(home) is not None) == (count == 3)
 
 
-async def test_one_intervention_counts_once_however_long_it_lasts(
+async def test_one_takeover_counts_once_however_long_it_lasts(
     sessy_home: Home, wait: Wait
 ) -> None:
     await sessy_home.set_power(1000)
-    await intervene(sessy_home, INTERVENTIONS["strategy"], wait)
+    await take_over(sessy_home, TAKEOVERS["strategy"], wait)
     await wait(600, step=30)
-    assert told(sessy_home) == ("not_following", "other_controller")
+    assert status(sessy_home) == ("not_following", "other_controller")
     assert issue_of(sessy_home) is None
 
 
-async def test_interventions_on_different_days_are_not_repeated_ones(
+async def test_takeovers_on_different_days_raise_no_issue(
     sessy_home: Home, wait: Wait
 ) -> None:
     for _ in range(3):
         await sessy_home.set_power(1000)
-        await intervene(sessy_home, INTERVENTIONS["strategy"], wait)
+        await take_over(sessy_home, TAKEOVERS["strategy"], wait)
         await wait(OF_LATE / 2, step=OF_LATE / 2)
         await sessy_home.choose("automatic")
     assert issue_of(sessy_home) is None
 
 
-# Bad states that a Victron does not see to itself in external control
+# Bad states that a Victron itself does not handle in external control
 
 type Bring = Callable[[VictronSimulator, bool], Awaitable[None]]
 
@@ -648,7 +658,7 @@ async def test_discharging_a_victron_stops_in_a_bad_state(
     """The next renewal holds it with both flags; when all is well it goes on."""
     await victron_home.set_power(-1000)
     await wait(10)
-    assert told(victron_home) == ("following", None)
+    assert status(victron_home) == ("following", None)
 
     await bring(victron, True)
     await wait(2 * KEEP_ALIVE, step=KEEP_ALIVE)
@@ -657,14 +667,14 @@ async def test_discharging_a_victron_stops_in_a_bad_state(
     device = victron.state()["device"]
     assert device["disable_charge"] == device["disable_feed_in"] == 1
     assert power(victron_home) == pytest.approx(0, abs=RESTS)
-    assert told(victron_home) == ("limited", reason)
+    assert status(victron_home) == ("limited", reason)
 
     await bring(victron, False)
     await wait(2 * KEEP_ALIVE, step=KEEP_ALIVE)
     device = victron.state()["device"]
     assert device["disable_charge"] == device["disable_feed_in"] == 0
     assert power(victron_home) == pytest.approx(-1000, rel=0.1)
-    assert told(victron_home) == ("following", None)
+    assert status(victron_home) == ("following", None)
 
 
 async def test_discharging_a_victron_goes_on_only_well_above_its_minimum(
@@ -674,11 +684,11 @@ async def test_discharging_a_victron_goes_on_only_well_above_its_minimum(
     await victron_home.set_power(-1000)
     victron.plant.soc = 10
     await wait(10)
-    assert told(victron_home) == ("limited", "empty")
+    assert status(victron_home) == ("limited", "empty")
     victron.plant.soc = 11
     await wait(10)
-    assert told(victron_home) == ("limited", "empty")
+    assert status(victron_home) == ("limited", "empty")
     assert victron.state()["device"]["passthru"]
     victron.plant.soc = 12
     await wait(10)
-    assert told(victron_home) == ("following", None)
+    assert status(victron_home) == ("following", None)

@@ -1,4 +1,4 @@
-"""Holding a battery at a setpoint, and giving it back."""
+"""Tests of setpoints: a battery is held at a power or a current, and released."""
 
 import asyncio
 from datetime import timedelta
@@ -55,7 +55,7 @@ async def test_battery_follows_the_number(home: Home, warp: Warp, asked: int) ->
     assert home.state("battery_charging") == ("on" if asked > 0 else "off")
 
 
-async def test_automatic_gives_the_battery_back(home: Home, warp: Warp) -> None:
+async def test_automatic_releases_the_battery(home: Home, warp: Warp) -> None:
     await home.set_power(1000)
     await home.choose("automatic")
     assert home.simulator.mode == "automatic"
@@ -64,7 +64,7 @@ async def test_automatic_gives_the_battery_back(home: Home, warp: Warp) -> None:
     assert home.state("control_status") == "automatic"
     assert home.state("power_setpoint") == "unknown"
     assert home.data.control.granted_power is None
-    # And nobody renews it any more.
+    # And it is not renewed any more.
     await warp(6)
     assert home.simulator.mode == "automatic"
 
@@ -73,7 +73,7 @@ async def test_automatic_gives_the_battery_back(home: Home, warp: Warp) -> None:
 async def test_no_setpoint_is_shown_nor_written_down_while_automatic(
     home: Home, warp: Warp
 ) -> None:
-    """Whatever the device says of its own, such as a Sessy of where it moves to."""
+    """Not even where the device has a setpoint of its own, as a Sessy in NOM has."""
     await home.enable("device_setpoint")
     for _ in range(2):  # Home Assistant itself reloads the entry after half a minute
         await warp(61)
@@ -90,14 +90,14 @@ async def test_no_setpoint_is_shown_nor_written_down_while_automatic(
 
 @one_of_each_protocol
 @pytest.mark.parametrize("enabled", [False, True])
-async def test_setpoint_of_the_device_is_only_read_for_who_wants_it(
+async def test_setpoint_of_the_device_is_only_read_where_it_is_needed(
     home: Home, enabled: bool
 ) -> None:
     if enabled:
         await home.enable("device_setpoint")
     coordinator = home.data.coordinator
     assert ("power_setpoint" in coordinator.subscribed) is enabled
-    # While the battery is held, it shows whether somebody else controls it.
+    # While the battery is held, it shows whether another controller has taken over.
     await home.set_power(1000)
     assert "power_setpoint" in coordinator.subscribed
     await home.choose("automatic")
@@ -109,7 +109,7 @@ async def test_setpoint_of_the_device_is_only_read_for_who_wants_it(
     [("sessy", str(-LOAD)), ("sun2000", "0"), ("victron", "unknown")],
     indirect=["simulator"],
 )
-async def test_what_the_device_says_of_its_setpoint_is_a_sensor(
+async def test_setpoint_of_the_device_is_a_sensor(
     home: Home, warp: Warp, by_itself: str
 ) -> None:
     await home.enable("device_setpoint")
@@ -120,7 +120,7 @@ async def test_what_the_device_says_of_its_setpoint_is_a_sensor(
 
 
 @one_of_each_protocol
-async def test_the_number_says_what_it_does(home: Home) -> None:
+async def test_the_number_explains_its_sign(home: Home) -> None:
     attributes = home.state_of("power_setpoint").attributes
     assert attributes["charges_at_most"] == attributes["max"]
     assert attributes["discharges_at_most"] == -attributes["min"]
@@ -195,7 +195,7 @@ async def test_setpoint_is_written_once_more_when_the_devices_own_comes_late(
     assert power(victron_home) == pytest.approx(1000, rel=0.1)
 
 
-async def test_failing_renewal_is_said_once_and_goes_on(
+async def test_failing_renewal_is_logged_once_and_retried(
     victron_home: Home,
     victron: VictronSimulator,
     warp: Warp,
@@ -214,7 +214,7 @@ async def test_failing_renewal_is_said_once_and_goes_on(
     assert power(victron_home) == pytest.approx(1000, rel=0.1)
 
 
-async def test_release_that_worked_in_the_end_is_said_once(
+async def test_release_that_worked_in_the_end_is_logged_once(
     victron_home: Home,
     victron: VictronSimulator,
     warp: Warp,
@@ -234,13 +234,13 @@ async def test_release_that_worked_in_the_end_is_said_once(
     assert "renewed" not in caplog.text
 
 
-async def test_release_by_hand_ends_what_was_said_to_fail(
+async def test_release_by_hand_ends_a_logged_failure(
     victron_home: Home,
     victron: VictronSimulator,
     warp: Warp,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """So that the next failure is said, and the next setpoint is not called renewed."""
+    """So the next failure is logged, and the next setpoint is not logged as renewed."""
     caplog.set_level("INFO")
     for _ in range(2):
         await victron_home.set_power(1000)
@@ -285,7 +285,7 @@ async def test_beyond_the_limits_is_refused(home: Home) -> None:
     assert home.simulator.mode == "automatic"
 
 
-async def test_owners_limits_bound_the_number(
+async def test_limits_in_the_options_bound_the_number(
     make_home: MakeHome, victron: VictronSimulator
 ) -> None:
     home = make_home(victron, max_charge_power=1500, max_discharge_power=800)
@@ -294,7 +294,7 @@ async def test_owners_limits_bound_the_number(
     assert (number.attributes["min"], number.attributes["max"]) == (-800, 1500)
 
 
-async def test_limit_that_shrinks_while_holding_is_followed_and_said(
+async def test_limit_that_shrinks_under_a_setpoint_is_followed_and_shown(
     victron_home: Home, victron: VictronSimulator, warp: Warp
 ) -> None:
     await victron_home.set_power(-2000)
@@ -447,7 +447,7 @@ async def test_setpoint_that_fails_leaves_the_former_one_in_force(
     with pytest.raises(HomeAssistantError):
         await sessy_home.set_power(2000)
     assert sessy_home.data.control.requested_power == 1000
-    # The device may have taken it all the same, so it is told again.
+    # The device may have taken it all the same, so the former one is sent again.
     posts = len(sessy.server.posts)
     await warp(RETRY)
     assert sessy.server.posts[posts:] == [
@@ -457,7 +457,7 @@ async def test_setpoint_that_fails_leaves_the_former_one_in_force(
     assert len(sessy.server.posts) == posts + 1
 
 
-async def test_release_that_fails_is_tried_until_it_works(
+async def test_release_that_fails_is_retried_until_it_works(
     home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
 ) -> None:
     await home.set_power(1000)
@@ -499,20 +499,20 @@ async def test_new_setpoint_ends_the_retries_of_a_release(
 async def test_setpoint_that_is_set_again_at_the_last_moment_goes_on(
     sessy_home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time of the old one comes while the device is being told the new one."""
+    """The old one expires while the new one is being written."""
     control, battery = sessy_home.data.control, sessy_home.data.battery
-    tell = battery.set_power_setpoint
+    set_power = battery.set_power_setpoint
     leaps: list[asyncio.Future[None]] = []
 
-    async def tell_slowly(power: float) -> Grant:
+    async def set_power_slowly(power: float) -> Grant:
         leaps.append(asyncio.ensure_future(warp(51)))
         for _ in range(5):
             await asyncio.sleep(0)
-        return await tell(power)
+        return await set_power(power)
 
     await control.async_set_power(1000, timedelta(seconds=50))
     with monkeypatch.context() as patch:
-        patch.setattr(battery, "set_power_setpoint", tell_slowly)
+        patch.setattr(battery, "set_power_setpoint", set_power_slowly)
         await control.async_set_power(-500, timedelta(seconds=500))
     [leap] = leaps
     await leap
@@ -545,16 +545,16 @@ async def test_two_changes_in_a_row_are_read_back_once(
     assert float(home.state("battery_power")) == pytest.approx(500, rel=0.15)
 
 
-async def test_what_was_granted_is_shown_where_the_device_does_not_say(
+async def test_granted_power_is_shown_where_the_device_reports_none(
     make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: Any = VictronInverter.measurements
+    measurements: Any = VictronInverter.measurements
     missing = ("power_setpoint", "battery_voltage")
 
-    def untold(self: VictronInverter) -> tuple[str, ...]:
-        return tuple(key for key in told.fget(self) if key not in missing)
+    def without_missing(self: VictronInverter) -> tuple[str, ...]:
+        return tuple(key for key in measurements.fget(self) if key not in missing)
 
-    monkeypatch.setattr(VictronInverter, "measurements", property(untold))
+    monkeypatch.setattr(VictronInverter, "measurements", property(without_missing))
     home = make_home(victron)
     await home.set_up()
     assert home.find("current_setpoint") is None
@@ -582,7 +582,7 @@ async def test_range_of_the_setpoint_follows_a_limit_set_on_the_device(
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
-async def test_range_of_the_setpoint_follows_the_owners_limit_but_not_a_hold(
+async def test_range_of_the_setpoint_follows_the_users_limit_but_not_a_hold(
     home: Home, warp: Warp
 ) -> None:
     await home.call("number.set_value", "charge_power_limit", value=2000)
@@ -656,7 +656,7 @@ async def test_one_phase_has_no_setpoint_besides_that_of_all(
     assert victron_home.find("power_setpoint_l1") is None
 
 
-async def test_lease_ends_when_the_driver_has_to_give_the_battery_back(
+async def test_lease_ends_when_the_driver_has_to_release_the_battery(
     make_home: MakeHome, clock: ManualClock, warp: Warp
 ) -> None:
     """In remote mode the battery goes the wrong way: the sign is the other one."""

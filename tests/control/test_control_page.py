@@ -1,4 +1,4 @@
-"""What docs/control.md says of each device is what its driver and the device do.
+"""Tests that docs/control.md agrees with each driver and its simulated device.
 
 The page's table is read as it stands: which registers and paths are written, in which
 memory they live, how often a setpoint is renewed, and when a device ends it alone.
@@ -75,11 +75,11 @@ ROWS: Final = {cells[0]: cells[1:] for cells in rows()}
 
 
 def written(battery_type: str) -> list[Written]:
-    """Return what is written, as the page says it."""
+    """Return the registers or paths that are written, according to the page."""
     cell = ROWS[NAMES[battery_type]][1]
-    found = list(WRITTEN.finditer(cell))
-    assert "".join(each[0] for each in found) == cell  # nothing is read over
-    return [Written(tuple(map(place, each[1].split(", "))), each[2]) for each in found]
+    parts = list(WRITTEN.finditer(cell))
+    assert "".join(each[0] for each in parts) == cell  # nothing is skipped
+    return [Written(tuple(map(place, each[1].split(", "))), each[2]) for each in parts]
 
 
 def place(text: str) -> range | str:
@@ -90,15 +90,15 @@ def place(text: str) -> range | str:
     return range(int(first), int(last or first) + 1)
 
 
-def without_us(battery_type: str) -> str:
-    """Return what the device does alone."""
+def without_integration(battery_type: str) -> str:
+    """Return what the page says of the device without the integration."""
     return ROWS[NAMES[battery_type]][2]
 
 
 def seconds_to_end(says: str) -> int | None:
-    """Return after how many seconds a device ends a setpoint; None if it never does."""
-    found = ENDS.search(says)
-    return None if found is None else int(found[1]) * {"s": 1, "minutes": 60}[found[2]]
+    """Return the seconds after which a device ends a setpoint; None: never."""
+    ends = ENDS.search(says)
+    return None if ends is None else int(ends[1]) * {"s": 1, "minutes": 60}[ends[2]]
 
 
 def places(battery_type: str) -> Iterator[range | str]:
@@ -108,10 +108,10 @@ def places(battery_type: str) -> Iterator[range | str]:
 
 def addresses_on_page(battery_type: str) -> set[int | str]:
     """Return all addresses and paths that may be written."""
-    found: set[int | str] = set()
+    addresses: set[int | str] = set()
     for where in places(battery_type):
-        found |= {where} if isinstance(where, str) else set(where)
-    return found
+        addresses |= {where} if isinstance(where, str) else set(where)
+    return addresses
 
 
 def test_the_table_has_one_row_for_each_device() -> None:
@@ -120,7 +120,7 @@ def test_the_table_has_one_row_for_each_device() -> None:
     assert all(cell for cells in rows() for cell in cells)
 
 
-# What is written
+# Registers and paths that are written
 
 
 def addresses_written(simulator: Simulator) -> set[int | str]:
@@ -137,7 +137,7 @@ def addresses_written(simulator: Simulator) -> set[int | str]:
 
 
 async def hold_and_release(battery: Battery) -> None:
-    """Do all that control does with a battery."""
+    """Charge, discharge and hold, with a renewal of each, and release."""
     for power in (1000, -1000, 0):
         await battery.set_power_setpoint(power)
         await battery.keep_alive()
@@ -195,15 +195,15 @@ async def test_what_it_writes_lives_where_the_table_says(simulator: Simulator) -
             assert lives == {each.memory == "flash"}, where
 
 
-# What the device does alone
+# The device without the integration
 
 
 async def test_a_device_with_a_watchdog_ends_a_setpoint_by_itself(
     simulator: Simulator, clock: ManualClock
 ) -> None:
-    """And one without keeps it. What an SMA does its installer has chosen."""
+    """One without keeps it. An SMA does as its installer has chosen."""
     # What follows is about remote mode, or a hold.
-    says = without_us(simulator.type).split("; ")[0]
+    says = without_integration(simulator.type).split("; ")[0]
     watchdog = seconds_to_end(says)
     simulator.plant.soc = 40
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
@@ -222,7 +222,7 @@ async def test_a_device_with_a_watchdog_ends_a_setpoint_by_itself(
 
 
 async def test_the_remote_mode_of_a_deye_ends_by_itself(clock: ManualClock) -> None:
-    watchdog = seconds_to_end(without_us("deye_modbus"))
+    watchdog = seconds_to_end(without_integration("deye_modbus"))
     assert watchdog is not None
     plant = DeyeModbusSimulator.house(clock=clock)
     async with DeyeModbusSimulator(plant, remote=True) as simulator:
@@ -240,7 +240,7 @@ async def test_the_remote_mode_of_a_deye_ends_by_itself(clock: ManualClock) -> N
 
 @pytest.mark.parametrize("battery_type", DRIVERS)
 def test_it_is_renewed_as_often_as_the_table_says(battery_type: str) -> None:
-    """A Sessy needs no renewal: it is only looked at."""
-    said = [float(each) for each in RENEWED.findall(without_us(battery_type))]
+    """A Sessy needs no renewal: it is only read."""
+    said = [float(each) for each in RENEWED.findall(without_integration(battery_type))]
     interval = DRIVERS[battery_type].keep_alive_interval
     assert said == ([] if battery_type == "sessy" else [interval])

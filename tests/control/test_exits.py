@@ -1,6 +1,6 @@
-"""Every way in which a setpoint ends leaves the device as it was found, word by word.
+"""Tests that the device is restored, word by word, whichever way a setpoint ends.
 
-And when the device cannot be reached just then, it is given back as soon as it can be.
+When the device cannot be reached just then, it is released as soon as it can be.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,8 +28,8 @@ CHARGE: Final = 600
 DISCHARGE: Final = -500
 HOLD: Final = 0
 """W. Without a setpoint the batteries discharge into the house."""
-KNOWS_ITS_OWNER: Final = ("victron", "sessy", "deye_modbus", "deye_solarman")
-"""Those that show when somebody has put them back. A SUN2000 looks the same after a
+SHOWS_RELEASE: Final = ("victron", "sessy", "deye_modbus", "deye_solarman")
+"""The devices that show a release by hand. A SUN2000 is in the same state after a
 command that has run out, and a Sunny Island after it has fallen back by itself."""
 
 type WayOut = Callable[[Home], Awaitable[None]]
@@ -81,7 +81,7 @@ WAYS_OUT: Final[Mapping[str, tuple[WayOut, int]]] = {
     "stop": (stop, HOLD),
     "options": (change_options, DISCHARGE),
 }
-"""Each way that does not wait for its time, and what it is the end of, W."""
+"""Each way to end a setpoint at once, and the setpoint that it ends, W."""
 
 
 async def act(home: Home, action: str, **data: Any) -> None:
@@ -96,13 +96,13 @@ async def act(home: Home, action: str, **data: Any) -> None:
 
 
 async def come_back(home: Home, warp: Warp) -> None:
-    """Let a device that was away be there again, for long enough to be noticed."""
+    """Let a device that was away be there again until the release was retried."""
     await home.simulator.misbehave("away", on=False)
     await wait_for_retries(warp)
 
 
 async def wait_for_retries(warp: Warp) -> None:
-    """Let a release be tried again: a device that was away is left alone for a while."""
+    """Let a release be retried: a device that was away is not asked for a while."""
     for _ in range(3):
         await warp(RETRY)
 
@@ -115,44 +115,44 @@ def is_held(home: Home) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-async def test_device_is_left_as_it_was_found(
+async def test_device_is_restored_exactly(
     home: Home, way: str, hass_storage: dict[str, Any]
 ) -> None:
     leave, power = WAYS_OUT[way]
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(power)
     assert is_held(home)
-    assert changed(found, home.simulator)
+    assert changed(original, home.simulator)
 
     await leave(home)
     await home.hass.async_block_till_done()
 
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert stored(hass_storage, home) is None
     assert issues(home) == set()
 
 
-async def test_one_setpoint_after_the_other_ends_like_the_first(home: Home) -> None:
-    """What is found is found once, whatever came in between."""
-    found = home.simulator.settings_words()
+async def test_several_setpoints_in_a_row_are_restored_like_one(home: Home) -> None:
+    """The snapshot is taken once, before the first of them."""
+    original = home.simulator.settings_words()
     for power in (CHARGE, HOLD, DISCHARGE, CHARGE, DISCHARGE, HOLD):
         await home.set_power(power)
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
 
 # In its time
 
 
 async def test_setpoint_ends_after_its_duration(home: Home, warp: Warp) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await act(home, "set_power", power=HOLD, duration={"seconds": 50})
     await warp(49)
     assert is_held(home)
 
     await warp(2)
 
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_status") == "automatic"
 
 
@@ -172,7 +172,7 @@ async def test_setpoint_ends_after_the_time_out_unless_it_is_set_again(
 ) -> None:
     home = make_home(simulator, setpoint_timeout=50)
     assert await home.set_up()
-    found = simulator.settings_words()
+    original = simulator.settings_words()
 
     # Set again before its time, even to the same: it goes on.
     await home.set_power(DISCHARGE)
@@ -182,7 +182,7 @@ async def test_setpoint_ends_after_the_time_out_unless_it_is_set_again(
         await home.set_power(DISCHARGE)
 
     await warp(51)
-    assert changed(found, simulator) == {}
+    assert changed(original, simulator) == {}
     assert home.state("control_mode") == "automatic"
 
 
@@ -215,8 +215,8 @@ async def test_setpoint_whose_time_is_over_is_ended_by_the_next_start(
     power: int,
     ends_in: float | None,
 ) -> None:
-    """So is one that had no end: nobody may be left who would end it."""
-    found = simulator.settings_words()
+    """So is a setpoint without an end: its automation may not run any more."""
+    original = simulator.settings_words()
     dead = make_home(simulator)
     assert await dead.set_up()
     await dead.set_power(power)
@@ -225,7 +225,7 @@ async def test_setpoint_whose_time_is_over_is_ended_by_the_next_start(
     assert is_held(alive)
     assert await alive.set_up()
 
-    assert changed(found, simulator) == {}
+    assert changed(original, simulator) == {}
     assert alive.state("control_mode") == "automatic"
     assert stored(hass_storage, alive) is None
 
@@ -236,7 +236,7 @@ async def test_setpoint_goes_on_after_a_crash_until_its_end(
     hass_storage: dict[str, Any],
     warp: Warp,
 ) -> None:
-    found = simulator.settings_words()
+    original = simulator.settings_words()
     dead = make_home(simulator)
     assert await dead.set_up()
     await dead.set_power(DISCHARGE)
@@ -252,52 +252,53 @@ async def test_setpoint_goes_on_after_a_crash_until_its_end(
     assert simulator.state()["battery_power"] == pytest.approx(DISCHARGE, rel=0.1)
 
     await warp(6)
-    assert changed(found, simulator) == {}
+    assert changed(original, simulator) == {}
     assert alive.state("control_mode") == "automatic"
     assert stored(hass_storage, alive) is None
 
 
-@pytest.mark.parametrize("simulator", KNOWS_ITS_OWNER, indirect=True)
-async def test_battery_that_its_owner_has_put_back_stays_so_after_a_crash(
+@pytest.mark.parametrize("simulator", SHOWS_RELEASE, indirect=True)
+async def test_battery_restored_by_hand_stays_so_after_a_crash(
     make_home: MakeHome, simulator: Simulator, hass_storage: dict[str, Any]
 ) -> None:
-    found = simulator.settings_words()
+    original = simulator.settings_words()
     dead = make_home(simulator)
     assert await dead.set_up()
     await dead.set_power(CHARGE)
 
     alive = await crash(dead, make_home, hass_storage, ends_in=3600)
-    put_back_by_hand(simulator, found)
-    put_back = simulator.settings_words()
+    restore_by_hand(simulator, original)
+    restored = simulator.settings_words()
     assert await alive.set_up()
 
     assert alive.state("control_mode") == "automatic"
-    assert changed(put_back, simulator) == {}
+    assert changed(restored, simulator) == {}
     assert stored(hass_storage, alive) is None
 
 
-def put_back_by_hand(simulator: Simulator, found: Words) -> None:
-    """Choose the former mode on the device itself, as its owner would."""
+def restore_by_hand(simulator: Simulator, original: Words) -> None:
+    """Choose the former mode on the device itself, as its user would."""
     match simulator:
         case VictronSimulator():
             simulator.gx.settings[MODE] = 1
         case SessySimulator():
             simulator.fault_strategy("NOM")
         case DeyeSimulator():
-            for address in simulator.inverter.words.keys() & {int(at) for at in found}:
-                simulator.inverter.words[address] = found[str(address)]
+            words = simulator.inverter.words
+            for address in words.keys() & {int(at) for at in original}:
+                words[address] = original[str(address)]
     assert simulator.mode == "automatic"
 
 
-async def test_battery_that_cannot_be_told_at_the_start_is_told_later(
+async def test_setpoint_that_cannot_be_sent_at_the_start_is_sent_later(
     make_home: MakeHome,
     simulator: Simulator,
     hass_storage: dict[str, Any],
     warp: Warp,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A setpoint that is to go on does, or is given back; it is not forgotten."""
-    found = simulator.settings_words()
+    """A setpoint that is to go on is not forgotten, and is released at its end."""
+    original = simulator.settings_words()
     dead = make_home(simulator)
     assert await dead.set_up()
     await dead.set_power(CHARGE)
@@ -311,7 +312,7 @@ async def test_battery_that_cannot_be_told_at_the_start_is_told_later(
     assert alive.data.control.granted_power == CHARGE
 
     await warp(80)
-    assert changed(found, simulator) == {}
+    assert changed(original, simulator) == {}
 
 
 async def not_now(*_: object) -> int:
@@ -324,7 +325,7 @@ async def not_now(*_: object) -> int:
 async def test_release_out_of_reach_is_an_error_and_tried_until_it_works(
     home: Home, warp: Warp
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(CHARGE)
     await home.simulator.misbehave("away")
 
@@ -338,33 +339,33 @@ async def test_release_out_of_reach_is_an_error_and_tried_until_it_works(
     assert issues(home) == {"release_failed"}
 
     await come_back(home, warp)
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_status") == "automatic"
     assert issues(home) == set()
 
 
-async def test_expiry_out_of_reach_is_made_good(
+async def test_setpoint_that_expires_out_of_reach_is_released_later(
     home: Home, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await act(home, "set_power", power=DISCHARGE, duration=50)
     await home.simulator.misbehave("away")
 
     await warp(51)
     assert home.state("control_status") == "release_failed"
     assert stored(hass_storage, home)["found"] == home.data.battery.snapshot
-    assert stored(hass_storage, home)["power"] is None  # not to be taken up again
+    assert stored(hass_storage, home)["power"] is None  # not to be resumed
 
     await come_back(home, warp)
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_status") == "automatic"
 
 
 @pytest.mark.parametrize("way", [unload, disable])
-async def test_unloading_out_of_reach_is_made_good_by_the_next_set_up(
+async def test_battery_unloaded_out_of_reach_is_released_by_the_next_set_up(
     home: Home, way: WayOut, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(HOLD)
     await home.simulator.misbehave("away")
 
@@ -380,15 +381,15 @@ async def test_unloading_out_of_reach_is_made_good_by_the_next_set_up(
         await home.hass.config_entries.async_set_disabled_by(home.entry.entry_id, None)
         await home.hass.async_block_till_done()
     assert home.entry_is(ConfigEntryState.LOADED)
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert issues(home) == set()
     assert stored(hass_storage, home) is None
 
 
-async def test_stop_out_of_reach_is_made_good_by_the_next_start(
+async def test_battery_out_of_reach_at_a_stop_is_released_by_the_next_start(
     home: Home, make_home: MakeHome, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await act(home, "set_power", power=CHARGE, duration=3600)
     await home.simulator.misbehave("away")
     await stop(home)
@@ -400,14 +401,14 @@ async def test_stop_out_of_reach_is_made_good_by_the_next_start(
     assert await after.set_up()
 
     # Though its time was not over: the stop was its end.
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert after.state("control_mode") == "automatic"
 
 
-async def test_battery_removed_out_of_reach_is_given_back_when_it_is_added_again(
+async def test_battery_removed_out_of_reach_is_released_when_it_is_added_again(
     home: Home, make_home: MakeHome, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(CHARGE)
     await home.simulator.misbehave("away")
 
@@ -419,16 +420,16 @@ async def test_battery_removed_out_of_reach_is_given_back_when_it_is_added_again
     await come_back(home, warp)
     again = make_home(home.simulator)
     assert await again.set_up()
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert again.state("control_mode") == "automatic"
     assert issues(home) == set()
     assert stored(hass_storage, home) is None
 
 
-async def test_removal_of_what_is_not_loaded_gives_it_back_first(
+async def test_removal_of_an_unloaded_entry_releases_its_battery_first(
     home: Home, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(DISCHARGE)
     await home.simulator.misbehave("away")
     await unload(home)
@@ -437,15 +438,15 @@ async def test_removal_of_what_is_not_loaded_gives_it_back_first(
     await come_back(home, warp)
     await remove(home)
 
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert issues(home) == set()
     assert file_of(home) not in hass_storage
 
 
-async def test_removal_does_not_give_back_another_device_at_the_address(
+async def test_removal_does_not_release_another_device_at_the_address(
     victron_home: Home, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    """What was found on one battery is nothing to another."""
+    """The snapshot of one battery is not restored to another."""
     home, device = victron_home, victron_home.simulator
     await home.set_power(CHARGE)
     await device.misbehave("away")

@@ -1,8 +1,8 @@
-"""A connection that is lost at a write: nothing worse comes of it, and all is put right.
+"""Tests of a connection that is lost at a write: it does no harm, and is made up for.
 
-Every change between automatic, charging, discharging and holding, through Home Assistant,
-on the devices that need several writes for a setpoint. Each is cut at one of its writes,
-another one for each change; with what takes long, at every single write of it.
+Every change between automatic, charging, discharging and holding, through Home
+Assistant, on the devices that need several writes for a setpoint. Each is cut at one of
+its writes, another one for each change; in the long tests, at every one of its writes.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -37,25 +37,25 @@ TRANSITIONS: Final[Sequence[tuple[Setpoint, Setpoint]]] = (
     (CHARGE, CHARGE_MORE),
 )
 MOST_WRITES: Final = 10
-"""More than any of these changes takes."""
+"""Number of writes that none of these changes reaches."""
 EVERY: Final = pytest.mark.long
-"""Marks what is cut at every write."""
+"""Marks tests in which a change is cut at every write."""
 
 TOLERANCE: Final = 60.0
 """W: whole amperes, and what the inverter loses."""
 REST: Final = 2.0
-"""Seconds after a setpoint in which nothing more comes of it."""
+"""Seconds after a setpoint until its last write."""
 LEAP: Final = 31.0
-"""Seconds; what failed is tried again in less."""
+"""Seconds; a failure is retried in less."""
 LEAPS: Final = 4
-"""So many of them are enough to put everything right."""
+"""Number of leaps after which every failure is made up for."""
 
 
 class Cut(NamedTuple):
-    """How a connection is lost at a write."""
+    """The loss of a connection at a write."""
 
     taken: bool
-    """The device takes the write; only the answer is lost."""
+    """Whether the device takes the write, so that only the answer is lost."""
     away: float
     """Seconds for which it cannot be reached then."""
 
@@ -72,17 +72,17 @@ WATCHDOG: Final = ("once", "once, not taken", "for a while, not taken", "for lon
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owner:
-    """A device as its owner has it, and what is tried on it."""
+class Installation:
+    """A device with its settings and options, and the cuts that are tried on it."""
 
     battery_type: str
     device: Mapping[str, Any] = field(default_factory=dict)
     entry: Mapping[str, Any] = field(default_factory=dict)
-    """What they allow us."""
+    """Its options in Home Assistant."""
     cuts: tuple[str, ...] = ("for a while",)
-    """How the connection is lost at every write."""
+    """The cuts that are made at every write."""
     samples: tuple[str, ...] = ()
-    """… and at one write of each change."""
+    """The cuts that are made at one write of each change."""
 
 
 SELLS: Final[Mapping[str, Any]] = {
@@ -90,68 +90,70 @@ SELLS: Final[Mapping[str, Any]] = {
     "settings": {130: 0},  # and does not charge from the grid
 }
 MAY_EXPORT: Final = {"allow_export": True}
-OWNERS: Final[Mapping[str, Owner]] = {
-    "huawei with lower limits": Owner(
+INSTALLATIONS: Final[Mapping[str, Installation]] = {
+    "huawei with lower limits": Installation(
         battery_type="sun2000",
         device={"charge_limit": 4000, "discharge_limit": 3000},
         cuts=WATCHDOG,
         samples=("once", "once, not taken", "for long"),
     ),
-    "huawei that never discharges": Owner(
+    "huawei that never discharges": Installation(
         battery_type="sun2000",
         device={"charge_limit": 4000, "discharge_limit": 0},
         cuts=("for long",),
     ),
-    "huawei that feeds in": Owner(
+    "huawei that feeds in": Installation(
         battery_type="sun2000",
         device={"working_mode": 4, "grid_charge": True, "backup_soc": 20},
         cuts=("for long",),
     ),
-    "deye that sells": Owner(
+    "deye that sells": Installation(
         battery_type="deye_modbus",
         device=SELLS,
         entry=MAY_EXPORT,
         cuts=SHORT,
         samples=("once, not taken", "for a while"),
     ),
-    "deye that sells, time of use off": Owner(
+    "deye that sells, time of use off": Installation(
         battery_type="deye_modbus", device={**SELLS, "tou": False}, entry=MAY_EXPORT
     ),
-    "deye that sells, not for us": Owner(battery_type="deye_modbus", device=SELLS),
-    "deye that sells by day and charges by night": Owner(
+    "deye that sells, export not allowed": Installation(
+        battery_type="deye_modbus", device=SELLS
+    ),
+    "deye that sells by day and charges by night": Installation(
         battery_type="deye_modbus",
         device={"work_mode": "selling_first", "charges_when_selling_first": True},
         entry=MAY_EXPORT,
         samples=("for a while",),
     ),
-    "deye that sells by day and is only told to charge by night": Owner(
+    "deye that sells by day, charge by night latent": Installation(
         battery_type="deye_modbus", device={"work_mode": "selling_first"}, cuts=SHORT
     ),
-    "deye that may sell by day and is only told to charge by night": Owner(
+    "deye that may sell by day, charge by night latent": Installation(
         battery_type="deye_modbus",
         device={"work_mode": "selling_first"},
         entry=MAY_EXPORT,
         cuts=SHORT,
     ),
-    "deye that exports nothing": Owner(battery_type="deye_modbus"),
-    "deye with a flag to sell": Owner(
+    "deye that exports nothing": Installation(battery_type="deye_modbus"),
+    "deye with a flag to sell": Installation(
         battery_type="deye_modbus", device={"release": "1184"}, entry=MAY_EXPORT
     ),
-    "deye without time of use": Owner(
+    "deye without time of use": Installation(
         battery_type="deye_modbus", device={"tou": False}, entry=MAY_EXPORT
     ),
-    "deye that serves the backup port": Owner(
+    "deye that serves the backup port": Installation(
         battery_type="deye_modbus", device={"work_mode": "zero_export_to_load"}
     ),
-    "deye in remote mode": Owner(
+    "deye in remote mode": Installation(
         battery_type="deye_modbus",
         device={"remote": True},
         entry={"remote_mode": True},
         cuts=("once", "for long"),
         samples=("for long",),
     ),
-    "deye behind a logger": Owner(battery_type="deye_solarman"),
-    "deye behind a logger, that sells": Owner(
+    "deye behind a logger": Installation(battery_type="deye_solarman"),
+    "deye behind a logger, that sells": Installation(
         battery_type="deye_solarman",
         device=SELLS,
         entry=MAY_EXPORT,
@@ -162,20 +164,20 @@ OWNERS: Final[Mapping[str, Owner]] = {
 
 
 def cases() -> Iterator[Any]:
-    """Return owners, how their connection is cut, and whether that is at every write."""
-    for name, owner in OWNERS.items():
-        for cut in owner.samples:
+    """Yield an installation, a cut, and whether that is made at every write."""
+    for name, installation in INSTALLATIONS.items():
+        for cut in installation.samples:
             yield pytest.param(name, CUTS[cut], False, id=f"{name}, {cut}")
-        for cut in owner.cuts:
+        for cut in installation.cuts:
             what = f"{name}, {cut}, every write"
             yield pytest.param(name, CUTS[cut], True, id=what, marks=EVERY)
 
 
 def to_cut(number: int, writes: int, every: bool) -> Iterable[int]:
-    """Return at which of its writes the change of this number is cut.
+    """Return the writes at which the change of this number is cut.
 
-    Every one is more than `writes`, which it takes undisturbed: it may take more when
-    something was left by what disturbed it before.
+    With `every`, these are more than `writes`, which it takes undisturbed: it may take
+    more after an earlier cut.
     """
     if every:
         return range(1, MOST_WRITES)
@@ -184,7 +186,7 @@ def to_cut(number: int, writes: int, every: bool) -> Iterable[int]:
 
 @pytest.fixture(autouse=True)
 def _fast(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Do without what slows down a hundred thousand requests, or forbids so many."""
+    """Remove limits and waits that forbid or slow down a hundred thousand requests."""
     monkeypatch.setattr(flash, "DAILY_BUDGET", math.inf)
     monkeypatch.setattr(flash_spacing, "FLASH_WINDOW", 0.0)
     # Nothing changes in the house from one second to the next.
@@ -196,7 +198,7 @@ def _fast(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @dataclass(repr=False)
 class Bench:
-    """A battery in Home Assistant, and what is behind it."""
+    """A battery in Home Assistant, and the simulated device behind it."""
 
     simulator: Simulator
     device: Watched[Any]
@@ -205,22 +207,22 @@ class Bench:
     storage: dict[str, Any]
     warp: Warp
     words: dict[str, Any] = field(init=False)
-    """Everything that can be set on the device, as it was found."""
+    """The original words of everything that can be set on the device."""
     ends: dict[Setpoint, Any] = field(default_factory=dict)
-    """The device at each setpoint, undisturbed; as found, where it is automatic."""
+    """The state of the undisturbed device at each setpoint, and in automatic."""
     bounds: dict[Any, list[tuple[float, float, float]]] = field(default_factory=dict)
 
-    # What is asked
+    # Requests
 
     async def learn(self) -> None:
-        """See what an undisturbed device does at each setpoint."""
+        """Note the state of the undisturbed device at each setpoint."""
         self.words = self.simulator.settings_words()
         self.ends[AUTOMATIC] = self.device.state
         for setpoint in (HOLD, CHARGE, HOLD, CHARGE_MORE, HOLD, DISCHARGE):
             assert await self.ask(setpoint)
             self.ends[setpoint] = self.device.state
         assert await self.ask(AUTOMATIC)
-        assert self.is_as_found
+        assert self.is_restored
 
     async def ask(self, setpoint: Setpoint) -> bool:
         """Ask for a setpoint as a user does; return whether it worked."""
@@ -230,13 +232,13 @@ class Bench:
             else:
                 await self.home.set_power(setpoint)
         except HomeAssistantError:
-            # What it began because of it must not be hurried by a leap of the clock.
+            # The retries that it began must not be hurried by a leap of the clock.
             await self.home.hass.async_block_till_done()
             return False
         return True
 
     async def writes_of(self, before: Setpoint, after: Setpoint) -> int:
-        """See a change that nothing disturbs; return how many writes it takes."""
+        """Make a change that nothing disturbs; return its number of writes."""
         assert await self.ask(before)
         await self.warp(REST)
         mark = len(self.device.trail)
@@ -244,13 +246,13 @@ class Bench:
         assert self.is_held(after), f"{before} → {after}"
         writes = len(self.device.trail) - mark
         assert await self.ask(AUTOMATIC)
-        assert self.is_as_found, f"{before} → {after}"
+        assert self.is_restored, f"{before} → {after}"
         return writes
 
     async def ask_and_cut(self, setpoint: Setpoint, nth: int, cut: Cut) -> bool | None:
         """Ask for a setpoint whose nth write ends the connection.
 
-        Returns whether it worked all the same; None when there are not so many writes.
+        Returns whether it worked all the same; None when it takes fewer writes.
         """
         await self.arm(nth, cut)
         done = await self.ask(setpoint)
@@ -266,7 +268,7 @@ class Bench:
         )
 
     async def is_cut(self, cut: Cut) -> bool:
-        """Return whether the connection was lost, as it should; if not, it never is."""
+        """Return whether the connection was lost; if not, disarm the cut."""
         server: Any = self.simulator.server
         if server.faults.cut_write:
             await self.simulator.misbehave("cut_write", nth=0)
@@ -301,17 +303,17 @@ class Bench:
         """Let Home Assistant die, and prepare its next start."""
         self.home = await after_a_crash(self.home, self.make_home, self.storage)
 
-    # What came of it
+    # Results
 
     @property
     def flow(self) -> Flow:
-        """What really flows."""
+        """The real power of battery and grid, W."""
         state = self.simulator.state()
         return Flow(state["battery_power"], state["grid_power"])
 
     @property
-    def is_as_found(self) -> bool:
-        """True when the owner has the device back, and nothing is left to do."""
+    def is_restored(self) -> bool:
+        """Whether the device is restored, and nothing remains to be done."""
         return (
             self.simulator.settings_words() == self.words
             and self.home.state("control_mode") == "automatic"
@@ -320,9 +322,9 @@ class Bench:
         )
 
     def is_held(self, setpoint: Setpoint) -> bool:
-        """Return True when a setpoint is held, whatever happens, and can be given back."""
+        """Return whether a setpoint is held in every situation and can be released."""
         if setpoint is AUTOMATIC:
-            return self.is_as_found
+            return self.is_restored
         flows = self.device.flows
         return (
             self.home.data.control.requested_power == setpoint
@@ -337,10 +339,10 @@ class Bench:
         )
 
     def worse(self, states: Sequence[Any], *setpoints: Setpoint) -> list[Any]:
-        """Return where states are worse than all that may be met between setpoints.
+        """Return the states that are worse than all that may be met between setpoints.
 
-        That is the setpoints, the owner's settings, and what is harmless on this device;
-        worse is to charge or to discharge with more, or to export more, in any situation.
+        That is the setpoints, the user's settings, and the harmless states of this
+        device; worse is to charge, to discharge or to export more, in any situation.
         """
         if setpoints not in self.bounds:
             allowed = [self.ends[each] for each in (AUTOMATIC, *setpoints)]
@@ -368,20 +370,21 @@ class Bench:
 
 @pytest.fixture
 async def bench(
-    owner: str,
+    installation: str,
     make_home: MakeHome,
     clock: ManualClock,
     hass_storage: dict[str, Any],
     warp: Warp,
 ) -> AsyncIterator[Bench]:
-    """Return a battery of one of the owners."""
-    kind: Any = SIMULATORS[OWNERS[owner].battery_type]
+    """Return the battery of an installation, whose states are known."""
+    tried = INSTALLATIONS[installation]
+    kind: Any = SIMULATORS[tried.battery_type]
     # A battery so large that its SOC stays where it is, and no sun.
     house = kind.house(clock=clock, soc=SOC, capacity=1e6, time_of_day=NOON)
     house.fixed_pv, house.fixed_load = 0.0, LOAD
-    async with kind(house, **OWNERS[owner].device) as simulator:
-        # Nobody polls: that is not what this is about, and it takes its time.
-        make = partial(make_home, scan_interval=36_000, **OWNERS[owner].entry)
+    async with kind(house, **tried.device) as simulator:
+        # No polls: they have no part in this, and take their time.
+        make = partial(make_home, scan_interval=36_000, **tried.entry)
         home = make(simulator)
         assert await home.set_up()
         made = Bench(simulator, watched(simulator), make, home, hass_storage, warp)
@@ -389,14 +392,14 @@ async def bench(
         yield made
 
 
-@pytest.mark.parametrize(("owner", "cut", "every"), cases())
-async def test_a_lost_connection_does_no_harm_and_is_put_right(
+@pytest.mark.parametrize(("installation", "cut", "every"), cases())
+async def test_a_lost_connection_does_no_harm_and_the_change_is_completed(
     bench: Bench, cut: Cut, every: bool
 ) -> None:
-    """Wherever it is lost: the setpoint before or after, or the owner's settings.
+    """It ends at the setpoint before or after, or at the user's settings.
 
-    A change that failed leaves the setpoint before it held in the end; a release, and
-    a setpoint that was the first, leave the device as it was found.
+    After a change that failed, the setpoint before it is held in the end; after a
+    release, and after a first setpoint, the device is restored.
     """
     for number, (before, after) in enumerate(TRANSITIONS):
         writes = await bench.writes_of(before, after)
@@ -414,7 +417,7 @@ async def test_a_lost_connection_does_no_harm_and_is_put_right(
                 assert every, where
                 assert bench.is_held(after), where
                 assert await bench.ask(AUTOMATIC), where
-                assert bench.is_as_found, where
+                assert bench.is_restored, where
                 break
             if cut.away:
                 await see_it_alone(bench, cut, mark + nth - 1 + cut.taken)
@@ -422,25 +425,25 @@ async def test_a_lost_connection_does_no_harm_and_is_put_right(
             end = after if done or after is AUTOMATIC else before
             assert await bench.until_held(end), where
 
-            # Whoever puts it right may hold it still meanwhile.
+            # The retry may hold it at 0 W meanwhile.
             steps = bench.device.trail[mark:]
-            left = nth - 1 + cut.taken
-            assert bench.worse(steps[:left], before, after) == [], where
-            assert bench.worse(steps[left:], before, after, HOLD) == [], where
+            taken = nth - 1 + cut.taken
+            assert bench.worse(steps[:taken], before, after) == [], where
+            assert bench.worse(steps[taken:], before, after, HOLD) == [], where
 
             assert await bench.ask(AUTOMATIC), where
-            assert bench.is_as_found, where
+            assert bench.is_restored, where
         else:
             assert not every, f"{before} → {after} takes more writes than were cut"
 
 
 async def see_it_alone(bench: Bench, cut: Cut, end: int) -> None:
-    """See that the device does what its settings say while nobody reaches it."""
-    left = bench.device.state
-    expected = bench.device.here(left, cut.away)
+    """Check that the device does what its settings say while it is out of reach."""
+    state = bench.device.state
+    expected = bench.device.here(state, cut.away)
     await bench.warp(cut.away)
     assert len(bench.device.trail) == end
-    assert all(map(is_near, bench.flow, expected)), (left, bench.flow, expected)
+    assert all(map(is_near, bench.flow, expected)), (state, bench.flow, expected)
 
 
 def is_near(one: float, other: float) -> bool:
@@ -448,13 +451,13 @@ def is_near(one: float, other: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("owner", "every"),
+    ("installation", "every"),
     [
         ("huawei with lower limits", False),
         ("deye that sells", False),
         *(
-            pytest.param(owner, True, marks=EVERY)
-            for owner in (
+            pytest.param(installation, True, marks=EVERY)
+            for installation in (
                 "huawei with lower limits",
                 "deye that sells",
                 "deye behind a logger, that sells",
@@ -463,10 +466,10 @@ def is_near(one: float, other: float) -> bool:
         ),
     ],
 )
-async def test_after_a_crash_besides_the_device_is_as_found(
+async def test_after_a_lost_connection_and_a_crash_the_device_is_restored(
     bench: Bench, every: bool
 ) -> None:
-    """Home Assistant dies while the device is away; its next start knows what was stored."""
+    """Home Assistant dies while the device is away; the next start has the storage."""
     for number, (before, after) in enumerate(TRANSITIONS):
         writes = await bench.writes_of(before, after)
         assert writes, f"{before} → {after}: nothing was written"
@@ -478,30 +481,32 @@ async def test_after_a_crash_besides_the_device_is_as_found(
             if await bench.ask_and_cut(after, nth, CUTS["for a while"]) is None:
                 assert every, where
                 assert await bench.ask(AUTOMATIC), where
-                assert bench.is_as_found, where
+                assert bench.is_restored, where
                 break
             await bench.crash()
             await bench.come_back()
             assert await bench.home.set_up(), where
-            assert bench.is_as_found, where
+            assert bench.is_restored, where
             steps = bench.device.trail[mark:]
             assert bench.worse(steps, before, after, HOLD) == [], where
         else:
             assert not every, f"{before} → {after} takes more writes than were cut"
 
 
-@pytest.mark.parametrize("owner", ["huawei with lower limits", "deye that sells"])
-async def test_a_crash_while_a_failed_change_is_put_right_is_as_found_too(
+@pytest.mark.parametrize(
+    "installation", ["huawei with lower limits", "deye that sells"]
+)
+async def test_after_a_crash_during_a_retry_the_device_is_restored(
     bench: Bench,
 ) -> None:
-    """The connection is lost once more, when the setpoint before is told again.
+    """The connection is lost once more, when the setpoint before is sent again.
 
-    A device that was given back in between is no longer left alone then.
+    A device that was released in between has been changed again by then.
     """
     cut = CUTS["for a while"]
     for before, after in pairwise((CHARGE, DISCHARGE, HOLD, CHARGE)):
         for nth in range(1, MOST_WRITES):
-            where = f"{before} → {after}, write {nth} of telling the former again"
+            where = f"{before} → {after}, write {nth} of the former setpoint"
             assert await bench.ask(before), where
             await bench.warp(REST)
             assert await bench.ask_and_cut(after, 1, CUTS["once"]) is False, where
@@ -512,7 +517,7 @@ async def test_a_crash_while_a_failed_change_is_put_right_is_as_found_too(
             await bench.crash()
             await bench.come_back()
             assert await bench.home.set_up(), where
-            assert bench.is_as_found, where
+            assert bench.is_restored, where
         else:
             pytest.fail(f"{before} → {after} takes more writes than were cut")
         assert nth > 1, f"{before} → {after}: nothing was written"
@@ -520,22 +525,22 @@ async def test_a_crash_while_a_failed_change_is_put_right_is_as_found_too(
 
 
 @pytest.mark.parametrize(
-    ("when", "cut"), [("letting go", "for a while"), ("taking up again", "once")]
+    ("when", "cut"), [("suspending", "for a while"), ("resuming", "once")]
 )
-@pytest.mark.parametrize("owner", ["deye that sells"])
-async def test_a_setpoint_that_was_let_go_for_a_reason_is_held_in_the_end(
+@pytest.mark.parametrize("installation", ["deye that sells"])
+async def test_a_suspended_setpoint_is_held_in_the_end(
     bench: Bench, cut: str, when: str
 ) -> None:
-    """Without the grid it is let go; the connection is lost then, or when it is back."""
+    """Without the grid it is suspended; the connection is lost then, or afterwards."""
     for setpoint in (CHARGE, HOLD, DISCHARGE):
         for nth in range(1, MOST_WRITES):
             where = f"{setpoint}, write {nth}"
             assert await bench.ask(setpoint), where
-            if when == "letting go":
+            if when == "suspending":
                 await bench.arm(nth, CUTS[cut])
             await bench.simulator.misbehave("grid_lost")
             await bench.warp(LEAP)
-            if when == "taking up again":
+            if when == "resuming":
                 await bench.arm(nth, CUTS[cut])
             await bench.simulator.misbehave("grid_lost", on=False)
             was_cut = await bench.until_cut(CUTS[cut])
@@ -543,7 +548,7 @@ async def test_a_setpoint_that_was_let_go_for_a_reason_is_held_in_the_end(
                 await bench.come_back()
             assert await bench.until_held(setpoint, max_foreign_answers=2), where
             assert await bench.ask(AUTOMATIC), where
-            assert bench.is_as_found, where
+            assert bench.is_restored, where
             if not was_cut:
                 break
         else:

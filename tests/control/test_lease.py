@@ -1,4 +1,4 @@
-"""What a battery has to be given back outlives Home Assistant."""
+"""Tests of the lease: the snapshot of a held battery outlives Home Assistant."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("few_sensors")
 
 
 @one_of_each_protocol
-async def test_what_is_found_is_kept_while_a_setpoint_is_held(
+async def test_snapshot_is_kept_while_a_setpoint_is_held(
     home: Home, hass_storage: dict[str, Any]
 ) -> None:
     assert stored(hass_storage, home) is None
@@ -41,7 +41,7 @@ async def test_what_is_found_is_kept_while_a_setpoint_is_held(
 
 
 @one_of_each_protocol
-async def test_it_is_kept_before_the_first_write(
+async def test_lease_is_kept_before_the_first_write(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = []
@@ -56,7 +56,7 @@ async def test_it_is_kept_before_the_first_write(
 
 
 @one_of_each_protocol
-async def test_a_battery_that_was_left_held_is_given_back_at_the_next_start(
+async def test_a_battery_still_held_is_released_at_the_next_start(
     make_home: MakeHome,
     simulator: Simulator,
     hass_storage: dict[str, Any],
@@ -79,20 +79,20 @@ async def test_a_battery_that_was_left_held_is_given_back_at_the_next_start(
 
 
 def taken(device: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a device's state a setpoint takes, and a release brings back."""
+    """Return the part of a device's state that setpoints change."""
     names = ("ess_mode", "strategy", "charge_limit", "discharge_limit", "borrowed")
     return {name: device[name] for name in names if name in device}
 
 
 async def refuse_release(simulator: Simulator, on: bool) -> None:
-    """Let a device take no writes, or take them again."""
+    """Let a device refuse all writes, or accept them again."""
     if simulator.type == "sessy":
         await simulator.misbehave("error", path="setpoint", count=100 if on else 0)
     else:
         await simulator.misbehave("ignore_writes", on=on)
 
 
-async def test_a_release_at_the_start_that_fails_is_tried_again(
+async def test_a_release_that_fails_at_the_start_is_retried(
     make_home: MakeHome,
     simulator: Simulator,
     hass_storage: dict[str, Any],
@@ -101,12 +101,12 @@ async def test_a_release_at_the_start_that_fails_is_tried_again(
     dead = make_home(simulator)
     assert await dead.set_up()
     await dead.set_power(600)
-    left = stored(hass_storage, dead)
+    lease = stored(hass_storage, dead)
     alive = await after_a_crash(dead, make_home, hass_storage)
     await refuse_release(simulator, on=True)
     assert await alive.set_up()
     assert alive.state("control_status") == "release_failed"
-    assert stored(hass_storage, alive)["found"] == left["found"]
+    assert stored(hass_storage, alive)["found"] == lease["found"]
 
     await refuse_release(simulator, on=False)
     await warp(31)
@@ -121,13 +121,13 @@ async def test_a_release_at_the_start_that_fails_is_tried_again(
 async def test_lease_is_gone_once_the_release_is_confirmed(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not before: what is not confirmed has to be done again after a crash."""
+    """Not before: an unconfirmed release has to be repeated after a crash."""
     kept: list[Any] = []
-    give_back = home.data.battery.release
+    release_battery = home.data.battery.release
 
     async def release() -> None:
         kept.append(stored(hass_storage, home))
-        await give_back()
+        await release_battery()
         kept.append(stored(hass_storage, home))
 
     await home.set_power(600)
@@ -139,24 +139,24 @@ async def test_lease_is_gone_once_the_release_is_confirmed(
 
 
 @one_of_each_protocol
-async def test_lease_tells_what_is_asked_and_until_when(
+async def test_lease_has_the_power_asked_for_and_its_end(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each write, also those after the first."""
-    told: list[tuple[int, Any]] = []
-    tell = home.data.battery.set_power_setpoint
+    sent: list[tuple[int, Any]] = []
+    set_power = home.data.battery.set_power_setpoint
 
-    async def tell_and_look(power: float) -> Grant:
-        told.append((round(power), stored(hass_storage, home)))
-        return await tell(power)
+    async def set_power_and_note(power: float) -> Grant:
+        sent.append((round(power), stored(hass_storage, home)))
+        return await set_power(power)
 
-    monkeypatch.setattr(home.data.battery, "set_power_setpoint", tell_and_look)
+    monkeypatch.setattr(home.data.battery, "set_power_setpoint", set_power_and_note)
     for power, minutes in ((600, 5), (-500, 10)):
         outcome = await home.data.control.async_set_power(
             power, timedelta(minutes=minutes)
         )
         assert outcome.expires is not None
-        asked, lease = told[-1]
+        asked, lease = sent[-1]
         assert lease["found"] == home.data.battery.snapshot
         assert lease["power"] == asked == power
         assert lease["expires"] == outcome.expires.isoformat()
@@ -170,14 +170,14 @@ async def save_fails(*_: object) -> None:
 
 
 async def write_fails(*_: object) -> None:
-    """Fail as Home Assistant does not pass on, but only logs."""
+    """Fail in a way that Home Assistant only logs, and does not raise."""
     raise WriteError("No space left on device")
 
 
 @pytest.mark.parametrize(
     ("step", "fail"), [("async_save", save_fails), ("_async_write_data", write_fails)]
 )
-async def test_nothing_is_written_to_the_device_that_is_not_on_disk(
+async def test_no_setpoint_is_written_to_the_device_that_is_not_on_disk(
     home: Home,
     hass_storage: dict[str, Any],
     warp: Warp,
@@ -185,22 +185,22 @@ async def test_nothing_is_written_to_the_device_that_is_not_on_disk(
     step: str,
     fail: Save,
 ) -> None:
-    found, before = home.simulator.settings_words(), writes(home)
+    original, before = home.simulator.settings_words(), writes(home)
     with monkeypatch.context() as patch:
         patch.setattr(Store, step, fail)
-        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+        with pytest.raises(HomeAssistantError, match="could not be saved to disk"):
             await home.set_power(600)
         await warp(31)
     assert writes(home) == before
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_mode") == "automatic"
     assert home.data.battery.snapshot is None
 
-    # With room on the disk again all is as ever.
+    # With room on the disk a setpoint works again.
     await home.set_power(600)
     assert stored(hass_storage, home)["power"] == 600
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
 
 async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
@@ -211,7 +211,7 @@ async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
     before = writes(home)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_async_write_data", write_fails)
-        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+        with pytest.raises(HomeAssistantError, match="could not be saved to disk"):
             await home.set_power(-500)
     assert writes(home) == before
     assert home.data.control.requested_power == 600
@@ -219,32 +219,32 @@ async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
 
 
 @one_of_each_protocol
-async def test_full_disk_does_not_keep_a_battery_from_being_given_back(
+async def test_full_disk_does_not_keep_a_battery_from_being_released(
     home: Home, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(600)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "async_save", save_fails)
         await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_mode") == "automatic"
-    # What could not be written then is with the next change.
+    # The file that could not be written then is written with the next change.
     await home.data.control.async_save()
     assert stored(hass_storage, home) is None
 
 
 def deny_all_after_writes(simulator: Simulator, count: int) -> None:
-    """Let a device take so many writes more, and then say that it has nothing."""
+    """Let a device take so many more writes, and then deny that it has any address."""
     server: Any = simulator.server
-    left = count
+    remaining = count
     if simulator.type == "sessy":
         answer = server.answer
 
         async def answer_and_deny(request: Request) -> Answer:
-            nonlocal left
-            left -= request.method == "POST"
-            if not left:
+            nonlocal remaining
+            remaining -= request.method == "POST"
+            if not remaining:
                 server.answer = answer
                 server.set_faults(error_status=404, error=1_000_000)
             given: Answer = await answer(request)
@@ -255,10 +255,10 @@ def deny_all_after_writes(simulator: Simulator, count: int) -> None:
     take = server._answer
 
     def take_and_deny(units: Units, unit: int, pdu: bytes) -> bytes | None:
-        nonlocal left
+        nonlocal remaining
         taken: bytes | None = take(units, unit, pdu)
-        left -= pdu[0] in WRITES
-        if not left:
+        remaining -= pdu[0] in WRITES
+        if not remaining:
             server._answer = take
             server.set_faults(exception=2, exception_count=1_000_000)
         return taken
@@ -267,27 +267,27 @@ def deny_all_after_writes(simulator: Simulator, count: int) -> None:
 
 
 @pytest.mark.parametrize("writes_taken", [1, 2])
-async def test_battery_that_denies_all_half_way_is_given_back(
+async def test_battery_that_denies_all_half_way_is_released(
     home: Home, hass_storage: dict[str, Any], warp: Warp, writes_taken: int
 ) -> None:
     """A refusal does not say that nothing was written before it."""
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     deny_all_after_writes(home.simulator, writes_taken)
     with suppress(HomeAssistantError):
         await home.set_power(0)
-    assert changed(found, home.simulator) != {}
+    assert changed(original, home.simulator) != {}
 
     await warp(31)
     fault = "error" if home.simulator.type == "sessy" else "exception"
     await home.simulator.misbehave(fault, count=0)
     await warp(31)
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert stored(hass_storage, home) is None
 
 
 def writes(home: Home) -> int:
-    """Return how often the device was written to."""
+    """Return the number of writes to the device."""
     server: Any = home.simulator.server
     if home.simulator.type == "sessy":
         return len(server.posts)
@@ -301,7 +301,7 @@ def writes(home: Home) -> int:
 async def test_setpoints_at_once_are_one_lease_of_the_last(
     home: Home, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     control = home.data.control
 
     outcomes = await asyncio.gather(
@@ -313,20 +313,20 @@ async def test_setpoints_at_once_are_one_lease_of_the_last(
     assert stored(hass_storage, home)["power"] == 400
     assert home.simulator.state()["battery_power"] == pytest.approx(400, rel=0.15)
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
 
 @one_of_each_protocol
 async def test_setpoint_and_release_at_once_end_as_the_later_of_them(
     home: Home, hass_storage: dict[str, Any]
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     control = home.data.control
 
     await asyncio.gather(control.async_set_power(600), control.async_release())
     assert control.mode == "automatic"
     assert stored(hass_storage, home) is None
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
     await control.async_set_power(-500)
     await asyncio.gather(control.async_release(), control.async_set_power(600))
@@ -334,4 +334,4 @@ async def test_setpoint_and_release_at_once_end_as_the_later_of_them(
     assert stored(hass_storage, home)["power"] == 600
     assert home.simulator.state()["battery_power"] == pytest.approx(600, rel=0.15)
     await control.async_release()
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}

@@ -1,4 +1,4 @@
-"""A setpoint is in time, however slow the device and however much is being read."""
+"""Tests that a setpoint is in time, also with a slow device and during long polls."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ type Entry = Read | Write | Refusal
 CONTROL_BLOCK: Final = 37
 POLL: Final = "poll"
 SLOW: Final = 3.0
-"""Seconds that each answer takes; a poll of everything takes a minute."""
+"""Seconds that each answer takes; to read everything takes a minute."""
 STEP: Final = 0.5
 
 
@@ -41,7 +41,7 @@ def is_setpoint(entry: Entry) -> bool:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the others go on until something is so."""
+    """Let other tasks run until a condition holds."""
     while not condition():
         await asyncio.sleep(0)
 
@@ -53,7 +53,7 @@ def slow(
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Let time pass before each answer, at once, with all that falls due in it."""
+    """Let time leap before each answer, with all timers that fall due in it."""
     real, ahead = hass.loop.time, 0.0
     monkeypatch.setattr(hass.loop, "time", lambda: real() + ahead)
 
@@ -92,14 +92,14 @@ async def test_keep_alive_is_in_time_while_a_slow_device_is_polled(
 
 @dataclass
 class Askers:
-    """The names of the tasks that ask, as they come, and as they have their turn."""
+    """The names of the tasks that request, as they come, and as they are served."""
 
     came: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     @property
     def others(self) -> bool:
-        """True when somebody came who does not poll."""
+        """Whether a task came that does not poll."""
         return any(name != POLL for name in self.came)
 
 
@@ -131,7 +131,7 @@ def askers(monkeypatch: pytest.MonkeyPatch) -> Askers:
 async def see_a_setpoint_go_first(
     home: Home, victron: VictronSimulator, askers: Askers, *pollers: VictronInverter
 ) -> None:
-    """Set a setpoint while a request of a poll is under way, and others wait."""
+    """Check that a setpoint is next while one request of a poll is under way."""
     await victron.misbehave("hang")
     polls = [asyncio.create_task(each.read(), name=POLL) for each in pollers]
     await until(lambda: len(askers.came) == len(polls) and askers.asked)
@@ -162,7 +162,7 @@ async def test_setpoint_waits_for_no_more_than_the_request_under_way(
 async def test_setpoint_is_not_kept_waiting_by_another_battery_at_the_address(
     victron_home: Home, victron: VictronSimulator, askers: Askers
 ) -> None:
-    """Two who share a connection, such as two inverters behind one gateway."""
+    """Both share a connection, such as two inverters behind one gateway."""
     async with VictronInverter.from_setup(victron.setup) as other:
         askers.came.clear()
         askers.asked.clear()

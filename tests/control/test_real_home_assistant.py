@@ -1,9 +1,9 @@
-"""What becomes of the batteries when a real Home Assistant is killed, and when it stops.
+"""Tests of the batteries when a real Home Assistant is killed, and when it stops.
 
-Nothing but the devices is simulated: Home Assistant is a process of its own that ends by a
-real signal, and its next start knows no more than what is in its folder. The time of the
-devices moves only when a test moves it, so that it is certain which of them have waited
-long enough to help themselves.
+Nothing but the devices is simulated: Home Assistant is a process of its own that ends
+by a real signal, and its next start has nothing but its folder. The time of the devices
+passes only when a test lets it, so that it is certain which of their watchdogs have
+ended a setpoint.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -89,18 +89,18 @@ def settings(devices: Devices) -> Words:
     }
 
 
-def changed(found: Words, devices: Devices) -> dict[str, tuple[Any, Any]]:
-    """Return the words that are not as they were found: what they were, what they are."""
+def changed(original: Words, devices: Devices) -> dict[str, tuple[Any, Any]]:
+    """Return the words that have changed: the original, and the present one."""
     now = settings(devices)
     return {
-        place: (found.get(place), now.get(place))
-        for place in found | now
-        if found.get(place) != now.get(place)
+        place: (original.get(place), now.get(place))
+        for place in original | now
+        if original.get(place) != now.get(place)
     }
 
 
 async def kill(home_assistant: RealHomeAssistant, devices: Devices) -> None:
-    """Kill it, and wait until the devices have heard out what it said last.
+    """Kill it, and wait until the devices have handled its last requests.
 
     A request that is still on its way would otherwise be a renewal after its end.
     """
@@ -120,7 +120,7 @@ async def kill(home_assistant: RealHomeAssistant, devices: Devices) -> None:
 
 
 async def start_again(home_assistant: RealHomeAssistant, devices: Devices) -> None:
-    """Start it, do nothing, and wait until it says that no battery is held any more."""
+    """Start it, and wait until it shows that no battery is held any more."""
     await home_assistant.start()
 
     async def observe() -> list[str]:
@@ -134,15 +134,15 @@ async def start_again(home_assistant: RealHomeAssistant, devices: Devices) -> No
     )
 
 
-async def test_after_a_kill_the_next_start_gives_all_batteries_back(
+async def test_after_a_kill_the_next_start_releases_all_batteries(
     home_assistant: RealHomeAssistant, devices: Devices, clock: ManualClock
 ) -> None:
-    found = settings(devices)
+    original = settings(devices)
     await home_assistant.start()
     await home_assistant.add(devices.values())
-    assert changed(found, devices) == {}
+    assert changed(original, devices) == {}
 
-    # Killed while it charges: at first nothing tells the devices, and all go on.
+    # Killed while it charges: at first the devices do not notice, and all go on.
     await home_assistant.set_power(devices.values(), CHARGE)
     await kill(home_assistant, devices)
     assert controlled(devices) == ALL
@@ -170,7 +170,7 @@ async def test_after_a_kill_the_next_start_gives_all_batteries_back(
 
     await start_again(home_assistant, devices)
     assert controlled(devices) == set()
-    assert changed(found, devices) == {}
+    assert changed(original, devices) == {}
 
     # Killed while it holds. A SUN2000 does that by limits in flash, which nothing ends.
     await home_assistant.set_power(devices.values(), 0)
@@ -182,13 +182,13 @@ async def test_after_a_kill_the_next_start_gives_all_batteries_back(
 
     await start_again(home_assistant, devices)
     assert controlled(devices) == set()
-    assert changed(found, devices) == {}
+    assert changed(original, devices) == {}
 
 
-async def test_a_stop_gives_all_batteries_back_before_it_ends(
+async def test_a_stop_releases_all_batteries_before_it_ends(
     home_assistant: RealHomeAssistant, devices: Devices
 ) -> None:
-    found = settings(devices)
+    original = settings(devices)
     await home_assistant.start()
     await home_assistant.add(devices.values())
     await home_assistant.set_power(devices.values(), CHARGE)
@@ -197,4 +197,4 @@ async def test_a_stop_gives_all_batteries_back_before_it_ends(
     assert await home_assistant.stop() == 0
 
     assert controlled(devices) == set()
-    assert changed(found, devices) == {}
+    assert changed(original, devices) == {}

@@ -1,4 +1,4 @@
-"""When a setpoint ends by itself: what an action, a number and an option say of it."""
+"""Tests of the end of a setpoint: by an action, by a number, and by an option."""
 
 from datetime import datetime
 from typing import Any
@@ -26,8 +26,8 @@ OPTION = 7200
 """Seconds after which a setpoint ends by the option."""
 
 
-def left(home: Home) -> float | None:
-    """Return in how many minutes the setpoint ends by itself, as its sensor says."""
+def remaining(home: Home) -> float | None:
+    """Return the minutes until the setpoint ends by itself, by its sensor."""
     ends = home.state("setpoint_ends")
     if ends == "unknown":
         return None
@@ -40,7 +40,7 @@ def is_held(home: Home) -> bool:
 
 
 def minutes_of(home: Home) -> float:
-    """Return what the number says, 0 for nothing."""
+    """Return the duration in the number, in minutes; 0: none."""
     return float(home.state("setpoint_duration"))
 
 
@@ -58,30 +58,30 @@ async def with_option(make_home: MakeHome, sessy: SessySimulator) -> Home:
 
 async def test_setpoint_has_no_end_at_first(sessy_home: Home) -> None:
     assert minutes_of(sessy_home) == 0
-    assert left(sessy_home) is None
+    assert remaining(sessy_home) is None
     await sessy_home.set_power(500)
-    assert left(sessy_home) is None
+    assert remaining(sessy_home) is None
 
 
 @one_of_each_protocol
 async def test_so_much_power_for_so_long(home: Home, warp: Warp) -> None:
     """By two numbers on the device page."""
     await set_duration(home, 60)
-    assert left(home) is None
+    assert remaining(home) is None
     await home.set_power(500)
-    assert left(home) == pytest.approx(60, abs=0.2)
+    assert remaining(home) == pytest.approx(60, abs=0.2)
     assert is_held(home)
     await warp(60 * MINUTE + 1)
     assert not is_held(home)
     assert home.state("control_mode") == "automatic"
-    assert left(home) is None
+    assert remaining(home) is None
     assert minutes_of(home) == 60
 
 
 async def test_choosing_to_hold_lasts_as_long(sessy_home: Home) -> None:
     await set_duration(sessy_home, 30)
     await sessy_home.choose("manual")
-    assert left(sessy_home) == pytest.approx(30, abs=0.2)
+    assert remaining(sessy_home) == pytest.approx(30, abs=0.2)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_action_comes_before_the_number_and_that_before_the_option(
         blocking=True,
     )
     await with_option.hass.async_block_till_done()
-    assert left(with_option) == pytest.approx(expected, abs=0.2)
+    assert remaining(with_option) == pytest.approx(expected, abs=0.2)
 
 
 @one_of_each_protocol
@@ -114,9 +114,9 @@ async def test_change_gives_the_held_setpoint_a_new_end_from_now(
     """It is on disk too: a restart goes by that."""
     await home.set_power(500)
     await set_duration(home, 60)
-    assert left(home) == pytest.approx(60, abs=0.2)
+    assert remaining(home) == pytest.approx(60, abs=0.2)
     await set_duration(home, 10)
-    assert left(home) == pytest.approx(10, abs=0.2)
+    assert remaining(home) == pytest.approx(10, abs=0.2)
     expires = home.data.control.expires
     assert expires is not None
     assert stored(hass_storage, home)["expires"] == expires.isoformat()
@@ -129,7 +129,7 @@ async def test_zero_takes_the_end_away(sessy_home: Home, warp: Warp) -> None:
     await set_duration(sessy_home, 1)
     await sessy_home.set_power(500)
     await set_duration(sessy_home, 0)
-    assert left(sessy_home) is None
+    assert remaining(sessy_home) is None
     await warp(2 * MINUTE)
     assert is_held(sessy_home)
 
@@ -138,7 +138,7 @@ async def test_zero_leaves_the_end_to_the_option(with_option: Home) -> None:
     await set_duration(with_option, 60)
     await with_option.set_power(500)
     await set_duration(with_option, 0)
-    assert left(with_option) == pytest.approx(OPTION / MINUTE, abs=0.2)
+    assert remaining(with_option) == pytest.approx(OPTION / MINUTE, abs=0.2)
 
 
 async def test_new_end_that_cannot_be_kept_is_refused(
@@ -152,10 +152,10 @@ async def test_new_end_that_cannot_be_kept_is_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_async_write_data", disk_is_full)
-        with pytest.raises(HomeAssistantError, match="could not be written to disk"):
+        with pytest.raises(HomeAssistantError, match="could not be saved to disk"):
             await set_duration(sessy_home, 600)
     assert minutes_of(sessy_home) == 30
-    assert left(sessy_home) == pytest.approx(30, abs=0.2)
+    assert remaining(sessy_home) == pytest.approx(30, abs=0.2)
     await warp(30 * MINUTE + 1)
     assert not is_held(sessy_home)
 
@@ -179,7 +179,7 @@ async def test_duration_is_kept_over_a_restart(
     assert await home.set_up()
     assert minutes_of(home) == 45
     await home.set_power(500)
-    assert left(home) == pytest.approx(45, abs=0.2)
+    assert remaining(home) == pytest.approx(45, abs=0.2)
 
 
 @pytest.mark.parametrize("minutes", [-1, 10081])

@@ -33,7 +33,7 @@ TRANSITIONS: Final = {
     for before, after in permutations(ControlState, 2)
     if before is not CLOSED
 }
-"""Every state is reached from every other; only CLOSED is never left."""
+"""Every state is reached from every other, except from CLOSED, which is final."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Bench:
             await self.home.hass.async_block_till_done()
 
     async def renew_in_vain(self) -> None:
-        """Let the driver restore the device, because it does not do what it should."""
+        """Let the driver restore the device, because it goes the wrong way."""
         battery = self.home.data.battery
         release = battery.release
 
@@ -211,7 +211,7 @@ WAYS: Final[Mapping[Way, Sequence[ControlState]]] = {
     unload_while_held: (AUTOMATIC, HELD, CLOSED),
     unload_while_releasing: (AUTOMATIC, HELD, RELEASING, CLOSED),
 }
-"""What users, devices and Home Assistant do, and the states that come of it."""
+"""Actions of users, devices and Home Assistant, and the states that follow."""
 
 
 def pairs(states: Sequence[ControlState]) -> list[Transition]:
@@ -219,9 +219,9 @@ def pairs(states: Sequence[ControlState]) -> list[Transition]:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_states_that_come_of_it(bench: Bench, way: Way) -> None:
+async def test_control_goes_through_the_expected_states(bench: Bench, way: Way) -> None:
     control, device = bench.home.data.control, bench.home.simulator
-    found = device.settings_words()
+    original = device.settings_words()
     assert control.state is AUTOMATIC
 
     await way(bench)
@@ -234,15 +234,15 @@ async def test_states_that_come_of_it(bench: Bench, way: Way) -> None:
     assert control.mode == ("manual" if is_held else "automatic")
     assert control.requested_power == (600 if is_held else None)
     assert (stored(bench.storage, bench.home) is not None) is is_held
-    assert (changed(found, device) != {}) is is_held
+    assert (changed(original, device) != {}) is is_held
 
 
-def test_every_transition_is_among_them() -> None:
+def test_every_transition_is_tested() -> None:
     assert {pair for states in WAYS.values() for pair in pairs(states)} == TRANSITIONS
 
 
 async def test_nothing_leaves_closed(bench: Bench) -> None:
-    """Neither a setpoint that comes too late, nor what is done with what stays held."""
+    """Neither a setpoint that comes too late, nor the release of a held battery."""
     control, battery = bench.home.data.control, bench.home.data.battery
     await bench.hold()
     with bench.monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""How well a setpoint is followed, case by case."""
+"""Tests of the control status, case by case."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_follows(setpoint: float, measured: float, expected: bool) -> None:
 
 
 NEVER = None
-"""Not seen followed since the setpoint changed."""
+"""The setpoint was not followed since it changed."""
 
 
 @pytest.mark.parametrize(

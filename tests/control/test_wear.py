@@ -1,4 +1,4 @@
-"""Flash of the devices wears: it is written seldom, counted, and bounded each day."""
+"""Tests of flash wear: flash is written seldom, counted, and bounded each day."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -24,20 +24,20 @@ pytestmark = pytest.mark.usefixtures("few_sensors")
 
 DEYE: Final = ("deye_modbus", "deye_solarman")
 BY_SETTINGS: Final = (*DEYE, "victron", "sessy")
-"""Those whose first setpoint changes what is kept in flash."""
+"""The devices whose first setpoint changes flash."""
 POWERS: Final = (600, -500, 700, -600, 800, -700, 900, -800, 1000, -900)
 CHARGES: Final = (600, 1100, 700, 1200, 800, 1300, 900, 1400, 1000, 1500)
-"""W"""
+"""W."""
 SESSY_FLASH: Final = ("/api/v1/power/active_strategy", "/api/v1/system/settings")
 
 
 def flash_writes(simulator: Simulator) -> int:
-    """Return how many write requests to its flash a device has had."""
+    """Return the number of write requests to a device's flash."""
     server: Any = simulator.server
     if isinstance(simulator, SessySimulator):
         return sum(path in SESSY_FLASH for _, path, _ in server.posts)
     if isinstance(simulator, DeyeSimulator):
-        # It counts words, and a request may write several. All it has is flash.
+        # It counts words, and a request may write several. All its memory is flash.
         return len(server.traffic.writes)
     return int(simulator.state()["device"]["flash_writes"])
 
@@ -47,7 +47,7 @@ def counted(home: Home) -> int:
 
 
 def use_up(home: Home) -> None:
-    """Let the device have had all its writes for today."""
+    """Use up the device's budget of writes for today."""
     wear = home.data.battery.wear
     wear.restore(wear.today(), DAILY_BUDGET - wear.writes_today)
 
@@ -65,7 +65,7 @@ def of(*types: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("simulator", types, indirect=True)
 
 
-# What is so already is not written
+# Unchanged values are not written
 
 
 async def test_same_setpoint_again_writes_no_flash(home: Home) -> None:
@@ -85,7 +85,7 @@ async def test_same_setting_again_writes_nothing(home: Home) -> None:
     assert flash_writes(home.simulator) == before
 
 
-async def test_holding_on_writes_no_flash(home: Home, warp: Warp) -> None:
+async def test_held_setpoint_writes_no_flash(home: Home, warp: Warp) -> None:
     for each in (600, 0):
         await home.set_power(each)
         before = flash_writes(home.simulator)
@@ -102,7 +102,7 @@ async def test_holding_on_writes_no_flash(home: Home, warp: Warp) -> None:
 async def test_burst_of_setpoints_waits_and_ends_with_the_last(
     home: Home, warp: Warp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     for each in CHARGES[:FLASH_BURST]:
         await home.set_power(each)
     assert power(home) == pytest.approx(CHARGES[FLASH_BURST - 1], rel=0.15)
@@ -112,40 +112,40 @@ async def test_burst_of_setpoints_waits_and_ends_with_the_last(
         await home.set_power(each)
     await warp(FLASH_WINDOW / 2)
 
-    # The device does what it was told before, and the owner sees that.
+    # The device follows the setpoint before, and the user sees that.
     assert flash_writes(home.simulator) == before
     assert power(home) == pytest.approx(CHARGES[FLASH_BURST - 1], rel=0.15)
     assert home.data.control.requested_power == CHARGES[-1]
     assert home.data.control.granted_power is None
     assert home.state("control_status") == "pending"
 
-    # When its turn comes only the last is told.
-    told = []
-    tell = home.data.battery.set_power_setpoint
+    # When its turn comes only the last one is sent.
+    sent = []
+    set_power = home.data.battery.set_power_setpoint
 
     async def note(power: float) -> Grant:
-        told.append(power)
-        return await tell(power)
+        sent.append(power)
+        return await set_power(power)
 
     monkeypatch.setattr(home.data.battery, "set_power_setpoint", note)
     await warp(FLASH_WINDOW / 2)
     await warp(20)
-    assert told == [CHARGES[-1]]
+    assert sent == [CHARGES[-1]]
     assert power(home) == pytest.approx(CHARGES[-1], rel=0.15)
     await warp(6)
     assert home.state("control_status") == "following"
 
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
 
 @of(*DEYE)
-async def test_battery_that_waits_can_be_given_back_at_once(home: Home) -> None:
-    found = home.simulator.settings_words()
+async def test_battery_that_waits_can_be_released_at_once(home: Home) -> None:
+    original = home.simulator.settings_words()
     for each in CHARGES:
         await home.set_power(each)
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_status") == "automatic"
 
 
@@ -201,11 +201,11 @@ async def test_hold_and_charge_in_turn_do_not_wait_where_neither_writes_flash(
 
 
 @of(*BY_SETTINGS)
-async def test_setpoints_that_are_given_back_each_time_wait_too(
+async def test_setpoints_that_are_released_each_time_wait_too(
     home: Home, warp: Warp
 ) -> None:
-    """Each time the device is taken over by something in its flash."""
-    found = home.simulator.settings_words()
+    """Each first setpoint writes flash of the device."""
+    original = home.simulator.settings_words()
     for _ in range(FLASH_BURST):
         await home.set_power(600)
         await home.choose("automatic")
@@ -222,7 +222,7 @@ async def test_setpoints_that_are_given_back_each_time_wait_too(
     assert is_held(home)
     assert power(home) == pytest.approx(600, rel=0.1)
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
 
 # The count
@@ -273,7 +273,7 @@ async def test_count_survives_a_crash(
 async def test_what_a_renewal_writes_is_kept_too(
     home: Home, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    """Without the grid a Deye is let go, and taken up again when it is back."""
+    """Without the grid a Deye's setpoint is suspended, and resumed when it is back."""
     await home.set_power(600)
     before = flash_writes(home.simulator)
     await home.simulator.misbehave("grid_lost")
@@ -322,7 +322,7 @@ async def test_count_begins_again_at_midnight(
 async def test_first_setpoint_beyond_the_budget_is_refused(
     home: Home, warp: Warp, hass_storage: dict[str, Any]
 ) -> None:
-    found, before = home.simulator.settings_words(), flash_writes(home.simulator)
+    original, before = home.simulator.settings_words(), flash_writes(home.simulator)
     use_up(home)
 
     with pytest.raises(HomeAssistantError) as refusal:
@@ -332,16 +332,16 @@ async def test_first_setpoint_beyond_the_budget_is_refused(
     assert refusal.value.translation_key == "flash_budget"
     assert "would wear it out" in str(refusal.value)
     assert flash_writes(home.simulator) == before
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
     assert home.state("control_status") == "automatic"
     assert stored(hass_storage, home) is None
 
 
 @of(*DEYE, "sun2000")
-async def test_what_is_held_stays_and_can_be_given_back_beyond_the_budget(
+async def test_held_setpoint_stays_and_can_be_released_beyond_the_budget(
     home: Home, warp: Warp
 ) -> None:
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
     await home.set_power(600)
     use_up(home)
     before = flash_writes(home.simulator)
@@ -357,7 +357,7 @@ async def test_what_is_held_stays_and_can_be_given_back_beyond_the_budget(
     assert power(home) == pytest.approx(600, rel=0.1)
 
     await home.choose("automatic")
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
 
 @of("victron", "sma", "sun2000", "sessy")
@@ -371,7 +371,7 @@ async def test_setpoints_that_write_no_flash_are_taken_beyond_the_budget(
 
 
 @of(*DEYE)
-async def test_setpoint_that_waits_until_the_budget_is_gone_says_so(
+async def test_setpoint_that_waits_until_the_budget_is_gone_is_not_followed(
     home: Home, warp: Warp
 ) -> None:
     for each in CHARGES[: FLASH_BURST + 1]:
@@ -392,12 +392,12 @@ async def test_settings_obey_the_budget(
 ) -> None:
     key, value = KINDS[home.simulator.type].number
     use_up(home)
-    found = home.simulator.settings_words()
+    original = home.simulator.settings_words()
 
     with pytest.raises(HomeAssistantError) as refusal:
         await home.call("number.set_value", key, value=value)
     assert refusal.value.translation_key == "flash_budget"
-    assert changed(found, home.simulator) == {}
+    assert changed(original, home.simulator) == {}
 
     # A new day, a new budget.
     next_day()

@@ -1,7 +1,7 @@
-"""Simulated devices as they really are, and what they would do in other situations.
+"""The real state of simulated devices, and their power in other situations.
 
-The simulators are asked, not the registers that a client can read: the house behind a
-device is what a battery and a grid meter would show in the end.
+It is read from the simulators, not from the registers that a client can read: the house
+behind a device has the power that a battery and a grid meter would show in the end.
 """
 
 from abc import ABC, abstractmethod
@@ -24,17 +24,17 @@ LONG: Final = 660.0
 
 
 class Flow(NamedTuple):
-    """What the battery takes, and what the grid gives, W."""
+    """Powers in W: of the battery, + = charging, and of the grid, + = import."""
 
     battery: float
     grid: float
 
 
 class Watched[State](ABC):
-    """A simulated device, seen from behind."""
+    """A simulated device, read from its simulator."""
 
     situations: Sequence[Any]
-    """What it may find while nobody can reach it."""
+    """The situations that may arise while it is out of reach."""
 
     def __init__(self) -> None:
         self._flows: dict[Hashable, list[Flow]] = {}
@@ -42,32 +42,32 @@ class Watched[State](ABC):
     @property
     @abstractmethod
     def state(self) -> State:
-        """All that is set on it now."""
+        """The settings of the device now."""
 
     @property
     @abstractmethod
     def trail(self) -> Sequence[State]:
-        """What was set on it after each write so far."""
+        """The settings after each write so far."""
 
     @property
     def harmless(self) -> Sequence[State]:
-        """What may be met on the way besides setpoints and the owner's settings."""
+        """The states that may be met besides setpoints and the user's settings."""
         return ()
 
     @abstractmethod
     def key(self, state: State) -> Hashable:
-        """Return what tells states apart."""
+        """Return a key that states with the same power have in common."""
 
     @abstractmethod
     def what_if(self, state: State, situation: Any) -> Flow:
-        """Return what a state leads to."""
+        """Return the powers of a state in a situation."""
 
     @abstractmethod
     def here(self, state: State, later: float) -> Flow:
-        """Return what a state leads to here and now, so many seconds after a write."""
+        """Return the powers of a state here and now, `later` seconds after a write."""
 
     def flows(self, state: State) -> Sequence[Flow]:
-        """Return what a state leads to in each of the situations."""
+        """Return the powers of a state in each of the situations."""
         key = self.key(state)
         if key not in self._flows:
             self._flows[key] = [
@@ -77,7 +77,7 @@ class Watched[State](ABC):
 
 
 def watched(simulator: Simulator) -> Watched[Any]:
-    """Return a device as it really is."""
+    """Return the real device behind a simulator."""
     if isinstance(simulator, HuaweiSimulator):
         return WatchedHuawei(simulator)
     assert isinstance(simulator, DeyeSimulator)
@@ -89,7 +89,7 @@ class HuaweiSituation(NamedTuple):
     pv: float
     load: float
     later: float
-    """Seconds after the last write; the device itself ends a command after 10 minutes."""
+    """Seconds after the last write; the device ends a command after 10 minutes."""
 
 
 class WatchedHuawei(Watched[Step]):
@@ -148,7 +148,7 @@ class WatchedDeye(Watched[DeyeState]):
     def __init__(self, simulator: DeyeSimulator) -> None:
         super().__init__()
         self._inverter = simulator.inverter
-        self._found = self.state
+        self._original = self.state
         # The battery's voltage makes a power of every current.
         self._voltage = self._inverter.voltage
         self.situations = tuple(
@@ -158,7 +158,7 @@ class WatchedDeye(Watched[DeyeState]):
                 (0, 1500, 7000),
                 (200, 1000, 4000),
                 (1.0, NOON),
-                (0, LONG) if self._found.remote else (0,),
+                (0, LONG) if self._original.remote else (0,),
             )
         )
 
@@ -178,17 +178,17 @@ class WatchedDeye(Watched[DeyeState]):
     @property
     @override
     def harmless(self) -> Sequence[DeyeState]:
-        """Return plain self-consumption: sun that is left charges, the load is served.
+        """Return plain self-consumption: surplus PV charges, the load is served.
 
         Settings are written block by block, and between selling and not selling there
         is a step that leads to this.
         """
-        words = dict(self._found.words)
+        words = dict(self._original.words)
         words |= {108: 240, 109: 240, 142: ZERO_EXPORT_TO_CT, 146: TOU_EVERY_DAY}
         words |= dict.fromkeys(range(154, 160), 12_000)
         words |= dict.fromkeys(range(166, 172), words[117])
         words |= dict.fromkeys(range(172, 178), 0)
-        return (DeyeState(words, self._found.remote),)
+        return (DeyeState(words, self._original.remote),)
 
     @override
     def key(self, state: DeyeState) -> Hashable:

@@ -221,8 +221,8 @@ async def test_answers_to_other_clients_come_too() -> None:
         client = at.client
         await at.misbehave("foreign")
         client.send()
-        foreign, ours = await client.receive(), await client.receive()
-        assert foreign.sequence[0] != client.sequence == ours.sequence[0]
+        foreign, known_entries = await client.receive(), await client.receive()
+        assert foreign.sequence[0] != client.sequence == known_entries.sequence[0]
         await at.misbehave("foreign", instead=True, same=True)
         assert len(words(await client.ask())) == 3  # two were asked for
         assert len(words(await client.ask())) == 2

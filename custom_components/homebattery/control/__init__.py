@@ -1,8 +1,8 @@
-"""Control of one battery: holds it at a setpoint, renews that, and releases it.
+"""Control of one battery: hold it at a setpoint, renew that, and release it.
 
-A setpoint is a lease: from before the first write until the device has been restored as
-it was found, read back and confirmed. It is kept on disk all that time. All writes of a
-lease are made by one `LeasedBattery`, one at a time, and none of them waits for a poll.
+A setpoint is a lease: from before the first write until the device has been restored
+from its snapshot, read back and confirmed. It is kept on disk all that time. All writes
+of a lease are made by one `LeasedBattery`, one at a time, and none waits for a poll.
 """
 
 from datetime import datetime, timedelta
@@ -38,12 +38,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Control:
-    """Decides what one battery does: its inverter, or a setpoint of ours."""
+    """Control of one battery: by its inverter, or by a setpoint that is held."""
 
     def __init__(
         self, hass: HomeAssistant, entry: ConfigEntry, coordinator: BatteryCoordinator
     ) -> None:
-        """Begin with the battery left alone."""
+        """Begin in automatic; nothing is written."""
         self._hass = hass
         self._entry = entry
         self._coordinator = coordinator
@@ -53,12 +53,12 @@ class Control:
             hass, entry.title, coordinator, self._leased, release=self.async_release
         )
         self.setpoint_duration = timedelta()
-        """How long a setpoint is held unless it says so itself; 0: as the options say."""
+        """Default duration of a setpoint; 0: as the options say."""
 
     def _retry_soon(self) -> None:
         self._keep_alive.tick()
 
-    # What is asked, and how it is followed
+    # The setpoint, and its status
 
     @property
     def state(self) -> ControlState:
@@ -99,17 +99,17 @@ class Control:
 
     @property
     def limit_reason(self) -> LimitReason | None:
-        """Why less was granted than asked for; None when nothing was cut."""
+        """The reason why less was granted than asked for; None when nothing was cut."""
         return None if self._lease is None else self._lease.limit_reason
 
     @property
     def expires(self) -> datetime | None:
-        """When the setpoint ends by itself; None if it does not."""
+        """The time at which the setpoint ends by itself; None: never."""
         return None if self._lease is None else self._lease.expires
 
     @property
     def flash_writes_today(self) -> int:
-        """How often flash of the device was written today."""
+        """Number of writes to the device's flash today."""
         return self._battery.wear.writes_today
 
     @property
@@ -119,12 +119,12 @@ class Control:
 
     @property
     def status(self) -> ControlStatus:
-        """How well the device does what is asked of it, as far as can be seen."""
+        """The control status, by the last poll."""
         return self._status[0]
 
     @property
     def reason(self) -> LimitReason | None:
-        """Why it does not do all of it; None when there is nothing to explain."""
+        """The reason why the setpoint is not followed in full; None without one."""
         return self._status[1]
 
     @property
@@ -147,7 +147,7 @@ class Control:
         }
         return frozenset(issue for issue, applies in wrong.items() if applies)
 
-    # What can be asked
+    # Requests
 
     def check_limits(self, power: float) -> None:
         """Raise ServiceValidationError when the battery cannot be held at `power` W."""
@@ -170,9 +170,9 @@ class Control:
     ) -> Outcome:
         """Hold the battery at `power` W: above zero charges, below discharges, 0 holds.
 
-        It ends after `duration`, else after `setpoint_duration` if that is above 0, else
-        as the options say. Raises ServiceValidationError beyond the limits, and what the
-        driver raises.
+        It ends after `duration`, else after `setpoint_duration` if that is above 0,
+        else as the options say. Raises ServiceValidationError beyond the limits, and
+        what the driver raises.
         """
         return await self._async_hold(Setpoint(power=round(power)), duration)
 
@@ -204,14 +204,14 @@ class Control:
         )
 
     async def async_set_mode(self, mode: ControlMode) -> None:
-        """Choose who decides; manual without a setpoint holds at 0 W."""
+        """Choose the control mode; manual without a setpoint holds at 0 W."""
         if mode is ControlMode.AUTOMATIC:
             await self.async_release()
         elif self._lease is None:
             await self.async_set_power(0)
 
     async def async_set_setpoint_duration(self, duration: timedelta) -> None:
-        """Let setpoints end after `duration`, the held one so long from now.
+        """Let setpoints end after `duration`, the held one `duration` from now.
 
         0 leaves that to the options. Raises HomeAssistantError when the new end cannot
         be kept on disk; nothing has changed then.
@@ -227,11 +227,11 @@ class Control:
                 self._keep_alive.update()
 
     async def async_release(self, due: datetime | None = None) -> None:
-        """Restore the device to its own control, and see it confirmed.
+        """Restore the device to its own control, and confirm that by reading back.
 
-        With `due`, only from a setpoint that ends by itself then: another may have
-        been given while this waited for its turn. Without, its user wants it. Raises
-        what the driver raises; it is then retried until it works.
+        With `due`, only a setpoint that ends by itself then is released: another may
+        have been set while this waited for its turn. Without, the user asks for it.
+        Raises what the driver raises; it is then retried until it works.
         """
         async with self._leased.exclusive():
             if due is None:
@@ -249,7 +249,7 @@ class Control:
         await self._coordinator.async_read_now(self._coordinator.subscribed)
 
     async def async_start(self) -> None:
-        """Resume, or release, what a Home Assistant that died has left held.
+        """Resume, or release, a setpoint that was held when Home Assistant died.
 
         A setpoint that was to end later than now is held until then, unless it was
         ended on the device meanwhile; any other is released. A failure is retried.
@@ -262,19 +262,21 @@ class Control:
             except BatteryError as err:
                 self._coordinator.recent_errors.note(err)
                 _LOGGER.warning(
-                    "%s could not be told or given back yet: %s", self._entry.title, err
+                    "the setpoint of %s could not be sent or released yet: %s",
+                    self._entry.title,
+                    err,
                 )
             self._keep_alive.update()
 
     async def async_save(self) -> None:
-        """Save what has to be restored, and what flash was written.
+        """Save the snapshot, and the count of writes to flash.
 
         A setting that is changed while a setpoint is held may change both.
         """
         await self._leased.save()
 
     async def async_close(self) -> None:
-        """Release what is held, and take no setpoint any more."""
+        """Release the battery, and take no setpoint any more."""
         self._leased.close()
         async with self._leased.exclusive():
             for last_try in (False, True):
@@ -292,9 +294,9 @@ class Control:
     def _log_still_held(self, err: BatteryError) -> None:
         self._coordinator.recent_errors.note(err)
         _LOGGER.error(
-            "%s could not be given back to its own control and may stay at its last "
-            "setpoint until Home Assistant reaches it again; set it right on the "
-            "device itself if that takes long: %s",
+            "%s could not be released and may stay at its last setpoint until Home "
+            "Assistant reaches it again; set its working mode on the device itself if "
+            "that takes long: %s",
             self._entry.title,
             err,
         )
@@ -325,7 +327,7 @@ class Control:
         )
 
     def _expiry(self, duration: timedelta | None) -> datetime | None:
-        """Return when a setpoint that is given now ends by itself."""
+        """Return the time at which a setpoint that is set now ends; None: never."""
         timeout = timedelta(seconds=self._entry.options.get(CONF_SETPOINT_TIMEOUT) or 0)
         duration = duration or self.setpoint_duration or timeout
         return dt_util.utcnow() + duration if duration else None

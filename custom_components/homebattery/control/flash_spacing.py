@@ -11,11 +11,11 @@ from ..drivers.battery.base import Battery
 
 FLASH_BURST: Final = 3
 FLASH_WINDOW: Final = 60.0
-"""So many changes that wear flash may be made in so many seconds; the next waits."""
+"""At most FLASH_BURST changes wear flash in FLASH_WINDOW seconds; the next waits."""
 
 
 class FlashSpacing:
-    """Spaces a burst of setpoints that wear the flash of a device."""
+    """Space a burst of setpoints that wear the flash of a device."""
 
     def __init__(self, hass: HomeAssistant, battery: Battery) -> None:
         """Begin with nothing written."""
@@ -25,7 +25,7 @@ class FlashSpacing:
         """Loop times, s, at which flash was last written for a setpoint."""
 
     def must_wait(self, power: float) -> bool:
-        """Return whether holding at `power` W has to wait, not to wear out flash."""
+        """Return whether a setpoint of `power` W has to wait, to spare flash."""
         changes = self._changes
         if len(changes) < FLASH_BURST or not self._battery.wears_flash(power):
             return False

@@ -19,18 +19,18 @@ from .state import ControlState, LeasedBattery
 
 SETTLED: Final = 1.5
 """Seconds after a change until it is renewed and read back once more. The device's
-own loop may land its last setpoint after our first."""
+own loop may write its last setpoint after the first one of this integration."""
 RETRY: Final = 30.0
 """Seconds until a release, or a setpoint the device may have missed, is tried again."""
 REFRESH_TIMEOUT: Final = 1.0
-"""Seconds that a renewal waits for what it depends on to be read. A device that takes
-longer is renewed with what is known, and read for the next time."""
+"""Seconds that a renewal waits for the readings that it depends on. A device that takes
+longer is renewed with the last ones, and read for the next renewal."""
 
 type Action = Callable[[datetime], Coroutine[Any, Any, None]]
 
 
 class KeepAlive:
-    """Renews the lease on a battery, retries its release, and ends it in time.
+    """Renew the lease on a battery, retry its release, and end it in time.
 
     `release` is called with the time at which the lease was to end.
     """
@@ -59,7 +59,7 @@ class KeepAlive:
 
     @callback
     def update(self) -> None:
-        """Run the timers that the state needs from now on, and show the state."""
+        """Run the timers that the state needs from now on, and update the entities."""
         is_closed = self._leased.state is ControlState.CLOSED
         lease = self._leased.lease
         interval = self._interval
@@ -82,7 +82,7 @@ class KeepAlive:
 
     @callback
     def _watch(self, wanted: bool) -> None:
-        """Poll what a lease depends on, or stop."""
+        """Poll the keys that a lease depends on, or stop polling them."""
         if wanted and self._stop_watching is None:
             self._stop_watching = self._coordinator.async_add_listener(
                 self._evaluate, WATCHED
@@ -93,7 +93,7 @@ class KeepAlive:
 
     @callback
     def _evaluate(self) -> None:
-        """Evaluate the last poll; apply a held current again that has moved."""
+        """Evaluate the last poll; apply a held current again if its power changed."""
         lease = self._leased.lease
         if lease is None:
             return
@@ -112,7 +112,7 @@ class KeepAlive:
         self._timers.settle_in(SETTLED)
 
     async def async_stop(self) -> None:
-        """Cancel what is being read for the next renewal."""
+        """Cancel the reading for the next renewal."""
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait({self._refreshing})
@@ -126,7 +126,7 @@ class KeepAlive:
             )
 
     async def _async_tick(self) -> None:
-        """Renew the lease, or retry its release; a failure is left to the next tick."""
+        """Renew the lease, or retry its release; the next tick retries a failure."""
         self._is_ticking = True
         try:
             if self._leased.lease is not None:
@@ -137,12 +137,12 @@ class KeepAlive:
             self._note_failure(err)
         finally:
             self._is_ticking = False
-        # Whether a setpoint is followed is also a matter of time, and a poll that
-        # fails again and again updates no entity.
+        # The status depends on time, too, and a poll that fails again and again
+        # updates no entity.
         self.update()
 
     async def _refresh(self) -> None:
-        """Read what a renewal depends on, and do not wait for long."""
+        """Read the values that a renewal depends on, for REFRESH_TIMEOUT at most."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = self._hass.async_create_background_task(
                 self._battery.refresh(), f"{self._title} refresh"
@@ -150,12 +150,12 @@ class KeepAlive:
         await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
 
     async def _settle(self, _now: datetime) -> None:
-        """Renew once more, and read back what the device made of the change."""
+        """Renew once more, and read back the setpoint and the power."""
         await self._async_tick()
         await self._coordinator.async_read_now(READ_BACK)
 
     async def _expire(self, _now: datetime) -> None:
-        """End a lease whose time is over; a failure is retried."""
+        """Release a battery whose lease is over; a failure is retried."""
         try:
             await self._release(self._timers.expires)
         except BatteryError as err:
@@ -167,9 +167,9 @@ class KeepAlive:
 
 
 class Timers:
-    """Calls `tick` at an interval, `settle` a while after a change, `expire` at the end.
+    """Call `tick` at an interval, `settle` after a change, and `expire` at the end.
 
-    `name` is what they are called in Home Assistant's own messages.
+    `name` names them in Home Assistant's own messages.
     """
 
     def __init__(
@@ -190,14 +190,14 @@ class Timers:
         self.interval: float | None = None
         """Seconds between two ticks; None while there are none."""
         self.expires: datetime | None = None
-        """When `expire` is called; None: never."""
+        """The time at which `expire` is called; None: never."""
         self._cancel_tick: CALLBACK_TYPE | None = None
         self._cancel_settle: CALLBACK_TYPE | None = None
         self._cancel_expiry: CALLBACK_TYPE | None = None
 
     @callback
     def run(self, interval: float | None, expires: datetime | None) -> None:
-        """Tick at this interval, and end then; None: do not."""
+        """Call `tick` at an interval, s, and `expire` at a time; None: never."""
         if interval != self.interval:
             self.interval = interval
             _cancel(self._cancel_tick)

@@ -1,4 +1,4 @@
-"""A setpoint that is held: what is asked, until when, how well it is followed."""
+"""A setpoint that is held: its power, its end, and whether it is followed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from ..drivers.errors import BatteryError
 from .status import control_status, follows
 
 CURRENT_STEP: Final = 20
-"""W that the voltage must make of a held current before it is applied again."""
+"""W by which the power of a held current must change before it is applied again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The last poll, as far as it is known: W, V, %, %."""
+    """The values of the last poll, None where not known: W, V, %, %."""
 
     is_lost: bool
     """Whether the power could not be read twice in a row or more."""
@@ -64,17 +64,17 @@ class Lease:
 
     setpoint: Setpoint
     expires: datetime | None
-    """When it ends by itself."""
+    """The time at which it ends by itself; None: never."""
     changed_at: float
     on_target_at: float
     applied: bool = False
-    """False when the device may not know the setpoint yet."""
+    """Whether the device has the setpoint; False also while that is in doubt."""
     grant: Grant | None = None
     """The power that was granted in the end; None before it was applied."""
     fault: LimitReason | None = None
-    """Why it could not be applied, or renewed, the last time."""
+    """The reason why it could not be applied, or renewed, the last time."""
     failures: int = 0
-    """How often in a row."""
+    """Number of such failures in a row."""
 
     @classmethod
     def new(cls, setpoint: Setpoint, expires: datetime | None, now: float) -> Self:
@@ -84,7 +84,7 @@ class Lease:
     def status(
         self, now: float, measured: Measured
     ) -> tuple[ControlStatus, LimitReason | None]:
-        """Return how well the setpoint is followed, and why not better."""
+        """Return the status of the setpoint, and the reason why it is not better."""
         return control_status(
             requested=self.setpoint.power,
             granted=self.granted,
@@ -105,7 +105,7 @@ class Lease:
 
     @property
     def limit_reason(self) -> LimitReason | None:
-        """Why less was granted than asked for; None when nothing was cut."""
+        """The reason why less was granted than asked for; None when nothing was cut."""
         return None if self.grant is None else self.grant.reason
 
     @property

@@ -8,14 +8,14 @@ from ..drivers.measurements import as_number
 from .lease import Measured
 
 READ_BACK: Final = (POWER_SETPOINT, BATTERY_POWER)
-"""Read at once after a setpoint was written."""
+"""Keys that are read at once after a setpoint was written."""
 WATCHED: Final = (*READ_BACK, BATTERY_VOLTAGE, BATTERY_SOC, MIN_SOC)
-"""Polled while a battery is held. Some drivers only see another controller in the
-setpoint that the device says it has."""
+"""Keys that are polled while a battery is held. Some drivers only notice another
+controller by the setpoint that the device shows."""
 
 
 def measured(coordinator: BatteryCoordinator) -> Measured:
-    """Return the last poll, as far as it says what a battery does."""
+    """Return the values of the last poll by which a setpoint is evaluated."""
     failures = coordinator.data.failures
 
     def is_lost(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The log of what fails and is retried."""
+"""The log of failures that are retried."""
 
 import logging
 
@@ -8,7 +8,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class RetryLog:
-    """Logs a failure once, however often it is retried, and that it worked in the end."""
+    """Log a failure once, however often it is retried, and the success in the end."""
 
     def __init__(self, title: str) -> None:
         """Begin without a failure; `title` names the battery."""
@@ -26,11 +26,11 @@ class RetryLog:
         self._is_failing = True
 
     def done(self, what: str) -> None:
-        """Log what was done in the end, where it was said to fail."""
+        """Log that `what` was done in the end, if its failure was logged."""
         if self._is_failing:
             _LOGGER.info("%s: %s", self._title, what)
         self._is_failing = False
 
     def reset(self) -> None:
-        """Forget the failure without a word: a new setpoint was applied."""
+        """Forget the failure without logging that: a new setpoint was applied."""
         self._is_failing = False

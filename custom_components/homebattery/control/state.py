@@ -1,4 +1,4 @@
-"""The state of the control of one battery, and all that changes it."""
+"""The state of the control of one battery, and its transitions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ class ControlState(StrEnum):
     """The state of the control of a battery."""
 
     AUTOMATIC = "automatic"
-    """The device is as its user left it; there is nothing to restore."""
+    """The device is under its own control; there is nothing to restore."""
     HELD = "held"
     """There is a lease: the device is held at a setpoint, or will be."""
     RELEASING = "releasing"
@@ -62,7 +62,7 @@ class LeasedBattery:
     ) -> None:
         """Begin in AUTOMATIC.
 
-        `retry_soon` has `renew_or_release` called as soon as no other task writes.
+        `retry_soon` schedules `renew_or_release` for when no other task writes.
         """
         self._hass = hass
         self._title = title
@@ -74,10 +74,10 @@ class LeasedBattery:
         self._flash_spacing = FlashSpacing(hass, battery)
         self.state = ControlState.AUTOMATIC
         self.lease: Lease | None = None
-        """The lease in HELD; in CLOSED what is left to release."""
+        """The lease in HELD; in CLOSED the one that is still to be released."""
         self.retry_log = RetryLog(title)
         self.release_failures = 0
-        """How often in a row a release has failed."""
+        """Number of failed releases in a row."""
         self.takeovers = Takeovers()
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ class LeasedBattery:
     # Transitions
 
     def _enter(self, state: ControlState) -> None:
-        """Change the state. Nothing leaves CLOSED."""
+        """Change the state, except from CLOSED."""
         if self.state is not ControlState.CLOSED:
             self.state = state
 
@@ -112,7 +112,7 @@ class LeasedBattery:
     # After a start
 
     async def load(self) -> bool:
-        """Read the lease of an earlier life; return whether there is one.
+        """Load the lease of an earlier run; return whether there is one.
 
         Enters RELEASING then: by its snapshot the device can be restored.
         """
@@ -124,7 +124,7 @@ class LeasedBattery:
         return True
 
     async def resume_or_release(self) -> None:
-        """Hold the loaded setpoint on if its time is not over, else release.
+        """Resume the loaded setpoint if it is still held and not over, else release.
 
         Raises what the driver raises.
         """
@@ -146,13 +146,12 @@ class LeasedBattery:
             await self._apply(lease)
             return
         _LOGGER.warning(
-            "%s was held at a setpoint when Home Assistant ended; it is given back to "
-            "its own control now",
+            "%s was held at a setpoint when Home Assistant ended; it is released now",
             self._title,
         )
         await self.release()
 
-    # Holding
+    # Setpoints
 
     async def hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
         """Apply a new setpoint; the lease begins with the first one.
@@ -163,8 +162,8 @@ class LeasedBattery:
         """
         before, snapshot = self.lease, self._battery.snapshot
         if snapshot is None:
-            # From here on the device is not as its user left it: what has to be
-            # restored must be known, and kept, before the first write.
+            # From here on the device is not under its own control: its snapshot must
+            # be known, and on disk, before the first write.
             self._battery.snapshot = await self._battery.take_snapshot()
         lease = Lease.new(setpoint, expires, self._hass.loop.time())
         self._begin(lease)
@@ -201,7 +200,7 @@ class LeasedBattery:
         A first one that may have been written in part is released.
         """
         if before is not None:
-            # What of it has arrived is not known, so the former is applied again.
+            # It may have arrived in part, so the former one is applied again.
             before.applied = before.applied and not is_written
             self._begin(before)
             return
@@ -219,7 +218,7 @@ class LeasedBattery:
         lease.confirm()
 
     async def change_end(self, expires: datetime | None) -> None:
-        """Let the lease end at another time: on disk first, which may outlive us.
+        """Let the lease end at another time: on disk first, for a crash may follow.
 
         Raises HomeAssistantError when it cannot be kept; nothing has changed then.
         """
@@ -256,7 +255,7 @@ class LeasedBattery:
         if lease.applied:
             await self._keep_alive(lease)
         elif self._flash_spacing.must_wait(lease.setpoint.power):
-            await self._battery.keep_alive()  # what was applied before this one
+            await self._battery.keep_alive()  # renews the setpoint before this one
         else:
             await self._apply_again(lease)
 
@@ -272,7 +271,7 @@ class LeasedBattery:
         try:
             grant = await self._battery.keep_alive()
         finally:
-            # It may have let the device go for a while, which writes to flash.
+            # The driver may have suspended the setpoint, which writes to flash.
             await self.save()
         lease.confirm()
         if grant is not None:
@@ -291,7 +290,7 @@ class LeasedBattery:
             await self.save()
 
     async def release(self) -> None:
-        """Restore the device and see it confirmed. Raises what the driver raises."""
+        """Restore the device and confirm it. Raises what the driver raises."""
         try:
             await self._battery.release()
         except BatteryError:
@@ -316,7 +315,7 @@ class LeasedBattery:
             await self._save()
         except NotKeptError as err:
             _LOGGER.error(
-                "%s: what is known of its setpoint could not be written to disk: %s",
+                "%s: the state of its setpoint could not be written to disk: %s",
                 self._title,
                 err,
             )
@@ -343,12 +342,12 @@ class LeasedBattery:
 
 
 def _may_have_written(err: BaseException) -> bool:
-    """Return whether anything may have been written, and stayed, before an error."""
+    """Return whether a write before an error may have reached the device and stayed."""
     return not isinstance(err, BatteryError) or (err.written and not err.restored)
 
 
 def _fault(err: BatteryError, lease: Lease) -> LimitReason:
-    """Return why a setpoint is not followed, after an error of its renewal."""
+    """Return the reason why a setpoint is not followed, by the error of its renewal."""
     match err:
         case TakenOverError():
             return LimitReason.OTHER_CONTROLLER

@@ -1,4 +1,4 @@
-"""Pure functions that say how well a battery follows its setpoint, and why not better."""
+"""Pure functions for the status of a setpoint, and the reason of it."""
 
 from typing import Final
 
@@ -12,11 +12,11 @@ TOLERANCE_SHARE: Final = 0.1
 SETTLE: Final = 60.0
 """Seconds that a device gets to start: some sleep, and wake up in about a minute."""
 GRACE: Final = 15.0
-"""Seconds that it may stray after it has followed: a poll or two, a load step."""
+"""Seconds for which the power may be off target later: a poll or two, a load step."""
 FULL: Final = 99.0
-"""% from which a battery that does not charge is simply full."""
+"""% from which a battery that does not charge is full."""
 NEARLY_EMPTY: Final = 1.0
-"""% above its minimum SOC up to which one that does not discharge is empty."""
+"""% above its minimum SOC up to which a battery that does not discharge is empty."""
 
 _DECIDED_BY_DEVICE: Final = (
     LimitReason.FULL,
@@ -24,11 +24,11 @@ _DECIDED_BY_DEVICE: Final = (
     LimitReason.NO_GRID,
     LimitReason.PROTECTION,
 )
-"""Where nothing is granted for such a reason, whatever the device does is right."""
+"""Reasons for a grant of 0 W with which any power of the device is right."""
 
 
 def follows(setpoint: float, measured: float) -> bool:
-    """Return True when the measured battery power is what the setpoint says, W.
+    """Return whether the measured battery power is at the setpoint, both in W.
 
     The opposite direction is never following, however small; at 0 W (hold)
     there is none.
@@ -54,10 +54,10 @@ def control_status(
     """Return the status of a held setpoint, and why it is not followed better.
 
     Powers in W, + = charging. `granted` is the setpoint that was applied, None before
-    that; `limit_reason` says why it is less than was asked for, `fault` why it could not
-    be applied or renewed; `lost`: it is not known whether the device still holds it.
-    The seconds are those since `requested` last changed, and since the measured power
-    was last on target (the same while it has not been).
+    that; `limit_reason` says why it is less than was asked for, `fault` why it could
+    not be applied or renewed; `lost`: it is not known whether the device still holds
+    it. The seconds are those since `requested` last changed, and since the measured
+    power was last on target (the same while it has not been).
     """
     if fault is LimitReason.OTHER_CONTROLLER:
         return ControlStatus.NOT_FOLLOWING, fault
@@ -100,7 +100,7 @@ def control_status(
 def _extreme(
     requested: float, soc: float | None, min_soc: float | None
 ) -> LimitReason | None:
-    """Return FULL or EMPTY where that keeps a battery from what is asked of it."""
+    """Return FULL or EMPTY where that keeps a battery from its setpoint."""
     if soc is None:
         return None
     if requested > 0 and soc >= FULL:

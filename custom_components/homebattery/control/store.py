@@ -1,7 +1,7 @@
 """The lease on a battery, on disk.
 
-A Home Assistant that dies must not take with it the snapshot that the device has to be
-restored from.
+The snapshot, from which the device has to be restored, must survive a crash of Home
+Assistant.
 """
 
 import copy
@@ -49,7 +49,7 @@ class NotKeptError(Exception):
 
 
 class LeaseStore:
-    """Keeps the lease on one battery on disk, and its count of writes to flash.
+    """Keep the lease on one battery on disk, and its count of writes to flash.
 
     By the battery's serial number: a battery that was removed before it could be
     restored is restored when it is added again.
@@ -57,8 +57,8 @@ class LeaseStore:
 
     def __init__(self, hass: HomeAssistant, unique_id: str) -> None:
         """Describe the file; nothing is read."""
-        # Written atomically, the file has reached the disk when a save is done: after
-        # a power cut it is still known what has to be restored.
+        # Written atomically, the file has reached the disk when a save is done: the
+        # snapshot survives a power cut.
         self._store = Store[_Stored](
             hass,
             STORAGE_VERSION,
@@ -67,7 +67,7 @@ class LeaseStore:
         )
         self._last: _Stored | None = None
         self.snapshot: Snapshot | None = None
-        """What has to be restored; None when nothing was held."""
+        """The snapshot to restore; None when nothing was held."""
         self.setpoint: Setpoint | None = None
         """The setpoint that was held; None while it was being released."""
         self.expires: datetime | None = None
@@ -75,7 +75,7 @@ class LeaseStore:
         """Whether the battery was removed, and waits to be added again."""
 
     async def async_load(self, wear: FlashWear | None = None) -> None:
-        """Read the file of an earlier life, and let `wear` go on from its count."""
+        """Read the file of an earlier run, and let `wear` go on from its count."""
         stored = self._last = await self._store.async_load()
         if stored is None:
             return
@@ -120,7 +120,8 @@ class LeaseStore:
     async def async_confirm(self) -> None:
         """Read the lease back from disk.
 
-        Raises NotKeptError when it is not as it was saved last: Home Assistant only logs that a disk is full.
+        Raises NotKeptError when it is not as it was saved last: Home Assistant only
+        logs that a disk is full.
         """
         last = self._last
         try:
@@ -133,7 +134,7 @@ class LeaseStore:
             self._last = None
             raise NotKeptError(why)
 
-    async def async_leave(self) -> None:
+    async def async_mark_orphaned(self) -> None:
         """Keep the snapshot for when the removed battery is added again."""
         if self._last is not None and self.snapshot is not None:
             lease = _stored_lease(self.snapshot, None)

@@ -6,16 +6,16 @@ from typing import Final
 
 OFTEN: Final = 3
 OF_LATE: Final = 24 * 3600.0
-"""So many takeovers in so many seconds are worth a repair issue."""
+"""OFTEN takeovers in OF_LATE seconds are worth a repair issue."""
 
 
 class Takeovers:
-    """Counts how often another controller took over. Times are loop times, s."""
+    """Count the takeovers by other controllers. Times are loop times, s."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self.count = 0
-        """Since the start."""
+        """Number of takeovers since the start."""
         self._last: deque[float] = deque(maxlen=OFTEN)
         self._released = -math.inf
 
@@ -25,7 +25,7 @@ class Takeovers:
         self._last.append(now)
 
     def note_release(self, now: float) -> None:
-        """Note that the user releases the battery, to whichever controller it is."""
+        """Note that the user releases the battery, perhaps to the other controller."""
         self._released = now
 
     def are_frequent(self, now: float) -> bool:

@@ -542,18 +542,18 @@ async def test_a_missing_register_is_doubtful_until_it_was_refused_twice(
     device = ModbusDevice("device", unit, registers_at(100, 101), Layout())
     await device.read(device.registers)
     assert device.missing == {"r101"}
-    assert device.doubtful(["r100", "r101"]) == {"r101"}
+    assert device.uncertain(["r100", "r101"]) == {"r101"}
 
-    await device.read(["r101"], again=device.doubtful(["r101"]))
-    assert device.doubtful(["r101"]) == set()
+    await device.read(["r101"], again=device.uncertain(["r101"]))
+    assert device.uncertain(["r101"]) == set()
     unit.asked.clear()
-    await device.read(["r101"], again=device.doubtful(["r101"]))
+    await device.read(["r101"], again=device.uncertain(["r101"]))
     assert unit.asked == []
 
     leap(ASK_AGAIN)
-    assert device.doubtful(["r101"]) == {"r101"}
+    assert device.uncertain(["r101"]) == {"r101"}
     unit.present = [100, 101]
-    await device.read(["r101"], again=device.doubtful(["r101"]))
+    await device.read(["r101"], again=device.uncertain(["r101"]))
     assert device.missing == set()
 
 
@@ -564,7 +564,7 @@ async def test_a_register_that_was_read_once_stays_doubtful_after_refusals() -> 
     unit.present = []
     for _ in range(3):
         await device.ask(["r100"])
-        assert device.doubtful(["r100"]) == {"r100"}
+        assert device.uncertain(["r100"]) == {"r100"}
 
 
 async def test_asking_again_without_an_answer_changes_nothing(

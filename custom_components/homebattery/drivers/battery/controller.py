@@ -150,9 +150,9 @@ class ForeignSetpoint:
         self._in_a_row = in_a_row
         self._seen_at: deque[float] = deque(maxlen=reads)
 
-    def note(self, *, is_ours: bool) -> None:
+    def note(self, *, is_own: bool) -> None:
         """Count one read, of the driver's own setpoint or of a foreign one."""
-        if not is_ours:
+        if not is_own:
             self._seen_at.append(loop_time())
         elif self._in_a_row:
             self._seen_at.clear()

@@ -247,7 +247,9 @@ class ModbusBattery(Battery):
         are doubtful: a setpoint may depend on them.
         """
         if again is None:
-            again = {name for device in self.devices for name in device.doubtful(names)}
+            again = {
+                name for device in self.devices for name in device.uncertain(names)
+            }
         return (await self._read_report(names, again)).values
 
     def _relearn_after_reconnect(self) -> None:

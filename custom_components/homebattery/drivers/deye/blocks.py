@@ -133,10 +133,10 @@ class RegisterBlock(ModbusDevice):
         return self.there is not False
 
     @override
-    def doubtful(self, names: Collection[str]) -> set[str]:
+    def uncertain(self, names: Collection[str]) -> set[str]:
         if self.is_present:
-            return super().doubtful(names)
-        return set(names) if self._absences.are_doubtful else set()
+            return super().uncertain(names)
+        return set(names) if self._absences.are_uncertain else set()
 
     @override
     async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:

@@ -177,7 +177,7 @@ class BySettings(Method):
         seen = await self.read()
         # What was read while something else was written says nothing.
         if held.target is target:
-            held.foreign.note(is_ours=target.items() <= seen.items())
+            held.foreign.note(is_own=target.items() <= seen.items())
 
     @override
     async def take_snapshot(self) -> Image:

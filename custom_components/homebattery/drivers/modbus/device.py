@@ -47,7 +47,7 @@ class Refusals:
         self._last = asyncio.get_running_loop().time()
 
     @property
-    def are_doubtful(self) -> bool:
+    def are_uncertain(self) -> bool:
         """Whether the register refused may be there after all."""
         elapsed = asyncio.get_running_loop().time() - self._last
         return self._count < CERTAIN_REFUSALS or elapsed >= ASK_AGAIN
@@ -59,7 +59,7 @@ class ModbusDevice:
     Registers that the device does not have are detected by halving a refused block,
     once, and are `missing` until `forget`. A refusal may also be a passing one, so
     control does not rely on it: it reads with `ask`, and asks again for those of its
-    conditions whose absence is `doubtful`.
+    conditions whose absence is `uncertain`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ModbusDevice:
         self._read_well.clear()
         self._borders.clear()
 
-    def doubtful(self, names: Collection[str]) -> set[str]:
+    def uncertain(self, names: Collection[str]) -> set[str]:
         """Return those of `names` that are missing, and may be there after all.
 
         A register that was read well before is there, and one refusal says little.
@@ -102,7 +102,7 @@ class ModbusDevice:
         return {
             name
             for name in self.missing.intersection(names)
-            if name in self._read_well or self._refusals[name].are_doubtful
+            if name in self._read_well or self._refusals[name].are_uncertain
         }
 
     async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:

@@ -136,7 +136,7 @@ class SessyController(SetpointController[SessySetpoint]):
             seen = report.values.get(_SETPOINT.key)
             if seen is None or seen == power:
                 return None
-            held.foreign.note(is_ours=False)
+            held.foreign.note(is_own=False)
             if held.foreign.is_certain:
                 raise self._taken_over(f"the setpoint is {seen} W instead of {power} W")
             await self._post_setpoint(power)

@@ -224,13 +224,13 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
         now = loop_time()
         if self.setpoint_shown(values) == held.grant.power:
             self._shows_setpoints, held.is_off = True, False
-            held.foreign.note(is_ours=True)
+            held.foreign.note(is_own=True)
         elif not self._shows_setpoints or now - held.changed_at < _READ_BACK_LATE:
             return
         elif values[_CONTROL_SHOWN] != ACTIVE and now - held.off_at >= _RESTARTS_APART:
             held.is_off = True
         else:
-            held.foreign.note(is_ours=False)
+            held.foreign.note(is_own=False)
 
     def setpoint_shown(self, values: Values) -> Value:
         """Return the battery power that the device shows to be held at, W.

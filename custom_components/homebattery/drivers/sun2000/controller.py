@@ -256,7 +256,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         if held is not None and held.sent and not held.has_ended:
             shown = values.get(power_register(held.sent))
             if shown is not None:
-                held.foreign.note(is_ours=number(shown) == abs(held.sent))
+                held.foreign.note(is_own=number(shown) == abs(held.sent))
 
     def _check_hold(self, held: HeldCommand, state: ControlState) -> None:
         """Raise TakenOverError when the hold was lifted."""

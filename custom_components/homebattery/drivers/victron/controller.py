@@ -289,9 +289,9 @@ class VictronController(SetpointController[HeldBlock]):
             held.mode_confirmed = True
         block = control_block.decode(values, self._phases)
         # Zeros remain where the Multi has forgotten a setpoint.
-        is_ours = not any(block) or block in held.recent
+        is_own = not any(block) or block in held.recent
         if now - held.written_at >= _SETTLED:
-            held.foreign.note(is_ours=is_ours)
+            held.foreign.note(is_own=is_own)
 
     def setpoint_in(self, values: Values) -> int | None:
         """Return the battery power that the device is held at, W.
