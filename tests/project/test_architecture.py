@@ -31,6 +31,7 @@ def named_files() -> set[str]:
 @pytest.mark.parametrize("name", sorted(named_files()))
 def test_each_file_on_the_page_exists(name: str) -> None:
     paths = [COMPONENT / name, ROOT / name, *COMPONENT.rglob(Path(name).name)]
+    paths.append(ROOT / "library/homebattery_command" / name)
     if "VENDOR" in name:
         paths = [COMPONENT / name.replace("VENDOR", each) for each in VENDORS]
     elif "/" in name:
