@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from io import TextIOWrapper
 import logging
 import os
 import signal
@@ -25,6 +26,9 @@ WRITING: Final[Mapping[str, Action]] = {"set-power": set_power, "release": relea
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
+    # A unit such as °C is not in the characters of every terminal.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     parser = make_parser()
     options = parser.parse_args(arguments)
     _set_up_logging(verbose=options.verbose)
@@ -41,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output has gone; Python would complain at its exit too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as err:
+        # The output cannot be written, such as to a full disk.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return complain(err)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

@@ -98,13 +98,19 @@ def main(path: str) -> None:
     file = StateFile(Path(path))
     secrets = wait_for_end(sys.stdin, sys.stdout)
     if file.path.exists():
+        _log_to(file.log)
+        asyncio.run(restore_file(file, secrets))
+
+
+def _log_to(path: Path) -> None:
+    """Log to a file; not at all where it cannot be written: restoring comes first."""
+    with suppress(OSError):
         logging.basicConfig(
-            filename=file.log,
+            filename=path,
             filemode="w",
             format="%(asctime)s %(levelname)s %(message)s",
             level=logging.INFO,
         )
-        asyncio.run(restore_file(file, secrets))
 
 
 def wait_for_end(command: TextIO, answers: TextIO) -> dict[str, str]:

@@ -49,8 +49,16 @@ def _add_detect(commands: _Commands) -> None:
     parser = commands.add_parser("detect", help=text, description=_sentence(text))
     parser.add_argument("host", metavar="HOST", help="name or address")
     parser.add_argument(
-        "--port", type=int, metavar="N", help="ask there, not at the usual ports"
+        "--port", type=_port, metavar="N", help="ask there, not at the usual ports"
     )
+
+
+def _port(text: str) -> int:
+    """Return a TCP port."""
+    with suppress(ValueError):
+        if 0 < (port := int(text)) < 65536:
+            return port
+    raise argparse.ArgumentTypeError("not a port: those are 1 to 65535")
 
 
 def _add_read(commands: _Commands) -> None:

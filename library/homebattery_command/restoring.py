@@ -46,13 +46,21 @@ async def restore(battery: Battery, held: HeldDevice) -> None:
         raise WrongDeviceError(
             f"{battery.address}: serial number {serial} instead of {held.serial_number}"
         )
-    battery.snapshot = deepcopy(held.snapshot)
+    await _restore_snapshot(battery, held.snapshot)
+
+
+async def _restore_snapshot(battery: Battery, snapshot: Snapshot) -> None:
+    """Restore a snapshot from elsewhere. Raises StateError when it makes no sense."""
+    battery.snapshot = deepcopy(snapshot)
     try:
         await battery.release()
     except BatteryError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as err:
-        raise StateError(f"{held}: its stored snapshot is damaged ({err!r})") from err
+        raise StateError(
+            f"{battery.address}: the snapshot is damaged ({err!r}): "
+            f"{json.dumps(snapshot)}"
+        ) from err
 
 
 async def restore_orphaned(battery: Battery, file: StateFile) -> bool:
@@ -96,8 +104,7 @@ async def release(battery: Battery, options: argparse.Namespace) -> int:
             complain("nothing was released: --snapshot is needed")
             return 2
         _check(battery, options.snapshot, present)
-        battery.snapshot = options.snapshot
-        await battery.release()
+        await _restore_snapshot(battery, options.snapshot)
         file.remove()
     await say_released(battery)
     return 0

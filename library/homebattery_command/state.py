@@ -14,7 +14,7 @@ import json
 import os
 from pathlib import Path
 import re
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from homebattery import DRIVERS, Battery, BatteryError
 from homebattery.battery.controller import Snapshot
@@ -57,11 +57,14 @@ class HeldDevice:
 
 
 def folder() -> Path:
-    """Return where the files are; it may not exist."""
+    """Return where the files are; it may not exist. Raises StateError."""
     base = Path(os.environ.get("XDG_STATE_HOME") or ".")
     # A relative path is to be ignored, says the specification of that variable.
     if not base.is_absolute():
-        base = Path("~/.local/state").expanduser()
+        try:
+            base = Path("~/.local/state").expanduser()
+        except RuntimeError as err:
+            raise StateError(f"{err} Set HOME or XDG_STATE_HOME") from err
     return base / "homebattery"
 
 
@@ -96,7 +99,7 @@ class StateFile:
             return _parsed(json.loads(self.path.read_text("utf-8")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, RecursionError) as err:
             raise StateError(
                 f"{self.path} is damaged ({err}), so what its device must be restored "
                 "to is not known: release it with --snapshot, or see to it and delete "
@@ -139,8 +142,7 @@ class StateFile:
         """Keep other processes from the device. Raises StateError, InUseError."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # It stays: a lock on a file that was removed keeps nobody out.
-            file = self.path.with_suffix(".lock").open("w")
+            file = self._open_lock()
         except OSError as err:
             raise StateError(f"{self.path} cannot be locked: {err}") from err
         with file:
@@ -152,6 +154,17 @@ class StateFile:
                     "or is releasing it just now"
                 ) from err
             yield
+
+    def _open_lock(self) -> IO[bytes]:
+        """Open the file of the lock; on a disk that has become read-only, to read.
+
+        It stays: a lock on a file that was removed keeps nobody out.
+        """
+        path = self.path.with_suffix(".lock")
+        try:
+            return path.open("wb")
+        except OSError:
+            return path.open("rb")
 
     def is_locked(self) -> bool:
         """Return whether a process holds or restores the device."""

@@ -342,7 +342,7 @@ async def test_status_is_shown_while_the_device_is_away(home: Home, warp: Warp) 
     assert home.state("control_mode") == "manual"
 
 
-async def test_one_missed_poll_changes_nothing_and_the_second_puts_in_doubt(
+async def test_one_missed_poll_changes_nothing_and_the_second_makes_it_uncertain(
     home: Home, warp: Warp
 ) -> None:
     await home.set_power(1000)

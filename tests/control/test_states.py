@@ -145,11 +145,11 @@ async def first_setpoint_refused(bench: Bench) -> None:
     await bench.fail_to_hold(NotSupportedError("not now"), is_written=False)
 
 
-async def first_setpoint_in_doubt(bench: Bench) -> None:
+async def first_setpoint_uncertain(bench: Bench) -> None:
     await bench.fail_to_hold(RequestTimeoutError("no answer"), is_written=True)
 
 
-async def second_setpoint_in_doubt(bench: Bench) -> None:
+async def second_setpoint_uncertain(bench: Bench) -> None:
     await bench.hold()
     await bench.fail_to_hold(RequestTimeoutError("no answer"), is_written=True)
 
@@ -200,8 +200,8 @@ type Way = Callable[[Bench], Awaitable[None]]
 WAYS: Final[Mapping[Way, Sequence[ControlState]]] = {
     hold_and_release: (AUTOMATIC, HELD, AUTOMATIC),
     first_setpoint_refused: (AUTOMATIC, HELD, AUTOMATIC),
-    first_setpoint_in_doubt: (AUTOMATIC, HELD, RELEASING, AUTOMATIC),
-    second_setpoint_in_doubt: (AUTOMATIC, HELD),
+    first_setpoint_uncertain: (AUTOMATIC, HELD, RELEASING, AUTOMATIC),
+    second_setpoint_uncertain: (AUTOMATIC, HELD),
     driver_gives_up: (AUTOMATIC, HELD, AUTOMATIC),
     release_is_retried: (AUTOMATIC, HELD, RELEASING, AUTOMATIC),
     setpoint_while_releasing: (AUTOMATIC, HELD, RELEASING, HELD),

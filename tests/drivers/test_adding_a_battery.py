@@ -24,7 +24,7 @@ from tests.simulators.image import ModbusImage
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "adding-a-battery.md"
-DRIVER, USE, RECOGNITION = re.findall(
+DRIVER, USE, DETECTION = re.findall(
     r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
 )
 WORDS: Final = {30000: 2301, 30001: 655, 30002: 0x10000 - 150, 30003: 0}
@@ -162,7 +162,7 @@ async def test_it_is_detected_as_the_page_says(
 ) -> None:
     """With its own request, after those of all others."""
     imports = "from .battery import ModbusBattery, SetpointLimits"
-    _, addition = RECOGNITION.split("# as above, and\n")
+    _, addition = DETECTION.split("# as above, and\n")
     code = (
         DRIVER.replace(imports, f"{imports}\nfrom .modbus.probe import Detected, Probe")
         + addition

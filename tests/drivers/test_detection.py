@@ -9,7 +9,7 @@ import pytest
 from custom_components.homebattery.drivers import DRIVERS, detection
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
-from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.detection import detect, detect_at
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     ProtocolError,
@@ -24,6 +24,7 @@ from tests.simulators import (
     DeyeSolarmanSimulator,
     HuaweiSimulator,
     SessySimulator,
+    Simulator,
     VictronSimulator,
 )
 from tests.simulators.http_server import Answer, JsonServer, Request
@@ -469,3 +470,12 @@ async def test_a_probe_reads_a_block_as_its_registers() -> None:
         assert probe.speaks_modbus
         assert probe.setup == {"host": image.host, "port": image.port}
         assert image.traffic.requests == 3
+
+
+async def test_each_battery_is_detected_at_a_port_of_which_nothing_is_known(
+    simulator: Simulator,
+) -> None:
+    """All drivers ask there; one whose protocol is hung up on does not stop the rest."""
+    [device] = await detect_at(simulator.host, simulator.port, DRIVERS.values())
+
+    assert device.battery_type == simulator.type

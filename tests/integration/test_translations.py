@@ -733,7 +733,8 @@ def allowed(reasons: dict[str, str]) -> set[str]:
 
 
 def test_there_are_other_languages() -> None:
-    assert LANGUAGES.keys() == {"de", "fr", "nl"} == SAME_IN.keys()
+    assert LANGUAGES.keys() >= {"de", "fr", "nl"}
+    assert LANGUAGES.keys() == SAME_IN.keys()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

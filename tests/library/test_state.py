@@ -1,14 +1,17 @@
 """The state on disk of a held device, and its restoring after all else was killed."""
 
 import asyncio
+import errno
 import io
 import json
+import logging
 from pathlib import Path
 import re
 import signal
 import sys
 from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import Mock
 
 import pytest
 
@@ -402,3 +405,45 @@ def test_guard_that_does_not_answer_is_an_error(
 
     with pytest.raises(StateError, match="nothing was written: no guard"):
         Guard(file, SECRETS)
+
+
+def test_lock_works_where_the_disk_has_become_read_only(
+    file: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A held device must still be restored by its file."""
+    with file.locked():
+        pass
+    real_open = Path.open
+
+    def open_to_read(path: Path, mode: str = "r", **options: Any) -> Any:
+        if mode != "rb" and path.suffix == ".lock":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real_open(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", open_to_read)
+
+    with file.locked():
+        assert file.is_locked()
+
+
+@pytest.mark.usefixtures("command_has_gone", "fake")
+def test_guard_restores_where_its_log_cannot_be_written(
+    orphaned: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Under pytest there is a handler already, so a log would not be opened.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    orphaned.log.mkdir()
+
+    guard.main(str(orphaned.path))
+
+    assert orphaned.load() is None
+
+
+def test_home_that_is_not_known_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(
+        Path, "expanduser", Mock(side_effect=RuntimeError("no home directory."))
+    )
+
+    with pytest.raises(StateError, match="XDG_STATE_HOME"):
+        state.folder()

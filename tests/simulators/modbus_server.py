@@ -229,7 +229,7 @@ class ModbusServer(TcpServer):
             if protocol != 0 or not 2 <= length <= MAX_LENGTH:
                 # Not Modbus TCP: the next frame cannot be located, unless a subclass
                 # can.
-                if not await self._take_stranger(header, reader, writer):
+                if not await self._take_foreign(header, reader, writer):
                     return
                 continue
             pdu = await reader.readexactly(length - 1)
@@ -248,7 +248,7 @@ class ModbusServer(TcpServer):
             writer.write(HEADER.pack(transaction, 0, len(answer) + 1, unit) + answer)
             await writer.drain()
 
-    async def _take_stranger(
+    async def _take_foreign(
         self, header: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Answer another protocol, as some devices do; False ends the connection."""

@@ -236,7 +236,7 @@ class EthernetLogger(ModbusServer):
         super().__init__(units, host, port, clock=clock)
         self.serial = serial
 
-    async def _take_stranger(
+    async def _take_foreign(
         self, header: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         length = length_of(header)

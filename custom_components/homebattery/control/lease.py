@@ -68,7 +68,7 @@ class Lease:
     changed_at: float
     on_target_at: float
     applied: bool = False
-    """Whether the device has the setpoint; False also while that is in doubt."""
+    """Whether the device has the setpoint; False also while that is uncertain."""
     grant: Grant | None = None
     """The power that was granted in the end; None before it was applied."""
     fault: LimitReason | None = None
@@ -95,7 +95,7 @@ class Lease:
             min_soc=measured.min_soc,
             limit_reason=self.limit_reason,
             fault=self.fault,
-            lost=measured.is_lost or self._is_in_doubt,
+            lost=measured.is_lost or self._is_uncertain,
         )
 
     @property
@@ -109,7 +109,7 @@ class Lease:
         return None if self.grant is None else self.grant.reason
 
     @property
-    def _is_in_doubt(self) -> bool:
+    def _is_uncertain(self) -> bool:
         """Whether the device may not hold the setpoint any more.
 
         A renewal without an answer may have been lost on the way, once.

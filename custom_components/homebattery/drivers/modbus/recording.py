@@ -118,8 +118,8 @@ def _without_private(
             continue
         came = _bytes(words[each] for each in addresses)
         is_text = register.data_type is DataType.STRING
-        hides = _redacted_text(came) if is_text else _redacted_number(came)
-        redacted.update(zip(addresses, _words(hides), strict=True))
+        placeholder = _redacted_text(came) if is_text else _redacted_number(came)
+        redacted.update(zip(addresses, _words(placeholder), strict=True))
         # The same one elsewhere, at whichever byte it begins there.
         part = came.strip(b"\0 ") if is_text else came
         if len(part) >= _SHORTEST and len(set(part)) > 1:
@@ -128,8 +128,8 @@ def _without_private(
             )
     for run in _consecutive(redacted):
         text = _bytes(redacted[each] for each in run)
-        for part, hides in elsewhere.items():
-            text = text.replace(part, hides)
+        for part, placeholder in elsewhere.items():
+            text = text.replace(part, placeholder)
         redacted.update(zip(run, _words(text), strict=True))
     for run in _consecutive(redacted.keys() - known):
         text = _bytes(redacted[each] for each in run)

@@ -17,7 +17,12 @@ from ..battery.base import Battery, SetpointLimits, SetupField
 from ..battery.controller import SetpointController
 from ..battery.measuring import Identity
 from ..battery.settings import Setting
-from ..errors import AuthenticationError, NotSupportedError, WrongDeviceError
+from ..errors import (
+    AuthenticationError,
+    ConnectionClosedError,
+    NotSupportedError,
+    WrongDeviceError,
+)
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.probe import Detected, Probe
 from ..modbus.recording import redacted_answer
@@ -121,6 +126,9 @@ class SessyInverter(Battery):
                 continue
             except ONE_ENDPOINT_ERRORS:
                 continue
+            except ConnectionClosedError:
+                # A server of another protocol hangs up; other drivers may speak it.
+                return []
             dongle = _serial(answer, "self_serial")
             serial = _serial(answer, "sessy_serial") or dongle
             if endpoint is INFO and serial is None:
