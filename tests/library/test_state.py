@@ -447,3 +447,29 @@ def test_home_that_is_not_known_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(StateError, match="XDG_STATE_HOME"):
         state.folder()
+
+
+@pytest.mark.parametrize(
+    ("err", "text"),
+    [
+        (BrokenPipeError(), ""),
+        (OSError(errno.ENOSPC, "No space left"), "Error: [Errno 28] No space left\n"),
+    ],
+    ids=["no reader", "full disk"],
+)
+def test_output_that_cannot_be_written_is_no_traceback(
+    err: OSError,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(
+        "homebattery_command.__main__.print_types", Mock(side_effect=err)
+    )
+    with (tmp_path / "output").open("w", encoding="ascii") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+
+        assert main(["types"]) == 1
+
+    assert capsys.readouterr().err == text
