@@ -1,4 +1,4 @@
-"""Runs what the command line says, and returns the exit status."""
+"""Run the command line and return the exit status."""
 
 import argparse
 import asyncio

@@ -211,7 +211,7 @@ def ask_password(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 
 def command_line(command: str, battery_type: str, setup: Mapping[str, Any]) -> str:
-    """Return a command as one types it, without the password."""
+    """Return a command for a shell, without the password."""
     words = [PROGRAM, command, battery_type, str(setup["host"])]
     for item in fields_of(DRIVERS[battery_type]):
         value = setup.get(item.name)

@@ -1,4 +1,4 @@
-"""Prints what can be connected, what is there, and what it measures."""
+"""Print the battery types, the batteries at an address, and their measurements."""
 
 import argparse
 import asyncio

@@ -45,7 +45,7 @@ class HeldDevice:
 
     @property
     def release_command(self) -> str:
-        """The command that restores it, as one types it."""
+        """The command that restores it, for a shell."""
         return command_line("release", self.battery_type, self.setup)
 
     def __str__(self) -> str:
