@@ -227,6 +227,15 @@ async def test_refused_password_starts_a_new_sign_in(
     assert flow["context"]["source"] == SOURCE_REAUTH
 
 
+async def test_password_that_is_refused_once_starts_no_new_sign_in(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    await sessy.misbehave("error", status=401, count=1)
+    await warp(6)
+    assert sessy_home.state("battery_soc") == "50.0"
+    assert sessy_home.hass.config_entries.flow.async_progress() == []
+
+
 async def test_state_that_did_not_change_is_not_written(
     victron_home: Home, warp: Warp
 ) -> None:

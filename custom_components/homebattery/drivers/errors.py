@@ -120,7 +120,7 @@ class DeviceRefusedError(BatteryError):
 
 
 class IllegalAddressError(DeviceRefusedError):
-    """The device does not have what was asked for (Modbus exception 2)."""
+    """The device does not have what was asked for (Modbus exception 2, HTTP 404)."""
 
 
 class UnitAbsentError(DeviceRefusedError):

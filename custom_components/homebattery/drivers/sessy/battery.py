@@ -2,14 +2,16 @@
 
 One dongle per battery, one battery per instance. `endpoints.py` has the endpoints of
 the API, `measurements.py` the measurements in their answers, `client.py` the HTTP
-client, `device.py` reads and writes, and `controller.py` holds the battery.
+client, `answers.py` the bounds of an answer, `device.py` reads and writes, and
+`controller.py` holds the battery.
 
 - Sessy's own sign is positive = discharging: battery power and setpoints are turned
   on the way in and out.
 - Old firmware lacks whole endpoints (404) and many fields; each fails on its own.
 """
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
@@ -20,7 +22,9 @@ from ..battery.settings import Setting
 from ..errors import (
     AuthenticationError,
     ConnectionClosedError,
+    IllegalAddressError,
     NotSupportedError,
+    RequestTimeoutError,
     WrongDeviceError,
 )
 from ..measurements import MEASUREMENTS, Poll, Value
@@ -30,7 +34,7 @@ from ..report import Report
 from .client import SessyClient
 from .controller import SessyController
 from .device import ONE_ENDPOINT_ERRORS, SessyDevice
-from .endpoints import INFO, SETTINGS, Answer, Field
+from .endpoints import INFO, Answer, Endpoint, Field
 from .measurements import BATTERY, KINDS, Kind
 
 if TYPE_CHECKING:
@@ -85,7 +89,11 @@ class SessyInverter(Battery):
         self.device = SessyDevice(self.client, self.wear, self.settle)
         self.kind: Kind | None = None
         """The kind of dongle; known once connected."""
+        self._kinds: Sequence[Kind] = KINDS
+        """The kinds, the likeliest first."""
         self._fields: Mapping[str, Field] = {}
+        self._offered: frozenset[str] = frozenset()
+        """The settings that it had when connected."""
 
     @classmethod
     @override
@@ -159,12 +167,17 @@ class SessyInverter(Battery):
         try:
             info = await self._info()
             dongle = _serial(info, "self_serial") or self.client.username
-            self.kind = await self._find_kind(dongle)
+            # The serial number begins with the letter of the kind, as far as is known.
+            self._kinds = sorted(
+                KINDS, key=lambda kind: not dongle.startswith(kind.letter)
+            )
+            self.kind = await self._find_kind()
             self._fields = {field.key: field for field in self.kind.fields}
             self._formulas = {formula.key: formula for formula in self.kind.formulas}
             self._forget_measurements()
-            for endpoint in self.kind.ahead:
-                await self.device.ask_or_last(endpoint)
+            with suppress(*ONE_ENDPOINT_ERRORS, RequestTimeoutError):
+                await self.device.read(_fields_of(self.kind, self.kind.ahead))
+            self._offered = frozenset(self.settings)
             self.controller = self._make_controller(self.kind)
             self._identity = self._identify(self.kind, info, dongle)
         except BaseException:
@@ -190,32 +203,65 @@ class SessyInverter(Battery):
 
     async def _info(self) -> Answer:
         """Return the identity that the dongle reports; empty on old firmware."""
-        try:
-            return await self.device.fetch(INFO)
-        except NotSupportedError:
-            return {}
+        await self.device.read(_fields_of(BATTERY, [INFO]))
+        return self.device.answers.get(INFO.path, {})
 
-    async def _find_kind(self, dongle: str) -> Kind:
-        """Return the kind by an endpoint that only one has, the likeliest kind first.
+    async def _find_kind(self) -> Kind:
+        """Return the likeliest kind that the dongle measures as, or could measure as.
 
-        Raises WrongDeviceError when none answers.
+        Raises WrongDeviceError when it is none.
         """
         possible: list[Kind] = []
-        for kind in sorted(KINDS, key=lambda kind: not dongle.startswith(kind.letter)):
-            try:
-                answer = await self.device.fetch(kind.live)
-            except NotSupportedError:
-                continue
-            if answer.get("state") not in kind.unused:
-                return kind
-            possible.append(kind)
-        if possible:
-            return possible[0]
+        for pause in (0, self.client.retry_pause):
+            # A dongle that starts may deny what it has.
+            await asyncio.sleep(pause)
+            for kind in self._kinds:
+                is_used = await self._is_used(kind)
+                if is_used:
+                    return kind
+                if is_used is not None:
+                    possible.append(kind)
+            if possible:
+                return possible[0]
         with suppress(NotSupportedError):
             # A device that does not speak HTTP at all raises an error of its own.
             await self.client.get(BATTERY.live.path)
         raise WrongDeviceError(
             f"{self.address}:{self.port}: neither a Sessy battery nor one of its meters"
+        )
+
+    async def _is_used(self, kind: Kind) -> bool | None:
+        """Return whether the dongle measures as a kind; None if it is not one."""
+        try:
+            answer = await self.device.ask(kind.live)
+        except IllegalAddressError, NotSupportedError:
+            return None
+        if not self.device.values_in(_fields_of(kind, [kind.live]), answer).values:
+            return None
+        return answer.get("state") not in kind.unused
+
+    @override
+    async def has_new_parts(self) -> bool:
+        """Return True for a kind, setting or measurement that was denied before.
+
+        A dongle that starts may deny what it has; new firmware may have more.
+        """
+        if self.kind is None:
+            return False
+        for likelier in self._kinds[: self._kinds.index(self.kind)]:
+            if await self._is_used(likelier):
+                return True
+        keys = {*self._unsupported, *(self.kind.settings.keys() - self.settings.keys())}
+        denied = {key: self._needs(key) for key in keys}
+        fields = [
+            self._fields[name]
+            for name in {name for needs in denied.values() for name in needs}
+            if name in self._fields
+        ]
+        report = await self.device.read(fields, {each.endpoint for each in fields})
+        return not self.settings.keys() <= self._offered or any(
+            all(report.values.get(name) is not None for name in needs)
+            for needs in denied.values()
         )
 
     def _identify(self, kind: Kind, info: Answer, dongle: str) -> Identity:
@@ -306,7 +352,7 @@ class SessyInverter(Battery):
         if self.kind is not BATTERY:
             return None
         # The limit in the device's settings, as it was when they were last read.
-        setting = self.device.answers.get(SETTINGS.path, {}).get("max_power")
+        setting = self.device.last_raw(self._fields["charge_power_limit"])
         most = MAX_POWER
         if isinstance(setting, int | float) and setting > 0:
             most = min(MAX_POWER, round(setting))
@@ -316,6 +362,11 @@ class SessyInverter(Battery):
     @override
     def writes(self) -> int:
         return self.client.writes
+
+
+def _fields_of(kind: Kind, endpoints: Collection[Endpoint]) -> list[Field]:
+    """Return the fields in the answers of some endpoints."""
+    return [field for field in kind.fields if field.endpoint in endpoints]
 
 
 def _serial(info: Answer, name: str) -> str | None:

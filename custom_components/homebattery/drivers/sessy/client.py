@@ -1,13 +1,14 @@
 """The HTTP API of a Sessy dongle: Basic auth, JSON, one request at a time.
 
 Plain HTTP on port 80. Under frequent requests a dongle is said to fall silent for
-seconds, so they go one by one, and what fails is tried again after a pause.
+seconds, so they go one by one, and what fails is tried again after a pause. An answer
+is read within the bounds of `answers.py`: it may be another server's, or of a dongle
+that is out of order.
 """
 
 import asyncio
 from base64 import b64encode
 from collections.abc import Mapping
-import json
 import logging
 from typing import ClassVar, Final
 
@@ -27,10 +28,10 @@ from ..errors import (
     UnknownHostError,
 )
 from ..modbus.priority_lock import PriorityLock
+from .answers import MAX_BYTES, decode, quoted, redacting
 from .endpoints import SETTINGS, Answer
 
 _LOGGER = logging.getLogger(__name__)
-
 
 _ELSEWHERE: Final = (301, 302, 303, 307, 308)
 """HTTP statuses that redirect to another address; a dongle has no other."""
@@ -42,6 +43,8 @@ _NEVER_SENT: Final = (
     aiohttp.InvalidURL,
 )
 """Errors of a request that was not sent, for lack of a connection."""
+_IMPOSSIBLE: Final = (ValueError, LookupError, ArithmeticError, RuntimeError)
+"""Errors of aiohttp's parts at an address that cannot be, or a closed session."""
 
 
 class SessyClient:
@@ -67,9 +70,13 @@ class SessyClient:
         self.session = session
         self.writes = 0
         """Number of posts that arrived, or may have; a failed one may take effect."""
+        self.altered: set[str] = set()
+        """Paths whose last answer was altered to keep within bounds."""
         # The sticker has the serial number in capitals; people type it otherwise.
         self.username = username.strip().upper()
         self._password = password
+        self._capitals = password.strip().upper()
+        self._redact = redacting(self.username, (password, self._capitals))
         self._timeout = timeout
         self._own: aiohttp.ClientSession | None = None
         self._is_open = False
@@ -95,7 +102,8 @@ class SessyClient:
 
         Raises CannotConnectError, RequestTimeoutError or AuthenticationError when
         the device is out of reach; NotSupportedError (404), DeviceRefusedError or
-        ProtocolError when only this request fails.
+        ProtocolError when only this request fails. A password is refused when it was
+        refused twice.
         """
         return await self._request("GET", path)
 
@@ -118,7 +126,9 @@ class SessyClient:
                 async with self._lock:
                     return await self._request_once(method, path, body)
             except BatteryError as err:
-                if not (tries and self._is_open and _may_pass(err, body is not None)):
+                if not (
+                    tries and self._is_open and self._may_pass(err, body is not None)
+                ):
                     raise
                 _LOGGER.debug("%s; trying again", err)
             await asyncio.sleep(self.retry_pause)
@@ -128,10 +138,10 @@ class SessyClient:
     ) -> Answer:
         where = f"{self.address}:{self.port}{path}"
         status, text = await self._exchange(where, method, path, body, self._password)
-        capitals = self._password.strip().upper()
-        if status == 401 and capitals != self._password:
+        if status == 401 and self._capitals != self._password:
             # The password's letters are capitals too, whatever was typed; the form
             # that worked is sent from now on.
+            capitals = self._capitals
             status, text = await self._exchange(where, method, path, body, capitals)
             if status != 401:
                 self._password = capitals
@@ -148,8 +158,10 @@ class SessyClient:
             )
         if status != 200:
             error = DeviceBusyError if status == 503 else DeviceRefusedError
-            raise error(f"{where}: HTTP status {status}: {text[:200]}", status)
-        return _parse(where, path, text)
+            raise error(
+                f"{where}: HTTP status {status}: {quoted(text, self._redact)}", status
+            )
+        return self._parse(where, path, text)
 
     async def _exchange(
         self, where: str, method: str, path: str, body: Answer | None, password: str
@@ -169,25 +181,29 @@ class SessyClient:
                     total=self._timeout, sock_connect=self._timeout / 2
                 ),
                 allow_redirects=False,
+                auto_decompress=False,
             ) as response:
-                status, text = response.status, await response.text(errors="replace")
-        except (aiohttp.ClientError, OSError, ValueError) as err:
+                self._has_answered = True
+                status, text = response.status, await _text_of(where, response)
+        except (aiohttp.ClientError, OSError, *_IMPOSSIBLE) as err:
             if isinstance(err, _NEVER_SENT):
                 writes = 0
-            raise self._failure(where, err) from err
+            # Its cause may quote the device: it is quoted here, within bounds.
+            raise self._failure(where, err) from None
         finally:
             self.writes += writes
-        self._has_answered = True
         return status, text
 
     def _headers(self, password: str) -> Mapping[str, str]:
-        if not self.username:
-            return {}
-        credentials = b64encode(f"{self.username}:{password}".encode()).decode()
-        return {"Authorization": f"Basic {credentials}"}
+        headers = {"Accept-Encoding": "identity"}
+        if self.username:
+            credentials = b64encode(f"{self.username}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {credentials}"
+        return headers
 
     def _failure(self, where: str, err: Exception) -> BatteryError:
         """Return the error of a failed request."""
+        reason = quoted(err, self._redact)
         match err:
             case aiohttp.ConnectionTimeoutError():
                 return CannotConnectError(f"{where}: nothing answers. Is it on?")
@@ -200,47 +216,64 @@ class SessyClient:
             case aiohttp.ClientConnectorError():
                 pass
             case aiohttp.ClientResponseError():
-                return ProtocolError(f"{where}: the answer is not HTTP ({err})")
+                return ProtocolError(f"{where}: the answer is not HTTP ({reason})")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
                 kind = (
                     CannotConnectError if self._has_answered else ConnectionClosedError
                 )
                 return kind(f"{where}: the connection was closed. Is the dongle on?")
         return CannotConnectError(
-            f"{where}: no connection ({err}). Is the dongle on, and the host right?"
+            f"{where}: no connection ({reason}). Is the dongle on, and the host right?"
+        )
+
+    def _may_pass(self, err: BatteryError, is_write: bool) -> bool:
+        """Return True when trying again may help.
+
+        A read that timed out has cost enough time; a write is worth more of it. A
+        dongle that starts may refuse a password once that is right.
+        """
+        match err:
+            case DeviceRefusedError(code=int(code)):
+                return code >= 500
+            case RequestTimeoutError():
+                return is_write
+            case AuthenticationError():
+                return bool(self.username)
+        return isinstance(err, CannotConnectError)
+
+    def _parse(self, where: str, path: str, text: str) -> Answer:
+        """Return the object in an answer that reports success; else raise its error."""
+        try:
+            answer, is_altered = decode(text, self._redact)
+        except ValueError:
+            answer, is_altered = None, False
+        match answer:
+            case {"error": error}:
+                hint = (
+                    ". The settings must be saved once in the Sessy portal, or on the "
+                    "dongle's own page"
+                    if path == SETTINGS.path
+                    else ""
+                )
+                raise DeviceRefusedError(f"{where}: {quoted(error)}{hint}")
+            case {"status": "ok"}:
+                (self.altered.add if is_altered else self.altered.discard)(path)
+                return dict(answer)
+            case {"status": _}:
+                raise DeviceRefusedError(f"{where}: {quoted(text, self._redact)}")
+        raise ProtocolError(
+            f"{where}: not an answer of a Sessy: {quoted(text, self._redact)!r}"
         )
 
 
-def _may_pass(err: BatteryError, is_write: bool) -> bool:
-    """Return True when trying again may help.
-
-    A read that timed out has cost enough time; a write is worth more of it.
-    """
-    match err:
-        case DeviceRefusedError(code=int(code)):
-            return code >= 500
-        case RequestTimeoutError():
-            return is_write
-    return isinstance(err, CannotConnectError)
-
-
-def _parse(where: str, path: str, text: str) -> Answer:
-    """Return the object in an answer that reports success; else raise its error."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        answer = None
-    match answer:
-        case {"error": error}:
-            hint = (
-                ". The settings must be saved once in the Sessy portal, or on the "
-                "dongle's own page"
-                if path == SETTINGS.path
-                else ""
-            )
-            raise DeviceRefusedError(f"{where}: {error}{hint}")
-        case {"status": "ok"}:
-            return dict(answer)
-        case {"status": _}:
-            raise DeviceRefusedError(f"{where}: {text[:200]}")
-    raise ProtocolError(f"{where}: not an answer of a Sessy: {text[:100]!r}")
+async def _text_of(where: str, response: aiohttp.ClientResponse) -> str:
+    """Return the text of an answer; raises ProtocolError when that is out of bounds."""
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ProtocolError(f"{where}: the answer is compressed, and may not be")
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > MAX_BYTES:
+            raise ProtocolError(f"{where}: the answer is longer than {MAX_BYTES} bytes")
+    return body.decode(errors="replace")

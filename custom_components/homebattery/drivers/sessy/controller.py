@@ -7,6 +7,7 @@
   not fought: a setpoint is posted when it is asked for, and never again by itself.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
 from typing import Final, override
@@ -23,9 +24,15 @@ from ..battery.controller import (
     bounded,
     loop_time,
 )
-from ..errors import BatteryError, NotConfirmedError, ProtocolError, TakenOverError
-from .device import SessyDevice
-from .endpoints import API, POWER, SETPOINT, SETTINGS, STRATEGY, Field
+from ..errors import (
+    BatteryError,
+    NotConfirmedError,
+    ProtocolError,
+    RequestTimeoutError,
+    TakenOverError,
+)
+from .device import ONE_ENDPOINT_ERRORS, SessyDevice
+from .endpoints import API, POWER, SETPOINT, STRATEGY, Field
 from .measurements import BATTERY
 
 _LOGGER = logging.getLogger(__name__)
@@ -33,6 +40,7 @@ _LOGGER = logging.getLogger(__name__)
 _FIELDS: Final = {each.key: each for each in BATTERY.fields}
 _SETPOINT: Final[Field] = _FIELDS["power_setpoint"]
 _OVERRIDDEN: Final[Field] = _FIELDS["strategy_overridden"]
+_LIMIT: Final[Field] = _FIELDS["charge_power_limit"]
 
 _JUST_READ: Final = 2.0
 """Seconds within which the strategy is not asked for again. The snapshot has just read
@@ -97,12 +105,13 @@ class SessyController(SetpointController[SessySetpoint]):
             raise
 
     async def _limit(self, power: float) -> Grant:
-        """Return the grant for `power`, W, under the present settings."""
+        """Return the grant for `power`, W, under the present settings, or the last ones."""
         granted = round(power)
         if granted == 0:
             return Grant(0)
-        settings = await self._device.ask_or_last(SETTINGS)
-        maximum = settings.get("max_power")
+        with suppress(*ONE_ENDPOINT_ERRORS, RequestTimeoutError):
+            await self._device.read([_LIMIT])
+        maximum = self._device.last_raw(_LIMIT)
         if not isinstance(maximum, int | float):
             return Grant(granted)
         power, reason = bounded(granted, [Bound(maximum, LimitReason.SETTING)])

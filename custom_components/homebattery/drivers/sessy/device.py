@@ -11,17 +11,22 @@ import math
 import time
 from typing import ClassVar, Final
 
+from ..absence import BackOff, Refusals
 from ..battery.controller import loop_time
 from ..errors import (
     BatteryError,
+    CannotConnectError,
     DeviceRefusedError,
+    IllegalAddressError,
     NotConfirmedError,
     NotSupportedError,
     ProtocolError,
+    RequestTimeoutError,
 )
 from ..flash import FlashWear
 from ..measurements import Value
 from ..report import Report
+from .answers import quoted
 from .client import SessyClient
 from .endpoints import Answer, Endpoint, Field
 
@@ -29,14 +34,19 @@ _LOGGER = logging.getLogger(__name__)
 
 ONE_ENDPOINT_ERRORS: Final = (DeviceRefusedError, NotSupportedError, ProtocolError)
 """Errors of one endpoint while the device as a whole is well."""
+_SILENCE: Final = (RequestTimeoutError, CannotConnectError)
+"""Errors of one endpoint, too, while the device answers others."""
+_MAX_SILENT: Final = 2
+"""Number of endpoints without an answer that end a read: each may cost a time-out."""
 
 
 class SessyDevice:
     """One dongle, with the last answer of each path.
 
-    Old firmware lacks whole endpoints: each is asked for once, and missing until
-    `forget`. A 404 may also be a passing one, so control does not rely on it: it reads
-    with `ask`.
+    Old firmware lacks whole endpoints and many fields. Missing is one that was never
+    read well and is refused again after a pause; it is asked for now and then. One that
+    was read well only fails. An endpoint without an answer fails alone, and is then not
+    read for a while. Control relies on neither: it reads with `ask`.
     """
 
     confirm_tries: ClassVar[int] = 3
@@ -55,7 +65,12 @@ class SessyDevice:
         self._address = client.address
         self._wear = wear
         self._settle = settle
-        self._absent: dict[Endpoint, str] = {}
+        self._refusals: dict[Endpoint | Field, Refusals] = {}
+        """The refusals of what was never read well."""
+        self._read_well: set[Field] = set()
+        self._last_raw: dict[Field, object] = {}
+        self._silent: dict[Endpoint, BackOff] = {}
+        """The endpoints that gave no answer the last time."""
         self._asked_at: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
         self._unknown: set[tuple[str, str]] = set()
@@ -63,52 +78,58 @@ class SessyDevice:
 
     def forget(self) -> None:
         """Forget all answers and absences: it may run another firmware now."""
-        self._absent.clear()
+        self._refusals.clear()
+        self._read_well.clear()
+        self._last_raw.clear()
+        self._silent.clear()
         self._asked_at.clear()
         self.answers.clear()
 
     @property
     def missing(self) -> list[str]:
-        """The paths that turned out to have no answer."""
-        return sorted(endpoint.path for endpoint in self._absent)
+        """The paths that have had no proper answer."""
+        return sorted(
+            each.path for each in self._refusals if isinstance(each, Endpoint)
+        )
 
     # Reading
 
     async def fetch(self, endpoint: Endpoint) -> Answer:
-        """Return the present answer of an endpoint; note if it is missing.
+        """Return the present answer of an endpoint, or of an `older` one.
 
-        One that never gave a proper answer is missing: some firmware shows a page where
-        it has no endpoint. One that once did is only out of order. Raises
-        NotSupportedError for a missing one without an `older` one.
+        Raises NotSupportedError for one that is missing, without asking for it, and
+        what `ask` raises.
         """
-        if endpoint not in self._absent:
-            began = loop_time()
-            try:
-                answer = await self._client.get(endpoint.path)
-            except (NotSupportedError, ProtocolError) as err:
-                if isinstance(err, ProtocolError) and endpoint.path in self.answers:
-                    raise
-                self._absent[endpoint] = str(err)
-            else:
-                self.answers[endpoint.path] = answer
-                self._asked_at[endpoint.path] = began
-                return endpoint.tidy(answer, self.clock()) if endpoint.tidy else answer
+        if not self._is_missing(endpoint):
+            return await self.ask(endpoint)
         if endpoint.older is not None:
             return await self.fetch(endpoint.older)
-        raise NotSupportedError(self._absent[endpoint])
+        raise self._absence(endpoint)
 
     async def ask(self, endpoint: Endpoint) -> Answer:
-        """Return the present answer of an endpoint, also if it was missing before."""
-        self._absent.pop(endpoint, None)
-        return await self.fetch(endpoint)
+        """Return the present answer of an endpoint, also if it was missing before.
 
-    async def ask_or_last(self, endpoint: Endpoint) -> Answer:
-        """Return the present answer of an endpoint, or the last one while it fails."""
+        Some firmware shows a page where it has no endpoint: one that never gave a
+        proper answer is refused by that, too. Raises NotSupportedError for a missing
+        one without an `older` one, IllegalAddressError for one that may be there after
+        all, and what `SessyClient.get` raises.
+        """
+        began = loop_time()
         try:
-            return await self.ask(endpoint)
-        except ONE_ENDPOINT_ERRORS as err:
-            _LOGGER.debug("%s", err)
-            return self.answers.get(endpoint.path, {})
+            answer = await self._client.get(endpoint.path)
+        except (NotSupportedError, ProtocolError) as err:
+            if endpoint.path not in self.answers:
+                self._note_refusal(endpoint)
+                if endpoint.older is not None:
+                    return await self.ask(endpoint.older)
+            elif isinstance(err, ProtocolError):
+                raise
+            raise self._absence(endpoint) from err
+        self._silent.pop(endpoint, None)
+        self._refusals.pop(endpoint, None)
+        self.answers[endpoint.path] = answer
+        self._asked_at[endpoint.path] = began
+        return endpoint.tidy(answer, self.clock()) if endpoint.tidy else answer
 
     async def ask_unless_recent(self, endpoint: Endpoint, seconds: float) -> Answer:
         """Return the last answer of an endpoint if it is younger than `seconds`.
@@ -124,30 +145,70 @@ class SessyDevice:
         return await self.ask(endpoint)
 
     async def read(
-        self, fields: Collection[Field], again: Iterable[Endpoint] = ()
+        self, fields: Collection[Field], again: Collection[Endpoint] = ()
     ) -> Report:
         """Read fields, each endpoint once; those that fail are in the report.
 
-        Missing endpoints are only asked for if they are among `again`.
-        Raises CannotConnectError, RequestTimeoutError or AuthenticationError when the
-        device as a whole is out of reach.
+        What is missing, or gave no answer, is only asked for if it is among `again`; a
+        first refusal is checked after a pause. Raises the error of a field when none
+        is there, unless all are missing: the device as a whole is out of order. Raises
+        CannotConnectError, RequestTimeoutError or AuthenticationError when it is out of
+        reach.
         """
-        for endpoint in again:
-            self._absent.pop(endpoint, None)
-        answers: dict[Endpoint, Answer | BatteryError] = {}
-        for endpoint in {field.endpoint: None for field in fields}:
+        report = await self._read_once(fields, again)
+        if doubtful := [field for field in fields if self._is_doubtful(field, report)]:
+            await asyncio.sleep(self._client.retry_pause)
+            report.add(await self._read_once(doubtful, again))
+            for key in report.values:
+                report.failures.pop(key, None)
+        for failure in () if report.values else report.failures.values():
+            if not isinstance(failure, NotSupportedError):
+                raise failure
+        return report
+
+    async def _read_once(
+        self, fields: Iterable[Field], again: Collection[Endpoint]
+    ) -> Report:
+        by_endpoint: dict[Endpoint, list[Field]] = {}
+        for field in fields:
+            by_endpoint.setdefault(field.endpoint, []).append(field)
+        report = Report()
+        silent: dict[Endpoint, BatteryError] = {}
+        answers = False
+        # The fast ones first: with those, a device is well.
+        for endpoint in sorted(by_endpoint, key=lambda each: each.poll):
+            wanted = by_endpoint[endpoint]
+            if len(silent) == _MAX_SILENT:
+                _fail(report, wanted, next(reversed(silent.values())))
+                continue
+            if endpoint not in again and self._is_paused(endpoint):
+                _fail(report, wanted, self._no_answer(endpoint))
+                continue
+            ask = self.ask if endpoint in again else self.fetch
             try:
-                answers[endpoint] = await self.fetch(endpoint)
+                report.add(self.values_in(wanted, await ask(endpoint)))
             except ONE_ENDPOINT_ERRORS as err:
-                answers[endpoint] = err
+                _fail(report, wanted, err)
+            except _SILENCE as err:
+                if not answers and (silent or isinstance(err, CannotConnectError)):
+                    raise
+                silent[endpoint] = err
+                _fail(report, wanted, err)
+                continue
+            answers = True
+        if answers:
+            # Otherwise it is the device that gives no answer.
+            for endpoint in silent:
+                self._silent.setdefault(endpoint, BackOff()).note()
+        return report
+
+    def values_in(self, fields: Iterable[Field], answer: Answer) -> Report:
+        """Return fields as the answer of their endpoint has them."""
         report = Report()
         for field in fields:
-            answer = answers[field.endpoint]
             try:
-                if isinstance(answer, BatteryError):
-                    raise answer
                 report.values[field.key] = self._value(field, answer)
-            except ONE_ENDPOINT_ERRORS as err:
+            except (IllegalAddressError, NotSupportedError) as err:
                 report.failures[field.key] = err
         return report
 
@@ -157,35 +218,72 @@ class SessyDevice:
 
     def last_raw(self, field: Field) -> object:
         """Return the last raw value of a field; None where the device has none."""
-        try:
-            return field.raw_in(self.answers[field.endpoint.path])
-        except KeyError:
-            return None
+        return self._last_raw.get(field)
 
     def _value(self, field: Field, answer: Answer) -> Value:
-        """Return a field's value; raises NotSupportedError if it is not there."""
+        """Return a field's value; raises what `ask` does if it is not there."""
         try:
             raw = field.raw_in(answer)
-        except KeyError as missing:
-            raise NotSupportedError(
-                f"{self._address}{field.endpoint.path}: has no {missing.args[0]}"
-            ) from None
+        except KeyError:
+            if field not in self._read_well:
+                self._note_refusal(field)
+            raise self._absence(field) from None
+        self._refusals.pop(field, None)
+        self._last_raw[field] = raw
+        if raw is not None or not field.endpoint.good:
+            self._read_well.add(field)
         try:
             return field.decode(raw)
         except ValueError:
             self._log_unknown(field, raw)
             return None
 
+    # Absence
+
+    def _note_refusal(self, refused: Endpoint | Field) -> None:
+        self._refusals.setdefault(refused, Refusals()).note()
+
+    def _is_missing(self, refused: Endpoint | Field) -> bool:
+        refusals = self._refusals.get(refused)
+        return refusals is not None and not refusals.are_uncertain
+
+    def _is_doubtful(self, field: Field, report: Report) -> bool:
+        """Return True for a field that failed, and was refused for the first time."""
+        return field.key in report.failures and any(
+            refused in self._refusals and self._refusals[refused].are_uncertain
+            for refused in (field, field.endpoint)
+        )
+
+    def _is_paused(self, endpoint: Endpoint) -> bool:
+        return endpoint in self._silent and not self._silent[endpoint].is_over
+
+    def _absence(self, refused: Endpoint | Field) -> BatteryError:
+        """Return the error of what the device denies, surely or for now."""
+        match refused:
+            case Endpoint(path=path):
+                text = f"{self._address}{path}: not in this device or its firmware"
+            case Field(endpoint=endpoint, path=path):
+                text = f"{self._address}{endpoint.path}: has no {path}"
+        if self._is_missing(refused):
+            return NotSupportedError(text)
+        return IllegalAddressError(f"{text}, for now", 404)
+
+    def _no_answer(self, endpoint: Endpoint) -> RequestTimeoutError:
+        return RequestTimeoutError(
+            f"{self._address}{endpoint.path}: gave no answer, and is not asked for now"
+        )
+
     def _log_unknown(self, field: Field, raw: object) -> None:
         """Log once that the device has a value that is not known here."""
-        if (field.path, str(raw)) not in self._unknown:
-            self._unknown.add((field.path, str(raw)))
+        seen = quoted(raw)
+        if (field.path, seen) not in self._unknown:
+            self._unknown.add((field.path, seen))
             _LOGGER.warning(
                 "%s%s: %s is %r, which is not known here; please report it",
                 self._address,
                 field.endpoint.path,
                 field.path,
-                raw,
+                seen,
             )
 
     # Writing
@@ -207,7 +305,8 @@ class SessyDevice:
     async def write_confirmed(self, field: Field, value: Value) -> None:
         """Write one field, and see that the device shows it.
 
-        Nothing is written when it has the value already. Raises FlashBudgetError before
+        Nothing is written when it has the value already. Raises FlashBudgetError, or
+        ProtocolError for an answer that cannot be written back as a whole, before
         anything is written, NotConfirmedError, and what `post` raises.
         """
         raw = field.encode(value)
@@ -219,6 +318,11 @@ class SessyDevice:
                 return
             self.check_flash(endpoint)
             body: Answer = {field.path: raw}
+            if endpoint.whole and endpoint.path in self._client.altered:
+                raise ProtocolError(
+                    f"{self._address}{endpoint.path}: has values out of bounds, which "
+                    "could not be written back as they are"
+                )
             if endpoint.whole:
                 body = {**present, **body}
                 del body["status"]
@@ -239,3 +343,8 @@ class SessyDevice:
         raise NotConfirmedError(
             f"{self._address}: {what} is {seen} after writing {wanted}"
         )
+
+
+def _fail(report: Report, fields: Iterable[Field], err: BatteryError) -> None:
+    """Note the failure of fields."""
+    report.failures.update((field.key, err) for field in fields)

@@ -51,7 +51,7 @@ class States:
     options: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """One value of an answer; value = raw ÷ gain, in the measurement's unit.
 
@@ -80,7 +80,7 @@ class Field:
         Raises KeyError when this firmware has no such field.
         """
         good = self.endpoint.good
-        if good and self.path != "state" and answer.get("state") != good:
+        if good and self.path != "state" and find(answer, "state") != good:
             return None
         raw = find(answer, self.path)
         if raw in self.missing:

@@ -1,0 +1,100 @@
+"""The bounds of an answer: nothing else of it is kept, shown or logged.
+
+The largest real answer, a schedule of two days by the quarter, has about 30 KB, 1200
+values and 3 levels; the longest text is a host name.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+import json
+import re
+from typing import Any, Final
+
+MAX_BYTES: Final = 256 * 1024
+"""Bytes of a body; what is longer is not read to its end."""
+MAX_DEPTH: Final = 16
+"""Levels of objects and lists."""
+MAX_VALUES: Final = 10_000
+"""Values of an answer, on all its levels."""
+MAX_TEXT: Final = 200
+"""Letters of a text; the rest of a longer one is cut."""
+MAX_NUMBER: Final = 1e18
+"""The largest number that is a value: all formulas can compute with it."""
+MAX_QUOTE: Final = 100
+"""Letters of an answer that an error or the log quotes."""
+
+_SHORTEST_SECRET: Final = 4
+"""Letters of the shortest password that is redacted: shorter ones are in any text."""
+_REDACTED: Final = "***"
+
+type Redact = Callable[[str], str]
+
+
+def redacting(username: str, passwords: Iterable[str]) -> Redact:
+    """Return a function that redacts passwords, and what Basic auth makes of them."""
+    secrets = set()
+    for password in passwords:
+        if len(password) < _SHORTEST_SECRET:
+            continue
+        secrets.add(password)
+        for credentials in (password, f"{username}:{password}"):
+            encoded = b64encode(credentials.encode(errors="replace")).decode()
+            secrets.add(encoded.rstrip("="))
+    if not secrets:
+        return str
+    longest_first = sorted(secrets, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    return lambda text: pattern.sub(_REDACTED, text)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters and halves of characters."""
+    if text.isprintable():
+        return text
+    return "".join(letter for letter in text if letter.isprintable())
+
+
+def quoted(value: object, redact: Redact = str) -> str:
+    """Return the beginning of a device's value, for an error or the log."""
+    return redact(printable(str(value)))[:MAX_QUOTE]
+
+
+def decode(text: str, redact: Redact) -> tuple[Any, bool]:
+    """Return the JSON value in `text` within bounds, and whether it was altered.
+
+    Texts lose secrets, control characters and what is too long; a number that is none,
+    or too large, is None. Raises ValueError for text that is not JSON, or has too many
+    values or levels.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("too many levels") from None
+    bounded = _bounded(value, redact)
+    return bounded, bounded != value
+
+
+def _bounded(value: Any, redact: Redact) -> Any:
+    """Return a JSON value within bounds; raises ValueError as `decode` does."""
+    count = 0
+
+    def text_of(text: str) -> str:
+        return redact(printable(text))[:MAX_TEXT]
+
+    def walk(value: Any, level: int) -> Any:
+        nonlocal count
+        count += 1
+        if count > MAX_VALUES or level > MAX_DEPTH:
+            raise ValueError("too many values or levels")
+        match value:
+            case dict():
+                return {text_of(key): walk(value[key], level + 1) for key in value}
+            case list():
+                return [walk(each, level + 1) for each in value]
+            case str():
+                return text_of(value)
+            case int() | float():
+                return value if abs(value) <= MAX_NUMBER else None
+        return value
+
+    return walk(value, 0)
