@@ -13,6 +13,7 @@ from pymodbus.client import AsyncModbusTcpClient
 import pymodbus.client.base
 import pytest
 
+from custom_components.homebattery.drivers.absence import ASK_AGAIN
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
@@ -27,7 +28,7 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
 )
 from custom_components.homebattery.drivers.measurements import Value
-from custom_components.homebattery.drivers.modbus.device import ASK_AGAIN, ModbusDevice
+from custom_components.homebattery.drivers.modbus.device import ModbusDevice
 from custom_components.homebattery.drivers.modbus.planning import (
     Block,
     Layout,

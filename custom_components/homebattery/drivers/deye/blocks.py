@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 import logging
 from typing import Final, override
 
+from ..absence import Refusals
 from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
@@ -13,7 +14,7 @@ from ..errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from ..modbus.device import ModbusDevice, Refusals
+from ..modbus.device import ModbusDevice
 from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .registers import LAYOUT, Run

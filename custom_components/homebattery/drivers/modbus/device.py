@@ -9,8 +9,8 @@ flash are counted by the table, and what must never be written is refused.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 import logging
-from typing import Final
 
+from ..absence import Refusals
 from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
@@ -26,31 +26,6 @@ from .register import Register
 from .unit import ModbusUnit
 
 _LOGGER = logging.getLogger(__name__)
-
-CERTAIN_REFUSALS: Final = 2
-"""Number of refusals in a row after which a register is certainly missing."""
-ASK_AGAIN: Final = 600.0
-"""Seconds after the last refusal until that is doubtful again."""
-
-
-class Refusals:
-    """The number of refusals in a row, and the time of the last one."""
-
-    def __init__(self) -> None:
-        """Begin with no refusal."""
-        self._count = 0
-        self._last = 0.0
-
-    def note(self) -> None:
-        """Note another refusal."""
-        self._count += 1
-        self._last = asyncio.get_running_loop().time()
-
-    @property
-    def are_uncertain(self) -> bool:
-        """Whether the register refused may be there after all."""
-        elapsed = asyncio.get_running_loop().time() - self._last
-        return self._count < CERTAIN_REFUSALS or elapsed >= ASK_AGAIN
 
 
 class ModbusDevice:

@@ -1,0 +1,59 @@
+"""What a device does not answer: it may be missing, or out of order for now.
+
+Neither is concluded from one answer, nor for ever.
+"""
+
+import asyncio
+import math
+from typing import Final
+
+CERTAIN_REFUSALS: Final = 2
+"""Number of refusals in a row after which a register or endpoint is surely missing."""
+ASK_AGAIN: Final = 600.0
+"""Seconds after the last refusal until that is doubtful again."""
+BACK_OFF: Final = (60.0, 300.0, 600.0)
+"""Seconds without a question after its first time-out, its second one, and so on."""
+
+
+class Refusals:
+    """The number of refusals in a row, and the time of the last one."""
+
+    def __init__(self) -> None:
+        """Begin with no refusal."""
+        self._count = 0
+        self._last = 0.0
+
+    def note(self) -> None:
+        """Note another refusal."""
+        self._count += 1
+        self._last = _now()
+
+    @property
+    def are_uncertain(self) -> bool:
+        """Whether the register or endpoint refused may be there after all."""
+        elapsed = _now() - self._last
+        return self._count < CERTAIN_REFUSALS or elapsed >= ASK_AGAIN
+
+
+class BackOff:
+    """The pause of a question that got no answer, longer with each time in a row."""
+
+    def __init__(self) -> None:
+        """Begin without a pause."""
+        self._count = 0
+        self._until = -math.inf
+
+    def note(self) -> None:
+        """Note another time-out, and pause from now on."""
+        self._until = _now() + BACK_OFF[min(self._count, len(BACK_OFF) - 1)]
+        self._count += 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the question may be asked again."""
+        return _now() >= self._until
+
+
+def _now() -> float:
+    """Return the time of the event loop, s."""
+    return asyncio.get_running_loop().time()
