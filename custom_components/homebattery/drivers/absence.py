@@ -1,6 +1,6 @@
-"""What a device does not answer: it may be missing, or out of order for now.
+"""Refusals and time-outs of one register, block or endpoint.
 
-Neither is concluded from one answer, nor for ever.
+One says little, and none holds for ever.
 """
 
 import asyncio
