@@ -81,9 +81,11 @@ async def serving(
         port = server.sockets[0].getsockname()[1]
         connection = ModbusTcpConnection("127.0.0.1", port, TIMEOUT, framer)
         await connection.open()
-        yield hostile, connection
-        await connection.close()
-        server.close_clients()
+        try:
+            yield hostile, connection
+        finally:
+            await connection.close()
+            server.close_clients()
 
 
 READS: Final[dict[str, bytes]] = {
