@@ -171,12 +171,13 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             if not isinstance(err, NotSupportedError):
                 self.recent_errors.note(err)
         missed = set()
+        measurable = set(self.battery.measurements)
         for key, err in new.failures.items():
             if (
                 key in self.data
                 and key not in self.data.failures
                 and key not in self._missed
-                and not isinstance(err, NotSupportedError)
+                and key in measurable
             ):
                 missed.add(key)
             else:
@@ -195,7 +196,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         lost = sorted(
             key
             for key, err in failures.items()
-            if key not in self.data.failures and not isinstance(err, NotSupportedError)
+            if key not in self.data.failures
+            and (key in self.data or not isinstance(err, NotSupportedError))
         )
         if lost:
             reason = failures[lost[0]]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 import socket
 import ssl
 from typing import Any, Final
@@ -369,7 +369,7 @@ async def test_stray_bytes_of_a_serial_line_are_no_other_protocol() -> None:
 
 
 async def test_a_device_that_has_spoken_modbus_is_not_of_another_protocol() -> None:
-    """A frame that is spoilt on the way is a failed request, as before."""
+    """A frame that is spoilt on the way is a failed request; the error quotes it."""
 
     async def spoilt_later(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -386,6 +386,6 @@ async def test_a_device_that_has_spoken_modbus_is_not_of_another_protocol() -> N
         await connection.open()
         unit = connection.unit(1)
         assert await unit.read_holding_registers(100, 1) == [7]
-        with suppress(RequestTimeoutError):
-            assert await unit.read_holding_registers(100, 1) == [7]
+        with pytest.raises(ProtocolError, match=r"x00.x07"):
+            await unit.read_holding_registers(100, 1)
         await connection.close()

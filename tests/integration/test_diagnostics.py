@@ -86,11 +86,12 @@ async def test_words_are_lists_by_unit_and_first_address(
 
 
 async def test_what_a_device_lacks_is_listed(
-    victron_home: Home, victron: VictronSimulator, warp: Warp
+    make_home: MakeHome, victron: VictronSimulator
 ) -> None:
     await victron.misbehave("exception", code=2, count=1000, unit=225)
-    await warp(61)
-    raw = (await downloaded(victron_home))["raw"]
+    home = make_home(victron)
+    assert await home.set_up()
+    raw = (await downloaded(home))["raw"]
     (lacking,) = (raw["missing"][name] for name in raw["missing"] if "225" in name)
     assert "266 (bms_soc)" in lacking
     assert "IllegalAddressError 2" in raw["refused"]["225"].values()

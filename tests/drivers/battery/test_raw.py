@@ -7,6 +7,7 @@ import pytest
 
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.deye import registers as deye_registers
+from custom_components.homebattery.drivers.errors import DeviceRefusedError
 from custom_components.homebattery.drivers.measurements import Poll
 from custom_components.homebattery.drivers.modbus.recording import (
     is_private,
@@ -105,7 +106,8 @@ async def test_a_register_that_has_gone_is_not_kept(image: ModbusImage) -> None:
     async with Raw(image.host, image.port) as battery:
         await battery.read(["battery_soc"])
         del image.units.units[1][100]
-        await battery.read(["battery_soc"])
+        with pytest.raises(DeviceRefusedError):
+            await battery.read(["battery_soc"])
         assert battery.raw["units"]["1"].keys() == {"101"}
 
 

@@ -13,7 +13,7 @@ from pymodbus.client import AsyncModbusTcpClient
 import pymodbus.client.base
 import pytest
 
-from custom_components.homebattery.drivers.absence import ASK_AGAIN
+from custom_components.homebattery.drivers.absence import ASK_AGAIN, BACK_OFF
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
@@ -558,14 +558,178 @@ async def test_a_missing_register_is_doubtful_until_it_was_refused_twice(
     assert device.missing == set()
 
 
-async def test_a_register_that_was_read_once_stays_doubtful_after_refusals() -> None:
-    unit = FakeUnit([100])
-    device = ModbusDevice("device", unit, registers_at(100), Layout())
-    await device.read(["r100"])
+async def test_a_device_that_refuses_everything_lacks_nothing() -> None:
+    unit = FakeUnit([100, 101, 300])
+    device = ModbusDevice("device", unit, registers_at(100, 101, 300), Layout())
+    before = await device.read(device.registers)
     unit.present = []
+    for _ in range(5):
+        unit.asked.clear()
+        report = await device.read(device.registers)
+        assert {type(err) for err in report.failures.values()} == {IllegalAddressError}
+        assert len(unit.asked) <= 3
+    unit.present = [100, 101, 300]
+    assert await device.read(device.registers) == before
+    assert device.missing == set()
+
+
+async def test_a_register_that_was_read_is_not_missing_when_it_is_refused(
+    leap: Leap,
+) -> None:
+    """It fails, and is asked for again: at the next poll, then after a pause."""
+    unit = FakeUnit([100, 101, 102])
+    device = ModbusDevice("device", unit, registers_at(100, 101, 102), Layout())
+    await device.read(device.registers)
+    unit.present = [100, 102]
     for _ in range(3):
-        await device.ask(["r100"])
-        assert device.uncertain(["r100"]) == {"r100"}
+        report = await device.read(device.registers)
+    assert report.values == {"r100": 100, "r102": 102}
+    assert isinstance(report.failures["r101"], IllegalAddressError)
+    assert device.missing == set()
+    assert device.uncertain(device.registers) == {"r101"}
+    unit.asked.clear()
+    await device.read(device.registers)
+    assert unit.asked == [range(100, 101), range(102, 103)]
+
+    unit.present = [100, 101, 102]
+    leap(BACK_OFF[0])
+    assert (await device.read(device.registers)).failures == {}
+    await device.read(device.registers)
+    assert unit.asked[-1] == range(100, 103)
+
+
+async def test_a_block_that_was_read_is_refused_once_without_a_consequence() -> None:
+    unit = FakeUnit([100, 101, 300])
+    device = ModbusDevice("device", unit, registers_at(100, 101, 300), Layout())
+    await device.read(device.registers)
+    unit.present = [300]
+    report = await device.read(device.registers)
+    assert set(report.failures) == {"r100", "r101"}
+    unit.present = [100, 101, 300]
+    unit.asked.clear()
+    assert (await device.read(device.registers)).failures == {}
+    assert unit.asked == [range(100, 102), range(300, 301)]
+
+
+async def test_a_missing_register_is_polled_again_now_and_then(leap: Leap) -> None:
+    unit = FakeUnit([100])
+    device = ModbusDevice("device", unit, registers_at(100, 101, 102), Layout())
+    await device.read(device.registers)
+    assert device.due_again() == set()
+    for pause in (*BACK_OFF, BACK_OFF[-1]):
+        leap(pause)
+        for name in ("r101", "r102"):
+            assert device.due_again() == {name}
+            await device.read(["r100"], again=device.due_again())
+            await device.read([name], again=device.due_again())
+        assert device.due_again() == set()
+
+    unit.present = [100, 101, 102]
+    leap(BACK_OFF[-1])
+    (name,) = device.due_again()
+    await device.read([name], again=[name])
+    assert device.missing == set()
+    assert (await device.read(device.registers)).failures == {}
+
+
+# Blocks without an answer ------------------------------------------------------
+
+
+class SilentUnit(FakeUnit):
+    """A unit of which some addresses get no answer."""
+
+    def __init__(self, present: Collection[int], silent: Collection[int]) -> None:
+        super().__init__(present)
+        self.silent = silent
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        words = await super().read_holding_registers(address, count)
+        if set(self.silent).intersection(words):
+            raise RequestTimeoutError("no answer")
+        return words
+
+
+SEVERAL: Final = (100, 200, 300, 400, 500)
+
+
+def several(*silent: int) -> tuple[SilentUnit, ModbusDevice]:
+    """Return a device of five blocks, some of them silent."""
+    unit = SilentUnit(SEVERAL, silent)
+    return unit, ModbusDevice("device", unit, registers_at(*SEVERAL), Layout())
+
+
+@pytest.mark.parametrize("silent", SEVERAL)
+async def test_a_block_without_an_answer_fails_alone_and_costs_a_time_out_seldom(
+    silent: int, leap: Leap
+) -> None:
+    unit, device = several(silent)
+
+    async def asked() -> bool:
+        unit.asked.clear()
+        report = await device.read(device.registers)
+        assert len(report.values) == len(SEVERAL) - 1
+        assert isinstance(report.failures[f"r{silent}"], RequestTimeoutError)
+        return range(silent, silent + 1) in unit.asked
+
+    assert await asked()
+    assert await asked()
+    for pause in (*BACK_OFF, BACK_OFF[-1]):
+        leap(pause - 1)
+        assert not await asked()
+        leap(1)
+        assert await asked()
+        assert not await asked()
+
+    unit.silent = ()
+    leap(BACK_OFF[-1])
+    for _ in range(2):
+        assert (await device.read(device.registers)).failures == {}
+
+
+async def test_a_lost_answer_is_asked_for_at_the_next_poll() -> None:
+    unit, device = several(300)
+    await device.read(device.registers)
+    unit.silent = ()
+    assert (await device.read(device.registers)).failures == {}
+
+
+async def test_control_asks_for_a_block_without_an_answer_each_time() -> None:
+    unit, device = several(300)
+    for _ in range(2):
+        await device.read(device.registers)
+    assert device.uncertain(device.registers) == {"r300"}
+    unit.silent = ()
+    assert (await device.ask(["r300"])).values == {"r300": 300}
+
+
+@pytest.mark.parametrize("dead", [SEVERAL, SEVERAL[:2]])
+async def test_a_device_that_answers_neither_of_two_blocks_is_out_of_reach(
+    dead: Sequence[int],
+) -> None:
+    """It is asked no more, and nothing is concluded about any of its blocks."""
+    unit, device = several(*dead)
+    for _ in range(3):
+        unit.asked.clear()
+        with pytest.raises(RequestTimeoutError):
+            await device.read(device.registers)
+        assert len(unit.asked) == 2
+    unit.silent = ()
+    assert (await device.read(device.registers)).failures == {}
+
+
+async def test_a_poll_ends_after_two_time_outs() -> None:
+    unit, device = several(200, 300, 400)
+    report = await device.read(device.registers)
+    assert report.values == {"r100": 100}
+    assert unit.asked == [range(each, each + 1) for each in (100, 200, 300)]
+    unit.silent = ()
+    assert (await device.read(device.registers)).failures == {}
+
+
+async def test_the_only_block_without_an_answer_is_the_device_without_one() -> None:
+    _, device = several(300)
+    with pytest.raises(RequestTimeoutError):
+        await device.read(["r300"])
 
 
 async def test_asking_again_without_an_answer_changes_nothing(
@@ -1041,7 +1205,7 @@ async def answering(answer: Answer) -> AsyncIterator[ModbusTcpConnection]:
 @sockets
 async def test_short_answer_is_an_error() -> None:
     async with answering(lambda _: bytes((3, 2, 0, 7))) as connection:
-        with pytest.raises(ProtocolError, match="1 words came instead of 2"):
+        with pytest.raises(ProtocolError, match="answer of 1 words instead of 2"):
             await connection.unit(1).read_holding_registers(100, 2)
 
         assert await connection.unit(1).read_holding_registers(100, 1) == [7]

@@ -134,7 +134,8 @@ async def test_the_librarys_debug_log_has_the_lines_of_pymodbus(
 ) -> None:
     caplog.set_level(logging.DEBUG, modbus_tcp.__name__.removesuffix(".modbus.tcp"))
     await fail(device)
-    assert lines(caplog) != []
+    # An answer that makes no sense never gets to pymodbus.
+    assert lines(caplog) != [] or device.answer is nonsense
 
 
 async def test_other_users_log_as_ever(

@@ -4,14 +4,24 @@ from abc import ABC, abstractmethod
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from ..errors import BatteryError, CannotConnectError, NotSupportedError
+from ..errors import (
+    BatteryError,
+    CannotConnectError,
+    DeviceRefusedError,
+    IllegalAddressError,
+    NotSupportedError,
+    ProtocolError,
+)
 from ..measurements import MEASUREMENTS, Poll, Value, as_number
 from ..report import Report
 from .counters import CounterFilter
 from .parts import Part
 from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
+
+_ABSENT: Final = (IllegalAddressError, NotSupportedError)
+"""Failures that say that something is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,10 @@ class MeasuringDevice(ABC):
         """The filter that drops impossible readings of counters."""
         self._identity: Identity | None = None
         self._unsupported: set[str] = set()
+        self._had_value: set[str] = set()
+        """Keys whose last read, if it did not fail, gave a value."""
+        self._set_up_with: frozenset[str] = frozenset()
+        """The measurements when everything was read the last time."""
         self._formulas: dict[str, Formula] = {}
         self._measurements: tuple[str, ...] | None = None
         self._poll_rates: dict[str, Poll] = {}
@@ -91,11 +105,16 @@ class MeasuringDevice(ABC):
         return ()
 
     async def has_new_parts(self) -> bool:
-        """Return True for a part that was not there when it was connected.
+        """Return True for a part or value that was not there when it was set up.
 
         Sends few requests; raises what `read` raises.
         """
-        return False
+        if not self._set_up_with or not (
+            new := set(self.measurements) - self._set_up_with
+        ):
+            return False
+        readings = await self.read(new)
+        return any(value is not None for value in readings.values())
 
     @property
     def measurements(self) -> tuple[str, ...]:
@@ -138,7 +157,8 @@ class MeasuringDevice(ABC):
 
         Keys that fail on their own are in the readings' `failures`. Raises
         CannotConnectError, RequestTimeoutError, AuthenticationError or
-        ProtocolError when the device as a whole is out of reach.
+        ProtocolError when the device as a whole is out of reach, DeviceRefusedError
+        when it refuses all that it was asked for.
         """
         wanted = set(self.measurements if keys is None else keys)
         report = await self._read_report(
@@ -154,12 +174,56 @@ class MeasuringDevice(ABC):
                 failures[key] = report.failures.get(
                     name, NotSupportedError(f"{self.address}: has no {name}")
                 )
+            except (ArithmeticError, LookupError, TypeError, ValueError) as err:
+                failures[key] = ProtocolError(
+                    f"{self.address}: no {key} comes of what was read ({err!r})"
+                )
+        self._check_answered(failures, report, is_everything=keys is None)
+        self._had_value.update(key for key in values if values[key] is not None)
         if rated_power := as_number(values.get("rated_power")):
             self.counters.rated_power = rated_power
         now = asyncio.get_running_loop().time()
         values.update(self.counters.checked(values, now))
         self._note_unsupported(failures)
+        if keys is None:
+            self._set_up_with = frozenset(self.measurements)
         return Readings(values, failures)
+
+    def _check_answered(
+        self,
+        failures: Mapping[str, BatteryError],
+        report: Report,
+        *,
+        is_everything: bool,
+    ) -> None:
+        """Raise DeviceRefusedError when nothing that was asked for is there.
+
+        The device is ill then: it lacks nothing, and nothing is learned from it. Keys
+        that never had a value may well be missing, unless that is so of every key.
+        """
+        if (
+            not failures
+            or self._is_new(report.values)
+            or not all(isinstance(err, _ABSENT) for err in report.failures.values())
+            or not (is_everything or failures.keys() & self._had_value)
+        ):
+            return
+        if not self._set_up_with:
+            self._forget_absences()
+        err = next(iter(failures.values()))
+        raise DeviceRefusedError(
+            f"{self.address}: refuses all that it is asked for ({err})",
+            err.code if isinstance(err, DeviceRefusedError) else None,
+        )
+
+    def _is_new(self, values: Values) -> bool:
+        """Return True if some of the values were read from the device just now."""
+        return bool(values)
+
+    def _forget_absences(self) -> None:
+        """Forget what the device seems to lack."""
+        self._unsupported.clear()
+        self._forget_measurements()
 
     @abstractmethod
     async def _read_report(self, names: Collection[str]) -> Report:
@@ -179,10 +243,16 @@ class MeasuringDevice(ABC):
         return clean(key, values[key] if formula is None else formula.compute(values))
 
     def _note_unsupported(self, failures: Mapping[str, BatteryError]) -> None:
-        """Note keys that the device turned out not to have."""
+        """Note keys that the device turned out not to have.
+
+        One that had a value only fails, the first time.
+        """
         lacking = {
             key for key, err in failures.items() if isinstance(err, NotSupportedError)
         }
+        had_value = lacking & self._had_value
+        self._had_value -= had_value
+        lacking -= had_value
         if not lacking <= self._unsupported:
             self._unsupported |= lacking
             self._forget_measurements()

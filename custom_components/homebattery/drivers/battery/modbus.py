@@ -3,7 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, override
 
-from ..errors import CannotConnectError, NotSupportedError
+from ..errors import (
+    CannotConnectError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+)
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
@@ -11,6 +16,7 @@ from ..modbus.device import ModbusDevice
 from ..modbus.planning import Layout
 from ..modbus.recording import raw_words
 from ..modbus.register import Register
+from ..modbus.silence import Silence
 from ..modbus.tcp import ModbusTcpConnection
 from ..modbus.unit import ModbusUnit, Recording
 from ..report import Report
@@ -76,7 +82,8 @@ class ModbusBattery(Battery):
         self._connection: ModbusConnection | None = None
         self._connects_seen = 0
         self._once: dict[str, Value] = {}
-        self._present: list[bool] = []
+        self._lacking: list[frozenset[str]] = []
+        """The registers that each device lacks, as far as known at the last read."""
 
     @property
     def connection(self) -> ModbusConnection:
@@ -202,36 +209,63 @@ class ModbusBattery(Battery):
 
     @override
     async def _read_report(
-        self, names: Collection[str], again: Collection[str] = ()
+        self, names: Collection[str], again: Collection[str] | None = None
     ) -> Report:
         """Read registers of all devices; identity only once.
 
-        Missing registers are only asked for if they are among `again`.
+        Missing registers, and those that failed alone a while ago, are only asked for
+        if they are among `again`; without it one of them in its turn.
         """
         self._relearn_after_reconnect()
+        if again is None:
+            again = next(filter(None, (each.due_again() for each in self.devices)), ())
         once = self._once
         report = Report({name: once[name] for name in names if name in once})
+        silence = Silence()
         try:
             for device in self.devices:
-                wanted = [
+                wanted = {
                     name
-                    for name in names
+                    for name in (*names, *again)
                     if name in device.registers and name not in once
-                ]
-                part = await device.read(wanted, again)
+                }
+                part = await device.read(wanted, again, silence)
                 report.add(part)
                 once.update(
                     (name, value)
                     for name, value in part.values.items()
                     if device.registers[name].poll is Poll.ONCE
                 )
+            silence.conclude()
         finally:
             self._observe(report)
-        present = [device.is_present for device in self.devices]
-        if present != self._present:
-            self._present = present
-            self._forget_measurements()
+        self._note_presence()
         return report
+
+    def _note_presence(self) -> None:
+        """Determine the measurements anew when a block or register is back, or gone."""
+        lacking = [
+            frozenset(device.missing if device.is_present else device.registers)
+            for device in self.devices
+        ]
+        if lacking == self._lacking:
+            return
+        if any(
+            before - now for before, now in zip(self._lacking, lacking, strict=False)
+        ):
+            self._unsupported.clear()
+        self._lacking = lacking
+        self._forget_measurements()
+
+    @override
+    def _is_new(self, values: Values) -> bool:
+        return not values.keys() <= self._once.keys()
+
+    @override
+    def _forget_absences(self) -> None:
+        super()._forget_absences()
+        for device in self.devices:
+            device.forget()
 
     def _observe(self, report: Report) -> None:
         """Pass values just read to the controller, whatever they were read for."""
@@ -241,16 +275,21 @@ class ModbusBattery(Battery):
     async def read_registers(
         self, names: Collection[str], again: Collection[str] | None = None
     ) -> Values:
-        """Read registers by name, for a driver's own use; those that fail are absent.
+        """Read registers by name, for a driver's own use; those refused are absent.
 
         Missing registers are asked for if they are among `again`, by default if they
-        are doubtful: a setpoint may depend on them.
+        are doubtful: a setpoint may depend on them. Raises RequestTimeoutError or
+        ProtocolError when one of them got no answer, after reading the others.
         """
         if again is None:
             again = {
                 name for device in self.devices for name in device.uncertain(names)
             }
-        return (await self._read_report(names, again)).values
+        report = await self._read_report(names, again)
+        for failure in report.failures.values():
+            if isinstance(failure, RequestTimeoutError | ProtocolError):
+                raise failure
+        return report.values
 
     def _relearn_after_reconnect(self) -> None:
         """Forget what the device lacks when the connection is a new one.
@@ -262,10 +301,7 @@ class ModbusBattery(Battery):
             return
         self._connects_seen = connects
         self._once.clear()
-        self._unsupported.clear()
-        self._forget_measurements()
-        for device in self.devices:
-            device.forget()
+        self._forget_absences()
 
     # Settings
 

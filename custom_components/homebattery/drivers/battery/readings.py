@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 import logging
+import math
 from typing import Final, override
 
 from ..errors import BatteryError
@@ -51,6 +52,20 @@ class Formula:
     options: tuple[str, ...] = ()
 
 
+def soc_of_live_battery(v: Values) -> Value:
+    """Return the SOC, %; None for a 0 beside a battery voltage of 0.
+
+    A device that has just started answers zeros until it knows better.
+    """
+    soc = v["battery_soc"]
+    return None if soc == 0 and v.get("battery_voltage") == 0 else soc
+
+
+SOC: Final = Formula(
+    "battery_soc", ("battery_soc", "battery_voltage"), soc_of_live_battery
+)
+"""The SOC of devices that report it, and the battery voltage, in one block."""
+
 SIGNED: Final = "battery_power"
 HALVES: Final = {"battery_charge_power": 1, "battery_discharge_power": -1}
 """The two unsigned powers, for tools that cannot use the signed one; their signs."""
@@ -68,6 +83,8 @@ def clean(key: str, value: Value) -> Value:
         return None
     if quantity is Quantity.FLAG:
         return bool(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if quantity in PLAUSIBLE and isinstance(value, float | int):
         lowest, highest = PLAUSIBLE[quantity]
         if not lowest <= value <= highest:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 import logging
 from typing import Final, override
 
-from ..absence import Refusals
+from ..absence import BackOff, Refusals
 from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
@@ -15,6 +15,7 @@ from ..errors import (
     UnitAbsentError,
 )
 from ..modbus.device import ModbusDevice
+from ..modbus.silence import Silence
 from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .registers import LAYOUT, Run
@@ -124,6 +125,7 @@ class RegisterBlock(ModbusDevice):
         self.there: bool | None = None
         """Whether the inverter has the block; None before it was tried."""
         self._absences = Refusals()
+        self._pause = BackOff()
         self._optional = run.optional
         self._proof = run.proof
         self._lives = lives
@@ -140,18 +142,35 @@ class RegisterBlock(ModbusDevice):
         return set(names) if self._absences.are_uncertain else set()
 
     @override
-    async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
+    def due_again(self) -> set[str]:
+        if self.is_present:
+            return super().due_again()
+        return {next(iter(self.registers))} if self._pause.is_over else set()
+
+    @override
+    async def read(
+        self,
+        names: Collection[str],
+        again: Collection[str] = (),
+        silence: Silence | None = None,
+    ) -> Report:
         if not names:
             return Report()
-        if self.there is None or (not self.is_present and again):
-            self.there = await self._is_there()
-            if not self.there:
-                self._absences.note()
-            _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
+        is_asked = any(name in again or not self._is_paused(name) for name in names)
+        if (self.there is None and is_asked) or (not self.is_present and again):
+            whole = Silence() if silence is None else silence
+            try:
+                await self._check_presence(whole)
+            except RequestTimeoutError as err:
+                asked = [self.registers[name] for name in (*names, *self._proof)]
+                report = self._note_silence(asked, err, whole)
+                if silence is None:
+                    whole.conclude()
+                return report
         if not self.is_present:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
             return Report(failures=dict.fromkeys(names, missing))
-        report = await super().read({*names, *self._proof}, again)
+        report = await super().read({*names, *self._proof}, again, silence)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and not any(proof):
             now = asyncio.get_running_loop().time()
@@ -159,6 +178,17 @@ class RegisterBlock(ModbusDevice):
             zeros = ProtocolError(f"{self.name}: nothing but zeros")
             return Report(failures=dict.fromkeys(names, zeros))
         return report
+
+    async def _check_presence(self, silence: Silence) -> None:
+        """Find out whether the block is there; raises when the inverter is away."""
+        if silence.is_over:
+            raise RequestTimeoutError(f"{self.name}: not asked") from silence.error
+        self.there = await self._is_there()
+        silence.answered = True
+        if not self.there:
+            self._absences.note()
+            self._pause.note()
+        _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
 
     async def _is_there(self) -> bool:
         """Return True when the block is there; raises when the inverter is away.

@@ -9,13 +9,17 @@ flash are counted by the table, and what must never be written is refused.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 import logging
+from typing import Final
 
-from ..absence import Refusals
+from ..absence import BackOff, Refusals
 from ..errors import (
+    BatteryError,
     DeviceRefusedError,
     IllegalAddressError,
     NotConfirmedError,
     NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
 )
 from ..flash import FlashWear
 from ..measurements import Value
@@ -23,18 +27,23 @@ from ..report import Report
 from .cache import RegisterCache
 from .planning import Block, Layout, plan_blocks
 from .register import Register
+from .silence import Silence
 from .unit import ModbusUnit
 
 _LOGGER = logging.getLogger(__name__)
+
+_REFUSED: Final = (IllegalAddressError, NotSupportedError)
+"""Failures of a register that is refused, whether it is missing or not."""
 
 
 class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
-    Registers that the device does not have are detected by halving a refused block,
-    once, and are `missing` until `forget`. A refusal may also be a passing one, so
-    control does not rely on it: it reads with `ask`, and asks again for those of its
-    conditions whose absence is `uncertain`.
+    A register that was never read well and is refused is `missing`, found by halving a
+    refused block. One that was read well is there: it fails for now. Both, and blocks
+    that get no answer, are asked for by polls after a pause only, which grows from one
+    to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
+    again for those of its conditions whose absence is `uncertain`.
     """
 
     def __init__(
@@ -44,11 +53,17 @@ class ModbusDevice:
         self.name = name
         self.registers = {register.name: register for register in registers}
         self.missing: set[str] = set()
+        """Registers that were refused, and never read well."""
         self._refusals: dict[str, Refusals] = {}
-        """The refusals of each missing register since it was read well."""
-        self._read_well: set[str] = set()
+        """The refusals of each missing register."""
+        self._last_failures: dict[str, BatteryError] = {}
+        """The failure of each register whose last read failed while others did not."""
+        self._pauses: dict[str, BackOff] = {}
+        """The pauses of missing registers, and of those that failed twice in a row."""
+        self._tried_alone = 0
+        """Number of single registers tried to see whether all are refused."""
         self.words: dict[int, int] = {}
-        """The last words seen, by address, as they came."""
+        """The last words seen, by address, as they came. What is in it is there."""
         self.wear: FlashWear | None = None
         """The counter of writes to flash."""
         self.cache = RegisterCache()
@@ -64,45 +79,70 @@ class ModbusDevice:
 
     def forget(self) -> None:
         """Forget which registers are missing: it may run another firmware now."""
+        for name in self.missing:
+            self._pauses.pop(name, None)
         self.missing.clear()
         self._refusals.clear()
-        self._read_well.clear()
         self._borders.clear()
 
     def uncertain(self, names: Collection[str]) -> set[str]:
-        """Return those of `names` that are missing, and may be there after all.
+        """Return those of `names` that are not polled now, and may be there after all.
 
         A register that was read well before is there, and one refusal says little.
         """
         return {
             name
-            for name in self.missing.intersection(names)
-            if name in self._read_well or self._refusals[name].are_uncertain
+            for name in self._pauses.keys() & set(names)
+            if name not in self.missing or self._refusals[name].are_uncertain
         }
 
-    async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
+    def due_again(self) -> set[str]:
+        """Return a missing register whose pause is over, if there is one.
+
+        No more than one, so that a poll costs one request more at most.
+        """
+        for name, pause in self._pauses.items():
+            if name in self.missing and pause.is_over:
+                return {name}
+        return set()
+
+    async def read(
+        self,
+        names: Collection[str],
+        again: Collection[str] = (),
+        silence: Silence | None = None,
+    ) -> Report:
         """Read the registers called `names`; those that fail are in the report.
 
-        Missing registers are not asked for, unless they are among `again`. Raises
-        CannotConnectError, RequestTimeoutError or ProtocolError when the device as a
-        whole is out of reach.
+        Registers that are missing, or whose pause is not over, are not asked for,
+        unless they are among `again`. `silence` is that of a read of several devices.
+        Raises CannotConnectError, RequestTimeoutError or ProtocolError when the device
+        as a whole is out of reach.
         """
+        whole = Silence() if silence is None else silence
         report = Report()
         wanted = []
         for name in names:
             register = self.registers[name]
-            if name in self.missing and name not in again:
-                report.failures[name] = self._not_there(register)
-            elif not register.readable:
+            if not register.readable:
                 report.failures[name] = NotSupportedError(
                     f"{self.name}: {name} can only be written"
                 )
-            else:
+            elif name in again or not self._is_paused(name):
                 wanted.append(register)
-        for block in plan_blocks(wanted, self._layout, self._borders):
-            part, _ = await self._read_block(block)
-            report.add(part)
+            else:
+                report.failures[name] = self._last_failures[name]
+        report.add(await self._read_blocks(wanted, whole))
+        if silence is None:
+            whole.conclude()
         return report
+
+    def _is_paused(self, name: str) -> bool:
+        """Return True for a register that polls do not ask for now."""
+        if name in self.missing:
+            return True
+        pause = self._pauses.get(name)
+        return pause is not None and not pause.is_over
 
     async def ask(self, names: Collection[str]) -> Report:
         """Read registers as `read` does, also those that were missing the last time."""
@@ -210,7 +250,7 @@ class ModbusDevice:
         async def read() -> Mapping[str, Value]:
             report = await self.ask({*wanted, *besides})
             for failure in report.failures.values():
-                if isinstance(failure, NotSupportedError):
+                if isinstance(failure, _REFUSED):
                     # It was there when it was written.
                     raise NotConfirmedError(
                         f"{failure}, which was just written"
@@ -257,16 +297,42 @@ class ModbusDevice:
             )
         )
 
-    async def _read_block(self, block: Block) -> tuple[Report, bool]:
-        """Return a block's values and failures, and True if one request read them."""
+    async def _read_blocks(
+        self, wanted: Collection[Register], silence: Silence
+    ) -> Report:
+        """Read registers in the fewest requests."""
+        report = Report()
+        refused: list[tuple[Block, IllegalAddressError]] = []
+        for block in plan_blocks(wanted, self._layout, self._borders):
+            try:
+                report.add(await self._request(block, silence))
+            except IllegalAddressError as err:
+                refused.append((block, err))
+        blocks = [block for block, _ in refused]
+        is_ill = not report.values and await self._refuses_all(blocks, silence)
+        for block, refusal in refused:
+            report.add(
+                _failures(block.registers, refusal)
+                if is_ill
+                else await self._examine(block, refusal, silence)
+            )
+        return report
+
+    async def _request(self, block: Block, silence: Silence) -> Report:
+        """Return a block's values or failures; raises IllegalAddressError."""
+        if silence.is_over:
+            return _failures(block.registers, silence.error)
         began = asyncio.get_running_loop().time()
         try:
             words = await self._unit.read_holding_registers(block.address, block.count)
-        except IllegalAddressError:
-            return await self._halve(block), False
         except DeviceRefusedError as err:
-            names = (register.name for register in block.registers)
-            return Report(failures=dict.fromkeys(names, err)), False
+            silence.answered = True
+            if isinstance(err, IllegalAddressError):
+                raise
+            return _failures(block.registers, err)
+        except (RequestTimeoutError, ProtocolError) as err:
+            return self._note_silence(block.registers, err, silence)
+        silence.answered = True
         self.words.update(enumerate(words, block.address))
         values = {
             register.name: register.decode(
@@ -276,42 +342,124 @@ class ModbusDevice:
             for register in block.registers
         }
         self.cache.note_read(values, began, asyncio.get_running_loop().time())
-        for name in self.missing.intersection(values):
-            self.missing.remove(name)
-            del self._refusals[name]
-        self._read_well.update(values)
-        return Report(values), True
+        self._note_read_well(values)
+        return Report(values)
 
-    def _note_missing(self, registers: Collection[Register]) -> Report:
-        """Note registers as missing; return a failure for each."""
+    def _was_read(self, part: Register | Block) -> bool:
+        """Return True if all of a register or block was read well, at any time."""
+        return all(each in self.words for each in range(part.address, part.end))
+
+    def _note_read_well(self, names: Collection[str]) -> None:
+        """Note registers as there; a missing one makes all missing ones doubtful."""
+        if not self.missing.isdisjoint(names):
+            # They were refused at a time when one that is there was refused, too.
+            self.forget()
+        for name in self._last_failures.keys() & set(names):
+            del self._last_failures[name]
+            self._pauses.pop(name, None)
+            # Borders around it cost a request each; they are learned again if need be.
+            register = self.registers[name]
+            self._borders -= {register.address, register.end}
+
+    def _note_failed(self, registers: Collection[Register], err: BatteryError) -> None:
+        """Note that registers failed while others did not; pause from the second time.
+
+        Once is no reason: answers get lost.
+        """
         for register in registers:
-            self.missing.add(register.name)
-            self._refusals.setdefault(register.name, Refusals()).note()
-            _LOGGER.debug(
-                "%s: no register %s (%s)", self.name, register.address, register.name
-            )
-        return Report(failures={each.name: self._not_there(each) for each in registers})
+            if register.name in self._last_failures:
+                self._pauses.setdefault(register.name, BackOff()).note()
+            if register.name not in self.missing:
+                self._last_failures[register.name] = err
 
-    async def _halve(self, block: Block) -> Report:
+    def _note_silence(
+        self, registers: Collection[Register], err: BatteryError, silence: Silence
+    ) -> Report:
+        """Note that registers got no answer; raises `err` where nothing answers."""
+        silence.note(err, lambda: self._note_failed(registers, err))
+        return _failures(registers, err)
+
+    async def _refuses_all(self, blocks: Collection[Block], silence: Silence) -> bool:
+        """Return True if registers that were read well are refused, too, each by itself.
+
+        Then the device is ill, and nothing is to be learned from its refusals. One
+        register is tried, another one each time.
+        """
+        known = [
+            (block, register)
+            for block in blocks
+            for register in block.registers
+            if self._was_read(register)
+        ]
+        if not known:
+            return False
+        inside = [register for block, register in known if len(block.registers) > 1]
+        if not inside:
+            return True
+        self._tried_alone += 1
+        alone = Block((inside[self._tried_alone % len(inside)],))
+        try:
+            return not (await self._request(alone, silence)).values
+        except IllegalAddressError:
+            return True
+
+    async def _examine(
+        self, block: Block, err: IllegalAddressError, silence: Silence
+    ) -> Report:
+        """Return the failures of a refused block, or what can be read of it.
+
+        All of it was there when it was read well, so it only fails the first time.
+        """
+        names = {register.name for register in block.registers}
+        if self._was_read(block) and names.isdisjoint(self._last_failures):
+            self._note_failed(block.registers, err)
+            return _failures(block.registers, err)
+        return await self._halve(block, err, silence)
+
+    async def _halve(
+        self, block: Block, err: IllegalAddressError, silence: Silence
+    ) -> Report:
         """Read the halves of a refused block, noting the registers that are missing."""
         if len(block.registers) == 1:
-            return self._note_missing(block.registers)
+            return self._note_refused(block.registers, err)
+        report = Report()
         first, second = block.halves()
-        report, is_first_whole = await self._read_block(first)
-        other, is_second_whole = await self._read_block(second)
-        report.add(other)
-        if is_first_whole and is_second_whole:
+        is_whole = True
+        for half in (first, second):
+            try:
+                report.add(await self._request(half, silence))
+            except IllegalAddressError as refusal:
+                is_whole = False
+                report.add(await self._halve(half, refusal, silence))
+        if is_whole and not report.failures:
             # Nothing is missing in either half, so it was the gap between them.
             self._borders.add(second.address)
-        # A block across a missing register would be refused again.
-        self._borders.update(
-            register.end
-            for register in block.registers
-            if register.name in self.missing
-        )
+        # A block across a register that is refused would be refused again.
+        for register in block.registers:
+            if isinstance(self._last_failures.get(register.name), _REFUSED):
+                self._borders |= {register.address, register.end}
         return report
 
-    def _not_there(self, register: Register) -> NotSupportedError:
-        return NotSupportedError(
-            f"{self.name} has no register {register.address} ({register.name})"
+    def _note_refused(
+        self, registers: Collection[Register], err: IllegalAddressError
+    ) -> Report:
+        """Note registers that are refused by themselves; return a failure for each."""
+        for register in registers:
+            if self._was_read(register):
+                self._note_failed([register], err)
+                continue
+            self.missing.add(register.name)
+            self._refusals.setdefault(register.name, Refusals()).note()
+            self._pauses.setdefault(register.name, BackOff()).note()
+            self._last_failures[register.name] = NotSupportedError(
+                f"{self.name} has no register {register.address} ({register.name})"
+            )
+            _LOGGER.debug("%s", self._last_failures[register.name])
+        return Report(
+            failures={each.name: self._last_failures[each.name] for each in registers}
         )
+
+
+def _failures(registers: Collection[Register], err: BatteryError) -> Report:
+    """Return that registers failed for one reason."""
+    return Report(failures={register.name: err for register in registers})

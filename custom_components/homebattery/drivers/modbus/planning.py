@@ -38,7 +38,12 @@ class Block:
     @property
     def count(self) -> int:
         """Number of words, unwanted ones in between included."""
-        return max(register.end for register in self.registers) - self.address
+        return self.end - self.address
+
+    @property
+    def end(self) -> int:
+        """The first address behind the block."""
+        return max(register.end for register in self.registers)
 
     def words_of(self, register: Register, words: Sequence[int]) -> Sequence[int]:
         """Return the part of the block's `words` that belongs to `register`."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 import logging
 import struct
-from typing import ClassVar, Final, override
+from typing import ClassVar, Final, NoReturn, override
 
 from pymodbus import FramerType, __version__ as PYMODBUS_VERSION
 from pymodbus.client import AsyncModbusTcpClient
@@ -29,7 +29,7 @@ from ..errors import (
     UnknownHostError,
 )
 from .connection import SharedConnection, resolve
-from .unit import ModbusRequest, refusal
+from .unit import MALFORMED, ModbusRequest, refusal
 
 __all__ = ["PYMODBUS_VERSION", "FramerType", "ModbusTcpConnection", "quiet_pymodbus"]
 
@@ -74,6 +74,11 @@ FRAMINGS: Final[Mapping[str, FramerType]] = {
 }
 """`rtu`: the gateway passes on serial frames as they are ('transparent')."""
 
+_READ: Final = 3
+_WRITE: Final = 16
+_EXCEPTION: Final = 0x80
+_QUOTED: Final = 24
+"""Number of bytes of an answer that an error quotes."""
 _TEXT: Final = 3
 """Number of characters that a greeting begins with, such as those of HTTP and SSH."""
 
@@ -128,6 +133,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         """The last packet, if it is no Modbus; else empty."""
         self._has_answered = False
         """Whether there was an answer on the connection."""
+        self._answers = _Answers()
 
     @override
     def __str__(self) -> str:
@@ -142,6 +148,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             client = await self._connected_client()
             await self._keep_quiet()
             self.requests += 1
+            self._answers.begin(request)
             cancels = _cancels()
             try:
                 # A task, so that a lost connection can end it: pymodbus would go on
@@ -152,7 +159,12 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                     self.GREETING_TIMEOUT if self._foreign else None
                 ):
                     response = await self._sending
-            except (ModbusException, asyncio.CancelledError, TimeoutError) as err:
+            except (
+                ModbusException,
+                asyncio.CancelledError,
+                TimeoutError,
+                *MALFORMED,
+            ) as err:
                 if _cancels() > cancels:
                     # This task was cancelled; pymodbus 3.13 makes an error of that.
                     self._disconnect()
@@ -171,6 +183,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         # With a delay of 0 pymodbus does not reconnect by itself, which would go
         # unnoticed here.
         self._foreign, self._has_answered = b"", False
+        self._answers = answers = _Answers()
         client = AsyncModbusTcpClient(
             self.host,
             port=self.port,
@@ -180,8 +193,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             reconnect_delay=0,
             trace_connect=self._connection_changed,
             trace_packet=self._packet_seen,
+            trace_pdu=answers.trace,
         )
-        client.ctx.framer.decoder = _Decoder(is_server=False)
+        client.ctx.framer.decoder = answers
         try:
             with quiet_pymodbus():
                 connected = await client.connect()
@@ -209,9 +223,11 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     def _packet_seen(self, sending: bool, packet: bytes) -> bytes:
         """Note a packet that is no Modbus, and end the request under way.
 
-        Not once the server has answered in Modbus: pymodbus copes with its hiccups.
+        Not on a serial line that has answered: there pymodbus finds the answer among
+        other bytes.
         """
-        if sending or self._has_answered:
+        is_serial = self._framer is FramerType.RTU
+        if sending or (self._has_answered and is_serial):
             return packet
         if _is_foreign(packet, self._framer):
             self._foreign = packet
@@ -223,7 +239,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         self,
         client: AsyncModbusTcpClient,
         where: str,
-        err: ModbusException | asyncio.CancelledError | TimeoutError,
+        err: BaseException,
     ) -> BatteryError:
         """Return the error of a failed request, and drop the connection.
 
@@ -235,6 +251,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         self._disconnect()
         if foreign:
             return ProtocolError(f"{where}: the answer is not Modbus: {foreign[:40]!r}")
+        if self._answers.fault:
+            return ProtocolError(f"{where}: {self._answers.fault}")
         if lost:
             kind = CannotConnectError if self._has_answered else ConnectionClosedError
             return kind(f"{where}: the connection was closed")
@@ -243,22 +261,83 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         return ProtocolError(f"{where}: {err}")
 
 
-class _Decoder(DecodePDU):
-    """Decodes answers; raises an error of the connection for one that makes no sense.
+class _Answers(DecodePDU):
+    """Decodes the answers to one request at a time, and refuses all others.
 
-    asyncio ends the connection then. Errors of pymodbus's own it would take for faults
-    of the program, and log with a traceback, each time.
+    For those it raises an error of the connection, upon which asyncio ends that: errors
+    of pymodbus's own it would take for faults of the program, and log with a traceback,
+    each time.
     """
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        super().__init__(is_server=False)
+        self.fault = ""
+        """The reason why the last answer was refused; empty for none."""
+        self._request = ModbusRequest(0, 0, 0)
+        self._transaction = 0
+
+    def begin(self, request: ModbusRequest) -> None:
+        """Take answers to `request` from now on."""
+        self._request, self.fault = request, ""
+
+    @property
+    def _function(self) -> int:
+        """The function of the request."""
+        return _READ if self._request.values is None else _WRITE
+
+    @override
+    def lookupPduClass(self, data: bytes) -> type[ModbusPDU] | None:
+        """Return the class of an RTU frame, which has its length; None for no answer.
+
+        pymodbus looks for an answer from each byte on.
+        """
+        if len(data) < 2 or data[1] & ~_EXCEPTION != self._function:
+            return None
+        return super().lookupPduClass(data)
 
     @override
     def decode(self, frame: bytes) -> ModbusPDU:
-        """Return the answer in a frame."""
+        """Return the answer in a frame, without its envelope."""
+        if fault := self._fault_of(frame):
+            self._refuse(f"{fault} came: {frame[:_QUOTED].hex(' ')}")
         pdu = None
-        with suppress(struct.error):
+        with suppress(*MALFORMED):
             pdu = super().decode(frame)
         if pdu is None:
-            raise ConnectionAbortedError("an answer that makes no sense")
+            self._refuse(f"nonsense came: {frame[:_QUOTED].hex(' ')}")
         return pdu
+
+    def trace(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
+        """Compare the transaction of an answer with that of the request.
+
+        pymodbus itself leaves out answers to other transactions, but takes a 0 for any.
+        """
+        if sending:
+            self._transaction = pdu.transaction_id
+        elif pdu.transaction_id != self._transaction:
+            self._refuse(f"an answer to transaction {pdu.transaction_id} came")
+        return pdu
+
+    def _refuse(self, fault: str) -> NoReturn:
+        self.fault = fault
+        raise ConnectionAbortedError(fault)
+
+    def _fault_of(self, frame: bytes) -> str:
+        """Return what is wrong with an answer; nothing if it fits the request."""
+        request = self._request
+        if not frame or frame[0] & ~_EXCEPTION != self._function:
+            return "an answer to another function"
+        if frame[0] & _EXCEPTION:
+            return "" if len(frame) > 1 else "an exception without a code"
+        if request.values is None:
+            size = len(frame) - 2
+            if size != 2 * request.count or frame[1] != size:
+                words = max(0, size) // 2
+                return f"an answer of {words} words instead of {request.count}"
+        elif frame[1:] != struct.pack(">HH", request.address, request.count):
+            return "an answer to a write of other registers"
+        return ""
 
 
 def _cancels() -> int:

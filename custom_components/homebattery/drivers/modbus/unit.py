@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+import struct
 from typing import Final, Protocol, override
 
 from ..errors import (
@@ -28,6 +29,9 @@ class ModbusUnit(Protocol):
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""
 
+
+MALFORMED: Final = (struct.error, ArithmeticError, LookupError, ValueError)
+"""Errors of decoding an answer that does not have the form it should have."""
 
 type Units = Callable[[int], ModbusUnit]
 """Returns the view of a unit id."""

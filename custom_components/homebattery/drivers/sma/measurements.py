@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from ..battery.readings import Formula, Values
+from ..battery.readings import SOC, Formula, Values
 from ..measurements import Value
 from .registers import KEEP_VALUES, MODELS, RATINGS, RELEASE_TYPES
 
@@ -135,6 +135,7 @@ def _counted(key: str, at_battery: str, at_ac: str) -> Formula:
 
 
 FORMULAS: Final = (
+    SOC,
     Formula(
         "battery_power",
         ("charge_power", "discharge_power", "active_power"),

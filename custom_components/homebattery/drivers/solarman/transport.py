@@ -11,7 +11,6 @@ request.
 
 import asyncio
 import logging
-import struct
 from typing import Final, override
 
 from ..errors import (
@@ -27,7 +26,7 @@ from ..errors import (
 )
 from ..modbus.connection import SharedConnection, resolve
 from ..modbus.register import WORD
-from ..modbus.unit import ModbusRequest, refusal
+from ..modbus.unit import MALFORMED, ModbusRequest, refusal
 from .frames import CRCError, LoggerClient, ModbusError, V5FrameError
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,8 +37,7 @@ _FAILURES: Final = (
     OSError,
     V5FrameError,
     CRCError,
-    KeyError,
-    struct.error,
+    *MALFORMED,
 )
 """Errors of a request that was not answered."""
 

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Final, override
 
-from ..errors import BatteryError
+from ..errors import BatteryError, IllegalAddressError, RequestTimeoutError
 from ..modbus.device import ModbusDevice
 from ..modbus.planning import Block, Layout
 from ..modbus.register import Register
+from ..modbus.silence import Silence
 from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .registers import METER_STATUS
@@ -23,8 +24,12 @@ class Table(ModbusDevice):
     """Registers of which a firmware has all or none: one refusal counts for all."""
 
     @override
-    async def _halve(self, block: Block) -> Report:
-        return self._note_missing(block.registers)
+    async def _halve(
+        self, block: Block, err: IllegalAddressError, silence: Silence
+    ) -> Report:
+        refused = self._note_refused(self.registers.values(), err)
+        names = (register.name for register in block.registers)
+        return Report(failures={name: refused.failures[name] for name in names})
 
 
 class Meter(ModbusDevice):
@@ -56,7 +61,12 @@ class Meter(ModbusDevice):
         self._online, self._recheck_at = False, 0.0
 
     @override
-    async def read(self, names: Collection[str], again: Collection[str] = ()) -> Report:
+    async def read(
+        self,
+        names: Collection[str],
+        again: Collection[str] = (),
+        silence: Silence | None = None,
+    ) -> Report:
         if not names:
             return Report()
         status = self._inverter.words.get(_DEVICE_STATUS)
@@ -67,22 +77,29 @@ class Meter(ModbusDevice):
         now = asyncio.get_running_loop().time()
         if not self._online and now >= self._recheck_at:
             self._recheck_at = now + RECHECK
-            report = await super().read([_STATUS])
+            report = await super().read([_STATUS], silence=silence)
             if _STATUS in report.failures:
                 return self._failed(names, report)
             self._online = report.values[_STATUS] == _ONLINE
         if not self._online:
             return self._offline(names)
         try:
-            report = await super().read({*names, _STATUS}, again)
+            report = await super().read({*names, _STATUS}, again, silence)
         except BatteryError:
-            # The meter may be the reason for a lost connection: check its state first.
-            self._online, self._recheck_at = False, 0.0
+            self._check_state_first()
             raise
+        if any(
+            isinstance(err, RequestTimeoutError) for err in report.failures.values()
+        ):
+            self._check_state_first()
         if _STATUS in report.values and report.values[_STATUS] != _ONLINE:
             self._online, self._recheck_at = False, now + RECHECK
             return self._offline(names)
         return report
+
+    def _check_state_first(self) -> None:
+        """Check the state before the next read: the meter may break the connection."""
+        self._online, self._recheck_at = False, 0.0
 
     def _offline(self, names: Collection[str]) -> Report:
         """Return no values but the status: offline."""

@@ -245,7 +245,7 @@ class Sun2000Inverter(ModbusBattery):
     @override
     async def has_new_parts(self) -> bool:
         now = await discover_batteries(self._part("SUN2000", ASKED))
-        return not now <= self.topology.batteries
+        return not now <= self.topology.batteries or await super().has_new_parts()
 
     # Reading
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from ..battery.readings import Formula, Values
+from ..battery.readings import SOC, Formula, Values
 from ..measurements import Value
 from .registers import ALARMS, FIXED_PERIODS, SHUTDOWN_COMMAND, TOU_PERIODS
 
@@ -132,6 +132,7 @@ def _names(kind: str, periods: int, parts: Iterable[str]) -> tuple[str, ...]:
 
 
 FORMULAS: Final = (
+    SOC,
     Formula("load_power", ("active_power", "grid_power"), _load_power),
     Formula("grid_export_total", ("meter_export",), _export),
     Formula("battery_temperature", _TEMPERATURES, _battery_temperature),

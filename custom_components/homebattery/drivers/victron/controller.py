@@ -29,6 +29,7 @@ from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
     NotConfirmedError,
+    ProtocolError,
     RequestTimeoutError,
     TakenOverError,
 )
@@ -255,7 +256,7 @@ class VictronController(SetpointController[HeldBlock]):
             await self._battery.read_registers(
                 self._older_than(_FRESH, self._conditions)
             )
-        except (CannotConnectError, RequestTimeoutError) as err:
+        except (CannotConnectError, RequestTimeoutError, ProtocolError) as err:
             _LOGGER.debug(
                 "%s: cannot read for the setpoint: %s", self._battery.address, err
             )

@@ -148,10 +148,23 @@ class VictronInverter(ModbusBattery):
         }
         return {name: unit for name, unit in units.items() if unit is not None}
 
+    @property
+    def _units(self) -> GxUnits:
+        """The services of the GX device."""
+        return GxUnits(f"{self.address}:{self.port}", self.unit)
+
+    @override
+    async def has_new_parts(self) -> bool:
+        """Return True for an ESS assistant, too, that there was not when connecting."""
+        has_ess = self._capabilities.has_ess or self._capabilities.is_rs
+        return (
+            not has_ess and await self._units.has_ess()
+        ) or await super().has_new_parts()
+
     @override
     async def _find_units(self) -> None:
         """Find the units that were not given, and the capabilities of all."""
-        units = GxUnits(f"{self.address}:{self.port}", self.unit)
+        units = self._units
         if self.unit_id is None:
             self.unit_id = await units.find_inverter()
             if self.battery_unit_id is None:

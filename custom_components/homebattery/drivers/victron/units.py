@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ..absence import CERTAIN_REFUSALS
 from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
@@ -157,8 +158,7 @@ class GxUnits:
         if phases is None:
             await self.check_gx()
             raise WrongUnitError(f"{self._name}: no VE.Bus system at unit {unit_id}")
-        # 2709 belongs to the ESS assistant's service.
-        has_ess = await self.read(SYSTEM_UNIT, 2709) is not None
+        has_ess = await self.has_ess()
         history: Sequence[int] | None = None
         if battery_unit_id is not None:
             history = await self.read(battery_unit_id, _HISTORY[0], len(_HISTORY))
@@ -168,6 +168,17 @@ class GxUnits:
             has_ess=has_ess,
             has_history=any(history or ()),
         )
+
+    async def has_ess(self) -> bool:
+        """Return whether the ESS assistant's service is there, which 2709 belongs to.
+
+        One refusal may be a passing one, and a battery that is held could not be
+        released then.
+        """
+        for _ in range(CERTAIN_REFUSALS):
+            if await self.read(SYSTEM_UNIT, 2709) is not None:
+                return True
+        return False
 
     async def read(
         self, unit_id: int, address: int, count: int = 1

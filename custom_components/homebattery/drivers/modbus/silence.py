@@ -1,0 +1,51 @@
+"""The requests of one read that got no answer."""
+
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import BatteryError
+
+MOST_TIMEOUTS: Final = 2
+"""Number of requests without an answer after which a read asks no more."""
+
+
+class Silence:
+    """The blocks of one read that got no answer, in all units of a battery.
+
+    While others are answered they fail alone. Where nothing was answered, the device is
+    out of reach.
+    """
+
+    def __init__(self) -> None:
+        """Begin without an answer, and without a time-out."""
+        self.answered = False
+        """Whether there was any answer, be it a refusal."""
+        self._errors: list[BatteryError] = []
+        self._consequences: list[Callable[[], None]] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether too many requests got no answer to send another one."""
+        return len(self._errors) >= MOST_TIMEOUTS
+
+    @property
+    def error(self) -> BatteryError:
+        """The last error."""
+        return self._errors[-1]
+
+    def note(self, err: BatteryError, consequence: Callable[[], None]) -> None:
+        """Note a request without an answer; raises its error where nothing answers.
+
+        The `consequence` is called at the end, if something else was answered.
+        """
+        self._errors.append(err)
+        self._consequences.append(consequence)
+        if self.is_over and not self.answered:
+            raise err
+
+    def conclude(self) -> None:
+        """End the read; raises the last error where nothing answered."""
+        if self._errors and not self.answered:
+            raise self.error
+        for consequence in self._consequences:
+            consequence()

@@ -1,0 +1,231 @@
+"""A refusal or silence of a sick device proves nothing, and costs little time.
+
+With the driver of each battery that speaks Modbus, on its simulated device.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+import random
+from typing import Any, Final
+
+import pytest
+
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.absence import BACK_OFF
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.battery.readings import Readings
+from custom_components.homebattery.drivers.errors import (
+    BatteryError,
+    DeviceRefusedError,
+    RequestTimeoutError,
+)
+from tests.drivers.conftest import Leap
+from tests.home import house_of
+from tests.simulators import SIMULATORS, ManualClock, Simulator
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused, Silent
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+TIMEOUT: Final = 0.2
+"""Seconds for each answer."""
+
+type Fault = Callable[[int, int, int], None]
+"""Called with unit, address and count of each read; raises what the device does."""
+
+LIVE: Final = {
+    "victron": {("unit", 225)},
+    "sun2000": {("at", 32080)},
+    "deye_modbus": {("at", 500)},
+    "deye_solarman": {("at", 500)},
+    "sma": {("at", 30775)},
+}
+"""A part of each device that is polled, and that control does not need."""
+
+
+@pytest.fixture(params=[name for name in DRIVERS if name != "sessy"])
+async def simulator(
+    request: pytest.FixtureRequest, clock: ManualClock
+) -> AsyncIterator[Simulator]:
+    """Yield each device that speaks Modbus in turn."""
+    device: Any = SIMULATORS[request.param]
+    async with device(house_of(device, clock)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def battery(simulator: Simulator) -> AsyncIterator[ModbusBattery]:
+    driver = DRIVERS[simulator.type]
+    battery = driver.from_setup({**simulator.setup, "timeout": TIMEOUT})
+    assert isinstance(battery, ModbusBattery)
+    async with battery:
+        yield battery
+
+
+class Spoiler:
+    """Makes reads of a simulated device fail, without its knowledge."""
+
+    def __init__(self, units: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fault: Fault | None = None
+        self.asked: list[tuple[int, int, int]] = []
+        read = units.read
+
+        def spoilt(unit: int, address: int, count: int) -> Sequence[int]:
+            self.asked.append((unit, address, count))
+            if self.fault is not None:
+                self.fault(unit, address, count)
+            return read(unit, address, count)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(units, "read", spoilt)
+
+
+@pytest.fixture
+def spoiler(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> Spoiler:
+    return Spoiler(simulator.server.units, monkeypatch)
+
+
+def on(type_: str, error: Exception) -> Fault:
+    """Return a fault of one part of a device."""
+
+    def fault(unit: int, address: int, count: int) -> None:
+        for what, where in LIVE[type_]:
+            if unit == where if what == "unit" else address <= where < address + count:
+                raise error
+
+    return fault
+
+
+async def known(battery: ModbusBattery) -> set[str]:
+    """Return the keys that have a value."""
+    readings = await battery.read()
+    return {key for key in readings if readings[key] is not None}
+
+
+async def read_of(battery: ModbusBattery) -> Readings | None:
+    """Return a poll; None where it fails as a whole."""
+    try:
+        return await battery.read()
+    except BatteryError:
+        return None
+
+
+async def test_a_poll_that_is_refused_as_a_whole_is_an_error_and_teaches_nothing(
+    battery: ModbusBattery, spoiler: Spoiler, simulator: Simulator
+) -> None:
+    before, measurements = await known(battery), battery.measurements
+
+    def refuse(*_: int) -> None:
+        raise Refused(ILLEGAL_ADDRESS)
+
+    for _ in range(3):
+        spoiler.fault = refuse
+        with pytest.raises(DeviceRefusedError, match="refuses all"):
+            await battery.read()
+        spoiler.fault = None
+        assert battery.measurements == measurements
+        assert await known(battery) == before
+
+
+async def test_a_part_that_is_refused_for_a_while_is_back_after_it(
+    battery: ModbusBattery, spoiler: Spoiler, simulator: Simulator, leap: Leap
+) -> None:
+    before, measurements = await known(battery), battery.measurements
+    spoiler.fault = on(simulator.type, Refused(ILLEGAL_ADDRESS))
+    for _ in range(4):
+        readings = await battery.read()
+        assert "battery_soc" in readings
+        assert battery.measurements == measurements
+    spoiler.fault = None
+    leap(BACK_OFF[-1])
+    assert await known(battery) == before
+
+
+async def test_a_part_without_an_answer_costs_its_own_values_and_few_time_outs(
+    battery: ModbusBattery, spoiler: Spoiler, simulator: Simulator, leap: Leap
+) -> None:
+    before = await known(battery)
+    spoiler.fault = on(simulator.type, Silent())
+    readings = [await read_of(battery) for _ in range(6)]
+    last = readings[-1]
+    assert last is not None
+    assert last["battery_soc"] is not None
+    lost = {
+        key
+        for key, err in last.failures.items()
+        if isinstance(err, RequestTimeoutError)
+    }
+    assert lost
+    assert lost | last.keys() >= before
+    spoiler.asked.clear()
+    await battery.read()
+    assert not any(_is_spoilt(spoiler, *each) for each in spoiler.asked)
+
+    spoiler.fault = None
+    leap(BACK_OFF[-1])
+    await battery.read()
+    assert await known(battery) == before
+
+
+def _is_spoilt(spoiler: Spoiler, unit: int, address: int, count: int) -> bool:
+    """Return True for a read that the fault keeps from being answered."""
+    assert spoiler.fault is not None
+    try:
+        spoiler.fault(unit, address, count)
+    except Silent:
+        return True
+    return False
+
+
+async def test_any_words_give_finite_values_or_errors_of_the_library(
+    battery: ModbusBattery, simulator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await battery.read()
+    numbers = random.Random(15)
+    special = (0, 1, 0x7FFF, 0x8000, 0xFFFF)
+
+    def noise(_unit: int, _address: int, count: int) -> list[int]:
+        return [
+            numbers.choice(special)
+            if numbers.random() < 0.5
+            else numbers.getrandbits(16)
+            for _ in range(count)
+        ]
+
+    monkeypatch.setattr(simulator.server.units, "read", noise)
+    for _ in range(20):
+        readings = await battery.read()
+        assert all(
+            abs(value) < float("inf")
+            for value in readings.values()
+            if isinstance(value, float)
+        )
+
+
+async def test_zeros_of_a_device_that_restarts_are_no_soc(
+    battery: ModbusBattery, simulator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (await battery.read())["battery_soc"]
+    with monkeypatch.context() as patch:
+        patch.setattr(simulator.server.units, "read", lambda *asked: [0] * asked[-1])
+        readings = await battery.read()
+        assert readings.get("battery_soc") is None
+    assert (await battery.read())["battery_soc"] == before
+
+
+@pytest.mark.parametrize("refusals", [1, 4])
+async def test_an_ess_assistant_that_is_refused_is_detected_all_the_same(
+    refusals: int, victron: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One refusal says nothing; after more of them the hourly scan detects it."""
+    spoiler = Spoiler(victron.server.units, monkeypatch)
+    remaining = refusals
+
+    def refuse_ess(_unit: int, address: int, _count: int) -> None:
+        nonlocal remaining
+        if address == 2709 and remaining:
+            remaining -= 1
+            raise Refused(ILLEGAL_ADDRESS)
+
+    spoiler.fault = refuse_ess
+    async with DRIVERS["victron"].from_setup(victron.setup) as battery:
+        assert (battery.setpoint_limits is not None) is (refusals == 1)
+        remaining = 0
+        assert await battery.has_new_parts() is (refusals > 1)
