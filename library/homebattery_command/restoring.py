@@ -46,7 +46,11 @@ async def restore(battery: Battery, held: HeldDevice) -> None:
         raise WrongDeviceError(
             f"{battery.address}: serial number {serial} instead of {held.serial_number}"
         )
-    battery.snapshot = deepcopy(held.snapshot)
+    battery.snapshot, unknown = battery.recover(deepcopy(held.snapshot))
+    if unknown:
+        battery.snapshot = None
+        parts = ", ".join(sorted(unknown))
+        raise StateError(f"{held}: its stored snapshot is damaged (not known: {parts})")
     try:
         await battery.release()
     except BatteryError:
