@@ -35,6 +35,7 @@ async def test_snapshot_is_kept_while_a_setpoint_is_held(
         "current": None,
         "phases": {},
         "expires": None,
+        "duration": None,
     }
     await home.choose("automatic")
     assert stored(hass_storage, home) is None
