@@ -178,7 +178,7 @@ async def test_power_cut_at_the_first_write_leaves_what_restores_the_device(
 async def test_power_cut_after_a_plain_save_would_leave_nothing(
     home: Home, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above tells a save that is synced from one that is not."""
+    """The test above fails for a save that is not synced."""
     monkeypatch.setattr(storage, "write_utf8_file_atomic", write_utf8_file)
     assert await set_power_and_cut(home, disk, 600) == {}
 
@@ -259,8 +259,8 @@ def every_part(value: Any) -> Damage:
     """Put a value in the place of each part of the snapshot."""
 
     def damage(file: dict[str, Any]) -> None:
-        found = file["data"]["lease"]["found"]
-        file["data"]["lease"]["found"] = dict.fromkeys(found, value)
+        lease = file["data"]["lease"]
+        lease["found"] = dict.fromkeys(lease["found"], value)
 
     return damage
 
@@ -478,7 +478,7 @@ async def test_partly_known_snapshot_is_restored_in_part(
 
 
 @one_of_each_protocol
-async def test_file_of_the_first_version_is_found_by_its_name(
+async def test_file_of_the_first_version_is_read_and_renamed(
     home: Home, make_home: MakeHome, folder: Path
 ) -> None:
     original = home.simulator.settings_words()
