@@ -4,6 +4,7 @@ Each entry is one battery: a driver that talks to it, a coordinator that polls i
 and a control that holds it at a setpoint and releases it.
 """
 
+from collections.abc import Container
 import logging
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
@@ -26,7 +27,7 @@ from .data import HomeBatteryConfigEntry, HomeBatteryData
 from .discovery import async_scan_for_loggers
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery
-from .drivers.battery.controller import Snapshot
+from .drivers.battery.controller import DeviceIssue
 from .drivers.errors import AuthenticationError, BatteryError
 from .errors import translated
 from .services import async_setup_services
@@ -80,12 +81,16 @@ async def _async_start(
 
     @callback
     def show_issues() -> None:
-        repairs.show(hass, entry, {*battery.issues, *data.control.issues})
+        show({*battery.issues, *data.control.issues})
 
     @callback
     def show_remaining() -> None:
         # A battery that could not be released is still held.
-        repairs.show(hass, entry, data.control.issues)
+        show(data.control.issues)
+
+    @callback
+    def show(issues: Container[Issue | DeviceIssue]) -> None:
+        repairs.show(hass, entry, issues, unknown=data.control.unknown)
 
     show_issues()
     entry.async_on_unload(coordinator.async_add_listener(show_issues))
@@ -118,7 +123,7 @@ async def _async_forget_if_confirmed(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.orphaned and not repairs.is_shown(hass, entry, Issue.ORPHANED):
+    if store.content.orphaned and not repairs.is_shown(hass, entry, Issue.ORPHANED):
         _LOGGER.info(
             "%s: the user has confirmed its settings after it was removed", entry.title
         )
@@ -170,8 +175,8 @@ async def async_remove_entry(
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.snapshot is not None and not await _async_release(
-        hass, entry, store.snapshot
+    if store.content.snapshot is not None and not await _async_release(
+        hass, entry, store
     ):
         repairs.show(hass, entry, {Issue.ORPHANED})
         await store.async_mark_orphaned()
@@ -181,16 +186,16 @@ async def async_remove_entry(
 
 
 async def _async_release(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, snapshot: Snapshot
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, store: LeaseStore
 ) -> bool:
-    """Release a battery whose entry is removed; return whether that worked."""
+    """Release a battery whose entry is removed; return whether all is restored."""
     battery = _make_battery(hass, entry)
     try:
         async with battery:
-            battery.snapshot = snapshot
             if battery.identity.serial_number == entry.unique_id:
+                battery.snapshot, unknown = store.recover(battery)
                 await battery.release()
-                return True
+                return not unknown
     except BatteryError as err:
         _LOGGER.error("%s could not be released: %s", entry.title, err)
     return False

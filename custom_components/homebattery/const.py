@@ -93,3 +93,5 @@ class Issue(StrEnum):
     """The battery was removed and could not be released."""
     OTHER_CONTROLLER = "other_controller"
     """Another controller takes the battery over, again and again."""
+    LEASE_DAMAGED = "lease_damaged"
+    """A file of the lease was damaged, and some of it is not known."""

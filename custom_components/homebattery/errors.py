@@ -24,6 +24,7 @@ from .drivers.errors import (
     LoggerSerialRefusedError,
     ModbusSpokenError,
     NotConfirmedError,
+    NotKeptError,
     NotSupportedError,
     PermissionDeniedError,
     ProtocolError,
@@ -77,6 +78,7 @@ _WORDS: Final = (
     _Words(TakenOverError, "taken_over"),
     _Words(NotConfirmedError, "not_confirmed"),
     _Words(FlashBudgetError, "flash_budget"),
+    _Words(NotKeptError, "not_kept"),
     _Words(InvalidValueError, "invalid_value"),
 )
 _OTHER: Final = _Words(BatteryError, UNKNOWN)

@@ -1,7 +1,7 @@
 """Repair issues of a battery, and the flows that fix them."""
 
 from abc import abstractmethod
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 import logging
 from typing import Final, cast, override
 
@@ -22,9 +22,11 @@ _LOGGER = logging.getLogger(__name__)
 ENTRY_ID: Final = "entry_id"
 UNIQUE_ID: Final = "unique_id"
 
-_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.ORPHANED)
+_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.ORPHANED, Issue.LEASE_DAMAGED)
 _PERSISTENT: Final = (Issue.ORPHANED,)
 """The issues that would not be raised again after a restart."""
+_MOST_LISTED: Final = 8
+"""Keys of a damaged lease that a text has at most."""
 
 
 @callback
@@ -32,11 +34,19 @@ def show(
     hass: HomeAssistant,
     entry: HomeBatteryConfigEntry,
     issues: Container[Issue | DeviceIssue],
+    *,
+    unknown: Iterable[str] = (),
 ) -> None:
-    """Show the issues that a battery has, and withdraw all others."""
+    """Show the issues that a battery has, and withdraw all others.
+
+    `unknown` are the keys of what is not known of a damaged lease.
+    """
     for each in (*Issue, *DeviceIssue):
         if each in issues:
-            _report(hass, entry, each)
+            texts = {"device": entry.title}
+            if each is Issue.LEASE_DAMAGED:
+                texts["unknown"] = _listed(unknown)
+            _report(hass, entry, each, texts)
         else:
             ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, each))
 
@@ -55,8 +65,18 @@ def _issue_id(entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue) -> str:
     return f"{issue}_{entry.unique_id}"
 
 
+def _listed(unknown: Iterable[str]) -> str:
+    """Return the first of some keys as a list for a text."""
+    keys = sorted(unknown)
+    rest = ["…"] if len(keys) > _MOST_LISTED else []
+    return ", ".join([*(f"`{key}`" for key in keys[:_MOST_LISTED]), *rest])
+
+
 def _report(
-    hass: HomeAssistant, entry: HomeBatteryConfigEntry, issue: Issue | DeviceIssue
+    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
+    issue: Issue | DeviceIssue,
+    texts: dict[str, str],
 ) -> None:
     severity = ir.IssueSeverity.ERROR if issue in _ERRORS else ir.IssueSeverity.WARNING
     ir.async_create_issue(
@@ -68,7 +88,7 @@ def _report(
         is_persistent=issue in _PERSISTENT,
         severity=severity,
         translation_key=issue,
-        translation_placeholders={"device": entry.title},
+        translation_placeholders=texts,
     )
 
 
@@ -147,6 +167,15 @@ class ReloadFlow(FixFlow):
         return "not_found" if self._issue.translation_key in issues else None
 
 
+class AcceptFlow(FixFlow):
+    """Take a battery for restored whose snapshot was damaged; nothing is written."""
+
+    @override
+    async def _fix(self) -> str | None:
+        await self._loaded_entry().runtime_data.control.async_accept()
+        return None
+
+
 class ForgetFlow(FixFlow):
     """Forget the snapshot of a removed battery; nothing is written to it."""
 
@@ -164,6 +193,7 @@ FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.RELEASE_FAILED: ReleaseFlow,
     Issue.ORPHANED: ForgetFlow,
     Issue.OTHER_CONTROLLER: ReleaseFlow,
+    Issue.LEASE_DAMAGED: AcceptFlow,
     DeviceIssue.NO_ESS: ReloadFlow,
 }
 """The issues that a click can fix."""

@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from homebattery import Battery, BatteryError, Grant
+from homebattery.battery.controller import Snapshot
 from homebattery.errors import (
     CannotConnectError,
     DeviceBusyError,
@@ -132,6 +133,7 @@ class Control:
         """Set the power; return what is granted."""
         # What a release restores is what is on disk, and not read a second time.
         self._battery.snapshot = deepcopy(self.held.snapshot)
+        self._battery.keep_snapshot = self._keep
         try:
             return await self._battery.set_power_setpoint(watts)
         except BatteryError as err:
@@ -139,7 +141,8 @@ class Control:
                 self._battery.snapshot = None
             raise
         finally:
-            self._keep()
+            if self._battery.snapshot is not None:
+                await self._keep(self._battery.snapshot)
 
     async def _renew(self, grant: Grant) -> Grant:
         """Renew the setpoint; return what is granted now."""
@@ -149,15 +152,19 @@ class Control:
             complain(err)
             return grant
         finally:
-            self._keep()
+            if self._battery.snapshot is not None:
+                await self._keep(self._battery.snapshot)
         return grant if renewed is None else renewed
 
-    def _keep(self) -> None:
-        """Keep on disk what a release restores, where its user has changed that."""
-        snapshot = self._battery.snapshot
-        if snapshot is not None and snapshot != self.held.snapshot:
-            self.held = replace(self.held, snapshot=deepcopy(snapshot))
-            self._file.save(self.held)
+    async def _keep(self, snapshot: Snapshot) -> None:
+        """Keep on disk what a release restores, where its user has changed that.
+
+        Raises StateError.
+        """
+        if snapshot != self.held.snapshot:
+            held = replace(self.held, snapshot=deepcopy(snapshot))
+            self._file.save(held)
+            self.held = held
 
     async def end(self) -> None:
         """Release; when that is confirmed, neither file nor guard are needed."""

@@ -51,16 +51,14 @@ async def restore(battery: Battery, held: HeldDevice) -> None:
 
 async def _restore_snapshot(battery: Battery, snapshot: Snapshot) -> None:
     """Restore a snapshot from elsewhere. Raises StateError when it makes no sense."""
-    battery.snapshot = deepcopy(snapshot)
-    try:
-        await battery.release()
-    except BatteryError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as err:
+    battery.snapshot, unknown = battery.recover(deepcopy(snapshot))
+    if unknown:
+        battery.snapshot = None
         raise StateError(
-            f"{battery.address}: the snapshot is damaged ({err!r}): "
-            f"{json.dumps(snapshot)}"
-        ) from err
+            f"{battery.address}: the snapshot is damaged "
+            f"(not known: {', '.join(sorted(unknown))}): {json.dumps(snapshot)}"
+        )
+    await battery.release()
 
 
 async def restore_orphaned(battery: Battery, file: StateFile) -> bool:

@@ -4,9 +4,10 @@ import copy
 from typing import Any
 
 from homeassistant.helpers import issue_registry as ir
-from homeassistant.util import slugify
 
 from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.control.lease_file import file_name
+from custom_components.homebattery.control.store import COPY
 from tests.home import Home, MakeHome
 from tests.simulators import Simulator
 
@@ -15,7 +16,7 @@ type Words = dict[str, Any]
 
 def file_of(home: Home) -> str:
     """Return the name of the file in which a battery's lease is kept."""
-    return f"{DOMAIN}.{slugify(home.entry.unique_id)}"
+    return file_name(str(home.entry.unique_id))
 
 
 def stored(hass_storage: dict[str, Any], home: Home) -> Any:
@@ -27,14 +28,16 @@ async def after_a_crash(
     dead: Home, make_home: MakeHome, hass_storage: dict[str, Any], **options: Any
 ) -> Home:
     """Return the next start after a crash: only the storage is kept of the first."""
-    kept = copy.deepcopy(hass_storage[file_of(dead)])
+    names = (file_of(dead), f"{file_of(dead)}{COPY}")
+    kept = {name: copy.deepcopy(hass_storage.get(name)) for name in names}
     # Forget the battery as a crash does: without releasing it.
     dead.data.battery.snapshot = None
     dead.data.control._leased._end()
-    hass_storage.pop(file_of(dead))
+    for name in names:
+        hass_storage.pop(name, None)
     await dead.hass.config_entries.async_remove(dead.entry.entry_id)
     alive = make_home(dead.simulator, **options)
-    hass_storage[file_of(alive)] = kept
+    hass_storage.update({name: file for name, file in kept.items() if file is not None})
     return alive
 
 

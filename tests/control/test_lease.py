@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
+from homeassistant.core import CoreState
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.util.file import WriteError
+from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homebattery.drivers.battery.controller import Grant
+from custom_components.homebattery.control.lease import Setpoint
+from custom_components.homebattery.control.lease_file import decode
+from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import Simulator
 from tests.simulators.http_server import Answer, Request
@@ -21,6 +25,12 @@ from tests.simulators.modbus_server import WRITES
 from .lease_support import after_a_crash, changed, stored
 
 pytestmark = pytest.mark.usefixtures("few_sensors")
+
+KEYS: Final = (
+    *("lease", "left", "unknown", "flash_day", "flash_writes"),
+    *("found", "power", "current", "phases", "expires", "duration"),
+)
+"""The keys of the file."""
 
 
 @one_of_each_protocol
@@ -35,6 +45,7 @@ async def test_snapshot_is_kept_while_a_setpoint_is_held(
         "current": None,
         "phases": {},
         "expires": None,
+        "duration": None,
     }
     await home.choose("automatic")
     assert stored(hass_storage, home) is None
@@ -216,6 +227,62 @@ async def test_setpoint_that_is_held_stays_when_the_next_is_not_on_disk(
     assert writes(home) == before
     assert home.data.control.requested_power == 600
     assert stored(hass_storage, home)["power"] == 600
+
+
+@one_of_each_protocol
+async def test_setpoint_that_cannot_be_saved_again_is_tried_until_it_can(
+    home: Home,
+    hass_storage: dict[str, Any],
+    warp: Warp,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk fills up while a held current follows the voltage to another power."""
+    await home.set_power(600)
+    lease: Any = home.data.control._leased.lease
+    lease.setpoint, lease.applied = Setpoint(power=700), False
+    before = writes(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_async_write_data", write_fails)
+        await warp(31)
+        assert writes(home) == before
+        assert lease.fault is LimitReason.NOT_SAVED
+        assert home.state("control_mode") == "manual"
+    await warp(31)
+    assert lease.applied
+    assert home.data.control.granted_power == 700
+    assert stored(hass_storage, home)["power"] == 700
+    await home.choose("automatic")
+
+
+async def test_no_setpoint_is_begun_that_reaches_the_disk_only_when_all_has_stopped(
+    sessy_home: Home,
+) -> None:
+    """While Home Assistant stops, its storage writes later."""
+    home, before = sessy_home, writes(sessy_home)
+    home.hass.set_state(CoreState.stopping)
+    with pytest.raises(HomeAssistantError, match="is stopping"):
+        await home.set_power(600)
+    home.hass.set_state(CoreState.running)
+    assert writes(home) == before
+    await home.set_power(600)
+    assert writes(home) > before
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+        lambda each: (
+            st.lists(each, max_size=3)
+            | st.dictionaries(st.sampled_from(KEYS), each, max_size=10)
+        ),
+    )
+)
+def test_any_json_is_read_as_a_lease(data: Any) -> None:
+    content = decode(data)
+    held_for_all_that_is_known = not isinstance(data, dict) or (
+        data.get("lease", "missing") is not None
+    )
+    assert (content.snapshot is not None) == held_for_all_that_is_known
 
 
 @one_of_each_protocol

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from homeassistant.components.repairs import DOMAIN as REPAIRS
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 import pytest
@@ -11,6 +12,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN, Issue
 from custom_components.homebattery.control.keep_alive import RETRY
+from custom_components.homebattery.control.store import COPY
 from custom_components.homebattery.control.takeover import OF_LATE, OFTEN
 from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from custom_components.homebattery.drivers.deye.plans import (
@@ -18,7 +20,7 @@ from custom_components.homebattery.drivers.deye.plans import (
     CHEMISTRY,
     CONTROL_MODE,
 )
-from tests.control.lease_support import file_of, issues, stored
+from tests.control.lease_support import after_a_crash, file_of, issues, stored
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (
     DeyeModbusSimulator,
@@ -158,6 +160,71 @@ async def test_nothing_can_be_fixed_of_a_battery_that_is_not_set_up(
     aborted = await fix.submit(question)
 
     assert (aborted["type"], aborted["reason"]) == ("abort", "not_loaded")
+
+
+# A snapshot that was damaged on disk
+
+
+async def start_with_a_damaged_snapshot(
+    home: Home, make_home: MakeHome, hass_storage: dict[str, Any]
+) -> Home:
+    """Let Home Assistant die while a battery is held, and damage both files."""
+    await home.set_power(600)
+    hass_storage.pop(f"{file_of(home)}{COPY}")
+    stored(hass_storage, home)["found"] = {"strategy": 5}
+    after = await after_a_crash(home, make_home, hass_storage)
+    assert await after.set_up()
+    return after
+
+
+async def test_a_battery_with_a_damaged_snapshot_is_confirmed_by_a_click(
+    sessy_home: Home,
+    sessy: SessySimulator,
+    make_home: MakeHome,
+    fix: Fix,
+    hass_storage: dict[str, Any],
+) -> None:
+    """Nothing is written; as it is set then, it is restored from then on."""
+    home = await start_with_a_damaged_snapshot(sessy_home, make_home, hass_storage)
+    await sessy.misbehave("strategy", strategy="ROI")  # set by hand
+    by_hand = sessy.settings_words()
+    question = await fix.begin(home, Issue.LEASE_DAMAGED)
+    assert question["description_placeholders"] == {
+        "device": home.entry.title,
+        "unknown": "`found`",
+    }
+    with pytest.raises(HomeAssistantError, match="takes no setpoint"):
+        await home.set_power(600)
+
+    done = await fix.submit(question)
+
+    assert done["type"] == "create_entry"
+    assert issues(home) == set()
+    assert sessy.settings_words() == by_hand
+    await home.set_power(600)
+    await home.choose("automatic")
+    assert sessy.settings_words() == by_hand
+
+
+async def test_a_battery_with_a_damaged_snapshot_stays_known_when_it_is_removed(
+    sessy_home: Home,
+    make_home: MakeHome,
+    fix: Fix,
+    hass_storage: dict[str, Any],
+) -> None:
+    home = await start_with_a_damaged_snapshot(sessy_home, make_home, hass_storage)
+    await remove(home)
+    assert issues(home) == {Issue.ORPHANED}
+
+    again = make_home(home.simulator)
+    assert await again.set_up()
+    assert issues(again) == {Issue.LEASE_DAMAGED}
+    with pytest.raises(HomeAssistantError, match="takes no setpoint"):
+        await again.set_power(600)
+
+    await remove(again)
+    await fix.submit(await fix.begin(again, Issue.ORPHANED))
+    assert file_of(again) not in hass_storage
 
 
 # A battery that was removed while it was held

@@ -59,6 +59,7 @@ from custom_components.homebattery.number import (
 from custom_components.homebattery.options_flow import OPTIONS
 from custom_components.homebattery.repairs import (
     FIXES,
+    AcceptFlow,
     ForgetFlow,
     ReleaseFlow,
     ReloadFlow,
@@ -164,7 +165,7 @@ def test_each_error_of_the_flow_has_a_text() -> None:
     by_flow = set(re.findall(r'errors\[[A-Z_]+\] = "(\w+)"', SOURCES))
     by_flow.update(errors._IF_OPTIONAL.values())
     # A flow never writes to a device.
-    of_writing = {"flash_budget", "taken_over"}
+    of_writing = {"flash_budget", "not_kept", "taken_over"}
     assert EN["config"]["error"].keys() == (error_keys() | by_flow) - of_writing
 
 
@@ -223,6 +224,7 @@ FIX_ENDINGS: Final = {
     ReleaseFlow: {"error": {"not_released"}, "abort": {"not_loaded"}},
     ReloadFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
     ForgetFlow: {"abort": {"settled"}},
+    AcceptFlow: {"abort": {"not_loaded"}},
 }
 """The ways in which the fix of an issue can fail."""
 
@@ -241,7 +243,8 @@ def test_each_issue_has_its_texts() -> None:
             assert texts.keys() == {"title", "description"}
             described = texts
         assert placeholders(texts["title"]) == {"device"}
-        assert placeholders(described["description"]) == {"device"}
+        of_issue = {"unknown"} if issue == Issue.LEASE_DAMAGED else set()
+        assert placeholders(described["description"]) == {"device"} | of_issue
 
 
 def test_each_action_is_explained() -> None:

@@ -532,6 +532,24 @@ async def test_what_its_user_changes_meanwhile_reaches_the_disk(
     assert '"min_soc": 40' in stored[1]
 
 
+async def test_corrected_snapshot_reaches_the_disk_before_the_driver_writes(
+    fake: type[FakeBattery], state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user has changed a setting just now, which the first write would destroy."""
+    stored: list[str] = []
+    hold = FakeBattery.set_power_setpoint
+
+    async def set_power_setpoint(self: FakeBattery, power: float) -> Grant:
+        await self.keep_snapshot({"working_mode": self.mode, "min_soc": 40})
+        stored.extend(stored_in(state_folder))
+        return await hold(self, power)
+
+    monkeypatch.setattr(fake, "set_power_setpoint", set_power_setpoint)
+    await run(parsed("set-power", *FAKE, 1000, "--seconds", "0.1"))
+
+    assert '"min_soc": 40' in stored[0]
+
+
 async def test_nothing_is_written_when_no_guard_can_be_started(
     fake: type[FakeBattery], state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

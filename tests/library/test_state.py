@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from homebattery.battery.controller import Recovered, Snapshot
 from homebattery.errors import CannotConnectError, InvalidValueError, NotConfirmedError
 from homebattery_command import guard, state
 from homebattery_command.__main__ import main, run
@@ -158,10 +159,10 @@ async def test_damaged_file_goes_once_a_snapshot_was_given(
 async def test_snapshot_that_the_driver_does_not_understand_is_a_damage(
     orphaned: StateFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def release(self: FakeBattery) -> None:
-        raise KeyError("mode")
+    def recover(self: FakeBattery, stored: Snapshot) -> Recovered:
+        return Recovered({}, frozenset({"mode"}))
 
-    monkeypatch.setattr(FakeBattery, "release", release)
+    monkeypatch.setattr(FakeBattery, "recover", recover)
 
     with pytest.raises(StateError, match="snapshot is damaged .*mode"):
         await run(parsed("release", *FAKE))

@@ -69,7 +69,7 @@ class Control:
     def mode(self) -> ControlMode:
         """The control mode; manual until the device has really been restored."""
         if self.state is ControlState.CLOSED:
-            is_restored = self._battery.snapshot is None
+            is_restored = self._leased.is_restored
         else:
             is_restored = self.state is ControlState.AUTOMATIC
         return ControlMode.AUTOMATIC if is_restored else ControlMode.MANUAL
@@ -144,8 +144,20 @@ class Control:
         wrong = {
             Issue.RELEASE_FAILED: not_released and self._leased.release_failures > 1,
             Issue.OTHER_CONTROLLER: self.state is not ControlState.CLOSED and contested,
+            Issue.LEASE_DAMAGED: bool(self.unknown),
         }
         return frozenset(issue for issue, applies in wrong.items() if applies)
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The keys of what is not known of the lease, since its file was damaged."""
+        return self._leased.unknown
+
+    async def async_accept(self) -> None:
+        """Take the battery for restored: the user has set by hand what is unknown."""
+        async with self._leased.exclusive():
+            await self._leased.accept()
+            self._keep_alive.update()
 
     # Requests
 
@@ -213,8 +225,8 @@ class Control:
     async def async_set_setpoint_duration(self, duration: timedelta) -> None:
         """Let setpoints end after `duration`, the held one `duration` from now.
 
-        0 leaves that to the options. Raises HomeAssistantError when the new end cannot
-        be kept on disk; nothing has changed then.
+        0 leaves that to the options. Raises NotKeptError when the new end cannot be
+        kept on disk; nothing has changed then.
         """
         async with self._leased.exclusive():
             before, self.setpoint_duration = self.setpoint_duration, duration
@@ -307,7 +319,8 @@ class Control:
         """Hold a new setpoint; raises what `async_set_power` does."""
         self.check_limits(setpoint.power)
         async with self._leased.exclusive():
-            if self.state is ControlState.CLOSED:
+            # While Home Assistant stops, its storage does not reach the disk at once.
+            if self.state is ControlState.CLOSED or self._hass.is_stopping:
                 raise HomeAssistantError(
                     translation_domain=DOMAIN,
                     translation_key="closed",

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Self
+
+from homeassistant.util import dt as dt_util
 
 from ..const import ControlStatus
 from ..drivers.battery.base import Battery
@@ -65,6 +67,8 @@ class Lease:
     setpoint: Setpoint
     expires: datetime | None
     """The time at which it ends by itself; None: never."""
+    duration: timedelta | None
+    """The time from when `expires` was set until then; None without an end."""
     changed_at: float
     on_target_at: float
     applied: bool = False
@@ -79,7 +83,17 @@ class Lease:
     @classmethod
     def new(cls, setpoint: Setpoint, expires: datetime | None, now: float) -> Self:
         """Return a lease that begins at the loop time `now`."""
-        return cls(setpoint=setpoint, expires=expires, changed_at=now, on_target_at=now)
+        return cls(
+            setpoint=setpoint,
+            expires=expires,
+            duration=_from_now(expires),
+            changed_at=now,
+            on_target_at=now,
+        )
+
+    def change_end(self, expires: datetime | None) -> None:
+        """Let it end at another time; None: never."""
+        self.expires, self.duration = expires, _from_now(expires)
 
     def status(
         self, now: float, measured: Measured
@@ -140,6 +154,10 @@ class Lease:
         power, before = round(current * measured.voltage), self.setpoint.power
         if abs(power - before) >= max(CURRENT_STEP, current_step * abs(before)):
             self.setpoint, self.applied = Setpoint(power=power, current=current), False
+
+
+def _from_now(expires: datetime | None) -> timedelta | None:
+    return None if expires is None else expires - dt_util.utcnow()
 
 
 @dataclass(frozen=True, kw_only=True)

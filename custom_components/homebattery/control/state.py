@@ -19,6 +19,7 @@ from ..drivers.errors import (
     CannotConnectError,
     FlashBudgetError,
     NotConfirmedError,
+    NotKeptError,
     RequestTimeoutError,
     TakenOverError,
 )
@@ -26,7 +27,7 @@ from ..drivers.modbus.priority_lock import high_priority
 from .flash_spacing import FlashSpacing
 from .lease import Lease, Setpoint
 from .retry_log import RetryLog
-from .store import LeaseStore, NotKeptError
+from .store import LeaseStore
 from .takeover import Takeovers
 
 _LOGGER = logging.getLogger(__name__)
@@ -69,7 +70,11 @@ class LeasedBattery:
         self._battery = battery
         self._battery.wear.today = lambda: dt_util.now().date()
         self._retry_soon = retry_soon
+        battery.keep_snapshot = self._keep
         self._store = LeaseStore(hass, battery.identity.serial_number)
+        self._unknown: frozenset[str] = frozenset()
+        """The parts of the snapshot that are not known: until the user has set them on
+        the device, it is not restored."""
         self._lock = asyncio.Lock()
         self._flash_spacing = FlashSpacing(hass, battery)
         self.state = ControlState.AUTOMATIC
@@ -102,8 +107,14 @@ class LeasedBattery:
     def _end(self) -> None:
         """End the lease: enter AUTOMATIC if the device is restored, else RELEASING."""
         self.lease = None
-        is_restored = self._battery.snapshot is None
-        self._enter(ControlState.AUTOMATIC if is_restored else ControlState.RELEASING)
+        self._enter(
+            ControlState.AUTOMATIC if self.is_restored else ControlState.RELEASING
+        )
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the device surely has its own settings again."""
+        return self._battery.snapshot is None and not self._unknown
 
     def close(self) -> None:
         """Enter CLOSED."""
@@ -117,9 +128,9 @@ class LeasedBattery:
         Enters RELEASING then: by its snapshot the device can be restored.
         """
         await self._store.async_load(self._battery.wear)
-        if self._store.snapshot is None:
+        if self._store.content.snapshot is None:
             return False
-        self._battery.snapshot = self._store.snapshot
+        self._battery.snapshot, self._unknown = self._store.recover(self._battery)
         self._enter(ControlState.RELEASING)
         return True
 
@@ -128,9 +139,10 @@ class LeasedBattery:
 
         Raises what the driver raises.
         """
-        setpoint, expires = self._store.setpoint, self._store.expires
+        setpoint, expires = self._store.content.setpoint, self._store.content.expires
         if (
-            setpoint is not None
+            not self._unknown
+            and setpoint is not None
             and expires is not None
             and expires > dt_util.utcnow()
             and await self._battery.is_held()
@@ -151,15 +163,38 @@ class LeasedBattery:
         )
         await self.release()
 
+    # A damaged file
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The keys of what is not known of the lease, since its file was damaged."""
+        return self._store.unknown
+
+    async def accept(self) -> None:
+        """Forget what is not known: the user has set the device right by hand."""
+        if self._unknown:
+            self._unknown = frozenset()
+            self._battery.snapshot = None
+            self._end()
+        self._store.content.unknown.clear()
+        await self.save()
+
     # Setpoints
 
     async def hold(self, setpoint: Setpoint, expires: datetime | None) -> Lease:
         """Apply a new setpoint; the lease begins with the first one.
 
-        Raises HomeAssistantError where the lease cannot be kept on disk, and what the
-        driver raises. The setpoint before it then stays in force; a first one is
-        released if anything of it may have been written.
+        Raises NotKeptError where the lease cannot be kept on disk, HomeAssistantError
+        where what a release has to restore is unknown, and what the driver raises. The
+        setpoint before it then stays in force; a first one is released if anything of it
+        may have been written.
         """
+        if self._unknown:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="snapshot_unknown",
+                translation_placeholders={"device": self._title},
+            )
         before, snapshot = self.lease, self._battery.snapshot
         if snapshot is None:
             # From here on the device is not under its own control: its snapshot must
@@ -168,7 +203,7 @@ class LeasedBattery:
         lease = Lease.new(setpoint, expires, self._hass.loop.time())
         self._begin(lease)
         try:
-            await self._keep()
+            await self._keep(self._battery.snapshot)
         except BaseException:
             await self._undo(before, snapshot)
             raise
@@ -220,16 +255,17 @@ class LeasedBattery:
     async def change_end(self, expires: datetime | None) -> None:
         """Let the lease end at another time: on disk first, for a crash may follow.
 
-        Raises HomeAssistantError when it cannot be kept; nothing has changed then.
+        Raises NotKeptError when it cannot be kept; nothing has changed then.
         """
         lease = self.lease
         if lease is None:
             return
-        before, lease.expires = lease.expires, expires
+        before = lease.expires, lease.duration
+        lease.change_end(expires)
         try:
-            await self._keep()
+            await self._keep(self._battery.snapshot)
         except BaseException:
-            lease.expires = before
+            lease.expires, lease.duration = before
             await self.save()
             raise
 
@@ -238,7 +274,7 @@ class LeasedBattery:
     async def renew_or_release(self) -> None:
         """Renew the lease, or release what is not restored yet.
 
-        Raises what the driver raises, and HomeAssistantError as `hold` does.
+        Raises what the driver raises, and NotKeptError as `hold` does.
         """
         lease = self.lease
         if lease is None:
@@ -262,7 +298,7 @@ class LeasedBattery:
     async def _apply_again(self, lease: Lease) -> None:
         if self._battery.snapshot is None:
             self._battery.snapshot = await self._battery.take_snapshot()
-        await self._keep()
+        await self._keep(self._battery.snapshot)
         await self._apply(lease)
         await self.save()
         self.retry_log.done("its setpoint was written again")
@@ -312,7 +348,7 @@ class LeasedBattery:
         A failure is logged; what was not written now is written with the next change.
         """
         try:
-            await self._save()
+            await self._save(self._battery.snapshot)
         except NotKeptError as err:
             _LOGGER.error(
                 "%s: the state of its setpoint could not be written to disk: %s",
@@ -320,25 +356,18 @@ class LeasedBattery:
                 err,
             )
 
-    async def _keep(self) -> None:
+    async def _keep(self, snapshot: Snapshot | None) -> None:
         """Save the lease and read it back: before the device is written to.
 
-        Raises HomeAssistantError.
+        Raises NotKeptError.
         """
-        try:
-            await self._save()
-            await self._store.async_confirm()
-        except NotKeptError as err:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="not_kept",
-                translation_placeholders={"device": self._title, "error": str(err)},
-            ) from err
+        await self._save(snapshot)
+        await self._store.async_confirm()
 
-    async def _save(self) -> None:
-        await self._store.async_save(
-            self._battery.snapshot, self.lease, self._battery.wear
-        )
+    async def _save(self, snapshot: Snapshot | None) -> None:
+        if snapshot is None and self._unknown:
+            snapshot = {}
+        await self._store.async_save(snapshot, self.lease, self._battery.wear)
 
 
 def _may_have_written(err: BaseException) -> bool:
@@ -353,6 +382,8 @@ def _fault(err: BatteryError, lease: Lease) -> LimitReason:
             return LimitReason.OTHER_CONTROLLER
         case FlashBudgetError():
             return LimitReason.FLASH
+        case NotKeptError():
+            return LimitReason.NOT_SAVED
         case CannotConnectError() | RequestTimeoutError():
             return LimitReason.UNREACHABLE
         case SuspendedError():

@@ -1,28 +1,40 @@
 """The lease on a battery, on disk.
 
 The snapshot, from which the device has to be restored, must survive a crash of Home
-Assistant.
+Assistant, a power cut, and damage to a file.
 """
 
 import copy
-from datetime import date, datetime
-from typing import Final, NotRequired, TypedDict
+import logging
+from typing import Any, Final, NotRequired, TypedDict, cast
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers.storage import Store
-from homeassistant.util import dt as dt_util, slugify
+from homeassistant.util import dt as dt_util
 
-from ..const import DOMAIN
-from ..drivers.battery.controller import Snapshot
+from ..drivers.battery.base import Battery
+from ..drivers.battery.controller import Recovered, Snapshot
+from ..drivers.errors import NotKeptError
 from ..drivers.flash import FlashWear
-from .lease import Lease, Setpoint
+from .lease import Lease
+from .lease_file import (
+    SNAPSHOT,
+    UNREADABLE,
+    Content,
+    LeaseFile,
+    decode,
+    file_name,
+    former_file_name,
+)
 
-STORAGE_VERSION: Final = 1
+_LOGGER = logging.getLogger(__name__)
 
+COPY: Final = ".copy"
+"""The end of the name of the second file, a copy of the snapshot."""
 
 # The keys of the file are those of its first version: `found` is the snapshot; `left`
-# says that the battery was removed without being restored.
+# says that the battery was removed without being restored. Later ones: `duration` (s)
+# bounds `expires`; `unknown` has the keys of what was damaged.
 _StoredLease = TypedDict(  # noqa: UP013
     "_StoredLease",
     {
@@ -31,70 +43,100 @@ _StoredLease = TypedDict(  # noqa: UP013
         "current": float | None,
         "phases": dict[str, int],
         "expires": str | None,
+        "duration": float | None,
     },
 )
 _Stored = TypedDict(  # noqa: UP013
     "_Stored",
     {
         "lease": _StoredLease | None,
-        "left": NotRequired[bool],
+        "left": bool,
+        "unknown": NotRequired[list[str]],
         "flash_day": str,
         "flash_writes": int,
     },
 )
 
 
-class NotKeptError(Exception):
-    """The lease could not be written to disk."""
-
-
 class LeaseStore:
     """Keep the lease on one battery on disk, and its count of writes to flash.
 
     By the battery's serial number: a battery that was removed before it could be
-    restored is restored when it is added again.
+    restored is restored when it is added again. While it is held, a second file has a
+    copy of the snapshot, should the first one be damaged.
     """
 
     def __init__(self, hass: HomeAssistant, unique_id: str) -> None:
-        """Describe the file; nothing is read."""
-        # Written atomically, the file has reached the disk when a save is done: the
-        # snapshot survives a power cut.
-        self._store = Store[_Stored](
-            hass,
-            STORAGE_VERSION,
-            f"{DOMAIN}.{slugify(unique_id)}",
-            atomic_writes=True,
-        )
+        """Describe the files; nothing is read."""
+        self._file = LeaseFile(hass, file_name(unique_id))
+        self._copy = LeaseFile(hass, f"{self._file.key}{COPY}")
+        self._former = LeaseFile(hass, former_file_name(unique_id))
         self._last: _Stored | None = None
-        self.snapshot: Snapshot | None = None
-        """The snapshot to restore; None when nothing was held."""
-        self.setpoint: Setpoint | None = None
-        """The setpoint that was held; None while it was being released."""
-        self.expires: datetime | None = None
-        self.orphaned = False
-        """Whether the battery was removed, and waits to be added again."""
+        self._copied: Snapshot | None = None
+        self.content = Content()
+        """The content of the file of an earlier run, as far as it makes sense."""
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The keys of what is not known, since a file was damaged."""
+        return frozenset(self.content.unknown)
 
     async def async_load(self, wear: FlashWear | None = None) -> None:
-        """Read the file of an earlier run, and let `wear` go on from its count."""
-        stored = self._last = await self._store.async_load()
-        if stored is None:
+        """Read the files of an earlier run, and let `wear` go on from their count.
+
+        Damage is no error: what makes sense is used, and `unknown` names the rest. That
+        is noted on disk at once: no later start shall take a held battery for its own.
+        """
+        data, is_damaged = await self._file.async_read()
+        is_former = (
+            data is None and not is_damaged and await self._former.async_exists()
+        )
+        if is_former:
+            data, is_damaged = await self._former.async_read()
+        copied, _ = await self._copy.async_read()
+        self._copied = _snapshot_in(copied)
+        if data is None and not is_damaged and self._copied is None:
             return
-        if wear is not None:
-            wear.restore(
-                date.fromisoformat(stored["flash_day"]), stored["flash_writes"]
-            )
-        self.orphaned = stored.get("left", False)
-        if (lease := stored["lease"]) is None:
+        content = self.content = decode(data)
+        if content.snapshot == {} and self._copied is not None:
+            content.snapshot = self._copied
+        if wear is not None and content.flash is not None:
+            wear.restore(*content.flash)
+        is_sound = isinstance(data, dict) and (
+            data.get("unknown", []) == sorted(content.unknown)
+        )
+        if is_sound and not is_former:
+            self._last = cast("_Stored", data)
             return
-        self.snapshot = copy.deepcopy(lease["found"])
-        if lease["power"] is not None:
-            self.setpoint = Setpoint(
-                power=lease["power"],
-                current=lease["current"],
-                phases={int(phase): w for phase, w in lease["phases"].items()},
+        self._log_unknown()
+        await self._async_save_content()
+        if is_former and self._last is not None:
+            await self._former.async_remove()
+
+    def recover(self, battery: Battery) -> Recovered:
+        """Return the part of the stored snapshot that `battery` can restore.
+
+        From the copy where the file has less. What is missing is added to `unknown`.
+        """
+        recovered = battery.recover(self.content.snapshot or {})
+        if recovered.unknown and self._copied is not None:
+            copied = battery.recover(self._copied)
+            if not copied.unknown or not recovered.snapshot:
+                recovered = copied
+        is_noted = any(key.startswith(SNAPSHOT) for key in self.content.unknown)
+        if recovered.unknown and not is_noted:
+            parts = {f"{SNAPSHOT}.{part}" for part in recovered.unknown}
+            self.content.unknown |= parts if recovered.snapshot else {SNAPSHOT}
+            self._log_unknown()
+        return recovered
+
+    def _log_unknown(self) -> None:
+        if self.content.unknown:
+            _LOGGER.error(
+                "%s was damaged; not known: %s",
+                self._file.path,
+                ", ".join(sorted(self.content.unknown)),
             )
-        if lease["expires"] is not None:
-            self.expires = dt_util.parse_datetime(lease["expires"], raise_on_error=True)
 
     async def async_save(
         self, snapshot: Snapshot | None, lease: Lease | None, wear: FlashWear
@@ -103,19 +145,55 @@ class LeaseStore:
 
         Raises NotKeptError where that fails at once; see also `async_confirm`.
         """
-        new: _Stored = {
-            "lease": None if snapshot is None else _stored_lease(snapshot, lease),
-            "left": False,
-            "flash_day": wear.today().isoformat(),
-            "flash_writes": wear.writes_today,
-        }
+        stored = None
+        if snapshot is not None:
+            stored = (
+                _unset(snapshot) if lease is None else _stored_lease(snapshot, lease)
+            )
+        await self._async_write(
+            {
+                "lease": stored,
+                "left": False,
+                "flash_day": wear.today().isoformat(),
+                "flash_writes": wear.writes_today,
+            }
+        )
+
+    async def _async_save_content(self) -> None:
+        """Write what was read without its setpoint: the battery is to be released."""
+        content = self.content
+        day, writes = content.flash or (dt_util.now().date(), 0)
+        lease = None if content.snapshot is None else _unset(content.snapshot)
+        try:
+            await self._async_write(
+                {
+                    "lease": lease,
+                    "left": content.orphaned,
+                    "flash_day": day.isoformat(),
+                    "flash_writes": writes,
+                }
+            )
+            await self.async_confirm()
+        except NotKeptError as err:
+            _LOGGER.error("%s could not be written: %s", self._file.path, err)
+
+    async def _async_write(self, new: _Stored) -> None:
+        if self.content.unknown:
+            new["unknown"] = sorted(self.content.unknown)
         if new == self._last:
             return
+        new = copy.deepcopy(new)
+        lease = new["lease"]
+        snapshot = None if lease is None else lease["found"] or None
         try:
-            await self._store.async_save(copy.deepcopy(new))
+            if snapshot is not None and snapshot != self._copied:
+                await self._copy.async_save({SNAPSHOT: copy.deepcopy(snapshot)})
+            await self._file.async_save(copy.deepcopy(cast("dict[str, Any]", new)))
+            if snapshot is None and self._copied is not None:
+                await self._copy.async_remove()
         except (OSError, HomeAssistantError) as err:
             raise NotKeptError(str(err)) from err
-        self._last = copy.deepcopy(new)
+        self._last, self._copied = new, snapshot
 
     async def async_confirm(self) -> None:
         """Read the lease back from disk.
@@ -125,38 +203,54 @@ class LeaseStore:
         """
         last = self._last
         try:
-            kept = await self._store.async_load()
-        except (OSError, HomeAssistantError) as err:
+            kept = await self._file.async_load()
+        except UNREADABLE as err:
             kept, why = None, str(err)
         else:
             why = "the file does not show it"
-        if last is None or kept is None or kept["lease"] != last["lease"]:
+        if last is None or kept is None or kept.get("lease") != last["lease"]:
             self._last = None
             raise NotKeptError(why)
 
     async def async_mark_orphaned(self) -> None:
         """Keep the snapshot for when the removed battery is added again."""
-        if self._last is not None and self.snapshot is not None:
-            lease = _stored_lease(self.snapshot, None)
-            await self._store.async_save({**self._last, "lease": lease, "left": True})
+        if self.content.snapshot is not None:
+            self.content.orphaned = True
+            await self._async_save_content()
 
     async def async_remove(self) -> None:
-        """Delete the file."""
-        await self._store.async_remove()
+        """Delete the files."""
+        await self._file.async_remove()
+        await self._copy.async_remove()
+        if await self._former.async_exists():
+            await self._former.async_remove()
 
 
-def _stored_lease(snapshot: Snapshot, lease: Lease | None) -> _StoredLease:
-    stored: _StoredLease = {
+def _snapshot_in(copied: Any) -> Snapshot | None:
+    """Return the snapshot in what the second file says; None where it has none."""
+    snapshot = copied.get(SNAPSHOT) if isinstance(copied, dict) else None
+    return snapshot if isinstance(snapshot, dict) and snapshot else None
+
+
+def _unset(snapshot: Snapshot) -> _StoredLease:
+    """Return the lease on a battery that is to be released."""
+    return {
         "found": snapshot,
         "power": None,
         "current": None,
         "phases": {},
         "expires": None,
+        "duration": None,
     }
-    if lease is not None:
-        setpoint = lease.setpoint
-        stored["power"] = setpoint.power
-        stored["current"] = setpoint.current
-        stored["phases"] = {str(phase): w for phase, w in setpoint.phases.items()}
-        stored["expires"] = lease.expires.isoformat() if lease.expires else None
-    return stored
+
+
+def _stored_lease(snapshot: Snapshot, lease: Lease) -> _StoredLease:
+    setpoint, duration = lease.setpoint, lease.duration
+    return {
+        "found": snapshot,
+        "power": setpoint.power,
+        "current": setpoint.current,
+        "phases": {str(phase): w for phase, w in setpoint.phases.items()},
+        "expires": lease.expires.isoformat() if lease.expires else None,
+        "duration": duration.total_seconds() if duration else None,
+    }

@@ -151,5 +151,9 @@ class TakenOverError(NotConfirmedError):
     """Another controller has written something else to the device."""
 
 
+class NotKeptError(BatteryError):
+    """The snapshot could not be saved, so what depends on it was not written."""
+
+
 class FlashBudgetError(BatteryError):
     """The writes to the device's flash for today are used up."""

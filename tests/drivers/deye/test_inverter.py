@@ -1846,3 +1846,31 @@ async def test_latent_grid_charge_does_not_start_during_a_release(
     assert writes[0] == (1, 128, [60, 0, 0])
     assert (1, 142, [0]) in writes
     assert writes[-1] == (1, 128, [60, 0, 1])
+
+
+@pytest.mark.parametrize("damaged", ["108", "142", "172", "130"])
+@pytest.mark.parametrize("power", [2000, -2000])
+async def test_a_snapshot_with_a_damaged_word_leaves_the_battery_at_rest(
+    power: int, damaged: str
+) -> None:
+    """The word might charge or discharge it; the others are restored beside 0 A."""
+    inverter = simulator(work_mode="selling_first")
+    async with inverter, connected(inverter, allow_export=True) as battery:
+        await battery.set_power_setpoint(power)
+        stored: Any = json.loads(json.dumps(battery.snapshot))
+        stored["settings"][damaged] = "x"
+
+        async with connected(inverter) as another:
+            another.snapshot, unknown = another.recover(stored)
+            assert unknown == {f"settings.{damaged}"}
+            await another.release()
+            words = inverter.settings_words()
+            assert inverter.state()["battery_power"] == pytest.approx(0, abs=60)
+
+        known = {
+            address: word
+            for address, word in stored["settings"].items()
+            if address not in (damaged, "108", "109", "130")
+        }
+        assert {place: words[place] for place in known} == known
+        battery.snapshot = None

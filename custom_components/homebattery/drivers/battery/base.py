@@ -28,9 +28,12 @@ from .controller import (
     DeviceIssue,
     Grant,
     HeldSetpoint,
+    Keep,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
+    keep_nowhere,
 )
 from .measuring import MeasuringDevice
 from .settings import NumberSetting, Setting
@@ -101,6 +104,9 @@ class Battery(MeasuringDevice):
         self.max_discharge_power = max_discharge_power
         self.snapshot: Snapshot | None = None
         """The state that a release restores; None while there is nothing to restore."""
+        self.keep_snapshot: Keep = keep_nowhere
+        """Saves a snapshot that a setpoint corrects, before the first write that
+        depends on it: the user has changed what a release restores."""
         self.controller: SetpointController[Any] | None = None
         """The controller that holds the device at a setpoint; None if it takes none."""
         self.wear = FlashWear()
@@ -176,6 +182,16 @@ class Battery(MeasuringDevice):
         """
         return await self._controlled().take_snapshot()
 
+    def recover(self, stored: Snapshot) -> Recovered:
+        """Return the part of a stored snapshot that a release can restore.
+
+        `stored` may be any JSON object. Of a battery that takes no setpoint now,
+        nothing can be said: it is returned as it is.
+        """
+        if self.controller is None:
+            return Recovered(stored, frozenset() if stored else frozenset({"snapshot"}))
+        return self.controller.recover(stored)
+
     async def set_power_setpoint(self, power: float) -> Grant:
         """Hold the battery at `power` W: positive charges, negative discharges.
 
@@ -194,6 +210,7 @@ class Battery(MeasuringDevice):
             if self.snapshot is None:
                 self.snapshot = await controller.take_snapshot()
             snapshot = self.snapshot
+            controller.keep = self.keep_snapshot
             grant = await controller.apply(request, snapshot)
         except BatteryError as err:
             err.written = self.writes != writes

@@ -7,7 +7,7 @@ delegate to it. Powers are in W, positive = CHARGING.
 from abc import ABC, abstractmethod
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 import math
@@ -18,6 +18,19 @@ from ..measurements import Value
 
 type Snapshot = dict[str, Any]
 """The state that a release restores, as JSON; each controller has its own keys."""
+type Keep = Callable[[Snapshot], Awaitable[None]]
+"""Saves a snapshot; raises NotKeptError when it cannot."""
+
+
+class Recovered(NamedTuple):
+    """The part of a stored snapshot that makes sense, and the names of the others."""
+
+    snapshot: Snapshot
+    unknown: frozenset[str] = frozenset()
+
+
+async def keep_nowhere(snapshot: Snapshot) -> None:
+    """Save nothing: the caller keeps no snapshot."""
 
 
 class LimitReason(StrEnum):
@@ -50,6 +63,8 @@ class LimitReason(StrEnum):
     UNREACHABLE = "unreachable"
     FLASH = "flash"
     """Its flash has been written often enough today."""
+    NOT_SAVED = "not_saved"
+    """The snapshot could not be saved, so nothing was written."""
 
 
 class DeviceIssue(StrEnum):
@@ -168,6 +183,21 @@ class ForeignSetpoint:
         return len(reads) == reads.maxlen and loop_time() - reads[0] <= self._within
 
 
+def sound_parts(
+    stored: Snapshot, parts: Mapping[str, Callable[[Any], bool]]
+) -> Recovered:
+    """Return those parts of a stored snapshot that are there, and of which each holds.
+
+    `parts` has the check of each part by its key.
+    """
+    sound = {
+        key: stored[key]
+        for key, is_sound in parts.items()
+        if key in stored and is_sound(stored[key])
+    }
+    return Recovered(sound, frozenset(parts.keys() - sound.keys()))
+
+
 def loop_time() -> float:
     """Return the time of the event loop, s."""
     return asyncio.get_running_loop().time()
@@ -183,6 +213,8 @@ class SetpointController[H: HeldSetpoint](ABC):
     def __init__(self) -> None:
         """Begin with a device that is not held."""
         self.held: H | None = None
+        self.keep: Keep = keep_nowhere
+        """Saves a snapshot that is corrected while the device is held."""
         self._refreshing = False
 
     @abstractmethod
@@ -197,8 +229,19 @@ class SetpointController[H: HeldSetpoint](ABC):
         """Hold the device at the power granted for `request`; return the grant.
 
         A value that a release restores, and that the user has changed since, is put
-        into `snapshot`.
+        into `snapshot` with `correct`.
         """
+
+    async def correct(self, snapshot: Snapshot, values: Mapping[str, Any]) -> None:
+        """Put values that the user has changed into a snapshot, and have it saved.
+
+        Before the write that depends on it. Raises what `keep` raises; nothing has
+        changed then.
+        """
+        corrected = {**snapshot, **values}
+        if corrected != snapshot:
+            await self.keep(corrected)
+            snapshot.update(values)
 
     async def renew(self, snapshot: Snapshot) -> Grant | None:
         """Renew the setpoint, adapted to what the device permits now.
@@ -209,7 +252,18 @@ class SetpointController[H: HeldSetpoint](ABC):
 
     @abstractmethod
     async def restore(self, snapshot: Snapshot) -> None:
-        """Restore the state of the snapshot, and see it confirmed."""
+        """Restore the state of the snapshot, and see it confirmed.
+
+        A snapshot that was recovered in part leaves the device at rest, as far as that
+        is possible without what is unknown.
+        """
+
+    @abstractmethod
+    def recover(self, stored: Snapshot) -> Recovered:
+        """Return the part of a stored snapshot that can be restored.
+
+        Nothing is sent. `stored` may be any JSON object, and empty.
+        """
 
     async def shows_setpoint(self, snapshot: Snapshot) -> bool:
         """Return False when the device surely no longer shows the setpoint.

@@ -24,10 +24,12 @@ from .base import Battery, SetpointLimits, SetupField
 from .controller import (
     Grant,
     HeldSetpoint,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
     loop_time,
+    sound_parts,
 )
 from .measuring import Identity
 from .readings import Formula, Values
@@ -364,8 +366,15 @@ class RegisterController(SetpointController[HeldSetpoint]):
         return grant
 
     @override
+    def recover(self, stored: Snapshot) -> Recovered:
+        register = self._device.registers[self._name]
+        return sound_parts(stored, {self._name: register.holds})
+
+    @override
     async def restore(self, snapshot: Snapshot) -> None:
         """Write the value of the snapshot, however often flash was written today."""
+        if self._name not in snapshot:
+            return
         wanted = {self._name: snapshot[self._name]}
         if self._is_persistent:
             if await self._device.read_register(self._name) == wanted[self._name]:

@@ -11,10 +11,12 @@ from typing import Final, override
 
 from ..battery.controller import (
     Grant,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
     loop_time,
+    sound_parts,
 )
 from ..battery.readings import Values
 from ..errors import BatteryError, NotConfirmedError, NotSupportedError, TakenOverError
@@ -82,6 +84,19 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         raise NotSupportedError(
             f"{self._name}: the snapshot is of another kind of inverter: {snapshot}"
         )
+
+    @override
+    def recover(self, stored: Snapshot) -> Recovered:
+        for method in self._methods:
+            words = stored.get(method.key)
+            if not isinstance(words, dict) or not words:
+                continue
+            sound, unknown = sound_parts(
+                words, {str(each): _is_word for each in method.restores}
+            )
+            named = frozenset(f"{method.key}.{each}" for each in unknown)
+            return Recovered({method.key: sound} if sound else {}, named)
+        return Recovered({}, frozenset({BySettings.key}))
 
     def power_shown(self, words: Image) -> int | None:
         """Return the power that the inverter is held at by its last `words`, W.
@@ -175,6 +190,8 @@ class DeyeController(SetpointController[DeyeSetpoint]):
     @override
     async def restore(self, snapshot: Snapshot) -> None:
         """Write each word of the snapshot, in an order that opens nothing early."""
+        if not snapshot:
+            return
         method, words = self.method_of(snapshot)
         if self.held is not None:
             self.held.begin_write()
@@ -272,3 +289,8 @@ class DeyeController(SetpointController[DeyeSetpoint]):
                 self.held, held.suspended_at = held, now
                 raise
         return held.grant
+
+
+def _is_word(value: object) -> bool:
+    """Return whether a stored value is a word of a register."""
+    return type(value) is int and 0 <= value <= 0xFFFF

@@ -64,6 +64,8 @@ class Method(ABC):
     """The name under which its snapshot is kept."""
     changes: ClassVar[Sequence[int]]
     """The registers that it changes."""
+    restores: ClassVar[Sequence[int]]
+    """The registers of its snapshot."""
     registers: ClassVar[range]
     """The registers that it reads, in one request."""
 
@@ -151,7 +153,7 @@ class BySettings(Method):
     """Holds by the time-of-use programme, currents, grid charge and working mode."""
 
     key = "settings"
-    changes = SNAPSHOT
+    changes = restores = SNAPSHOT
     registers = SETTINGS
 
     def __init__(
@@ -260,8 +262,16 @@ class BySettings(Method):
 
     @override
     async def restore(self, snapshot: Image) -> None:
-        """Write the user's settings, word by word as they were."""
+        """Write the user's settings, word by word as they were.
+
+        Where some are unknown, as after damage to what was stored, the battery is held
+        at 0 W by the others: a part of them might charge or discharge it.
+        """
         known = await self.read()
+        if missing := [each for each in SNAPSHOT if each not in snapshot]:
+            mixed = {**{each: known[each] for each in missing}, **snapshot}
+            await self._write(hold(mixed), known)
+            return
         grid_charge_latent = await self._is_grid_charge_latent(snapshot, known)
         if grid_charge_latent:
             first = stop_grid_charge(snapshot)
@@ -283,6 +293,7 @@ class ByRemoteMode(Method):
 
     key = "remote"
     changes = REMOTE
+    restores = (REMOTE_MODE,)
     registers = REMOTE
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 import math
-from typing import Final
+from typing import Any, Final
 
 from ..errors import InvalidValueError
 from ..measurements import Poll, Value
@@ -113,6 +113,16 @@ class Register:
         bits = 16 * self.count
         words = [raw >> shift & WORD for shift in range(bits - 16, -1, -16)]
         return words[::-1] if low_word_first else words
+
+    def holds(self, value: Any) -> bool:
+        """Return whether `value`, which may be anything, is one of the register."""
+        if value is None or isinstance(value, bool):
+            return False
+        try:
+            self.encode(value)
+        except InvalidValueError, OverflowError:
+            return False
+        return True
 
     def _raw(self, value: Value) -> int:
         """Return the number that the register holds for `value`."""

@@ -18,11 +18,13 @@ from ..battery.controller import (
     Grant,
     HeldSetpoint,
     LimitReason,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
     bounded,
     loop_time,
+    sound_parts,
 )
 from ..errors import (
     BatteryError,
@@ -45,6 +47,13 @@ _LIMIT: Final[Field] = _FIELDS["charge_power_limit"]
 _JUST_READ: Final = 2.0
 """Seconds within which the strategy is not asked for again. The snapshot has just read
 it, and under frequent requests a dongle is said to fall silent."""
+_LONGEST: Final = 100
+"""Letters that no strategy's word has."""
+
+
+def _may_be_strategy(word: object) -> bool:
+    """Return whether a word may be a device's strategy, be it one unknown here."""
+    return isinstance(word, str) and 0 < len(word) <= _LONGEST and word.isprintable()
 
 
 def _foreign_setpoint() -> ForeignSetpoint:
@@ -158,6 +167,10 @@ class SessyController(SetpointController[SessySetpoint]):
         )
 
     @override
+    def recover(self, stored: Snapshot) -> Recovered:
+        return sound_parts(stored, {"strategy": _may_be_strategy})
+
+    @override
     async def restore(self, snapshot: Snapshot) -> None:
         """Hold 0 W, then restore the strategy of the snapshot, and see both confirmed.
 
@@ -167,7 +180,7 @@ class SessyController(SetpointController[SessySetpoint]):
         stays in API, at 0 W.
         """
         async with self._device.writing:
-            former = str(snapshot["strategy"])
+            former = snapshot.get("strategy", API)
             present = await self._read_strategy()
             if present == API:
                 await self._restore_strategy(former)

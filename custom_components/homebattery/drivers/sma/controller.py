@@ -18,11 +18,13 @@ from ..battery.controller import (
     Grant,
     HeldSetpoint,
     LimitReason,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
     SuspendedError,
     loop_time,
+    sound_parts,
 )
 from ..battery.readings import Values
 from ..errors import (
@@ -184,6 +186,12 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             held.suspended = None
             await self._write(held)
         return held.grant
+
+    @override
+    def recover(self, stored: Snapshot) -> Recovered:
+        """Return the control before the setpoint; without it a release is complete."""
+        shown = self._device.registers[_CONTROL_SHOWN]
+        return Recovered(sound_parts(stored, {_CONTROL: shown.holds}).snapshot)
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:

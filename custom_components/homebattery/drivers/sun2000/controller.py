@@ -16,11 +16,13 @@ from ..battery.controller import (
     Grant,
     HeldSetpoint,
     LimitReason,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
     bounded,
     loop_time,
+    sound_parts,
 )
 from ..errors import NotConfirmedError, NotSupportedError, TakenOverError
 from ..measurements import Value
@@ -138,7 +140,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             # While a command is held, the user may have changed a limit just now.
             fresh_for = _JUST_READ if self.held is None else 0
             state = await self._commands.read_state(fresh_for)
-            snapshot.update(self._limits_to_restore(state, snapshot))
+            await self.correct(snapshot, self._limits_to_restore(state, snapshot))
             power, reason = within(
                 round(request.power), snapshot, await self._permits()
             )
@@ -226,6 +228,11 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             await self._commands.prolong(held.sent, minutes)
         held.renewed_at = held.written_at = now
         held.change(_granted(power, held.sent, cut), now)
+
+    @override
+    def recover(self, stored: Snapshot) -> Recovered:
+        registers = self._device.registers
+        return sound_parts(stored, {limit: registers[limit].holds for limit in LIMITS})
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:

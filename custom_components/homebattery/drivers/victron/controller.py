@@ -16,10 +16,12 @@ from ..battery.controller import (
     Grant,
     HeldSetpoint,
     LimitReason,
+    Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
     loop_time,
+    sound_parts,
 )
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
@@ -131,7 +133,7 @@ class VictronController(SetpointController[HeldBlock]):
         if mode != EXTERNAL_CONTROL:
             self._battery.wear.check(self._battery.address)
             # Another mode than the snapshot's was chosen since: it is restored.
-            snapshot[_MODE] = mode
+            await self.correct(snapshot, {_MODE: mode})
         is_first, writes = self.held is None, self._battery.writes
         held = self._record(request)
         try:
@@ -320,6 +322,10 @@ class VictronController(SetpointController[HeldBlock]):
     # Restoring
 
     @override
+    def recover(self, stored: Snapshot) -> Recovered:
+        return sound_parts(stored, {_MODE: self._gx.registers[_MODE].holds})
+
+    @override
     async def restore(self, snapshot: Snapshot) -> None:
         """Zero the setpoints, clear the flags, confirm both, then restore the mode.
 
@@ -339,8 +345,9 @@ class VictronController(SetpointController[HeldBlock]):
             # Without the VE.Bus system there is nothing to clear yet, and the mode
             # must not wait for it.
             failure = err
-        if in_control and snapshot[_MODE] != EXTERNAL_CONTROL:
-            await self._restore_mode(snapshot[_MODE])
+        former = snapshot.get(_MODE, EXTERNAL_CONTROL)
+        if in_control and former != EXTERNAL_CONTROL:
+            await self._restore_mode(former)
         if failure is not None:
             raise failure
 

@@ -1,0 +1,264 @@
+"""The files of a lease: their names, and what is read from one that may be damaged.
+
+Each part is read for itself: a part that makes no sense is unknown, and the others count.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+import logging
+import os
+import re
+import sys
+from typing import Any, Final, override
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util, slugify
+
+from ..const import DOMAIN, LONGEST_SETPOINT_TIMEOUT
+from ..drivers.battery.controller import Snapshot
+from .lease import Setpoint
+
+_LOGGER = logging.getLogger(__name__)
+
+STORAGE_VERSION: Final = 1
+SNAPSHOT: Final = "found"
+"""The key of the snapshot."""
+_MOST_POWER: Final = 10_000_000
+"""W; no battery here has more, nor as many A."""
+_MOST_WRITES: Final = 100_000
+"""Writes to flash that no device took in a day."""
+_NAME: Final = re.compile(r"[a-z0-9_.]{1,60}")
+_LONGEST: Final = timedelta(days=3660)
+_NOT_MEANT: Final = timedelta(seconds=LONGEST_SETPOINT_TIMEOUT)
+"""The duration taken for one that is not in the file."""
+UNREADABLE: Final = (
+    HomeAssistantError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    NotImplementedError,
+)
+"""The errors of Home Assistant for a file that is not as it wrote it."""
+
+
+def file_name(serial_number: str) -> str:
+    """Return the name of a battery's file: unique, and possible on every disk."""
+    whole = serial_number.encode("utf-8", "surrogatepass")
+    digest = sha256(whole).hexdigest()[:12]
+    return f"{DOMAIN}.{slugify(serial_number)[:40]}_{digest}"
+
+
+def former_file_name(serial_number: str) -> str:
+    """Return the name of a battery's file in the first version.
+
+    It was the same for AB-12 and AB_12, and could be too long.
+    """
+    return f"{DOMAIN}.{slugify(serial_number)}"
+
+
+class LeaseFile(Store[dict[str, Any]]):
+    """One file, of any version, on the disk itself once a save is done.
+
+    Written atomically and synced, it survives a power cut.
+    """
+
+    def __init__(self, hass: HomeAssistant, name: str) -> None:
+        """Describe the file; nothing is read."""
+        super().__init__(
+            hass,
+            STORAGE_VERSION,
+            name,
+            atomic_writes=True,
+            max_readable_version=sys.maxsize,
+        )
+
+    @override
+    async def _async_migrate_func(
+        self,
+        old_major_version: int,
+        old_minor_version: int,
+        old_data: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Return the content of another version: each of its parts is checked."""
+        return old_data
+
+    async def async_exists(self) -> bool:
+        """Return whether there is a file, or anything else, of its name."""
+        return await self.hass.async_add_executor_job(os.path.lexists, self.path)
+
+    async def async_read(self) -> tuple[Any, bool]:
+        """Return the content, which may be anything, and whether it is damaged.
+
+        None where there is no file. One that cannot be read is moved aside, as Home
+        Assistant does with one that is not JSON, to be looked at by the user.
+        """
+        exists = await self.async_exists()
+        try:
+            content = await self.async_load()
+        except UNREADABLE as err:
+            _LOGGER.error("%s cannot be read: %r", self.path, err)
+            await self.hass.async_add_executor_job(self._move_aside)
+            return None, True
+        return content, content is None and exists
+
+    def _move_aside(self) -> None:
+        aside = f"{self.path}.corrupt.{datetime.now(UTC).isoformat()}"
+        try:
+            os.replace(self.path, aside)  # noqa: PTH105
+        except OSError as err:
+            _LOGGER.error("%s cannot be moved aside: %s", self.path, err)
+
+
+@dataclass(kw_only=True)
+class Content:
+    """The content of a file as far as it makes sense; the keys of the rest."""
+
+    snapshot: Snapshot | None = None
+    """The snapshot to restore; None when nothing is held, empty when it is unknown."""
+    setpoint: Setpoint | None = None
+    """The setpoint that is held; None while it is released, or when it is unknown."""
+    expires: datetime | None = None
+    orphaned: bool = False
+    flash: tuple[date, int] | None = None
+    """A day, and the writes to flash on it."""
+    unknown: set[str] = field(default_factory=set)
+    """The keys of what makes no sense."""
+
+
+def decode(data: Any) -> Content:
+    """Return what the data of a file say, which may be anything.
+
+    Whether a battery is held is assumed where it is unknown.
+    """
+    content = Content()
+    parts = _Parts(data, content.unknown)
+    content.orphaned = parts.take("left", _flag, False)
+    content.unknown |= parts.take("unknown", _names, set())
+    day = parts.take("flash_day", _day, None)
+    writes = parts.take("flash_writes", _writes, None)
+    if day is not None and writes is not None:
+        content.flash = day, writes
+    if isinstance(data, dict) and data.get("lease", {}) is None:
+        return content
+    wrong: set[str] = set()
+    lease = _Parts(data.get("lease") if isinstance(data, dict) else None, wrong)
+    nothing: Snapshot = {}
+    content.snapshot = lease.take(SNAPSHOT, _json_object, nothing)
+    power = lease.take("power", _power, None)
+    current = lease.take("current", _current, None)
+    phases = lease.take("phases", _phases, None)
+    content.expires = lease.take("expires", _time, None)
+    duration = lease.take("duration", _duration, None)
+    if content.expires is not None:
+        # A clock that was wrong when the end was set, or is now, must not hold the
+        # battery for longer than was asked for.
+        latest = dt_util.utcnow() + (duration or _NOT_MEANT)
+        content.expires = min(content.expires, latest)
+    if power is not None and phases is not None and "current" not in wrong:
+        content.setpoint = Setpoint(power=power, current=current, phases=phases)
+    # The parts of the snapshot are the driver's to judge.
+    content.unknown |= wrong - {SNAPSHOT}
+    return content
+
+
+class _Parts:
+    """The parts of a JSON object; those that make no sense are added to `unknown`."""
+
+    _OPTIONAL: Final = ("left", "unknown", "duration")
+    """Keys that a file of the first version may lack."""
+
+    def __init__(self, content: Any, unknown: set[str]) -> None:
+        """Read parts of `content`, which may be anything."""
+        self._content: Mapping[str, Any] = content if isinstance(content, dict) else {}
+        self._unknown = unknown
+
+    def take[T](self, key: str, read: Callable[[Any], T], default: T) -> T:
+        """Return the part of a key as `read` does, or the default."""
+        if key in self._OPTIONAL and key not in self._content:
+            return default
+        try:
+            return read(self._content[key])
+        except LookupError, TypeError, ValueError, OverflowError:
+            self._unknown.add(key)
+            return default
+
+
+def _flag(value: Any) -> bool:
+    return bool(_of(bool, value))
+
+
+def _names(value: Any) -> set[str]:
+    names = _of(list, value)
+    if not all(_NAME.fullmatch(_of(str, name)) for name in names):
+        raise ValueError(value)
+    return set(names)
+
+
+def _json_object(value: Any) -> Snapshot:
+    return dict(_of(dict, value))
+
+
+def _number(value: Any) -> float:
+    number: float = value
+    if isinstance(value, bool) or not abs(number) <= _MOST_POWER:
+        raise ValueError(value)
+    return number
+
+
+def _integer(value: Any) -> int:
+    if _number(value) != int(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _power(value: Any) -> int | None:
+    return None if value is None else _integer(value)
+
+
+def _current(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _phases(value: Any) -> dict[int, int]:
+    phases = {int(phase): _integer(power) for phase, power in _of(dict, value).items()}
+    if not phases.keys() <= {1, 2, 3}:
+        raise ValueError(value)
+    return phases
+
+
+def _time(value: Any) -> datetime | None:
+    time = None if value is None else datetime.fromisoformat(value)
+    if time is not None and time.tzinfo is None:
+        raise ValueError(value)
+    return time
+
+
+def _duration(value: Any) -> timedelta | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not 0 < value <= _LONGEST.total_seconds():
+        raise ValueError(value)
+    return timedelta(seconds=value)
+
+
+def _day(value: Any) -> date:
+    return date.fromisoformat(value)
+
+
+def _writes(value: Any) -> int:
+    if not 0 <= _integer(value) <= _MOST_WRITES:
+        raise ValueError(value)
+    return int(value)
+
+
+def _of[T](kind: type[T], value: Any) -> T:
+    """Return a value of a type; raises TypeError for another."""
+    if not isinstance(value, kind):
+        raise TypeError(value)
+    return value
