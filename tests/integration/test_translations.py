@@ -59,6 +59,7 @@ from custom_components.homebattery.number import (
 from custom_components.homebattery.options_flow import OPTIONS
 from custom_components.homebattery.repairs import (
     FIXES,
+    AddressFlow,
     ForgetFlow,
     ReleaseFlow,
     ReloadFlow,
@@ -222,6 +223,7 @@ def test_each_exception_has_a_text_with_its_placeholders() -> None:
 FIX_ENDINGS: Final = {
     ReleaseFlow: {"error": {"not_released"}, "abort": {"not_loaded"}},
     ReloadFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
+    AddressFlow: {"error": {"not_there"}, "abort": {"not_loaded"}},
     ForgetFlow: {"abort": {"settled"}},
 }
 """The ways in which the fix of an issue can fail."""
