@@ -74,6 +74,15 @@ KINDS: Final = {
     "deye_modbus": _DEYE,
     "deye_solarman": replace(_DEYE, serial="2305112244"),
 }
+_OTHER_SERIALS: Final[dict[str, Any]] = {
+    "victron": "c0619a000002",
+    "sun2000": "HV2250999999",
+    "deye_modbus": "2207119999",
+    "deye_solarman": "2305119999",
+    "sessy": "XYZ9999",
+    "sma": 3012349999,
+}
+"""The serial numbers of other devices, as the simulators take them."""
 WITH_WORKING_MODE: Final = [
     battery_type
     for battery_type in DRIVERS
@@ -181,6 +190,16 @@ def house_of(device: type[Simulator], clock: ManualClock) -> Plant:
     house = device.house(clock=clock)
     house.fixed_pv, house.fixed_load = 0.0, LOAD
     return house
+
+
+def another(device: Simulator, clock: ManualClock) -> Simulator:
+    """Return a device of the same kind with another serial number."""
+    kind: Any = type(device)
+    other: Simulator = kind(house_of(kind, clock), serial=_OTHER_SERIALS[device.type])
+    if isinstance(device, SessySimulator) and isinstance(other, SessySimulator):
+        # With another log-in it would refuse whatever is asked.
+        other.server.username = device.server.username
+    return other
 
 
 OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {

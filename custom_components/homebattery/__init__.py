@@ -9,11 +9,7 @@ import logging
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.exceptions import (
-    ConfigEntryAuthFailed,
-    ConfigEntryError,
-    ConfigEntryNotReady,
-)
+from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
@@ -28,7 +24,7 @@ from .discovery import async_scan_for_loggers
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery
 from .drivers.battery.controller import DeviceIssue
-from .drivers.errors import AuthenticationError, BatteryError
+from .drivers.errors import AnotherDeviceError, AuthenticationError, BatteryError
 from .errors import translated
 from .services import async_setup_services
 
@@ -47,7 +43,7 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
 async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:
     """Set up a battery."""
     battery = _make_battery(hass, entry)
-    await _async_connect(entry, battery)
+    await _async_connect(hass, entry, battery)
     try:
         await _async_start(hass, entry, battery)
     except BaseException:
@@ -58,9 +54,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) 
 
 def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery:
     """Return the driver of a battery; nothing is sent."""
-    return DRIVERS[entry.data[CONF_BATTERY_TYPE]].from_setup(
+    battery = DRIVERS[entry.data[CONF_BATTERY_TYPE]].from_setup(
         {**entry.data, **entry.options}, session=async_get_clientsession(hass)
     )
+    battery.identity_check.expected = entry.unique_id
+    return battery
 
 
 async def _async_start(
@@ -130,29 +128,20 @@ async def _async_forget_if_confirmed(
         await store.async_remove()
 
 
-async def _async_connect(entry: HomeBatteryConfigEntry, battery: Battery) -> None:
-    """Connect, and check that the battery is the one of this entry."""
+async def _async_connect(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
+) -> None:
+    """Connect; raises when that fails, or when it is not the battery of this entry."""
     try:
         await battery.connect()
     except AuthenticationError as err:
         raise translated(ConfigEntryAuthFailed, entry.title, err) from err
     except BatteryError as err:
-        # Also another kind of device at the address: the battery may be starting, or
-        # its address may have been given to that device for a while.
+        # Also another device at the address: the battery may be starting, or its
+        # address may have been given to that device for a while.
+        is_another = isinstance(err, AnotherDeviceError)
+        repairs.update(hass, entry, Issue.ANOTHER_DEVICE, applies=is_another)
         raise translated(ConfigEntryNotReady, entry.title, err) from err
-    serial_number = battery.identity.serial_number
-    if serial_number != entry.unique_id:
-        await battery.close()
-        raise ConfigEntryError(
-            translation_domain=DOMAIN,
-            translation_key="another_device",
-            translation_placeholders={
-                "device": entry.title,
-                "host": battery.address,
-                "expected": str(entry.unique_id),
-                "found": serial_number,
-            },
-        )
 
 
 async def async_unload_entry(
@@ -192,10 +181,9 @@ async def _async_release(
     battery = _make_battery(hass, entry)
     try:
         async with battery:
-            if battery.identity.serial_number == entry.unique_id:
-                battery.snapshot, unknown = store.recover(battery)
-                await battery.release()
-                return not unknown
+            battery.snapshot, unknown = store.recover(battery)
+            await battery.release()
+            return not unknown
     except BatteryError as err:
         _LOGGER.error("%s could not be released: %s", entry.title, err)
     return False

@@ -91,6 +91,8 @@ class Issue(StrEnum):
     """The battery has not been released so far; this is being retried."""
     ORPHANED = "left_held"
     """The battery was removed and could not be released."""
+    ANOTHER_DEVICE = "another_device"
+    """Another device answers at the address of the battery."""
     OTHER_CONTROLLER = "other_controller"
     """Another controller takes the battery over, again and again."""
     LEASE_DAMAGED = "lease_damaged"

@@ -16,7 +16,12 @@ from homeassistant.util import dt as dt_util
 from .const import CONF_SCAN_INTERVAL, SCAN_INTERVAL, SLOW_SCAN_INTERVAL
 from .drivers.battery.base import Battery
 from .drivers.battery.readings import Readings
-from .drivers.errors import AuthenticationError, BatteryError, NotSupportedError
+from .drivers.errors import (
+    AnotherDeviceError,
+    AuthenticationError,
+    BatteryError,
+    NotSupportedError,
+)
 from .drivers.measurements import Poll
 from .errors import translated
 from .recent_errors import RecentErrors
@@ -85,6 +90,9 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             except BatteryError as err:
                 self.recent_errors.note(err)
                 if not self._everything_read or self._poll_missed:
+                    if isinstance(err, AnotherDeviceError):
+                        # An issue says so, also after polls that failed otherwise.
+                        self.async_update_listeners()
                     raise translated(UpdateFailed, self.name, err) from err
                 _LOGGER.debug("%s: missed a poll: %s", self.name, err)
                 self._poll_missed = True

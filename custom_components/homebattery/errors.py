@@ -12,6 +12,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from .const import CONF_LOGGER_SERIAL, CONF_UNIT_ID, DOMAIN
 from .drivers.battery.base import Battery, SetupField
 from .drivers.errors import (
+    AnotherDeviceError,
     AuthenticationError,
     BatteryError,
     CannotConnectError,
@@ -68,6 +69,7 @@ _WORDS: Final = (
     _Words(WrongLoggerError, "wrong_logger_serial", CONF_LOGGER_SERIAL),
     _Words(SolarmanSpokenError, "solarman_spoken"),
     _Words(ModbusSpokenError, "modbus_spoken"),
+    _Words(AnotherDeviceError, "another_device", CONF_HOST),
     _Words(WrongDeviceError, "wrong_device", CONF_HOST),
     _Words(ProtocolError, "protocol", CONF_PORT),
     _Words(UnitAbsentError, "unit_absent", CONF_UNIT_ID),

@@ -8,7 +8,7 @@ from typing import Final
 
 from homeassistant.util import dt as dt_util
 
-from .drivers.errors import BatteryError
+from .drivers.errors import AnotherDeviceError, BatteryError
 
 KEPT: Final = 10
 _NUMBER: Final = re.compile(r"\d+")
@@ -41,6 +41,9 @@ class RecentErrors:
     def note(self, err: BatteryError) -> None:
         """Keep an error, and forget the oldest when there are too many."""
         text = f"{type(err).__name__}: {err}"
+        if isinstance(err, AnotherDeviceError):
+            # Diagnostics know the serial number of the battery itself, not of others.
+            text = text.replace(err.present, "#")
         kind = _NUMBER.sub("#", text)
         before = self._by_kind.pop(kind, None)
         self._by_kind[kind] = SeenError(

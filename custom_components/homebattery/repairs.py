@@ -7,22 +7,33 @@ from typing import Final, cast, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import CONF_HOST
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+import probatio as vol
 
-from .const import DOMAIN, Issue
+from .const import CONF_BATTERY_TYPE, DOMAIN, Issue
 from .control.store import LeaseStore
 from .data import HomeBatteryConfigEntry
+from .drivers import DRIVERS
+from .drivers.battery.base import SetupField
 from .drivers.battery.controller import DeviceIssue
 from .drivers.errors import BatteryError
+from .forms import form_schema
 
 _LOGGER = logging.getLogger(__name__)
 
 ENTRY_ID: Final = "entry_id"
 UNIQUE_ID: Final = "unique_id"
 
-_ERRORS: Final = (Issue.RELEASE_FAILED, Issue.ORPHANED, Issue.LEASE_DAMAGED)
+_ERRORS: Final = (
+    Issue.RELEASE_FAILED,
+    Issue.ORPHANED,
+    Issue.LEASE_DAMAGED,
+    Issue.ANOTHER_DEVICE,
+)
 _PERSISTENT: Final = (Issue.ORPHANED,)
 """The issues that would not be raised again after a restart."""
 _MOST_LISTED: Final = 8
@@ -42,13 +53,26 @@ def show(
     `unknown` are the keys of what is not known of a damaged lease.
     """
     for each in (*Issue, *DeviceIssue):
-        if each in issues:
-            texts = {"device": entry.title}
-            if each is Issue.LEASE_DAMAGED:
-                texts["unknown"] = _listed(unknown)
-            _report(hass, entry, each, texts)
-        else:
-            ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, each))
+        update(hass, entry, each, applies=each in issues, unknown=unknown)
+
+
+@callback
+def update(
+    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
+    issue: Issue | DeviceIssue,
+    *,
+    applies: bool,
+    unknown: Iterable[str] = (),
+) -> None:
+    """Show an issue if it applies, else withdraw it."""
+    if applies:
+        texts = {"device": entry.title}
+        if issue is Issue.LEASE_DAMAGED:
+            texts["unknown"] = _listed(unknown)
+        _report(hass, entry, issue, texts)
+    else:
+        ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, issue))
 
 
 @callback
@@ -115,26 +139,38 @@ class FixFlow(RepairsFlow):
         """Ask, then fix; a failure is shown, and may be tried again."""
         error = None
         if user_input is not None:
-            error = await self._fix()
+            error = await self._fix(user_input)
             if error is None:
                 return self.async_create_entry(data={})
         return self.async_show_form(
             step_id="confirm",
+            data_schema=self._form(user_input or {}),
             description_placeholders=self._placeholders,
             errors={} if error is None else {"base": error},
         )
 
+    def _form(self, user_input: Mapping[str, str]) -> vol.Schema | None:
+        """Return the form to fill in; None for a plain question."""
+        return None
+
     @abstractmethod
-    async def _fix(self) -> str | None:
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
         """Apply the fix; return the translation key of an error if it failed."""
+
+    def _entry(self) -> HomeBatteryConfigEntry:
+        """Return the entry of the battery; raises AbortFlow when there is none."""
+        entry_id = self._of_issue(ENTRY_ID)
+        entry = self.hass.config_entries.async_get_entry(entry_id)
+        if entry is None:
+            raise self._nothing_to_fix("not_loaded")
+        return cast("HomeBatteryConfigEntry", entry)
 
     def _loaded_entry(self) -> HomeBatteryConfigEntry:
         """Return the entry of the battery; raises AbortFlow unless it is set up."""
-        entry_id = self._of_issue(ENTRY_ID)
-        entry = self.hass.config_entries.async_get_entry(entry_id)
-        if entry is None or entry.state is not ConfigEntryState.LOADED:
+        entry = self._entry()
+        if entry.state is not ConfigEntryState.LOADED:
             raise self._nothing_to_fix("not_loaded")
-        return cast("HomeBatteryConfigEntry", entry)
+        return entry
 
     def _of_issue(self, key: str) -> str:
         return str((self._issue.data or {})[key])
@@ -147,7 +183,7 @@ class ReleaseFlow(FixFlow):
     """Release a battery to its own control."""
 
     @override
-    async def _fix(self) -> str | None:
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
         entry = self._loaded_entry()
         try:
             await entry.runtime_data.control.async_release()
@@ -161,7 +197,7 @@ class ReloadFlow(FixFlow):
     """Set a battery up anew, so that the missing feature is checked for again."""
 
     @override
-    async def _fix(self) -> str | None:
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
         await self.hass.config_entries.async_reload(self._loaded_entry().entry_id)
         issues = self._loaded_entry().runtime_data.battery.issues
         return "not_found" if self._issue.translation_key in issues else None
@@ -171,7 +207,7 @@ class AcceptFlow(FixFlow):
     """Take a battery for restored whose snapshot was damaged; nothing is written."""
 
     @override
-    async def _fix(self) -> str | None:
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
         await self._loaded_entry().runtime_data.control.async_accept()
         return None
 
@@ -180,7 +216,7 @@ class ForgetFlow(FixFlow):
     """Forget the snapshot of a removed battery; nothing is written to it."""
 
     @override
-    async def _fix(self) -> str | None:
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
         registry = ir.async_get(self.hass)
         if registry.async_get_issue(DOMAIN, self._issue.issue_id) is None:
             # The battery was added again meanwhile, and its snapshot is in use.
@@ -189,11 +225,39 @@ class ForgetFlow(FixFlow):
         return None
 
 
+class AddressFlow(FixFlow):
+    """Ask for the present address of a battery, and reach it there from now on."""
+
+    @override
+    def _form(self, user_input: Mapping[str, str]) -> vol.Schema:
+        known = {**self._entry().data, **user_input}
+        return form_schema((SetupField(CONF_HOST),), known)
+
+    @override
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
+        entry = self._entry()
+        setup = {**entry.data, **user_input}
+        try:
+            battery = DRIVERS[setup[CONF_BATTERY_TYPE]].from_setup(
+                setup, session=async_get_clientsession(self.hass)
+            )
+            battery.identity_check.expected = entry.unique_id
+            async with battery:
+                pass
+        except BatteryError as err:
+            _LOGGER.info("%s is not at %s: %s", entry.title, setup[CONF_HOST], err)
+            return "not_there"
+        self.hass.config_entries.async_update_entry(entry, data=setup)
+        await self.hass.config_entries.async_reload(entry.entry_id)
+        return None
+
+
 FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.RELEASE_FAILED: ReleaseFlow,
     Issue.ORPHANED: ForgetFlow,
     Issue.OTHER_CONTROLLER: ReleaseFlow,
     Issue.LEASE_DAMAGED: AcceptFlow,
+    Issue.ANOTHER_DEVICE: AddressFlow,
     DeviceIssue.NO_ESS: ReloadFlow,
 }
 """The issues that a click can fix."""

@@ -8,12 +8,13 @@ from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.helpers import device_registry as dr
 import pytest
 
-from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.const import DOMAIN, Issue
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     RequestTimeoutError,
 )
+from tests.control.lease_support import issues
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 
@@ -122,11 +123,18 @@ async def test_set_up_is_tried_again_when_the_first_poll_fails(
 async def test_another_device_at_the_address_is_refused(
     make_home: MakeHome, simulator: Simulator
 ) -> None:
+    """It is tried again: the address may return to the right device."""
     home = make_home(simulator)
+    serial_number = home.entry.unique_id
     home.hass.config_entries.async_update_entry(home.entry, unique_id="other")
     assert not await home.set_up()
-    assert home.entry_is(ConfigEntryState.SETUP_ERROR)
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
     assert home.entry.error_reason_translation_key == "another_device"
+    assert issues(home) == {Issue.ANOTHER_DEVICE}
+
+    home.hass.config_entries.async_update_entry(home.entry, unique_id=serial_number)
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    assert home.entry_is(ConfigEntryState.LOADED)
 
 
 async def test_wrong_password_starts_a_new_sign_in(

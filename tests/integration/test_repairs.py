@@ -3,12 +3,14 @@
 from typing import Any, Final
 
 from homeassistant.components.repairs import DOMAIN as REPAIRS
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+from pytest_socket import socket_allow_hosts
 
 from custom_components.homebattery.const import DOMAIN, Issue
 from custom_components.homebattery.control.keep_alive import RETRY
@@ -54,9 +56,9 @@ class Fix:
         )
         return dict(await answer.json())
 
-    async def submit(self, step: dict[str, Any]) -> dict[str, Any]:
+    async def submit(self, step: dict[str, Any], **fields: Any) -> dict[str, Any]:
         answer = await self._client.post(
-            f"/api/repairs/issues/fix/{step['flow_id']}", json={}
+            f"/api/repairs/issues/fix/{step['flow_id']}", json=fields
         )
         return dict(await answer.json())
 
@@ -126,6 +128,50 @@ async def test_a_release_that_failed_can_be_tried_at_once(
     assert done["type"] == "create_entry"
     assert sessy.mode == "automatic"
     assert issue_of(sessy_home, Issue.RELEASE_FAILED) is None
+
+
+async def test_a_battery_whose_address_has_another_device_is_reached_elsewhere(
+    victron_home: Home, victron: VictronSimulator, fix: Fix, warp: Warp
+) -> None:
+    """The address that is entered counts only if the battery answers there."""
+    socket_allow_hosts(["127.0.0.1", "127.0.0.2"])
+    home, port = victron_home, victron.port
+    await victron.misbehave("away")
+    async with (
+        VictronSimulator(port=port, serial="c0619a000002") as other,
+        VictronSimulator(host="127.0.0.2", port=port),
+    ):
+        for _ in range(2):
+            await warp(31)
+        question = await fix.begin(home, Issue.ANOTHER_DEVICE)
+        again = await fix.submit(question, host=other.host)
+        assert again["errors"] == {"base": "not_there"}
+        assert home.entry.data["host"] == other.host
+
+        done = await fix.submit(again, host="127.0.0.2")
+
+        assert done["type"] == "create_entry"
+        assert home.entry.data["host"] == "127.0.0.2"
+        assert home.entry_is(ConfigEntryState.LOADED)
+        assert issues(home) == set()
+        assert other.server.traffic.writes == []
+        await unload(home)
+
+
+async def test_address_of_a_battery_that_was_removed_is_not_asked_for(
+    victron_home: Home, victron: VictronSimulator, fix: Fix, warp: Warp
+) -> None:
+    await victron.misbehave("away")
+    async with VictronSimulator(port=victron.port, serial="c0619a000002"):
+        for _ in range(2):
+            await warp(31)
+        question = await fix.begin(victron_home, Issue.ANOTHER_DEVICE)
+        await remove(victron_home)
+
+        answer = await fix.submit(question, host="127.0.0.2")
+
+        assert answer["reason"] == "not_loaded"
+        assert issues(victron_home) == set()
 
 
 async def test_a_battery_can_be_released_to_another_controller(

@@ -60,6 +60,7 @@ from custom_components.homebattery.options_flow import OPTIONS
 from custom_components.homebattery.repairs import (
     FIXES,
     AcceptFlow,
+    AddressFlow,
     ForgetFlow,
     ReleaseFlow,
     ReloadFlow,
@@ -223,6 +224,7 @@ def test_each_exception_has_a_text_with_its_placeholders() -> None:
 FIX_ENDINGS: Final = {
     ReleaseFlow: {"error": {"not_released"}, "abort": {"not_loaded"}},
     ReloadFlow: {"error": {"not_found"}, "abort": {"not_loaded"}},
+    AddressFlow: {"error": {"not_there"}, "abort": {"not_loaded"}},
     ForgetFlow: {"abort": {"settled"}},
     AcceptFlow: {"abort": {"not_loaded"}},
 }

@@ -143,6 +143,7 @@ class Control:
         contested = self.takeovers.are_frequent(self._hass.loop.time())
         wrong = {
             Issue.RELEASE_FAILED: not_released and self._leased.release_failures > 1,
+            Issue.ANOTHER_DEVICE: self._battery.identity_check.present is not None,
             Issue.OTHER_CONTROLLER: self.state is not ControlState.CLOSED and contested,
             Issue.LEASE_DAMAGED: bool(self.unknown),
         }

@@ -15,6 +15,7 @@ from ..const import DOMAIN
 from ..drivers.battery.base import Battery
 from ..drivers.battery.controller import LimitReason, Snapshot, SuspendedError
 from ..drivers.errors import (
+    AnotherDeviceError,
     BatteryError,
     CannotConnectError,
     FlashBudgetError,
@@ -380,6 +381,8 @@ def _fault(err: BatteryError, lease: Lease) -> LimitReason:
     match err:
         case TakenOverError():
             return LimitReason.OTHER_CONTROLLER
+        case AnotherDeviceError():
+            return LimitReason.ANOTHER_DEVICE
         case FlashBudgetError():
             return LimitReason.FLASH
         case NotKeptError():

@@ -47,6 +47,19 @@ class WrongDeviceError(BatteryError):
     """Something answers, but it is not the kind of device that was expected."""
 
 
+class AnotherDeviceError(WrongDeviceError):
+    """The device has the serial number `present`, not `expected`."""
+
+    def __init__(self, where: str, expected: str, present: str) -> None:
+        """Keep both serial numbers beside the text; `where` is the address."""
+        super().__init__(
+            f"{where}: another device answers: its serial number is {present} instead "
+            f"of {expected}"
+        )
+        self.expected = expected
+        self.present = present
+
+
 class WrongUnitError(WrongDeviceError):
     """The device answers, but not as expected at the unit id that was given."""
 

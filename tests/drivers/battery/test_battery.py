@@ -21,6 +21,7 @@ from custom_components.homebattery.drivers.battery.settings import (
     SwitchSetting,
 )
 from custom_components.homebattery.drivers.errors import (
+    AnotherDeviceError,
     BatteryError,
     CannotConnectError,
     DeviceRefusedError,
@@ -263,14 +264,13 @@ async def test_closed_battery_does_not_connect_again_by_itself(
 
 async def test_identity_is_read_again_on_each_connection(image: ModbusImage) -> None:
     async with connected(image) as battery:
-        before = battery.identity.serial_number
+        assert battery.identity.serial_number == "MY01"
     image.units.units[1][30004] = 0x3032
 
-    async with battery:
-        after = (battery.identity.serial_number, await battery.get("serial_number"))
+    with pytest.raises(AnotherDeviceError) as caught:
+        await battery.connect()
 
-    assert before == "MY01"
-    assert after == ("MY02", "MY02")
+    assert (caught.value.expected, caught.value.present) == ("MY01", "MY02")
 
 
 async def test_connecting_twice_takes_one_connection(image: ModbusImage) -> None:
@@ -475,7 +475,6 @@ async def test_missing_registers_are_learned_anew_on_a_new_connection(
     async with connected(image) as battery:
         await battery.read()
         image.units.units[1][40100] = 7
-        image.units.units[1][30004] = 0x3032
         image.cut()
         connection = ModbusTcpConnection.shared(image.host, image.port, 5)
         await until(lambda: image.clients == 0)
@@ -488,7 +487,7 @@ async def test_missing_registers_are_learned_anew_on_a_new_connection(
         readings = await battery.read(["serial_number", "load_power"])
 
         assert "load_power" in battery.measurements
-    assert dict(readings) == {"serial_number": "MY02", "load_power": 7}
+    assert dict(readings) == {"serial_number": "MY01", "load_power": 7}
 
 
 async def test_battery_out_of_reach_fails_as_a_whole(image: ModbusImage) -> None:

@@ -9,11 +9,12 @@ Constructing, connecting and reading never write to a device.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, override
 
 from ..errors import (
     BatteryError,
@@ -35,7 +36,9 @@ from .controller import (
     Snapshot,
     keep_nowhere,
 )
-from .measuring import MeasuringDevice
+from .identity import IdentityCheck
+from .measuring import Identity, MeasuringDevice
+from .readings import Readings
 from .settings import NumberSetting, Setting
 
 if TYPE_CHECKING:
@@ -110,6 +113,15 @@ class Battery(MeasuringDevice):
         self.controller: SetpointController[Any] | None = None
         """The controller that holds the device at a setpoint; None if it takes none."""
         self.wear = FlashWear()
+        self.identity_check = IdentityCheck(
+            f"{address}:{port}",
+            self._read_serial_number,
+            self._connection_number,
+            self._must_be_certain,
+        )
+        """The check that the device is still the same one."""
+        self._is_waiting = False
+        """Whether all requests wait until the serial number is answered."""
 
     @classmethod
     def from_setup(
@@ -142,6 +154,56 @@ class Battery(MeasuringDevice):
         must not be connected.
         """
         return err
+
+    # Identity
+
+    async def _read_serial_number(self) -> str | None:
+        """Return the serial number, by one request; None if it is not reported now.
+
+        Raises what `read` raises. It is called before other requests, to compare; not
+        for a battery whose serial number was not reported when it was connected.
+        """
+        return None
+
+    def _connection_number(self) -> int | None:
+        """Return the number of the present connection; None where none lasts."""
+        return None
+
+    def _must_be_certain(self, is_write: bool) -> bool:
+        """Return whether a request must not go to a device that may be another one.
+
+        A setpoint that is held is renewed while the serial number is not answered.
+        """
+        return self._is_waiting or (is_write and self.held is None)
+
+    @contextmanager
+    def _certain(self) -> Iterator[None]:
+        """Send nothing to a device that may be another one."""
+        before, self._is_waiting = self._is_waiting, True
+        try:
+            yield
+        finally:
+            self._is_waiting = before
+
+    def _accept(
+        self, identity: Identity, *, is_reported: bool, connects: int | None = None
+    ) -> None:
+        """Take the identity that was read when connecting.
+
+        `is_reported`: the serial number is the device's own word. Raises what
+        `IdentityCheck.accept` raises.
+        """
+        self._identity = identity
+        self.identity_check.accept(
+            identity.serial_number, is_reported=is_reported, connects=connects
+        )
+
+    @override
+    async def read(self, keys: Collection[str] | None = None) -> Readings:
+        await self.identity_check.confirm()
+        readings = await super().read(keys)
+        self.identity_check.raise_if_another()
+        return readings
 
     @property
     @abstractmethod
@@ -211,7 +273,8 @@ class Battery(MeasuringDevice):
                 self.snapshot = await controller.take_snapshot()
             snapshot = self.snapshot
             controller.keep = self.keep_snapshot
-            grant = await controller.apply(request, snapshot)
+            with self._certain() if held is None else nullcontext():
+                grant = await controller.apply(request, snapshot)
         except BatteryError as err:
             err.written = self.writes != writes
             if err.restored or not err.written:
@@ -285,10 +348,12 @@ class Battery(MeasuringDevice):
 
         `keep_alive` does so, too. On a slow device that takes time, so a caller that
         must renew in time may begin it beforehand: while it goes on, `keep_alive`
-        does not wait for it, and does what is safe with what is known.
+        does not wait for it, and does what is safe with what is known. A failed read is
+        not an error: it is one of `keep_alive`.
         """
         if self.controller is not None and self.snapshot is not None:
-            await self.controller.refresh(self.snapshot)
+            with suppress(BatteryError):
+                await self.controller.refresh(self.snapshot)
 
     async def keep_alive(self) -> Grant | None:
         """Renew the held setpoint, adapted to what the device permits now.
@@ -301,23 +366,28 @@ class Battery(MeasuringDevice):
             return None
         controller = self._controlled()
         try:
-            return await controller.renew(self.snapshot)
+            grant = await controller.renew(self.snapshot)
         except NotConfirmedError:
             if controller.held is None:
                 # The controller has restored the device: nothing is held any more.
                 self.snapshot = None
             raise
+        # Renewing may have needed no answer.
+        self.identity_check.raise_if_another()
+        return grant
 
     async def release(self) -> None:
         """Restore the snapshot, see it confirmed, and forget it.
 
         Does nothing while `snapshot` is None. Raises NotConfirmedError when the device
-        does not show what was restored; the snapshot is then kept for another try.
+        does not show what was restored, AnotherDeviceError, and what `read` raises; the
+        snapshot is then kept for another try.
         """
         if self.snapshot is None:
             return
         controller = self._controlled()
-        await controller.restore(self.snapshot)
+        with self._certain():
+            await controller.restore(self.snapshot)
         self.snapshot = controller.held = None
 
     async def set_value(self, key: str, value: Value) -> None:

@@ -61,6 +61,8 @@ class LimitReason(StrEnum):
     REFUSED = "refused"
     """The device refuses the setpoint."""
     UNREACHABLE = "unreachable"
+    ANOTHER_DEVICE = "another_device"
+    """Another device answers at the battery's address."""
     FLASH = "flash"
     """Its flash has been written often enough today."""
     NOT_SAVED = "not_saved"

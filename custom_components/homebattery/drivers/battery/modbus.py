@@ -112,7 +112,7 @@ class ModbusBattery(Battery):
 
     def unit(self, unit_id: int) -> ModbusUnit:
         """Return the view of a unit id; raises CannotConnectError if not connected."""
-        return self.connection.unit(unit_id, self.recording)
+        return self.connection.unit(unit_id, self.recording, self.identity_check)
 
     @override
     async def connect(self) -> None:
@@ -126,6 +126,8 @@ class ModbusBattery(Battery):
         self._unsupported.clear()
         self._forget_measurements()
         self.cache.forget()
+        self.identity_check.reset()
+        connects = self.connection.connects
         try:
             await self._find_units()
             self.devices = self._make_devices()
@@ -134,7 +136,7 @@ class ModbusBattery(Battery):
             self.controller = None
             # What `_find_units` has learned is of this connection.
             self._connects_seen = self.connection.connects
-            self._identity = await self._identify()
+            self._accept_identity(await self._identify(), connects)
             self.controller = self._make_controller()
         except BaseException:
             await self.close()
@@ -154,6 +156,37 @@ class ModbusBattery(Battery):
             model=self.manufacturer,
             firmware=str(values["firmware"]) if values.get("firmware") else None,
         )
+
+    def _accept_identity(self, identity: Identity, connects: int) -> None:
+        """Take the identity that was read over a connection; raises as `_accept` does.
+
+        Where the device reports no serial number, its address stands for it.
+        """
+        is_reported = identity.serial_number != self.address
+        self._accept(identity, is_reported=is_reported, connects=connects)
+
+    @property
+    def _serial_register(self) -> tuple[int, Register] | None:
+        """The unit id and the register of the serial number; None if it has none."""
+        unit_id = 1 if self.unit_id is None else self.unit_id
+        for register in self.registers:
+            if register.name == "serial_number":
+                return unit_id, register
+        return None
+
+    @override
+    async def _read_serial_number(self) -> str | None:
+        if self._serial_register is None:
+            return None
+        unit_id, register = self._serial_register
+        unit = self.connection.unit(unit_id, self.recording)
+        words = await unit.read_holding_registers(register.address, register.count)
+        value = register.decode(words, low_word_first=self.layout.low_word_first)
+        return str(value) if value else None
+
+    @override
+    def _connection_number(self) -> int | None:
+        return self.connection.connects
 
     @override
     async def close(self) -> None:

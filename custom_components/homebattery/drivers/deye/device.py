@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
+from ..modbus.register import Register
 from ..modbus.unit import ModbusUnit
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
 from .measurements import firmware, formulas, word
@@ -46,6 +47,9 @@ _WHOLE_KWH_RELEASE: Final = 0x1098
 
 MODEL: Final = "Deye hybrid inverter"
 """The model where only the plate is known."""
+_SERIAL_NUMBER: Final = next(
+    register for register in IDENTITY if register.name == "serial_number"
+)
 PLATE: Final = tuple(register for register in IDENTITY if register.end <= 8)
 """Device type to serial number: the registers that identify a Deye."""
 
@@ -189,6 +193,11 @@ class DeyeDevice(ModbusBattery):
             name="Deye",
             firmware=str(firmware(values)) if self.firmware_release else None,
         )
+
+    @property
+    @override
+    def _serial_register(self) -> tuple[int, Register]:
+        return self._unit_id, _SERIAL_NUMBER
 
     @property
     @override

@@ -10,7 +10,14 @@ from weakref import WeakValueDictionary
 
 from ..errors import CannotConnectError, UnknownHostError
 from .priority_lock import PriorityLock
-from .unit import ConnectionUnit, ModbusRequest, ModbusUnit, Recording
+from .unit import (
+    Check,
+    ConnectionUnit,
+    ModbusRequest,
+    ModbusUnit,
+    NewConnectionError,
+    Recording,
+)
 
 # All users of an address must get the same connection, and drivers do not know of each
 # other: hence a common, weak table.
@@ -55,8 +62,16 @@ class ModbusConnection(Protocol):
     def connects(self) -> int:
         """Number of times that the connection was made."""
 
-    def unit(self, unit_id: int, recording: Recording | None = None) -> ModbusUnit:
-        """Return the view of one unit id; its requests go into `recording`."""
+    def unit(
+        self,
+        unit_id: int,
+        recording: Recording | None = None,
+        check: Check | None = None,
+    ) -> ModbusUnit:
+        """Return the view of one unit id; its requests go into `recording`.
+
+        They are sent as far as `check` admits them.
+        """
 
     async def open(self) -> None:
         """Begin to use the connection."""
@@ -123,9 +138,17 @@ class SharedConnection[C: Client](ABC):
             if not self._users:
                 self._disconnect()
 
-    def unit(self, unit_id: int, recording: Recording | None = None) -> ModbusUnit:
-        """Return the view of one unit id; its requests go into `recording`."""
-        return ConnectionUnit(self, unit_id, recording)
+    def unit(
+        self,
+        unit_id: int,
+        recording: Recording | None = None,
+        check: Check | None = None,
+    ) -> ModbusUnit:
+        """Return the view of one unit id; its requests go into `recording`.
+
+        They are sent as far as `check` admits them.
+        """
+        return ConnectionUnit(self, unit_id, recording, check)
 
     @abstractmethod
     async def transact(self, request: ModbusRequest) -> list[int]:
@@ -166,6 +189,16 @@ class SharedConnection[C: Client](ABC):
         self._back_off = 0
         self.connects += 1
         self._keep_quiet_for(self.connect_delay)
+        return client
+
+    async def _client_for(self, request: ModbusRequest) -> C:
+        """Return the client, connected by the connection that a request must go over.
+
+        Raises NewConnectionError when that is lost, and CannotConnectError.
+        """
+        client = await self._connected_client()
+        if request.connects not in (None, self.connects):
+            raise NewConnectionError(f"{self}: there is a new connection")
         return client
 
     def _disconnect(self) -> None:

@@ -145,7 +145,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         where = f"{self} {request}"
         async with self._lock:
             self._refuse_unless_used(where)
-            client = await self._connected_client()
+            client = await self._client_for(request)
             await self._keep_quiet()
             self.requests += 1
             self._answers.begin(request)

@@ -1,12 +1,13 @@
 """A unit id of a Modbus device, over any transport, and its refusals."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import struct
 from typing import Final, Protocol, override
 
 from ..errors import (
     BatteryError,
+    CannotConnectError,
     DeviceBusyError,
     DeviceRefusedError,
     IllegalAddressError,
@@ -46,6 +47,8 @@ class ModbusRequest:
     count: int
     values: tuple[int, ...] | None = None
     """The words to write; None to read."""
+    connects: int | None = None
+    """The number of the connection that it must go over; None for any."""
 
     @override
     def __str__(self) -> str:
@@ -57,13 +60,37 @@ class ModbusRequest:
         return f"unit {self.unit_id}, writing {list(self.values)} from {self.address}"
 
 
+class NewConnectionError(CannotConnectError):
+    """The connection that a request must go over is lost, and there is a new one."""
+
+    was_sent = False
+    """Whether the request was sent over the lost one, without an answer."""
+
+
+class Check(Protocol):
+    """A check of the device that is connected, before each request to it."""
+
+    async def admit(self, *, is_write: bool) -> int | None:
+        """Return the connection that a request must go over; None for any.
+
+        Raises BatteryError when nothing may be sent.
+        """
+
+    def note_answer(self) -> None:
+        """Note that a request was answered."""
+
+    def note_failure(self, err: BatteryError) -> None:
+        """Note that a request failed."""
+
+
 class Carrier(Protocol):
     """A connection that sends requests to a device, one at a time."""
 
     async def transact(self, request: ModbusRequest) -> list[int]:
         """Send a request and return the words of its answer.
 
-        Raises what `ModbusUnit` raises.
+        Raises what `ModbusUnit` raises, and NewConnectionError when the connection is
+        another than the request must go over.
         """
 
 
@@ -106,12 +133,17 @@ class ConnectionUnit:
     """One unit id on a shared connection; requests and answers are recorded."""
 
     def __init__(
-        self, carrier: Carrier, unit_id: int, recording: Recording | None = None
+        self,
+        carrier: Carrier,
+        unit_id: int,
+        recording: Recording | None = None,
+        check: Check | None = None,
     ) -> None:
-        """Send requests to `unit_id` over `carrier`."""
+        """Send requests to `unit_id` over `carrier`, as far as `check` admits them."""
         self._carrier = carrier
         self._unit_id = unit_id
         self._recording = Recording() if recording is None else recording
+        self._check = check
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Read `count` words from `address` with function 3."""
@@ -119,7 +151,7 @@ class ConnectionUnit:
         recording.requests += 1
         request = ModbusRequest(self._unit_id, address, count)
         try:
-            words = await self._carrier.transact(request)
+            words = await self._send(request)
             if len(words) != count:
                 raise ProtocolError(
                     f"{self._carrier} unit {self._unit_id}: {len(words)} words came "
@@ -134,17 +166,40 @@ class ConnectionUnit:
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""
         self._recording.requests += 1
-        request = ModbusRequest(self._unit_id, address, len(values), tuple(values))
+        await self._send(
+            ModbusRequest(self._unit_id, address, len(values), tuple(values))
+        )
+
+    async def _send(self, request: ModbusRequest) -> list[int]:
+        """Send a request as soon as the check admits it; return the words."""
+        check = self._check
+        if check is None:
+            return await self._transact(request)
+        while True:
+            connects = await check.admit(is_write=request.values is not None)
+            try:
+                words = await self._transact(replace(request, connects=connects))
+            except NewConnectionError:
+                continue
+            except BatteryError as err:
+                check.note_failure(err)
+                raise
+            check.note_answer()
+            return words
+
+    async def _transact(self, request: ModbusRequest) -> list[int]:
+        """Send a request; count it if it wrote, or may have written."""
+        may_have_written = request.values is not None
         try:
-            await self._carrier.transact(request)
+            return await self._carrier.transact(request)
+        except NewConnectionError as err:
+            may_have_written &= err.was_sent
+            raise
         except DeviceRefusedError as err:
-            self._recording.writes += err.code not in _NOTHING_WRITTEN
+            may_have_written &= err.code not in _NOTHING_WRITTEN
             raise
-        except BaseException:
-            # It may have arrived all the same.
-            self._recording.writes += 1
-            raise
-        self._recording.writes += 1
+        finally:
+            self._recording.writes += may_have_written
 
 
 _REFUSALS: Final[Mapping[int, type[DeviceRefusedError]]] = {

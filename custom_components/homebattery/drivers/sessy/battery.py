@@ -86,6 +86,7 @@ class SessyInverter(Battery):
             address, port, timeout, capacity, max_charge_power, max_discharge_power
         )
         self.client = SessyClient(address, port, timeout, username, password, session)
+        self.client.check = self.identity_check
         self.device = SessyDevice(self.client, self.wear, self.settle)
         self.kind: Kind | None = None
         """The kind of dongle; known once connected."""
@@ -163,6 +164,7 @@ class SessyInverter(Battery):
     @override
     async def connect(self) -> None:
         self._forget()
+        self.identity_check.reset()
         self.client.open()
         try:
             info = await self._info()
@@ -179,7 +181,9 @@ class SessyInverter(Battery):
                 await self.device.read(_fields_of(self.kind, self.kind.ahead))
             self._offered = frozenset(self.settings)
             self.controller = self._make_controller(self.kind)
-            self._identity = self._identify(self.kind, info, dongle)
+            identity = self._identify(self.kind, info, dongle)
+            reported = self._serial_number_in(info)
+            self._accept(identity, is_reported=identity.serial_number == reported)
         except BaseException:
             await self.close()
             raise
@@ -278,6 +282,22 @@ class SessyInverter(Battery):
             firmware=firmware if isinstance(firmware, str) and firmware else None,
             hardware=hardware,
         )
+
+    @override
+    async def _read_serial_number(self) -> str | None:
+        info = await self.client.get(INFO.path, is_checked=False)
+        return self._serial_number_in(info)
+
+    def _serial_number_in(self, info: Answer) -> str | None:
+        """Return the serial number of the battery, or of a dongle without one.
+
+        None on old firmware, which reports none: there the log-in, whose name is the
+        dongle's serial number, is all that distinguishes one device from another.
+        """
+        dongle = _serial(info, "self_serial")
+        if "sessy_serial" not in info or dongle == self.identity_check.expected:
+            return dongle
+        return _serial(info, "sessy_serial")
 
     @property
     @override

@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 import aiohttp
 from yarl import URL
 
+from ..battery.identity import IdentityCheck
 from ..errors import (
     AuthenticationError,
     BatteryError,
@@ -68,6 +69,8 @@ class SessyClient:
         self.address = address
         self.port = port
         self.session = session
+        self.check: IdentityCheck | None = None
+        """The check of the device before each request; None without one."""
         self.writes = 0
         """Number of posts that arrived, or may have; a failed one may take effect."""
         self.altered: set[str] = set()
@@ -97,15 +100,17 @@ class SessyClient:
         if own is not None:
             await own.close()
 
-    async def get(self, path: str) -> Answer:
-        """Return the answer of `path`.
+    async def get(self, path: str, *, is_checked: bool = True) -> Answer:
+        """Return the answer of `path`; without the check it may be another device's.
 
         Raises CannotConnectError, RequestTimeoutError or AuthenticationError when
         the device is out of reach; NotSupportedError (404), DeviceRefusedError or
         ProtocolError when only this request fails. A password is refused when it was
         refused twice.
         """
-        return await self._request("GET", path)
+        return await self._request(
+            "GET", path, check=self.check if is_checked else None
+        )
 
     async def post(self, path: str, body: Answer) -> None:
         """Post `body`, again if need be: a repeated post has the same effect.
@@ -114,18 +119,27 @@ class SessyClient:
         may have been written before it.
         """
         _LOGGER.debug("%s: posting %s to %s", self.address, body, path)
-        await self._request("POST", path, body)
+        await self._request("POST", path, body, check=self.check)
 
     async def _request(
-        self, method: str, path: str, body: Answer | None = None
+        self,
+        method: str,
+        path: str,
+        body: Answer | None = None,
+        *,
+        check: IdentityCheck | None,
     ) -> Answer:
         tries = self.read_tries if body is None else self.write_tries
         while True:
             tries -= 1
+            if check is not None:
+                await check.admit(is_write=body is not None)
             try:
                 async with self._lock:
                     return await self._request_once(method, path, body)
             except BatteryError as err:
+                if check is not None:
+                    check.note_failure(err)
                 if not (
                     tries and self._is_open and self._may_pass(err, body is not None)
                 ):

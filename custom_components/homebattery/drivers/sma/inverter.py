@@ -29,6 +29,7 @@ from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSett
 from ..errors import NotSupportedError, WrongDeviceError
 from ..measurements import Value
 from ..modbus.probe import Detected, Probe
+from ..modbus.register import Register
 from ..report import Report
 from .conditions import CONDITIONS, Conditions
 from .controller import READ_BACK, SmaController
@@ -47,6 +48,7 @@ from .registers import (
 
 _LOGGER = logging.getLogger(__name__)
 
+(_SERIAL_NUMBER,) = (each for each in PLATE if each.name == "serial")
 _SIGN_FROM: Final = 200
 """Battery power, W, from which the sign of its current must fit."""
 _IDENTITY: Final = (
@@ -150,6 +152,11 @@ class SmaInverter(ModbusBattery):
             model=model(values.get("model_code")),
             firmware=firmware(values.get("firmware_code")),
         )
+
+    @property
+    @override
+    def _serial_register(self) -> tuple[int, Register]:
+        return UNIT if self.unit_id is None else self.unit_id, _SERIAL_NUMBER
 
     # Reading
 

@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..modbus.connection import SharedConnection, resolve
 from ..modbus.register import WORD
-from ..modbus.unit import MALFORMED, ModbusRequest, refusal
+from ..modbus.unit import MALFORMED, ModbusRequest, NewConnectionError, refusal
 from .frames import CRCError, LoggerClient, ModbusError, V5FrameError
 
 _LOGGER = logging.getLogger(__name__)
@@ -87,10 +87,14 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
                 return await self._try(request, where)
             except (_ConnectionLostError, ConnectionClosedError, ProtocolError) as err:
                 _LOGGER.debug("%s; once more", err)
-                return await self._try(request, where)
+                try:
+                    return await self._try(request, where)
+                except NewConnectionError as new:
+                    new.was_sent = True
+                    raise
 
     async def _try(self, request: ModbusRequest, where: str) -> list[int]:
-        client = await self._connected_client()
+        client = await self._client_for(request)
         await self._keep_quiet()
         client.mb_slave_id = request.unit_id
         self.requests += 1

@@ -40,7 +40,7 @@ from .controller import MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import check_inverter, detect_inverter, find_inverter
 from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
-from .registers import ALARMS, CHARGE, FIXED_TABLE, LAYOUT, STOP, TOU_TABLE
+from .registers import ALARMS, CHARGE, FIXED_TABLE, IDENTITY, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
 from .topology import ASKED, Topology, battery_unit, discover, discover_batteries
 from .unit import RetryingUnit
@@ -50,6 +50,7 @@ CONNECT_DELAY: Final = 1.5
 SPACING: Final = 0.05
 """Seconds of silence between two requests."""
 
+(_SERIAL_NUMBER,) = (each for each in IDENTITY if each.name == "serial_number")
 _UNKNOWN_POWER: Final = 5000
 """W, where neither inverter nor user gives a limit."""
 _START_UP: Final = "start_up"
@@ -233,6 +234,11 @@ class Sun2000Inverter(ModbusBattery):
             model=str(self._once["model"]),
             firmware=str(firmware) if firmware else None,
         )
+
+    @property
+    @override
+    def _serial_register(self) -> tuple[int, Register] | None:
+        return None if self.unit_id is None else (self.unit_id, _SERIAL_NUMBER)
 
     @property
     @override

@@ -53,6 +53,7 @@ from .settings import ESS_SETTINGS, SETTING_REGISTERS, VEBUS_SETTINGS, gx_settin
 from .units import Capabilities, GxUnits
 
 _GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
+(_SERIAL_NUMBER,) = (each for each in SYSTEM if each.name == "serial_number")
 _DEFAULT_PHASE_RATING: Final = 5000
 """W a phase, where neither the device nor the user gives a rating."""
 
@@ -125,8 +126,8 @@ class VictronInverter(ModbusBattery):
         Some servers crash when they are asked for an absent service, so the services
         are only located at set-up.
         """
-        (register,) = (each for each in SYSTEM if each.name == "serial_number")
-        serial = (await probe.read(SYSTEM_UNIT, [register])).get(register.name)
+        plate = await probe.read(SYSTEM_UNIT, [_SERIAL_NUMBER])
+        serial = plate.get(_SERIAL_NUMBER.name)
         if not isinstance(serial, str) or not _GX_SERIAL.fullmatch(serial):
             return []
         return [
@@ -221,6 +222,12 @@ class VictronInverter(ModbusBattery):
             name=str(name) if name else "Victron",
             firmware=str(version) if version else None,
         )
+
+    @property
+    @override
+    def _serial_register(self) -> tuple[int, Register]:
+        """That of the GX: a VE.Bus system has none of its own."""
+        return SYSTEM_UNIT, _SERIAL_NUMBER
 
     @property
     @override

@@ -1,0 +1,171 @@
+"""The check that the device at an address is still the same one.
+
+An address may pass to another device, and a gateway may get another one behind it. So
+the serial number is compared before anything else is asked of a device that may be
+another: over a new connection, and after it was out of reach.
+
+Where no connection lasts (HTTP, or a logger that hangs up after each answer) a new one
+says nothing. There a first write, or a release, more than `VALID` after the last
+comparison is preceded by one, too.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ..errors import (
+    AnotherDeviceError,
+    AuthenticationError,
+    BatteryError,
+    CannotConnectError,
+    RequestTimeoutError,
+    UnitAbsentError,
+)
+from .controller import loop_time
+
+VALID: Final = 60.0
+"""Seconds for which a comparison is valid where no connection lasts."""
+ASK_AGAIN: Final = 60.0
+"""Seconds after which a serial number that was not answered is asked for again, while
+the device answers other questions."""
+
+_OUT_OF_REACH: Final = (CannotConnectError, RequestTimeoutError, UnitAbsentError)
+"""Errors after which another device may answer; the last is that of a gateway."""
+
+
+class IdentityCheck:
+    """Compares the serial number of a device with the `expected` one when that is due.
+
+    `read` returns the serial number by one request that is not checked itself; None for
+    a device that does not report it now. `connects` returns the number of the present
+    connection, None where none lasts by its nature. `must_be_certain` returns whether a
+    request, a write or not, has to wait while the serial number is not answered.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        read: Callable[[], Awaitable[str | None]],
+        connects: Callable[[], int | None],
+        must_be_certain: Callable[[bool], bool],
+    ) -> None:
+        """Compare nothing until a serial number is expected; errors name `where`."""
+        self.expected: str | None = None
+        """The serial number that the device must have; None: nothing is compared."""
+        self.present: str | None = None
+        """The serial number of another device that answered last; None without one."""
+        self._where = where
+        self._read = read
+        self._connects = connects
+        self._must_be_certain = must_be_certain
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the comparisons so far: another connection is about to be opened."""
+        self.present = None
+        self._is_certain = False
+        self._compared_at = 0.0
+        """Time of the last comparison, loop time, s."""
+        self._compared_on: int | None = None
+        """The connection of that comparison."""
+        self._not_before = 0.0
+        """Loop time, s, until which an unanswered comparison is not repeated."""
+        self._is_used = True
+        """Whether a request was answered since the last comparison."""
+        self._answered_on: int | None = None
+        """The connection of the last answer."""
+        self._hangs_up = False
+        """Whether the device ends a connection after each answer."""
+
+    def accept(
+        self, serial_number: str, *, is_reported: bool, connects: int | None = None
+    ) -> None:
+        """Take the serial number that was read when connecting, as the expected one.
+
+        One that the device did not report itself cannot be compared later. Raises
+        AnotherDeviceError, and RequestTimeoutError when another one was expected and
+        the device reports none. `connects` is the connection over which it was read.
+        """
+        if self.expected not in (None, serial_number):
+            self._judge(serial_number if is_reported else None)
+        self.expected = serial_number if is_reported else None
+        self._note_compared(connects)
+        self._is_used = True
+
+    async def admit(self, *, is_write: bool) -> int | None:
+        """Compare if that is due before a request, and wait for the answer.
+
+        Returns the connection that the request must go over; None for any. Raises
+        AnotherDeviceError, what `read` raises when the device is out of reach, and for
+        a request that must be certain also when the serial number is not answered.
+        """
+        must_be_certain = self._must_be_certain(is_write)
+        if self._is_due(must_be_certain):
+            await self._compare(must_be_certain)
+        return self._compared_on if self._is_certain and self._lasts else None
+
+    @property
+    def _lasts(self) -> bool:
+        """Whether the present connection lasts."""
+        return not self._hangs_up and self._connects() is not None
+
+    async def confirm(self) -> None:
+        """Compare again while another device answers; raises what `admit` does."""
+        if self.present is not None:
+            await self._compare(must_be_certain=False)
+
+    def raise_if_another(self) -> None:
+        """Raise AnotherDeviceError if another device answered last."""
+        if self.present is not None:
+            raise AnotherDeviceError(self._where, str(self.expected), self.present)
+
+    def note_answer(self) -> None:
+        """Note that a request was answered."""
+        self._is_used = True
+        connects = self._connects()
+        if connects == self._answered_on:
+            self._hangs_up = False
+        self._answered_on = connects
+
+    def note_failure(self, err: BatteryError) -> None:
+        """Note that a request failed: the device may have been out of reach."""
+        if isinstance(err, _OUT_OF_REACH):
+            self._is_certain, self._not_before = False, 0.0
+
+    def _is_due(self, must_be_certain: bool) -> bool:
+        if self.expected is None:
+            return False
+        is_new = self._lasts and self._connects() != self._compared_on
+        if is_new and self._is_certain and not self._is_used:
+            # The connection ended with the very answer of the comparison.
+            self._hangs_up, is_new = True, False
+        if self.present is not None or (must_be_certain and not self._is_certain):
+            return True
+        if is_new or not self._is_certain:
+            return must_be_certain or loop_time() >= self._not_before
+        is_old = not self._lasts and loop_time() - self._compared_at >= VALID
+        return must_be_certain and is_old
+
+    async def _compare(self, must_be_certain: bool) -> None:
+        """Ask for the serial number and compare it."""
+        self._is_certain = False
+        try:
+            self._judge(await self._read())
+        except AnotherDeviceError, CannotConnectError, AuthenticationError:
+            raise
+        except BatteryError:
+            if must_be_certain or self.present is not None:
+                raise
+            self._not_before = loop_time() + ASK_AGAIN
+        else:
+            self._note_compared(self._connects())
+
+    def _judge(self, serial_number: str | None) -> None:
+        """Raise unless the serial number is the expected one."""
+        if serial_number is None:
+            raise RequestTimeoutError(f"{self._where}: reports no serial number now")
+        self.present = None if serial_number == self.expected else serial_number
+        self.raise_if_another()
+
+    def _note_compared(self, connects: int | None) -> None:
+        self._is_certain, self._is_used = True, False
+        self._compared_at, self._compared_on = loop_time(), connects

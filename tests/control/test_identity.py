@@ -1,0 +1,152 @@
+"""Another device at the address of a battery: not shown, and never written to."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState
+import pytest
+
+from custom_components.homebattery.control.keep_alive import RETRY
+from tests.control.lease_support import issues, stored
+from tests.home import Home, MakeHome, Warp, another, one_of_each_protocol
+from tests.simulators import ManualClock, Simulator
+from tests.simulators.switch import Switch
+
+pytestmark = pytest.mark.usefixtures("few_sensors")
+
+
+@dataclass
+class Exchange:
+    """A battery in Home Assistant, and another one that gets its address."""
+
+    home: Home
+    switch: Switch
+    other: Simulator
+    warp: Warp
+
+    async def pass_to(self, device: Simulator | None) -> None:
+        """Let the device be out of reach for two polls, and another take its place."""
+        await self.switch.give_to(None)
+        await self.poll()
+        if device is not None:
+            await self.switch.give_to(device)
+        await self.poll()
+
+    async def poll(self) -> None:
+        """Wait longer than any pause between two tries."""
+        for _ in range(2):
+            await self.warp(RETRY + 1)
+
+
+@pytest.fixture
+async def exchange(
+    make_home: MakeHome, simulator: Simulator, clock: ManualClock, warp: Warp
+) -> AsyncIterator[Exchange]:
+    """Yield a battery that is set up, and another one of its kind."""
+    async with another(simulator, clock) as other, Switch(simulator) as switch:
+        home = make_home(simulator)
+        home.hass.config_entries.async_update_entry(
+            home.entry, data={**home.entry.data, **switch.setup_of(simulator)}
+        )
+        assert await home.set_up()
+        yield Exchange(home, switch, other, warp)
+        await switch.give_to(simulator)
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+@one_of_each_protocol
+async def test_nothing_of_another_device_is_shown(exchange: Exchange) -> None:
+    """An issue says so, and ends when the right device is back."""
+    home = exchange.home
+    exchange.other.plant.soc = 80
+    await exchange.pass_to(exchange.other)
+    assert home.state("battery_soc") == "unavailable"
+    assert issues(home) == {"another_device"}
+
+    await exchange.pass_to(home.simulator)
+    assert float(home.state("battery_soc")) == pytest.approx(50, abs=2)
+    assert issues(home) == set()
+
+
+@one_of_each_protocol
+async def test_held_battery_keeps_its_lease_while_another_device_answers(
+    exchange: Exchange, hass_storage: dict[str, Any]
+) -> None:
+    home, other = exchange.home, exchange.other
+    before = other.settings_words()
+    await home.set_power(1000)
+    await exchange.pass_to(other)
+
+    assert home.data.control.status == "not_following"
+    assert home.data.control.reason == "another_device"
+    assert home.data.control.mode == "manual"
+    assert stored(hass_storage, home) is not None
+    assert other.settings_words() == before
+
+    await exchange.pass_to(home.simulator)
+    assert home.simulator.mode == "controlled"
+    assert home.data.control.status == "following"
+
+
+@one_of_each_protocol
+async def test_release_waits_for_the_right_device(
+    exchange: Exchange, hass_storage: dict[str, Any]
+) -> None:
+    """To choose automatic changes neither device, and the lease is kept."""
+    home, other = exchange.home, exchange.other
+    before = other.settings_words()
+    await home.set_power(1000)
+    await exchange.pass_to(other)
+    with pytest.raises(Exception, match="Another device answers at the address"):
+        await home.choose("automatic")
+    await exchange.poll()
+
+    assert home.data.control.status == "release_failed"
+    assert issues(home) == {"another_device", "release_failed"}
+    assert stored(hass_storage, home) is not None
+    assert other.settings_words() == before
+
+    await exchange.pass_to(home.simulator)
+    assert home.simulator.mode == "automatic"
+    assert stored(hass_storage, home) is None
+    assert issues(home) == set()
+
+
+@one_of_each_protocol
+async def test_no_setpoint_is_set_at_another_device(
+    exchange: Exchange, hass_storage: dict[str, Any]
+) -> None:
+    home, other = exchange.home, exchange.other
+    before = other.settings_words()
+    await exchange.pass_to(other)
+    with pytest.raises(Exception, match="another device answers"):
+        await home.data.control.async_set_power(1000)
+
+    assert home.data.control.mode == "automatic"
+    assert stored(hass_storage, home) is None
+    assert other.settings_words() == before
+
+
+@one_of_each_protocol
+async def test_unloading_leaves_another_device_alone(
+    exchange: Exchange, hass_storage: dict[str, Any]
+) -> None:
+    """The next start finds the right device, and releases it."""
+    home, other = exchange.home, exchange.other
+    before = other.settings_words()
+    await home.set_power(1000)
+    await exchange.pass_to(other)
+    entries, entry_id = home.hass.config_entries, home.entry.entry_id
+    await entries.async_reload(entry_id)
+
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert stored(hass_storage, home) is not None
+    assert "another_device" in issues(home)
+    assert other.settings_words() == before
+
+    await exchange.switch.give_to(home.simulator)
+    await entries.async_reload(entry_id)
+    assert home.entry_is(ConfigEntryState.LOADED)
+    assert home.simulator.mode == "automatic"
+    assert issues(home) == set()
