@@ -56,13 +56,13 @@ def test_an_impossible_host_is_refused(battery_type: str, host: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         make(battery_type, host)
     assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 300
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536, 10**20])
 @pytest.mark.parametrize("battery_type", DRIVERS)
 def test_an_impossible_port_is_refused(battery_type: str, port: int) -> None:
-    with pytest.raises(InvalidValueError, match="is not a port"):
+    with pytest.raises(InvalidValueError, match="ports are 1 to 65535"):
         make(battery_type, "127.0.0.1", port)
 
 

@@ -30,9 +30,13 @@ def is_host(text: str) -> bool:
 def check_address(host: str, port: int) -> None:
     """Raise InvalidValueError for a host or port that there cannot be."""
     if not is_host(host):
-        raise InvalidValueError(f"{host[:_LONGEST_HOST]!r} is not a host")
+        raise InvalidValueError(
+            f"{host[:_LONGEST_HOST]!r}: not an address: a host name or IP address alone"
+        )
     if not 0 < port <= HIGHEST_PORT:
-        raise InvalidValueError(f"{host}: {port} is not a port")
+        raise InvalidValueError(
+            f"{host}:{port}: not an address: ports are 1 to {HIGHEST_PORT}"
+        )
 
 
 def check_unit_ids(host: str, *unit_ids: int | None) -> None:
