@@ -42,7 +42,7 @@ def _time_period(value: object) -> timedelta:
 
 
 _TARGET: Final = cv.make_entity_service_schema({})
-_SET_POWER: Final = cv.make_entity_service_schema(
+SET_POWER_SCHEMA: Final = cv.make_entity_service_schema(
     {
         vol.Required(ATTR_POWER): vol.All(vol.Coerce(float), vol.Range(-1e6, 1e6)),
         vol.Optional(ATTR_DURATION): vol.All(
@@ -63,7 +63,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
         DOMAIN,
         SET_POWER,
         _async_set_power,
-        schema=_SET_POWER,
+        schema=SET_POWER_SCHEMA,
         supports_response=SupportsResponse.OPTIONAL,
     )
     hass.services.async_register(

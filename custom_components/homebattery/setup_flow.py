@@ -21,11 +21,12 @@ from .device import device_name
 from .discovery import async_find_loggers, async_serials_at, async_still_answers
 from .drivers import DRIVERS, DeyeSolarmanInverter
 from .drivers.battery.base import SetupField
-from .drivers.battery.measuring import Identity
+from .drivers.battery.measuring import LONGEST_NAME, Identity
 from .drivers.detection import detect
 from .drivers.errors import BatteryError, UnknownHostError
 from .drivers.modbus.probe import Detected
 from .drivers.solarman.discovery import Logger
+from .drivers.text import printable
 from .errors import BASE, UNKNOWN, error_key, form_error, form_placeholders
 from .forms import (
     NAME_FIELD,
@@ -171,7 +172,7 @@ class SetupFlow(ConfigFlow):
 
     def _title(self, identity: Identity, name: str) -> str:
         """Return the name that was typed, else one that no other battery has."""
-        if name := name.strip():
+        if name := printable(name.strip(), LONGEST_NAME):
             return name
         usual = device_name(identity)
         others = self._async_current_entries(include_ignore=False)

@@ -35,6 +35,7 @@ HOSTS = [
     "127.0.0.1:502",
     "user@127.0.0.1",
     "127.0.0.1?x",
+    ".",
     "a..b",
     "a" * 64,
     "a" * 300,
@@ -88,6 +89,7 @@ def test_an_impossible_unit_id_is_refused(
     [
         "127.0.0.1",
         "sessy-d123.local",
+        "sessy-d123.local.",
         "my_inverter",
         "::1",
         "fe80::1%eth0",

@@ -570,6 +570,27 @@ async def test_serial_number_of_a_logger_is_stored_as_a_number(
     assert created["result"].data["logger_serial"] == serial
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\r\nb: c", "é" * 300, "\U0001f50b", " "])
+async def test_any_text_may_be_typed_as_name_user_name_and_password(
+    hass: HomeAssistant,
+    sessy: SessySimulator,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+) -> None:
+    form = await begin(hass, "sessy")
+    form = await answer(hass, form, typed(sessy, username=text))
+    assert form["errors"] == {"password": "invalid_auth"}
+    form = await answer(hass, form, typed(sessy, password=text))
+    assert form["errors"] == {"password": "invalid_auth"}
+    created = await answer(hass, form, typed(sessy, name=text))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    title = created["result"].title
+    assert title.isprintable()
+    assert 0 < len(title) <= 100
+    assert created["result"].state is ConfigEntryState.LOADED
+    assert "Traceback" not in caplog.text
+
+
 async def test_wrong_serial_number_of_a_logger_is_named_with_the_right_one(
     hass: HomeAssistant, logger: DeyeSolarmanSimulator
 ) -> None:

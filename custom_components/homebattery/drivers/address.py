@@ -23,7 +23,10 @@ def is_host(text: str) -> bool:
         and " " not in text
         and text.count(":") != 1
         and _NOT_IN_HOSTS.isdisjoint(text)
-        and all(0 < len(label) <= _LONGEST_LABEL for label in text.split("."))
+        and all(
+            0 < len(label) <= _LONGEST_LABEL
+            for label in text.removesuffix(".").split(".")
+        )
     )
 
 
