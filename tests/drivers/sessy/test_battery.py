@@ -1065,9 +1065,11 @@ async def test_host_that_is_not_there_cannot_be_connected_to() -> None:
 
 
 async def test_impossible_host_cannot_be_connected_to() -> None:
-    battery = SessyInverter("http://host/", username="D", password="x")
+    client = SessyClient("http://host/", 80, 5, "D", "x")
+    client.open()
     with pytest.raises(CannotConnectError, match="no connection"):
-        await battery.connect()
+        await client.get(POWER)
+    await client.close()
 
 
 @pytest.mark.parametrize(
