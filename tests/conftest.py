@@ -14,6 +14,7 @@ from homeassistant.util import loop as loop_util
 import pymodbus.client.base
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+import pytest_socket
 
 from custom_components.homebattery import discovery, sensor
 from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
@@ -51,6 +52,8 @@ def _custom_integrations(request: pytest.FixtureRequest) -> None:
     """Let Home Assistant load the integration, in each test that runs it."""
     if "hass" in request.fixturenames:
         request.getfixturevalue("socket_enabled")
+        # A known device may also be asked at another address of this machine.
+        pytest_socket.socket_allow_hosts(["127.0.0.0/8"])
         request.getfixturevalue("enable_custom_integrations")
 
 

@@ -5,14 +5,23 @@ and a control that holds it at a setpoint and releases it.
 """
 
 from collections.abc import Container
+from datetime import datetime
 import logging
+from typing import Final
 
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
-from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryNotReady
+from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
+from homeassistant.exceptions import (
+    ConfigEntryAuthFailed,
+    ConfigEntryError,
+    ConfigEntryNotReady,
+)
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.typing import ConfigType
+from homeassistant.util.hass_dict import HassKey
 
 from . import device, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
@@ -30,6 +39,11 @@ from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
 
+HELD_RETRY: Final = 10.0
+"""Seconds until the set-up of a battery that is held is tried again."""
+_RETRIES: Final = HassKey[dict[str, CALLBACK_TYPE]](DOMAIN)
+"""The next tries of batteries that are held, each by its entry's id, to be cancelled."""
+
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
@@ -42,14 +56,62 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:
     """Set up a battery."""
-    battery = _make_battery(hass, entry)
+    _cancel_retry(hass, entry)
+    try:
+        await _async_set_up(hass, entry)
+    except ConfigEntryNotReady:
+        await _async_retry_if_held(hass, entry)
+        raise
+    return True
+
+
+async def _async_set_up(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
+    """Connect to a battery, and start to poll and control it."""
+    try:
+        battery = _make_battery(hass, entry)
+    except BatteryError as err:
+        # A host, say, that there cannot be: only reconfiguring helps.
+        raise translated(ConfigEntryError, entry.title, err) from err
     await _async_connect(hass, entry, battery)
     try:
         await _async_start(hass, entry, battery)
     except BaseException:
         await battery.close()
         raise
-    return True
+
+
+async def _async_retry_if_held(
+    hass: HomeAssistant, entry: HomeBatteryConfigEntry
+) -> None:
+    """Set a battery up again soon if it is still held from an earlier run.
+
+    Home Assistant's own tries are minutes apart after a while; so long the battery
+    would follow its last setpoint after it has become reachable.
+    """
+    store = LeaseStore(hass, str(entry.unique_id))
+    await store.async_load()
+    if store.content.snapshot is None:
+        return
+
+    @callback
+    def retry(_now: datetime) -> None:
+        _cancel_retry(hass, entry)
+        # Neither while Home Assistant tries by itself, nor after the user's unloading.
+        if entry.state is ConfigEntryState.SETUP_RETRY:
+            hass.config_entries.async_schedule_reload(entry.entry_id)
+
+    hass.data.setdefault(_RETRIES, {})[entry.entry_id] = async_call_later(
+        hass,
+        HELD_RETRY,
+        HassJob(retry, f"{entry.title} retry", cancel_on_shutdown=True),
+    )
+
+
+@callback
+def _cancel_retry(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Cancel the next try to set up a battery that is held."""
+    if cancel := hass.data.get(_RETRIES, {}).pop(entry.entry_id, None):
+        cancel()
 
 
 def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery:
@@ -162,6 +224,7 @@ async def async_remove_entry(
     The snapshot of one that cannot be released is kept: it is restored when the
     battery is added again.
     """
+    _cancel_retry(hass, entry)
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
     if store.content.snapshot is not None and not await _async_release(
@@ -178,8 +241,8 @@ async def _async_release(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, store: LeaseStore
 ) -> bool:
     """Release a battery whose entry is removed; return whether all is restored."""
-    battery = _make_battery(hass, entry)
     try:
+        battery = _make_battery(hass, entry)
         async with battery:
             battery.snapshot, unknown = store.recover(battery)
             await battery.release()

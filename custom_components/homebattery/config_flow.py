@@ -28,16 +28,17 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 from homeassistant.helpers.typing import DiscoveryInfoType
+from homeassistant.util.network import is_ip_address
 
 from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, DOMAIN
-from .discovery import BEHIND_LOGGERS, answers
+from .discovery import BEHIND_LOGGERS, answers, async_serials_at, async_still_answers
 from .drivers import DRIVERS, SessyInverter
 from .drivers.battery.base import SetupField
 from .drivers.detection import detect_at
 from .drivers.modbus.probe import Detected
 from .drivers.solarman.discovery import PORT as LOGGER_PORT
 from .errors import BASE
-from .forms import NAME_FIELD, dongle_serial, form_schema, parse_setup
+from .forms import NAME_FIELD, announced_dongle, dongle_serial, form_schema, parse_setup
 from .options_flow import HomeBatteryOptionsFlow
 from .setup_flow import SetupFlow
 
@@ -155,12 +156,12 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         does not answer is changed by its user only.
         """
         battery_type = SessyInverter.battery_type
-        serial = dongle_serial(str(discovery_info.properties.get("serial") or ""))
-        if not serial:
+        serial = announced_dongle(discovery_info.properties)
+        if serial is None or not is_ip_address(discovery_info.host):
             return self.async_abort(reason="not_recognised")
         setup = {
             CONF_HOST: discovery_info.host,
-            CONF_PORT: discovery_info.port,
+            CONF_PORT: discovery_info.port or SessyInverter.ports[0],
             CONF_USERNAME: serial,
         }
         for entry in self._async_current_entries(include_ignore=False):
@@ -172,11 +173,13 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
                 stays = entry.data[CONF_HOST] in discovery_info.addresses
                 if not (stays or answers(entry) or entry.disabled_by):
                     await self._async_follow_to(entry, discovery_info.host)
-                    return await self.async_step_new_address()
+                    if not await async_still_answers(self.hass, entry):
+                        return await self.async_step_new_address()
                 await self.async_set_unique_id(entry.unique_id)
                 self._abort_if_unique_id_configured()
         await self.async_set_unique_id(serial)
         self._abort_if_unique_id_configured()
+        self._abort_if_flooded()
         device = Detected(battery_type=battery_type, model="Sessy", setup=setup)
         self._detected = {battery_type: device}
         self.context["title_placeholders"] = {"name": f"Sessy {serial}"}
@@ -191,8 +194,12 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         if user_input is not None:
             if self.hass.config_entries.async_get_entry(entry.entry_id) is None:
                 return self.async_abort(reason="not_recognised")
-            if answers(entry):
+            if await async_still_answers(self.hass, entry):
                 return self.async_abort(reason="already_configured")
+            others = await async_serials_at(self.hass, entry, self._new_host)
+            if others - {entry.unique_id}:
+                # It says so without the password, which it does not get then.
+                return self.async_abort(reason="another_device")
             setup = {**entry.data, CONF_HOST: self._new_host}
             identity = await self._async_try(
                 entry.data[CONF_BATTERY_TYPE], setup, errors, ()
@@ -222,6 +229,8 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         self, discovery_info: DhcpServiceInfo
     ) -> ConfigFlowResult:
         """Follow a device, known by its MAC address, to its new address."""
+        if not is_ip_address(discovery_info.ip):
+            return self.async_abort(reason="not_recognised")
         mac = dr.format_mac(discovery_info.macaddress)
         devices = dr.async_get(self.hass).async_get_devices(
             connections={(dr.CONNECTION_NETWORK_MAC, mac)}
@@ -256,7 +265,10 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
             entry is not None
             and (entry.data.get(CONF_BATTERY_TYPE), entry.data.get(CONF_PORT))
             == (device.battery_type, device.setup[CONF_PORT])
-            and (entry.data[CONF_HOST] == device.setup[CONF_HOST] or not answers(entry))
+            and (
+                entry.data[CONF_HOST] == device.setup[CONF_HOST]
+                or not await async_still_answers(self.hass, entry)
+            )
         )
         where = (CONF_HOST, CONF_LOGGER_SERIAL)
         self._abort_if_unique_id_configured(
@@ -267,6 +279,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
             if may_follow
             else None
         )
+        self._abort_if_flooded()
         self._detected = {device.battery_type: device}
         self.context["title_placeholders"] = {
             "name": f"{device.model} ({device.serial_number})"

@@ -25,6 +25,7 @@ from .drivers.battery.counters import Counted, CounterFilter, Suspect
 from .drivers.errors import BatteryError
 from .drivers.modbus.recording import is_private
 from .drivers.modbus.tcp import PYMODBUS_VERSION
+from .drivers.text import printable
 from .recent_errors import RecentErrors
 
 _PRIVATE: Final = (CONF_HOST, CONF_USERNAME, CONF_PASSWORD, "logger_serial")
@@ -66,6 +67,18 @@ async def async_get_config_entry_diagnostics(
         }
         data["recent_errors"] = _errors(coordinator.recent_errors, secrets)
         data["raw"] = battery.raw
+    return {key: _bounded(value) for key, value in data.items()}
+
+
+def _bounded(data: Any) -> Any:
+    """Return data whose texts are printable and short, also those of the device."""
+    match data:
+        case str():
+            return printable(data)
+        case Mapping():
+            return {_bounded(key): _bounded(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_bounded(each) for each in data]
     return data
 
 

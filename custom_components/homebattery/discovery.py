@@ -4,7 +4,9 @@ A manifest cannot match them: they announce nothing, and their MAC addresses and
 names are not known. But they answer a broadcast.
 """
 
+from collections import deque
 from datetime import datetime, timedelta
+from itertools import islice
 import logging
 from typing import Final
 
@@ -13,18 +15,24 @@ from homeassistant.config_entries import (
     ConfigEntry,
     ConfigEntryState,
 )
-from homeassistant.const import CONF_HOST, CONF_MAC
+from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PORT
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.discovery_flow import async_create_flow
 from homeassistant.helpers.event import async_track_time_interval
 
 from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, DOMAIN
 from .drivers import DRIVERS
+from .drivers.detection import detect_at
 from .drivers.solarman.discovery import PORT as LOGGER_PORT, Logger, discover
 
 _LOGGER = logging.getLogger(__name__)
 
 SCAN_INTERVAL: Final = timedelta(minutes=15)
+MOST_FLOWS: Final = 8
+"""Number of flows that one scan begins. The loggers of known inverters come first."""
+MOST_REMEMBERED: Final = 256
+"""Number of foreign loggers that are not probed again."""
 
 BEHIND_LOGGERS: Final = tuple(
     driver for driver in DRIVERS.values() if LOGGER_PORT in driver.ports
@@ -43,17 +51,45 @@ async def async_find_loggers() -> list[Logger]:
 
 
 def answers(entry: ConfigEntry) -> bool:
-    """Return whether the device of an entry answers at its known address."""
+    """Return whether the device of an entry answered the last poll."""
     return (
         entry.state is ConfigEntryState.LOADED
         and entry.runtime_data.coordinator.last_update_success
     )
 
 
+async def async_serials_at(
+    hass: HomeAssistant, entry: ConfigEntry, host: str
+) -> set[str]:
+    """Return the serial numbers of devices of an entry's kind at a host.
+
+    They are asked by reading only, and without a password; some report none so.
+    """
+    driver = DRIVERS[entry.data[CONF_BATTERY_TYPE]]
+    devices = await detect_at(
+        host,
+        entry.data.get(CONF_PORT, driver.ports[0]),
+        [driver],
+        async_get_clientsession(hass),
+    )
+    return {device.serial_number for device in devices if device.serial_number}
+
+
+async def async_still_answers(hass: HomeAssistant, entry: ConfigEntry) -> bool:
+    """Return whether the device of an entry answers at its known address.
+
+    While it is not polled, or a poll has failed, it is asked there once more.
+    """
+    if answers(entry):
+        return True
+    serials = await async_serials_at(hass, entry, entry.data[CONF_HOST])
+    return entry.unique_id in serials
+
+
 @callback
 def async_scan_for_loggers(hass: HomeAssistant) -> None:
     """Scan for loggers every 15 minutes, while an inverter behind one is set up."""
-    asked: set[Logger] = set()
+    asked: deque[Logger] = deque(maxlen=MOST_REMEMBERED)
 
     async def scan(_now: datetime | None = None) -> None:
         entries = [
@@ -66,16 +102,20 @@ def async_scan_for_loggers(hass: HomeAssistant) -> None:
         if not entries:
             return
         known = {entry.data.get(CONF_LOGGER_SERIAL): entry for entry in entries}
-        for logger in await async_find_loggers():
+
+        def is_wanted(logger: Logger) -> bool:
             entry = known.get(logger.serial)
-            if entry is not None and (
-                entry.data[CONF_HOST] == logger.address or answers(entry)
-            ):
-                continue
-            # Loggers serve few clients: a foreign one is probed only once.
-            if entry is None and logger in asked:
-                continue
-            asked.add(logger)
+            if entry is None:
+                # Loggers serve few clients: a foreign one is probed only once.
+                return logger not in asked
+            return entry.data[CONF_HOST] != logger.address and not answers(entry)
+
+        loggers = sorted(
+            await async_find_loggers(), key=lambda logger: logger.serial not in known
+        )
+        for logger in islice(filter(is_wanted, loggers), MOST_FLOWS):
+            if logger.serial not in known:
+                asked.append(logger)
             async_create_flow(
                 hass,
                 DOMAIN,

@@ -1,6 +1,7 @@
 """Forms made from the fields of a driver, and the values read from them."""
 
 from collections.abc import Container, Iterable, Mapping
+import re
 from typing import Any, Final
 
 from homeassistant.const import (
@@ -25,11 +26,13 @@ from homeassistant.helpers.selector import (
 import probatio as vol
 
 from .const import CONF_LOGGER_SERIAL
+from .drivers.address import is_host
 from .drivers.battery.base import SetupField
-from .drivers.solarman.discovery import Logger
+from .drivers.solarman.discovery import LARGEST_SERIAL, Logger
 
 SECTION_ADVANCED: Final = "advanced"
-_LARGEST_SERIAL: Final = 0xFFFF_FFFF
+_SERIAL: Final = re.compile(r"[0-9]{1,10}")
+_DONGLE: Final = re.compile(r"[0-9A-Z_-]{1,32}")
 
 
 def number_box(lowest: int, highest: int, unit: str | None = None) -> vol.All[Any]:
@@ -148,8 +151,7 @@ def parse_setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, A
     """Return the typed setup of a device; put invalid fields into `errors`."""
     setup = dict(typed)
     host = setup[CONF_HOST] = setup[CONF_HOST].strip()
-    with_port = host.count(":") == 1
-    if not host or with_port or "/" in host or any(map(str.isspace, host)):
+    if not is_host(host):
         errors[CONF_HOST] = "invalid_host"
     if printed := str(setup.pop(CONF_LOGGER_SERIAL, "")).strip():
         setup[CONF_LOGGER_SERIAL] = serial = _logger_serial(printed)
@@ -160,7 +162,7 @@ def parse_setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, A
 
 def _logger_serial(typed: str) -> int | str:
     """Return the serial number of a logger; as it was typed if that is not valid."""
-    if typed.isascii() and typed.isdecimal() and 0 < int(typed) <= _LARGEST_SERIAL:
+    if _SERIAL.fullmatch(typed) and 0 < int(typed) <= LARGEST_SERIAL:
         return int(typed)
     return typed
 
@@ -168,6 +170,12 @@ def _logger_serial(typed: str) -> int | str:
 def dongle_serial(username: str) -> str:
     """Return the user name of a Sessy, its dongle's serial number, as it is printed."""
     return username.strip().upper()
+
+
+def announced_dongle(properties: Mapping[str, Any]) -> str | None:
+    """Return the serial number that a dongle announces; None without a proper one."""
+    serial = dongle_serial(str(properties.get("serial") or ""))
+    return serial if _DONGLE.fullmatch(serial) else None
 
 
 def logger_selector(loggers: Iterable[Logger]) -> SelectSelector:

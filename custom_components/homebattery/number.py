@@ -34,6 +34,7 @@ from .control import Control
 from .data import HomeBatteryConfigEntry
 from .drivers.battery.base import SetpointLimits
 from .drivers.battery.settings import NumberSetting
+from .drivers.errors import InvalidValueError
 from .drivers.measurements import MEASUREMENTS, Quantity, as_number
 from .entity import (
     ControlEntity,
@@ -137,6 +138,16 @@ DURATION: Final = HomeBatteryNumberDescription(
     native_step=1,
     native_unit_of_measurement=UnitOfTime.MINUTES,
 )
+
+
+def finite(key: str, value: float) -> float:
+    """Return a number that is to be set; raises InvalidValueError for no number.
+
+    Home Assistant compares it with minimum and maximum, which lets NaN pass.
+    """
+    if not math.isfinite(value):
+        raise InvalidValueError(f"{key} cannot be {value}")
+    return value
 
 
 def describe(key: str, setting: NumberSetting) -> HomeBatteryNumberDescription:
@@ -282,7 +293,9 @@ class SetpointNumber(ControlEntity, NumberEntity):
     @battery_action
     @override
     async def async_set_native_value(self, value: float) -> None:
-        await self.entity_description.set_fn(self._control, value)
+        await self.entity_description.set_fn(
+            self._control, finite(self.entity_description.key, value)
+        )
 
 
 class CurrentSetpointNumber(SetpointNumber):
@@ -335,8 +348,11 @@ class SetpointDurationNumber(ControlEntity, RestoreNumber):
     @override
     async def async_added_to_hass(self) -> None:
         await super().async_added_to_hass()
-        if (last := await self.async_get_last_number_data()) and last.native_value:
-            self._control.setpoint_duration = timedelta(minutes=last.native_value)
+        last = await self.async_get_last_number_data()
+        # Of a file, in which there may be anything.
+        minutes = None if last is None else as_number(last.native_value)
+        if minutes is not None and 0 < minutes <= self.native_max_value:
+            self._control.setpoint_duration = timedelta(minutes=minutes)
 
     @property
     @override
@@ -351,4 +367,5 @@ class SetpointDurationNumber(ControlEntity, RestoreNumber):
     @battery_action
     @override
     async def async_set_native_value(self, value: float) -> None:
-        await self._control.async_set_setpoint_duration(timedelta(minutes=value))
+        duration = timedelta(minutes=finite(self.entity_description.key, value))
+        await self._control.async_set_setpoint_duration(duration)

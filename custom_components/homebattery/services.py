@@ -32,12 +32,21 @@ RELEASE: Final = "release"
 ATTR_POWER: Final = "power"
 ATTR_DURATION: Final = "duration"
 
+
+def _time_period(value: object) -> timedelta:
+    """Return the duration that a value stands for; refuse one beyond all measure."""
+    try:
+        return cv.positive_time_period(value)
+    except OverflowError as err:
+        raise vol.Invalid("too long a time period") from err
+
+
 _TARGET: Final = cv.make_entity_service_schema({})
-_SET_POWER: Final = cv.make_entity_service_schema(
+SET_POWER_SCHEMA: Final = cv.make_entity_service_schema(
     {
         vol.Required(ATTR_POWER): vol.All(vol.Coerce(float), vol.Range(-1e6, 1e6)),
         vol.Optional(ATTR_DURATION): vol.All(
-            cv.positive_time_period,
+            _time_period,
             vol.Range(
                 min=timedelta(seconds=1),
                 max=timedelta(seconds=LONGEST_SETPOINT_TIMEOUT),
@@ -54,7 +63,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
         DOMAIN,
         SET_POWER,
         _async_set_power,
-        schema=_SET_POWER,
+        schema=SET_POWER_SCHEMA,
         supports_response=SupportsResponse.OPTIONAL,
     )
     hass.services.async_register(

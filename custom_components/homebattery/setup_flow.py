@@ -1,8 +1,8 @@
 """The base of the setup steps: try a battery, and create or change its entry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import logging
-from typing import Any
+from typing import Any, Final
 
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
@@ -10,21 +10,23 @@ from homeassistant.config_entries import (
     ConfigFlow,
     ConfigFlowResult,
 )
-from homeassistant.const import CONF_HOST, CONF_MAC, CONF_NAME, CONF_PORT, CONF_USERNAME
+from homeassistant.const import CONF_HOST, CONF_MAC, CONF_NAME, CONF_USERNAME
 from homeassistant.core import callback
+from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL
 from .device import device_name
-from .discovery import answers, async_find_loggers
+from .discovery import async_find_loggers, async_serials_at, async_still_answers
 from .drivers import DRIVERS, DeyeSolarmanInverter
 from .drivers.battery.base import SetupField
-from .drivers.battery.measuring import Identity
-from .drivers.detection import detect, detect_at
+from .drivers.battery.measuring import LONGEST_NAME, Identity
+from .drivers.detection import detect
 from .drivers.errors import BatteryError, UnknownHostError
 from .drivers.modbus.probe import Detected
 from .drivers.solarman.discovery import Logger
+from .drivers.text import printable
 from .errors import BASE, UNKNOWN, error_key, form_error, form_placeholders
 from .forms import (
     NAME_FIELD,
@@ -38,6 +40,9 @@ from .forms import (
 )
 
 _LOGGER = logging.getLogger(__name__)
+
+MOST_OFFERS: Final = 20
+"""Number of discovered devices that may wait for their user."""
 
 
 class SetupFlow(ConfigFlow):
@@ -54,7 +59,7 @@ class SetupFlow(ConfigFlow):
     def __init__(self) -> None:
         """Begin without any known device."""
         self._detected: Mapping[str, Detected] = {}
-        self._loggers: Mapping[int, Logger] = {}
+        self._loggers: Sequence[Logger] = ()
         self._mac: str | None = None
         self._tried: Mapping[str, str] = {}
         """The placeholders of an error's text on the form."""
@@ -79,10 +84,10 @@ class SetupFlow(ConfigFlow):
         elif not known and battery_type == DeyeSolarmanInverter.battery_type:
             await self._async_find_loggers()
             if len(self._loggers) == 1:
-                (logger,) = self._loggers.values()
+                (logger,) = self._loggers
                 known = {CONF_HOST: logger.address}
         if len(self._loggers) > 1:
-            selectors[CONF_HOST] = logger_selector(self._loggers.values())
+            selectors[CONF_HOST] = logger_selector(self._loggers)
         return self.async_show_form(
             step_id=battery_type,
             data_schema=form_schema(fields, known, selectors, errors),
@@ -104,11 +109,11 @@ class SetupFlow(ConfigFlow):
             entry.data.get(CONF_LOGGER_SERIAL)
             for entry in self._async_current_entries(include_ignore=False)
         }
-        self._loggers = {
-            logger.serial: logger
+        self._loggers = [
+            logger
             for logger in await async_find_loggers()
             if logger.serial not in known
-        }
+        ]
 
     async def _async_try(
         self,
@@ -157,8 +162,9 @@ class SetupFlow(ConfigFlow):
         self._abort_if_unique_id_configured()
         title = self._title(identity, setup.pop(CONF_NAME, ""))
         data = {CONF_BATTERY_TYPE: battery_type, **setup}
-        if logger := self._loggers.get(setup.get(CONF_LOGGER_SERIAL, 0)):
-            self._mac = dr.format_mac(logger.mac)
+        for logger in self._loggers:
+            if logger.serial == setup.get(CONF_LOGGER_SERIAL):
+                self._mac = dr.format_mac(logger.mac)
         if self._mac:
             data[CONF_MAC] = self._mac
         self._withdraw(setup.get(CONF_USERNAME))
@@ -166,7 +172,7 @@ class SetupFlow(ConfigFlow):
 
     def _title(self, identity: Identity, name: str) -> str:
         """Return the name that was typed, else one that no other battery has."""
-        if name := name.strip():
+        if name := printable(name.strip(), LONGEST_NAME):
             return name
         usual = device_name(identity)
         others = self._async_current_entries(include_ignore=False)
@@ -223,6 +229,7 @@ class SetupFlow(ConfigFlow):
         # Not the entry's own id: to ignore the offer would replace the entry.
         await self.async_set_unique_id(f"{entry.unique_id}@{host}")
         self._abort_if_unique_id_configured()
+        self._abort_if_flooded()
         self._known_entry, self._new_host = entry, host
         self.context["title_placeholders"] = {"name": f"{entry.title} ({host})"}
 
@@ -231,17 +238,16 @@ class SetupFlow(ConfigFlow):
 
         Not while it answers at its known address.
         """
-        if answers(entry):
-            host = entry.data[CONF_HOST]
         if host != entry.data[CONF_HOST]:
-            driver = DRIVERS[entry.data[CONF_BATTERY_TYPE]]
-            devices = await detect_at(
-                host,
-                entry.data.get(CONF_PORT, driver.ports[0]),
-                [driver],
-                async_get_clientsession(self.hass),
-            )
-            if entry.unique_id not in {device.serial_number for device in devices}:
+            if await async_still_answers(self.hass, entry):
+                host = entry.data[CONF_HOST]
+            elif entry.unique_id not in await async_serials_at(self.hass, entry, host):
                 return
         await self.async_set_unique_id(entry.unique_id)
         self._abort_if_unique_id_configured(updates={CONF_HOST: host})
+
+    @callback
+    def _abort_if_flooded(self) -> None:
+        """Abort when so many devices are offered that most cannot be real."""
+        if len(self._async_in_progress(include_uninitialized=True)) >= MOST_OFFERS:
+            raise AbortFlow("not_recognised")

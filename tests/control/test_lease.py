@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import CoreState
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
@@ -15,9 +16,11 @@ import pytest
 
 from custom_components.homebattery.control.lease import Setpoint
 from custom_components.homebattery.control.lease_file import decode
+from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
+from custom_components.homebattery.drivers.errors import CannotConnectError
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
-from tests.simulators import Simulator
+from tests.simulators import SessySimulator, Simulator
 from tests.simulators.http_server import Answer, Request
 from tests.simulators.modbus import Units
 from tests.simulators.modbus_server import WRITES
@@ -123,6 +126,80 @@ async def test_a_release_that_fails_at_the_start_is_retried(
     await warp(31)
     assert alive.state("control_status") == "automatic"
     assert stored(hass_storage, alive) is None
+
+
+async def test_a_battery_still_held_is_released_within_30_s_of_its_answering(
+    make_home: MakeHome,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+    warp: Warp,
+) -> None:
+    """However long it was away: Home Assistant's own tries are minutes apart then."""
+    dead = make_home(simulator)
+    assert await dead.set_up()
+    await dead.set_power(600)
+    alive = await after_a_crash(dead, make_home, hass_storage)
+    await simulator.stop()
+    assert not await alive.set_up()
+    for _ in range(60):
+        await warp(10)
+    assert alive.entry_is(ConfigEntryState.SETUP_RETRY)
+    await simulator.start()
+    for _ in range(6):
+        await warp(5)
+    assert alive.entry_is(ConfigEntryState.LOADED)
+    assert simulator.mode == "automatic"
+    assert stored(hass_storage, alive) is None
+
+
+@one_of_each_protocol
+@pytest.mark.parametrize("ending", ["unload", "disable", "remove"])
+async def test_a_battery_still_held_is_not_set_up_against_its_users_will(
+    make_home: MakeHome,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+    warp: Warp,
+    ending: str,
+) -> None:
+    dead = make_home(simulator)
+    assert await dead.set_up()
+    await dead.set_power(600)
+    alive = await after_a_crash(dead, make_home, hass_storage)
+    await simulator.stop()
+    assert not await alive.set_up()
+    entries, entry_id = alive.hass.config_entries, alive.entry.entry_id
+    match ending:
+        case "unload":
+            await entries.async_unload(entry_id)
+        case "disable":
+            await entries.async_set_disabled_by(entry_id, ConfigEntryDisabler.USER)
+        case "remove":
+            await entries.async_remove(entry_id)
+    await simulator.start()
+    for _ in range(6):
+        await warp(10)
+    assert alive.entry_is(ConfigEntryState.NOT_LOADED)
+    assert simulator.mode == "controlled"
+
+
+async def test_a_battery_that_was_not_held_is_set_up_at_the_pace_of_home_assistant(
+    make_home: MakeHome, sessy: SessySimulator, warp: Warp
+) -> None:
+    home = make_home(sessy)
+    await sessy.stop()
+    assert not await home.set_up()
+    reads = 0
+
+    async def count(_: object) -> None:
+        nonlocal reads
+        reads += 1
+        raise CannotConnectError("away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DRIVERS["sessy"], "connect", count)
+        for _ in range(60):
+            await warp(10)
+    assert 0 < reads < 10
 
 
 # The disk comes first

@@ -30,7 +30,15 @@ FLOORS: Final = {
 }
 """The floor of each package; a package without one is a vendor."""
 VENDOR_FLOOR: Final = 3
-ON_THE_GROUND: Final = {"absence", "errors", "measurements", "flash", "report"}
+ON_THE_GROUND: Final = {
+    "absence",
+    "address",
+    "errors",
+    "flash",
+    "measurements",
+    "report",
+    "text",
+}
 
 WITHOUT_HOME_ASSISTANT: Final = """
 import sys

@@ -399,7 +399,21 @@ async def test_several_detected_batteries_are_a_choice(
         assert created["result"].unique_id == KINDS["victron"].serial
 
 
-@pytest.mark.parametrize("host", ["  ", "http://127.0.0.1/", "127.0.0.1:502", "a b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "  ",
+        "http://127.0.0.1/",
+        "127.0.0.1:502",
+        "a b",
+        "a\0b",
+        "a\x1bb",
+        "a" * 300,
+        "a..b",
+        "user@host",
+    ],
+    ids=lambda host: repr(host[:20]),
+)
 @pytest.mark.parametrize("step", ["detect", "victron"])
 async def test_invalid_address_is_reported_at_its_field(
     hass: HomeAssistant,
@@ -529,7 +543,9 @@ async def test_name_that_does_not_resolve_is_reported_at_its_field(
 
 
 @pytest.mark.parametrize(
-    "serial", ["D262129198A0", "2718 281828", "0", "4294967296", "٣"]
+    "serial",
+    ["D262129198A0", "2718 281828", "0", "4294967296", "٣", "-1", "1" * 5000, "1\0"],
+    ids=lambda serial: repr(serial[:20]),
 )
 async def test_invalid_logger_serial_number_is_explained_at_its_field(
     hass: HomeAssistant, logger: DeyeSolarmanSimulator, serial: str
@@ -552,6 +568,27 @@ async def test_serial_number_of_a_logger_is_stored_as_a_number(
     serial = logger.setup["logger_serial"]
     created = await answer(hass, form, typed(logger, logger_serial=f" {serial} "))
     assert created["result"].data["logger_serial"] == serial
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\r\nb: c", "é" * 300, "\U0001f50b", " "])
+async def test_any_text_may_be_typed_as_name_user_name_and_password(
+    hass: HomeAssistant,
+    sessy: SessySimulator,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+) -> None:
+    form = await begin(hass, "sessy")
+    form = await answer(hass, form, typed(sessy, username=text))
+    assert form["errors"] == {"password": "invalid_auth"}
+    form = await answer(hass, form, typed(sessy, password=text))
+    assert form["errors"] == {"password": "invalid_auth"}
+    created = await answer(hass, form, typed(sessy, name=text))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    title = created["result"].title
+    assert title.isprintable()
+    assert 0 < len(title) <= 100
+    assert created["result"].state is ConfigEntryState.LOADED
+    assert "Traceback" not in caplog.text
 
 
 async def test_wrong_serial_number_of_a_logger_is_named_with_the_right_one(
@@ -1013,6 +1050,70 @@ async def impostor(lost_sessy: Home) -> AsyncIterator[SessySimulator]:
         yield simulator
 
 
+async def test_sessy_that_answers_is_not_offered_elsewhere_before_it_is_set_up(
+    lost_sessy: Home, sessy: SessySimulator
+) -> None:
+    """After a start, say: it reports its serial number without the password."""
+    hass, entry = lost_sessy.hass, lost_sessy.entry
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "host": sessy.host}
+    )
+    elsewhere = announced(sessy, hosts=[SPOOFED])
+    sessy.server.username = None
+    aborted = await discover_sessy(hass, elsewhere)
+    assert aborted["reason"] == "already_configured"
+    assert hass.config_entries.flow.async_progress() == []
+
+
+async def test_password_is_not_sent_to_a_device_that_reports_another_serial_number(
+    lost_sessy: Home,
+    sessy: SessySimulator,
+    impostor: SessySimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even once its user has confirmed the address."""
+    hass = lost_sessy.hass
+    form = await discover_sessy(hass, announced(sessy, hosts=[impostor.host]))
+    signed_in = []
+
+    async def connect(battery: Battery) -> None:
+        signed_in.append(battery.address)
+
+    monkeypatch.setattr(DRIVERS["sessy"], "connect", connect)
+    aborted = await answer(hass, form, {})
+    assert aborted["reason"] == "another_device"
+    assert impostor.server.requests
+    assert signed_in == []
+
+
+async def test_announcements_without_end_are_not_all_offered(
+    hass: HomeAssistant, sessy: SessySimulator
+) -> None:
+    for number in range(setup_flow.MOST_OFFERS):
+        form = await discover_sessy(
+            hass, announced(sessy, properties={"serial": f"DFAKE{number}"})
+        )
+        assert form["type"] is FlowResultType.FORM
+    aborted = await discover_sessy(
+        hass, announced(sessy, properties={"serial": "DFAKE99"})
+    )
+    assert aborted["reason"] == "not_recognised"
+    offers = hass.config_entries.flow.async_progress()
+    assert len(offers) == setup_flow.MOST_OFFERS
+    for flow in offers:
+        hass.config_entries.flow.async_abort(flow["flow_id"])
+
+
+async def test_announcement_without_a_port_has_the_usual_one(
+    hass: HomeAssistant, sessy: SessySimulator
+) -> None:
+    announcement = announced(sessy)
+    announcement.port = None
+    form = await discover_sessy(hass, announcement)
+    assert suggested(form)["port"] == 80
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
 async def test_password_is_not_sent_to_a_device_that_only_announces_itself(
     lost_sessy: Home, sessy: SessySimulator, impostor: SessySimulator
 ) -> None:
@@ -1153,7 +1254,19 @@ async def test_ignored_sessy_is_not_offered(
     assert aborted["reason"] == "already_configured"
 
 
-@pytest.mark.parametrize("properties", [{}, {"serial": None}, {"serial": " "}])
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {},
+        {"serial": None},
+        {"serial": " "},
+        {"serial": b"DABC1234"},
+        {"serial": "D" * 33},
+        {"serial": "DABC\0"},
+        {"serial": "D\u202e1234"},
+        {"serial": "D1234\nerror"},
+    ],
+)
 async def test_sessy_without_serial_number_is_ignored(
     hass: HomeAssistant, sessy: SessySimulator, properties: dict[str, str | None]
 ) -> None:
@@ -1233,6 +1346,40 @@ async def test_address_with_another_device_is_not_taken_over(
     assert other["reason"] == "not_recognised"
     assert entry.data["host"] == "127.0.0.2"
     assert victron.port == entry.data["port"]
+
+
+@one_of_each_protocol
+async def test_device_that_answers_stays_also_while_it_is_not_polled(
+    home: Home,
+) -> None:
+    """A failed poll, or none so far, is no proof that it has another address."""
+    if isinstance(home.simulator, SessySimulator):
+        home.simulator.server.username = None  # reports its serial number to all
+    hass, entry = home.hass, home.entry
+    entry_before = dict(entry.data)
+    mac = "001122334455"
+    dr.async_get(hass).async_update_device(
+        home.data.device_id, new_connections={(dr.CONNECTION_NETWORK_MAC, mac)}
+    )
+    for polled in (True, False):
+        if polled:
+            home.data.coordinator.last_update_success = False
+        else:
+            await hass.config_entries.async_unload(entry.entry_id)
+        seen = await see_by_dhcp(hass, mac, "127.0.0.3")
+        assert seen["reason"] == "already_configured"
+        assert dict(entry.data) == entry_before
+
+
+@pytest.mark.parametrize("ip", ["", "gx.invalid", "127.0.0.1\0", "::1::"])
+async def test_address_that_is_none_is_not_followed(
+    victron_home: Home, ip: str
+) -> None:
+    victron_home.data.coordinator.last_update_success = False
+    before = dict(victron_home.entry.data)
+    seen = await see_by_dhcp(victron_home.hass, KINDS["victron"].serial, ip)
+    assert seen["reason"] == "not_recognised"
+    assert victron_home.entry.data == before
 
 
 async def test_unknown_mac_is_ignored(victron_home: Home) -> None:
@@ -1342,6 +1489,19 @@ async def test_known_logger_is_followed(
     assert aborted["type"] is FlowResultType.ABORT
     assert aborted["reason"] == "already_configured"
     assert home.entry.data == {**before, "mac": "34:ea:e7:00:00:01"}
+
+
+async def test_logger_that_answers_keeps_its_address_before_it_is_set_up(
+    make_home: MakeHome, logger: DeyeSolarmanSimulator, usual_port: Put
+) -> None:
+    """The network is scanned when Home Assistant starts, before batteries are there."""
+    home = make_home(logger)
+    before = {**home.entry.data, "host": "localhost"}
+    home.hass.config_entries.async_update_entry(home.entry, data=before)
+    usual_port(logger)
+    aborted = await discover_logger(home.hass)
+    assert aborted["reason"] == "already_configured"
+    assert home.entry.data == before
 
 
 async def test_logger_that_answers_keeps_its_address_after_another_answer(

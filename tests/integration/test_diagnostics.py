@@ -27,6 +27,7 @@ from custom_components.homebattery.diagnostics import async_get_config_entry_dia
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.errors import CannotConnectError
 from custom_components.homebattery.drivers.modbus.recording import is_private
+from custom_components.homebattery.drivers.text import LONGEST_TEXT
 from custom_components.homebattery.recent_errors import KEPT, RecentErrors
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (
@@ -186,6 +187,21 @@ async def test_reason_of_an_unknown_total_is_listed(
     assert counter["suspect"] is None
     assert counter["accepted"]["value"] == pytest.approx(before - 50, abs=0.2)
     assert counter["accepted"]["offset"] == pytest.approx(-50, abs=0.2)
+
+
+async def test_texts_of_a_device_are_short_and_printable(
+    sessy_home: Home, sessy: SessySimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "\x1b[31m\n" + "A" * 100_000
+    battery = sessy_home.data.battery
+    monkeypatch.setattr(type(battery), "raw", {"answers": {text: {"name": [text]}}})
+    sessy_home.data.coordinator.recent_errors.note(CannotConnectError(text))
+    data = await downloaded(sessy_home)
+    ((key, answer),) = data["raw"]["answers"].items()
+    for each in (key, *answer["name"], data["recent_errors"][-1]["error"]):
+        assert "AAA" in each
+        assert each.isprintable()
+        assert len(each) <= LONGEST_TEXT
 
 
 # Private data, which is not in it ----------------------------------------------

@@ -18,6 +18,8 @@ from custom_components.homebattery.const import (
     DOMAIN,
 )
 from custom_components.homebattery.discovery import (
+    MOST_FLOWS,
+    MOST_REMEMBERED,
     SCAN_INTERVAL,
     async_find_loggers,
     async_scan_for_loggers,
@@ -107,6 +109,42 @@ async def test_foreign_logger_is_asked_once_at_each_address(
     loggers[:] = [NEW._replace(address="192.0.2.4")]
     await scan_again(hass)
     assert begun == [NEW.address, "192.0.2.4"]
+
+
+async def test_one_scan_begins_few_flows_that_of_a_known_logger_first(
+    hass: HomeAssistant, loggers: list[Logger], begun: list[str]
+) -> None:
+    known = ELSEWHERE
+    add(hass, "deye_solarman", host=HERE.address, **{CONF_LOGGER_SERIAL: known.serial})
+    loggers += [
+        *(NEW._replace(address=f"192.0.3.{host}") for host in range(100)),
+        known,
+    ]
+    async_scan_for_loggers(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(begun) == MOST_FLOWS
+    assert begun[0] == known.address
+    await scan_again(hass)
+    assert len(begun) == 2 * MOST_FLOWS
+    assert len(set(begun)) == len(begun) - 1  # the known one is asked again
+
+
+async def test_foreign_loggers_are_remembered_up_to_a_limit(
+    hass: HomeAssistant, loggers: list[Logger], begun: list[str]
+) -> None:
+    add(hass, "deye_modbus", host=HERE.address)
+    async_scan_for_loggers(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await scan_again(hass)
+    for serial in range(MOST_REMEMBERED + 1):
+        loggers[:] = [NEW._replace(serial=serial)]
+        await scan_again(hass)
+    assert len(begun) == MOST_REMEMBERED + 1
+    await scan_again(hass)
+    assert len(begun) == MOST_REMEMBERED + 1
+    loggers[:] = [NEW._replace(serial=0)]
+    await scan_again(hass)
+    assert len(begun) == MOST_REMEMBERED + 2  # the first one was forgotten
 
 
 async def test_network_is_not_scanned_when_no_entry_can_have_a_logger(

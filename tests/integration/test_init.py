@@ -120,6 +120,26 @@ async def test_set_up_is_tried_again_when_the_first_poll_fails(
     assert await has_disconnected(victron)
 
 
+@pytest.mark.parametrize(
+    "impossible", [{"host": "a\0b"}, {"host": "http://x/"}, {"port": 70000}]
+)
+async def test_entry_with_an_impossible_address_can_be_reconfigured_or_removed(
+    make_home: MakeHome,
+    simulator: Simulator,
+    impossible: dict[str, object],
+) -> None:
+    """Of an earlier version, say, which took any address."""
+    home = make_home(simulator)
+    entries = home.hass.config_entries
+    entries.async_update_entry(home.entry, data={**home.entry.data, **impossible})
+    assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_ERROR)
+    assert home.entry.error_reason_translation_key == "invalid_value"
+    assert "not an address" in str(home.entry.reason)
+    await entries.async_remove(home.entry.entry_id)
+    assert entries.async_get_entry(home.entry.entry_id) is None
+
+
 async def test_another_device_at_the_address_is_refused(
     make_home: MakeHome, simulator: Simulator
 ) -> None:

@@ -201,6 +201,9 @@ async def test_duration_may_be_written_in_several_ways(
         {"power": "much"},
         {"power": "nan"},
         {"power": "inf"},
+        {"power": float("nan")},
+        {"power": 1e400},
+        {"power": 10**400},
         {"power": 10_000_000},
         *(
             {"power": 600, "duration": duration}
@@ -215,6 +218,14 @@ async def test_duration_may_be_written_in_several_ways(
                 {},
                 LONGEST_SETPOINT_TIMEOUT + 1,
                 {"days": 999_999_999},
+                1e18,
+                -1e18,
+                float("inf"),
+                float("nan"),
+                "nan",
+                {"hours": 1e18},
+                {"days": float("nan")},
+                "99999999999999:00:00",
             )
         ),
         {"power": 600, "until": "tomorrow"},

@@ -1,7 +1,13 @@
 """Settings of a device, which stay there: numbers, selects, switches."""
 
+import math
+
+from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import pytest
+from pytest_homeassistant_custom_component.common import (
+    mock_restore_cache_with_extra_data,
+)
 
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
@@ -11,7 +17,7 @@ from custom_components.homebattery.drivers.errors import (
     InvalidValueError,
 )
 from custom_components.homebattery.drivers.measurements import Value
-from tests.home import KINDS, Home, Warp, one_of_each_protocol
+from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, VictronSimulator
 
 
@@ -34,6 +40,41 @@ async def test_number_out_of_range_is_refused(home: Home) -> None:
     with pytest.raises(ServiceValidationError):
         await home.call("number.set_value", key, value=before.attributes["max"] + 1)
     assert home.state(key) == before.state
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@one_of_each_protocol
+async def test_number_that_is_none_is_refused_by_name(
+    home: Home, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Home Assistant compares it with minimum and maximum, which lets NaN pass."""
+    await home.enable("current_setpoint")
+    setting, _ = KINDS[home.simulator.type].number
+    before = home.simulator.settings_words()
+    for key in ("power_setpoint", "current_setpoint", "setpoint_duration", setting):
+        shown = home.state(key)
+        with pytest.raises(ServiceValidationError, match=f"{value}") as caught:
+            await home.call("number.set_value", key, value=value)
+        text = str(caught.value)
+        assert key in text or home.entity_id(key) in text
+        assert home.state(key) == shown
+    assert home.state("control_mode") == "automatic"
+    assert home.simulator.settings_words() == before
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("minutes", [math.nan, math.inf, -5, 1e300, "soon", None])
+async def test_duration_that_was_stored_wrongly_is_not_restored(
+    hass: HomeAssistant, make_home: MakeHome, sessy: SessySimulator, minutes: object
+) -> None:
+    home = make_home(sessy)
+    stored = {"native_value": minutes, "native_max_value": 1, "native_min_value": 0}
+    stored |= {"native_step": 1, "native_unit_of_measurement": "min"}
+    mock_restore_cache_with_extra_data(
+        hass, [(State("number.sessy_setpoint_duration", "5"), stored)]
+    )
+    assert await home.set_up()
+    assert home.state("setpoint_duration") == "0.0"
 
 
 async def test_one_setting_may_change_another(sessy_home: Home) -> None:

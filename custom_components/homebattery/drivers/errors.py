@@ -8,6 +8,8 @@ translation chosen by the class.
 from collections.abc import Mapping
 from typing import override
 
+from .text import printable
+
 
 class BatteryError(Exception):
     """The base of every error of this library."""
@@ -16,6 +18,10 @@ class BatteryError(Exception):
     """Whether the device was, or may have been, written before a setpoint failed."""
     restored = False
     """Whether the writes of that setpoint were undone at once."""
+
+    def __init__(self, message: str = "") -> None:
+        """Take the text; a part of it may be the device's own."""
+        super().__init__(printable(message))
 
     @property
     def details(self) -> Mapping[str, str]:

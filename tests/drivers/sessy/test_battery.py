@@ -1065,9 +1065,11 @@ async def test_host_that_is_not_there_cannot_be_connected_to() -> None:
 
 
 async def test_impossible_host_cannot_be_connected_to() -> None:
-    battery = SessyInverter("http://host/", username="D", password="x")
+    client = SessyClient("http://host/", 80, 5, "D", "x")
+    client.open()
     with pytest.raises(CannotConnectError, match="no connection"):
-        await battery.connect()
+        await client.get(POWER)
+    await client.close()
 
 
 @pytest.mark.parametrize(
@@ -1105,6 +1107,23 @@ async def test_unknown_state_is_no_value_and_is_logged_once(
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len(warnings) == 2
     assert "SYSTEM_STATE_DREAMING" in caplog.text
+
+
+async def test_states_that_are_new_at_each_poll_are_logged_up_to_a_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    device = image()
+    async with connected(device) as battery:
+        for number in range(2 * sessy_device.MOST_UNKNOWN):
+            state = f"STATE_{number}\n\x1b[31m" + "A" * 10_000
+            device.responses[f"GET {POWER}"] = sessy_answer(system_state=state)
+            await battery.read(["device_status"])
+
+    warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert len(warnings) == sessy_device.MOST_UNKNOWN
+    for each in warnings:
+        assert each.getMessage().isprintable()
+        assert len(each.getMessage()) < 300
 
 
 async def test_nothing_is_known_before_connecting() -> None:

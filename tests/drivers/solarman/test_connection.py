@@ -490,7 +490,7 @@ async def test_loggers_answer_discovery_with_their_identity(to: bytes) -> None:
 )
 def test_another_answer_is_not_taken_for_a_logger(answer: bytes) -> None:
     """A logger's answer has three fields, the last of them a number."""
-    assert parse_logger(answer) is None
+    assert parse_logger(answer, "a") is None
 
 
 async def test_the_serial_number_comes_from_discovery(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from ..address import check_address
 from ..errors import (
     BatteryError,
     CannotConnectError,
@@ -16,12 +17,15 @@ from ..errors import (
 )
 from ..measurements import MEASUREMENTS, Poll, Value, as_number
 from ..report import Report
+from ..text import printable
 from .counters import CounterFilter
 from .parts import Part
 from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
 
 _ABSENT: Final = (IllegalAddressError, NotSupportedError)
 """Failures that say that something is not there."""
+LONGEST_NAME: Final = 100
+"""Characters of a text by which a device describes itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,23 @@ class Identity:
     mac: str | None = None
     """Its Ethernet address; only of devices that report it."""
 
+    def __post_init__(self) -> None:
+        """Keep what a device says of itself printable and short."""
+        for name in ("manufacturer", "model", "name", "firmware", "hardware"):
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, printable(text, LONGEST_NAME))
+
 
 class MeasuringDevice(ABC):
     """A device at an address, and what it measures."""
 
     def __init__(self, address: str, port: int, timeout: float) -> None:
-        """Describe the device; `timeout` is for each answer, s. Nothing is sent."""
+        """Describe the device; `timeout` is for each answer, s. Nothing is sent.
+
+        Raises InvalidValueError for an address that there cannot be.
+        """
+        check_address(address, port)
         self.address = address
         self.port = port
         self.timeout = timeout

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, override
 
+from ..address import check_unit_ids
 from ..errors import (
     CannotConnectError,
     NotSupportedError,
@@ -74,6 +75,7 @@ class ModbusBattery(Battery):
         super().__init__(
             address, port, timeout, capacity, max_charge_power, max_discharge_power
         )
+        check_unit_ids(address, unit_id)
         self.unit_id = unit_id
         self.devices: list[ModbusDevice] = []
         self._formulas = {formula.key: formula for formula in self.formulas}

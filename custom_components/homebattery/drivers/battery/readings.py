@@ -8,9 +8,12 @@ from typing import Final, override
 
 from ..errors import BatteryError
 from ..measurements import MEASUREMENTS, PLAUSIBLE, Quantity, Value
+from ..text import printable
 
 _LOGGER = logging.getLogger(__name__)
 
+LONGEST_VALUE: Final = 255
+"""Characters of a text that was read; Home Assistant takes no longer state."""
 
 type Values = Mapping[str, Value]
 
@@ -85,6 +88,8 @@ def clean(key: str, value: Value) -> Value:
         return bool(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):
+        return printable(value, LONGEST_VALUE)
     if quantity in PLAUSIBLE and isinstance(value, float | int):
         lowest, highest = PLAUSIBLE[quantity]
         if not lowest <= value <= highest:

@@ -38,7 +38,7 @@ async def resolve(host: str, port: int, timeout: float) -> None:
                 await asyncio.get_running_loop().getaddrinfo(
                     host, port, type=socket.SOCK_STREAM
                 )
-    except (socket.gaierror, UnicodeError) as err:
+    except (socket.gaierror, ValueError, OverflowError) as err:
         raise UnknownHostError(
             f"{host}: the network knows no address of this name"
         ) from err

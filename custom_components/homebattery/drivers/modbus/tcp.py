@@ -199,9 +199,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         try:
             with quiet_pymodbus():
                 connected = await client.connect()
-        except UnicodeError as err:
+        except ValueError as err:
             raise UnknownHostError(f"{self}: not an address ({err})") from err
-        except (ValueError, OverflowError) as err:
+        except OverflowError as err:
             raise CannotConnectError(f"{self}: not an address ({err})") from err
         except BaseException:
             # Cancelled, perhaps while pymodbus rests with the socket already open.

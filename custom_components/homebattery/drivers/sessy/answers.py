@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, Final
 
+from ..text import printable
+
 MAX_BYTES: Final = 256 * 1024
 """Bytes of a body; what is longer is not read to its end."""
 MAX_DEPTH: Final = 16
@@ -47,16 +49,9 @@ def redacting(username: str, passwords: Iterable[str]) -> Redact:
     return lambda text: pattern.sub(_REDACTED, text)
 
 
-def printable(text: str) -> str:
-    """Return a text without control characters and halves of characters."""
-    if text.isprintable():
-        return text
-    return "".join(letter for letter in text if letter.isprintable())
-
-
 def quoted(value: object, redact: Redact = str) -> str:
     """Return the beginning of a device's value, for an error or the log."""
-    return redact(printable(str(value)))[:MAX_QUOTE]
+    return printable(redact(str(value)), MAX_QUOTE)
 
 
 def decode(text: str, redact: Redact) -> tuple[Any, bool]:
@@ -79,7 +74,7 @@ def _bounded(value: Any, redact: Redact) -> Any:
     count = 0
 
     def text_of(text: str) -> str:
-        return redact(printable(text))[:MAX_TEXT]
+        return printable(redact(text), MAX_TEXT)
 
     def walk(value: Any, level: int) -> Any:
         nonlocal count

@@ -26,12 +26,16 @@ from ..errors import (
 from ..flash import FlashWear
 from ..measurements import Value
 from ..report import Report
-from .answers import quoted
+from ..text import printable
 from .client import SessyClient
 from .endpoints import Answer, Endpoint, Field
 
 _LOGGER = logging.getLogger(__name__)
 
+MOST_UNKNOWN: Final = 20
+"""Number of values that are logged as unknown here."""
+LONGEST_UNKNOWN: Final = 100
+"""Characters of such a value in the log."""
 ONE_ENDPOINT_ERRORS: Final = (DeviceRefusedError, NotSupportedError, ProtocolError)
 """Errors of one endpoint while the device as a whole is well."""
 _SILENCE: Final = (RequestTimeoutError, CannotConnectError)
@@ -274,16 +278,20 @@ class SessyDevice:
         )
 
     def _log_unknown(self, field: Field, raw: object) -> None:
-        """Log once that the device has a value that is not known here."""
-        seen = quoted(raw)
-        if (field.path, seen) not in self._unknown:
-            self._unknown.add((field.path, seen))
+        """Log once that the device has a value that is not known here.
+
+        Up to a limit: a faulty one may have another at each poll.
+        """
+        text = printable(repr(raw), LONGEST_UNKNOWN)
+        known = (field.path, text) in self._unknown
+        if not known and len(self._unknown) < MOST_UNKNOWN:
+            self._unknown.add((field.path, text))
             _LOGGER.warning(
-                "%s%s: %s is %r, which is not known here; please report it",
+                "%s%s: %s is %s, which is not known here; please report it",
                 self._address,
                 field.endpoint.path,
                 field.path,
-                seen,
+                text,
             )
 
     # Writing

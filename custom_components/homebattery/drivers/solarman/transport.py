@@ -154,7 +154,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         try:
             async with asyncio.timeout(self._timeout):
                 reader, writer = await asyncio.open_connection(self.host, self.port)
-        except (OSError, UnicodeError, OverflowError) as err:
+        except (OSError, ValueError, OverflowError) as err:
             await resolve(self.host, self.port, self._timeout)
             raise CannotConnectError(
                 f"{self}: no connection. Is the logger on and in this network? Loggers "

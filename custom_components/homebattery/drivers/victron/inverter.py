@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any, ClassVar, Final, override
 
+from ..address import check_unit_ids
 from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import DeviceIssue, Grant, SetpointRequest
 from ..battery.counters import is_counter
@@ -105,6 +106,7 @@ class VictronInverter(ModbusBattery):
             max_discharge_power,
             unit_id=unit_id,
         )
+        check_unit_ids(address, battery_unit_id, grid_unit_id, pv_unit_id)
         self.battery_unit_id = battery_unit_id
         self.grid_unit_id = grid_unit_id
         self.pv_unit_id = pv_unit_id
