@@ -4,12 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, override
 
 from ..address import check_unit_ids
-from ..errors import (
-    CannotConnectError,
-    NotSupportedError,
-    ProtocolError,
-    RequestTimeoutError,
-)
+from ..errors import CannotConnectError, NotSupportedError
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
@@ -151,7 +146,7 @@ class ModbusBattery(Battery):
     async def _identify(self) -> Identity:
         """Read the identity of the device."""
         names = {"serial_number", "firmware"} & self._register_names()
-        values = await self.read_registers(names)
+        values = await self._read_identity(names, "serial_number")
         return Identity(
             serial_number=str(values.get("serial_number") or self.address),
             manufacturer=self.manufacturer,
@@ -246,19 +241,24 @@ class ModbusBattery(Battery):
 
     @override
     async def _read_report(
-        self, names: Collection[str], again: Collection[str] | None = None
+        self,
+        names: Collection[str],
+        again: Collection[str] | None = None,
+        *,
+        answered: bool = False,
     ) -> Report:
         """Read registers of all devices; identity only once.
 
         Missing registers, and those that failed alone a while ago, are only asked for
-        if they are among `again`; without it one of them in its turn.
+        if they are among `again`; without it one of them in its turn. Where the device
+        has just `answered` something else, a time-out is one of these registers alone.
         """
         self._relearn_after_reconnect()
         if again is None:
             again = next(filter(None, (each.due_again() for each in self.devices)), ())
         once = self._once
         report = Report({name: once[name] for name in names if name in once})
-        silence = Silence()
+        silence = Silence(answered=answered)
         try:
             for device in self.devices:
                 wanted = {
@@ -312,20 +312,28 @@ class ModbusBattery(Battery):
     async def read_registers(
         self, names: Collection[str], again: Collection[str] | None = None
     ) -> Values:
-        """Read registers by name, for a driver's own use; those refused are absent.
+        """Read registers by name, for a driver's own use; those that fail are absent.
 
         Missing registers are asked for if they are among `again`, by default if they
-        are doubtful: a setpoint may depend on them. Raises RequestTimeoutError or
-        ProtocolError when one of them got no answer, after reading the others.
+        are doubtful: a setpoint may depend on them. Raises what `read` raises when the
+        device as a whole is out of reach.
         """
         if again is None:
             again = {
                 name for device in self.devices for name in device.uncertain(names)
             }
-        report = await self._read_report(names, again)
-        for failure in report.failures.values():
-            if isinstance(failure, RequestTimeoutError | ProtocolError):
-                raise failure
+        answered = self.recording.was_answered
+        return (await self._read_report(names, again, answered=answered)).values
+
+    async def _read_identity(self, names: Collection[str], needed: str) -> Values:
+        """Read registers when connecting; those that fail are absent.
+
+        Raises the failure of the one that is `needed`, unless it is missing.
+        """
+        report = await self._read_report(names)
+        failure = report.failures.get(needed)
+        if failure is not None and not isinstance(failure, NotSupportedError):
+            raise failure
         return report.values
 
     def _relearn_after_reconnect(self) -> None:

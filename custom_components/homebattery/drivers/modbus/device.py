@@ -88,12 +88,17 @@ class ModbusDevice:
     def uncertain(self, names: Collection[str]) -> set[str]:
         """Return those of `names` that are not polled now, and may be there after all.
 
-        A register that was read well before is there, and one refusal says little.
+        A register that was read well before is there, and one refusal says little. One
+        that gets no answer waits for the end of its pause: each try costs a time-out.
         """
         return {
             name
             for name in self._pauses.keys() & set(names)
-            if name not in self.missing or self._refusals[name].are_uncertain
+            if (
+                self._refusals[name].are_uncertain
+                if name in self.missing
+                else isinstance(self._last_failures[name], _REFUSED)
+            )
         }
 
     def due_again(self) -> set[str]:

@@ -16,12 +16,17 @@ class Silence:
     out of reach.
     """
 
-    def __init__(self) -> None:
-        """Begin without an answer, and without a time-out."""
-        self.answered = False
+    def __init__(self, *, answered: bool = False) -> None:
+        """Begin without a time-out; `answered`: the device has just answered."""
+        self.answered = answered
         """Whether there was any answer, be it a refusal."""
         self._errors: list[BatteryError] = []
         self._consequences: list[Callable[[], None]] = []
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a request got no answer, while others did."""
+        return self.answered and bool(self._errors)
 
     @property
     def is_over(self) -> bool:

@@ -102,6 +102,8 @@ class Recording:
     """Number of requests sent."""
     writes: int = 0
     """Number of those that wrote, or may have written, to the device."""
+    was_answered: bool = False
+    """Whether the last request was answered, be it with a refusal."""
     words: dict[int, dict[int, int]] = field(default_factory=dict)
     """The last words seen, by unit id and address."""
     refused: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -190,16 +192,21 @@ class ConnectionUnit:
     async def _transact(self, request: ModbusRequest) -> list[int]:
         """Send a request; count it if it wrote, or may have written."""
         may_have_written = request.values is not None
+        was_answered = False
         try:
-            return await self._carrier.transact(request)
+            words = await self._carrier.transact(request)
+            was_answered = True
         except NewConnectionError as err:
             may_have_written &= err.was_sent
             raise
         except DeviceRefusedError as err:
             may_have_written &= err.code not in _NOTHING_WRITTEN
+            was_answered = True
             raise
         finally:
             self._recording.writes += may_have_written
+            self._recording.was_answered = was_answered
+        return words
 
 
 _REFUSALS: Final[Mapping[int, type[DeviceRefusedError]]] = {

@@ -27,12 +27,13 @@ from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
-from ..errors import NotSupportedError, WrongDeviceError
+from ..errors import WrongDeviceError
 from ..measurements import Poll, Value
 from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
+from ..modbus.silence import Silence
 from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED
 from .connection import LostConnections
@@ -42,7 +43,7 @@ from .gateways import check_inverter, detect_inverter, find_inverter
 from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
 from .registers import ALARMS, CHARGE, FIXED_TABLE, IDENTITY, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
-from .topology import ASKED, Topology, battery_unit, discover, discover_batteries
+from .topology import ASKED, Topology, battery_unit, discover
 from .unit import RetryingUnit
 
 CONNECT_DELAY: Final = 1.5
@@ -105,6 +106,7 @@ class Sun2000Inverter(ModbusBattery):
         )
         self.duration_min = duration_min
         self.topology = Topology()
+        self._model = ""
         # A setting of a limit must not come between the writes of a command.
         self._controlling = asyncio.Lock()
         self._lost = LostConnections()
@@ -178,9 +180,12 @@ class Sun2000Inverter(ModbusBattery):
             self.unit_id, model = await find_inverter(where, self.unit)
         else:
             model = await check_inverter(where, self.unit, self.unit_id)
-        self._once["model"] = model
-        self.topology = await discover(self._part("SUN2000", ASKED), model)
+        self._once["model"] = self._model = model
+        self.topology = await self._discover(Silence(answered=True))
         self.counters.rated_power = self.topology.power or 0
+
+    async def _discover(self, silence: Silence) -> Topology:
+        return await discover(self._part("SUN2000", ASKED), self._model, silence)
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
@@ -217,11 +222,7 @@ class Sun2000Inverter(ModbusBattery):
         # is then known from the beginning.
         texts = {"serial_number", "part_number", "software_version", "firmware"}
         names = {*texts, *PERMITTED.values()} & self._register_names()
-        report = await self._read_report(names)
-        for failure in report.failures.values():
-            if not isinstance(failure, NotSupportedError):
-                raise failure
-        values = report.values
+        values = await self._read_identity(names, "serial_number")
         serial_number = values.get("serial_number")
         if not serial_number:
             raise WrongDeviceError(
@@ -231,7 +232,7 @@ class Sun2000Inverter(ModbusBattery):
         return Identity(
             serial_number=str(serial_number),
             manufacturer=self.manufacturer,
-            model=str(self._once["model"]),
+            model=self._model,
             firmware=str(firmware) if firmware else None,
         )
 
@@ -250,8 +251,11 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     async def has_new_parts(self) -> bool:
-        now = await discover_batteries(self._part("SUN2000", ASKED))
-        return not now <= self.topology.batteries or await super().has_new_parts()
+        silence = Silence(answered=True)
+        now = await self._discover(silence)
+        # What was not answered is no news.
+        has_more = not silence.is_partial and now.has_more(self.topology)
+        return has_more or await super().has_new_parts()
 
     # Reading
 

@@ -1,7 +1,8 @@
 """The topology of an inverter: its phases, PV strings, meter, batteries and packs.
 
-It is discovered once when connecting, by reading, so that no poll asks for registers
-that are not there.
+It is discovered when connecting, by reading, so that no poll asks for registers that
+are not there. A refusal or a missing answer may be a passing one: what it seems to
+lack is looked for again each hour.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,11 +10,13 @@ from dataclasses import dataclass, field
 import re
 from typing import Final
 
+from ..absence import CERTAIN_REFUSALS
 from ..battery.parts import Part, PartKind
-from ..errors import NotSupportedError
+from ..errors import NotSupportedError, ProtocolError, RequestTimeoutError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
+from ..modbus.silence import Silence
 from .measurements import number
 from .registers import (
     BATTERY_MODELS,
@@ -34,6 +37,10 @@ from .registers import (
 _SINGLE_PHASE_IDS: Final = range(338, 350)
 _SINGLE_PHASE_NAMES: Final = re.compile(r"-L[0-9A-Z]*$")
 """L0, L1, LB…"""
+
+_SOC: Final = "battery_soc"
+_UNKNOWN: Final = -1
+"""The kind of a battery that does not report it now."""
 
 _EVERY_PACK: Final = [
     pack_serial_number(unit, pack) for unit in UNITS for pack in PACKS
@@ -57,7 +64,8 @@ class Topology:
     mppts: int = 0
     power: float | None = None
     """The most it puts out, W."""
-    meter_phases: int = 3
+    meter_phases: int | None = None
+    """Those of the power meter; None while it is offline."""
     products: Mapping[int, int] = field(default_factory=dict)
     """The kind of battery by battery unit; absent units are not in it."""
     packs: Collection[tuple[int, int]] = ()
@@ -65,10 +73,18 @@ class Topology:
     has_totals: bool = True
     """False where only battery unit 1 reports its values."""
 
-    @property
-    def batteries(self) -> frozenset[tuple[int, int]]:
-        """The parts of the battery that were seen: (unit, pack), pack 0 for a unit."""
-        return frozenset((*((unit, 0) for unit in self.products), *self.packs))
+    def has_more(self, before: Topology) -> bool:
+        """Return True for something that was not known `before`."""
+        known = {unit: kind for unit, kind in self.products.items() if kind != _UNKNOWN}
+        return (
+            not known.items() <= before.products.items()
+            or not {*self.packs} <= {*before.packs}
+            or (self.strings, self.mppts) > (before.strings, before.mppts)
+            or self.phases < before.phases
+            or (bool(known) and self.has_totals > before.has_totals)
+            or (before.power is None and self.power is not None)
+            or self.meter_phases not in (None, before.meter_phases or before.phases)
+        )
 
     @property
     def inverter(self) -> tuple[Register, ...]:
@@ -78,7 +94,7 @@ class Topology:
     @property
     def meter(self) -> tuple[Register, ...]:
         """The registers of its power meter, present or not."""
-        return meter(self.meter_phases)
+        return meter(self.meter_phases or self.phases)
 
     @property
     def battery(self) -> tuple[Register, ...]:
@@ -95,37 +111,15 @@ class Topology:
         )
 
 
-async def discover(device: ModbusDevice, model: str) -> Topology:
+async def discover(device: ModbusDevice, model: str, silence: Silence) -> Topology:
     """Return the topology of the inverter `model`; `device` has the registers `ASKED`.
 
-    Raises the errors of reading, except for registers that do not exist.
+    `silence` is one of a device that has just answered. A question without an answer
+    leaves its part of the topology unknown. Raises the errors of reading, except for
+    registers that do not exist, and RequestTimeoutError when more than one question is
+    not answered, or when it is not known whether there is a battery.
     """
-    identity = await _read(
-        device, [each.name for each in IDENTITY if 30070 <= each.address < 30083]
-    )
-    phases = await _phases(device, model, identity)
-    products = await _products(device)
-    packs = await _packs(device, products)
-    totals = {} if not products else await _read(device, ["battery_soc"])
-    return Topology(
-        phases=phases,
-        strings=int(number(identity.get("pv_strings"))),
-        mppts=int(number(identity.get("mppts"))),
-        power=number(identity.get("max_active_power"))
-        or number(identity.get("rated_power"))
-        or None,
-        meter_phases=await _meter_phases(device, phases),
-        products=products,
-        packs=packs,
-        has_totals="battery_soc" in totals,
-    )
-
-
-async def discover_batteries(device: ModbusDevice) -> frozenset[tuple[int, int]]:
-    """Return the `batteries` of the inverter; raises the errors of `discover`."""
-    products = await _products(device)
-    packs = await _packs(device, products)
-    return Topology(products=products, packs=packs).batteries
+    return await _Discovery(device, model, silence).run()
 
 
 def battery_unit(
@@ -150,63 +144,112 @@ def _text(value: Value) -> str | None:
     return str(value) if value else None
 
 
-async def _phases(
-    device: ModbusDevice, model: str, identity: Mapping[str, Value]
-) -> int:
-    """Return the inverter's phases: by its kind, or by its voltages.
+class _Discovery:
+    """The questions by which a topology is discovered."""
 
-    New models are in no list yet; a single-phase one has a single voltage.
-    """
-    if (
-        identity.get("model_id") in _SINGLE_PHASE_IDS
-        or _SINGLE_PHASE_NAMES.search(model) is not None
-    ):
-        return 1
-    lines = await _read(device, LINE_VOLTAGES)
-    first, *others = (number(lines.get(line)) for line in LINE_VOLTAGES)
-    return 1 if first > 0 and not any(others) else 3
+    def __init__(self, device: ModbusDevice, model: str, silence: Silence) -> None:
+        self._device = device
+        self._model = model
+        self._silence = silence
+        self._unanswered: set[str] = set()
+        """The registers that gave no answer."""
 
+    async def run(self) -> Topology:
+        """Ask all questions; raises what `discover` raises."""
+        identity = await self._read(
+            [each.name for each in IDENTITY if 30070 <= each.address < 30083]
+        )
+        phases = await self._phases(identity)
+        products = await self._products()
+        packs = await self._packs(products)
+        totals = {} if not products else await self._read([_SOC])
+        return Topology(
+            phases=phases,
+            strings=int(number(identity.get("pv_strings"))),
+            mppts=int(number(identity.get("mppts"))),
+            power=number(identity.get("max_active_power"))
+            or number(identity.get("rated_power"))
+            or None,
+            meter_phases=await self._meter_phases(),
+            products=products,
+            packs=packs,
+            # Without an answer they count as there: what is not is refused.
+            has_totals=_SOC in totals or _SOC in self._unanswered,
+        )
 
-async def _meter_phases(device: ModbusDevice, phases: int) -> int:
-    """Return the phases of the meter; those of the inverter while it is offline."""
-    status = await _read(device, ["meter_status"])
-    if status.get("meter_status") != "normal":
-        return phases
-    kind = await _read(device, ["meter_type"])
-    return 1 if kind.get("meter_type") == "single_phase" else 3
+    async def _phases(self, identity: Mapping[str, Value]) -> int:
+        """Return the inverter's phases: by its kind, or by its voltages.
 
+        New models are in no list yet; a single-phase one has a single voltage.
+        """
+        if (
+            identity.get("model_id") in _SINGLE_PHASE_IDS
+            or _SINGLE_PHASE_NAMES.search(self._model) is not None
+        ):
+            return 1
+        lines = await self._read(LINE_VOLTAGES)
+        first, *others = (number(lines.get(line)) for line in LINE_VOLTAGES)
+        return 1 if first > 0 and not any(others) else 3
 
-async def _products(device: ModbusDevice) -> dict[int, int]:
-    """Return the kind of battery that each battery unit is."""
-    names = [register.name for register in BATTERY_PRODUCTS]
-    values = await _read(device, names)
-    products = {
-        unit: int(number(values.get(name)))
-        for unit, name in zip(UNITS, names, strict=True)
-    }
-    return {unit: product for unit, product in products.items() if product}
+    async def _meter_phases(self) -> int | None:
+        """Return the phases of the meter; None while it is offline."""
+        status = await self._read(["meter_status"])
+        if status.get("meter_status") != "normal":
+            return None
+        kind = (await self._read(["meter_type"])).get("meter_type")
+        return None if kind is None else 1 if kind == "single_phase" else 3
 
+    async def _products(self) -> dict[int, int]:
+        """Return the kind of battery that each battery unit is.
 
-async def _packs(device: ModbusDevice, units: Collection[int]) -> list[tuple[int, int]]:
-    """Return unit and number of each battery pack in these units."""
-    return [
-        (unit, pack)
-        for unit in units
-        for pack in PACKS
-        if await _is_pack(device, unit, pack)
-    ]
+        One that gives no answer is there if it has an SOC. Raises RequestTimeoutError
+        where that is not known either: without a battery, none could be released.
+        """
+        names = [register.name for register in BATTERY_PRODUCTS]
+        values = await self._read(names, tries=CERTAIN_REFUSALS)
+        products = {
+            unit: int(number(values.get(name)))
+            for unit, name in zip(UNITS, names, strict=True)
+        }
+        if names[0] in self._unanswered:
+            if not (await self._read([_SOC])).get(_SOC):
+                raise self._silence.error
+            products[1] = _UNKNOWN
+        return {unit: product for unit, product in products.items() if product}
 
+    async def _packs(self, units: Collection[int]) -> list[tuple[int, int]]:
+        """Return unit and number of each battery pack in these units."""
+        return [
+            (unit, pack)
+            for unit in units
+            for pack in PACKS
+            if await self._is_pack(unit, pack)
+        ]
 
-async def _is_pack(device: ModbusDevice, unit: int, pack: int) -> bool:
-    """Return True for a pack; an empty slot has no serial number, or no registers."""
-    name = pack_serial_number(unit, pack).name
-    return bool((await _read(device, [name])).get(name))
+    async def _is_pack(self, unit: int, pack: int) -> bool:
+        """Return True for a pack; an empty slot has no serial number or registers."""
+        name = pack_serial_number(unit, pack).name
+        return bool((await self._read([name])).get(name))
 
-
-async def _read(device: ModbusDevice, names: Collection[str]) -> dict[str, Value]:
-    """Return registers; absent are only those that the device does not have."""
-    report = await device.read(names)
-    for failure in report.failures.values():
-        if not isinstance(failure, NotSupportedError):
-            raise failure
-    return report.values
+    async def _read(
+        self, names: Collection[str], *, tries: int = 1
+    ) -> Mapping[str, Value]:
+        """Return registers; absent are those that are missing, or give no answer."""
+        report = await self._device.read(names, silence=self._silence)
+        for _ in range(tries - 1):
+            refused = {
+                name
+                for name, failure in report.failures.items()
+                if isinstance(failure, NotSupportedError)
+            }
+            report.add(await self._device.read(refused, refused, self._silence))
+        if self._silence.is_over:
+            raise self._silence.error
+        for name, failure in report.failures.items():
+            if isinstance(failure, RequestTimeoutError | ProtocolError):
+                self._unanswered.add(name)
+            elif name not in report.values and not isinstance(
+                failure, NotSupportedError
+            ):
+                raise failure
+        return report.values

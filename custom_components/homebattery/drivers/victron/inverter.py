@@ -158,11 +158,27 @@ class VictronInverter(ModbusBattery):
 
     @override
     async def has_new_parts(self) -> bool:
-        """Return True for an ESS assistant, too, that there was not when connecting."""
-        has_ess = self._capabilities.has_ess or self._capabilities.is_rs
-        return (
-            not has_ess and await self._units.has_ess()
-        ) or await super().has_new_parts()
+        """Return True for a capability, too, that there was not when connecting."""
+        return await self._has_more() or await super().has_new_parts()
+
+    async def _has_more(self) -> bool:
+        """Return True for an ESS assistant, an energy count or a rating that is new."""
+        has, units = self._capabilities, self._units
+        if not (has.has_ess or has.is_rs) and await units.has_ess():
+            return True
+        if not has.has_history and await units.has_history(self.battery_unit_id):
+            return True
+        if all(self.ratings):
+            return False
+        unknown = {
+            name
+            for name, rating in zip(
+                per_phase("rated_power"), self.ratings, strict=False
+            )
+            if not rating
+        }
+        values = await self.read_registers(self._register_names() & unknown, unknown)
+        return any(number(values.get(name)) for name in unknown)
 
     @override
     async def _find_units(self) -> None:
@@ -202,7 +218,9 @@ class VictronInverter(ModbusBattery):
     async def _identify(self) -> Identity:
         names = {"serial_number", "firmware_version", "firmware_beta", "custom_name"}
         ratings = ("rated_power", *per_phase("rated_power"))
-        values = await self.read_registers(self._register_names() & {*names, *ratings})
+        values = await self._read_identity(
+            self._register_names() & {*names, *ratings}, "serial_number"
+        )
         serial_number = values.get("serial_number")
         if not serial_number:
             raise WrongDeviceError(
@@ -294,8 +312,9 @@ class VictronInverter(ModbusBattery):
 
     async def _refuse_with_dynamic_ess(self) -> None:
         """Raise NotSupportedError while Dynamic ESS writes the same setpoint itself."""
-        values = await self.read_registers(["dynamic_ess_active"])
-        if values.get("dynamic_ess_active"):
+        device, register = self._register("dynamic_ess_active")
+        report = await device.ask([register.name])
+        if report.values.get(register.name):
             raise NotSupportedError(
                 f"{self.address}: Dynamic ESS is active and sets the grid setpoint "
                 "itself; switch it off on the GX first"

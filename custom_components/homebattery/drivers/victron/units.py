@@ -8,7 +8,7 @@ the low numbers that are given out since Venus OS 2.60.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from ..absence import CERTAIN_REFUSALS
 from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
+    RequestTimeoutError,
     UndetectedUnitError,
     WrongDeviceError,
     WrongUnitError,
@@ -98,6 +99,8 @@ class GxUnits:
         """Ask the units that `unit` returns; `name` is for errors."""
         self._name = name
         self._unit = unit
+        self._silent_unit: int | None = None
+        """The unit that gave no answer when it was probed; more are not borne with."""
 
     async def check_gx(self) -> None:
         """Raise WrongDeviceError unless this is a GX device."""
@@ -124,10 +127,10 @@ class GxUnits:
 
     async def find_battery(self) -> int | None:
         """Return the unit of the battery that the GX itself takes its values from."""
-        system = await self.read(SYSTEM_UNIT, 840, 4)
+        system = await self._probe(SYSTEM_UNIT, 840, 4)
         first: int | None = None
         for unit_id in BATTERY_UNITS:
-            words = await self.read(unit_id, 259, 8)
+            words = await self._probe(unit_id, 259, 8)
             if words is None:
                 continue
             first = unit_id if first is None else first
@@ -158,15 +161,11 @@ class GxUnits:
         if phases is None:
             await self.check_gx()
             raise WrongUnitError(f"{self._name}: no VE.Bus system at unit {unit_id}")
-        has_ess = await self.has_ess()
-        history: Sequence[int] | None = None
-        if battery_unit_id is not None:
-            history = await self.read(battery_unit_id, _HISTORY[0], len(_HISTORY))
         return Capabilities(
             phases=min(max(phases[0], 1), 3),
             is_rs=is_rs,
-            has_ess=has_ess,
-            has_history=any(history or ()),
+            has_ess=await _unless_silent(self.has_ess()),
+            has_history=await _unless_silent(self.has_history(battery_unit_id)),
         )
 
     async def has_ess(self) -> bool:
@@ -175,10 +174,23 @@ class GxUnits:
         One refusal may be a passing one, and a battery that is held could not be
         released then.
         """
+        return await self._read_again(SYSTEM_UNIT, 2709) is not None
+
+    async def has_history(self, battery_unit_id: int | None) -> bool:
+        """Return whether the battery counts energy."""
+        if battery_unit_id is None:
+            return False
+        history = await self._read_again(battery_unit_id, _HISTORY[0], len(_HISTORY))
+        return any(history or ())
+
+    async def _read_again(
+        self, unit_id: int, address: int, count: int = 1
+    ) -> list[int] | None:
+        """Return words; None where they surely do not exist."""
         for _ in range(CERTAIN_REFUSALS):
-            if await self.read(SYSTEM_UNIT, 2709) is not None:
-                return True
-        return False
+            if (words := await self.read(unit_id, address, count)) is not None:
+                return words
+        return None
 
     async def read(
         self, unit_id: int, address: int, count: int = 1
@@ -195,12 +207,24 @@ class GxUnits:
             await self._await_server()
             return None
 
+    async def _probe(
+        self, unit_id: int, address: int, count: int = 1
+    ) -> list[int] | None:
+        """Return words; None where they do not exist, or at the first silent unit."""
+        try:
+            return await self.read(unit_id, address, count)
+        except RequestTimeoutError:
+            if self._silent_unit not in (None, unit_id):
+                raise
+            self._silent_unit = unit_id
+        return None
+
     async def _first(
         self, unit_ids: Iterable[int], address: int, accept: range = range(WORD + 1)
     ) -> int | None:
         """Return the first unit whose register holds an accepted value."""
         for unit_id in unit_ids:
-            words = await self.read(unit_id, address)
+            words = await self._probe(unit_id, address)
             if words is not None and words[0] in accept:
                 return unit_id
         return None
@@ -216,3 +240,11 @@ class GxUnits:
                     raise
             else:
                 return
+
+
+async def _unless_silent(capability: Awaitable[bool]) -> bool:
+    """Return a capability; True without an answer, since what is absent is refused."""
+    try:
+        return await capability
+    except RequestTimeoutError:
+        return True
