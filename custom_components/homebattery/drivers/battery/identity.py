@@ -118,6 +118,13 @@ class IdentityCheck:
         if self.present is not None:
             raise AnotherDeviceError(self._where, str(self.expected), self.present)
 
+    async def is_nameless(self) -> bool:
+        """Return whether the device reports no serial number now, though it has one.
+
+        So does one that starts: its zeros are no values. Raises what `read` raises.
+        """
+        return self.expected is not None and await self._read() is None
+
     def note_answer(self) -> None:
         """Note that a request was answered."""
         self._is_used = True

@@ -76,6 +76,12 @@ class Check(Protocol):
         Raises BatteryError when nothing may be sent.
         """
 
+    async def is_nameless(self) -> bool:
+        """Return whether the device reports no serial number now, though it has one.
+
+        Asks for it; raises BatteryError where there is no answer.
+        """
+
     def note_answer(self) -> None:
         """Note that a request was answered."""
 
@@ -108,6 +114,12 @@ class Recording:
     """The last words seen, by unit id and address."""
     refused: dict[int, dict[str, str]] = field(default_factory=dict)
     """The reads that failed, by unit id, and their errors, until they succeed."""
+
+    def is_wiped(self, request: ModbusRequest, words: list[int]) -> bool:
+        """Return whether words are nothing but zeros, and were not before."""
+        seen = self.words.get(request.unit_id, {})
+        span = range(request.address, request.address + request.count)
+        return not any(words) and any(seen.get(each) for each in span)
 
     def note_read(self, request: ModbusRequest, words: list[int]) -> None:
         """Keep the words of an answer."""
@@ -159,11 +171,21 @@ class ConnectionUnit:
                     f"{self._carrier} unit {self._unit_id}: {len(words)} words came "
                     f"instead of {count}"
                 )
+            if recording.is_wiped(request, words) and await self._is_starting():
+                recording.was_answered = False
+                raise ProtocolError(
+                    f"{self._carrier} {request}: nothing but zeros, also for the "
+                    "serial number; is it starting?"
+                )
         except BatteryError as err:
             recording.note_failure(request, err)
             raise
         recording.note_read(request, words)
         return words
+
+    async def _is_starting(self) -> bool:
+        """Return whether the device has no serial number now, unlike before."""
+        return self._check is not None and await self._check.is_nameless()
 
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""

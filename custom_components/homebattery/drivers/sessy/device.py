@@ -28,7 +28,7 @@ from ..measurements import Value
 from ..report import Report
 from ..text import printable
 from .client import SessyClient
-from .endpoints import Answer, Endpoint, Field
+from .endpoints import Answer, Endpoint, Field, is_blank
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -129,11 +129,21 @@ class SessyDevice:
             elif isinstance(err, ProtocolError):
                 raise
             raise self._absence(endpoint) from err
+        if self._is_wiped(endpoint, answer):
+            raise ProtocolError(f"{self._address}{endpoint.path}: nothing but zeros")
         self._silent.pop(endpoint, None)
         self._refusals.pop(endpoint, None)
         self.answers[endpoint.path] = answer
         self._asked_at[endpoint.path] = began
         return endpoint.tidy(answer, self.clock()) if endpoint.tidy else answer
+
+    def _is_wiped(self, endpoint: Endpoint, answer: Answer) -> bool:
+        """Return whether live values are nothing but zeros, and were not before.
+
+        Those of a dongle that starts: there is a voltage, or a total, otherwise.
+        """
+        before = self.answers.get(endpoint.path, {})
+        return bool(endpoint.voltage) and is_blank(answer) and not is_blank(before)
 
     async def ask_unless_recent(self, endpoint: Endpoint, seconds: float) -> Answer:
         """Return the last answer of an endpoint if it is younger than `seconds`.

@@ -5,7 +5,7 @@ independent clients read it. What none of them shows is marked [uncertain].
 The fields differ so much between firmwares that all of them may be missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -135,6 +135,26 @@ class Field:
                 return round(value * self.gain)
         prefix = self.states.prefix if self.states is not None else ""
         return f"{prefix}{value}".upper()
+
+
+def is_blank(answer: object) -> bool:
+    """Return whether an answer has no number but 0."""
+    return not any(_numbers_in(answer))
+
+
+def _numbers_in(answer: object) -> Iterator[float]:
+    """Yield the numbers in an answer."""
+    match answer:
+        case bool():
+            pass
+        case int() | float():
+            yield answer
+        case dict():
+            for each in answer.values():
+                yield from _numbers_in(each)
+        case list():
+            for each in answer:
+                yield from _numbers_in(each)
 
 
 def find(answer: Answer, path: str) -> object:
