@@ -1,9 +1,11 @@
 """The part of a Deye driver that reads: identity, registers, parts and settings."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 import re
 from typing import ClassVar, Final, override
 
+from ..absence import CERTAIN_REFUSALS
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
@@ -99,16 +101,32 @@ class DeyeDevice(ModbusBattery):
     async def _find_units(self) -> None:
         """Read the kind, size and firmware of the inverter."""
         self._unit = unit = ChunkedUnit(self.unit(self._unit_id))
-        try:
-            words = await unit.read_holding_registers(0, _IDENTITY_WORDS)
-        except IllegalAddressError:
+        words = await self._read_first_words()
+        if not words:
             # Behind some gateways only the live values can be read. An inverter
             # that has those is a three-phase one, probably of the usual kind
             # [uncertain].
             await self._see_live_values(unit)
-            words = []
         self._learn(words)
         self.counters.rated_power = self.rated_power
+
+    async def _read_first_words(self) -> list[int]:
+        """Return the words of kind, size and firmware; none where they are refused.
+
+        One refusal says little.
+        """
+        for _ in range(CERTAIN_REFUSALS):
+            with suppress(IllegalAddressError):
+                return await self._unit.read_holding_registers(0, _IDENTITY_WORDS)
+        return []
+
+    @override
+    async def has_new_parts(self) -> bool:
+        """Return True also for kind, size and firmware that were refused before."""
+        is_unknown = not self._identity_words
+        return (
+            is_unknown and bool(await self._read_first_words())
+        ) or await super().has_new_parts()
 
     @property
     def _unit_id(self) -> int:

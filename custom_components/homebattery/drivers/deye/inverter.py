@@ -94,11 +94,22 @@ class DeyeInverter(DeyeDevice):
     @override
     async def _identify(self) -> Identity:
         """Read the identity of the inverter, and whether it has remote mode."""
-        self._firmware_has_remote_mode = False
-        if self.remote_mode and self.setpoint_limits is not None:
-            block, _ = self._register("remote_mode")
-            self._firmware_has_remote_mode = await has_remote_mode(self._name, block)
+        self._firmware_has_remote_mode = await self._has_remote_mode()
         return await super()._identify()
+
+    async def _has_remote_mode(self) -> bool:
+        """Return whether remote mode is wanted, and there as far as is seen now."""
+        if not self.remote_mode or self.setpoint_limits is None:
+            return False
+        block, _ = self._register("remote_mode")
+        return await has_remote_mode(self._name, block)
+
+    @override
+    async def has_new_parts(self) -> bool:
+        """Return True also for remote mode that was not seen when connecting."""
+        return (
+            not self._firmware_has_remote_mode and await self._has_remote_mode()
+        ) or await super().has_new_parts()
 
     @property
     def _name(self) -> str:

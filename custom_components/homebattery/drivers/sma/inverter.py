@@ -98,6 +98,8 @@ class SmaInverter(ModbusBattery):
             unit_id=unit_id,
         )
         self._conditions = Conditions(self.cache)
+        self._unread: set[str] = set()
+        """The registers of its plate that were not read when connecting."""
         self._sign_questioned = False
         for formula in (
             Formula("power_setpoint", READ_BACK, self._setpoint_shown),
@@ -139,6 +141,7 @@ class SmaInverter(ModbusBattery):
                 raise WrongDeviceError(
                     f"{where}: not an SMA battery inverter ({name} {values[name]})"
                 )
+        self._unread = set(_IDENTITY) - values.keys()
         self._conditions = Conditions(self.cache, values)
         if self._conditions.is_cluster:
             _LOGGER.warning(
@@ -157,6 +160,15 @@ class SmaInverter(ModbusBattery):
     @override
     def _serial_register(self) -> tuple[int, Register]:
         return UNIT if self.unit_id is None else self.unit_id, _SERIAL_NUMBER
+
+    @override
+    async def has_new_parts(self) -> bool:
+        """Return True also for a rating, or a part of the plate, that is there now."""
+        plate = await self.read_registers(self._unread, self._unread)
+        return (
+            any(value is not None for value in plate.values())
+            or await super().has_new_parts()
+        )
 
     # Reading
 
