@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 import math
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import NotConfirmedError
 from ..measurements import Value
+
+KNOWN_FOR: Final = 300.0
+"""Seconds for which the last value of a condition counts while it gets no answer."""
 
 type Snapshot = dict[str, Any]
 """The state that a release restores, as JSON; each controller has its own keys."""

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from ..battery.controller import LimitReason, loop_time
+from ..battery.controller import KNOWN_FOR, LimitReason, loop_time
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
 from ..modbus.cache import RegisterCache
@@ -10,7 +10,6 @@ from .blocks import RegisterBlock
 from .decision import Conditions
 from .measurements import FORCE_CHARGE, GRID_RELAY, number, word
 from .registers import Kind
-from .setpoint import Span
 
 SHUTDOWN_MARGIN: Final = 3
 """% above the shutdown SOC from which a suspended setpoint may be resumed."""
@@ -28,6 +27,14 @@ _REGISTERS: Final = frozenset(
     }
 )
 """The registers that a setpoint depends on."""
+_LIVE: Final = frozenset(
+    {
+        *("battery_voltage", "soc", "relays", "battery_bms_voltage"),
+        *("bms_charge_amps", "bms_discharge_amps", "bms_requests"),
+    }
+)
+"""Those of them that change by themselves."""
+_POWER: Final = "battery_power"
 _STOP_SOC: Final = "max_soc"
 
 
@@ -69,21 +76,37 @@ class ConditionReader:
         return _REGISTERS | {_STOP_SOC} if known else _REGISTERS
 
     async def read(self) -> Values:
-        """Return the registers as they are now, without those that cannot be read."""
-        return await self._battery.read_registers(self._names)
+        """Read the registers; return them as `last` does.
 
-    def last(self, span: Span | None) -> Values:
-        """Return the values read since a `span` began, by a poll too; none for None."""
-        if span is None:
-            return {}
+        Raises what `read` raises when the inverter is out of reach.
+        """
+        began = loop_time()
+        await self._battery.read_registers(self._names)
+        return self.last(began)
+
+    def last(self, began: float) -> Values:
+        """Return the registers as last read, by a poll too; without those not known.
+
+        One that gets no answer counts as it was for `KNOWN_FOR` seconds; the battery
+        power only if it was read since `began`.
+        """
         cache: RegisterCache = self._battery.cache
         now = loop_time()
+        old = cache.older_than(KNOWN_FOR, _LIVE, now)
+        if cache.seconds_since_read(_POWER, now) > now - began:
+            old.add(_POWER)
         return {
             name: cache.values[name]
-            for name in self._names
+            for name in self._names - old
             if name in cache.values
-            and cache.seconds_since_read(name, now) <= now - span.began
         }
+
+    @property
+    def are_lost(self) -> bool:
+        """Whether some that were known have had no answer for `KNOWN_FOR` seconds."""
+        cache: RegisterCache = self._battery.cache
+        known = cache.values.keys() & _LIVE
+        return bool(cache.older_than(KNOWN_FOR, known, loop_time()))
 
     async def read_soc(self) -> float | None:
         """Return the SOC, %; None without a battery."""
@@ -100,7 +123,7 @@ class ConditionReader:
         return Conditions(
             volts=number(v["battery_voltage"]),
             soc=number(v["soc"]),
-            battery_power=number(v.get("battery_power")),
+            battery_power=number(v[_POWER]) if _POWER in v else None,
             rated_power=facts.rated_power,
             min_soc=word(v.get("low_soc", _SAFE_MIN_SOC)),
             max_soc=min(100, word(v.get(_STOP_SOC)) or 100),

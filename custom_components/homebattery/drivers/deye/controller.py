@@ -11,6 +11,7 @@ from typing import Final, override
 
 from ..battery.controller import (
     Grant,
+    LimitReason,
     Recovered,
     SetpointController,
     SetpointRequest,
@@ -210,11 +211,10 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         method, _ = self.method_of(snapshot)
         try:
             await self._conditions.read()
+            held.conditions_read = Span(began, loop_time())
             await method.refresh(held)
         except BatteryError as err:
             _LOGGER.debug("%s: cannot read for the setpoint: %s", self._name, err)
-        else:
-            held.conditions_read = Span(began, loop_time())
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
@@ -223,7 +223,8 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         held = self.held
         if held is None:
             return None
-        v, held.conditions_read = self._conditions.last(held.conditions_read), None
+        span, held.conditions_read = held.conditions_read, None
+        v = {} if span is None else self._conditions.last(span.began)
         if held.suspended_at is not None:
             return await self._resume(held, held.suspended_at, v, snapshot)
         if held.foreign.is_certain:
@@ -251,10 +252,14 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             held.change(grant, loop_time())
         return grant
 
-    @staticmethod
     def _reason_to_suspend(
-        held: DeyeSetpoint, power: float, v: Values
+        self, held: DeyeSetpoint, power: float, v: Values
     ) -> Suspension | None:
+        if v and self._conditions.are_lost:
+            return Suspension(
+                "the conditions of the setpoint get no answer",
+                LimitReason.UNKNOWN_STATE,
+            )
         return reason_to_suspend(power, v, is_suspended=held.suspended_at is not None)
 
     async def _suspend(

@@ -32,8 +32,8 @@ class Conditions:
 
     volts: float
     soc: float
-    battery_power: float
-    """W, + = charging"""
+    battery_power: float | None
+    """W, + = charging; None if it is not known now."""
     rated_power: float
     """W"""
     min_soc: int

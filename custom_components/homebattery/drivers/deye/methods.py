@@ -324,7 +324,7 @@ class ByRemoteMode(Method):
         """Write the registers that differ from the setpoint, remote mode last."""
         grant = self._permitted(wanted, now)
         await self._steer(held, grant, await self.read_to_begin(held))
-        if now is not None:
+        if now is not None and now.battery_power is not None:
             held.unchecked = Start(now.battery_power, loop_time())
         return grant
 
@@ -354,7 +354,14 @@ class ByRemoteMode(Method):
         """Feed the watchdog, and check the direction of the battery."""
         self._refuse_wrong_way(held, now)
         grant = self._permitted(wanted, now)
-        await self._steer(held, grant, await self.read())
+        try:
+            known: Image = await self.read()
+        except RequestTimeoutError:
+            if not held.target:
+                raise
+            # The watchdog is fed all the same.
+            known = held.target
+        await self._steer(held, grant, known)
         return grant
 
     def _refuse_wrong_way(self, held: DeyeSetpoint, now: Conditions | None) -> None:
@@ -363,7 +370,7 @@ class ByRemoteMode(Method):
         Each time, until the inverter is restored.
         """
         start = held.unchecked
-        if start is None or now is None:
+        if start is None or now is None or now.battery_power is None:
             return
         if loop_time() - start.at < REMOTE_CHECK_AFTER:
             return

@@ -4,7 +4,14 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from ..battery.base import SetpointLimits
-from ..battery.controller import Bound, Grant, LimitReason, bounded, loop_time
+from ..battery.controller import (
+    KNOWN_FOR,
+    Bound,
+    Grant,
+    LimitReason,
+    bounded,
+    loop_time,
+)
 from ..measurements import Value
 from ..modbus.cache import RegisterCache
 from .measurements import is_cluster, rating
@@ -21,6 +28,8 @@ CONDITIONS: Final = frozenset(
     }
 )
 """The registers that any setpoint depends on."""
+_BOUNDS: Final = (*_LIMITS, "operating_status", "grid_mode")
+"""Those that may forbid a power."""
 _POWER: Final = "active_power"
 _OFF_GRID: Final = ("backup", "generator")
 
@@ -99,7 +108,14 @@ class Conditions:
         return SetpointLimits(-given, min(given, taken or given))
 
     def permitted(self, wanted: float, limits: SetpointLimits) -> Grant:
-        """Return the battery power, W, that device and battery permit now."""
+        """Return the battery power, W, that device and battery permit now.
+
+        It is 0 where a condition that was known has had no answer for long.
+        """
+        now = loop_time()
+        seen = self._cache.values.keys() & _BOUNDS
+        if self._cache.older_than(KNOWN_FOR, seen, now):
+            return Grant(0, LimitReason.UNKNOWN_STATE)
         out, charge, discharge = (_number(self._value(name)) for name in _LIMITS)
         most: tuple[tuple[float | None, LimitReason], ...]
         if wanted > 0:

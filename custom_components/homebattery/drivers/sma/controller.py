@@ -6,11 +6,11 @@ count only once they have.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 import logging
 import math
-from typing import Final, NamedTuple, NoReturn, override
+from typing import Final, NamedTuple, NoReturn, Protocol, override
 
 from ..battery.base import SetpointLimits
 from ..battery.controller import (
@@ -57,8 +57,14 @@ _RESTARTS_APART: Final = 600.0
 """Least seconds between two restarts of the device, which switch external control off;
 sooner, another controller has switched it off."""
 
-type ReadRegisters = Callable[[Collection[str]], Awaitable[Values]]
-"""Reads registers by name; those that fail are absent."""
+
+class ReadRegisters(Protocol):
+    """Reads registers by name; those that fail are absent."""
+
+    async def __call__(
+        self, names: Collection[str], again: Collection[str] | None = None
+    ) -> Values:
+        """Return registers; those `again` also where they were missing before."""
 
 
 class Suspension(NamedTuple):
@@ -266,7 +272,8 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
 
     async def _read_control(self) -> Value:
         """Return whether external control is on; None where that cannot be read."""
-        return (await self._device.ask([_CONTROL_SHOWN])).values.get(_CONTROL_SHOWN)
+        shown = {_CONTROL_SHOWN}
+        return (await self._read(shown, again=shown)).get(_CONTROL_SHOWN)
 
     def _refuse_without_gate(self) -> None:
         if self._conditions.is_gate_closed:

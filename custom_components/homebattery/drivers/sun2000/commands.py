@@ -15,9 +15,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..battery.controller import loop_time
-from ..errors import DeviceRefusedError, NotConfirmedError, NotSupportedError
+from ..errors import (
+    DeviceRefusedError,
+    NotConfirmedError,
+    NotSupportedError,
+    ProtocolError,
+    RequestTimeoutError,
+)
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
+from ..modbus.silence import Silence
 from .measurements import LIMITS, number
 from .registers import CHARGE, DISCHARGE, FOR_A_TIME, STOP
 
@@ -34,6 +41,9 @@ PERMITTED: Final[Mapping[str, str]] = {
 """Each power limit, and the register of its maximum."""
 COMMAND: Final = "forced_command"
 _DURATION: Final = "forced_duration"
+
+_NO_BOUND: Final = (NotSupportedError, RequestTimeoutError, ProtocolError)
+"""Failures of a register that then bounds nothing."""
 
 type Limits = Mapping[str, float]
 
@@ -137,7 +147,13 @@ class ForcedCommands:
         A limit above 0 was set by another controller since, and stays; so does the
         command where it is another controller's (`keep_command`).
         """
-        state = await self.read_state()
+        try:
+            state = await self.read_state()
+        except RequestTimeoutError, ProtocolError:
+            if not keep_command:
+                # Not seen, the battery is stopped all the same; this is tried again.
+                await self._device.write(COMMAND, STOP)
+            raise
         if not keep_command:
             await self._stop(state)
         restored = await self._restore_limits(state, limits)
@@ -176,15 +192,17 @@ class ForcedCommands:
     async def _permitted(self, limits: Collection[str]) -> dict[str, float]:
         """Return the most that each limit may be, W; wait for a battery that wakes up.
 
-        A device that lacks these registers bounds nothing.
+        A device that lacks these registers, or leaves them without an answer, bounds
+        nothing: it refuses a limit that is too high.
         """
         names = {PERMITTED[limit] for limit in limits}
         for more_tries in reversed(range(WAKE_UP_TRIES)):
-            report = await self._device.ask(names)
+            # The state has just been read: without an answer, only these have none.
+            report = await self._device.read(names, names, Silence(answered=True))
             known = {
                 name: number(report.values.get(name))
                 for name in names
-                if not isinstance(report.failures.get(name), NotSupportedError)
+                if not isinstance(report.failures.get(name), _NO_BOUND)
             }
             if all(known.values()):
                 return {

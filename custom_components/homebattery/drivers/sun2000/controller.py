@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, override
 
 from ..battery.controller import (
+    KNOWN_FOR,
     Bound,
     ForeignSetpoint,
     Grant,
@@ -24,7 +25,12 @@ from ..battery.controller import (
     loop_time,
     sound_parts,
 )
-from ..errors import NotConfirmedError, NotSupportedError, TakenOverError
+from ..errors import (
+    NotConfirmedError,
+    NotSupportedError,
+    RequestTimeoutError,
+    TakenOverError,
+)
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from .commands import (
@@ -72,6 +78,8 @@ class HeldCommand(HeldSetpoint):
     any more, until it runs out."""
     renewed_at: float
     """When the time of the command was last written, loop time, s."""
+    seen_at: float
+    """When the command was last read, loop time, s."""
     has_ended: bool = False
     """Whether the device has ended the command."""
     is_taken_over: bool = False
@@ -191,7 +199,16 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 return None
             if held.is_taken_over:
                 self._give_up(held, "its setpoint is not in force any more")
-            state = await self._commands.read_state()
+            try:
+                state = await self._commands.read_state()
+            except RequestTimeoutError:
+                if held.sent == 0 or loop_time() - held.seen_at >= KNOWN_FOR:
+                    # The device itself ends a command that is not prolonged.
+                    raise
+                await self._commands.prolong(held.sent, self.duration_min)
+                held.renewed_at = held.written_at = loop_time()
+                return held.grant
+            held.seen_at = loop_time()
             if held.sent == 0:
                 self._check_hold(held, state)
                 return None
@@ -293,7 +310,9 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         # Invalid or 0 says nothing, such as while the battery is offline.
         is_known = all(number(values.get(name)) for name in names)
         if not is_known or cache.older_than(_PERMITTED_FOR, names, loop_time()):
-            values = await self._read(names)
+            # The last powers count where they get no answer: the device itself takes
+            # no more than its battery.
+            values = {**values, **await self._read(names)}
         return {
             limit: power
             for limit, name in PERMITTED.items()
@@ -349,6 +368,7 @@ def _begun(
         snapshot=snapshot,
         sent=grant.power,
         renewed_at=now,
+        seen_at=now,
     )
 
 
