@@ -10,7 +10,9 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from tests.drivers.conftest import Leap
 from tests.home import house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
 from tests.simulators.modbus import Silent
@@ -19,6 +21,10 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 TIMEOUT: Final = 0.2
 """Seconds for each answer."""
+
+OLD: Final = 100.0
+"""Seconds after which all conditions of a setpoint must have been read again."""
+UNKNOWN: Final = Grant(0, LimitReason.UNKNOWN_STATE)
 
 type Span = tuple[int, range]
 """A unit and addresses of it."""
@@ -34,6 +40,14 @@ NEEDED: Final[dict[str, set[tuple[int, int]]]] = {
     "sma": {(3, 30051)},
 }
 """The words without which no battery is set up: unit and address."""
+
+CONDITIONS: Final[dict[str, Span]] = {
+    "victron": (225, range(250, 350)),
+    "deye_modbus": (1, range(500, 700)),
+    "deye_solarman": (1, range(500, 700)),
+    "sma": (3, range(40185, 40200)),
+}
+"""Words that the limits of a setpoint come from."""
 
 
 class Line:
@@ -108,3 +122,99 @@ async def test_a_block_that_hangs_at_set_up_costs_its_own_values_alone(
             assert battery.controller is not None, line.hangs
             if not _meet(line.hangs, soc):
                 assert await battery.get("battery_soc") is not None, line.hangs
+
+
+def _reads(line: Line) -> list[Span]:
+    """Return what was read so far, once each, and begin anew."""
+    spans = list(dict.fromkeys(line.asked))
+    line.asked.clear()
+    return spans
+
+
+async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
+    simulator: Any, line: Line, leap: Leap
+) -> None:
+    traffic = simulator.server.units.traffic
+    async with battery_of(simulator) as battery:
+        await battery.set_power_setpoint(1000)
+        await battery.read()
+        _reads(line)
+        leap(OLD)
+        traffic.clear()
+        assert await battery.keep_alive() in (Grant(1000), None)
+        renews, conditions = bool(traffic.writes), _reads(line)
+        assert conditions
+        for line.hangs in conditions:
+            leap(OLD)
+            traffic.clear()
+            grant = await battery.keep_alive()
+            assert bool(traffic.writes) is renews, line.hangs
+            assert grant in (
+                Grant(1000),
+                None,
+                # A Victron keeps no limits of its own in this mode.
+                *([UNKNOWN] if simulator.type == "victron" else []),
+            ), line.hangs
+        line.hangs = None
+        await battery.release()
+        assert simulator.mode == "automatic"
+
+
+@pytest.mark.parametrize("simulator", CONDITIONS, indirect=True)
+async def test_a_condition_that_hangs_for_long_ends_the_setpoint_until_it_answers(
+    simulator: Any, line: Line, leap: Leap
+) -> None:
+    """But for a SUN2000, which itself takes no more than its battery permits."""
+    before = simulator.settings_words()
+    async with battery_of(simulator) as battery:
+        await battery.set_power_setpoint(-1000)
+        line.hangs = CONDITIONS[simulator.type]
+        for _ in range(4):
+            leap(OLD)
+            grant = await battery.keep_alive()
+        assert grant == UNKNOWN
+        if simulator.type.startswith("deye"):
+            assert simulator.settings_words() == before
+        line.unanswered = 0
+        for _ in range(10):
+            leap(5)
+            assert await battery.keep_alive() == UNKNOWN
+        assert line.unanswered <= 1
+
+        line.hangs = None
+        for _ in range(12):
+            leap(OLD)
+            grant = await battery.keep_alive()
+        assert grant in (Grant(-1000), None)
+        await battery.release()
+        assert simulator.mode == "automatic"
+        assert simulator.settings_words() == before
+
+
+async def test_a_release_depends_on_what_it_writes_alone(
+    simulator: Any, line: Line
+) -> None:
+    before = simulator.settings_words()
+    traffic = simulator.server.units.traffic
+    async with battery_of(simulator) as battery:
+        await battery.set_power_setpoint(0)
+        _reads(line)
+        traffic.clear()
+        await battery.release()
+        written = [
+            (each.unit, range(each.address, each.address + len(each.words)))
+            for each in traffic.writes
+        ]
+        conditions = [
+            span
+            for span in _reads(line)
+            if not any(_meet(span, each) for each in written)
+        ]
+        for hangs in conditions:
+            line.hangs = None
+            await battery.set_power_setpoint(0)
+            line.hangs = hangs
+            await battery.release()
+            assert battery.snapshot is None
+            assert simulator.mode == "automatic", hangs
+            assert simulator.settings_words() == before
