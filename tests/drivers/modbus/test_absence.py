@@ -16,6 +16,7 @@ from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     DeviceRefusedError,
+    ProtocolError,
     RequestTimeoutError,
 )
 from tests.drivers.conftest import Leap
@@ -191,22 +192,22 @@ async def test_any_words_give_finite_values_or_errors_of_the_library(
 
     monkeypatch.setattr(simulator.server.units, "read", noise)
     for _ in range(20):
-        readings = await battery.read()
-        assert all(
+        readings = await read_of(battery)
+        assert readings is None or all(
             abs(value) < float("inf")
             for value in readings.values()
             if isinstance(value, float)
         )
 
 
-async def test_zeros_of_a_device_that_restarts_are_no_soc(
+async def test_zeros_of_a_device_that_restarts_are_no_values(
     battery: ModbusBattery, simulator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (await battery.read())["battery_soc"]
     with monkeypatch.context() as patch:
         patch.setattr(simulator.server.units, "read", lambda *asked: [0] * asked[-1])
-        readings = await battery.read()
-        assert readings.get("battery_soc") is None
+        with pytest.raises(ProtocolError, match="nothing but zeros"):
+            await battery.read()
     assert (await battery.read())["battery_soc"] == before
 
 
@@ -229,3 +230,37 @@ async def test_an_ess_assistant_that_is_refused_is_detected_all_the_same(
         assert (battery.setpoint_limits is not None) is (refusals == 1)
         remaining = 0
         assert await battery.has_new_parts() is (refusals > 1)
+
+
+PASSING: Final = [
+    ("victron", (227, 132)),
+    ("sun2000", (1, 47000)),
+    ("sun2000", (1, 37760)),
+    ("deye_modbus", (1, 0)),
+    ("deye_solarman", (1, 0)),
+    ("sma", (3, 30231)),
+    ("sma", (3, 33019)),
+]
+"""A word that says something of a device when it is connected: unit and address."""
+
+
+@pytest.mark.parametrize(("simulator", "word"), PASSING, indirect=["simulator"])
+async def test_what_is_refused_when_connecting_is_asked_again(
+    word: tuple[int, int], simulator: Simulator, spoiler: Spoiler
+) -> None:
+    """The hourly scan detects it; the entry is then set up with it."""
+
+    def refuse(unit: int, address: int, count: int) -> None:
+        if unit == word[0] and address <= word[1] < address + count:
+            raise Refused(ILLEGAL_ADDRESS)
+
+    spoiler.fault = refuse
+    async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
+        await battery.read()
+        assert not await battery.has_new_parts()
+        spoiler.fault = None
+        assert await battery.has_new_parts()
+        await battery.connect()
+        await battery.read()
+        assert battery.setpoint_limits is not None
+        assert not await battery.has_new_parts()

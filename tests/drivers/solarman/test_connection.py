@@ -303,6 +303,17 @@ async def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
         assert logger.connections == connection.connects == 2
 
 
+async def test_a_question_without_a_right_answer_costs_one_time_out() -> None:
+    """Answers to another client are heard in all that time; it is not asked again."""
+    async with (
+        ScriptedLogger(lambda r: [v5(r, words(r, 1, 2, 3), sequence=0)]) as logger,
+        connected(logger, timeout=SHORT) as connection,
+    ):
+        with pytest.raises(ProtocolError, match="no right answer"):
+            await connection.unit(1).read_holding_registers(586, 3)
+        assert len(logger.requests) == 1
+
+
 async def test_an_idle_connection_that_was_closed_is_made_anew() -> None:
     """Loggers hang up after some minutes; the next request connects again."""
     async with (
