@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 import logging
+from typing import Any
 
 from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.helpers import entity_registry as er
@@ -20,6 +21,7 @@ from custom_components.homebattery.drivers.errors import (
 from custom_components.homebattery.drivers.measurements import Poll
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
 
 BATTERY_UNIT = 225
 
@@ -330,3 +332,68 @@ async def test_device_that_is_away_costs_one_line_in_the_log(
     ]
     assert line.name == coordinator.__name__
     await home.simulator.misbehave("away", on=False)
+
+
+REFUSED = {
+    "victron": (225, range(250, 330)),
+    "sun2000": (1, range(32080, 32081)),
+    "deye_modbus": (1, range(500, 501)),
+    "deye_solarman": (1, range(500, 501)),
+    "sma": (3, range(30775, 30776)),
+}
+"""Words, by unit and address, that are polled and then refused."""
+
+
+def refuse_a_part(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a device refuse a part of what it answered before."""
+    if simulator.type == "sessy":
+        simulator.server.set_faults(
+            error=1_000_000, error_status=404, error_path="energy/status"
+        )
+        return
+    unit_id, words = REFUSED[simulator.type]
+    read = simulator.server.units.read
+
+    def answer(unit: int, address: int, count: int) -> Any:
+        if unit == unit_id and set(words) & set(range(address, address + count)):
+            raise Refused(ILLEGAL_ADDRESS)
+        return read(unit, address, count)
+
+    monkeypatch.setattr(simulator.server.units, "read", answer)
+
+
+async def test_values_that_are_refused_after_all_fail_first_and_are_logged_once(
+    make_home: MakeHome,
+    simulator: Simulator,
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = make_home(simulator)
+    await home.set_up()
+    await warp(61)
+    coordinator = home.data.coordinator
+    before = coordinator.subscribed & set(coordinator.data)
+    with monkeypatch.context() as patch:
+        refuse_a_part(simulator, patch)
+        caplog.set_level(logging.INFO)
+        caplog.clear()
+        await warp(61)
+        assert lines(caplog, "cannot read") == []
+        for _ in range(6):
+            await warp(61)
+        (line,) = lines(caplog, "cannot read")
+        lost = set(coordinator.data.failures) & before
+        assert lost
+        assert all(key in line for key in lost)
+        assert "battery_soc" not in lost
+    if isinstance(simulator, SessySimulator):
+        simulator.server.set_faults(error=0)
+    for _ in range(12):
+        await warp(61)
+    assert not set(coordinator.data.failures) & before
+    assert len(lines(caplog, "can read")) == 1
+
+
+def lines(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+    return [message for message in caplog.messages if text in message]
