@@ -87,7 +87,6 @@ async def test_zeros_of_a_device_that_starts_end_no_setpoint_and_are_not_shown(
     assert grant in (Grant(power), None)
     assert battery.held is not None
     assert battery.held.grant == Grant(power)
-    assert simulator.mode == "controlled"
     await battery.release()
     assert simulator.mode == "automatic"
     assert simulator.settings_words() == before

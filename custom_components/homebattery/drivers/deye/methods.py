@@ -177,8 +177,9 @@ class BySettings(Method):
     async def refresh(self, held: DeyeSetpoint) -> None:
         target = held.target
         seen = await self.read()
-        # What was read while something else was written says nothing.
-        if held.target is target:
+        # What was read while something else was written says nothing; nor do the zeros
+        # of an inverter that starts.
+        if held.target is target and any(seen.values()):
             held.foreign.note(is_own=target.items() <= seen.items())
 
     @override

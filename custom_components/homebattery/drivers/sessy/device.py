@@ -142,8 +142,9 @@ class SessyDevice:
 
         Those of a dongle that starts: there is a voltage, or a total, otherwise.
         """
-        before = self.answers.get(endpoint.path, {})
-        return bool(endpoint.voltage) and is_blank(answer) and not is_blank(before)
+        before = self.answers.get(endpoint.path)
+        is_live = bool(before and endpoint.voltage)
+        return is_live and is_blank(answer) and not is_blank(before)
 
     async def ask_unless_recent(self, endpoint: Endpoint, seconds: float) -> Answer:
         """Return the last answer of an endpoint if it is younger than `seconds`.

@@ -138,8 +138,9 @@ class Field:
 
 
 def is_blank(answer: object) -> bool:
-    """Return whether an answer has no number but 0."""
-    return not any(_numbers_in(answer))
+    """Return whether an answer has numbers, and all of them are 0."""
+    numbers = list(_numbers_in(answer))
+    return bool(numbers) and not any(numbers)
 
 
 def _numbers_in(answer: object) -> Iterator[float]:

@@ -85,6 +85,7 @@ _LONGEST: Final = 1024
 _REQUEST: Final = b"\x10\x45"
 _ANSWER: Final = b"\x10\x15"
 _SEQUENCE: Final = 5
+_HEARTBEAT: Final = b"\x10\x47"
 _SERIAL: Final = slice(7, 11)
 _RTU: Final = slice(25, -2)
 
@@ -147,7 +148,7 @@ class LoggerClient(PySolarmanV5Async):
         self._writer = writer
         self._received = bytearray()
         self.heard = False
-        """Whether anything has come since the last request."""
+        """Whether anything but heartbeats has come since the last request."""
         self.has_answered = False
         """Whether a V5 frame has ever come."""
 
@@ -173,7 +174,10 @@ class LoggerClient(PySolarmanV5Async):
         self._writer.write(data_logging_stick_frame)
         await self._writer.drain()
         while True:
+            heard = self.heard
             frame = await self._next_frame()
+            if frame[3:5] == _HEARTBEAT:
+                self.heard = heard or bool(self._received)
             _LOGGER.debug("%s: received %s", self._serial, frame.hex(" "))
             # Everything else is a heartbeat (the library leaves those unanswered
             # too, and loggers go on), a report, or meant for another client.

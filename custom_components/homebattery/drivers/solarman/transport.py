@@ -50,8 +50,8 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
     """One TCP connection to a logger, shared by all its users.
 
     A request whose connection turns out to be closed, or that gets a garbled answer,
-    is sent once more on a new one, in what is left of its time; reading and setting
-    registers to fixed values may both be repeated.
+    is sent once more on a new one; reading and setting registers to fixed values may
+    both be repeated.
     """
 
     @classmethod
@@ -83,31 +83,24 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         where = f"{self} {request}"
         async with self._lock:
             self._refuse_unless_used(where)
-            began = asyncio.get_running_loop().time()
             try:
-                return await self._try(request, where, self._timeout)
+                return await self._try(request, where)
             except (_ConnectionLostError, ConnectionClosedError, ProtocolError) as err:
-                left = began + self._timeout - asyncio.get_running_loop().time()
-                if left <= 0:
-                    raise
                 _LOGGER.debug("%s; once more", err)
                 try:
-                    return await self._try(request, where, left)
+                    return await self._try(request, where)
                 except NewConnectionError as new:
                     new.was_sent = True
                     raise
 
-    async def _try(
-        self, request: ModbusRequest, where: str, seconds: float
-    ) -> list[int]:
-        """Send a request, and wait so many seconds for its answer."""
+    async def _try(self, request: ModbusRequest, where: str) -> list[int]:
         client = await self._client_for(request)
         await self._keep_quiet()
         client.mb_slave_id = request.unit_id
         self.requests += 1
         answered = False
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._timeout):
                 words = []
                 if request.values is None:
                     words = await client.read_holding_registers(
