@@ -110,7 +110,7 @@ class Bench:
         await self.home_assistant.release(self.devices.values())
 
     async def die(self) -> None:
-        """Kill Home Assistant, if that was not done, and check what is left."""
+        """Kill Home Assistant, if that was not done, and check what remains."""
         await kill(self.home_assistant, self.devices)
         held = controlled(self.devices)
         assert held <= self.home_assistant.leases(self.devices.values())

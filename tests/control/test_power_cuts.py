@@ -59,7 +59,7 @@ class Power:
     """The power of the house, which the disk and the battery need.
 
     It is cut at a moment of a change: before the device takes a write, or before a sync
-    is done that changes what is left of the files of the lease. From then on nothing
+    is done that changes what remains of the files of the lease. From then on nothing
     reaches either.
     """
 
@@ -71,7 +71,7 @@ class Power:
     moments: int = 0
     """Number of moments so far."""
     files: Files | None = None
-    """The files of the lease that are left, once it was cut."""
+    """The files of the lease that remain, once it was cut."""
 
     @property
     def is_on(self) -> bool:
@@ -281,7 +281,7 @@ MOMENTS: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """The number of moments of each battery in each change, at least; the last is its end."""
 LEAVES_ALL: Final[Mapping[str, bool]] = {"synced": False, "written": True}
-"""What is left of the disk: only what was synced, or all that was written."""
+"""Whether the disk keeps all that was written, or only what was synced."""
 POWER_CUTS: Final = len(LEAVES_ALL) * sum(map(sum, MOMENTS.values()))
 """The number of power cuts, at least."""
 PLAIN: Final = [("victron", "hold"), ("sessy", "hold"), ("victron", "release")]
@@ -290,14 +290,14 @@ PLAIN: Final = [("victron", "hold"), ("sessy", "hold"), ("victron", "release")]
 def cells() -> Iterator[Any]:
     for battery_type, moments in MOMENTS.items():
         for change, least in zip(CHANGES, moments, strict=True):
-            for left, leaves_all in LEAVES_ALL.items():
+            for kept, leaves_all in LEAVES_ALL.items():
                 is_plain = (battery_type, change) in PLAIN and not leaves_all
                 yield pytest.param(
                     battery_type,
                     CHANGES[change],
                     leaves_all,
                     least,
-                    id=f"{battery_type}, {change}, {left}",
+                    id=f"{battery_type}, {change}, {kept}",
                     marks=[] if is_plain else pytest.mark.long,
                 )
 
