@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Iterable
 import json
 from pathlib import Path
+import signal
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
 
-from scripts.demonstration import home_assistant
+from custom_components.homebattery.control.lease_file import file_name
+from custom_components.homebattery.control.store import COPY
+from scripts.demonstration import DOMAIN, home_assistant
 from scripts.demonstration.api import Api, make_user
 from scripts.demonstration.processes import Child, free_port
 from scripts.demonstration.waiting import wait_for
@@ -85,6 +88,11 @@ class RealHomeAssistant:
         await self._child.kill()
         self._child = None
 
+    def kill_now(self) -> None:
+        """Send SIGKILL and wait for nothing; `kill` ends the rest."""
+        assert self._child is not None
+        self._child._signal(signal.SIGKILL)
+
     async def stop(self) -> int:
         """Ask it to stop, by SIGTERM; return its exit status, 0 when all went well."""
         assert self._child is not None
@@ -127,6 +135,55 @@ class RealHomeAssistant:
                 for entity_id in await self._entity_ids(simulators, "power_setpoint")
             )
         )
+
+    async def hold_for_an_hour(
+        self, simulators: Iterable[Simulator], power: int
+    ) -> None:
+        """Set a power setpoint, W, that ends after an hour, for all devices at once."""
+        await asyncio.gather(
+            *(
+                self._api.call_service(
+                    f"{DOMAIN}.set_power", each, power=power, duration="01:00:00"
+                )
+                for each in await self._entity_ids(simulators, "power_setpoint")
+            )
+        )
+
+    async def release(self, simulators: Iterable[Simulator]) -> None:
+        """Release all devices at once; return when all are restored."""
+        await asyncio.gather(
+            *(
+                self._api.call_service(f"{DOMAIN}.release", each)
+                for each in await self._entity_ids(simulators, "power_setpoint")
+            )
+        )
+
+    async def issues(self) -> set[str]:
+        """Return the repair issues of the integration."""
+        listed = await self._api.command("repairs/list_issues")
+        return {
+            issue["issue_id"] for issue in listed["issues"] if issue["domain"] == DOMAIN
+        }
+
+    def leases(self, simulators: Iterable[Simulator]) -> set[str]:
+        """Return the types of those devices that are held, as the disk says."""
+        return {
+            each.type
+            for each in simulators
+            if (path := self._lease_file(each)).exists()
+            and json.loads(path.read_text())["data"]["lease"] is not None
+        }
+
+    def copies(self, simulators: Iterable[Simulator]) -> set[str]:
+        """Return the types of those devices whose snapshot has a copy on disk."""
+        return {
+            each.type
+            for each in simulators
+            if Path(f"{self._lease_file(each)}{COPY}").exists()
+        }
+
+    def _lease_file(self, simulator: Simulator) -> Path:
+        return self._config / ".storage" / file_name(KINDS[simulator.type].serial)
 
     async def states(self, simulators: Iterable[Simulator], key: str) -> list[str]:
         """Return the state of the same entity of each device."""

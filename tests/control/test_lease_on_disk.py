@@ -1,233 +1,26 @@
-"""The lease on a real disk: safe from a power cut before the first write, and damaged."""
+"""The lease on a real disk, damaged: set-up works, and what is known is restored."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 import json
-import os
 from pathlib import Path
-import stat
 from typing import Any, Final
 
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import storage
-from homeassistant.helpers.storage import STORAGE_DIR
 from homeassistant.util import dt as dt_util
-from homeassistant.util.file import write_utf8_file
 import pytest
 
-from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.control.lease_file import former_file_name
 from custom_components.homebattery.control.store import COPY
 from tests.home import Home, MakeHome, one_of_each_protocol
-from tests.simulators import HuaweiSimulator, Simulator, VictronSimulator
-from tests.simulators.http_server import Answer, Request
-from tests.simulators.modbus import Units
-from tests.simulators.modbus_server import WRITES
+from tests.simulators import HuaweiSimulator
 
 from .lease_support import changed, file_of, issues
+from .on_disk import crash, folder, hass_config_dir, hass_storage, start_with
+
+__all__ = ["folder", "hass_config_dir", "hass_storage"]
 
 pytestmark = pytest.mark.usefixtures("few_sensors")
-
-type Files = dict[str, bytes]
-
-
-@pytest.fixture
-def hass_config_dir(tmp_path: Path) -> str:
-    """Return an empty folder for Home Assistant's files."""
-    (tmp_path / STORAGE_DIR).mkdir()
-    return str(tmp_path)
-
-
-@pytest.fixture
-def hass_storage() -> dict[str, Any]:
-    """Let Home Assistant write to the disk, which it does not in other tests."""
-    return {}
-
-
-@pytest.fixture
-def folder(hass_config_dir: str) -> Path:
-    return Path(hass_config_dir) / STORAGE_DIR
-
-
-def files_of_leases(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{DOMAIN}.*"))
-
-
-async def crash(home: Home, folder: Path) -> None:
-    """End a battery's entry as a crash does: without releasing it. No file remains."""
-    home.data.battery.snapshot = None
-    home.data.control._leased._end()
-    for path in files_of_leases(folder):
-        path.unlink()
-    await home.hass.config_entries.async_remove(home.entry.entry_id)
-    for path in files_of_leases(folder):
-        path.unlink()
-
-
-# A power cut
-
-
-@dataclass
-class Disk:
-    """The part of a folder that a power cut leaves whole: only what was synced."""
-
-    folder: Path
-    contents: dict[int, bytes] = field(default_factory=dict)
-    """The content of each file (inode) when it was synced last."""
-    names: dict[str, int] = field(default_factory=dict)
-    """The files in the folder when that was synced last."""
-
-    def note_sync(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        entries = {each.name: each.inode() for each in os.scandir(self.folder)}
-        if stat.S_ISREG(status.st_mode):
-            for name, inode in entries.items():
-                if inode == status.st_ino:
-                    self.contents[inode] = (self.folder / name).read_bytes()
-        elif status.st_ino == self.folder.stat().st_ino:
-            self.names = entries
-
-    @property
-    def after_a_power_cut(self) -> Files:
-        """The files of leases that are there when the power is back."""
-        return {
-            name: self.contents.get(inode, b"")
-            for name, inode in self.names.items()
-            if name.startswith(f"{DOMAIN}.")
-        }
-
-
-@pytest.fixture
-def disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """Return the disk, which notes all that is synced from now on."""
-    disk = Disk(folder)
-    sync = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        sync(descriptor)
-        disk.note_sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr("atomicwrites._proper_fsync", fsync)
-    return disk
-
-
-def at_the_next_write(simulator: Simulator, call: Callable[[], None]) -> None:
-    """Call a function when a device is next written to, before it takes the write."""
-    server: Any = simulator.server
-    if simulator.type == "sessy":
-        answer = server.answer
-
-        async def answer_and_call(request: Request) -> Answer:
-            if request.method == "POST":
-                server.answer = answer
-                call()
-            answered: Answer = await answer(request)
-            return answered
-
-        server.answer = answer_and_call
-        return
-    take = server._answer
-
-    def take_and_call(units: Units, unit: int, pdu: bytes) -> bytes | None:
-        if pdu[0] in WRITES:
-            server._answer = take
-            call()
-        taken: bytes | None = take(units, unit, pdu)
-        return taken
-
-    server._answer = take_and_call
-
-
-async def set_power_and_cut(home: Home, disk: Disk, power: int) -> Files:
-    """Hold a power; return the files if the power was cut at the first write of that."""
-    cuts: list[Files] = []
-    at_the_next_write(home.simulator, lambda: cuts.append(disk.after_a_power_cut))
-    await home.set_power(power)
-    return cuts[0]
-
-
-async def start_with(
-    files: Mapping[str, bytes], dead: Home, make_home: MakeHome, folder: Path
-) -> Home:
-    """Return the next start after a crash or a power cut, with these files alone."""
-    await crash(dead, folder)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    alive = make_home(dead.simulator)
-    assert await alive.set_up()
-    return alive
-
-
-@one_of_each_protocol
-async def test_power_cut_at_the_first_write_leaves_what_restores_the_device(
-    home: Home, disk: Disk, folder: Path, make_home: MakeHome
-) -> None:
-    original = home.simulator.settings_words()
-    files = await set_power_and_cut(home, disk, 600)
-    assert changed(original, home.simulator) != {} or home.simulator.type == "sma"
-
-    alive = await start_with(files, home, make_home, folder)
-    assert changed(original, alive.simulator) == {}
-    assert alive.simulator.state()["mode"] == "automatic"
-    assert issues(alive) == set()
-
-
-@one_of_each_protocol
-async def test_power_cut_after_a_plain_save_would_leave_nothing(
-    home: Home, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The test above fails for a save that is not synced."""
-    monkeypatch.setattr(storage, "write_utf8_file_atomic", write_utf8_file)
-    assert await set_power_and_cut(home, disk, 600) == {}
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change that a user makes on a device that is held, and how it is undone."""
-
-    fault: str
-    new: Mapping[str, Any]
-    old: Mapping[str, Any]
-    power: int
-    """The next setpoint, whose first write destroys the user's new value."""
-
-
-CHANGES: Final = {
-    VictronSimulator: Change("ess_mode", {"mode": 2}, {"mode": 1}, -500),
-    HuaweiSimulator: Change(
-        "setting",
-        {"setting": "charge_limit", "value": 3000},
-        {"setting": "charge_limit", "value": 5000},
-        0,
-    ),
-}
-
-
-@pytest.mark.parametrize("device", CHANGES, ids=lambda device: device.type)
-async def test_power_cut_restores_what_the_user_has_changed_while_it_was_held(
-    device: Any, disk: Disk, folder: Path, make_home: MakeHome
-) -> None:
-    change = CHANGES[device]
-    async with device() as simulator:
-        before = simulator.settings_words()
-        await simulator.misbehave(change.fault, **change.new)
-        wanted = simulator.settings_words()
-        await simulator.misbehave(change.fault, **change.old)
-        assert simulator.settings_words() == before != wanted
-        home = make_home(simulator)
-        assert await home.set_up()
-        await home.set_power(600)
-        await simulator.misbehave(change.fault, **change.new)
-
-        files = await set_power_and_cut(home, disk, change.power)
-
-        alive = await start_with(files, home, make_home, folder)
-        assert changed(wanted, simulator) == {}
-        assert alive.state("control_mode") == "automatic"
-        await alive.hass.config_entries.async_unload(alive.entry.entry_id)
-
 
 # A damaged file
 

@@ -107,6 +107,7 @@ class LeaseStore:
         )
         if is_sound and not is_former:
             self._last = cast("_Stored", data)
+            await self._async_complete_copy()
             return
         self._log_unknown()
         await self._async_save_content()
@@ -184,16 +185,42 @@ class LeaseStore:
             return
         new = copy.deepcopy(new)
         lease = new["lease"]
-        snapshot = None if lease is None else lease["found"] or None
+        self._last = None
         try:
-            if snapshot is not None and snapshot != self._copied:
-                await self._copy.async_save({SNAPSHOT: copy.deepcopy(snapshot)})
+            # The copy comes and goes after the file: of a battery that the file says is
+            # not held, a copy is a remnant, whenever the power is cut.
             await self._file.async_save(copy.deepcopy(cast("dict[str, Any]", new)))
-            if snapshot is None and self._copied is not None:
-                await self._copy.async_remove()
+            await self._async_copy(None if lease is None else lease["found"])
         except (OSError, HomeAssistantError) as err:
             raise NotKeptError(str(err)) from err
-        self._last, self._copied = new, snapshot
+        self._last = new
+
+    async def _async_copy(self, snapshot: Snapshot | None) -> None:
+        """Write the second file; remove it without a snapshot.
+
+        Raises OSError or HomeAssistantError where that fails.
+        """
+        snapshot = snapshot or None
+        if snapshot == self._copied:
+            return
+        if snapshot is None:
+            await self._copy.async_remove()
+        else:
+            await self._copy.async_save({SNAPSHOT: copy.deepcopy(snapshot)})
+        self._copied = copy.deepcopy(snapshot)
+
+    async def _async_complete_copy(self) -> None:
+        """Bring the second file up to the first, between which an earlier run ended.
+
+        A copy that differs stays: it may have what was damaged in the file.
+        """
+        snapshot = self.content.snapshot
+        if snapshot is not None and self._copied is not None:
+            return
+        try:
+            await self._async_copy(snapshot)
+        except (OSError, HomeAssistantError) as err:
+            _LOGGER.error("%s cannot be kept up to date: %s", self._copy.path, err)
 
     async def async_confirm(self) -> None:
         """Read the lease back from disk.
