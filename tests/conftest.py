@@ -11,6 +11,7 @@ from typing import Any
 from homeassistant import block_async_io
 from homeassistant.core import HomeAssistant
 from homeassistant.util import loop as loop_util
+from hypothesis import settings
 import pymodbus.client.base
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -45,6 +46,21 @@ from tests.simulators import (
     Simulator,
     VictronSimulator,
 )
+
+# Examples of property tests. The duration of one is no property of the code under test,
+# and the same are tried each time: a check that fails now and then says little.
+settings.register_profile(
+    "plain", deadline=None, database=None, derandomize=True, max_examples=100
+)
+settings.register_profile("long", settings.get_profile("plain"), max_examples=500)
+settings.register_profile(
+    "random",
+    settings.get_profile("plain"),
+    derandomize=False,
+    max_examples=5000,
+    print_blob=True,
+)
+settings.load_profile("plain")
 
 
 @pytest.fixture(autouse=True)

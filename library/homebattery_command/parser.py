@@ -18,8 +18,8 @@ PROGRAM: Final = "homebattery"
 PASSWORD: Final = "password"
 PASSWORD_VARIABLE: Final = "HOMEBATTERY_PASSWORD"
 
-# All else that a driver may need is a whole number.
-_TEXTS: Final = ("username", PASSWORD)
+# All else that a driver may need is a whole number, or has a default.
+_TEXTS: Final = ("host", "username", PASSWORD)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -145,7 +145,7 @@ def _add_field(parser: argparse.ArgumentParser, item: SetupField) -> None:
         return
     parser.add_argument(
         option_of(item),
-        type=str if _is_text(item) else int,
+        type=type_of(item),
         default=item.default,
         required=_is_needed(item) and item.name != PASSWORD,
         metavar=metavar_of(item),
@@ -158,15 +158,18 @@ def option_of(item: SetupField) -> str:
     return "--" + item.name.replace("_", "-")
 
 
-def _is_text(item: SetupField) -> bool:
-    return item.name in _TEXTS or isinstance(item.default, str)
+def type_of(item: SetupField) -> type[bool | str | int]:
+    """Return the type of a field's values."""
+    if isinstance(item.default, bool):
+        return bool
+    if item.name in _TEXTS or isinstance(item.default, str):
+        return str
+    return int
 
 
 def metavar_of(item: SetupField) -> str:
     """Return what stands for the value of a field in texts."""
-    if isinstance(item.default, bool):
-        return ""
-    return "TEXT" if _is_text(item) else "N"
+    return {bool: "", str: "TEXT", int: "N"}[type_of(item)]
 
 
 def _is_needed(item: SetupField) -> bool:
@@ -192,7 +195,7 @@ def _seconds(text: str) -> float:
 
 def _snapshot(text: str) -> Snapshot:
     """Return a snapshot as set-power prints it."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         if (snapshot := json.loads(text)) and isinstance(snapshot, dict):
             return snapshot
     raise argparse.ArgumentTypeError("not what set-power prints; mind the quotes")

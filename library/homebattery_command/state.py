@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Self
 from homebattery import DRIVERS, Battery, BatteryError
 from homebattery.battery.controller import Snapshot
 
-from .parser import PASSWORD, command_line, fields_of
+from .parser import PASSWORD, command_line, fields_of, type_of
 
 VERSION: Final = 1
 """Of what is in a file."""
@@ -190,8 +190,12 @@ def _parsed(content: Any) -> HeldDevice:
             "setup": {"host": str()} as setup,
             "snapshot": dict(snapshot),
         } if version == VERSION and battery_type in DRIVERS and snapshot:
-            names = {item.name for item in fields_of(DRIVERS[battery_type])}
-            if set(setup) <= names - {PASSWORD}:
+            types = {
+                item.name: type_of(item)
+                for item in fields_of(DRIVERS[battery_type])
+                if item.name != PASSWORD
+            }
+            if all(type(setup[name]) is types.get(name) for name in setup):
                 return HeldDevice(
                     battery_type=battery_type,
                     serial_number=serial_number,

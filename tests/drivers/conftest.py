@@ -3,12 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from hypothesis import settings
 import pytest
-
-# The duration of an example is no property of the code under test.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 type Leap = Callable[[float], None]
 type Pauses = list[float]

@@ -134,11 +134,13 @@ class Measurement:
     diagnostic: bool = False
 
 
+MOST_POWER: Final = 500_000
+"""W; no battery here has more."""
 # Values beyond these are a device's way of saying 'not available', or a fault on
 # the line; they never leave a driver. Currents and powers are left wide: three
 # phases of a large house, and then some.
 PLAUSIBLE: Final[Mapping[Quantity, tuple[float, float]]] = {
-    Quantity.POWER: (-500_000, 500_000),
+    Quantity.POWER: (-MOST_POWER, MOST_POWER),
     Quantity.ENERGY_TOTAL: (0, 10_000_000),
     Quantity.ENERGY_TODAY: (0, 10_000),
     Quantity.ENERGY_SINCE_START: (0, 43_000_000),

@@ -23,7 +23,7 @@ from ..errors import (
     NotSupportedError,
 )
 from ..flash import FlashWear
-from ..measurements import Value
+from ..measurements import MOST_POWER, Value
 from ..modbus.probe import Detected, Probe
 from .controller import (
     DeviceIssue,
@@ -409,11 +409,11 @@ class Battery(MeasuringDevice):
         """Write a setting whose value has been checked, and read it back."""
 
     def _narrowed(self, limits: SetpointLimits) -> SetpointLimits:
-        """Return the device's limits, W, narrowed to the user's."""
+        """Return the device's limits, W, narrowed to the user's and to possible ones."""
         charge, discharge = self.max_charge_power, self.max_discharge_power
         return SetpointLimits(
-            limits.minimum if discharge is None else max(limits.minimum, -discharge),
-            limits.maximum if charge is None else min(limits.maximum, charge),
+            max(limits.minimum, -MOST_POWER if discharge is None else -discharge),
+            min(limits.maximum, MOST_POWER if charge is None else charge),
         )
 
     def _clamp(self, power: float) -> int:

@@ -34,7 +34,7 @@ from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
 from ..errors import NotConfirmedError, NotSupportedError, WrongDeviceError
-from ..measurements import Value
+from ..measurements import MOST_POWER, Value
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
@@ -339,7 +339,7 @@ class VictronInverter(ModbusBattery):
         """The power that the system can convert, W; a default where it is unknown."""
         known = sum(self.ratings)
         if known and all(self.ratings):
-            return round(known)
+            return round(min(known, MOST_POWER))
         return _DEFAULT_PHASE_RATING * self._capabilities.phases
 
     @property
