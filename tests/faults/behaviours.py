@@ -258,7 +258,7 @@ async def endless_body(exchange: Exchange) -> None:
 
 
 async def bomb(exchange: Exchange) -> None:
-    """Answer with a little gzip that unpacks to 64 MB."""
+    """Answer with gzip that unpacks to 64 MB."""
     answer = http(exchange).answer(hostile.bomb(), Content_Encoding="gzip")
     await exchange.send(answer)
 

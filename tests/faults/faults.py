@@ -1,98 +1,130 @@
-"""The table of faults: what goes wrong, and what must hold on each protocol.
+"""The table of faults: what goes wrong, and what must hold with each battery.
 
-Where a fault cannot occur on a protocol, the reason stands in the place of what holds.
+Where a fault cannot occur, the reason stands in the place of what holds.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
 
-from . import behaviours as does, hostile
-from .expectations import Row
+from . import behaviours as does, hostile, surroundings as around
+from .expectations import (
+    ANOTHER,
+    AWAY,
+    GARBLED,
+    HARMLESS,
+    MACHINE,
+    NO_EFFECT,
+    NO_VALUES,
+    PART,
+    REFUSED,
+    WRITE,
+    Row,
+)
 from .framing import Protocol
 from .proxy import Behaviour
+from .surroundings import Happening, on_line
+
+PROTOCOLS: Final[Mapping[str, Protocol]] = {
+    "victron": "modbus",
+    "sun2000": "modbus",
+    "deye_modbus": "modbus",
+    "deye_solarman": "solarman",
+    "sessy": "http",
+    "sma": "modbus",
+}
+"""The batteries, and the protocol of each."""
 
 type Holds = Row | str
 """What holds, or why the fault cannot occur."""
 
-_NO_HTTP: Final = "there is no HTTP"
+_NO_HTTP: Final = "there is no HTTP, and no JSON"
 _NO_MODBUS: Final = "there is no Modbus"
-_ONE_ANSWER: Final = "an answer of HTTP has no id, and is the only one on its way"
+_ONE_ANSWER: Final = "HTTP has one answer under way, and it carries no id"
+_NO_SENTINEL: Final = "its maker knows no word for 'not available' but 0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault: what it does, and what holds on each protocol."""
+    """A fault: what happens, and what holds on each protocol."""
 
     name: str
+    happens: Happening
     modbus: Holds
     solarman: Holds
     http: Holds
-    behaves: Callable[[str], Behaviour] | None = None
-    """Returns what the line does, for a type of battery."""
-    begin: str = ""
-    """The name of what the test does instead, for a fault that is not on the line."""
+    but: Mapping[str, Holds] = field(default_factory=dict)
+    """What holds with a type of battery for which that is something else."""
     asks: bool = False
     """Whether a setpoint is asked for while it lasts."""
-    seconds: int = 0
-    """Duration; 0 for three polls."""
+    seconds: int = 18
+    """Its duration: three polls, or more."""
 
-    def on(self, protocol: Protocol) -> Holds:
-        """Return what holds on a protocol, or why the fault cannot occur."""
-        holds: Holds = getattr(self, protocol)
-        return holds
-
-
-def _same(behaviour: Behaviour) -> Callable[[str], Behaviour]:
-    return lambda _: behaviour
+    def holds(self, battery_type: str) -> Holds:
+        """Return what holds with a battery, or why the fault cannot occur."""
+        general: Holds = getattr(self, PROTOCOLS[battery_type])
+        return self.but.get(battery_type, general)
 
 
-def everywhere(
+def _line(
     name: str,
-    row: Row,
-    behaviour: Behaviour | None = None,
-    *,
-    http: Holds | None = None,
-    solarman: Holds | None = None,
-    **more: Any,
-) -> Fault:
-    """Return a fault that can occur on each protocol."""
-    return Fault(
-        name=name,
-        modbus=row,
-        solarman=row if solarman is None else solarman,
-        http=row if http is None else http,
-        behaves=None if behaviour is None else _same(behaviour),
-        **more,
-    )
-
-
-def of_modbus(
-    name: str,
-    row: Row,
     behaviour: Behaviour,
-    *,
+    modbus: Holds,
     solarman: Holds | None = None,
-    why: str = _NO_MODBUS,
-    **more: Any,
+    http: Holds | None = None,
+    *,
+    but: Mapping[str, Holds] | None = None,
+    seconds: int = 18,
 ) -> Fault:
-    """Return a fault of Modbus, over either transport."""
-    return everywhere(name, row, behaviour, http=why, solarman=solarman, **more)
-
-
-def of_http(name: str, row: Row, behaviour: Behaviour, **more: Any) -> Fault:
-    """Return a fault of HTTP and JSON."""
+    """Return a fault of the line to the device; without others, `modbus` holds."""
     return Fault(
         name=name,
-        modbus=_NO_HTTP,
-        solarman=_NO_HTTP,
-        http=row,
-        behaves=_same(behaviour),
-        **more,
+        happens=on_line(lambda _: behaviour),
+        modbus=modbus,
+        solarman=solarman or modbus,
+        http=http or modbus,
+        but=but or {},
+        seconds=seconds,
     )
 
 
-INSIDE: Final = {
+def _http(name: str, behaviour: Behaviour, row: Row, seconds: int = 18) -> Fault:
+    """Return a fault of HTTP and JSON."""
+    return _line(name, behaviour, _NO_HTTP, _NO_HTTP, row, seconds=seconds)
+
+
+def _around(
+    name: str, happens: Happening, row: Row, *, asks: bool = False, seconds: int = 18
+) -> Fault:
+    """Return a fault that is the same on each protocol."""
+    return Fault(
+        name=name,
+        happens=happens,
+        modbus=row,
+        solarman=row,
+        http=row,
+        asks=asks,
+        seconds=seconds,
+    )
+
+
+def _at_write(name: str, make: Callable[[], Behaviour], row: Row) -> Fault:
+    """Return a fault of the line that meets a write; `make` counts anew in each cell."""
+    return _around(name, on_line(lambda _: make()), row, asks=True)
+
+
+def _lost_at_writes() -> Iterator[Fault]:
+    for nth in (1, 2, 3):
+        for taken in (True, False):
+            yield _at_write(
+                f"connection lost at write {nth}{'' if taken else ', not taken'}",
+                lambda nth=nth, taken=taken: does.end_at_write(nth, taken=taken),
+                WRITE,
+            )
+
+
+_INSIDE: Final = {
     "victron": (225, 262),
     "sma": (3, 30849),
     "sun2000": (1, 37022),
@@ -100,111 +132,95 @@ INSIDE: Final = {
     "deye_solarman": (1, 586),
 }
 """A register inside a block: the unit and the address."""
-_STATUS: Final = b"/api/v1/power/status"
-_ASIDE: Final = b"/api/v1/ota/status"
+_DAY: Final = timedelta(days=1)
+_ENERGY: Final = b"/api/v1/energy/status"
 
-
-def _illegal_inside(battery_type: str) -> Behaviour:
-    return does.illegal_address(*INSIDE[battery_type])
-
-
-FAULTS: Final = (
-    # The connection
-    everywhere("refused", Row.AWAY, begin="refuse"),
-    everywhere("unreachable", Row.AWAY, begin="drop"),
-    everywhere("reset at once", Row.AWAY, does.reset_at_once),
-    everywhere("reset in mid-frame", Row.AWAY, does.reset_in_mid_frame),
-    everywhere("closed in mid-frame", Row.AWAY, does.close_in_mid_frame),
-    everywhere("half-open", Row.HICCUP, does.half_open),
-    everywhere("silence", Row.AWAY, does.silence),
-    everywhere("a byte at a time", Row.AWAY, does.byte_by_byte),
-    everywhere("late answers", Row.AWAY, does.late),
-    # Frames
-    everywhere("garbage", Row.GARBLED, does.garbage),
-    everywhere("garbage before", Row.GARBLED, does.garbage_before),
-    everywhere("garbage after", Row.GARBLED, does.garbage_after),
-    everywhere("truncated", Row.GARBLED, does.truncated),
-    everywhere("split", Row.HARMLESS, does.split),
-    everywhere("glued", Row.HARMLESS, does.glued),
-    of_modbus("stale", Row.GARBLED, does.stale, why=_ONE_ANSWER),
-    of_modbus("id of another request", Row.GARBLED, does.other_id, why=_ONE_ANSWER),
-    of_modbus("answer of another unit", Row.GARBLED, does.other_unit),
-    of_modbus("answer to another function", Row.GARBLED, does.other_function),
-    of_modbus("wrong byte count", Row.GARBLED, does.wrong_byte_count),
-    of_modbus("frames without end", Row.GARBLED, does.endless_frames),
-    # Refusals
+CONNECTION: Final = (
+    _around("connection refused", around.refused, AWAY),
+    _around("connection refused for 11 minutes", around.refused, AWAY, seconds=660),
+    _around("unreachable", around.unreachable, AWAY),
+    _line("reset at once", does.reset_at_once, AWAY),
+    _line("reset in mid-frame", does.reset_in_mid_frame, AWAY),
+    _line("closed in mid-frame", does.close_in_mid_frame, AWAY),
+    _line("half-open", does.half_open, HARMLESS),
+    _line("silence", does.silence, AWAY),
+    _line("a byte at a time", does.byte_by_byte, AWAY),
+    _line("answers after the time-out", does.late, AWAY),
+)
+FRAMES: Final = (
+    _line("garbage", does.garbage, GARBLED),
+    _line("garbage before", does.garbage_before, GARBLED),
+    _line("garbage after", does.garbage_after, HARMLESS, http=GARBLED),
+    _line("truncated", does.truncated, GARBLED),
+    _line("split", does.split, HARMLESS),
+    _line("glued", does.glued, HARMLESS),
+    _line("stale", does.stale, HARMLESS, http=_ONE_ANSWER),
+    _line("id of another request", does.other_id, GARBLED, http=_ONE_ANSWER),
+    _line("answer of another unit", does.other_unit, GARBLED, http=_NO_MODBUS),
+    _line("answer to another function", does.other_function, GARBLED, http=_NO_MODBUS),
+    _line("wrong byte count", does.wrong_byte_count, GARBLED, http=_NO_MODBUS),
+    _line("frames without end", does.endless_frames, GARBLED, http=_NO_MODBUS),
+    _http("no object", does.body([1, 2, 3]), GARBLED),
+    _http("no JSON", does.body(hostile.HTML), GARBLED),
+    _http("deep nesting", does.body(hostile.DEEP), GARBLED),
+    _http("endless body", does.endless_body, GARBLED),
+    _http("huge body", does.body(hostile.HUGE), GARBLED),
+    _http("compressed body", does.bomb, GARBLED),
+)
+REFUSALS: Final = (
     *(
-        of_modbus(f"exception {code}", Row.REFUSED, does.refusal(code))
+        _line(f"exception {code}", does.refusal(code), REFUSED, http=_NO_MODBUS)
         for code in (1, 2, 3, 4, 5, 6, 10, 11)
     ),
-    of_modbus("busy for a minute", Row.REFUSED, does.refusal(6), seconds=60),
+    _line(
+        "busy for a minute", does.refusal(6), REFUSED, http=_NO_MODBUS, seconds=60
+    ),
     Fault(
         name="illegal address inside a block",
-        modbus=Row.PART,
-        solarman=Row.PART,
+        happens=on_line(lambda battery_type: does.illegal_address(*_INSIDE[battery_type])),
+        modbus=PART,
+        solarman=PART,
         http=_NO_MODBUS,
-        behaves=_illegal_inside,
     ),
-    of_http("301", Row.REFUSED, does.status(301, Location="http://127.0.0.1:9/")),
-    of_http("401", Row.REFUSED, does.status(401, WWW_Authenticate="Basic")),
-    of_http("403", Row.REFUSED, does.status(403)),
-    of_http("404", Row.REFUSED, does.status(404)),
-    of_http("429", Row.REFUSED, does.status(429)),
-    of_http("500", Row.REFUSED, does.status(500)),
-    of_http("503 for a minute", Row.REFUSED, does.status(503), seconds=60),
-    of_http("one path 404", Row.PART, does.one_path(_ASIDE, does.status(404))),
-    of_http("one path silent", Row.PART, does.one_path(_ASIDE, does.silence)),
-    # Values
-    of_modbus("words FFFF", Row.NO_VALUES, does.words(0xFFFF)),
-    of_modbus("words 8000", Row.NO_VALUES, does.words(0x8000)),
-    of_modbus("words 7FFF", Row.NO_VALUES, does.words(0x7FFF)),
-    of_modbus("words 0", Row.NO_VALUES, does.words(0)),
-    of_http("values null", Row.NO_VALUES, does.leaves(None)),
-    of_http("values 0", Row.NO_VALUES, does.leaves(0)),
-    of_http("values lists", Row.NO_VALUES, does.leaves([[], {}])),
-    of_http("values texts", Row.NO_VALUES, does.leaves("?" * 200_000)),
-    of_http("values NaN", Row.NO_VALUES, does.numbers("NaN")),
-    of_http("values 1e400", Row.NO_VALUES, does.numbers("1e400")),
-    of_http("values of 400 digits", Row.NO_VALUES, does.numbers("9" * 400)),
-    of_http("no object", Row.GARBLED, does.body([1, 2, 3])),
-    of_http("no fields", Row.NO_VALUES, does.body({"status": "ok"})),
-    of_http("no JSON", Row.GARBLED, does.body(hostile.HTML)),
-    of_http("deep nesting", Row.GARBLED, does.body(hostile.DEEP)),
-    of_http("endless body", Row.GARBLED, does.endless_body),
-    of_http("huge body", Row.GARBLED, does.body(b" " * 4_000_000)),
-    of_http("compressed body", Row.GARBLED, does.bomb),
-    # Another device
-    everywhere("another device", Row.ANOTHER, begin="exchange"),
-    # Writes
-    *(
-        everywhere(
-            f"connection lost at write {nth}{'' if taken else ', not taken'}",
-            Row.WRITE,
-            behaves=None,
-            asks=True,
-        )
-        for nth in ()
-        for taken in (True, False)
-    ),
-    # The machine of Home Assistant
-    everywhere("disk full", Row.HARMLESS, begin="fill_disk", asks=True),
-    everywhere("clock a day ahead", Row.HARMLESS, begin="clock_ahead"),
-    everywhere("clock a day behind", Row.HARMLESS, begin="clock_behind"),
+    _http("301", does.status(301, Location="http://127.0.0.1:9/"), REFUSED),
+    _http("401", does.status(401, WWW_Authenticate="Basic"), REFUSED),
+    _http("403", does.status(403), REFUSED),
+    _http("404", does.status(404), REFUSED),
+    _http("429", does.status(429), REFUSED),
+    _http("500", does.status(500), REFUSED),
+    _http("503 for a minute", does.status(503), REFUSED, seconds=60),
+    _http("404 at one path", does.one_path(_ENERGY, does.status(404)), PART),
+    _http("silence at one path", does.one_path(_ENERGY, does.silence), PART),
 )
-
-
-def write_faults() -> Iterator[Fault]:
-    """Yield the faults at a write; each cell counts its own writes."""
-    for nth in (1, 2):
-        for taken in (True, False):
-            yield Fault(
-                name=f"lost at write {nth}{'' if taken else ', not taken'}",
-                modbus=Row.WRITE,
-                solarman=Row.WRITE,
-                http=Row.WRITE,
-                behaves=lambda _, nth=nth, taken=taken: does.end_at_write(
-                    nth, taken=taken
-                ),
-                asks=True,
-            )
-    yield everywhere("write without effect", Row.WRITE, does.without_effect, asks=True)
+VALUES: Final = (
+    *(
+        _line(
+            f"each word {word:X}",
+            does.words(word),
+            NO_VALUES,
+            http=_NO_MODBUS,
+            but={} if word == 0 else {"victron": _NO_SENTINEL},
+        )
+        for word in (0, 0x7FFF, 0x8000, 0xFFFF)
+    ),
+    _http("each value null", does.leaves(None), NO_VALUES),
+    _http("each value 0", does.leaves(0), NO_VALUES),
+    _http("each value a list", does.leaves([[], {}]), NO_VALUES),
+    _http("each value a long text", does.leaves("?" * 2_000), NO_VALUES),
+    _http("each number NaN", does.numbers("NaN"), NO_VALUES),
+    _http("each number 1e400", does.numbers("1e400"), NO_VALUES),
+    _http("each number of 400 digits", does.numbers("9" * 400), NO_VALUES),
+    _http("no fields", does.body({"status": "ok"}), REFUSED),
+)
+FAULTS: Final = (
+    *CONNECTION,
+    *FRAMES,
+    *REFUSALS,
+    *VALUES,
+    _around("another device", around.another_device, ANOTHER),
+    *_lost_at_writes(),
+    _at_write("write without effect", lambda: does.without_effect, NO_EFFECT),
+    _around("full disk", around.full_disk, MACHINE, asks=True),
+    _around("clock a day ahead", around.clock_jump(_DAY), MACHINE),
+    _around("clock a day behind", around.clock_jump(-_DAY), MACHINE),
+)

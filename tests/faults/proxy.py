@@ -33,6 +33,7 @@ class Exchange:
     def __init__(
         self,
         framing: Framing,
+        observe: Callable[[], Awaitable[None]] | None,
         request: bytes,
         client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         device: tuple[asyncio.StreamReader, asyncio.StreamWriter],
@@ -47,6 +48,7 @@ class Exchange:
         """The device's last answer on this connection; empty before the first."""
         self.is_old = is_old
         """Whether the connection is older than the behaviour."""
+        self._observe = observe
         self._reader, self._writer = client
         self._device_reader, self._device_writer = device
 
@@ -57,8 +59,12 @@ class Exchange:
 
     async def ask(self) -> bytes:
         """Pass the request on to the device; return its answer."""
+        if self._observe is not None:
+            await self._observe()
         self._device_writer.write(self.request)
         self.previous = await self.framing.read(self._device_reader)
+        if self._observe is not None and self.is_write:
+            await self._observe()
         return self.previous
 
     async def send(self, *segments: bytes, pause: float = _PAUSE) -> None:
@@ -99,6 +105,8 @@ class Proxy:
         self.port = 0
         self.device = device
         """The device that new connections lead to."""
+        self.observe: Callable[[], Awaitable[None]] | None = None
+        """Called before each request, and after each write."""
         self._framing = FRAMINGS[protocol]
         self._behaviour: Behaviour = pass_on
         self._behaves_since = 0
@@ -205,6 +213,7 @@ class Proxy:
             request = await self._framing.read(client[0])
             exchange = Exchange(
                 self._framing,
+                self.observe,
                 request,
                 client,
                 device,

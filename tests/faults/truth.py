@@ -1,0 +1,95 @@
+"""What the device says when nothing is between it and a reader: the truth."""
+
+from collections.abc import Mapping
+import math
+from typing import Any, Final
+
+from custom_components.homebattery.coordinator import BatteryCoordinator
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.measurements import (
+    MEASUREMENTS,
+    Quantity,
+    Value,
+)
+from tests.simulators import Simulator
+
+_COUNTING: Final = frozenset({
+    Quantity.ENERGY_TOTAL,
+    Quantity.ENERGY_TODAY,
+    Quantity.ENERGY_SINCE_START,
+    Quantity.DURATION,
+})
+"""Quantities that are true anywhere between the lowest and the highest true value."""
+_PASSING: Final = ("energy", "soc", "hour")
+"""Words in the names of a simulator's state that change by themselves."""
+_TOLERANCE: Final = 1e-3
+
+
+class Truth:
+    """Every reading that was true at any moment, and those that were shown."""
+
+    def __init__(self, simulator: Simulator, coordinator: BatteryCoordinator) -> None:
+        """Read the device directly, and watch what the coordinator shows."""
+        self._simulator = simulator
+        self._coordinator = coordinator
+        self._reader: Battery = DRIVERS[simulator.type].from_setup(simulator.setup)
+        self._seen: Any = None
+        self._true: dict[str, list[Value]] = {}
+        self._shown: dict[str, list[Value]] = {}
+
+    async def start(self) -> None:
+        """Begin to read and to watch."""
+        await self._reader.connect()
+        await self.take()
+        self._coordinator.async_add_listener(self._note_shown)
+
+    async def stop(self) -> None:
+        """Close the connection to the device."""
+        await self._reader.close()
+
+    async def take(self, *, always: bool = True) -> None:
+        """Read the device; without `always` only if it has changed since."""
+        state = self._simulator.state()
+        seen = (
+            self._simulator.settings_words(),
+            {key: state[key] for key in state if not any(p in key for p in _PASSING)},
+        )
+        if always or seen != self._seen:
+            self._seen = seen
+            _add(self._true, await self._reader.read())
+
+    def _note_shown(self) -> None:
+        if self._coordinator.last_update_success:
+            data = self._coordinator.data
+            _add(self._shown, {k: data[k] for k in data if k not in data.failures})
+
+    @property
+    def wrong(self) -> dict[str, list[Value]]:
+        """The values that were shown and never were true, by key."""
+        return {
+            key: wrong
+            for key, values in self._shown.items()
+            if (wrong := [each for each in values if not self._is_true(key, each)])
+        }
+
+    def _is_true(self, key: str, value: Value) -> bool:
+        """Return whether a value was true; None means that it is not known."""
+        true = self._true.get(key, [])
+        if value is None or value in true:
+            return True
+        if not isinstance(value, int | float):
+            return False
+        numbers = [each for each in true if isinstance(each, int | float)]
+        if numbers and MEASUREMENTS[key].quantity in _COUNTING:
+            return min(numbers) <= value <= max(numbers)
+        return any(
+            math.isclose(value, each, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+            for each in numbers
+        )
+
+
+def _add(known: dict[str, list[Value]], values: Mapping[str, Value]) -> None:
+    for key, value in values.items():
+        if value not in known.setdefault(key, []):
+            known[key].append(value)
