@@ -7,7 +7,7 @@ word.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -46,6 +46,10 @@ class Row:
     """Seconds from the fault's end until the live values are available."""
     parts: bool = False
     """Whether something must be unavailable, and not all."""
+    zeros: bool = False
+    """Whether a 0 that comes may be shown, except as SOC, voltage or total."""
+    recovers: bool = True
+    """Whether a setpoint is held again afterwards without being set again."""
 
 
 _LOST: Final = frozenset(
@@ -63,6 +67,7 @@ AWAY = Row(
     held=_LOST,
     lines=4,
 )
+AWAY_FOR_LONG = replace(AWAY, live_back=RETRY)
 GARBLED = Row(
     title="What comes makes no sense",
     sees="as if it could not be reached",
@@ -102,6 +107,7 @@ NO_VALUES = Row(
     | {("limited", "unknown_state"), ("pending", None), ("not_following", "no_effect")},
     lines=20,
 )
+ZEROS = replace(NO_VALUES, zeros=True)
 ANOTHER = Row(
     title="Another device at the address",
     sees="all values unavailable, a repair issue; held: *Not following*, with the reason",
@@ -129,6 +135,7 @@ NO_EFFECT = Row(
         ("not_following", "no_effect"),
     }),
     lines=2,
+    recovers=False,
 )
 MACHINE = Row(
     title="Home Assistant's own machine",
@@ -142,11 +149,12 @@ ROWS: Final = (
     AWAY,
     GARBLED,
     REFUSED,
-    HARMLESS,
     PART,
+    HARMLESS,
     NO_VALUES,
     ANOTHER,
     WRITE,
     NO_EFFECT,
     MACHINE,
 )
+"""As in docs/reliability.md; a row of the same title is part of one of these."""

@@ -8,6 +8,8 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from homeassistant.util.file import WriteError
 
+from tests.home import another
+
 from .bench import Bench
 from .proxy import Behaviour, pass_on
 
@@ -45,8 +47,6 @@ async def unreachable(bench: Bench) -> AsyncIterator[None]:
 @asynccontextmanager
 async def another_device(bench: Bench) -> AsyncIterator[None]:
     """Let another device of the same kind have the address."""
-    from tests.home import another
-
     own = bench.proxy.device
     async with another(own, bench.clock) as other:
         before = other.settings_words()

@@ -73,6 +73,11 @@ class Truth:
             if (wrong := [each for each in values if not self._is_true(key, each)])
         }
 
+    def allow(self, key: str, *values: Value) -> None:
+        """Take these values for true."""
+        for value in values:
+            _add(self._true, {key: value})
+
     def _is_true(self, key: str, value: Value) -> bool:
         """Return whether a value was true; None means that it is not known."""
         true = self._true.get(key, [])

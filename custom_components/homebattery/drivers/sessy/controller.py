@@ -66,6 +66,8 @@ class SessySetpoint(HeldSetpoint):
     """The record of the setpoint that a Sessy is held at."""
 
     foreign: ForeignSetpoint = field(default_factory=_foreign_setpoint)
+    was_seen: bool = False
+    """Whether the device has shown this setpoint since it was posted."""
 
 
 class SessyController(SetpointController[SessySetpoint]):
@@ -147,19 +149,29 @@ class SessyController(SetpointController[SessySetpoint]):
                 return None
             power = held.grant.power
             if (strategy := await self._read_strategy()) != API:
+                if not held.was_seen and strategy == snapshot["strategy"]:
+                    raise self._not_confirmed(f"the strategy is still {strategy}")
                 raise self._taken_over(f"the strategy is {strategy}")
             report = await self._device.read([_SETPOINT, _OVERRIDDEN], again=[POWER])
             if report.values.get(_OVERRIDDEN.key):
                 raise self._taken_over("the strategy is overridden")
             seen = report.values.get(_SETPOINT.key)
-            if seen is None or seen == power:
+            if seen is None:
+                return None
+            if seen == power:
+                held.was_seen = True
                 return None
             held.foreign.note(is_own=False)
             if held.foreign.is_certain:
+                if not held.was_seen:
+                    raise self._not_confirmed(f"the setpoint is still {seen} W")
                 raise self._taken_over(f"the setpoint is {seen} W instead of {power} W")
             await self._post_setpoint(power)
             held.written_at = loop_time()
             return held.grant
+
+    def _not_confirmed(self, what: str) -> NotConfirmedError:
+        return NotConfirmedError(f"{self._address}: {what}; the post had no effect")
 
     def _taken_over(self, what: str) -> TakenOverError:
         return TakenOverError(
