@@ -15,6 +15,8 @@ from .bench import POLL, Status
 
 SLOW: Final = 70
 """Seconds within which slow values, and what failed alone, are read again."""
+PAUSE: Final = 310
+"""Seconds after which what failed alone for more than a minute is asked again."""
 RETRY: Final = 36
 """Seconds within which each setpoint is renewed, and what failed is tried again."""
 
@@ -44,10 +46,14 @@ class Row:
     """Largest number of lines in the log."""
     live_back: int = POLL
     """Seconds from the fault's end until the live values are available."""
+    back: int = SLOW
+    """… until all values are."""
     parts: bool = False
     """Whether something must be unavailable, and not all."""
     zeros: bool = False
     """Whether a 0 that comes may be shown, except as SOC, voltage or total."""
+    at_once: bool = False
+    """Whether it may be seen at the first poll."""
     recovers: bool = True
     """Whether a setpoint is held again afterwards without being set again."""
 
@@ -83,6 +89,7 @@ REFUSED = Row(
     held=_LOST,
     lines=6,
 )
+REFUSED_LOGIN = replace(REFUSED, live_back=SLOW)
 HARMLESS = Row(
     title="Hiccups that harm nothing",
     sees="nothing",
@@ -98,6 +105,7 @@ PART = Row(
     lines=2,
     parts=True,
 )
+PART_PAUSED = replace(PART, back=PAUSE)
 NO_VALUES = Row(
     title="Values that there cannot be",
     sees="unknown, or the last value; never the value that came",
@@ -117,6 +125,7 @@ ANOTHER = Row(
         ("not_following", "another_device"),
     }),
     lines=4,
+    at_once=True,
 )
 WRITE = Row(
     title="A write goes wrong",

@@ -19,7 +19,9 @@ from .expectations import (
     NO_EFFECT,
     NO_VALUES,
     PART,
+    PART_PAUSED,
     REFUSED,
+    REFUSED_LOGIN,
     WRITE,
     ZEROS,
     Row,
@@ -127,9 +129,9 @@ def _lost_at_writes() -> Iterator[Fault]:
 
 
 _INSIDE: Final = {
-    "victron": (225, 262),
+    "victron": (225, 304),
     "sma": (3, 30849),
-    "sun2000": (1, 37022),
+    "sun2000": (1, 32087),
     "deye_modbus": (1, 586),
     "deye_solarman": (1, 586),
 }
@@ -182,20 +184,20 @@ REFUSALS: Final = (
     Fault(
         name="illegal address inside a block",
         happens=on_line(lambda battery_type: does.illegal_address(*_INSIDE[battery_type])),
-        modbus=PART,
-        solarman=PART,
+        modbus=PART_PAUSED,
+        solarman=PART_PAUSED,
         http=_NO_MODBUS,
         seconds=_TWO_ROUNDS,
     ),
     _http("301", does.status(301, Location="http://127.0.0.1:9/"), REFUSED),
-    _http("401", does.status(401, WWW_Authenticate="Basic"), REFUSED),
+    _http("401", does.status(401, WWW_Authenticate="Basic"), REFUSED_LOGIN),
     _http("403", does.status(403), REFUSED),
     _http("404", does.status(404), REFUSED),
     _http("429", does.status(429), REFUSED),
     _http("500", does.status(500), REFUSED),
     _http("503 for a minute", does.status(503), REFUSED, seconds=60),
     _http("404 at one path", does.one_path(_ENERGY, does.status(404)), PART, _TWO_ROUNDS),
-    _http("silence at one path", does.one_path(_ENERGY, does.silence), PART, _TWO_ROUNDS),
+    _http("silence at one path", does.one_path(_ENERGY, does.silence), PART_PAUSED, _TWO_ROUNDS),
 )
 VALUES: Final = (
     *(

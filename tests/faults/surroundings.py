@@ -46,15 +46,18 @@ async def unreachable(bench: Bench) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def another_device(bench: Bench) -> AsyncIterator[None]:
-    """Let another device of the same kind have the address."""
+    """Let another device of the same kind have the address, after one missed poll."""
     own = bench.proxy.device
     async with another(own, bench.clock) as other:
         before = other.settings_words()
+        await bench.proxy.refuse()
+        await bench.polls()
         bench.proxy.device = other
-        await bench.proxy.cut()
+        await bench.proxy.listen()
         yield
+        await bench.proxy.refuse()
         bench.proxy.device = own
-        await bench.proxy.cut()
+        await bench.proxy.listen()
         assert other.settings_words() == before, "the other device was written to"
 
 
