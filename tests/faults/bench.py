@@ -44,7 +44,10 @@ class Bench:
     statuses: list[Status] = field(default_factory=list)
     """Each control status that was shown."""
     _original: Mapping[str, Any] = field(default_factory=dict)
+    _shown: frozenset[str] = frozenset()
+    """The keys of what the device measures, as far as enabled entities show it."""
     _live: frozenset[str] = frozenset()
+    _never_there: frozenset[str] = frozenset()
     _first_line: int = 0
 
     @property
@@ -56,13 +59,14 @@ class Bench:
         """Record what Home Assistant shows from now on."""
         self._original = self.simulator.settings_words()
         battery = self.home.data.battery
+        self._shown = self._enabled.intersection(battery.measurements)
         self._live = frozenset(
             key
-            for key in battery.measurements
+            for key in self._shown
             if battery.poll_rate(key) is Poll.FAST
             and self.home.data.coordinator.data.get(key) is not None
-            and key in self._shown_keys
         )
+        self._never_there = self._unavailable
         status = self.home.entity_id("control_status")
 
         def record(event: Event[EventStateChangedData]) -> None:
@@ -75,7 +79,7 @@ class Bench:
         self._first_line = len(self.log.records)
 
     @property
-    def _shown_keys(self) -> frozenset[str]:
+    def _enabled(self) -> frozenset[str]:
         """The keys of enabled entities."""
         registry = er.async_get(self.hass)
         prefix = f"{self.home.entry.unique_id}_"
@@ -91,11 +95,15 @@ class Bench:
 
     @property
     def lost(self) -> frozenset[str]:
-        """The keys that are not available now."""
+        """The keys that are not available now, and were before."""
+        return self._unavailable - self._never_there
+
+    @property
+    def _unavailable(self) -> frozenset[str]:
         coordinator = self.home.data.coordinator
         if not coordinator.last_update_success:
-            return frozenset(self.home.data.battery.measurements)
-        return frozenset(coordinator.data.failures)
+            return self._shown
+        return self._shown.intersection(coordinator.data.failures)
 
     @property
     def live_lost(self) -> frozenset[str]:

@@ -29,7 +29,7 @@ NEXT: Final = -400
 """W; asked for while the fault lasts, where it is one of writes."""
 VITAL: Final = frozenset({"battery_soc", "battery_power", "battery_voltage"})
 """The keys that a battery needs: they are live when others fail alone."""
-CAPACITY: Final = 1e9
+CAPACITY: Final = 1e6
 """Wh; so large that the SOC stays where it is."""
 
 
@@ -80,6 +80,9 @@ async def bench(
         with monkeypatch.context() as patch:
             patch.setattr(driver, "__init__", patient)
             assert await home.set_up()
+        if "one_client" in simulator.server_faults:
+            # The truth is read over a connection of its own.
+            await simulator.misbehave("one_client", on=False)
         truth = Truth(simulator, home.data.coordinator)
         # Some drivers report the setpoint that they hold themselves.
         truth.allow("power_setpoint", SETPOINT, NEXT)
