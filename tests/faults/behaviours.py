@@ -1,6 +1,7 @@
 """What a fault makes of a request and its answer, one function a fault."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 import json
 import struct
 from typing import Final
@@ -206,16 +207,33 @@ def one_path(path: bytes, behaviour: Behaviour) -> Behaviour:
 # Answers of the right form
 
 
-def words(value: int) -> Behaviour:
-    """Answer each read with one word, again and again."""
+async def zeros(exchange: Exchange) -> None:
+    """Answer each read with zeros, as some devices do that have just started."""
+    await _read_as(exchange, lambda _: 0)
+
+
+def sentinels(words: Mapping[int, int]) -> Behaviour:
+    """Answer reads with these words, by address, for what is not available."""
 
     async def answer(exchange: Exchange) -> None:
-        frame = await exchange.ask()
-        if (read := bus(exchange).words(frame)) is not None:
-            frame = bus(exchange).with_words(exchange.request, [value] * len(read))
-        await exchange.send(frame)
+        await _read_as(exchange, words.get)
 
     return answer
+
+
+async def _read_as(exchange: Exchange, word_at: Callable[[int], int | None]) -> None:
+    """Answer a read with other words; None leaves the right one."""
+    frame = await exchange.ask()
+    if (words := bus(exchange).words(frame)) is not None:
+        _, pdu = bus(exchange).asked(exchange.request)
+        (first,) = struct.unpack(">H", pdu[1:3])
+        others = map(word_at, range(first, first + len(words)))
+        said = [
+            word if other is None else other
+            for word, other in zip(words, others, strict=True)
+        ]
+        frame = bus(exchange).with_words(exchange.request, said)
+    await exchange.send(frame)
 
 
 def body(content: object, **headers: str) -> Behaviour:

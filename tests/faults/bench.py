@@ -55,7 +55,7 @@ class Bench:
         """The device."""
         return self.home.simulator
 
-    async def watch(self) -> None:
+    def watch(self) -> None:
         """Record what Home Assistant shows from now on."""
         self._original = self.simulator.settings_words()
         battery = self.home.data.battery
@@ -75,7 +75,7 @@ class Bench:
                 self.statuses.append((state.state, state.attributes.get("reason")))
 
         self.hass.bus.async_listen(EVENT_STATE_CHANGED, record)
-        await self.truth.start()
+        self.truth.watch(self.home.data.coordinator)
         self._first_line = len(self.log.records)
 
     @property
@@ -114,6 +114,12 @@ class Bench:
     def live(self) -> frozenset[str]:
         """The keys that are read at each poll and are shown."""
         return self._live
+
+    @property
+    def renewal(self) -> int:
+        """Seconds until a setpoint is renewed; 0 while none is held."""
+        interval = self.home.data.battery.keep_alive_interval or 0
+        return round(interval) if self.is_held else 0
 
     @property
     def status(self) -> Status:

@@ -51,7 +51,7 @@ class Row:
     parts: bool = False
     """Whether something must be unavailable, and not all."""
     zeros: bool = False
-    """Whether a 0 that comes may be shown, except as SOC, voltage or total."""
+    """Whether a 0 that comes may be shown, except as SOC and totals."""
     at_once: bool = False
     """Whether it may be seen at the first poll."""
     recovers: bool = True
@@ -73,7 +73,7 @@ AWAY = Row(
     held=_LOST,
     lines=4,
 )
-AWAY_FOR_LONG = replace(AWAY, live_back=RETRY)
+NO_CONNECTION = replace(AWAY, live_back=RETRY)
 GARBLED = Row(
     title="What comes makes no sense",
     sees="as if it could not be reached",
@@ -138,7 +138,8 @@ NO_EFFECT = Row(
     title="A write is accepted and has no effect",
     sees="*Not following*, with the reason",
     live=Live.KEPT,
-    held=frozenset({
+    held=_FOLLOWING
+    | frozenset({
         ("pending", None),
         ("pending", "no_effect"),
         ("not_following", "no_effect"),

@@ -12,7 +12,7 @@ from . import behaviours as does, hostile, surroundings as around
 from .expectations import (
     ANOTHER,
     AWAY,
-    AWAY_FOR_LONG,
+    NO_CONNECTION,
     GARBLED,
     HARMLESS,
     MACHINE,
@@ -62,8 +62,8 @@ class Fault:
     """What holds with a type of battery for which that is something else."""
     asks: bool = False
     """Whether a setpoint is asked for while it lasts."""
-    seconds: int = 18
-    """Its duration: three polls, or more."""
+    seconds: int = 12
+    """Its duration after the first poll: two polls, or more."""
 
     def holds(self, battery_type: str) -> Holds:
         """Return what holds with a battery, or why the fault cannot occur."""
@@ -79,7 +79,7 @@ def _line(
     http: Holds | None = None,
     *,
     but: Mapping[str, Holds] | None = None,
-    seconds: int = 18,
+    seconds: int = 12,
 ) -> Fault:
     """Return a fault of the line to the device; without others, `modbus` holds."""
     return Fault(
@@ -93,13 +93,13 @@ def _line(
     )
 
 
-def _http(name: str, behaviour: Behaviour, row: Row, seconds: int = 18) -> Fault:
+def _http(name: str, behaviour: Behaviour, row: Row, seconds: int = 12) -> Fault:
     """Return a fault of HTTP and JSON."""
     return _line(name, behaviour, _NO_HTTP, _NO_HTTP, row, seconds=seconds)
 
 
 def _around(
-    name: str, happens: Happening, row: Row, *, asks: bool = False, seconds: int = 18
+    name: str, happens: Happening, row: Row, *, asks: bool = False, seconds: int = 12
 ) -> Fault:
     """Return a fault that is the same on each protocol."""
     return Fault(
@@ -142,9 +142,9 @@ _DAY: Final = timedelta(days=1)
 _ENERGY: Final = b"/api/v1/energy/status"
 
 CONNECTION: Final = (
-    _around("connection refused", around.refused, AWAY),
-    _around("connection refused for 11 minutes", around.refused, AWAY_FOR_LONG, seconds=660),
-    _around("unreachable", around.unreachable, AWAY),
+    _around("connection refused", around.refused, NO_CONNECTION),
+    _around("connection refused for 11 minutes", around.refused, NO_CONNECTION, seconds=660),
+    _around("unreachable", around.unreachable, NO_CONNECTION),
     _line("reset at once", does.reset_at_once, AWAY),
     _line("reset in mid-frame", does.reset_in_mid_frame, AWAY),
     _line("closed in mid-frame", does.close_in_mid_frame, AWAY),
@@ -155,7 +155,7 @@ CONNECTION: Final = (
 )
 FRAMES: Final = (
     _line("garbage", does.garbage, GARBLED),
-    _line("garbage before", does.garbage_before, GARBLED),
+    _line("garbage before", does.garbage_before, GARBLED, HARMLESS),
     _line("garbage after", does.garbage_after, HARMLESS, http=GARBLED),
     _line("truncated", does.truncated, GARBLED),
     _line("split", does.split, HARMLESS),
@@ -200,15 +200,14 @@ REFUSALS: Final = (
     _http("silence at one path", does.one_path(_ENERGY, does.silence), PART_PAUSED, _TWO_ROUNDS),
 )
 VALUES: Final = (
-    *(
-        _line(
-            f"each word {word:X}",
-            does.words(word),
-            NO_VALUES if word else ZEROS,
-            http=_NO_MODBUS,
-            but={} if word == 0 else {"victron": _NO_SENTINEL},
-        )
-        for word in (0, 0x7FFF, 0x8000, 0xFFFF)
+    _line("each word 0", does.zeros, ZEROS, http=_NO_MODBUS),
+    Fault(
+        name="sentinels",
+        happens=around.sentinels,
+        modbus=NO_VALUES,
+        solarman=_NO_SENTINEL,
+        http=_NO_MODBUS,
+        but={"victron": _NO_SENTINEL, "deye_modbus": _NO_SENTINEL},
     ),
     _http("each value null", does.leaves(None), NO_VALUES),
     _http("each value 0", does.leaves(0), ZEROS),

@@ -10,6 +10,7 @@ from homeassistant.util.file import WriteError
 
 from tests.home import another
 
+from . import behaviours as does
 from .bench import Bench
 from .proxy import Behaviour, pass_on
 
@@ -84,3 +85,16 @@ def clock_jump(jump: timedelta) -> Happening:
             yield
 
     return happen
+
+
+@asynccontextmanager
+async def sentinels(bench: Bench) -> AsyncIterator[None]:
+    """Let each register say in the words of its maker that it is not available."""
+    words = {}
+    for device in bench.home.data.battery.devices:
+        for register in device.registers.values():
+            if register.sentinels:
+                words.update(enumerate(register.encode(None), register.address))
+    bench.proxy.behaviour = does.sentinels(words)
+    yield
+    bench.proxy.behaviour = pass_on

@@ -1,6 +1,8 @@
 """What the device says when nothing is between it and a reader: the truth."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 import math
 from typing import Any, Final
 
@@ -26,23 +28,57 @@ _PASSING: Final = ("energy", "soc", "hour")
 _TOLERANCE: Final = 1e-3
 
 
+class StoppableTime:
+    """The time of an event loop, which can stand still: what happens takes no time."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        """Go on with `time`, s."""
+        self._time = time
+        self._lost = 0.0
+        self._now: float | None = None
+
+    def __call__(self) -> float:
+        """Return the time, s."""
+        return self._time() - self._lost if self._now is None else self._now
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let the time stand still."""
+        now = self._now = self()
+        try:
+            yield
+        finally:
+            self._now = None
+            self._lost += self() - now
+
+
 class Truth:
     """Every reading that was true at any moment, and those that were shown."""
 
-    def __init__(self, simulator: Simulator, coordinator: BatteryCoordinator) -> None:
-        """Read the device directly, and watch what the coordinator shows."""
+    def __init__(self, simulator: Simulator, time: StoppableTime) -> None:
+        """Prepare to read a device directly, while `time` stands still."""
         self._simulator = simulator
-        self._coordinator = coordinator
+        self._time = time
+        self._lock = asyncio.Lock()
         self._reader: Battery = DRIVERS[simulator.type].from_setup(simulator.setup)
         self._seen: Any = None
         self._true: dict[str, list[Value]] = {}
         self._shown: dict[str, list[Value]] = {}
 
     async def start(self) -> None:
-        """Begin to read and to watch."""
+        """Connect, and read the device the first time."""
         await self._reader.connect()
         await self.take()
-        self._coordinator.async_add_listener(self._note_shown)
+
+    def watch(self, coordinator: BatteryCoordinator) -> None:
+        """Compare what a coordinator shows from now on."""
+
+        def note() -> None:
+            data = coordinator.data
+            if coordinator.last_update_success:
+                _add(self._shown, {k: data[k] for k in data if k not in data.failures})
+
+        coordinator.async_add_listener(note)
 
     async def stop(self) -> None:
         """Close the connection to the device."""
@@ -55,14 +91,11 @@ class Truth:
             self._simulator.settings_words(),
             {key: state[key] for key in state if not any(p in key for p in _PASSING)},
         )
-        if always or seen != self._seen:
-            self._seen = seen
-            _add(self._true, await self._reader.read())
-
-    def _note_shown(self) -> None:
-        if self._coordinator.last_update_success:
-            data = self._coordinator.data
-            _add(self._shown, {k: data[k] for k in data if k not in data.failures})
+        async with self._lock:
+            if always or seen != self._seen:
+                self._seen = seen
+                with self._time.stopped():
+                    _add(self._true, await self._reader.read())
 
     @property
     def wrong(self) -> dict[str, list[Value]]:

@@ -24,7 +24,7 @@ from ..battery.controller import (
     loop_time,
     sound_parts,
 )
-from ..errors import NotConfirmedError, NotSupportedError, TakenOverError
+from ..errors import DeviceBusyError, NotConfirmedError, NotSupportedError, TakenOverError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from .commands import (
@@ -192,6 +192,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             if held.is_taken_over:
                 self._give_up(held, "its setpoint is not in force any more")
             state = await self._commands.read_state()
+            if state.command is None or (held.sent and state.is_blank):
+                raise DeviceBusyError(f"{self._device.name}: does not know its command")
             if held.sent == 0:
                 self._check_hold(held, state)
                 return None
@@ -261,9 +263,9 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 self.highest[name] = max(power, self.highest.get(name, 0))
         held = self.held
         if held is not None and held.sent and not held.has_ended:
-            shown = values.get(power_register(held.sent))
-            if shown is not None:
-                held.foreign.note(is_own=number(shown) == abs(held.sent))
+            # 0 is no power to be forced: a device that has just started answers it.
+            if shown := number(values.get(power_register(held.sent))):
+                held.foreign.note(is_own=shown == abs(held.sent))
 
     def _check_hold(self, held: HeldCommand, state: ControlState) -> None:
         """Raise TakenOverError when the hold was lifted."""
