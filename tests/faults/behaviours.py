@@ -186,7 +186,7 @@ def illegal_address(unit: int, address: int) -> Behaviour:
 
 
 def status(code: int, **headers: str) -> Behaviour:
-    """Answer each request with an HTTP status."""
+    """Answer each request with an HTTP status; headers have _ for -."""
 
     async def answer(exchange: Exchange) -> None:
         await exchange.send(http(exchange).answer("No", code, **headers))
@@ -236,11 +236,11 @@ async def _read_as(exchange: Exchange, word_at: Callable[[int], int | None]) -> 
     await exchange.send(frame)
 
 
-def body(content: object, **headers: str) -> Behaviour:
+def body(content: object) -> Behaviour:
     """Answer each request with a body of its own; JSON, text, or bytes."""
 
     async def answer(exchange: Exchange) -> None:
-        await exchange.send(http(exchange).answer(content, **headers))
+        await exchange.send(http(exchange).answer(content))
 
     return answer
 

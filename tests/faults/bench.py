@@ -1,7 +1,7 @@
 """A battery in Home Assistant, a faulty line to it, and all that is seen meanwhile."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 import logging
 from typing import Any, Final
@@ -43,7 +43,7 @@ class Bench:
     storage: dict[str, Any]
     statuses: list[Status] = field(default_factory=list)
     """Each control status that was shown."""
-    _original: Mapping[str, Any] = field(default_factory=dict)
+    _original: dict[str, Any] = field(default_factory=dict)
     _shown: frozenset[str] = frozenset()
     """The keys of what the device measures, as far as enabled entities show it."""
     _live: frozenset[str] = frozenset()

@@ -120,10 +120,12 @@ ANOTHER = Row(
     title="Another device at the address",
     sees="all values unavailable, a repair issue; held: *Not following*, with the reason",
     live=Live.LOST,
-    held=frozenset({
-        ("pending", "another_device"),
-        ("not_following", "another_device"),
-    }),
+    held=frozenset(
+        {
+            ("pending", "another_device"),
+            ("not_following", "another_device"),
+        }
+    ),
     lines=4,
     at_once=True,
 )
@@ -139,11 +141,13 @@ NO_EFFECT = Row(
     sees="*Not following*, with the reason",
     live=Live.KEPT,
     held=_FOLLOWING
-    | frozenset({
-        ("pending", None),
-        ("pending", "no_effect"),
-        ("not_following", "no_effect"),
-    }),
+    | frozenset(
+        {
+            ("pending", None),
+            ("pending", "no_effect"),
+            ("not_following", "no_effect"),
+        }
+    ),
     lines=2,
     recovers=False,
 )

@@ -3,7 +3,7 @@
 Where a fault cannot occur, the reason stands in the place of what holds.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -12,10 +12,10 @@ from . import behaviours as does, hostile, surroundings as around
 from .expectations import (
     ANOTHER,
     AWAY,
-    NO_CONNECTION,
     GARBLED,
     HARMLESS,
     MACHINE,
+    NO_CONNECTION,
     NO_EFFECT,
     NO_VALUES,
     PART,
@@ -118,14 +118,13 @@ def _at_write(name: str, make: Callable[[], Behaviour], row: Row) -> Fault:
     return _around(name, on_line(lambda _: make()), row, asks=True)
 
 
-def _lost_at_writes() -> Iterator[Fault]:
-    for nth in (1, 2, 3):
-        for taken in (True, False):
-            yield _at_write(
-                f"connection lost at write {nth}{'' if taken else ', not taken'}",
-                lambda nth=nth, taken=taken: does.end_at_write(nth, taken=taken),
-                WRITE,
-            )
+def _lost_at_write(nth: int, *, taken: bool) -> Fault:
+    """Return the loss of the connection at a write, which the device has taken or not."""
+    return _at_write(
+        f"connection lost at write {nth}{'' if taken else ', not taken'}",
+        lambda: does.end_at_write(nth, taken=taken),
+        WRITE,
+    )
 
 
 _INSIDE: Final = {
@@ -143,7 +142,9 @@ _ENERGY: Final = b"/api/v1/energy/status"
 
 CONNECTION: Final = (
     _around("connection refused", around.refused, NO_CONNECTION),
-    _around("connection refused for 11 minutes", around.refused, NO_CONNECTION, seconds=660),
+    _around(
+        "connection refused for 11 minutes", around.refused, NO_CONNECTION, seconds=660
+    ),
     _around("unreachable", around.unreachable, NO_CONNECTION),
     _line("reset at once", does.reset_at_once, AWAY),
     _line("reset in mid-frame", does.reset_in_mid_frame, AWAY),
@@ -178,12 +179,12 @@ REFUSALS: Final = (
         _line(f"exception {code}", does.refusal(code), REFUSED, http=_NO_MODBUS)
         for code in (1, 2, 3, 4, 5, 6, 10, 11)
     ),
-    _line(
-        "busy for a minute", does.refusal(6), REFUSED, http=_NO_MODBUS, seconds=60
-    ),
+    _line("busy for a minute", does.refusal(6), REFUSED, http=_NO_MODBUS, seconds=60),
     Fault(
         name="illegal address inside a block",
-        happens=on_line(lambda battery_type: does.illegal_address(*_INSIDE[battery_type])),
+        happens=on_line(
+            lambda battery_type: does.illegal_address(*_INSIDE[battery_type])
+        ),
         modbus=PART_PAUSED,
         solarman=PART_PAUSED,
         http=_NO_MODBUS,
@@ -196,8 +197,15 @@ REFUSALS: Final = (
     _http("429", does.status(429), REFUSED),
     _http("500", does.status(500), REFUSED),
     _http("503 for a minute", does.status(503), REFUSED, seconds=60),
-    _http("404 at one path", does.one_path(_ENERGY, does.status(404)), PART, _TWO_ROUNDS),
-    _http("silence at one path", does.one_path(_ENERGY, does.silence), PART_PAUSED, _TWO_ROUNDS),
+    _http(
+        "404 at one path", does.one_path(_ENERGY, does.status(404)), PART, _TWO_ROUNDS
+    ),
+    _http(
+        "silence at one path",
+        does.one_path(_ENERGY, does.silence),
+        PART_PAUSED,
+        _TWO_ROUNDS,
+    ),
 )
 VALUES: Final = (
     _line("each word 0", does.zeros, ZEROS, http=_NO_MODBUS),
@@ -224,7 +232,7 @@ FAULTS: Final = (
     *REFUSALS,
     *VALUES,
     _around("another device", around.another_device, ANOTHER),
-    *_lost_at_writes(),
+    *(_lost_at_write(nth, taken=taken) for nth in (1, 2, 3) for taken in (True, False)),
     _at_write("write without effect", lambda: does.without_effect, NO_EFFECT),
     _around("full disk", around.full_disk, MACHINE, asks=True),
     _around("clock a day ahead", around.clock_jump(_DAY), MACHINE),

@@ -100,7 +100,9 @@ class ModbusFraming(BusFraming):
     def asked(self, request: bytes) -> tuple[int, bytes]:
         return request[HEADER.size - 1], request[HEADER.size :]
 
-    answered = asked
+    @override
+    def answered(self, answer: bytes) -> tuple[int, bytes]:
+        return self.asked(answer)
 
     @override
     def answer(self, request: bytes, unit: int, pdu: bytes) -> bytes:

@@ -8,6 +8,7 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from homeassistant.util.file import WriteError
 
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from tests.home import another
 
 from . import behaviours as does
@@ -90,8 +91,10 @@ def clock_jump(jump: timedelta) -> Happening:
 @asynccontextmanager
 async def sentinels(bench: Bench) -> AsyncIterator[None]:
     """Let each register say in the words of its maker that it is not available."""
-    words = {}
-    for device in bench.home.data.battery.devices:
+    words: dict[int, int] = {}
+    battery = bench.home.data.battery
+    assert isinstance(battery, ModbusBattery)
+    for device in battery.devices:
         for register in device.registers.values():
             if register.sentinels:
                 words.update(enumerate(register.encode(None), register.address))

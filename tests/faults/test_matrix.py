@@ -1,6 +1,6 @@
 """Tests of every battery with every fault, at rest and held."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partialmethod
 import logging
 from typing import Any, Final
@@ -16,7 +16,8 @@ from tests.simulators import SIMULATORS, ManualClock
 
 from .behaviours import TIMEOUT
 from .bench import POLL, Bench
-from .expectations import RETRY, SLOW, Live, Row
+from .counting import CELL
+from .expectations import RETRY, Live, Row
 from .faults import FAULTS, PROTOCOLS, Fault
 from .proxy import Proxy
 from .truth import StoppableTime, Truth
@@ -37,7 +38,9 @@ def cells() -> Iterator[Any]:
     """Yield each battery with each fault that can occur, at rest and held."""
     for battery_type in PROTOCOLS:
         for fault in FAULTS:
-            for held in () if isinstance(fault.holds(battery_type), str) else (False, True):
+            for held in (
+                () if isinstance(fault.holds(battery_type), str) else (False, True)
+            ):
                 yield pytest.param(
                     battery_type,
                     fault,
@@ -111,7 +114,11 @@ async def bench(
 
 @pytest.mark.parametrize(("battery_type", "fault", "held"), cells())
 async def test_fault_is_never_believed(
-    bench: Bench, battery_type: str, fault: Fault, held: bool
+    bench: Bench,
+    battery_type: str,
+    fault: Fault,
+    held: bool,
+    record_property: Callable[[str, object], None],
 ) -> None:
     row = fault.holds(battery_type)
     assert isinstance(row, Row)
@@ -136,6 +143,7 @@ async def test_fault_is_never_believed(
     await bench.truth.take()
     check_values(bench, row)
     check_log(bench, row)
+    record_property(CELL, f"{battery_type}: {row.title}")
 
 
 def check_shown(bench: Bench, row: Row) -> None:
@@ -163,7 +171,9 @@ def check_control(bench: Bench, row: Row) -> None:
 
 async def check_back(bench: Bench, row: Row) -> None:
     """Check that all is as before in time, without a reload."""
-    assert await bench.until(lambda: not bench.live_lost, row.live_back), bench.live_lost
+    assert await bench.until(lambda: not bench.live_lost, row.live_back), (
+        bench.live_lost
+    )
     good = {"following", "automatic"}
     if row.recovers:
         assert await bench.until(lambda: bench.status[0] in good, RETRY), bench.status

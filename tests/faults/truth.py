@@ -16,12 +16,14 @@ from custom_components.homebattery.drivers.measurements import (
 )
 from tests.simulators import Simulator
 
-_COUNTING: Final = frozenset({
-    Quantity.ENERGY_TOTAL,
-    Quantity.ENERGY_TODAY,
-    Quantity.ENERGY_SINCE_START,
-    Quantity.DURATION,
-})
+_COUNTING: Final = frozenset(
+    {
+        Quantity.ENERGY_TOTAL,
+        Quantity.ENERGY_TODAY,
+        Quantity.ENERGY_SINCE_START,
+        Quantity.DURATION,
+    }
+)
 """Quantities that are true anywhere between the lowest and the highest true value."""
 _PASSING: Final = ("energy", "soc", "hour")
 """Words in the names of a simulator's state that change by themselves."""
