@@ -1287,6 +1287,17 @@ async def test_standby_is_unknown_not_zero() -> None:
     assert readings["battery_soc"] == 50
 
 
+async def test_grid_power_fails_when_neither_direction_can_be_read() -> None:
+    """Unknown it would be if the device said so."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.read()
+        await simulator.misbehave("exception", code=4, count=100)
+        readings = await battery.read(["grid_power", "battery_soc"])
+
+    assert readings.failures.keys() == {"grid_power", "battery_soc"}
+
+
 async def test_every_setting_of_a_device_can_be_changed() -> None:
     """Each is written once, if the device keeps it in flash."""
     simulator, _ = island()

@@ -33,6 +33,7 @@ from ..errors import (
     RequestTimeoutError,
     TakenOverError,
 )
+from ..measurements import Value
 from .device import ONE_ENDPOINT_ERRORS, SessyDevice
 from .endpoints import API, POWER, SETPOINT, STRATEGY, Field
 from .measurements import BATTERY
@@ -66,8 +67,12 @@ class SessySetpoint(HeldSetpoint):
     """The record of the setpoint that a Sessy is held at."""
 
     foreign: ForeignSetpoint = field(default_factory=_foreign_setpoint)
+    former: Value = None
+    """The setpoint that the device showed before, W; None if that is not known."""
+    in_api: bool = False
+    """Whether the device has shown the strategy API since that was posted."""
     was_seen: bool = False
-    """Whether the device has shown this setpoint since it was posted."""
+    """Whether it has shown the setpoint, too."""
 
 
 class SessyController(SetpointController[SessySetpoint]):
@@ -93,6 +98,7 @@ class SessyController(SetpointController[SessySetpoint]):
         grant = await self._limit(request.power)
         async with self._device.writing:
             former = await self._read_strategy(_JUST_READ)
+            shown = self._last_setpoint()
             if former == API:
                 await self._post_setpoint(grant.power)
             else:
@@ -100,9 +106,20 @@ class SessyController(SetpointController[SessySetpoint]):
                 await self._begin(grant.power, former)
             now = loop_time()
             self.held = SessySetpoint(
-                request=request, grant=grant, changed_at=now, written_at=now
+                request=request,
+                grant=grant,
+                changed_at=now,
+                written_at=now,
+                former=shown,
             )
         return grant
+
+    def _last_setpoint(self) -> Value:
+        """Return the setpoint in the last answer, W; None if there is none."""
+        answer = self._device.answers.get(POWER.path)
+        if answer is None:
+            return None
+        return self._device.values_in([_SETPOINT], answer).values.get(_SETPOINT.key)
 
     async def _begin(self, power: int, former: str) -> None:
         """Choose the strategy API and set a power; on failure, restore the strategy."""
@@ -149,9 +166,10 @@ class SessyController(SetpointController[SessySetpoint]):
                 return None
             power = held.grant.power
             if (strategy := await self._read_strategy()) != API:
-                if not held.was_seen and strategy == snapshot["strategy"]:
+                if not held.in_api and strategy == snapshot.get("strategy"):
                     raise self._not_confirmed(f"the strategy is still {strategy}")
                 raise self._taken_over(f"the strategy is {strategy}")
+            held.in_api = True
             report = await self._device.read([_SETPOINT, _OVERRIDDEN], again=[POWER])
             if report.values.get(_OVERRIDDEN.key):
                 raise self._taken_over("the strategy is overridden")
@@ -163,7 +181,7 @@ class SessyController(SetpointController[SessySetpoint]):
                 return None
             held.foreign.note(is_own=False)
             if held.foreign.is_certain:
-                if not held.was_seen:
+                if not held.was_seen and seen == held.former:
                     raise self._not_confirmed(f"the setpoint is still {seen} W")
                 raise self._taken_over(f"the setpoint is {seen} W instead of {power} W")
             await self._post_setpoint(power)

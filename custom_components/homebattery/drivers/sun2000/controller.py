@@ -24,7 +24,12 @@ from ..battery.controller import (
     loop_time,
     sound_parts,
 )
-from ..errors import DeviceBusyError, NotConfirmedError, NotSupportedError, TakenOverError
+from ..errors import (
+    DeviceBusyError,
+    NotConfirmedError,
+    NotSupportedError,
+    TakenOverError,
+)
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from .commands import (
