@@ -105,7 +105,7 @@ PART = Row(
     lines=2,
     parts=True,
 )
-PART_PAUSED = replace(PART, back=PAUSE)
+PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE)
 NO_VALUES = Row(
     title="Values that there cannot be",
     sees="unknown, or the last value; never the value that came",

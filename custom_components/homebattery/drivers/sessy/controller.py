@@ -10,7 +10,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
-from typing import Final, override
+from typing import Final, TypeGuard, override
 
 from ..battery.controller import (
     Bound,
@@ -52,7 +52,7 @@ _LONGEST: Final = 100
 """Letters that no strategy's word has."""
 
 
-def _may_be_strategy(word: object) -> bool:
+def _may_be_strategy(word: object) -> TypeGuard[str]:
     """Return whether a word may be a device's strategy, be it one unknown here."""
     return isinstance(word, str) and 0 < len(word) <= _LONGEST and word.isprintable()
 
@@ -240,7 +240,7 @@ class SessyController(SetpointController[SessySetpoint]):
         """
         answer = await self._device.ask_unless_recent(STRATEGY, seconds)
         strategy = answer.get("strategy")
-        if not isinstance(strategy, str):
+        if not _may_be_strategy(strategy):
             raise ProtocolError(f"{self._address}{STRATEGY.path}: no strategy")
         return strategy
 
