@@ -627,6 +627,19 @@ async def test_post_without_effect_is_not_called_another_controllers(
     assert simulator.mode == "automatic"
 
 
+async def test_word_that_is_no_strategy_is_not_another_controllers() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        strategy = simulator.server.routes[f"GET {STRATEGY}"]
+        simulator.server.routes[f"GET {STRATEGY}"] = lambda _: Answer(
+            {**OK, "strategy": "?" * 200}
+        )
+        with pytest.raises(ProtocolError, match="no strategy"):
+            await battery.keep_alive()
+        simulator.server.routes[f"GET {STRATEGY}"] = strategy
+        assert await battery.keep_alive() is None
+
+
 async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_only() -> None:
     async with simulated() as (simulator, battery):
         await battery.set_power_setpoint(1000)

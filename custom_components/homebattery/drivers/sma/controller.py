@@ -193,6 +193,7 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             held.suspended = None
             await self._write(held)
         elif held.is_ignored:
+            held.is_ignored = False  # unless it is seen again
             raise NotConfirmedError(
                 f"{self._address}: the device still shows the setpoint before"
             )
