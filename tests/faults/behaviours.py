@@ -1,4 +1,4 @@
-"""What a fault makes of a request and its answer, one function a fault."""
+"""Changes of a request and its answer, one function a fault."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What must hold while a fault lasts, and after it: a row a class of faults.
+"""The table of what must hold in a fault and after it: a row a class of faults.
 
 What holds in every cell besides: no value is shown that was never true, nothing is
 logged twice or with a traceback, another controller is never announced, a lease is on
@@ -22,7 +22,7 @@ RETRY: Final = 36
 
 
 class Live(Enum):
-    """What becomes of the live values (SOC, powers, …) at the second failed poll."""
+    """The live values (SOC, powers, …) from the second failed poll on."""
 
     LOST = auto()
     """All are unavailable."""

@@ -41,7 +41,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 """The batteries, and the protocol of each."""
 
 type Holds = Row | str
-"""What holds, or why the fault cannot occur."""
+"""The class of a fault, or the reason why it cannot occur."""
 
 _NO_HTTP: Final = "there is no HTTP, and no JSON"
 _NO_MODBUS: Final = "there is no Modbus"
@@ -51,7 +51,7 @@ _NO_SENTINEL: Final = "its maker knows no word for 'not available' but 0"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault: what happens, and what holds on each protocol."""
+    """A fault: the event, and what holds on each protocol."""
 
     name: str
     happens: Happening
@@ -59,7 +59,7 @@ class Fault:
     solarman: Holds
     http: Holds
     but: Mapping[str, Holds] = field(default_factory=dict)
-    """What holds with a type of battery for which that is something else."""
+    """The types of battery for which something else holds."""
     asks: bool = False
     """Whether a setpoint is asked for while it lasts."""
     seconds: int = 12

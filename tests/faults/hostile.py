@@ -1,4 +1,4 @@
-"""What a server may say that is not the device, or out of its mind."""
+"""Answers of a server that is not the device, or out of its mind."""
 
 from collections.abc import Iterator
 from functools import cache

@@ -118,7 +118,7 @@ class Proxy:
 
     @property
     def behaviour(self) -> Behaviour:
-        """What becomes of each request from now on."""
+        """The treatment of each request from now on."""
         return self._behaviour
 
     @behaviour.setter

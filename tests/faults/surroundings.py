@@ -1,4 +1,4 @@
-"""What happens to a battery: a context in which a fault lasts, one function a fault."""
+"""Contexts in which a fault lasts, one function a fault."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

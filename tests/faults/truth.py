@@ -1,4 +1,4 @@
-"""What the device says when nothing is between it and a reader: the truth."""
+"""The truth: the answers of a device when nothing is between it and a reader."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
