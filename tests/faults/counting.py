@@ -13,7 +13,7 @@ import pytest
 from .page import COMMAND, PAGE, RECORD, counts_in, is_whole, recorded
 
 CELL: Final = "fault cell"
-"""The name of the property by which a passed cell tells its battery and row."""
+"""The name of the property that has the battery and the row of a passed cell."""
 
 _ran: Final[defaultdict[str, Counter[str]]] = defaultdict(Counter)
 

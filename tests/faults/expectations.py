@@ -34,7 +34,7 @@ class Live(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A class of faults: its name, what the owner sees, and what must hold."""
+    """A class of faults: its name, what the user sees, and what must hold."""
 
     title: str
     sees: str

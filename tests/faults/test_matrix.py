@@ -63,7 +63,7 @@ async def bench(
     """Yield a battery in Home Assistant, and the line to it."""
     caplog.set_level(logging.INFO)
     driver = DRIVERS[battery_type]
-    patient = partialmethod(driver.__init__, timeout=TIMEOUT)
+    with_timeout = partialmethod(driver.__init__, timeout=TIMEOUT)
     device: Any = SIMULATORS[battery_type]
     house = house_of(device, clock)
     house.capacity = CAPACITY
@@ -90,7 +90,7 @@ async def bench(
         entry.add_to_hass(hass)
         home = Home(hass, simulator, entry)
         with monkeypatch.context() as patch:
-            patch.setattr(driver, "__init__", patient)
+            patch.setattr(driver, "__init__", with_timeout)
             assert await home.set_up()
         made = Bench(
             hass=hass,
@@ -113,7 +113,7 @@ async def bench(
 
 
 @pytest.mark.parametrize(("battery_type", "fault", "held"), cells())
-async def test_fault_is_never_believed(
+async def test_fault_does_no_lasting_harm(
     bench: Bench,
     battery_type: str,
     fault: Fault,
