@@ -30,34 +30,53 @@ _PASSING: Final = ("energy", "soc", "hour")
 _TOLERANCE: Final = 1e-3
 
 
-class StoppableTime:
-    """The time of an event loop, which can stand still: what happens takes no time."""
+class SteeredTime:
+    """The time of an event loop, which can go slower, and stand still.
 
-    def __init__(self, time: Callable[[], float]) -> None:
-        """Go on with `time`, s."""
+    Where nothing is to time out it goes slowly, so that nothing does on a busy machine.
+    """
+
+    def __init__(self, time: Callable[[], float], slowness: float) -> None:
+        """Go on with `time`, s, so many times slower."""
         self._time = time
-        self._lost = 0.0
+        self._slowness = slowness
+        self._real = self._begin = time()
         self._now: float | None = None
 
     def __call__(self) -> float:
         """Return the time, s."""
-        return self._time() - self._lost if self._now is None else self._now
+        if self._now is not None:
+            return self._now
+        return self._begin + (self._time() - self._real) / self._slowness
+
+    def _go_on(self, now: float, slowness: float) -> None:
+        self._begin, self._real, self._slowness = now, self._time(), slowness
+
+    @contextmanager
+    def real(self) -> Iterator[None]:
+        """Let the time go as fast as it does."""
+        slowness = self._slowness
+        self._go_on(self(), 1)
+        try:
+            yield
+        finally:
+            self._go_on(self(), slowness)
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Let the time stand still."""
+        """Let the time stand still: what happens takes none."""
         now = self._now = self()
         try:
             yield
         finally:
             self._now = None
-            self._lost += self() - now
+            self._go_on(now, self._slowness)
 
 
 class Truth:
     """Every reading that was true at any moment, and those that were shown."""
 
-    def __init__(self, simulator: Simulator, time: StoppableTime) -> None:
+    def __init__(self, simulator: Simulator, time: SteeredTime) -> None:
         """Prepare to read a device directly, while `time` stands still."""
         self._simulator = simulator
         self._time = time
