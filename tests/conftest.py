@@ -38,6 +38,11 @@ from custom_components.homebattery.drivers.sun2000 import (
     inverter as sun2000_inverter,
     unit as sun2000_unit,
 )
+from tests.faults.counting import (  # noqa: F401
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from tests.home import CONTROL_KEYS, KINDS, OTHERS, Home, MakeHome, Warp, house_of
 from tests.simulators import (
     SIMULATORS,

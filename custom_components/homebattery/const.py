@@ -33,6 +33,8 @@ SHORTEST_SCAN_INTERVAL: Final = 2
 LONGEST_SCAN_INTERVAL: Final = 300
 SLOW_SCAN_INTERVAL: Final = 60
 """Seconds between polls of slow values: settings, limits, counters."""
+REFUSED_SCAN_INTERVAL: Final = 60
+"""Seconds between polls while the device refuses the password."""
 SHORTEST_SETPOINT_TIMEOUT: Final = 10
 """Seconds; an automation cannot be relied on to set a setpoint again sooner."""
 LONGEST_SETPOINT_TIMEOUT: Final = 7 * 24 * 3600

@@ -7,13 +7,18 @@ import logging
 import math
 from typing import Any, override
 
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryAuthFailed
+from homeassistant.exceptions import ConfigEntryAuthFailed, HomeAssistantError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
-from .const import CONF_SCAN_INTERVAL, SCAN_INTERVAL, SLOW_SCAN_INTERVAL
+from .const import (
+    CONF_SCAN_INTERVAL,
+    REFUSED_SCAN_INTERVAL,
+    SCAN_INTERVAL,
+    SLOW_SCAN_INTERVAL,
+)
 from .drivers.battery.base import Battery
 from .drivers.battery.readings import Readings
 from .drivers.errors import (
@@ -84,23 +89,43 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                 readings = await self.battery.read(
                     self._due() if self._everything_read else None
                 )
-            except AuthenticationError as err:
-                self.recent_errors.note(err)
-                raise translated(ConfigEntryAuthFailed, self.name, err) from err
             except BatteryError as err:
                 self.recent_errors.note(err)
                 if not self._everything_read or self._poll_missed:
                     if isinstance(err, AnotherDeviceError):
                         # An issue says so, also after polls that failed otherwise.
                         self.async_update_listeners()
-                    raise translated(UpdateFailed, self.name, err) from err
+                    raise self._failure(err) from err
                 _LOGGER.debug("%s: missed a poll: %s", self.name, err)
                 self._poll_missed = True
                 return self.data
             self._poll_missed = False
             self.last_fresh = dt_util.utcnow()
             self._everything_read = True
+            self._end_sign_in()
             return self._merged(readings)
+
+    def _failure(self, err: BatteryError) -> HomeAssistantError:
+        """Return the error of a failed poll; a refused password begins a sign-in.
+
+        Polls go on: a device that starts, or is out of order, may refuse a password
+        that is right. Home Assistant itself would not ask again until a new sign-in.
+        """
+        if not isinstance(err, AuthenticationError):
+            return translated(UpdateFailed, self.name, err)
+        if not self._everything_read:
+            return translated(ConfigEntryAuthFailed, self.name, err)
+        self.config_entry.async_start_reauth(self.hass)
+        failure = translated(UpdateFailed, self.name, err)
+        failure.retry_after = REFUSED_SCAN_INTERVAL
+        return failure
+
+    def _end_sign_in(self) -> None:
+        """Close the form of a new sign-in: the device takes the password."""
+        for flow in self.config_entry.async_get_active_flows(
+            self.hass, {SOURCE_REAUTH}
+        ):
+            self.hass.config_entries.flow.async_abort(flow["flow_id"])
 
     @property
     def is_fresh(self) -> bool:

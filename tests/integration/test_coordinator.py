@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from homeassistant.config_entries import SOURCE_REAUTH
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
 import pytest
 
 from custom_components.homebattery import coordinator
@@ -233,9 +233,28 @@ async def test_refused_password_starts_a_new_sign_in(
 ) -> None:
     await sessy.misbehave("unauthorized")
     await warp(6)
+    assert sessy_home.state("battery_soc") == "50.0"
+    await warp(6)
     assert sessy_home.state("battery_soc") == "unavailable"
     [flow] = sessy_home.hass.config_entries.flow.async_progress()
     assert flow["context"]["source"] == SOURCE_REAUTH
+
+
+async def test_password_that_is_right_again_ends_the_sign_in(
+    sessy_home: Home, sessy: SessySimulator, warp: Warp
+) -> None:
+    """It is tried once a minute: a dongle may refuse it while it starts."""
+    await sessy.misbehave("unauthorized")
+    for _ in range(3):
+        await warp(6)
+    rejected = sessy.server.rejected
+    await warp(6)
+    assert sessy.server.rejected == rejected
+    await sessy.misbehave("unauthorized", on=False)
+    await warp(61)
+    assert sessy_home.state("battery_soc") != "unavailable"
+    assert sessy_home.hass.config_entries.flow.async_progress() == []
+    assert not ir.async_get(sessy_home.hass).issues
 
 
 async def test_password_that_is_refused_once_starts_no_new_sign_in(

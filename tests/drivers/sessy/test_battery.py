@@ -40,6 +40,7 @@ from tests.simulators import ManualClock, Plant, SessySimulator
 from tests.simulators.http_server import Answer, Json, Request
 from tests.simulators.image import HttpImage, Vector, load
 from tests.simulators.sessy import Device
+from tests.simulators.sessy_dongles import OK
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -604,6 +605,39 @@ async def test_another_strategy_is_not_fought() -> None:
             await battery.keep_alive()
 
     assert len(posts(simulator)) == before
+
+
+@pytest.mark.parametrize("paths", [(STRATEGY, SETPOINT), (SETPOINT,)])
+async def test_post_without_effect_is_not_called_another_controllers(
+    paths: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device shows what it showed before."""
+    async with simulated() as (simulator, battery):
+        for path in paths:
+            monkeypatch.setitem(
+                simulator.server.routes, f"POST {path}", lambda _: Answer(OK)
+            )
+        await battery.set_power_setpoint(1000)
+        if STRATEGY not in paths:
+            assert await battery.keep_alive() == Grant(1000)  # it is posted once more
+        with pytest.raises(NotConfirmedError, match="had no effect"):
+            await battery.keep_alive()
+        await battery.release()
+
+    assert simulator.mode == "automatic"
+
+
+async def test_word_that_is_no_strategy_is_not_another_controllers() -> None:
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(1000)
+        strategy = simulator.server.routes[f"GET {STRATEGY}"]
+        simulator.server.routes[f"GET {STRATEGY}"] = lambda _: Answer(
+            {**OK, "strategy": "?" * 200}
+        )
+        with pytest.raises(ProtocolError, match="no strategy"):
+            await battery.keep_alive()
+        simulator.server.routes[f"GET {STRATEGY}"] = strategy
+        assert await battery.keep_alive() is None
 
 
 async def test_a_setpoint_that_changed_by_itself_is_posted_once_more_only() -> None:

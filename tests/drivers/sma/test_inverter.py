@@ -1151,6 +1151,29 @@ async def test_another_controllers_setpoint_is_noticed(leap: Leap) -> None:
         assert simulator.state()["battery_power"] < 0
 
 
+async def test_write_without_effect_is_not_called_another_controllers(
+    leap: Leap,
+) -> None:
+    """The device still shows the setpoint before, and takes the next one."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.set_power_setpoint(1500)
+        await battery.get("power_setpoint")
+        await simulator.misbehave("ignore_writes")
+        await battery.set_power_setpoint(-400)
+        leap(10)
+        for _ in range(3):
+            await battery.get("power_setpoint")
+        with pytest.raises(NotConfirmedError, match="still shows"):
+            await battery.keep_alive()
+        await simulator.misbehave("ignore_writes", on=False)
+        await battery.keep_alive()
+        assert await battery.get("power_setpoint") == -400
+        assert await battery.keep_alive() == Grant(-400)
+        await battery.release()
+        assert simulator.mode == "automatic"
+
+
 @pytest.mark.parametrize(("minutes", "is_theirs"), [(1, True), (20, False)])
 async def test_external_control_that_is_switched_off_twice(
     leap: Leap, minutes: int, is_theirs: bool
@@ -1285,6 +1308,17 @@ async def test_standby_is_unknown_not_zero() -> None:
     for key in ("active_power", "battery_power", "energy_charged_total", "grid_power"):
         assert readings[key] is None
     assert readings["battery_soc"] == 50
+
+
+async def test_grid_power_fails_when_neither_direction_can_be_read() -> None:
+    """Unknown it would be if the device said so."""
+    simulator, _ = island()
+    async with simulator, connected(simulator) as battery:
+        await battery.read()
+        await simulator.misbehave("exception", code=4, count=100)
+        readings = await battery.read(["grid_power", "battery_soc"])
+
+    assert readings.failures.keys() == {"grid_power", "battery_soc"}
 
 
 async def test_every_setting_of_a_device_can_be_changed() -> None:

@@ -1,5 +1,6 @@
 """A battery that the Huawei driver holds at a setpoint, and releases."""
 
+from contextlib import suppress
 from itertools import product
 import json
 from typing import Any, Final
@@ -9,6 +10,7 @@ import pytest
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.errors import (
+    BatteryError,
     CannotConnectError,
     DeviceRefusedError,
     NotConfirmedError,
@@ -16,6 +18,8 @@ from custom_components.homebattery.drivers.errors import (
     TakenOverError,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
+from tests.faults.behaviours import sentinels, zeros
+from tests.faults.proxy import Proxy, pass_on
 from tests.simulators import HuaweiSimulator
 from tests.simulators.image import ModbusImage, load
 from tests.simulators.modbus import Dropped, Refused
@@ -356,6 +360,30 @@ async def test_another_controllers_power_is_noticed() -> None:
 
         assert b.writes[before:] == []
         assert b.power == pytest.approx(400, abs=20)
+
+
+@pytest.mark.parametrize("power", [1000, -1000, 0])
+async def test_answers_without_values_are_not_another_controllers(power: int) -> None:
+    """Zeros of a device that has just started, and the word for 'not available'."""
+    async with bench() as b, Proxy(b.simulator, "modbus") as proxy:
+        setup = {**b.simulator.setup, "port": proxy.port}
+        async with Sun2000Inverter.from_setup(setup) as battery:
+            await battery.set_power_setpoint(power)
+            for behaviour in (
+                zeros,
+                sentinels(dict.fromkeys(range(37000, 48000), 0xFFFF)),
+            ):
+                proxy.behaviour = behaviour
+                for _ in range(3):
+                    await battery.get("power_setpoint")
+                with suppress(BatteryError):
+                    await battery.keep_alive()
+                proxy.behaviour = pass_on
+                await battery.keep_alive()
+            held = battery.held
+            assert held is not None
+            assert held.grant == Grant(power)
+            await battery.release()
 
 
 async def test_a_hold_that_another_controller_ended_is_not_restored() -> None:

@@ -56,12 +56,13 @@ class Formula:
 
 
 def soc_of_live_battery(v: Values) -> Value:
-    """Return the SOC, %; None for a 0 beside a battery voltage of 0.
+    """Return the SOC, %; None for a 0 beside a voltage of 0, or of no known value.
 
     A device that has just started answers zeros until it knows better.
     """
     soc = v["battery_soc"]
-    return None if soc == 0 and v.get("battery_voltage") == 0 else soc
+    has_voltage = bool(v.get("battery_voltage", True))
+    return None if soc == 0 and not has_voltage else soc
 
 
 SOC: Final = Formula(

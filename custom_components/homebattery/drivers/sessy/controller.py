@@ -10,7 +10,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
-from typing import Final, override
+from typing import Final, TypeGuard, override
 
 from ..battery.controller import (
     Bound,
@@ -33,6 +33,7 @@ from ..errors import (
     RequestTimeoutError,
     TakenOverError,
 )
+from ..measurements import Value
 from .device import ONE_ENDPOINT_ERRORS, SessyDevice
 from .endpoints import API, POWER, SETPOINT, STRATEGY, Field
 from .measurements import BATTERY
@@ -51,7 +52,7 @@ _LONGEST: Final = 100
 """Letters that no strategy's word has."""
 
 
-def _may_be_strategy(word: object) -> bool:
+def _may_be_strategy(word: object) -> TypeGuard[str]:
     """Return whether a word may be a device's strategy, be it one unknown here."""
     return isinstance(word, str) and 0 < len(word) <= _LONGEST and word.isprintable()
 
@@ -66,6 +67,12 @@ class SessySetpoint(HeldSetpoint):
     """The record of the setpoint that a Sessy is held at."""
 
     foreign: ForeignSetpoint = field(default_factory=_foreign_setpoint)
+    former: Value = None
+    """The setpoint that the device showed before, W; None if that is not known."""
+    in_api: bool = False
+    """Whether the device has shown the strategy API since that was posted."""
+    was_seen: bool = False
+    """Whether it has shown the setpoint, too."""
 
 
 class SessyController(SetpointController[SessySetpoint]):
@@ -91,6 +98,7 @@ class SessyController(SetpointController[SessySetpoint]):
         grant = await self._limit(request.power)
         async with self._device.writing:
             former = await self._read_strategy(_JUST_READ)
+            shown = self._last_setpoint()
             if former == API:
                 await self._post_setpoint(grant.power)
             else:
@@ -98,9 +106,20 @@ class SessyController(SetpointController[SessySetpoint]):
                 await self._begin(grant.power, former)
             now = loop_time()
             self.held = SessySetpoint(
-                request=request, grant=grant, changed_at=now, written_at=now
+                request=request,
+                grant=grant,
+                changed_at=now,
+                written_at=now,
+                former=shown,
             )
         return grant
+
+    def _last_setpoint(self) -> Value:
+        """Return the setpoint in the last answer, W; None if there is none."""
+        answer = self._device.answers.get(POWER.path)
+        if answer is None:
+            return None
+        return self._device.values_in([_SETPOINT], answer).values.get(_SETPOINT.key)
 
     async def _begin(self, power: int, former: str) -> None:
         """Choose the strategy API and set a power; on failure, restore the strategy."""
@@ -147,19 +166,30 @@ class SessyController(SetpointController[SessySetpoint]):
                 return None
             power = held.grant.power
             if (strategy := await self._read_strategy()) != API:
+                if not held.in_api and strategy == snapshot.get("strategy"):
+                    raise self._not_confirmed(f"the strategy is still {strategy}")
                 raise self._taken_over(f"the strategy is {strategy}")
+            held.in_api = True
             report = await self._device.read([_SETPOINT, _OVERRIDDEN], again=[POWER])
             if report.values.get(_OVERRIDDEN.key):
                 raise self._taken_over("the strategy is overridden")
             seen = report.values.get(_SETPOINT.key)
-            if seen is None or seen == power:
+            if seen is None:
+                return None
+            if seen == power:
+                held.was_seen = True
                 return None
             held.foreign.note(is_own=False)
             if held.foreign.is_certain:
+                if not held.was_seen and seen == held.former:
+                    raise self._not_confirmed(f"the setpoint is still {seen} W")
                 raise self._taken_over(f"the setpoint is {seen} W instead of {power} W")
             await self._post_setpoint(power)
             held.written_at = loop_time()
             return held.grant
+
+    def _not_confirmed(self, what: str) -> NotConfirmedError:
+        return NotConfirmedError(f"{self._address}: {what}; the post had no effect")
 
     def _taken_over(self, what: str) -> TakenOverError:
         return TakenOverError(
@@ -210,7 +240,7 @@ class SessyController(SetpointController[SessySetpoint]):
         """
         answer = await self._device.ask_unless_recent(STRATEGY, seconds)
         strategy = answer.get("strategy")
-        if not isinstance(strategy, str):
+        if not _may_be_strategy(strategy):
             raise ProtocolError(f"{self._address}{STRATEGY.path}: no strategy")
         return strategy
 

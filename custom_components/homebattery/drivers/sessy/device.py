@@ -212,9 +212,13 @@ class SessyDevice:
                 continue
             answers = True
         if answers:
-            # Otherwise it is the device that gives no answer.
+            # Otherwise it is the device that gives no answer. Once is no reason for a
+            # pause: answers get lost.
             for endpoint in silent:
-                self._silent.setdefault(endpoint, BackOff()).note()
+                if endpoint in self._silent:
+                    self._silent[endpoint].note()
+                else:
+                    self._silent[endpoint] = BackOff()
         return report
 
     def values_in(self, fields: Iterable[Field], answer: Answer) -> Report:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..battery.readings import Formula, Values
+from ..battery.readings import SOC, Formula, Values
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
 from ..measurements import Value
 from .endpoints import (
@@ -225,6 +225,7 @@ BATTERY: Final = Kind(
         *_OF_ANY_DONGLE,
     ),
     formulas=(
+        SOC,
         Formula("battery_status", ("battery_power",), _charging, BATTERY_STATUS),
         Formula("problem", ("device_status",), _problems, _WRONG),
         _sum_of("pv_power", _names("pv_power"), whole=False),

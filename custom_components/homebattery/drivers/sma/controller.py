@@ -91,6 +91,10 @@ class SmaHeldSetpoint(HeldSetpoint):
     foreign: ForeignSetpoint = field(
         default_factory=lambda: ForeignSetpoint(_FOREIGN_READS)
     )
+    former: int | None = None
+    """The power that it was held at before, W, until this setpoint has been seen."""
+    is_ignored: bool = False
+    """Whether the device still shows the former power."""
 
 
 class SmaController(SetpointController[SmaHeldSetpoint]):
@@ -151,6 +155,7 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             grant=grant,
             changed_at=changed_at,
             allowed_off_grid=allowed_off_grid,
+            former=None if before is None else before.grant.power,
         )
         try:
             await self._write(self.held)
@@ -188,9 +193,16 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
         grant = self._permitted(held.request)
         if grant.power != held.grant.power or held.suspended is not None:
             await self._wait_for_spacing()
+            if held.suspended is None:
+                held.former = held.grant.power
             held.change(grant, loop_time())
             held.suspended = None
             await self._write(held)
+        elif held.is_ignored:
+            held.is_ignored = False  # unless it is seen again
+            raise NotConfirmedError(
+                f"{self._address}: the device still shows the setpoint before"
+            )
         return held.grant
 
     @override
@@ -235,14 +247,17 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             return
         if any(values.get(name) is None for name in READ_BACK):
             return
-        now = loop_time()
-        if self.setpoint_shown(values) == held.grant.power:
+        now, shown = loop_time(), self.setpoint_shown(values)
+        if shown == held.grant.power:
             self._shows_setpoints, held.is_off = True, False
+            held.former, held.is_ignored = None, False
             held.foreign.note(is_own=True)
         elif not self._shows_setpoints or now - held.changed_at < _READ_BACK_LATE:
             return
         elif values[_CONTROL_SHOWN] != ACTIVE and now - held.off_at >= _RESTARTS_APART:
             held.is_off = True
+        elif held.former is not None and shown == held.former:
+            held.is_ignored = True
         else:
             held.foreign.note(is_own=False)
 

@@ -33,6 +33,13 @@ def difference(v: Values, plus: str, minus: str) -> float | None:
     return first - second
 
 
+def _grid_power(v: Values) -> Value:
+    """Return the grid power, W; raises KeyError when neither direction was read."""
+    if "power_drawn" not in v and "power_fed_in" not in v:
+        raise KeyError("power_drawn")
+    return difference(v, "power_drawn", "power_fed_in")
+
+
 def _battery_power(v: Values) -> Value:
     """Return the battery power, W, or else that at the AC side."""
     power = difference(v, "charge_power", "discharge_power")
@@ -146,7 +153,7 @@ FORMULAS: Final = (
     Formula(
         "grid_power",
         ("power_drawn", "power_fed_in"),
-        lambda v: difference(v, "power_drawn", "power_fed_in"),
+        _grid_power,
     ),
     _counted("energy_charged_total", "battery_energy_charged", "energy_absorbed_total"),
     _counted(

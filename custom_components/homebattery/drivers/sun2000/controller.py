@@ -26,6 +26,7 @@ from ..battery.controller import (
     sound_parts,
 )
 from ..errors import (
+    DeviceBusyError,
     NotConfirmedError,
     NotSupportedError,
     RequestTimeoutError,
@@ -208,6 +209,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 await self._commands.prolong(held.sent, self.duration_min)
                 held.renewed_at = held.written_at = loop_time()
                 return held.grant
+            if state.command is None or (held.sent and state.is_blank):
+                raise DeviceBusyError(f"{self._device.name}: does not know its command")
             held.seen_at = loop_time()
             if held.sent == 0:
                 self._check_hold(held, state)
@@ -278,9 +281,9 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 self.highest[name] = max(power, self.highest.get(name, 0))
         held = self.held
         if held is not None and held.sent and not held.has_ended:
-            shown = values.get(power_register(held.sent))
-            if shown is not None:
-                held.foreign.note(is_own=number(shown) == abs(held.sent))
+            # 0 is no power to be forced: a device that has just started answers it.
+            if shown := number(values.get(power_register(held.sent))):
+                held.foreign.note(is_own=shown == abs(held.sent))
 
     def _check_hold(self, held: HeldCommand, state: ControlState) -> None:
         """Raise TakenOverError when the hold was lifted."""

@@ -1,0 +1,1 @@
+"""The fault matrix: every battery, with every fault, at rest and held."""

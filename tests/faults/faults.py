@@ -1,0 +1,240 @@
+"""The table of faults: what goes wrong, and what must hold with each battery.
+
+Where a fault cannot occur, the reason stands in the place of what holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from . import behaviours as does, hostile, surroundings as around
+from .expectations import (
+    ANOTHER,
+    AWAY,
+    GARBLED,
+    HARMLESS,
+    MACHINE,
+    NO_CONNECTION,
+    NO_EFFECT,
+    NO_VALUES,
+    PART,
+    PART_PAUSED,
+    REFUSED,
+    REFUSED_LOGIN,
+    WRITE,
+    ZEROS,
+    Row,
+)
+from .framing import Protocol
+from .proxy import Behaviour
+from .surroundings import Happening, on_line
+
+PROTOCOLS: Final[Mapping[str, Protocol]] = {
+    "victron": "modbus",
+    "sun2000": "modbus",
+    "deye_modbus": "modbus",
+    "deye_solarman": "solarman",
+    "sessy": "http",
+    "sma": "modbus",
+}
+"""The batteries, and the protocol of each."""
+
+type Holds = Row | str
+"""The class of a fault, or the reason why it cannot occur."""
+
+_NO_HTTP: Final = "there is no HTTP, and no JSON"
+_NO_MODBUS: Final = "there is no Modbus"
+_ONE_ANSWER: Final = "HTTP has one answer under way, and it carries no id"
+_NO_SENTINEL: Final = "its maker knows no word for 'not available' but 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A fault: the event, and what holds on each protocol."""
+
+    name: str
+    happens: Happening
+    modbus: Holds
+    solarman: Holds
+    http: Holds
+    but: Mapping[str, Holds] = field(default_factory=dict)
+    """The types of battery for which something else holds."""
+    asks: bool = False
+    """Whether a setpoint is asked for while it lasts."""
+    seconds: int = 12
+    """Its duration after the first poll: two polls, or more."""
+
+    def holds(self, battery_type: str) -> Holds:
+        """Return what holds with a battery, or why the fault cannot occur."""
+        general: Holds = getattr(self, PROTOCOLS[battery_type])
+        return self.but.get(battery_type, general)
+
+
+def _line(
+    name: str,
+    behaviour: Behaviour,
+    modbus: Holds,
+    solarman: Holds | None = None,
+    http: Holds | None = None,
+    *,
+    but: Mapping[str, Holds] | None = None,
+    seconds: int = 12,
+) -> Fault:
+    """Return a fault of the line to the device; without others, `modbus` holds."""
+    return Fault(
+        name=name,
+        happens=on_line(lambda _: behaviour),
+        modbus=modbus,
+        solarman=solarman or modbus,
+        http=http or modbus,
+        but=but or {},
+        seconds=seconds,
+    )
+
+
+def _http(name: str, behaviour: Behaviour, row: Row, seconds: int = 12) -> Fault:
+    """Return a fault of HTTP and JSON."""
+    return _line(name, behaviour, _NO_HTTP, _NO_HTTP, row, seconds=seconds)
+
+
+def _around(
+    name: str, happens: Happening, row: Row, *, asks: bool = False, seconds: int = 12
+) -> Fault:
+    """Return a fault that is the same on each protocol."""
+    return Fault(
+        name=name,
+        happens=happens,
+        modbus=row,
+        solarman=row,
+        http=row,
+        asks=asks,
+        seconds=seconds,
+    )
+
+
+def _at_write(name: str, make: Callable[[], Behaviour], row: Row) -> Fault:
+    """Return a fault of the line that meets a write; `make` counts anew in each cell."""
+    return _around(name, on_line(lambda _: make()), row, asks=True)
+
+
+def _lost_at_write(nth: int, *, taken: bool) -> Fault:
+    """Return the loss of the connection at a write, which the device has taken or not."""
+    return _at_write(
+        f"connection lost at write {nth}{'' if taken else ', not taken'}",
+        lambda: does.end_at_write(nth, taken=taken),
+        WRITE,
+    )
+
+
+_INSIDE: Final = {
+    "victron": (225, 304),
+    "sma": (3, 30849),
+    "sun2000": (1, 32087),
+    "deye_modbus": (1, 586),
+    "deye_solarman": (1, 586),
+}
+"""A register inside a block: the unit and the address."""
+_TWO_ROUNDS: Final = 84
+"""Seconds in which a slow value is read twice, the second time because it failed."""
+_DAY: Final = timedelta(days=1)
+_ENERGY: Final = b"/api/v1/energy/status"
+
+CONNECTION: Final = (
+    _around("connection refused", around.refused, NO_CONNECTION),
+    _around(
+        "connection refused for 11 minutes", around.refused, NO_CONNECTION, seconds=660
+    ),
+    _around("unreachable", around.unreachable, NO_CONNECTION),
+    _line("reset at once", does.reset_at_once, AWAY),
+    _line("reset in mid-frame", does.reset_in_mid_frame, AWAY),
+    _line("closed in mid-frame", does.close_in_mid_frame, AWAY),
+    _line("half-open", does.half_open, HARMLESS),
+    _line("silence", does.silence, AWAY),
+    _line("a byte at a time", does.byte_by_byte, AWAY),
+    _line("answers after the time-out", does.late, AWAY),
+)
+FRAMES: Final = (
+    _line("garbage", does.garbage, GARBLED),
+    _line("garbage before", does.garbage_before, GARBLED, HARMLESS),
+    _line("garbage after", does.garbage_after, HARMLESS, http=GARBLED),
+    _line("truncated", does.truncated, GARBLED),
+    _line("split", does.split, HARMLESS),
+    _line("glued", does.glued, HARMLESS),
+    _line("stale", does.stale, HARMLESS, http=_ONE_ANSWER),
+    _line("id of another request", does.other_id, GARBLED, http=_ONE_ANSWER),
+    _line("answer of another unit", does.other_unit, GARBLED, http=_NO_MODBUS),
+    _line("answer to another function", does.other_function, GARBLED, http=_NO_MODBUS),
+    _line("wrong byte count", does.wrong_byte_count, GARBLED, http=_NO_MODBUS),
+    _line("frames without end", does.endless_frames, GARBLED, http=_NO_MODBUS),
+    _http("no object", does.body([1, 2, 3]), GARBLED),
+    _http("no JSON", does.body(hostile.HTML), GARBLED),
+    _http("deep nesting", does.body(hostile.DEEP), GARBLED),
+    _http("endless body", does.endless_body, GARBLED),
+    _http("huge body", does.body(hostile.HUGE), GARBLED),
+    _http("compressed body", does.bomb, GARBLED),
+)
+REFUSALS: Final = (
+    *(
+        _line(f"exception {code}", does.refusal(code), REFUSED, http=_NO_MODBUS)
+        for code in (1, 2, 3, 4, 5, 6, 10, 11)
+    ),
+    _line("busy for a minute", does.refusal(6), REFUSED, http=_NO_MODBUS, seconds=60),
+    Fault(
+        name="illegal address inside a block",
+        happens=on_line(
+            lambda battery_type: does.illegal_address(*_INSIDE[battery_type])
+        ),
+        modbus=PART_PAUSED,
+        solarman=PART_PAUSED,
+        http=_NO_MODBUS,
+        seconds=_TWO_ROUNDS,
+    ),
+    _http("301", does.status(301, Location="http://127.0.0.1:9/"), REFUSED),
+    _http("401", does.status(401, WWW_Authenticate="Basic"), REFUSED_LOGIN),
+    _http("403", does.status(403), REFUSED),
+    _http("404", does.status(404), REFUSED),
+    _http("429", does.status(429), REFUSED),
+    _http("500", does.status(500), REFUSED),
+    _http("503 for a minute", does.status(503), REFUSED, seconds=60),
+    _http(
+        "404 at one path", does.one_path(_ENERGY, does.status(404)), PART, _TWO_ROUNDS
+    ),
+    _http(
+        "silence at one path",
+        does.one_path(_ENERGY, does.silence),
+        PART_PAUSED,
+        _TWO_ROUNDS,
+    ),
+)
+VALUES: Final = (
+    _line("each word 0", does.zeros, ZEROS, http=_NO_MODBUS),
+    Fault(
+        name="sentinels",
+        happens=around.sentinels,
+        modbus=NO_VALUES,
+        solarman=_NO_SENTINEL,
+        http=_NO_MODBUS,
+        but={"victron": _NO_SENTINEL, "deye_modbus": _NO_SENTINEL},
+    ),
+    _http("each value null", does.leaves(None), NO_VALUES),
+    _http("each value 0", does.leaves(0), ZEROS),
+    _http("each value a list", does.leaves([[], {}]), NO_VALUES),
+    _http("each value a long text", does.leaves("?" * 2_000), NO_VALUES),
+    _http("each number NaN", does.numbers("NaN"), NO_VALUES),
+    _http("each number 1e400", does.numbers("1e400"), NO_VALUES),
+    _http("each number of 400 digits", does.numbers("9" * 400), NO_VALUES),
+    _http("no fields", does.body({"status": "ok"}), REFUSED),
+)
+FAULTS: Final = (
+    *CONNECTION,
+    *FRAMES,
+    *REFUSALS,
+    *VALUES,
+    _around("another device", around.another_device, ANOTHER),
+    *(_lost_at_write(nth, taken=taken) for nth in (1, 2, 3) for taken in (True, False)),
+    _at_write("write without effect", lambda: does.without_effect, NO_EFFECT),
+    _around("full disk", around.full_disk, MACHINE, asks=True),
+    _around("clock a day ahead", around.clock_jump(_DAY), MACHINE),
+    _around("clock a day behind", around.clock_jump(-_DAY), MACHINE),
+)
