@@ -628,11 +628,23 @@ async def test_one_lost_answer_makes_no_pause() -> None:
 async def test_zeros_are_no_soc() -> None:
     """A dongle that has just started may answer 0 for everything."""
     zeros = dict.fromkeys(SESSY, 0)
-    async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
+    async with HostileDongle(RESPONSES) as dongle:
         dongle.hostile[POWER] = answer(json.dumps({"status": "ok", "sessy": zeros}))
-        readings = await battery.read(["battery_soc", "battery_power"])
+        async with inverter(dongle) as battery:
+            readings = await battery.read(["battery_soc", "battery_power"])
 
     assert readings["battery_soc"] is None
+
+
+async def test_values_that_all_become_zero_are_none() -> None:
+    zeros = dict.fromkeys(SESSY, 0)
+    async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
+        before = await battery.read(["battery_soc"])
+        dongle.hostile[POWER] = answer(json.dumps({"status": "ok", "sessy": zeros}))
+        with pytest.raises(ProtocolError, match="nothing but zeros"):
+            await battery.read(["battery_soc"])
+
+    assert before["battery_soc"] == 89
 
 
 @pytest.mark.parametrize("body", [None, b""], ids=["hangs", "closes"])

@@ -374,10 +374,12 @@ async def test_answers_without_values_are_not_another_controllers(power: int) ->
                 sentinels(dict.fromkeys(range(37000, 48000), 0xFFFF)),
             ):
                 proxy.behaviour = behaviour
-                for _ in range(3):
-                    await battery.get("power_setpoint")
-                with suppress(BatteryError):
-                    await battery.keep_alive()
+                for ask in (
+                    *[lambda: battery.get("power_setpoint")] * 3,
+                    battery.keep_alive,
+                ):
+                    with suppress(BatteryError):
+                        await ask()
                 proxy.behaviour = pass_on
                 await battery.keep_alive()
             held = battery.held

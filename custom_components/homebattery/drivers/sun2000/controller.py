@@ -209,7 +209,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 await self._commands.prolong(held.sent, self.duration_min)
                 held.renewed_at = held.written_at = loop_time()
                 return held.grant
-            if state.command is None or (held.sent and state.is_blank):
+            if state.command is None:
                 raise DeviceBusyError(f"{self._device.name}: does not know its command")
             held.seen_at = loop_time()
             if held.sent == 0:
@@ -281,7 +281,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 self.highest[name] = max(power, self.highest.get(name, 0))
         held = self.held
         if held is not None and held.sent and not held.has_ended:
-            # 0 is no power to be forced: a device that has just started answers it.
+            # 0 is no power to be forced.
             if shown := number(values.get(power_register(held.sent))):
                 held.foreign.note(is_own=shown == abs(held.sent))
 
