@@ -150,7 +150,7 @@ async def test_any_input_to_a_flow_is_a_form_again(
 async def test_any_options_are_within_their_bounds_or_refused(
     home: Home, data: st.DataObject
 ) -> None:
-    """What was taken lets the battery be set up again."""
+    """With those that are taken the battery can be set up again."""
     options = home.hass.config_entries.options
     result: Any = await options.async_init(home.entry.entry_id)
     names = ["max_charge_power", "max_discharge_power", "scan_interval"]
@@ -248,7 +248,7 @@ IPS: Final = st.one_of(st.ip_addresses(), st.just(ip_address("fe80::1%eth0")))
     ),
     name=TEXTS,
 )
-async def test_any_announcement_is_offered_or_not_recognised(
+async def test_any_announcement_is_offered_or_refused(
     hass: HomeAssistant,
     ips: list[Any],
     port: int | None,
