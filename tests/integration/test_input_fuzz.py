@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from ipaddress import ip_address
-import math
 from typing import Any, Final
 
 from homeassistant.config_entries import (
@@ -226,7 +225,7 @@ async def test_any_power_and_duration_are_taken_or_refused(
         data["duration"] = duration
     with suppress(vol.Invalid, HomeAssistantError):
         await home.hass.services.async_call(DOMAIN, "set_power", data, blocking=True)
-        assert math.isfinite(float(home.state("power_setpoint")))
+        assert control.requested_power == round(float(power))
     await control.async_release()
     assert home.state("control_mode") == "automatic"
 
