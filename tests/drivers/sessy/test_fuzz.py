@@ -126,6 +126,19 @@ def test_any_json_when_connecting_is_a_battery_or_an_error_of_the_library(
     asyncio.run(connect())
 
 
+@pytest.mark.parametrize("state", [{}, [], {"P1_OK": 1}, None, 1e400])
+async def test_state_of_a_meter_that_is_no_text_is_none_known(state: Any) -> None:
+    """It is an object, a list, nothing or a number, already when connecting."""
+    path = "GET /api/v2/p1/details"
+    odd: Odd = {path: json.dumps({**VECTORS[-1]["responses"][path], "state": state})}
+    async with connected(VECTORS[-1], odd) as battery:
+        await read_all(battery)
+        readings = await battery.read(["meter_status", "grid_power"])
+
+    assert readings.get("meter_status") is None
+    assert readings.get("grid_power") is None
+
+
 @share_of_examples(1 / 5)
 @given(data=st.data(), power=st.integers(-3000, 3000))
 def test_any_json_while_held_raises_only_errors_of_the_library(

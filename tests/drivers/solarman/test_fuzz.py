@@ -165,7 +165,7 @@ def test_any_answer_to_a_write_is_taken_or_an_error_of_the_library(
 def test_a_frame_with_wrong_bytes_never_gives_other_words(
     instead: bytes, start: int
 ) -> None:
-    """CRC and checksum find them; those of the envelope's fields are ignored."""
+    """CRC and checksum find them; the envelope has fields without a meaning."""
 
     def damaged(request: Request) -> bytes:
         frame = bytearray(answer_to(request))

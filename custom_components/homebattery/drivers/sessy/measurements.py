@@ -165,7 +165,7 @@ class Kind:
     formulas: tuple[Formula, ...]
     settings: Mapping[str, Setting]
     ahead: tuple[Endpoint, ...]
-    unused: frozenset[str] = frozenset()
+    unused: tuple[str, ...] = ()
 
 
 _OF_ANY_DONGLE: Final = (
@@ -259,7 +259,7 @@ P1_METER: Final = Kind(
     model="Sessy P1",
     letter="P",
     live=P1,
-    unused=frozenset({"P1_NOT_CONNECTED"}),
+    unused=("P1_NOT_CONNECTED",),
     fields=(
         Field("meter_status", P1, "state", states=P1_STATES),
         Field("grid_power", P1, "power_total"),
@@ -291,7 +291,7 @@ MODBUS_METER: Final = Kind(
     model="Sessy Modbus",  # read by a P1 dongle, in place of a P1 port
     letter="P",
     live=MODBUS,
-    unused=frozenset({"MODBUS_DISABLED", "MODBUS_UNSUPPORTED"}),
+    unused=("MODBUS_DISABLED", "MODBUS_UNSUPPORTED"),
     fields=(
         Field("meter_status", MODBUS, "state", states=MODBUS_STATES),
         Field("grid_power", MODBUS, "total_power"),
