@@ -54,14 +54,6 @@ class ControlState:
 
     command: Value
     limits: Mapping[str, float | None]
-    duration: Value = None
-    """Minutes that the last command was to last."""
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether all is 0, as a device answers that has just started."""
-        is_zero = self.command == STOP and self.duration == 0
-        return is_zero and all(limit == 0 for limit in self.limits.values())
 
 
 def direction_of(power: float) -> str:
@@ -105,7 +97,6 @@ class ForcedCommands:
                 limit: None if values[limit] is None else number(values[limit])
                 for limit in LIMITS
             },
-            values.get(_DURATION),
         )
 
     async def hold(self, state: ControlState) -> None:

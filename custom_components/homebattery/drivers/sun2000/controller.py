@@ -209,7 +209,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 await self._commands.prolong(held.sent, self.duration_min)
                 held.renewed_at = held.written_at = loop_time()
                 return held.grant
-            if state.command is None or (held.sent and state.is_blank):
+            if state.command is None:
                 raise DeviceBusyError(f"{self._device.name}: does not know its command")
             held.seen_at = loop_time()
             if held.sent == 0:
