@@ -179,7 +179,7 @@ async def test_readings_that_do_not_come_make_a_renewal_safe_not_late(
     await victron_home.set_power(1000)
     battery = victron_home.data.battery
 
-    async def nothing(*_: object) -> Report:
+    async def nothing(*_: object, **options: object) -> Report:
         """Read nothing, as a device that refuses to be read."""
         return Report()
 

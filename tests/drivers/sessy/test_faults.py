@@ -625,15 +625,15 @@ async def test_one_lost_answer_makes_no_pause() -> None:
     assert back["battery_soc"] is not None
 
 
-async def test_zeros_are_no_soc() -> None:
-    """A dongle that has just started may answer 0 for everything."""
-    zeros = dict.fromkeys(SESSY, 0)
-    async with HostileDongle(RESPONSES) as dongle:
-        dongle.hostile[POWER] = answer(json.dumps({"status": "ok", "sessy": zeros}))
-        async with inverter(dongle) as battery:
-            readings = await battery.read(["battery_soc", "battery_power"])
+async def test_soc_of_0_without_a_voltage_is_unknown() -> None:
+    """A dongle that has just started may know neither."""
+    blank = dict.fromkeys(SESSY, 0) | {"power": 5}
+    async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
+        dongle.hostile[POWER] = answer(json.dumps({"status": "ok", "sessy": blank}))
+        readings = await battery.read(["battery_soc", "battery_power"])
 
     assert readings["battery_soc"] is None
+    assert readings["battery_power"] == -5
 
 
 async def test_values_that_all_become_zero_are_none() -> None:

@@ -111,8 +111,15 @@ class SessyController(SetpointController[SessySetpoint]):
                 changed_at=now,
                 written_at=now,
                 former=shown,
+                in_api=former == API or await self._is_in_api(),
             )
         return grant
+
+    async def _is_in_api(self) -> bool:
+        """Return whether the device shows the strategy API, as far as it answers."""
+        with suppress(BatteryError):
+            return await self._read_strategy() == API
+        return False
 
     def _last_setpoint(self) -> Value:
         """Return the setpoint in the last answer, W; None if there is none."""
