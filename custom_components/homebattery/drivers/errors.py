@@ -142,6 +142,10 @@ class IllegalAddressError(DeviceRefusedError):
     """The device does not have what was asked for (Modbus exception 2, HTTP 404)."""
 
 
+class StartingError(DeviceRefusedError):
+    """The device answers nothing but zeros: it has just started."""
+
+
 class UnitAbsentError(DeviceRefusedError):
     """Nothing answers at this unit id (Modbus exceptions 10 and 11)."""
 

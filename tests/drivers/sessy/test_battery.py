@@ -432,7 +432,7 @@ async def test_strategy_that_was_just_read_is_not_asked_for_again() -> None:
         await battery.set_power_setpoint(0)
         second = paths_asked(simulator, before)
 
-    assert first == [STRATEGY, SETTINGS, STRATEGY, SETPOINT]
+    assert first == [STRATEGY, SETTINGS, STRATEGY, SETPOINT, STRATEGY]
     assert [request.method for request in simulator.server.requests[before:]] == [
         "GET",
         "POST",

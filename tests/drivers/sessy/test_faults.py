@@ -22,6 +22,7 @@ from custom_components.homebattery.drivers.errors import (
     NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
+    StartingError,
     WrongDeviceError,
 )
 from custom_components.homebattery.drivers.report import Report
@@ -641,7 +642,7 @@ async def test_values_that_all_become_zero_are_none() -> None:
     async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
         before = await battery.read(["battery_soc"])
         dongle.hostile[POWER] = answer(json.dumps({"status": "ok", "sessy": zeros}))
-        with pytest.raises(ProtocolError, match="nothing but zeros"):
+        with pytest.raises(StartingError, match="nothing but zeros"):
             await battery.read(["battery_soc"])
 
     assert before["battery_soc"] == 89

@@ -10,8 +10,8 @@ from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
     NotSupportedError,
-    ProtocolError,
     RequestTimeoutError,
+    StartingError,
     UnitAbsentError,
 )
 from ..modbus.device import ModbusDevice
@@ -175,7 +175,7 @@ class RegisterBlock(ModbusDevice):
         if proof and not any(proof):
             now = asyncio.get_running_loop().time()
             self.cache.note_missing({*names, *self._proof}, now)
-            zeros = ProtocolError(f"{self.name}: nothing but zeros")
+            zeros = StartingError(f"{self.name}: nothing but zeros")
             return Report(failures=dict.fromkeys(names, zeros))
         return report
 

@@ -13,6 +13,7 @@ from ..errors import (
     IllegalAddressError,
     PermissionDeniedError,
     ProtocolError,
+    StartingError,
     UnitAbsentError,
 )
 
@@ -172,8 +173,7 @@ class ConnectionUnit:
                     f"instead of {count}"
                 )
             if recording.is_wiped(request, words) and await self._is_starting():
-                recording.was_answered = False
-                raise ProtocolError(
+                raise StartingError(
                     f"{self._carrier} {request}: nothing but zeros, also for the "
                     "serial number; is it starting?"
                 )

@@ -22,6 +22,7 @@ from ..errors import (
     NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
+    StartingError,
 )
 from ..flash import FlashWear
 from ..measurements import Value
@@ -130,7 +131,7 @@ class SessyDevice:
                 raise
             raise self._absence(endpoint) from err
         if self._is_wiped(endpoint, answer):
-            raise ProtocolError(f"{self._address}{endpoint.path}: nothing but zeros")
+            raise StartingError(f"{self._address}{endpoint.path}: nothing but zeros")
         self._silent.pop(endpoint, None)
         self._refusals.pop(endpoint, None)
         self.answers[endpoint.path] = answer
