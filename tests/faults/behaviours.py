@@ -6,7 +6,7 @@ import json
 import struct
 from typing import Final
 
-from tests.simulators.modbus import ILLEGAL_ADDRESS, READ_HOLDING_REGISTERS
+from tests.simulators.modbus import READ_HOLDING_REGISTERS
 
 from . import hostile
 from .framing import BusFraming, HttpFraming
@@ -170,19 +170,17 @@ def refusal(code: int) -> Behaviour:
     return refuse
 
 
-def illegal_address(unit: int, address: int) -> Behaviour:
-    """Refuse each read across one register, as firmware does that lacks it."""
+def one_register(unit: int, address: int, behaviour: Behaviour) -> Behaviour:
+    """Behave so at each read across one register alone."""
 
-    async def refuse(exchange: Exchange) -> None:
+    async def answer(exchange: Exchange) -> None:
         asked_unit, pdu = bus(exchange).asked(exchange.request)
         first, count = struct.unpack(">HH", pdu[1:5])
         reads = pdu[0] == READ_HOLDING_REGISTERS
-        if reads and asked_unit == unit and first <= address < first + count:
-            await refusal(ILLEGAL_ADDRESS)(exchange)
-        else:
-            await pass_on(exchange)
+        is_it = reads and asked_unit == unit and first <= address < first + count
+        await (behaviour if is_it else pass_on)(exchange)
 
-    return refuse
+    return answer
 
 
 def status(code: int, **headers: str) -> Behaviour:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from tests.simulators.modbus import ILLEGAL_ADDRESS
+
 from . import behaviours as does, hostile, surroundings as around
 from .expectations import (
     ANOTHER,
@@ -135,6 +137,14 @@ _INSIDE: Final = {
     "deye_solarman": (1, 586),
 }
 """A register inside a block: the unit and the address."""
+_APART: Final = {
+    "victron": (100, 2704),
+    "sma": (3, 30581),
+    "sun2000": (1, 47081),
+    "deye_modbus": (1, 516),
+    "deye_solarman": (1, 516),
+}
+"""A register in a block without live values: settings or counters."""
 _TWO_ROUNDS: Final = 84
 """Seconds in which a slow value is read twice, the second time because it failed."""
 _DAY: Final = timedelta(days=1)
@@ -183,7 +193,19 @@ REFUSALS: Final = (
     Fault(
         name="illegal address inside a block",
         happens=on_line(
-            lambda battery_type: does.illegal_address(*_INSIDE[battery_type])
+            lambda battery_type: does.one_register(
+                *_INSIDE[battery_type], does.refusal(ILLEGAL_ADDRESS)
+            )
+        ),
+        modbus=PART_PAUSED,
+        solarman=PART_PAUSED,
+        http=_NO_MODBUS,
+        seconds=_TWO_ROUNDS,
+    ),
+    Fault(
+        name="silence for one block",
+        happens=on_line(
+            lambda battery_type: does.one_register(*_APART[battery_type], does.silence)
         ),
         modbus=PART_PAUSED,
         solarman=PART_PAUSED,
