@@ -9,7 +9,7 @@ Constructing, connecting and reading never write to a device.
 """
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -56,6 +56,13 @@ class SetupField:
     default: int | str | None = None
     required: bool = True
     advanced: bool = False
+
+
+class Choice(NamedTuple):
+    """One of several values that would suit a field, and its text in a list."""
+
+    value: int
+    text: str
 
 
 class SetpointLimits(NamedTuple):
@@ -112,6 +119,11 @@ class Battery(MeasuringDevice):
         depends on it: the user has changed what a release restores."""
         self.controller: SetpointController[Any] | None = None
         """The controller that holds the device at a setpoint; None if it takes none."""
+        self.searches = False
+        """Whether connecting finds out what was not given of the `fields`, also where
+        it can do without: while the battery is set up."""
+        self.choices: Mapping[str, Sequence[Choice]] = {}
+        """The fields for which `connect` found several values that would suit."""
         self.wear = FlashWear()
         self.identity_check = IdentityCheck(
             f"{address}:{port}",
