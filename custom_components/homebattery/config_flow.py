@@ -154,6 +154,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         offered = self._choices
         if user_input is not None:
+            self._searches = False
             self._setup |= {name: int(value) for name, value in user_input.items()}
             battery_type = self._setup[CONF_BATTERY_TYPE]
             identity = await self._async_try(battery_type, self._setup, errors, ())

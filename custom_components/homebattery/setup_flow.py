@@ -62,6 +62,8 @@ class SetupFlow(ConfigFlow):
         self._detected: Mapping[str, Detected] = {}
         self._loggers: Sequence[Logger] = ()
         self._mac: str | None = None
+        self._searches = False
+        """Whether what was left empty is to be found out, wherever it may be."""
         self._setup: dict[str, Any] = {}
         """The values with which the battery was tried."""
         self._choices: Mapping[str, Sequence[Choice]] = {}
@@ -82,13 +84,11 @@ class SetupFlow(ConfigFlow):
         if user_input is not None:
             typed = parse_setup(flatten(user_input, fields, known), errors)
             # On the form of a new battery every empty field is one to find out.
-            searches = self.source != SOURCE_RECONFIGURE or any(
+            self._searches = self.source != SOURCE_RECONFIGURE or any(
                 field.name in known and field.name not in typed for field in fields
             )
             known = typed
-            identity = await self._async_try(
-                battery_type, known, errors, searches=searches
-            )
+            identity = await self._async_try(battery_type, known, errors)
             if identity is not None:
                 self._setup = {CONF_BATTERY_TYPE: battery_type, **known}
                 if self._choices:
@@ -134,14 +134,11 @@ class SetupFlow(ConfigFlow):
         setup: dict[str, Any],
         errors: dict[str, str],
         form: tuple[SetupField, ...] | None = None,
-        *,
-        searches: bool = False,
     ) -> Identity | None:
         """Connect to the battery; return its identity, or put an error into `errors`.
 
-        The detected configuration is added to `setup`; if it `searches`, that of each
-        empty field. The error goes to its field on the form, which has the fields in
-        `form`, or all of the driver.
+        The detected configuration is added to `setup`. The error goes to its field on
+        the form, which has the fields in `form`, or all of the driver.
         """
         if errors:
             return None
@@ -150,7 +147,7 @@ class SetupFlow(ConfigFlow):
             battery = driver.from_setup(
                 setup, session=async_get_clientsession(self.hass)
             )
-            battery.searches = searches
+            battery.searches = self._searches
             try:
                 async with battery:
                     setup.update(battery.detected_config)

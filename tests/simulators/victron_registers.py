@@ -242,6 +242,7 @@ BATTERY: Final = (
     Register(1297, "u16", 1, "/Io/AllowToCharge"),
     Register(1298, "u16", 1, "/Io/AllowToDischarge"),
     Register(1303, "u16", 1, "/System/NrOfModulesOnline"),
+    Register(1336, "text8", 1, "/CustomName"),
 )
 
 GRID: Final = (
@@ -257,6 +258,22 @@ GRID: Final = (
     Register(2636, "u32", 100, "/Ac/Energy/Reverse"),
     *_phases(2638, "i32", 1, "/Ac/L#/Power"),
     Register(2644, "u16", 100, "/Ac/Frequency"),
+    Register(2650, "text8", 1, "/CustomName"),
+)
+
+PVINVERTER: Final = (
+    Register(1026, "u16", 1, "/Position"),
+    *_phases(1027, "u16", 10, "/Ac/L#/Voltage", step=4),
+    *_phases(1028, "i16", 10, "/Ac/L#/Current", step=4),
+    *_phases(1029, "u16", 1, "/Ac/L#/Power", step=4),
+    *_phases(1030, "u16", 100, "/Ac/L#/Energy/Forward", step=4),
+    Register(1039, "text7", 1, "/Serial"),
+    *_phases(1046, "u32", 100, "/Ac/L#/Energy/Forward"),
+    Register(1052, "i32", 1, "/Ac/Power"),
+    Register(1054, "u32", 1, "/Ac/MaxPower"),
+    *_phases(1058, "u32", 1, "/Ac/L#/Power"),
+    Register(1064, "u16", 100, "/Ac/Frequency"),
+    Register(1070, "text8", 1, "/CustomName"),
 )
 
 REGISTERS: Final = {
@@ -266,6 +283,7 @@ REGISTERS: Final = {
     "vebus": VEBUS,
     "battery": BATTERY,
     "grid": GRID,
+    "pvinverter": PVINVERTER,
 }
 
 RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
@@ -279,6 +297,7 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "vebus": ((3, 109),),
         "battery": ((258, 326), (1282, 1318)),
         "grid": ((2600, 2643),),
+        "pvinverter": ((1026, 1057),),
     },
     "new": {  # server 1.0.101, April 2026
         "system": ((800, 919), (5400, 5407)),
@@ -286,7 +305,8 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "hub4": ((2709, 2709), (2716, 2717), (2724, 2724)),
         "vebus": ((3, 147), (200, 231)),
         "battery": ((256, 331), (1282, 1343)),
-        "grid": ((2600, 2648),),
+        "grid": ((2600, 2657),),
+        "pvinverter": ((1026, 1077),),
     },
 }
 
@@ -307,7 +327,7 @@ _RESERVED: Final[tuple[Range, ...]] = (
         (861, 864),
         (867, 867),
     ),
-    *((122, 129), (138, 139), (2719, 2719)),
+    *((122, 129), (138, 139), (1065, 1069), (2649, 2649), (2719, 2719)),
 )
 _RESERVED_OLD: Final[tuple[Range, ...]] = ((834, 835),)
 

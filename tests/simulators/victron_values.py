@@ -192,6 +192,51 @@ def _grid(gx: Gx) -> Values:
     return result
 
 
+def _pvinverter(gx: Gx) -> Values:
+    """Return the PV inverter: all of the solar power on the AC side."""
+    plant = gx.plant
+    result: Values = {
+        "/Position": 1 if gx.pv_on_output else 0,
+        "/Serial": "28060001",
+        "/CustomName": "Roof",
+        "/Ac/Power": sum(plant.pv_ac),
+        "/Ac/MaxPower": plant.pv_peak,
+        "/Ac/Frequency": plant.frequency,
+    }
+    for phase in range(plant.phases):
+        name, volts = f"L{phase + 1}", plant.mains[phase]
+        power = plant.pv_ac[phase]
+        counted = COUNTED_BEFORE + plant.counters.pv / 1000
+        result |= {
+            f"/Ac/{name}/Voltage": volts,
+            f"/Ac/{name}/Current": power / volts if volts else 0.0,
+            f"/Ac/{name}/Power": power,
+            f"/Ac/{name}/Energy/Forward": counted / plant.phases,
+        }
+    return result
+
+
+def bank_values(gx: Gx, number: int, banks: int) -> Values:
+    """Return one of several equal batteries in parallel; `number` counts from 1."""
+    whole = values(gx, "battery")
+    shared: Values = {
+        path: value / banks
+        for path in _SHARED
+        if isinstance(value := whole.get(path), int | float)
+    }
+    return {**whole, **shared, "/CustomName": f"Bank {number}"}
+
+
+_SHARED: Final = (
+    "/Dc/0/Power",
+    "/Dc/0/Current",
+    "/ConsumedAmphours",
+    "/Capacity",
+    "/Info/MaxChargeCurrent",
+    "/Info/MaxDischargeCurrent",
+)
+"""The values of batteries in parallel that add up."""
+
 _SERVICES: Final = {
     "system": _system,
     "settings": _settings,
@@ -199,6 +244,7 @@ _SERVICES: Final = {
     "vebus": _vebus,
     "battery": _battery,
     "grid": _grid,
+    "pvinverter": _pvinverter,
 }
 
 
