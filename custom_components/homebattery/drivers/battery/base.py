@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, override
 
 from ..errors import (
@@ -93,6 +94,11 @@ class Battery(MeasuringDevice):
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed or checked; None: it
     holds, and no other controller can change it."""
+    searches = False
+    """Whether connecting finds out what was not given of the `fields`, also where it
+    can do without: while the battery is set up."""
+    choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
+    """The fields for which `connect` found several values that would suit."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
     """The error's text for a battery that cannot be held."""
     current_step: ClassVar[float] = 0.01
@@ -119,11 +125,6 @@ class Battery(MeasuringDevice):
         depends on it: the user has changed what a release restores."""
         self.controller: SetpointController[Any] | None = None
         """The controller that holds the device at a setpoint; None if it takes none."""
-        self.searches = False
-        """Whether connecting finds out what was not given of the `fields`, also where
-        it can do without: while the battery is set up."""
-        self.choices: Mapping[str, Sequence[Choice]] = {}
-        """The fields for which `connect` found several values that would suit."""
         self.wear = FlashWear()
         self.identity_check = IdentityCheck(
             f"{address}:{port}",
