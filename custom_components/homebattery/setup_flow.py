@@ -63,11 +63,11 @@ class SetupFlow(ConfigFlow):
         self._loggers: Sequence[Logger] = ()
         self._mac: str | None = None
         self._searches = False
-        """Whether what was left empty is to be found out, wherever it may be."""
+        """Whether a field that is empty is to be detected, wherever its value may be."""
         self._setup: dict[str, Any] = {}
         """The values with which the battery was tried."""
         self._choices: Mapping[str, Sequence[Choice]] = {}
-        """The fields for which connecting found several values that would suit."""
+        """The fields for which several values would suit, as connecting has detected."""
         self._tried: Mapping[str, str] = {}
         """The placeholders of an error's text on the form."""
 

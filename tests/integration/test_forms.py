@@ -361,7 +361,7 @@ async def test_an_error_of_a_field_in_the_section_opens_it(
 
 @pytest.fixture
 async def banks(clock: ManualClock) -> AsyncIterator[VictronSimulator]:
-    """Yield a GX with two banks and their sum, full and idle: they look alike."""
+    """Yield a GX with two banks and their sum, full and idle: their values are equal."""
     house = house_of(VictronSimulator, clock)
     house.fixed_load, house.soc = 0.0, 100.0
     async with VictronSimulator(house, battery_unit=77, banks=2) as gx:

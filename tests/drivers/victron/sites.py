@@ -1,4 +1,4 @@
-"""Sites of owners as images: the usual one, with other services."""
+"""Sites of users as images: the usual one, with other services."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

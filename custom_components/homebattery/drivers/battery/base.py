@@ -98,7 +98,7 @@ class Battery(MeasuringDevice):
     """Whether connecting finds out what was not given of the `fields`, also where it
     can do without: while the battery is set up."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
-    """The fields for which `connect` found several values that would suit."""
+    """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
     """The error's text for a battery that cannot be held."""
     current_step: ClassVar[float] = 0.01

@@ -184,21 +184,21 @@ class VictronInverter(ModbusBattery):
         Of several that would suit the first is taken; of PV inverters none, since each
         counts its own yield.
         """
-        found: dict[str, tuple[Kind, list[Candidate]]] = {}
+        detected: dict[str, tuple[Kind, list[Candidate]]] = {}
         if self.unit_id is None:
-            found["unit_id"] = await search.find_inverter()
+            detected["unit_id"] = await search.find_inverter()
         if self.battery_unit_id is None:
-            found["battery_unit_id"] = BATTERIES, await search.find(BATTERIES)
+            detected["battery_unit_id"] = BATTERIES, await search.find(BATTERIES)
         if self.grid_unit_id is None:
-            found["grid_unit_id"] = GRID_METERS, await search.find(GRID_METERS)
+            detected["grid_unit_id"] = GRID_METERS, await search.find(GRID_METERS)
         if self.pv_unit_id is None:
-            found["pv_unit_id"] = PV_INVERTERS, await search.find_pv_inverters()
-        for field, (kind, candidates) in found.items():
+            detected["pv_unit_id"] = PV_INVERTERS, await search.find_pv_inverters()
+        for field, (kind, candidates) in detected.items():
             if candidates and (kind is not PV_INVERTERS or len(candidates) == 1):
                 setattr(self, field, candidates[0].unit_id)
         self.choices = {
             field: await search.choices(kind, candidates)
-            for field, (kind, candidates) in found.items()
+            for field, (kind, candidates) in detected.items()
             if len(candidates) > 1
         }
 

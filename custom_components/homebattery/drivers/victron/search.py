@@ -14,7 +14,7 @@ from ..errors import UndetectedUnitError
 from ..modbus.register import DataType, Register
 from ..text import printable
 from .registers import SYSTEM_UNIT
-from .services import MULTI_RS, PV_INVERTERS, VEBUS, Fit, Kind
+from .services import AC_PV_POWERS, MULTI_RS, PV_INVERTERS, VEBUS, Fit, Kind
 from .units import GxUnits
 
 CHANGING: Final = 1.0
@@ -45,7 +45,7 @@ class Search:
         seen: list[Candidate] = []
         waiting = list(kind.units)
         while waiting:
-            candidate = await self._look_at(kind, waiting.pop(0))
+            candidate = await self._evaluate(kind, waiting.pop(0))
             if candidate is None:
                 continue
             seen.append(candidate)
@@ -74,9 +74,11 @@ class Search:
     async def find_pv_inverters(self) -> list[Candidate]:
         """Return the PV inverters: they have consecutive numbers."""
         seen: list[Candidate] = []
-        for first in PV_INVERTERS.units:
+        powers = await self._units.read(SYSTEM_UNIT, *AC_PV_POWERS)
+        firsts = PV_INVERTERS.units[: None if any(powers or ()) else 1]
+        for first in firsts:
             for unit_id in range(first, first + _MOST_PV_INVERTERS):
-                candidate = await self._look_at(PV_INVERTERS, unit_id)
+                candidate = await self._evaluate(PV_INVERTERS, unit_id)
                 if candidate is None:
                     break
                 seen.append(candidate)
@@ -95,7 +97,7 @@ class Search:
             choices.append(Choice(each.unit_id, f"{each.unit_id}: {text}"))
         return tuple(choices)
 
-    async def _look_at(self, kind: Kind, unit_id: int) -> Candidate | None:
+    async def _evaluate(self, kind: Kind, unit_id: int) -> Candidate | None:
         """Return the service at a unit; None where there is no such service."""
         fit, own = Fit.NO, await self._read_own(kind, unit_id)
         for is_last in (False, True):

@@ -1,4 +1,4 @@
-"""The kinds of services of a GX device: where they may be, and what tells them apart.
+"""The kinds of services of a GX device: where they may be, and how they differ.
 
 Unit ids differ from site to site, and no register lists them, so the likely ones are
 asked. The order follows Victron's own programs: the server's table of ports
@@ -20,6 +20,8 @@ from typing import Final
 type Block = tuple[int, int]
 """The address of the first word, and the number of words."""
 type Words = Sequence[int]
+type Answers = Sequence[Words | None]
+"""The words of some blocks; None where they do not exist."""
 
 _GX_PORTS: Final = (227, 228, 242, 246)
 """The VE.Bus ports of the GX models: the one that is there is the GX's own system."""
@@ -48,8 +50,11 @@ GRID_UNITS: Final = (
     *range(41, 46),
 )
 PV_UNITS: Final = (20, 30, 40)
+"""The last two are those of meters, and only asked while AC_PV_POWERS shows power."""
+AC_PV_POWERS: Final[Block] = (808, 9)
+"""The power of all PV inverters at the GX, by place and phase."""
 
-_TELLING_CURRENT: Final = 2.0
+_DISTINCT_CURRENT: Final = 2.0
 """A, below which several services may fit by chance."""
 _SHARE: Final = 0.1
 """Share by which values of the same moment may differ."""
@@ -68,7 +73,7 @@ class Fit(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of services: where they may be, and how two of them are told apart."""
+    """A kind of services: where they may be, and how two of them are compared."""
 
     units: Sequence[int]
     """The unit ids that are asked, in this order."""
@@ -79,9 +84,9 @@ class Kind:
     """Further words that are compared, or shown."""
     system: Sequence[Block]
     """The words of the GX that they are compared with."""
-    compare: Callable[[Sequence[Words | None], Sequence[Words | None]], Fit]
+    compare: Callable[[Answers, Answers], Fit]
     """Compare the words of `probe` and `blocks` with those of `system`."""
-    describe: Callable[[Sequence[Words | None]], str]
+    describe: Callable[[Answers], str]
     """Return present values for a list."""
     names: Sequence[Block]
     """The blocks that may have a name, in this order."""
@@ -107,7 +112,7 @@ def _near(value: float, reference: float, least: float) -> bool:
 # A VE.Bus system: phases (28); power at the input (12…14) to DC current (27).
 
 
-def _compare_vebus(own: Sequence[Words | None], system: Sequence[Words | None]) -> Fit:
+def _compare_vebus(own: Answers, system: Answers) -> Fit:
     """Compare the DC current with 865; certain where the input carries power."""
     (_, words), (dc, source) = own, system
     if words is None or dc is None:
@@ -118,11 +123,11 @@ def _compare_vebus(own: Sequence[Words | None], system: Sequence[Words | None]) 
     if any(words[:3]):
         return Fit.CERTAIN
     no_source = source is not None and source[0] in _NO_SOURCE
-    is_telling = abs(current) >= _TELLING_CURRENT
-    return Fit.CERTAIN if no_source and is_telling else Fit.POSSIBLE
+    is_distinct = abs(current) >= _DISTINCT_CURRENT
+    return Fit.CERTAIN if no_source and is_distinct else Fit.POSSIBLE
 
 
-def _describe_vebus(own: Sequence[Words | None]) -> str:
+def _describe_vebus(own: Answers) -> str:
     words = own[1]
     if words is None:
         return ""
@@ -139,15 +144,15 @@ VEBUS: Final = Kind(
     compare=_compare_vebus,
     describe=_describe_vebus,
     names=((140, 8),),
-    ports=(*_GX_PORTS, *_USB),
-    besides=(*_GX_PORTS, *_USB),
+    ports=_GX_PORTS,
+    besides=_USB[:1],
 )
 
 
 # A Multi RS: phases (4524); DC voltage, current, temperature, SOC (4526…4529).
 
 
-def _compare_rs(own: Sequence[Words | None], system: Sequence[Words | None]) -> Fit:
+def _compare_rs(own: Answers, system: Answers) -> Fit:
     """Compare the DC current with 868, or with that of the battery on old servers."""
     (_, words), (dc, battery) = own, system
     if words is None or battery is None:
@@ -155,10 +160,10 @@ def _compare_rs(own: Sequence[Words | None], system: Sequence[Words | None]) -> 
     current = _signed((battery if dc is None else dc[1:])[0]) / 10
     if not _near(_signed(words[1]) / 10, current, 0.5):
         return Fit.NO
-    return Fit.CERTAIN if abs(current) >= _TELLING_CURRENT else Fit.POSSIBLE
+    return Fit.CERTAIN if abs(current) >= _DISTINCT_CURRENT else Fit.POSSIBLE
 
 
-def _describe_rs(own: Sequence[Words | None]) -> str:
+def _describe_rs(own: Answers) -> str:
     words = own[1]
     if words is None:
         return ""
@@ -183,7 +188,7 @@ MULTI_RS: Final = Kind(
 # A battery: voltage, current, consumed charge and SOC (259, 261, 265, 266); power (258).
 
 
-def _power_of(own: Sequence[Words | None]) -> float:
+def _power_of(own: Answers) -> float:
     """Return the power of a battery, W; servers before 2022-10 have no 258."""
     probed, power = own
     assert probed is not None
@@ -192,9 +197,7 @@ def _power_of(own: Sequence[Words | None]) -> float:
     return probed[0] / 100 * _signed(probed[2]) / 10
 
 
-def _compare_battery(
-    own: Sequence[Words | None], system: Sequence[Words | None]
-) -> Fit:
+def _compare_battery(own: Answers, system: Answers) -> Fit:
     """Compare current and power with 841 and 842.
 
     Banks in parallel differ in nothing else. While there is hardly a current, charge
@@ -211,7 +214,7 @@ def _compare_battery(
         and _near(_power_of(own), _signed(reference[2]), 30)
     ):
         return Fit.NO
-    if abs(current) >= _TELLING_CURRENT:
+    if abs(current) >= _DISTINCT_CURRENT:
         return Fit.CERTAIN
     consumed, consumed_there = probed[6], reference[5]
     if consumed and consumed_there:
@@ -219,7 +222,7 @@ def _compare_battery(
     return Fit.POSSIBLE if abs(probed[7] / 10 - reference[3]) <= 1 else Fit.NO
 
 
-def _describe_battery(own: Sequence[Words | None]) -> str:
+def _describe_battery(own: Answers) -> str:
     probed = own[0]
     assert probed is not None
     return (
@@ -244,7 +247,7 @@ BATTERIES: Final = Kind(
 # A grid meter: power of each phase (2600…2602).
 
 
-def _compare_meter(own: Sequence[Words | None], system: Sequence[Words | None]) -> Fit:
+def _compare_meter(own: Answers, system: Answers) -> Fit:
     """Compare the power of each phase with 820…822; two meters are rarely there."""
     words, reference = own[1], system[0]
     if words is None or reference is None:
@@ -254,7 +257,7 @@ def _compare_meter(own: Sequence[Words | None], system: Sequence[Words | None]) 
     return Fit.POSSIBLE if fits else Fit.NO
 
 
-def _describe_meter(own: Sequence[Words | None]) -> str:
+def _describe_meter(own: Answers) -> str:
     words = own[1]
     return "" if words is None else f"{sum(map(_signed, words))} W"
 
@@ -275,7 +278,7 @@ GRID_METERS: Final = Kind(
 # A PV inverter: power of each phase (1029, 1033, 1037). There may be any number.
 
 
-def _describe_pv(own: Sequence[Words | None]) -> str:
+def _describe_pv(own: Answers) -> str:
     words = own[1]
     return "" if words is None else f"{sum(map(_pv_power, words[::4]))} W"
 
