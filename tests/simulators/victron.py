@@ -306,6 +306,11 @@ class VictronSimulator(Simulator):
         """Remove a service (vebus, battery, grid, pvinverter, hub4), or restore it."""
         self.units.units[service] = None if on else self._home[service]
 
+    def fault_banks(self, count: int = 2, unit: int = 77) -> None:
+        """Put batteries in parallel at the units from 1, and their sum at a unit."""
+        self.units.banks = count
+        self.units.units["battery"] = unit
+
     def fault_crash_on_absent(self, on: bool = True) -> None:
         """End the connection at a request for an absent service, as in 2025."""
         self.units.crash_on_absent = on
