@@ -264,9 +264,9 @@ async def test_several_batteries_that_would_suit_are_listed(
 
     assert inverter.choices.keys() == {"battery_unit_id"}
     assert choices == (
-        (1, "1: Left, 52.38 V, 0.0 A, 0 W, 63.4 %"),
-        (2, "2: 52.38 V, 0.0 A, 0 W, 63.4 %"),
-        (77, "77: Whole, 52.38 V, 0.0 A, 0 W, 63.4 %"),
+        (1, "1: Left, 52.38 V, 0.0 A, 0 W, 63.4 %, BMS +120/-150 A"),
+        (2, "2: 52.38 V, 0.0 A, 0 W, 63.4 %, BMS +120/-150 A"),
+        (77, "77: Whole, 52.38 V, 0.0 A, 0 W, 63.4 %, BMS +120/-150 A"),
     )
     assert inverter.battery_unit_id == 1
 
@@ -339,7 +339,7 @@ async def test_two_vebus_systems_that_would_suit_are_listed() -> None:
     ):
         assert inverter.choices["unit_id"] == (
             (227, "227: House, 52.31 V, 0.0 A, AC-in 0 W"),
-            (239, "239: 52.31 V, 0.0 A, AC-in 0 W"),
+            (239, "239: USB, 52.31 V, 0.0 A, AC-in 0 W"),
         )
 
 

@@ -14,7 +14,7 @@ from ..errors import UndetectedUnitError
 from ..modbus.register import DataType, Register
 from ..text import printable
 from .registers import SYSTEM_UNIT
-from .services import AC_PV_POWERS, MULTI_RS, PV_INVERTERS, VEBUS, Fit, Kind
+from .services import AC_PV_POWERS, MULTI_RS, PLACES, PV_INVERTERS, VEBUS, Fit, Kind
 from .units import GxUnits
 
 CHANGING: Final = 1.0
@@ -127,11 +127,11 @@ class Search:
         ]
 
     async def _name(self, kind: Kind, unit_id: int) -> str:
-        """Return the name that its user gave a service, or its serial number."""
+        """Return the name that its user gave a service, its serial number or place."""
         for address, count in kind.names:
             register = Register(address, "name", DataType.STRING, length=count)
             words = await self._units.read(unit_id, address, count)
             name = None if words is None else register.decode(words)
             if name:
                 return printable(str(name))
-        return ""
+        return PLACES.get(unit_id, "")

@@ -31,6 +31,16 @@ _CAN_BMS: Final = 225
 _INSTANCE_0: Final = 100
 _AGGREGATE: Final = 99
 
+PLACES: Final = {
+    **dict.fromkeys(_GX_PORTS, "VE.Bus"),
+    **dict.fromkeys(_USB, "USB"),
+    **dict.fromkeys((*_VE_DIRECT, 243, 245, 247), "VE.Direct"),
+    _CAN_BMS: "CAN-bus BMS",
+    _INSTANCE_0: "VE.Can",
+    _AGGREGATE: "AggregateBatteries",
+}
+"""Names of services that have none of their own."""
+
 VEBUS_UNITS: Final = (
     *_GX_PORTS,
     *_USB,
@@ -185,12 +195,13 @@ MULTI_RS: Final = Kind(
 )
 
 
-# A battery: voltage, current, consumed charge and SOC (259, 261, 265, 266); power (258).
+# A battery: voltage, current, consumed charge and SOC (259, 261, 265, 266); power
+# (258); limits of the BMS, whose charging voltage (305) is 0 without one (305…308).
 
 
 def _power_of(own: Answers) -> float:
     """Return the power of a battery, W; servers before 2022-10 have no 258."""
-    probed, power = own
+    probed, power, _ = own
     assert probed is not None
     if power is not None:
         return _signed(power[0])
@@ -223,18 +234,22 @@ def _compare_battery(own: Answers, system: Answers) -> Fit:
 
 
 def _describe_battery(own: Answers) -> str:
-    probed = own[0]
+    """Return voltage, current, power and SOC, and the limits of a BMS."""
+    probed, _, limits = own
     assert probed is not None
-    return (
+    values = (
         f"{probed[0] / 100:.2f} V, {_signed(probed[2]) / 10:.1f} A, "
         f"{_power_of(own):.0f} W, {probed[7] / 10:.1f} %"
     )
+    if limits is None or not limits[0]:
+        return values  # a shunt
+    return f"{values}, BMS +{limits[2] / 10:.0f}/-{limits[3] / 10:.0f} A"
 
 
 BATTERIES: Final = Kind(
     units=BATTERY_UNITS,
     probe=(259, 8),
-    blocks=((258, 1),),
+    blocks=((258, 1), (305, 4)),
     system=((840, 6),),
     compare=_compare_battery,
     describe=_describe_battery,
