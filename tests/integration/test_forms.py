@@ -379,8 +379,8 @@ def offered(step: dict[str, Any]) -> dict[str, list[str]]:
 
 
 LINES = [
-    "1: Bank 1, 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +100/-100 A",
-    "2: Bank 2, 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +100/-100 A",
+    "1: Bank 1, 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +50/-50 A",
+    "2: Bank 2, 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +50/-50 A",
     "77: 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +100/-100 A",
 ]
 
