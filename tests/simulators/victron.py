@@ -170,6 +170,9 @@ class VictronSimulator(Simulator):
             Firmware, "server of September 2024 or of April 2026"
         ] = "new",
         vebus_unit: Annotated[int, "unit id of the inverter"] = 227,
+        rs_unit: Annotated[
+            int, "unit id of a Multi RS in place of the inverter; 0: there is none"
+        ] = 0,
         battery: Annotated[
             BatteryKind, "battery service: with BMS, a shunt, or none"
         ] = "bms",
@@ -206,15 +209,17 @@ class VictronSimulator(Simulator):
             serial=serial,
             settings={MODE: ess_mode, MIN_SOC: min_soc, GRID_SETPOINT: grid_setpoint},
         )
+        self.gx.is_rs = bool(rs_unit)
         self.fault_apply_delay(apply_delay)
         self.units = VictronUnits(
             self.gx,
             {
-                "vebus": vebus_unit,
+                "vebus": None if rs_unit else vebus_unit,
+                "multi": rs_unit or None,
                 "battery": None if battery == "none" else battery_unit,
                 "grid": grid_unit if meter else None,
                 "pvinverter": pv_unit or None,
-                "hub4": SYSTEM_UNITS[-1] if ess else None,
+                "hub4": SYSTEM_UNITS[-1] if ess and not rs_unit else None,
             },
             firmware,
             banks,
@@ -230,7 +235,7 @@ class VictronSimulator(Simulator):
         return {
             **super().setup,
             **({} if pv_unit is None else {"pv_unit_id": pv_unit}),
-            "unit_id": self._home["vebus"],
+            "unit_id": self._home["vebus"] or self._home["multi"],
             "battery_unit_id": self._home["battery"],
             "grid_unit_id": self._home["grid"],
         }

@@ -96,8 +96,8 @@ SYSTEM: Final = (
     Register(851, "i16", 10, "/Dc/Pv/Current"),
     Register(865, "i16", 10, "/Dc/Vebus/Current"),
     Register(866, "i16", 1, "/Dc/Vebus/Power"),
-    Register(868, "i32", 10, "/Dc/Vebus/Current"),
-    Register(870, "i32", 1, "/Dc/Vebus/Power"),
+    Register(868, "i32", 10, "/Dc/InverterCharger/Current"),
+    Register(870, "i32", 1, "/Dc/InverterCharger/Power"),
     *_phases(872, "i32", 1, "/Ac/ConsumptionOnInput/L#/Power"),
     *_phases(878, "i32", 1, "/Ac/ConsumptionOnOutput/L#/Power"),
     *_phases(884, "u32", 1, "/Ac/PvOnOutput/L#/Power"),
@@ -276,6 +276,31 @@ PVINVERTER: Final = (
     Register(1070, "text8", 1, "/CustomName"),
 )
 
+# Rows that can be written on the device are for reading only here.
+MULTI: Final = (
+    *_phases(4500, "u16", 10, "/Ac/In/1/L#/V"),
+    *_phases(4503, "i16", 10, "/Ac/In/1/L#/I"),
+    *_phases(4506, "i16", 0.1, "/Ac/In/1/L#/P"),
+    Register(4509, "u16", 100, "/Ac/In/1/L1/F"),
+    *_phases(4510, "u16", 10, "/Ac/Out/L#/V"),
+    *_phases(4513, "i16", 10, "/Ac/Out/L#/I"),
+    *_phases(4516, "i16", 0.1, "/Ac/Out/L#/P"),
+    Register(4519, "u16", 100, "/Ac/Out/L1/F"),
+    Register(4520, "u16", 1, "/Ac/In/1/Type"),
+    Register(4524, "u16", 1, "/Ac/NumberOfPhases"),
+    Register(4525, "u16", 1, "/Ac/ActiveIn/ActiveInput"),
+    Register(4526, "u16", 100, "/Dc/0/Voltage"),
+    Register(4527, "i16", 10, "/Dc/0/Current"),
+    Register(4529, "u16", 10, "/Soc"),
+    Register(4530, "u16", 1, "/State"),
+    Register(4531, "u16", 1, "/Mode"),
+    Register(4540, "u16", 1, "/Yield/Power"),
+    Register(4545, "u16", 1, "/ErrorCode"),
+    Register(4609, "u16", 1, "/Settings/Ess/Mode"),
+    Register(4614, "u16", 1, "/Settings/Ess/MinimumSocLimit"),
+    Register(4622, "text8", 1, "/CustomName"),
+)
+
 REGISTERS: Final = {
     "system": SYSTEM,
     "settings": SETTINGS,
@@ -284,6 +309,7 @@ REGISTERS: Final = {
     "battery": BATTERY,
     "grid": GRID,
     "pvinverter": PVINVERTER,
+    "multi": MULTI,
 }
 
 RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
@@ -298,6 +324,7 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "battery": ((258, 326), (1282, 1318)),
         "grid": ((2600, 2643),),
         "pvinverter": ((1026, 1057),),
+        "multi": ((4500, 4614),),
     },
     "new": {  # server 1.0.101, April 2026
         "system": ((800, 919), (5400, 5407)),
@@ -307,6 +334,7 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "battery": ((256, 331), (1282, 1343)),
         "grid": ((2600, 2657),),
         "pvinverter": ((1026, 1077),),
+        "multi": ((4500, 4633),),
     },
 }
 
@@ -327,7 +355,7 @@ _RESERVED: Final[tuple[Range, ...]] = (
         (861, 864),
         (867, 867),
     ),
-    *((122, 129), (138, 139), (1065, 1069), (2649, 2649), (2719, 2719)),
+    *((122, 129), (138, 139), (1065, 1069), (2649, 2649), (2719, 2719), (4616, 4619)),
 )
 _RESERVED_OLD: Final[tuple[Range, ...]] = ((834, 835),)
 

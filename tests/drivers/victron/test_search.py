@@ -114,18 +114,28 @@ async def test_a_grid_meter_is_detected(unit: int) -> None:
         assert await inverter.get("grid_import_total") == 1000
 
 
-@pytest.mark.parametrize("unit", ["100", "226", "3"])
-async def test_a_multi_rs_is_detected(unit: str) -> None:
-    """Its registers need not end where those of the GX begin."""
-    rs = dict.fromkeys(map(str, (*range(4500, 4550), *range(4609, 4615))), 0)
-    rs |= {"4500": 2305, "4524": 1, "4526": 5320, "4527": -184 & 0xFFFF, "4529": 630}
+@pytest.mark.parametrize("firmware", ["old", "new"])
+@pytest.mark.parametrize("unit", [100, 226, 3])
+async def test_a_multi_rs_is_detected(unit: int, firmware: Any) -> None:
+    """It is read without any unit id that was typed, and not controlled."""
     async with (
-        site({"227": None, unit: rs}) as gx,
+        VictronSimulator(rs_unit=unit, firmware=firmware) as gx,
         VictronInverter(gx.host, gx.port) as inverter,
     ):
-        assert inverter.unit_id == int(unit)
+        assert inverter.unit_id == unit
         assert inverter.identity.model == "Multi RS"
-        assert await inverter.get("grid_voltage_l1") == 230.5
+        assert await inverter.get("grid_voltage_l1") == 231
+        assert inverter.setpoint_limits is None
+        assert inverter.choices == {}
+
+
+async def test_of_two_multi_rs_the_one_is_taken_that_the_gx_uses() -> None:
+    """Its DC current is that of all inverters at the GX."""
+    rs = dict.fromkeys(map(str, range(4500, 4616)), 0) | {"4524": 1, "4526": 5320}
+    other, right = rs | {"4527": 0}, rs | {"4527": -184 & 0xFFFF}
+    units = {"227": None, "100": other, "226": right}
+    async with site(units) as gx, VictronInverter(gx.host, gx.port) as inverter:
+        assert inverter.unit_id == 226
 
 
 @pytest.mark.parametrize(
