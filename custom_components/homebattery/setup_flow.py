@@ -63,7 +63,7 @@ class SetupFlow(ConfigFlow):
         self._loggers: Sequence[Logger] = ()
         self._mac: str | None = None
         self._searches = False
-        """Whether a field that is empty is to be detected, wherever its value may be."""
+        """Whether the fields that are empty on the form are to be detected."""
         self._setup: dict[str, Any] = {}
         """The values with which the battery was tried."""
         self._choices: Mapping[str, Sequence[Choice]] = {}
@@ -82,12 +82,8 @@ class SetupFlow(ConfigFlow):
         known = self._known(battery_type)
         selectors = dict(SELECTORS)
         if user_input is not None:
-            typed = parse_setup(flatten(user_input, fields, known), errors)
-            # On the form of a new battery every empty field is one to find out.
-            self._searches = self.source != SOURCE_RECONFIGURE or any(
-                field.name in known and field.name not in typed for field in fields
-            )
-            known = typed
+            known = parse_setup(flatten(user_input, fields, known), errors)
+            self._searches = True
             identity = await self._async_try(battery_type, known, errors)
             if identity is not None:
                 self._setup = {CONF_BATTERY_TYPE: battery_type, **known}

@@ -368,6 +368,21 @@ async def test_a_detected_gx_has_the_services_at_unit_100(
         await hass.config_entries.async_unload(created["result"].entry_id)
 
 
+async def test_a_usual_gx_refuses_few_questions_and_none_at_a_start(
+    hass: HomeAssistant, victron: VictronSimulator
+) -> None:
+    """Each leaves a line of error on the GX: four now, five before it had more."""
+    form = await begin(hass, "victron")
+    created = await answer(hass, form, {"host": victron.host, "port": victron.port})
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert len(victron.server.traffic.refusals) <= 5
+    victron.server.traffic.clear()
+    await hass.config_entries.async_reload(created["result"].entry_id)
+    await hass.async_block_till_done()
+    assert victron.server.traffic.reads
+    assert victron.server.traffic.refusals == []
+
+
 async def test_detecting_nothing_is_reported_and_can_be_tried_again(
     hass: HomeAssistant, victron: VictronSimulator, listen: Listen
 ) -> None:

@@ -426,16 +426,39 @@ async def test_a_list_is_shown_again_when_a_device_stops_answering(
 async def test_a_battery_is_chosen_anew_while_reconfiguring(
     dialog: MakeDialog, make_home: MakeHome, banks: VictronSimulator
 ) -> None:
-    """An emptied unit id is searched; the others stay as they are."""
+    """A unit id that is empty is searched; the others stay as they are."""
     home = make_home(banks)
     put_into(home, battery_unit_id=1)
     again = dialog(CONFIG)
+    await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
+    await again.submit()
+    assert again.step["reason"] == "reconfigure_successful"
+    assert home.entry.data["battery_unit_id"] == 1
     await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
     await again.submit(battery_unit_id=None)
     assert offered(again.step) == {"battery_unit_id": LINES}
     await again.submit(battery_unit_id="77")
     assert again.step["reason"] == "reconfigure_successful"
     assert home.entry.data == stored(banks)
+
+
+async def test_services_that_were_not_there_are_detected_while_reconfiguring(
+    dialog: MakeDialog, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """The form as it stands leaves their unit ids empty."""
+    house = house_of(VictronSimulator, clock)
+    async with VictronSimulator(house, battery_unit=100, pv_unit=20) as gx:
+        home = make_home(gx)
+        everything = put_into(home)
+        empty = ("battery_unit_id", "grid_unit_id", "pv_unit_id")
+        stored_before = {name: everything[name] for name in everything.keys() - empty}
+        home.hass.config_entries.async_update_entry(home.entry, data=stored_before)
+        again = dialog(CONFIG)
+        await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
+        await again.submit()
+        assert again.step["reason"] == "reconfigure_successful"
+        assert home.entry.data == everything
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
 @pytest.mark.parametrize(("chosen", "unit"), [({}, None), ({"pv_unit_id": "21"}, 21)])
