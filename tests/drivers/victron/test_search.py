@@ -4,6 +4,7 @@ A GX logs each refused question as an error, and no register lists its services.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -23,6 +24,7 @@ from .sites import (
     IDLE_BATTERY,
     IDLE_SYSTEM,
     METER,
+    VEBUS,
     battery,
     name,
     pv_inverter,
@@ -181,6 +183,36 @@ async def test_a_search_finds_what_was_not_given() -> None:
             assert {"host": gx.host, "port": gx.port, **inverter.detected_config} == (
                 gx.setup
             )
+
+
+def without(words: Mapping[str, int], address: int) -> dict[str, int]:
+    """Return words without one, so that a block with it is refused."""
+    return {key: words[key] for key in words if key != str(address)}
+
+
+async def test_services_that_cannot_be_compared_are_listed() -> None:
+    """Two of a kind would suit then, and a GX port comes before a USB port."""
+    resting, meter = without(VEBUS, 12), without(METER, 2602)
+    units = {"227": resting, "239": resting, "30": meter, "40": meter}
+    async with site(units) as gx:
+        del gx.units.units[100][845]
+        async with VictronInverter(gx.host, gx.port) as inverter:
+            listed = {
+                field: [choice.text for choice in choices]
+                for field, choices in inverter.choices.items()
+            }
+
+    assert listed == {
+        "unit_id": ["227: Garage MP-II", "239: Garage MP-II"],
+        "grid_unit_id": ["30: BX0000001", "40: BX0000001"],
+    }
+
+
+async def test_a_multi_rs_that_cannot_be_compared_is_taken() -> None:
+    rs = dict.fromkeys(map(str, range(4500, 4527)), 0) | {"4524": 1}
+    units = {"227": None, "100": rs, "226": rs}
+    async with site(units) as gx, VictronInverter(gx.host, gx.port) as inverter:
+        assert inverter.unit_id == 100
 
 
 # Several batteries
