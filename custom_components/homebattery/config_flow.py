@@ -38,7 +38,14 @@ from .drivers.detection import detect_at
 from .drivers.modbus.probe import Detected
 from .drivers.solarman.discovery import PORT as LOGGER_PORT
 from .errors import BASE
-from .forms import NAME_FIELD, announced_dongle, dongle_serial, form_schema, parse_setup
+from .forms import (
+    NAME_FIELD,
+    announced_dongle,
+    choice_schema,
+    dongle_serial,
+    form_schema,
+    parse_setup,
+)
 from .options_flow import HomeBatteryOptionsFlow
 from .setup_flow import SetupFlow
 
@@ -139,6 +146,26 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask how to reach a Victron GX."""
         return await self._async_step_battery("victron", user_input)
+
+    @override
+    async def async_step_choose(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        errors: dict[str, str] = {}
+        offered = self._choices
+        if user_input is not None:
+            self._searches = False
+            self._setup |= {name: int(value) for name, value in user_input.items()}
+            battery_type = self._setup[CONF_BATTERY_TYPE]
+            identity = await self._async_try(battery_type, self._setup, errors, ())
+            if identity is not None:
+                return await self._async_finish(identity)
+        return self.async_show_form(
+            step_id="choose",
+            data_schema=choice_schema(offered, self._setup),
+            description_placeholders=self._tried,
+            errors=errors,
+        )
 
     # Discovered in the network
 

@@ -1,6 +1,6 @@
 """Forms made from the fields of a driver, and the values read from them."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 import re
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from homeassistant.helpers.selector import (
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
+    SelectSelectorMode,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
@@ -27,7 +28,7 @@ import probatio as vol
 
 from .const import CONF_LOGGER_SERIAL
 from .drivers.address import is_host
-from .drivers.battery.base import SetupField
+from .drivers.battery.base import Choice, SetupField
 from .drivers.solarman.discovery import LARGEST_SERIAL, Logger
 
 SECTION_ADVANCED: Final = "advanced"
@@ -190,4 +191,30 @@ def logger_selector(loggers: Iterable[Logger]) -> SelectSelector:
             ],
             custom_value=True,
         )
+    )
+
+
+def choice_schema(
+    choices: Mapping[str, Sequence[Choice]], known: Mapping[str, Any]
+) -> vol.Schema:
+    """Return a form with a list for each field; a field without a value is optional."""
+
+    def marker(name: str) -> vol.Marker:
+        if (value := known.get(name)) is None:
+            return vol.Optional(name)
+        return vol.Required(name, default=str(value))
+
+    return vol.Schema(
+        {
+            marker(name): SelectSelector(
+                SelectSelectorConfig(
+                    options=[
+                        SelectOptionDict(value=str(choice.value), label=choice.text)
+                        for choice in listed
+                    ],
+                    mode=SelectSelectorMode.LIST,
+                )
+            )
+            for name, listed in choices.items()
+        }
     )

@@ -1,5 +1,6 @@
 """The base of the setup steps: try a battery, and create or change its entry."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 import logging
 from typing import Any, Final
@@ -20,7 +21,7 @@ from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL
 from .device import device_name
 from .discovery import async_find_loggers, async_serials_at, async_still_answers
 from .drivers import DRIVERS, DeyeSolarmanInverter
-from .drivers.battery.base import SetupField
+from .drivers.battery.base import Choice, SetupField
 from .drivers.battery.measuring import LONGEST_NAME, Identity
 from .drivers.detection import detect
 from .drivers.errors import BatteryError, UnknownHostError
@@ -61,6 +62,12 @@ class SetupFlow(ConfigFlow):
         self._detected: Mapping[str, Detected] = {}
         self._loggers: Sequence[Logger] = ()
         self._mac: str | None = None
+        self._searches = False
+        """Whether the fields that are empty on the form are to be detected."""
+        self._setup: dict[str, Any] = {}
+        """The values with which the battery was tried."""
+        self._choices: Mapping[str, Sequence[Choice]] = {}
+        """The fields for which several values would suit, as connecting has detected."""
         self._tried: Mapping[str, str] = {}
         """The placeholders of an error's text on the form."""
 
@@ -76,11 +83,13 @@ class SetupFlow(ConfigFlow):
         selectors = dict(SELECTORS)
         if user_input is not None:
             known = parse_setup(flatten(user_input, fields, known), errors)
+            self._searches = True
             identity = await self._async_try(battery_type, known, errors)
             if identity is not None:
-                if self.source == SOURCE_RECONFIGURE:
-                    return await self._async_reconfigured(identity, known)
-                return await self._async_create(battery_type, identity, known)
+                self._setup = {CONF_BATTERY_TYPE: battery_type, **known}
+                if self._choices:
+                    return await self.async_step_choose()
+                return await self._async_finish(identity)
         elif not known and battery_type == DeyeSolarmanInverter.battery_type:
             await self._async_find_loggers()
             if len(self._loggers) == 1:
@@ -134,9 +143,11 @@ class SetupFlow(ConfigFlow):
             battery = driver.from_setup(
                 setup, session=async_get_clientsession(self.hass)
             )
+            battery.searches = self._searches
             try:
                 async with battery:
                     setup.update(battery.detected_config)
+                    self._choices = battery.choices
                     return battery.identity
             except BatteryError as err:
                 raise await battery.explain(err) from None
@@ -149,6 +160,20 @@ class SetupFlow(ConfigFlow):
             _LOGGER.exception("Setting up %s", battery_type)
             errors[BASE] = UNKNOWN
         return None
+
+    @abstractmethod
+    async def async_step_choose(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask which of several values suits, for each field in `_choices`."""
+
+    async def _async_finish(self, identity: Identity) -> ConfigFlowResult:
+        """Create or change the entry of the battery that was tried."""
+        setup = dict(self._setup)
+        battery_type = setup.pop(CONF_BATTERY_TYPE)
+        if self.source == SOURCE_RECONFIGURE:
+            return await self._async_reconfigured(identity, setup)
+        return await self._async_create(battery_type, identity, setup)
 
     async def _async_create(
         self, battery_type: str, identity: Identity, setup: dict[str, Any]

@@ -74,6 +74,11 @@ class Dialog:
         """Whether the switch of a field is on."""
         return self._switch(label).is_checked()
 
+    def choose_line(self, text: str) -> None:
+        """Choose the line of a list that begins with a text."""
+        line = re.compile(rf"^{re.escape(text)}")
+        self.element.get_by_role("radio", name=line).click()
+
     def open_section(self) -> None:
         """Open the section of advanced fields, unless it is open."""
         panel = self.element.locator("ha-expansion-panel")

@@ -80,6 +80,32 @@ def test_a_battery_is_detected_at_its_address(stage: Stage, frontend: Frontend) 
     assert [entry["state"] for entry in stage.entries()] == ["loaded"]
 
 
+@in_every_window
+def test_a_battery_of_several_is_chosen_from_a_list(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """Full and idle they have the same values; each line has a name and values."""
+    stage.change_house("victron", load=0, soc=100)
+    stage.misbehave("victron", "banks", count=2, unit=77)
+    dialog = begin(frontend, "victron")
+    fill(dialog, "victron", visible(stage, "victron"))
+    dialog.submit()
+    dialog.expect_text(english("config.step.choose.data_description.battery_unit_id"))
+    assert "1: Bank 1, 54.00 V, 0.0 A, 0 W, 100.0 %" in dialog.text
+    frontend.picture("list")
+    dialog.choose_line("77: ")
+    dialog.submit()
+    dialog.finish()
+    (entry,) = stage.entries()
+    assert entry["state"] == "loaded"
+    frontend.choose_from_menu(entry["title"], "Reconfigure")
+    again = Dialog(frontend.page)
+    again.expect(field_of("victron", "battery_unit_id"))
+    chosen = again.field(field_of("victron", "battery_unit_id"))
+    assert chosen.input_value() == "77"
+    again.close()
+
+
 def test_a_wrong_address_is_reported_and_can_be_corrected(
     stage: Stage, frontend: Frontend
 ) -> None:

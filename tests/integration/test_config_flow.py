@@ -21,7 +21,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.selector import SelectSelector
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
@@ -61,6 +61,7 @@ from custom_components.homebattery.drivers.errors import (
 )
 from custom_components.homebattery.drivers.solarman.discovery import Logger
 from custom_components.homebattery.forms import SECTION_ADVANCED
+from tests.drivers.victron.sites import BATTERY, METER, site
 from tests.home import KINDS, Home, MakeHome, one_of_each_protocol
 from tests.simulators import (
     SIMULATORS,
@@ -71,7 +72,7 @@ from tests.simulators import (
     Simulator,
     VictronSimulator,
 )
-from tests.simulators.image import HttpImage, load
+from tests.simulators.image import HttpImage, ModbusImage, load
 from tests.simulators.solarman import MAC
 
 ERRORS = {
@@ -310,13 +311,76 @@ def listen(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> Listen:
     """Return a function that puts servers at usual ports; the others stay closed."""
     usual = {port for driver in DRIVERS.values() for port in driver.ports}
 
-    def put(**servers: Simulator | HttpImage) -> None:
+    def put(**servers: Simulator | HttpImage | ModbusImage) -> None:
         ports = {int(name[1:]): server.port for name, server in servers.items()}
         everywhere = dict.fromkeys(usual, closed_port) | ports
         monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=everywhere))
 
     put()
     return put
+
+
+MULTI_RS = {
+    **dict.fromkeys(map(str, (*range(4500, 4550), *range(4609, 4615))), 0),
+    "4500": 2305,
+    "4524": 1,
+    "4526": 5320,
+    "4527": 65352,
+    "4530": 252,
+}
+
+
+@pytest.mark.parametrize(
+    ("units", "key", "state"),
+    [
+        pytest.param(
+            {"225": None, "100": BATTERY}, "battery_temperature", "21.6", id="battery"
+        ),
+        pytest.param(
+            {"227": None, "100": MULTI_RS}, "grid_voltage_l1", "230.5", id="multi_rs"
+        ),
+        pytest.param(
+            {"40": None, "100": METER}, "grid_import_total", "4321.09", id="meter"
+        ),
+    ],
+)
+async def test_a_detected_gx_has_the_services_at_unit_100(
+    hass: HomeAssistant, listen: Listen, units: Any, key: str, state: str
+) -> None:
+    """A device on VE.Can has instance 0: no unit id need be typed."""
+    async with site(units) as gx:
+        listen(p502=gx)
+        form = await begin(hass, "detect")
+        form = await answer(hass, form, {"host": gx.host})
+        created = await answer(hass, form, typed_as("victron", suggested(form)))
+        assert created["type"] is FlowResultType.CREATE_ENTRY
+        registry = er.async_get(hass)
+        entity_id = registry.async_get_entity_id(
+            "sensor", DOMAIN, f"{created['result'].unique_id}_{key}"
+        )
+        assert entity_id is not None
+        registry.async_update_entity(entity_id, disabled_by=None)
+        await hass.config_entries.async_reload(created["result"].entry_id)
+        await hass.async_block_till_done()
+        shown_state = hass.states.get(entity_id)
+        assert shown_state is not None
+        assert shown_state.state == state
+        await hass.config_entries.async_unload(created["result"].entry_id)
+
+
+async def test_a_usual_gx_refuses_few_questions_and_none_at_a_start(
+    hass: HomeAssistant, victron: VictronSimulator
+) -> None:
+    """Each leaves a line of error on the GX: four now, five before it had more."""
+    form = await begin(hass, "victron")
+    created = await answer(hass, form, {"host": victron.host, "port": victron.port})
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert len(victron.server.traffic.refusals) <= 5
+    victron.server.traffic.clear()
+    await hass.config_entries.async_reload(created["result"].entry_id)
+    await hass.async_block_till_done()
+    assert victron.server.traffic.reads
+    assert victron.server.traffic.refusals == []
 
 
 async def test_detecting_nothing_is_reported_and_can_be_tried_again(

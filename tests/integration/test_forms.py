@@ -4,7 +4,7 @@ A form is sent as it stands, with only its empty visible fields filled in: it is
 accepted, and values stored before stay stored.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -29,7 +29,8 @@ from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
-from tests.home import Home, MakeHome
+from tests.drivers.victron.sites import pv_inverter, site
+from tests.home import Home, MakeHome, house_of
 from tests.simulators import (
     DeyeSolarmanSimulator,
     ManualClock,
@@ -353,6 +354,128 @@ async def test_an_error_of_a_field_in_the_section_opens_it(
     await add.submit(**in_view(usual))
     assert add.step["errors"] == {ADVANCED: "unit_absent"}
     assert add.shows_section()
+
+
+# Services of a GX, of which several would suit
+
+
+@pytest.fixture
+async def banks(clock: ManualClock) -> AsyncIterator[VictronSimulator]:
+    """Yield a GX with two banks and their sum, full and idle: their values are equal."""
+    house = house_of(VictronSimulator, clock)
+    house.fixed_load, house.soc = 0.0, 100.0
+    async with VictronSimulator(house, battery_unit=77, banks=2) as gx:
+        yield gx
+
+
+def offered(step: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the lines of each list on a form."""
+    return {
+        field["name"]: [
+            option["label"] for option in field["selector"]["select"]["options"]
+        ]
+        for field in step["data_schema"]
+    }
+
+
+LINES = [
+    "1: Bank 1, 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +50/-50 A",
+    "2: Bank 2, 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +50/-50 A",
+    "77: 54.00 V, 0.0 A, 0 W, 100.0 %, BMS +100/-100 A",
+]
+
+
+@pytest.mark.parametrize(("chosen", "unit"), [({}, 1), ({"battery_unit_id": "77"}, 77)])
+async def test_a_battery_is_chosen_from_a_list(
+    hass: HomeAssistant,
+    dialog: MakeDialog,
+    banks: VictronSimulator,
+    chosen: dict[str, str],
+    unit: int,
+) -> None:
+    """The list has names and present values; no number need be typed."""
+    add = dialog(CONFIG)
+    await add.begin(handler=DOMAIN)
+    await add.choose("victron")
+    await add.submit(host=banks.host, port=banks.port)
+    assert add.step["step_id"] == "choose"
+    assert offered(add.step) == {"battery_unit_id": LINES}
+    await add.submit(**chosen)
+    assert add.step["type"] == "create_entry"
+    assert the_entry(hass).data == {**stored(banks), "battery_unit_id": unit}
+
+
+async def test_a_list_is_shown_again_when_a_device_stops_answering(
+    hass: HomeAssistant, dialog: MakeDialog, banks: VictronSimulator
+) -> None:
+    add = dialog(CONFIG)
+    await add.begin(handler=DOMAIN)
+    await add.choose("victron")
+    await add.submit(host=banks.host, port=banks.port)
+    await banks.misbehave("absent", service="vebus")
+    await add.submit(battery_unit_id="77")
+    assert add.step["step_id"] == "choose"
+    assert add.step["errors"] == {"base": "unit_absent"}
+    assert add.shown == {"battery_unit_id": "77"}
+    assert offered(add.step) == {"battery_unit_id": LINES}
+    await banks.misbehave("absent", service="vebus", on=False)
+    await add.submit()
+    assert the_entry(hass).data == stored(banks)
+
+
+async def test_a_battery_is_chosen_anew_while_reconfiguring(
+    dialog: MakeDialog, make_home: MakeHome, banks: VictronSimulator
+) -> None:
+    """A unit id that is empty is searched; the others stay as they are."""
+    home = make_home(banks)
+    put_into(home, battery_unit_id=1)
+    again = dialog(CONFIG)
+    await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
+    await again.submit()
+    assert again.step["reason"] == "reconfigure_successful"
+    assert home.entry.data["battery_unit_id"] == 1
+    await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
+    await again.submit(battery_unit_id=None)
+    assert offered(again.step) == {"battery_unit_id": LINES}
+    await again.submit(battery_unit_id="77")
+    assert again.step["reason"] == "reconfigure_successful"
+    assert home.entry.data == stored(banks)
+
+
+async def test_services_that_were_not_there_are_detected_while_reconfiguring(
+    dialog: MakeDialog, make_home: MakeHome, clock: ManualClock
+) -> None:
+    """The form as it stands leaves their unit ids empty."""
+    house = house_of(VictronSimulator, clock)
+    async with VictronSimulator(house, battery_unit=100, pv_unit=20) as gx:
+        home = make_home(gx)
+        everything = put_into(home)
+        empty = ("battery_unit_id", "grid_unit_id", "pv_unit_id")
+        stored_before = {name: everything[name] for name in everything.keys() - empty}
+        home.hass.config_entries.async_update_entry(home.entry, data=stored_before)
+        again = dialog(CONFIG)
+        await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
+        await again.submit()
+        assert again.step["reason"] == "reconfigure_successful"
+        assert home.entry.data == everything
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+@pytest.mark.parametrize(("chosen", "unit"), [({}, None), ({"pv_unit_id": "21"}, 21)])
+async def test_no_pv_inverter_need_be_chosen(
+    hass: HomeAssistant, dialog: MakeDialog, chosen: dict[str, str], unit: int | None
+) -> None:
+    """Each counts its own yield, so none is suggested."""
+    async with site({"20": pv_inverter(1200), "21": pv_inverter(34)}) as gx:
+        add = dialog(CONFIG)
+        await add.begin(handler=DOMAIN)
+        await add.choose("victron")
+        await add.submit(host=gx.host, port=gx.port)
+        assert offered(add.step) == {"pv_unit_id": ["20: 1200 W", "21: 34 W"]}
+        await add.submit(**chosen)
+        assert add.step["type"] == "create_entry"
+        assert the_entry(hass).data.get("pv_unit_id") == unit
+        await hass.config_entries.async_unload(the_entry(hass).entry_id)
 
 
 # Batteries that are set up already

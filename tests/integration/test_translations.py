@@ -102,7 +102,7 @@ def placeholders(text: str) -> set[str]:
 def test_each_kind_of_battery_has_its_step() -> None:
     steps = EN["config"]["step"]
     others = {"user", "detect", "detected", "discovery_confirm", "reauth_confirm"}
-    assert steps.keys() == {*others, "new_address", *DRIVERS}
+    assert steps.keys() == {*others, "new_address", "choose", *DRIVERS}
     assert steps["user"]["menu_options"].keys() == {"detect", *DRIVERS}
     for texts in ("menu_options", "menu_option_descriptions"):
         of_kinds = dict(steps["user"][texts])
@@ -111,6 +111,9 @@ def test_each_kind_of_battery_has_its_step() -> None:
         assert of_kinds.keys() == DRIVERS.keys()
     for battery_type, name in steps["detected"]["menu_options"].items():
         assert steps[battery_type]["title"] == name
+    choose = steps["choose"]
+    unit_ids = {field.name for field in DRIVERS["victron"].fields if field.advanced}
+    assert choose["data"].keys() == choose["data_description"].keys() == unit_ids
     confirm = steps["discovery_confirm"]
     assert confirm["data"].keys() == confirm["data_description"].keys() == {CONF_NAME}
     detect = steps["detect"]

@@ -25,7 +25,7 @@ from .victron_gx import (
     Gx,
 )
 from .victron_registers import Firmware, Register, RegisterMap
-from .victron_values import Values, values
+from .victron_values import Values, bank_values, values
 
 SYSTEM_UNITS: Final = (0, 100)  # both mean the GX device itself
 RESERVED_WORD: Final = 0xFFFF
@@ -46,10 +46,16 @@ class VictronUnits(Units):
     max_write = 125
 
     def __init__(
-        self, gx: Gx, units: dict[str, int | None], firmware: Firmware
+        self,
+        gx: Gx,
+        units: dict[str, int | None],
+        firmware: Firmware,
+        banks: int = 0,
     ) -> None:
-        """Serve a device; `units` has the units of vebus, battery and grid."""
+        """Serve a device; `units` has the units of vebus, battery, grid, pvinverter."""
         super().__init__()
+        self.banks = banks
+        """Number of batteries at the units from 1, of which the battery is the sum."""
         self.gx = gx
         self.firmware = firmware
         self.map = RegisterMap(firmware)
@@ -78,7 +84,7 @@ class VictronUnits(Units):
             if not self._is_present(unit, service):
                 raise Refused(ILLEGAL_ADDRESS)
             if service not in published:
-                published[service] = values(self.gx, service)
+                published[service] = self._values(unit, service)
             words.append(self._word(published[service], each))
         return words
 
@@ -127,7 +133,17 @@ class VictronUnits(Units):
             raise Refused(ILLEGAL_ADDRESS)
         return self.map.services[address]
 
+    def _is_bank(self, unit: int, service: str) -> bool:
+        return service == "battery" and 1 <= unit <= self.banks
+
+    def _values(self, unit: int, service: str) -> Values:
+        if self._is_bank(unit, service):
+            return bank_values(self.gx, unit, self.banks)
+        return values(self.gx, service)
+
     def _is_present(self, unit: int, service: str) -> bool:
+        if self._is_bank(unit, service):
+            return True
         if service not in self.units:
             return unit in SYSTEM_UNITS
         at = self.units[service]
@@ -154,12 +170,19 @@ class VictronSimulator(Simulator):
             Firmware, "server of September 2024 or of April 2026"
         ] = "new",
         vebus_unit: Annotated[int, "unit id of the inverter"] = 227,
+        rs_unit: Annotated[
+            int, "unit id of a Multi RS in place of the inverter; 0: there is none"
+        ] = 0,
         battery: Annotated[
             BatteryKind, "battery service: with BMS, a shunt, or none"
         ] = "bms",
         battery_unit: Annotated[int, "unit id of the battery"] = 225,
         meter: Annotated[bool, "there is a grid meter"] = True,
         grid_unit: Annotated[int, "unit id of the grid meter"] = 40,
+        pv_unit: Annotated[int, "unit id of the PV inverter; 0: there is none"] = 0,
+        banks: Annotated[
+            int, "batteries at the units from 1, of which the battery is the sum"
+        ] = 0,
         ess: Annotated[bool, "the ESS assistant is there"] = True,
         dynamic_ess: Annotated[bool, "Dynamic ESS is on"] = False,
         write_enabled: Annotated[bool, "Modbus may write"] = True,
@@ -186,16 +209,20 @@ class VictronSimulator(Simulator):
             serial=serial,
             settings={MODE: ess_mode, MIN_SOC: min_soc, GRID_SETPOINT: grid_setpoint},
         )
+        self.gx.is_rs = bool(rs_unit)
         self.fault_apply_delay(apply_delay)
         self.units = VictronUnits(
             self.gx,
             {
-                "vebus": vebus_unit,
+                "vebus": None if rs_unit else vebus_unit,
+                "multi": rs_unit or None,
                 "battery": None if battery == "none" else battery_unit,
                 "grid": grid_unit if meter else None,
-                "hub4": SYSTEM_UNITS[-1] if ess else None,
+                "pvinverter": pv_unit or None,
+                "hub4": SYSTEM_UNITS[-1] if ess and not rs_unit else None,
             },
             firmware,
+            banks,
         )
         self.units.write_enabled = write_enabled
         self._home = dict(self.units.units)
@@ -204,9 +231,11 @@ class VictronSimulator(Simulator):
     @property
     def setup(self) -> dict[str, Any]:
         """Settings that a user would enter; None where there is no such service."""
+        pv_unit = self._home["pvinverter"]
         return {
             **super().setup,
-            "unit_id": self._home["vebus"],
+            **({} if pv_unit is None else {"pv_unit_id": pv_unit}),
+            "unit_id": self._home["vebus"] or self._home["multi"],
             "battery_unit_id": self._home["battery"],
             "grid_unit_id": self._home["grid"],
         }
@@ -279,8 +308,13 @@ class VictronSimulator(Simulator):
         self.gx.loop_lag = seconds
 
     def fault_absent(self, service: str = "vebus", on: bool = True) -> None:
-        """Remove a service (vebus, battery, grid, hub4), or restore it."""
+        """Remove a service (vebus, battery, grid, pvinverter, hub4), or restore it."""
         self.units.units[service] = None if on else self._home[service]
+
+    def fault_banks(self, count: int = 2, unit: int = 77) -> None:
+        """Put batteries in parallel at the units from 1, and their sum at a unit."""
+        self.units.banks = count
+        self.units.units["battery"] = unit
 
     def fault_crash_on_absent(self, on: bool = True) -> None:
         """End the connection at a request for an absent service, as in 2025."""

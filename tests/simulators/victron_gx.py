@@ -89,6 +89,8 @@ class Gx:
         """Start in the house."""
         self.plant = plant
         self.battery = battery
+        self.is_rs = False
+        """Whether a Multi RS stands where a MultiPlus would."""
         self.critical_share = critical_share
         self.pv_on_output = pv_on_output
         self.dynamic_ess = dynamic_ess

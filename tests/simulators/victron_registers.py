@@ -96,8 +96,8 @@ SYSTEM: Final = (
     Register(851, "i16", 10, "/Dc/Pv/Current"),
     Register(865, "i16", 10, "/Dc/Vebus/Current"),
     Register(866, "i16", 1, "/Dc/Vebus/Power"),
-    Register(868, "i32", 10, "/Dc/Vebus/Current"),
-    Register(870, "i32", 1, "/Dc/Vebus/Power"),
+    Register(868, "i32", 10, "/Dc/InverterCharger/Current"),
+    Register(870, "i32", 1, "/Dc/InverterCharger/Power"),
     *_phases(872, "i32", 1, "/Ac/ConsumptionOnInput/L#/Power"),
     *_phases(878, "i32", 1, "/Ac/ConsumptionOnOutput/L#/Power"),
     *_phases(884, "u32", 1, "/Ac/PvOnOutput/L#/Power"),
@@ -242,6 +242,7 @@ BATTERY: Final = (
     Register(1297, "u16", 1, "/Io/AllowToCharge"),
     Register(1298, "u16", 1, "/Io/AllowToDischarge"),
     Register(1303, "u16", 1, "/System/NrOfModulesOnline"),
+    Register(1336, "text8", 1, "/CustomName"),
 )
 
 GRID: Final = (
@@ -257,6 +258,47 @@ GRID: Final = (
     Register(2636, "u32", 100, "/Ac/Energy/Reverse"),
     *_phases(2638, "i32", 1, "/Ac/L#/Power"),
     Register(2644, "u16", 100, "/Ac/Frequency"),
+    Register(2650, "text8", 1, "/CustomName"),
+)
+
+PVINVERTER: Final = (
+    Register(1026, "u16", 1, "/Position"),
+    *_phases(1027, "u16", 10, "/Ac/L#/Voltage", step=4),
+    *_phases(1028, "i16", 10, "/Ac/L#/Current", step=4),
+    *_phases(1029, "u16", 1, "/Ac/L#/Power", step=4),
+    *_phases(1030, "u16", 100, "/Ac/L#/Energy/Forward", step=4),
+    Register(1039, "text7", 1, "/Serial"),
+    *_phases(1046, "u32", 100, "/Ac/L#/Energy/Forward"),
+    Register(1052, "i32", 1, "/Ac/Power"),
+    Register(1054, "u32", 1, "/Ac/MaxPower"),
+    *_phases(1058, "u32", 1, "/Ac/L#/Power"),
+    Register(1064, "u16", 100, "/Ac/Frequency"),
+    Register(1070, "text8", 1, "/CustomName"),
+)
+
+# Rows that can be written on the device are for reading only here.
+MULTI: Final = (
+    *_phases(4500, "u16", 10, "/Ac/In/1/L#/V"),
+    *_phases(4503, "i16", 10, "/Ac/In/1/L#/I"),
+    *_phases(4506, "i16", 0.1, "/Ac/In/1/L#/P"),
+    Register(4509, "u16", 100, "/Ac/In/1/L1/F"),
+    *_phases(4510, "u16", 10, "/Ac/Out/L#/V"),
+    *_phases(4513, "i16", 10, "/Ac/Out/L#/I"),
+    *_phases(4516, "i16", 0.1, "/Ac/Out/L#/P"),
+    Register(4519, "u16", 100, "/Ac/Out/L1/F"),
+    Register(4520, "u16", 1, "/Ac/In/1/Type"),
+    Register(4524, "u16", 1, "/Ac/NumberOfPhases"),
+    Register(4525, "u16", 1, "/Ac/ActiveIn/ActiveInput"),
+    Register(4526, "u16", 100, "/Dc/0/Voltage"),
+    Register(4527, "i16", 10, "/Dc/0/Current"),
+    Register(4529, "u16", 10, "/Soc"),
+    Register(4530, "u16", 1, "/State"),
+    Register(4531, "u16", 1, "/Mode"),
+    Register(4540, "u16", 1, "/Yield/Power"),
+    Register(4545, "u16", 1, "/ErrorCode"),
+    Register(4609, "u16", 1, "/Settings/Ess/Mode"),
+    Register(4614, "u16", 1, "/Settings/Ess/MinimumSocLimit"),
+    Register(4622, "text8", 1, "/CustomName"),
 )
 
 REGISTERS: Final = {
@@ -266,6 +308,8 @@ REGISTERS: Final = {
     "vebus": VEBUS,
     "battery": BATTERY,
     "grid": GRID,
+    "pvinverter": PVINVERTER,
+    "multi": MULTI,
 }
 
 RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
@@ -279,6 +323,8 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "vebus": ((3, 109),),
         "battery": ((258, 326), (1282, 1318)),
         "grid": ((2600, 2643),),
+        "pvinverter": ((1026, 1057),),
+        "multi": ((4500, 4614),),
     },
     "new": {  # server 1.0.101, April 2026
         "system": ((800, 919), (5400, 5407)),
@@ -286,7 +332,9 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "hub4": ((2709, 2709), (2716, 2717), (2724, 2724)),
         "vebus": ((3, 147), (200, 231)),
         "battery": ((256, 331), (1282, 1343)),
-        "grid": ((2600, 2648),),
+        "grid": ((2600, 2657),),
+        "pvinverter": ((1026, 1077),),
+        "multi": ((4500, 4633),),
     },
 }
 
@@ -307,7 +355,7 @@ _RESERVED: Final[tuple[Range, ...]] = (
         (861, 864),
         (867, 867),
     ),
-    *((122, 129), (138, 139), (2719, 2719)),
+    *((122, 129), (138, 139), (1065, 1069), (2649, 2649), (2719, 2719), (4616, 4619)),
 )
 _RESERVED_OLD: Final[tuple[Range, ...]] = ((834, 835),)
 

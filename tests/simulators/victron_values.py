@@ -38,7 +38,8 @@ def _alarms(gx: Gx, service: str) -> Values:
 
 def _system(gx: Gx) -> Values:
     plant = gx.plant
-    inverter = plant.battery - plant.pv_dc
+    # The solar power of a Multi RS is its own.
+    inverter = plant.battery - (0.0 if gx.is_rs else plant.pv_dc)
     error = 2 if gx.dynamic_ess and gx.external else 0
     result: Values = {
         "/Serial": gx.serial,
@@ -55,12 +56,15 @@ def _system(gx: Gx) -> Values:
         "/Dc/Battery/TimeToGo": _time_to_go(plant),
         "/Dc/Pv/Power": plant.pv_dc,
         "/Dc/Pv/Current": plant.pv_dc / plant.voltage,
-        "/Dc/Vebus/Current": inverter / plant.voltage,
-        "/Dc/Vebus/Power": inverter,
+        "/Dc/InverterCharger/Current": inverter / plant.voltage,
+        "/Dc/InverterCharger/Power": inverter,
         "/DynamicEss/Active": int(gx.dynamic_ess and not gx.external),
         "/DynamicEss/Available": int(gx.dynamic_ess),
         "/DynamicEss/ErrorCode": error,
     }
+    if not gx.is_rs:
+        result["/Dc/Vebus/Current"] = inverter / plant.voltage
+        result["/Dc/Vebus/Power"] = inverter
     for phase in range(plant.phases):
         name = f"L{phase + 1}"
         pv, load = plant.pv_ac[phase], plant.load[phase]
@@ -192,6 +196,85 @@ def _grid(gx: Gx) -> Values:
     return result
 
 
+def _pvinverter(gx: Gx) -> Values:
+    """Return the PV inverter: all of the solar power on the AC side."""
+    plant = gx.plant
+    result: Values = {
+        "/Position": 1 if gx.pv_on_output else 0,
+        "/Serial": "28060001",
+        "/CustomName": "Roof",
+        "/Ac/Power": sum(plant.pv_ac),
+        "/Ac/MaxPower": plant.pv_peak,
+        "/Ac/Frequency": plant.frequency,
+    }
+    for phase in range(plant.phases):
+        name, volts = f"L{phase + 1}", plant.mains[phase]
+        power = plant.pv_ac[phase]
+        counted = COUNTED_BEFORE + plant.counters.pv / 1000
+        result |= {
+            f"/Ac/{name}/Voltage": volts,
+            f"/Ac/{name}/Current": power / volts if volts else 0.0,
+            f"/Ac/{name}/Power": power,
+            f"/Ac/{name}/Energy/Forward": counted / plant.phases,
+        }
+    return result
+
+
+def _multi(gx: Gx) -> Values:
+    """Return a Multi RS, whose solar power charges the battery at its DC side."""
+    plant = gx.plant
+    result: Values = {
+        "/Ac/In/1/L1/F": plant.frequency,
+        "/Ac/Out/L1/F": plant.frequency or 50.0,
+        "/Ac/In/1/Type": 1,
+        "/Ac/NumberOfPhases": plant.phases,
+        "/Ac/ActiveIn/ActiveInput": NO_INPUT if plant.grid_lost else 0,
+        "/Dc/0/Voltage": plant.voltage,
+        "/Dc/0/Current": plant.current,
+        "/Soc": plant.soc,
+        "/State": _state(gx),
+        "/Mode": gx.vebus["/Mode"],
+        "/Yield/Power": plant.pv_dc,
+        "/ErrorCode": 0,
+        "/Settings/Ess/Mode": 1,
+        "/Settings/Ess/MinimumSocLimit": gx.settings[MIN_SOC],
+        "/CustomName": "RS",
+    }
+    for phase in range(plant.phases):
+        name, volts = f"L{phase + 1}", plant.mains[phase]
+        at_input, output = gx.input(phase), gx.output(phase)
+        result |= {
+            f"/Ac/In/1/{name}/V": volts,
+            f"/Ac/In/1/{name}/I": at_input / volts if volts else 0.0,
+            f"/Ac/In/1/{name}/P": at_input,
+            f"/Ac/Out/{name}/V": volts or OUTPUT_VOLTS,
+            f"/Ac/Out/{name}/I": output / (volts or OUTPUT_VOLTS),
+            f"/Ac/Out/{name}/P": output,
+        }
+    return result
+
+
+def bank_values(gx: Gx, number: int, banks: int) -> Values:
+    """Return one of several equal batteries in parallel; `number` counts from 1."""
+    whole = values(gx, "battery")
+    shared: Values = {
+        path: value / banks
+        for path in _SHARED
+        if isinstance(value := whole.get(path), int | float)
+    }
+    return {**whole, **shared, "/CustomName": f"Bank {number}"}
+
+
+_SHARED: Final = (
+    "/Dc/0/Power",
+    "/Dc/0/Current",
+    "/ConsumedAmphours",
+    "/Capacity",
+    "/Info/MaxChargeCurrent",
+    "/Info/MaxDischargeCurrent",
+)
+"""The values of batteries in parallel that add up."""
+
 _SERVICES: Final = {
     "system": _system,
     "settings": _settings,
@@ -199,6 +282,8 @@ _SERVICES: Final = {
     "vebus": _vebus,
     "battery": _battery,
     "grid": _grid,
+    "pvinverter": _pvinverter,
+    "multi": _multi,
 }
 
 

@@ -9,11 +9,12 @@ Constructing, connecting and reading never write to a device.
 """
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, override
 
 from ..errors import (
@@ -58,6 +59,13 @@ class SetupField:
     advanced: bool = False
 
 
+class Choice(NamedTuple):
+    """One of several values that would suit a field, and its text in a list."""
+
+    value: int
+    text: str
+
+
 class SetpointLimits(NamedTuple):
     """The limits of device and user, W: discharging (≤ 0) and charging."""
 
@@ -86,6 +94,11 @@ class Battery(MeasuringDevice):
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed or checked; None: it
     holds, and no other controller can change it."""
+    searches = False
+    """Whether connecting finds out what was not given of the `fields`, also where it
+    can do without: while the battery is set up."""
+    choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
+    """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
     """The error's text for a battery that cannot be held."""
     current_step: ClassVar[float] = 0.01

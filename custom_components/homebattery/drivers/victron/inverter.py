@@ -50,6 +50,8 @@ from .registers import (
     SYSTEM,
     SYSTEM_UNIT,
 )
+from .search import Candidate, Search
+from .services import BATTERIES, GRID_METERS, PV_INVERTERS, Kind
 from .settings import ESS_SETTINGS, SETTING_REGISTERS, VEBUS_SETTINGS, gx_settings
 from .units import Capabilities, GxUnits
 
@@ -62,8 +64,8 @@ _DEFAULT_PHASE_RATING: Final = 5000
 class VictronInverter(ModbusBattery):
     """A VE.Bus system with ESS, through the Modbus TCP server of its GX device.
 
-    Unit ids that are not given are found by probing when connecting; a given VE.Bus
-    unit id prevents that, so that a restart never probes.
+    Unit ids that are not given are searched when connecting; a given VE.Bus unit id
+    prevents that unless it `searches`, so that a restart never probes.
     """
 
     battery_type: ClassVar[str] = "victron"
@@ -148,6 +150,7 @@ class VictronInverter(ModbusBattery):
             "unit_id": self.unit_id,
             "battery_unit_id": self.battery_unit_id,
             "grid_unit_id": self.grid_unit_id,
+            "pv_unit_id": self.pv_unit_id,
         }
         return {name: unit for name, unit in units.items() if unit is not None}
 
@@ -184,15 +187,36 @@ class VictronInverter(ModbusBattery):
     async def _find_units(self) -> None:
         """Find the units that were not given, and the capabilities of all."""
         units = self._units
-        if self.unit_id is None:
-            self.unit_id = await units.find_inverter()
-            if self.battery_unit_id is None:
-                self.battery_unit_id = await units.find_battery()
-            if self.grid_unit_id is None:
-                self.grid_unit_id = await units.find_grid_meter()
+        if self.unit_id is None or self.searches:
+            await self._search_units(Search(units))
+        assert self.unit_id is not None
         self._capabilities = await units.find_capabilities(
             self.unit_id, self.battery_unit_id
         )
+
+    async def _search_units(self, search: Search) -> None:
+        """Search the services whose units were not given.
+
+        Of several that would suit the first is taken; of PV inverters none, since each
+        counts its own yield.
+        """
+        detected: dict[str, tuple[Kind, list[Candidate]]] = {}
+        if self.unit_id is None:
+            detected["unit_id"] = await search.find_inverter()
+        if self.battery_unit_id is None:
+            detected["battery_unit_id"] = BATTERIES, await search.find(BATTERIES)
+        if self.grid_unit_id is None:
+            detected["grid_unit_id"] = GRID_METERS, await search.find(GRID_METERS)
+        if self.pv_unit_id is None:
+            detected["pv_unit_id"] = PV_INVERTERS, await search.find_pv_inverters()
+        for field, (kind, candidates) in detected.items():
+            if candidates and (kind is not PV_INVERTERS or len(candidates) == 1):
+                setattr(self, field, candidates[0].unit_id)
+        self.choices = {
+            field: await search.choices(kind, candidates)
+            for field, (kind, candidates) in detected.items()
+            if len(candidates) > 1
+        }
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:

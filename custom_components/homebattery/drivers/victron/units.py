@@ -1,14 +1,7 @@
-"""The services of a GX device: their unit ids and capabilities.
-
-They are found by probing, in the order of likelihood.
-
-Unit ids differ from site to site, and no register lists them. First come the units
-where the usual GX models have a service, then what the server's table maps, then
-the low numbers that are given out since Venus OS 2.60.
-"""
+"""The services of a GX device at their units, and their capabilities."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,41 +10,21 @@ from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
     RequestTimeoutError,
-    UndetectedUnitError,
     WrongDeviceError,
     WrongUnitError,
 )
-from ..modbus.register import WORD, Register
+from ..modbus.register import Register
 from ..modbus.unit import Units
 from .measurements import per_phase
 from .registers import BATTERY, HUB4, MULTI_RS, SETTINGS, SYSTEM, SYSTEM_UNIT, VEBUS
-
-_USB: Final[tuple[int, ...]] = (239, 238, 237, 236, 235, 234, 233, 232, 231)
-VEBUS_UNITS: Final[tuple[int, ...]] = (
-    *(227, 228, 242, 246),
-    *_USB,
-    *range(204, 227),
-    *(229, 230, 243, 244, 245, 247),
-    *range(1, 61),
-)
-BATTERY_UNITS: Final[tuple[int, ...]] = (
-    *(225, 223, 224, 226, 229, 230),
-    *_USB,
-    *(243, 245, 247),
-    *range(1, 61),
-)
-GRID_UNITS: Final[tuple[int, ...]] = (
-    *(30, 31, 32, 33, 34, 40, 28, 29),
-    *range(35, 40),
-    *range(41, 46),
-)
 
 SERVER_RESTART: Final = 3.0
 """Seconds that a server needs after it has crashed over a request for an absent
 service (14 October to 4 December 2025)."""
 _RESTART_TRIES: Final = 5
-_PHASES: Final = range(1, 4)
 _HISTORY: Final = (301, 302)
+_ALWAYS_THERE: Final = range(800, 850)
+"""The addresses at unit 100 that belong to the GX itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +62,7 @@ class Capabilities:
 
 
 class GxUnits:
-    """Probes a GX device for its services. Nothing is written.
+    """Asks a GX device for its services. Nothing is written.
 
     Each request for an absent service leaves a harmless line in the 'last error' box
     of the GX, so this is for setting up, and never for every start.
@@ -97,7 +70,7 @@ class GxUnits:
 
     def __init__(self, name: str, unit: Units) -> None:
         """Ask the units that `unit` returns; `name` is for errors."""
-        self._name = name
+        self.name = name
         self._unit = unit
         self._silent_unit: int | None = None
         """The unit that gave no answer when it was probed; more are not borne with."""
@@ -106,45 +79,8 @@ class GxUnits:
         """Raise WrongDeviceError unless this is a GX device."""
         if await self.read(SYSTEM_UNIT, 800, 6) is None:
             raise WrongDeviceError(
-                f"{self._name}: no GX device answers at unit {SYSTEM_UNIT}"
+                f"{self.name}: no GX device answers at unit {SYSTEM_UNIT}"
             )
-
-    async def find_inverter(self) -> int:
-        """Return the unit of the VE.Bus system, or else of a Multi RS.
-
-        Raises WrongDeviceError when this is no GX device, UndetectedUnitError when it
-        has none.
-        """
-        await self.check_gx()
-        for register in (28, 4524):
-            unit_id = await self._first(VEBUS_UNITS, register, _PHASES)
-            if unit_id is not None:
-                return unit_id
-        raise UndetectedUnitError(
-            f"{self._name}: this GX device shows no VE.Bus system. Its unit id is "
-            "listed on the GX under Modbus TCP, available services"
-        )
-
-    async def find_battery(self) -> int | None:
-        """Return the unit of the battery that the GX itself takes its values from."""
-        system = await self._probe(SYSTEM_UNIT, 840, 4)
-        first: int | None = None
-        for unit_id in BATTERY_UNITS:
-            words = await self._probe(unit_id, 259, 8)
-            if words is None:
-                continue
-            first = unit_id if first is None else first
-            if (
-                system is not None
-                and abs(words[0] / 100 - system[0] / 10) <= 0.1
-                and abs(words[7] / 10 - system[3]) <= 1
-            ):
-                return unit_id
-        return first
-
-    async def find_grid_meter(self) -> int | None:
-        """Return the unit of the grid meter."""
-        return await self._first(GRID_UNITS, 2600)
 
     async def find_capabilities(
         self, unit_id: int, battery_unit_id: int | None
@@ -160,7 +96,7 @@ class GxUnits:
             phases = await self.read(unit_id, 4524)
         if phases is None:
             await self.check_gx()
-            raise WrongUnitError(f"{self._name}: no VE.Bus system at unit {unit_id}")
+            raise WrongUnitError(f"{self.name}: no VE.Bus system at unit {unit_id}")
         return Capabilities(
             phases=min(max(phases[0], 1), 3),
             is_rs=is_rs,
@@ -202,12 +138,12 @@ class GxUnits:
         except DeviceRefusedError:
             return None
         except CannotConnectError:
-            if unit_id == SYSTEM_UNIT:
+            if unit_id == SYSTEM_UNIT and address in _ALWAYS_THERE:
                 raise
             await self._await_server()
             return None
 
-    async def _probe(
+    async def probe(
         self, unit_id: int, address: int, count: int = 1
     ) -> list[int] | None:
         """Return words; None where they do not exist, or at the first silent unit."""
@@ -217,16 +153,6 @@ class GxUnits:
             if self._silent_unit not in (None, unit_id):
                 raise
             self._silent_unit = unit_id
-        return None
-
-    async def _first(
-        self, unit_ids: Iterable[int], address: int, accept: range = range(WORD + 1)
-    ) -> int | None:
-        """Return the first unit whose register holds an accepted value."""
-        for unit_id in unit_ids:
-            words = await self._probe(unit_id, address)
-            if words is not None and words[0] in accept:
-                return unit_id
         return None
 
     async def _await_server(self) -> None:
