@@ -146,6 +146,7 @@ def _add_field(parser: argparse.ArgumentParser, item: SetupField) -> None:
     parser.add_argument(
         option_of(item),
         type=str if _is_text(item) else int,
+        choices=item.choices or None,
         default=item.default,
         required=_is_needed(item) and item.name != PASSWORD,
         metavar=metavar_of(item),
@@ -166,6 +167,8 @@ def metavar_of(item: SetupField) -> str:
     """Return what stands for the value of a field in texts."""
     if isinstance(item.default, bool):
         return ""
+    if item.choices:
+        return "|".join(item.choices)
     return "TEXT" if _is_text(item) else "N"
 
 

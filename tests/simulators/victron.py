@@ -10,9 +10,11 @@ from .modbus import ILLEGAL_ADDRESS, PATH_UNAVAILABLE, Dropped, Refused, Units
 from .modbus_server import ModbusServer
 from .plant import Plant
 from .simulator import MODBUS_FAULTS, Simulator, State
+from .victron_battery_life import ACTIVE_LIMIT, MIN_SOC, STATE
 from .victron_gx import (
+    GENERATOR,
+    GRID,
     GRID_SETPOINT,
-    MIN_SOC,
     MODE,
     NO_CHARGE,
     NO_FEED_IN,
@@ -298,6 +300,25 @@ class VictronSimulator(Simulator):
         """Restart the GX: connections end; only settings and flash are kept."""
         self.gx.restart()
         self.fault_cut()
+
+    def fault_generator(self, on: bool = True) -> None:
+        """Let a generator feed the AC input instead of the grid."""
+        self.gx.source = GENERATOR if on else GRID
+
+    def fault_sustain(self, on: bool = True) -> None:
+        """Let the inverter only sustain its battery, whose voltage was too low."""
+        self.gx.sustain = on
+        self.gx.update()
+
+    def fault_battery_life(self, state: int = 2, limit: float = 55.0) -> None:
+        """Put BatteryLife in a state, with an active SOC limit of its own, %."""
+        self.gx.settings |= {STATE: state, ACTIVE_LIMIT: limit}
+        self.gx.update()
+
+    def fault_setting(self, path: str, value: float = 0.0) -> None:
+        """Change a setting, e.g. CGwacs/MaxFeedInPower, as a user at the display."""
+        self.gx.settings[f"/Settings/{path}"] = value
+        self.gx.update()
 
     def fault_switch(self, on: bool = False) -> None:
         """Switch the inverter itself off or on; it still accepts the GX's writes."""

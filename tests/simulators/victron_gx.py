@@ -9,19 +9,28 @@ import math
 from typing import Final, Literal
 
 from .plant import HOLD, Automatic, Battery, Inverter, Plant
+from .victron_battery_life import (
+    ACTIVE_LIMIT,
+    GUARD_DEFAULT,
+    KEEP_CHARGED,
+    MIN_SOC,
+    STATE as LIFE_STATE,
+    BatteryLife,
+)
 from .victron_registers import Value
 
 type BatteryKind = Literal["bms", "shunt", "none"]
 
 EXTERNAL: Final = 3  # ESS mode: an outside controller writes the setpoints
-KEEP_CHARGED: Final = 9
 ON: Final = 3  # switch positions
 OFF: Final = 4
 PASSTHRU: Final = 8  # states
 INVERTING: Final = 9
 EXTERNAL_CONTROL: Final = 252
 NO_INPUT: Final = 240
-RESUME_ABOVE_MIN_SOC: Final = 3.0  # %
+GRID: Final = 1  # what feeds the AC input
+GENERATOR: Final = 2
+SUSTAINING: Final = 244
 OUTPUT_VOLTS: Final = 230.0
 IDLE_WATTS: Final = 30.0
 CELLS: Final = 16
@@ -31,8 +40,6 @@ GRID_SETPOINT: Final = "/Settings/CGwacs/AcPowerSetPoint"
 MAX_DISCHARGE: Final = "/Settings/CGwacs/MaxDischargePower"
 MAX_FEED_IN: Final = "/Settings/CGwacs/MaxFeedInPower"
 MAX_CHARGE_CURRENT: Final = "/Settings/SystemSetup/MaxChargeCurrent"
-LIFE_STATE: Final = "/Settings/CGwacs/BatteryLife/State"
-MIN_SOC: Final = "/Settings/CGwacs/BatteryLife/MinimumSocLimit"
 SETPOINTS: Final = tuple(f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3))
 SOC: Final = "/Soc"
 NO_CHARGE: Final = "/Hub4/DisableCharge"
@@ -55,8 +62,9 @@ SETTINGS: Final[Mapping[str, float]] = {
     "/Settings/CGwacs/AcInputLimit": -1,
     "/Settings/CGwacs/AlwaysPeakShave": 0,
     "/Settings/CGwacs/RunWithoutGridMeter": 0,
-    LIFE_STATE: 10,
+    LIFE_STATE: GUARD_DEFAULT,
     MIN_SOC: 10,
+    ACTIVE_LIMIT: 10,
     MODE: 1,
 }
 
@@ -135,8 +143,12 @@ class Gx:
         """Whether the setpoint was not renewed in time."""
         self.flows = dict.fromkeys(FLOWS, 0.0)
         """Energies between the ports of the inverter, kWh."""
+        self.source = GRID
+        """What feeds the AC input."""
+        self.sustain = False
+        """Whether the battery voltage was too low, so that it is only sustained."""
+        self.battery_life = BatteryLife(self.settings)
         self._renewed = plant.clock()
-        self._resting = False
         self._pending: list[tuple[float, str, str, float]] = []
 
         plant.output_share = critical_share
@@ -196,8 +208,6 @@ class Gx:
     def _apply(self, now: float, service: str, path: str, value: float) -> None:
         if service == "settings":
             self.flash_writes[path] = self.flash_writes.get(path, 0) + 1
-        if path == LIFE_STATE and value == 1:
-            value = 2  # the GX carries out "restart BatteryLife" at once
         if path == MODE and value == EXTERNAL and self.settings[MODE] != EXTERNAL:
             self._leave_loop(now)
         self.stored(service)[path] = value
@@ -238,6 +248,7 @@ class Gx:
         """Set the house's power by the present command."""
         self._apply_pending(now)
         plant = self.plant
+        self.battery_life.run(plant.soc, sustain=self.sustain)
         limit = self.settings[MAX_CHARGE_CURRENT]
         current = math.inf if limit < 0 else limit
         if self.battery == "bms":
@@ -277,7 +288,9 @@ class Gx:
         The disable flags are not the loop's: values left in them stay, and count.
         """
         plant = self.plant
-        plant.may_discharge = 0.0 if self._must_rest() else self._discharge_limit()
+        # It keeps its battery charged while a generator runs.
+        rests = self.battery_life.rests or self.source == GENERATOR
+        plant.may_discharge = 0.0 if rests else self._discharge_limit()
         if self.vebus[NO_FEED_IN]:
             plant.may_discharge = min(
                 plant.may_discharge, sum(map(self.output, range(plant.phases)))
@@ -294,16 +307,6 @@ class Gx:
             plant.command = Automatic(setpoint, per_phase=self.settings[MODE] == 2)
         for phase, path in enumerate(SETPOINTS[: plant.phases]):
             self.vebus[path] = float(round(self.input(phase)))
-
-    def _must_rest(self) -> bool:
-        """Return True if the SOC forbids to discharge, with some hysteresis."""
-        if self.settings[LIFE_STATE] == KEEP_CHARGED:
-            return True
-        least = self.settings[MIN_SOC]
-        self._resting = self.plant.soc <= least + (
-            RESUME_ABOVE_MIN_SOC if self._resting else 0
-        )
-        return self._resting
 
     def _discharge_limit(self) -> float:
         limit = self.settings[MAX_DISCHARGE]

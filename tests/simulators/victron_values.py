@@ -8,11 +8,11 @@ from .victron_gx import (
     EXTERNAL_CONTROL,
     IDLE_WATTS,
     INVERTING,
-    MIN_SOC,
     NO_INPUT,
     OFF,
     OUTPUT_VOLTS,
     PASSTHRU,
+    SUSTAINING,
     Gx,
 )
 from .victron_registers import Value
@@ -43,7 +43,7 @@ def _system(gx: Gx) -> Values:
     result: Values = {
         "/Serial": gx.serial,
         **gx.relay,
-        "/Ac/ActiveIn/Source": NO_INPUT if plant.grid_lost else 1,
+        "/Ac/ActiveIn/Source": NO_INPUT if plant.grid_lost else gx.source,
         "/DateAndTime": int(plant.unix_time),
         "/FirmwareVersion": FIRMWARE,
         "/Dc/Battery/Voltage": plant.voltage,
@@ -77,8 +77,7 @@ def _system(gx: Gx) -> Values:
 
 
 def _settings(gx: Gx) -> Values:
-    stored: Values = {**gx.settings}
-    return {**stored, "/Settings/CGwacs/BatteryLife/SocLimit": gx.settings[MIN_SOC]}
+    return {**gx.settings}
 
 
 def _hub4(gx: Gx) -> Values:
@@ -103,6 +102,7 @@ def _vebus(gx: Gx) -> Values:
         "/Soc": plant.soc,
         "/State": _state(gx),
         "/VebusError": 0,
+        "/Hub4/Sustain": int(gx.sustain),
         "/Alarms/GridLost": 2 if plant.grid_lost else 0,
         "/CustomName": gx.custom_name,
     }
@@ -208,6 +208,8 @@ def _state(gx: Gx) -> int:
         return 0
     if gx.plant.grid_lost:
         return INVERTING
+    if gx.sustain:
+        return SUSTAINING
     return PASSTHRU if gx.passthru else EXTERNAL_CONTROL
 
 

@@ -425,7 +425,8 @@ async def test_problems_are_named() -> None:
     [
         pytest.param({"critical_share": 0.0}, id="nothing on AC-out"),
         pytest.param({"critical_share": 0.8}, id="loads on AC-out"),
-        pytest.param({"pv_dc_share": 1.0}, id="PV on DC"),
+        # More than the loads, which the user lets the GX feed in.
+        pytest.param({"pv_dc_share": 1.0, "feeds_in": True}, id="PV on DC"),
         pytest.param({"pv_on_output": True}, id="PV on AC-out"),
     ],
 )
@@ -434,7 +435,8 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
 ) -> None:
     """With any load on the inverter: the setpoint is battery power, less losses."""
     clock = ManualClock()
-    options = {key: house[key] for key in house if key != "pv_dc_share"}
+    own = {"pv_dc_share", "feeds_in"}
+    options = {key: house[key] for key in house if key not in own}
     plant = Plant(
         phases=phases,
         clock=clock,
@@ -442,6 +444,8 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
         pv_dc_share=house.get("pv_dc_share", 0),
     )
     async with VictronSimulator(plant, **options) as gx, connected(gx) as battery:
+        if house.get("feeds_in"):
+            await gx.misbehave("setting", path="CGwacs/OvervoltageFeedIn", value=1)
         granted = await battery.set_power_setpoint(power)
         clock.advance(1)
         await battery.keep_alive()
@@ -767,6 +771,7 @@ async def test_setpoints_are_kept_within_the_inverters_rating(
 ) -> None:
     """Beyond the rating the rating is granted, in whole watts."""
     async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("bms", charge=200, discharge=200)
         assert (await battery.set_power_setpoint(power)).power == granted
 
 
@@ -789,14 +794,19 @@ async def test_the_users_limits_are_kept() -> None:
 
 
 async def test_limits_of_the_bms_bound_the_setpoint() -> None:
-    """In external control the GX does not keep the discharge limit."""
+    """In external control the GX does not keep the discharge limit.
+
+    It is one of the DC side: 7 % of a discharge may be lost on the way to the AC side.
+    """
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("bms", charge=20, discharge=10)
         volts = await battery.get("battery_voltage")
         assert isinstance(volts, float)
 
         assert (await battery.set_power_setpoint(4000)).power == round(20 * volts)
-        assert (await battery.set_power_setpoint(-4000)).power == round(-10 * volts)
+        assert (await battery.set_power_setpoint(-4000)).power == round(
+            -10 * volts * 0.93
+        )
 
         await gx.misbehave("bms", charge=0, discharge=0)
         assert await battery.keep_alive() == Grant(0, LimitReason.BATTERY)
@@ -804,10 +814,10 @@ async def test_limits_of_the_bms_bound_the_setpoint() -> None:
 
 
 async def test_an_empty_battery_is_not_discharged() -> None:
-    """At the minimum SOC discharging ends, and needs 2 % more to begin again."""
+    """At the minimum SOC discharging ends, and needs 3 % more to begin again."""
     async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
         granted: list[Grant | None] = [await battery.set_power_setpoint(-1000)]
-        for soc in (20, 21, 22):
+        for soc in (20, 22, 23):
             gx.plant.soc = soc
             granted.append(await battery.keep_alive())
 

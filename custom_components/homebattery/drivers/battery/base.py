@@ -56,6 +56,8 @@ class SetupField:
     default: int | str | None = None
     required: bool = True
     advanced: bool = False
+    choices: tuple[str, ...] = ()
+    """The values that it may have; empty where any will do."""
 
 
 class SetpointLimits(NamedTuple):

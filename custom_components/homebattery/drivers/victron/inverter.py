@@ -15,8 +15,9 @@ documented nor seen on hardware is marked [uncertain].
 - The point of control is the AC input. To hold the battery at a power, the loads
   on AC-out and the DC-coupled PV are added to the setpoint at every renewal. This
   follows from Victron's description but has not been proven on hardware.
-- In mode 3 the GX ignores the battery's discharge limit and the minimum SOC, so
-  both are kept here.
+- In mode 3 the GX does not keep its own protections (minimum SOC, discharge limit of
+  the battery, feed-in limits, a generator at the input), so they are kept here: see
+  `protections.py`.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from ..address import check_unit_ids
 from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import DeviceIssue, Grant, SetpointRequest
 from ..battery.counters import is_counter
+from ..battery.export import Export, export_field
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
@@ -77,6 +79,9 @@ class VictronInverter(ModbusBattery):
         SetupField("pv_unit_id", required=False, advanced=True),
     )
     ports: ClassVar[tuple[int, ...]] = (502,)
+    option_fields: ClassVar[tuple[SetupField, ...]] = (
+        export_field(Export.AS_PERMITTED),
+    )
     keep_alive_interval = 5.0
     no_setpoint = "no setpoint without a VE.Bus system with ESS assistant"
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
@@ -95,8 +100,12 @@ class VictronInverter(ModbusBattery):
         battery_unit_id: int | None = None,
         grid_unit_id: int | None = None,
         pv_unit_id: int | None = None,
+        export: str = Export.AS_PERMITTED,
     ) -> None:
-        """Describe the system; nothing is sent."""
+        """Describe the system; nothing is sent.
+
+        `export` is one of `Export`; raises ValueError for another one.
+        """
         super().__init__(
             address,
             port,
@@ -110,6 +119,7 @@ class VictronInverter(ModbusBattery):
         self.battery_unit_id = battery_unit_id
         self.grid_unit_id = grid_unit_id
         self.pv_unit_id = pv_unit_id
+        self.export = Export(export)
         self.ratings: tuple[float, ...] = ()
         """W of each phase, 0 where the device does not report it."""
         self._capabilities = Capabilities()
@@ -350,7 +360,7 @@ class VictronInverter(ModbusBattery):
             return None
         gx, _ = self._register("working_mode")
         vebus, _ = self._register("setpoint_l1")
-        return VictronController(self, gx, vebus, self.ratings)
+        return VictronController(self, gx, vebus, self.ratings, self.export)
 
     @override
     async def set_power_setpoint_phase(self, power: float, phase: int) -> Grant:

@@ -83,6 +83,21 @@ def _wide_total(key: str, name: str) -> Formula:
     )
 
 
+def phase_powers(v: Values, name: str) -> list[float]:
+    """Return a power of each phase, W, that is called unsigned in Victron's list.
+
+    32 bits where the server has them. Small negative values come as the largest ones.
+    """
+    powers = []
+    for coarse in per_phase(name):
+        wide, bits = v.get(f"{coarse}_wide"), 32
+        if wide is None:
+            wide, bits = v.get(coarse), 16
+        power = number(wide)
+        powers.append(power - (1 << bits) if power >= 0xF << bits - 4 else power)
+    return powers
+
+
 def _active_power(phase: int) -> Formula:
     """Return the power of a phase at the AC input, W, + = the Multi delivers."""
     name = f"input_power_l{phase}"
@@ -238,8 +253,12 @@ FORMULAS: Final = (
     _wide_total("load_power", "load"),
     Formula(
         "pv_power",
-        (*_PV_POWERS, "dc_pv_power"),
-        lambda v: number(v["dc_pv_power"]) + _sum(v, _PV_POWERS),
+        (*_PV_POWERS, *(f"{name}_wide" for name in _PV_POWERS), "dc_pv_power"),
+        lambda v: (
+            number(v["dc_pv_power"])
+            + sum(phase_powers(v, "pv_on_output"))
+            + sum(phase_powers(v, "pv_on_grid"))
+        ),
     ),
     Formula(
         "pv_energy_total",

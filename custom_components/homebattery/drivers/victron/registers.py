@@ -87,6 +87,7 @@ ESS_MODE = {
     2: "self_consumption_no_phase_compensation",
     3: "external_control",
 }
+SELF_CONSUMPTION: Final = "self_consumption"
 EXTERNAL_CONTROL: Final = "external_control"
 ESS_STATE = {
     0: "unused",
@@ -162,7 +163,7 @@ SYSTEM: Final = (
     Register(823, "genset_power_l1", INT16, unit="W"),
     Register(824, "genset_power_l2", INT16, unit="W"),
     Register(825, "genset_power_l3", INT16, unit="W"),
-    Register(826, "active_input_source", INT16, enum=INPUT_SOURCE, poll=SLOW),
+    Register(826, "active_input_source", INT16, enum=INPUT_SOURCE),
     Register(830, "clock", UINT64, unit="s", poll=SLOW),
     Register(834, "firmware_version", UINT16, sentinels=(WORD,), poll=ONCE),
     Register(835, "firmware_beta", UINT16, sentinels=(WORD,), poll=ONCE),
