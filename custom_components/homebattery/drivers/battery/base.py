@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, override
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, override
 
 from ..errors import (
     BatteryError,
@@ -43,6 +43,9 @@ from .settings import NumberSetting, Setting
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+SCAN_INTERVAL: Final = 3600.0
+"""Seconds between two checks for parts that were added, by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,11 @@ class Battery(MeasuringDevice):
         readings = await super().read(keys)
         self.identity_check.raise_if_another()
         return readings
+
+    @property
+    def scan_interval(self) -> float:
+        """Seconds between two checks for parts that were added."""
+        return SCAN_INTERVAL
 
     @property
     @abstractmethod

@@ -57,6 +57,7 @@ from .units import Capabilities, GxUnits
 
 _GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
 (_SERIAL_NUMBER,) = (each for each in SYSTEM if each.name == "serial_number")
+_ESS_SCAN: Final = 600.0
 _DEFAULT_PHASE_RATING: Final = 5000
 """W a phase, where neither the device nor the user gives a rating."""
 
@@ -166,12 +167,24 @@ class VictronInverter(ModbusBattery):
         """The services of the GX device."""
         return GxUnits(f"{self.address}:{self.port}", self.unit)
 
+    @property
+    @override
+    def scan_interval(self) -> float:
+        """Seconds until it is asked again for an ESS assistant that is not there.
+
+        When a GX starts, its service may come after this driver has connected.
+        """
+        return _ESS_SCAN if self._may_get_ess else super().scan_interval
+
+    @property
+    def _may_get_ess(self) -> bool:
+        return not (self._capabilities.has_ess or self._capabilities.is_rs)
+
     @override
     async def has_new_parts(self) -> bool:
         """Return True for an ESS assistant, too, that there was not when connecting."""
-        has_ess = self._capabilities.has_ess or self._capabilities.is_rs
         return (
-            not has_ess and await self._units.has_ess()
+            self._may_get_ess and await self._units.has_ess(tries=1)
         ) or await super().has_new_parts()
 
     @override

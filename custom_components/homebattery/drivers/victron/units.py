@@ -169,13 +169,13 @@ class GxUnits:
             has_history=any(history or ()),
         )
 
-    async def has_ess(self) -> bool:
+    async def has_ess(self, tries: int = CERTAIN_REFUSALS) -> bool:
         """Return whether the ESS assistant's service is there, which 2709 belongs to.
 
         One refusal may be a passing one, and a battery that is held could not be
         released then.
         """
-        for _ in range(CERTAIN_REFUSALS):
+        for _ in range(tries):
             if await self.read(SYSTEM_UNIT, 2709) is not None:
                 return True
         return False
