@@ -269,6 +269,11 @@ class VictronSimulator(Simulator):
         """Answer writes, and let them have no effect."""
         self.gx.ignore_writes = on
 
+    def fault_idle(self, on: bool = True) -> None:
+        """Let the inverter rest in ESS mode 3, and take setpoints all the same."""
+        self.gx.idle = on
+        self.gx.update()
+
     def fault_apply_delay(
         self, seconds: float = 1.0, service: str | None = None
     ) -> None:

@@ -134,6 +134,8 @@ class Gx:
         """Seconds after the entry of mode 3 at which the GX loop's last setpoint
         arrives; 0: never."""
         self.ignore_writes = False
+        self.idle = False
+        """Whether the inverter rests in ESS mode 3, whatever its setpoint."""
 
         self.flash_writes: dict[str, int] = {}
         """Number of writes of each setting."""
@@ -254,7 +256,7 @@ class Gx:
         if self.battery == "bms":
             current = min(current, self.max_charge_current)
         plant.may_charge = current * plant.voltage
-        if self.vebus["/Mode"] == OFF:
+        if self.vebus["/Mode"] == OFF or (self.external and self.idle):
             plant.command = HOLD
         elif self.external:
             self._follow_setpoints(now)
