@@ -1,4 +1,4 @@
-"""What external control suspends in a Victron, as its user meets it."""
+"""Protections that external control suspends in a Victron, as its user meets them."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -146,7 +146,7 @@ class Gx:
         self.flows = dict.fromkeys(FLOWS, 0.0)
         """Energies between the ports of the inverter, kWh."""
         self.source = GRID
-        """What feeds the AC input."""
+        """The source at the AC input."""
         self.sustain = False
         """Whether the battery voltage was too low, so that it is only sustained."""
         self.battery_life = BatteryLife(self.settings)

@@ -1,4 +1,4 @@
-"""What the GX's own loop protects, and external control does not, is kept."""
+"""Protections of the GX's own loop, which external control suspends, are kept."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -178,7 +178,7 @@ async def test_a_discharge_is_held_instead(words: Words, reason: LimitReason) ->
     ],
 )
 async def test_other_states_let_it_discharge(words: Words) -> None:
-    """The plain site discharges with what is asked for."""
+    """The plain site discharges with the power that is asked for."""
     grant, _ = await granted(PLAIN, -1500, words)
     assert grant == Grant(-1500)
 
@@ -224,7 +224,7 @@ async def test_a_limit_that_battery_life_raises_while_it_is_held_is_kept() -> No
 
 
 async def test_protections_come_and_go_while_it_is_held() -> None:
-    """Each renewal looks anew."""
+    """Each renewal checks them anew."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await battery.set_power_setpoint(-1000)
         for fault, reason in (
@@ -272,7 +272,7 @@ async def test_a_charge_beside_much_pv_feeds_no_generator() -> None:
     ],
 )
 async def test_charging_keeps_its_own_limits(words: Words, grant: Grant) -> None:
-    """What forbids a discharge does not forbid a charge."""
+    """A charge is not forbidden by the reasons that forbid a discharge."""
     assert (await granted(PLAIN, 1500, words))[0] == grant
 
 
@@ -297,7 +297,7 @@ async def test_charging_keeps_its_own_limits(words: Words, grant: Grant) -> None
 async def test_the_limit_of_inverting_is_kept(
     words: Mapping[str, int], grant: Grant
 ) -> None:
-    """Its meaning is what the inverter puts out, PV on the DC side included."""
+    """It bounds the power of the inverter, PV on the DC side included."""
     assert (await granted(PLAIN, -2500, {"100": words}))[0] == grant
 
 
@@ -390,7 +390,7 @@ async def test_an_old_server_has_a_coarse_feed_in_limit() -> None:
 async def test_pv_of_the_dc_side_is_not_fed_in_where_the_gx_must_not(
     dc_pv: int, load: int, grant: int, out: int
 ) -> None:
-    """2707 = 0: what is fed in is the battery's own power at most."""
+    """2707 = 0: the battery's own power is fed in at most."""
     words = {"850": dc_pv, "817": load, "902": 0, "903": load, "2707": 0, **NO_PV}
     seen, block = await granted(PLAIN, -1500, {"100": words})
     assert seen == Grant(grant, FEED_IN if grant > -1500 else None)
@@ -406,7 +406,7 @@ async def test_a_charge_does_not_feed_in_pv_of_the_dc_side() -> None:
 
 
 async def test_the_site_that_may_not_feed_in_does_not() -> None:
-    """On the simulated device, which in external control does what it is told."""
+    """On the simulated device, which obeys in external control."""
     clock = ManualClock()
     plant = Plant(clock=clock)
     plant.fixed_load, plant.fixed_pv = 900.0, 0.0

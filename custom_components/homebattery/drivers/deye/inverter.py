@@ -62,7 +62,7 @@ class DeyeOptions(TypedDict, total=False):
     """One of `Export`: whether discharging may feed into the grid; else it follows the
     load at most."""
     allow_export: bool
-    """What `export` was in earlier versions: always, or never."""
+    """The earlier form of `export`: always, or never."""
     remote_mode: bool
     """Whether remote mode is used if there is one; it does not heed `export`."""
 

@@ -118,7 +118,7 @@ class Protections:
     def of_inverting(
         self, granted: float, from_dc: float, v: Values
     ) -> Iterator[Bound]:
-        """Yield the bounds of what the Multi puts out on its AC side, W.
+        """Yield the bounds of the power that the Multi puts out on its AC side, W.
 
         The battery's power, `granted` (W, + = charging), and PV of the DC side,
         `from_dc` (W), count together.
@@ -177,7 +177,7 @@ def _limit(v: Values, name: str) -> float | None:
 
 
 def _own_use(v: Values) -> list[float]:
-    """Return what each phase of the house takes beyond its AC-coupled PV, W."""
+    """Return the load of each phase of the house less its AC-coupled PV, W."""
     pairs = zip(
         phase_powers(v, "load"),
         phase_powers(v, "pv_on_output"),

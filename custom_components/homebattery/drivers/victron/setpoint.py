@@ -155,7 +155,7 @@ class SetpointRule:
         discharging: Sequence[Bound],
         v: Values,
     ) -> list[Bound]:
-        """Return the bounds of what the Multi puts out.
+        """Return the bounds of the power that the Multi puts out.
 
         Nothing where discharging is forbidden: PV may be gone at any moment.
         """
