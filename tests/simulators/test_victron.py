@@ -388,6 +388,53 @@ async def test_leftover_flags_count_in_mode_1() -> None:
         assert at.battery == 3000 - LOAD + 50
 
 
+async def test_battery_life_raises_its_limit_and_rests_until_well_above_it() -> None:
+    """As in `delegates/batterylife.py` of the GX's own program."""
+    async with bench() as at:
+        await at.write(GX, 2900, 1)
+        at.plant.soc = 40
+        await at.simulator.misbehave("battery_life", state=2, limit=40)
+        assert await at.read(GX, 2900, 4) == [5, 100, 1, 450]
+        assert at.battery == 0
+        for soc, state in ((48, 5), (49, 2), (86, 3), (96, 4), (91, 3), (81, 2)):
+            at.plant.soc = soc
+            at.simulator.gx.update()
+            assert await at.read(GX, 2900) == [state], soc
+        assert await at.read(GX, 2903) == [350]
+
+
+async def test_battery_life_goes_on_in_mode_3_and_nothing_follows_from_it() -> None:
+    async with bench(ess_mode=3) as at:
+        at.plant.soc = 52
+        await at.simulator.misbehave("battery_life", state=2, limit=55)
+        await at.write(MULTI, 37, 63536, 0, 0)
+        assert await at.read(GX, 2900) == [5]
+        assert at.battery < -2000
+
+
+async def test_without_battery_life_only_the_minimum_soc_counts() -> None:
+    async with bench(min_soc=20.0) as at:
+        await at.simulator.misbehave("battery_life", state=10, limit=65)
+        for soc, state in ((40, 10), (20, 11), (22, 11), (23, 10), (14, 12), (20, 11)):
+            at.plant.soc = soc
+            at.simulator.gx.update()
+            assert await at.read(GX, 2900) == [state], soc
+
+
+async def test_sustain_and_a_generator_end_discharging_in_modes_1_and_2() -> None:
+    async with bench() as at:
+        assert at.battery < 0
+        await at.simulator.misbehave("sustain")
+        assert await at.read(MULTI, 31) == [244]
+        assert await at.read(MULTI, 73) == [1]
+        assert await at.read(GX, 2900) == [10]
+        await at.simulator.misbehave("sustain", on=False)
+        await at.simulator.misbehave("generator")
+        assert await at.read(GX, 826) == [2]
+        at.clock.advance(1)
+        assert at.battery == 0
+
+
 async def test_keep_charged_charges_and_does_not_discharge() -> None:
     async with bench() as at:
         await at.write(GX, 2900, 9)

@@ -291,7 +291,7 @@ class Gx:
         """
         plant = self.plant
         # It keeps its battery charged while a generator runs.
-        rests = self.battery_life.rests or self.source == GENERATOR
+        rests = self.battery_life.rests or self.sustain or self.source == GENERATOR
         plant.may_discharge = 0.0 if rests else self._discharge_limit()
         if self.vebus[NO_FEED_IN]:
             plant.may_discharge = min(
