@@ -260,9 +260,7 @@ class VictronController(SetpointController[HeldBlock]):
     def _granted(self, request: SetpointRequest) -> PhaseSetpoints:
         """Return the grant and its setpoints, under the conditions that are known."""
         limits = self._battery.setpoint_limits
-        missing = (device.missing for device in self._battery.devices)
-        needed = self._conditions.difference(*missing)
-        if limits is None or self._older_than(_TOO_OLD, needed):
+        if limits is None or self._older_than(_TOO_OLD, self._present):
             _LOGGER.debug("%s: readings are too old, holding", self._battery.address)
             return PhaseSetpoints(Grant(0, LimitReason.UNKNOWN_STATE), [])
         wanted = request.phases or (request.power,)
@@ -293,9 +291,17 @@ class VictronController(SetpointController[HeldBlock]):
             for name in CONDITIONS & device.registers.keys()
         }
 
+    @property
+    def _present(self) -> set[str]:
+        """Those of the conditions that are not missing, as far as known by now."""
+        missing = (device.missing for device in self._battery.devices)
+        return self._conditions.difference(*missing)
+
     @override
     async def _refresh(self, snapshot: Snapshot) -> None:
-        await self._read(self._older_than(_FRESH, self._conditions))
+        if self._older_than(_FRESH, self._present):
+            # Neighbours that would be due next time cost no more requests now.
+            await self._read(self._older_than(_FRESH / 2, self._conditions))
         # A block of settings that is not answered must not delay each renewal.
         if loop_time() - self._settings_asked_at >= _SETTINGS_FRESH:
             self._settings_asked_at = loop_time()
