@@ -106,11 +106,10 @@ async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_contr
         ("self_consumption_no_phase_compensation", 2),
         ("external_control", 3),
         (0, 0),
-        (None, 1),
     ],
 )
 async def test_a_snapshot_of_any_version_is_restored(kept: Any, word: int) -> None:
-    """Earlier versions kept names only, and nothing of a mode without one."""
+    """Earlier versions kept names only."""
     vector = changed(PLAIN, {"100": {"2902": 3}})
     async with ModbusImage(vector) as image, connected(image) as battery:
         battery.snapshot, unknown = battery.recover({"working_mode": kept})

@@ -118,6 +118,7 @@ class VictronController(SetpointController[HeldBlock]):
         self._rule = SetpointRule(ratings, export)
         self._block_read_at = -math.inf
         self._settings_asked_at = -math.inf
+        self._refreshed_at = -math.inf
         self._lacking: set[str] = set()
         """The user's limits that the GX surely does not have."""
 
@@ -299,6 +300,10 @@ class VictronController(SetpointController[HeldBlock]):
 
     @override
     async def _refresh(self, snapshot: Snapshot) -> None:
+        # One that has just ended, of a slow device, must not begin anew: a setpoint
+        # that is not renewed lapses.
+        if loop_time() - self._refreshed_at < _FRESH / 2:
+            return
         if self._older_than(_FRESH, self._present):
             # Neighbours that would be due next time cost no more requests now.
             await self._read(self._older_than(_FRESH / 2, self._conditions))
@@ -308,6 +313,7 @@ class VictronController(SetpointController[HeldBlock]):
             await self._read(
                 self._older_than(_SETTINGS_FRESH, SETTINGS), self._gx.missing
             )
+        self._refreshed_at = loop_time()
 
     async def _read(
         self, names: Collection[str], again: Collection[str] | None = None
@@ -386,9 +392,7 @@ class VictronController(SetpointController[HeldBlock]):
 
     @override
     def recover(self, stored: Snapshot) -> Recovered:
-        holds = self._gx.registers[_MODE].holds
-        # Earlier versions kept no word of a mode that has no name.
-        return sound_parts(stored, {_MODE: lambda mode: mode is None or holds(mode)})
+        return sound_parts(stored, {_MODE: self._gx.registers[_MODE].holds})
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
@@ -426,12 +430,10 @@ class VictronController(SetpointController[HeldBlock]):
             await self._write_confirmed(mode)
             return
         try:
-            if mode is not None:
-                await self._write_confirmed(mode)
-                return
+            await self._write_confirmed(mode)
         except (DeviceRefusedError, NotConfirmedError) as err:
             _LOGGER.warning("%s, so %s is chosen instead", err, SELF_CONSUMPTION)
-        await self._write_confirmed(SELF_CONSUMPTION)
+            await self._write_confirmed(SELF_CONSUMPTION)
 
     async def _write_confirmed(self, mode: Value) -> None:
         """Write the ESS mode, and see that the GX shows it."""
