@@ -33,6 +33,33 @@ async def test_number_is_written_and_shown_as_the_device_has_it(
     assert {**state.get("settings", {}), **state}[kind.shown_as] == value
 
 
+@pytest.mark.parametrize(
+    ("simulator", "held"),
+    [("victron", "external_control"), ("sessy", "api")],
+    indirect=["simulator"],
+)
+async def test_mode_that_a_setpoint_writes_is_shown_at_once(
+    home: Home, warp: Warp, held: str
+) -> None:
+    await warp(6)
+    before = home.state("working_mode")
+    await home.set_power(500)
+    assert home.state("working_mode") == held
+    await home.choose("automatic")
+    assert home.state("working_mode") == before
+
+
+async def test_mode_that_the_device_shows_late_is_shown_by_the_next_poll(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await warp(6)
+    await victron.misbehave("apply_delay", seconds=1.0)
+    await victron_home.set_power(500)
+    assert victron_home.state("working_mode") == "self_consumption"
+    await warp(6)
+    assert victron_home.state("working_mode") == "external_control"
+
+
 @one_of_each_protocol
 async def test_number_out_of_range_is_refused(home: Home) -> None:
     key, _ = KINDS[home.simulator.type].number
