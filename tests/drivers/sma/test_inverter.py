@@ -1335,6 +1335,7 @@ async def test_the_whole_range_is_taken() -> None:
     simulator, _ = island(rated_power=3300)
     async with simulator, connected(simulator) as battery:
         limits = battery.setpoint_limits
+        assert limits is not None
         for power in (limits.minimum, limits.maximum, 99999, -99999):
             await battery.set_power_setpoint(power)
 

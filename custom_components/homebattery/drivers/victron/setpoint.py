@@ -13,7 +13,7 @@ from ..battery.base import SetpointLimits
 from ..battery.controller import Bound, Grant, LimitReason, bounded
 from ..battery.readings import Values
 from . import control_block
-from .measurements import number, per_phase
+from .measurements import StateOfCharge, number, per_phase
 
 SOC_HYSTERESIS: Final = 2.0
 """% above the minimum SOC at which discharging is allowed again."""
@@ -75,6 +75,7 @@ class SetpointRule:
     def __init__(self, ratings: Sequence[float]) -> None:
         """Begin with nothing known of the battery."""
         self._ratings = ratings
+        self._soc = StateOfCharge()
         self._soc_too_low = False
         self._bms_flags_seen = False
 
@@ -119,7 +120,9 @@ class SetpointRule:
     def _discharge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
         """Return the bounds of discharging now."""
         bounds = self._bounds(-limits.minimum, "discharge", v)
-        if self._is_too_low(number(v.get("system_soc")), number(v.get("min_soc"))):
+        soc = v.get("system_soc")
+        is_known = self._soc.known(soc, v.get("bms_soc"), v.get("system_voltage"))
+        if is_known and self._is_too_low(number(soc), number(v.get("min_soc"))):
             bounds.append(Bound(0, LimitReason.EMPTY))
         return bounds
 
