@@ -7,6 +7,10 @@ from typing import Final
 import pytest
 
 from custom_components.homebattery.drivers.battery.readings import clean
+from custom_components.homebattery.drivers.deye.registers import (
+    single_phase,
+    three_phase,
+)
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
 from custom_components.homebattery.drivers.modbus.register import Register
 from custom_components.homebattery.drivers.victron import registers as victron
@@ -27,6 +31,10 @@ def registers_in(table: object) -> Iterator[Register]:
 
 
 def registers_of(vendor: str) -> list[Register]:
+    """Return the registers of a vendor, of each of its maps."""
+    if vendor == "deye":
+        maps = (three_phase(high_voltage=True), single_phase())
+        return [each for runs in maps for run in runs for each in run.registers]
     name = f"custom_components.homebattery.drivers.{vendor}.registers"
     return list(registers_in(list(vars(importlib.import_module(name)).values())))
 
@@ -34,11 +42,15 @@ def registers_of(vendor: str) -> list[Register]:
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_code_that_has_no_name_is_no_value(vendor: str) -> None:
     """Nor is the word by which devices fill gaps, unless it is a code."""
-    coded = [each for each in registers_of(vendor) if each.enum is not None]
+    coded = [
+        (register, register.enum)
+        for register in registers_of(vendor)
+        if register.enum is not None
+    ]
     assert coded
-    for register in coded:
-        unnamed = next(code for code in range(1 << 16) if code not in register.enum)
-        for code in {unnamed, FILLER} - register.enum.keys():
+    for register, enum in coded:
+        unnamed = next(code for code in range(1 << 16) if code not in enum)
+        for code in {unnamed, FILLER} - enum.keys():
             words = [*(register.count - 1) * [0], code]
             assert register.decode(words) is None, register
 

@@ -100,7 +100,7 @@ async def test_without_a_battery_monitor_the_soc_is_unknown(volts: float) -> Non
 
 
 async def test_a_low_battery_without_a_soc_may_be_empty() -> None:
-    """A 0 beside a low voltage is believed."""
+    """A 0 beside a low voltage counts."""
     (vector,) = (v for v in VECTORS if v["name"] == "no_battery_monitor")
     vector = changed(vector, {100: {840: 478}})
     async with ModbusImage(vector) as image, connected(image) as battery:
@@ -227,3 +227,20 @@ async def test_what_the_device_bounds_is_shown_and_no_error() -> None:
         assert await battery.get("ac_input_current_limit") == 32
         with pytest.raises(InvalidValueError, match="keeps 32"):
             await battery.set_value("ac_input_current_limit", 60)
+
+
+@pytest.mark.parametrize(("value", "taken"), [(22, 20), (24, 25), (36, 35)])
+async def test_a_minimum_soc_that_the_device_rounds_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, value: int, taken: int
+) -> None:
+    """Some firmware has steps of 5 %."""
+    async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
+        write = gx.gx.write
+
+        def round_and_write(service: str, path: str, word: Any) -> None:
+            is_soc = path.endswith("MinimumSocLimit")
+            write(service, path, 5 * round(word / 5) if is_soc else word)
+
+        monkeypatch.setattr(gx.gx, "write", round_and_write)
+        await battery.set_value("min_soc", value)
+        assert await battery.get("min_soc") == taken

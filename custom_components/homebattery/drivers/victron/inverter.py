@@ -68,6 +68,7 @@ from .settings import (
     ESS_SETTINGS,
     LARGEST,
     OF_UNKNOWN_RANGE,
+    ROUNDED_TO,
     SETTING_REGISTERS,
     VEBUS_SETTINGS,
     gx_settings,
@@ -301,12 +302,10 @@ class VictronInverter(ModbusBattery):
             await self._write_battery_life_mode(str(value))
         elif key in LARGEST and value is None:
             await self._lift_limit(key)
-        elif key in OF_UNKNOWN_RANGE:
-            await self._write_within_range(key, value)
         else:
             if key == "grid_setpoint":
                 await self._refuse_with_dynamic_ess()
-            await super()._write_setting(key, value)
+            await self._write_as_taken(key, value)
 
     async def _lift_limit(self, key: str) -> None:
         """Set a power limit to none: by the register that can hold -1, if it is there.
@@ -329,10 +328,11 @@ class VictronInverter(ModbusBattery):
         await device.write(wide, _NO_LIMIT)
         await device.confirm({wide: _NO_LIMIT}, settle=self.settle)
 
-    async def _write_within_range(self, key: str, value: Value) -> None:
-        """Write a number that the device may bound to a range which is not known.
+    async def _write_as_taken(self, key: str, value: Value) -> None:
+        """Write a setting; a number that the device has rounded or bounded counts.
 
-        Raises InvalidValueError if it keeps its present value for that.
+        Raises InvalidValueError where it keeps its present one since its range is
+        another, and what writing raises.
         """
         device, register = self._register(self._setting_register(key))
         before = await device.read_register(register.name)
@@ -340,7 +340,12 @@ class VictronInverter(ModbusBattery):
             await super()._write_setting(key, value)
         except NotConfirmedError as err:
             seen = await device.read_register(register.name)
-            if seen == before:
+            off = abs(number(seen) - number(value))
+            if register.enum is not None or isinstance(value, bool):
+                raise
+            if seen == before and off > ROUNDED_TO.get(key, 0) / 2:
+                if key not in OF_UNKNOWN_RANGE:
+                    raise
                 raise InvalidValueError(
                     f"{key} cannot be {value}: the device keeps {seen}"
                 ) from err

@@ -29,6 +29,9 @@ OF_UNKNOWN_RANGE: Final = frozenset(
 """The settings whose range the device does not report: a value beyond it has another
 effect, or none, without an error."""
 
+ROUNDED_TO: Final[Mapping[str, float]] = {"min_soc": 5}
+"""The step to which some firmware rounds a setting, in its unit."""
+
 
 def gx_settings(rated_power: int) -> Mapping[str, Setting]:
     """Return the settings of every GX; the system converts at most `rated_power` W."""
