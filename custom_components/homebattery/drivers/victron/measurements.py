@@ -95,6 +95,13 @@ def _empty_below(volts: float) -> float:
     return next((each for each in (12, 24) if volts < 1.5 * each), 48)
 
 
+def _vebus_soc(v: Values) -> Value:
+    """Return the SOC, %, as the inverter counts it; 0 as `StateOfCharge` has it."""
+    volts = number(v.get("vebus_dc_voltage"))
+    is_known = v["vebus_soc"] or volts < _empty_below(volts)
+    return v["vebus_soc"] if is_known else None
+
+
 def _voltage(v: Values) -> Value:
     """Return the battery voltage, V, from the finest source that knows it."""
     return (
@@ -265,6 +272,7 @@ _PV_POWERS = (*per_phase("pv_on_output"), *per_phase("pv_on_grid"))
 _PV_ENERGIES = per_phase("pv_inverter_energy")
 
 FORMULAS: Final = (
+    Formula("vebus_soc", ("vebus_soc", "vebus_dc_voltage"), _vebus_soc),
     _known_battery("power"),
     _known_battery("current"),
     _known_battery("status"),
