@@ -1,4 +1,4 @@
-"""Setpoints at the sites of owners whose devices are not as they should be."""
+"""Setpoints at sites where a device is not as it should be."""
 
 import pytest
 

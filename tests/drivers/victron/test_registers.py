@@ -149,12 +149,14 @@ async def test_a_word_that_is_no_level_of_an_alarm_is_no_alarm(word: int) -> Non
             225: (267, 268, 320, 326, 327, 329),
         }.items()
     }
-    flags = {100: {806: word, 2707: word, 2708: word, 2709: word, 5400: word}}
+    flags = {100: dict.fromkeys((806, 2707, 2708, 2709, 5400), word) | {2900: 13}}
     vector = changed(VECTORS[0], {**alarms, **flags})
     async with ModbusImage(vector) as image, connected(image) as battery:
         readings = await battery.read()
         assert readings["problem"] == ()
         for key in ("relay_1", "feed_in_dc_pv", "feed_in_limiting_active"):
+            assert readings[key] is None
+        for key in ("ess_state", "ess_battery_life_mode"):
             assert readings[key] is None
         assert (await battery.set_power_setpoint(500)).reason is not LimitReason.NO_GRID
 

@@ -350,7 +350,11 @@ FORMULAS: Final = (
     Formula(
         "ess_state",
         ("battery_life_state",),
-        lambda v: ESS_STATE.get(int(number(v["battery_life_state"]))),
+        lambda v: (
+            None
+            if v["battery_life_state"] is None
+            else ESS_STATE.get(int(number(v["battery_life_state"])))
+        ),
         tuple(dict.fromkeys(ESS_STATE.values())),
     ),
     Formula(

@@ -287,7 +287,7 @@ SETTINGS: Final = (
     _setting(2718, "grid_metering", enum=GRID_METERING),
     _setting(2720, "discharge_power_limit_wide", INT32, 1, "W"),
     _setting(2722, "max_feed_in_power_wide", INT32, 1, "W"),
-    _setting(2900, "battery_life_state"),
+    _setting(2900, "battery_life_state", valid=range(len(ESS_STATE))),
     _setting(2901, "min_soc", UINT16, 10, "%"),
     _setting(2902, "working_mode", enum=ESS_MODE),
     _setting(2903, "active_soc_limit", UINT16, 10, "%", AccessType.READ),
