@@ -412,6 +412,15 @@ async def test_one_direction_of_battery_power_may_be_unknown(
         assert await battery.get("battery_power") == expected
 
 
+@pytest.mark.parametrize(("number", "health"), [(98, 98), (104, 104), (201, None)])
+async def test_the_state_of_health_may_be_above_100(
+    number: int, health: int | None
+) -> None:
+    """SMA calls it the present capacity, of 0 to 200 % of the rated one."""
+    async with device(FULL, r30847=number) as image, connected(image) as battery:
+        assert await battery.get("battery_soh") == health
+
+
 COUNTERS = dict.fromkeys(("r31397", "r31399", "r31401", "r31403"), 0xFFFFFFFF)
 """The counters at the battery, not available; those of the AC side are."""
 
