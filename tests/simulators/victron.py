@@ -153,7 +153,7 @@ class VictronSimulator(Simulator):
         host: str = "127.0.0.1",
         port: int = 0,
         firmware: Annotated[
-            Firmware, "server of September 2024 or of April 2026"
+            Firmware, "server of September 2024, of 2025 or of April 2026"
         ] = "new",
         vebus_unit: Annotated[int, "unit id of the inverter"] = 227,
         battery: Annotated[
@@ -329,6 +329,10 @@ class VictronSimulator(Simulator):
         """Switch the inverter itself off or on; it still accepts the GX's writes."""
         self.gx.vebus["/Mode"] = ON if on else OFF
         self.gx.update()
+
+    def fault_no_soc(self, on: bool = True) -> None:
+        """Let nothing count the charge of the battery, as without a monitor."""
+        self.gx.knows_soc = not on
 
     def fault_ess_mode(self, mode: int = 1) -> None:
         """Change the ESS mode, as a user at the display would."""

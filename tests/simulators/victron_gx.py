@@ -68,6 +68,17 @@ SETTINGS: Final[Mapping[str, float]] = {
     MODE: 1,
 }
 
+SETTING_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    MAX_DISCHARGE: (-1, 1_000_000),
+    MAX_CHARGE_CURRENT: (-1, 10_000),
+    MIN_SOC: (0, 100),
+    GRID_SETPOINT: (-1_000_000, 1_000_000),
+}
+"""Settings whose range is known: a value outside is answered well, and not taken."""
+CURRENT_LIMIT: Final = "/Ac/ActiveIn/CurrentLimit"
+MOST_INPUT_AMPS: Final = 32.0
+"""A higher limit of the input current becomes this one, that of its transfer switch."""
+
 # Energy counters of the inverter: the ports between which they count.
 FLOWS: Final = {
     "AcIn1ToAcOut": ("in", "out"),
@@ -114,7 +125,7 @@ class Gx:
             NO_CHARGE: 0,
             NO_FEED_IN: 0,
             "/Mode": ON,
-            "/Ac/ActiveIn/CurrentLimit": 25.0,
+            CURRENT_LIMIT: 25.0,
             "/PvInverter/Disable": 0,
             "/Hub4/DoNotFeedInOvervoltage": 0,
             "/Hub4/TargetPowerIsMaxFeedIn": 0,
@@ -136,6 +147,8 @@ class Gx:
         self.ignore_writes = False
         self.idle = False
         """Whether the inverter rests in ESS mode 3, whatever its setpoint."""
+        self.knows_soc = True
+        """Whether anything counts the charge of the battery."""
 
         self.flash_writes: dict[str, int] = {}
         """Number of writes of each setting."""
@@ -171,6 +184,11 @@ class Gx:
             return
         if self.ignore_writes or not isinstance(value, (int, float)):
             return
+        least, most = SETTING_RANGES.get(path, (-math.inf, math.inf))
+        if not least <= value <= most:
+            return
+        if path == CURRENT_LIMIT:
+            value = min(value, MOST_INPUT_AMPS)
         due = self.plant.clock() + self.apply_delay.get(service, 0.0)
         self._pending.append((due, service, path, value))
         self.update()
@@ -279,7 +297,7 @@ class Gx:
         powers = []
         for phase, setpoint in enumerate(self._setpoints()):
             at_input = max(0.0, setpoint) if self.vebus[NO_FEED_IN] else setpoint
-            most = self.vebus["/Ac/ActiveIn/CurrentLimit"] * plant.mains[phase]
+            most = self.vebus[CURRENT_LIMIT] * plant.mains[phase]
             power = min(at_input, most) - self.output(phase)
             powers.append(min(0.0, power) if self.vebus[NO_CHARGE] else power)
         plant.command = Inverter(tuple(powers))

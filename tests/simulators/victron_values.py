@@ -49,7 +49,7 @@ def _system(gx: Gx) -> Values:
         "/Dc/Battery/Voltage": plant.voltage,
         "/Dc/Battery/Current": plant.current,
         "/Dc/Battery/Power": plant.battery,
-        "/Dc/Battery/Soc": plant.soc,
+        "/Dc/Battery/Soc": _soc(gx),
         "/Dc/Battery/State": _battery_state(plant),
         "/Dc/Battery/ConsumedAmphours": _consumed(plant),
         "/Dc/Battery/TimeToGo": _time_to_go(plant),
@@ -99,7 +99,7 @@ def _vebus(gx: Gx) -> Values:
         "/Ac/ActiveIn/ActiveInput": NO_INPUT if plant.grid_lost else 0,
         "/Dc/0/Voltage": plant.voltage,
         "/Dc/0/Current": inverter / plant.voltage,
-        "/Soc": plant.soc,
+        "/Soc": _soc(gx),
         "/State": _state(gx),
         "/VebusError": 0,
         "/Hub4/Sustain": int(gx.sustain),
@@ -131,7 +131,7 @@ def _battery(gx: Gx) -> Values:
         "/Dc/0/Current": plant.current,
         "/Dc/0/Temperature": 21.5,
         "/ConsumedAmphours": _consumed(plant),
-        "/Soc": plant.soc,
+        "/Soc": _soc(gx),
         "/TimeToGo": _time_to_go(plant),
         "/Capacity": plant.capacity / NOMINAL_VOLTS,
     }
@@ -200,6 +200,10 @@ _SERVICES: Final = {
     "battery": _battery,
     "grid": _grid,
 }
+
+
+def _soc(gx: Gx) -> float | None:
+    return gx.plant.soc if gx.knows_soc else None
 
 
 def _state(gx: Gx) -> int:

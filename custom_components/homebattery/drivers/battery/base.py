@@ -242,6 +242,14 @@ class Battery(MeasuringDevice):
         """The setpoint that the battery is held at; None while it is not held."""
         return None if self.controller is None else self.controller.held
 
+    def take_written(self, keys: Collection[str]) -> set[str]:
+        """Return those of `keys` that were written lately, and are to be read now.
+
+        Each until it was returned long enough after the write for the device to show
+        it.
+        """
+        return set()
+
     @property
     @abstractmethod
     def writes(self) -> int:

@@ -98,6 +98,8 @@ class DeviceIssue(StrEnum):
     """Another client of a device that serves one at a time."""
     OLD_FIRMWARE = "old_firmware"
     """Without the commands that a setpoint needs."""
+    MODEL_READ_ONLY = "model_read_only"
+    """A model of SMA that takes no setpoint as the others do."""
     NOT_BY_CAPACITY = "not_by_capacity"
     """A Deye that is set to control its battery otherwise, or to another battery."""
 

@@ -22,6 +22,7 @@ documented nor seen on hardware is marked [uncertain].
 
 import asyncio
 from collections.abc import Mapping, Sequence
+import logging
 import re
 from typing import Any, ClassVar, Final, override
 
@@ -35,14 +36,27 @@ from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
-from ..errors import NotConfirmedError, NotSupportedError, WrongDeviceError
+from ..errors import (
+    IllegalAddressError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    WrongDeviceError,
+)
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
 from . import control_block
 from .controller import VictronController
-from .measurements import FORMULAS, BatteryTemperature, firmware, number, per_phase
+from .measurements import (
+    FORMULAS,
+    BatteryTemperature,
+    StateOfCharge,
+    firmware,
+    number,
+    per_phase,
+)
 from .registers import (
     BATTERY,
     BATTERY_LIFE_MODES,
@@ -52,12 +66,23 @@ from .registers import (
     SYSTEM,
     SYSTEM_UNIT,
 )
-from .settings import ESS_SETTINGS, SETTING_REGISTERS, VEBUS_SETTINGS, gx_settings
+from .settings import (
+    ESS_SETTINGS,
+    LARGEST,
+    OF_UNKNOWN_RANGE,
+    ROUNDED_TO,
+    SETTING_REGISTERS,
+    VEBUS_SETTINGS,
+    gx_settings,
+)
 from .units import Capabilities, GxUnits
+
+_LOGGER = logging.getLogger(__name__)
 
 _GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
 (_SERIAL_NUMBER,) = (each for each in SYSTEM if each.name == "serial_number")
 _ESS_SCAN: Final = 600.0
+_NO_LIMIT: Final = -1
 _DEFAULT_PHASE_RATING: Final = 5000
 """W a phase, where neither the device nor the user gives a rating."""
 
@@ -124,7 +149,10 @@ class VictronInverter(ModbusBattery):
         self.ratings: tuple[float, ...] = ()
         """W of each phase, 0 where the device does not report it."""
         self._capabilities = Capabilities()
-        self._formulas["battery_temperature"] = BatteryTemperature().formula
+        self._formulas["battery_temperature"] = BatteryTemperature(
+            has_service=lambda: self.battery_unit_id is not None
+        ).formula
+        self._formulas["battery_soc"] = StateOfCharge().formula
         self._formulas["power_setpoint"] = Formula(
             "power_setpoint", control_block.NAMES, self._setpoint_on_device
         )
@@ -295,13 +323,56 @@ class VictronInverter(ModbusBattery):
     async def _write_setting(self, key: str, value: Value) -> None:
         if key == "ess_battery_life_mode":
             await self._write_battery_life_mode(str(value))
-        elif key == "max_feed_in_power" and value is None:
-            # 2706 was never seen to take 'no limit'; the register of 2026 does.
-            await super()._write_setting("max_feed_in_power_wide", -1)
+        elif key in LARGEST and value is None:
+            await self._lift_limit(key)
         else:
             if key == "grid_setpoint":
                 await self._refuse_with_dynamic_ess()
+            await self._write_as_taken(key, value)
+
+    async def _lift_limit(self, key: str) -> None:
+        """Set a power limit to none: by the register that can hold -1, if it is there.
+
+        Where it is not, the largest value stands for that.
+        """
+        coarse, wide = f"{key}_coarse", f"{key}_wide"
+        device, _ = self._register(coarse)
+        report = await device.ask([coarse, wide])
+        if isinstance(
+            report.failures.get(wide), IllegalAddressError | NotSupportedError
+        ):
+            await device.write_confirmed(coarse, LARGEST[key], settle=self.settle)
+            return
+        for failure in report.failures.values():
+            raise failure
+        if report.values[wide] == _NO_LIMIT and not report.values[coarse]:
+            return
+        self.wear.check(device.name)
+        await device.write(wide, _NO_LIMIT)
+        await device.confirm({wide: _NO_LIMIT}, settle=self.settle)
+
+    async def _write_as_taken(self, key: str, value: Value) -> None:
+        """Write a setting; a number that the device has rounded or bounded counts.
+
+        Raises InvalidValueError where it keeps its present one since its range is
+        another, and what writing raises.
+        """
+        device, register = self._register(self._setting_register(key))
+        before = await device.read_register(register.name)
+        try:
             await super()._write_setting(key, value)
+        except NotConfirmedError as err:
+            seen = await device.read_register(register.name)
+            off = abs(number(seen) - number(value))
+            if register.enum is not None or isinstance(value, bool):
+                raise
+            if seen == before and off > ROUNDED_TO.get(key, 0) / 2:
+                if key not in OF_UNKNOWN_RANGE:
+                    raise
+                raise InvalidValueError(
+                    f"{key} cannot be {value}: the device keeps {seen}"
+                ) from err
+            _LOGGER.info("%s: %s is %s instead of %s", self.address, key, seen, value)
 
     async def _write_battery_life_mode(self, mode: str) -> None:
         """Write a mode to 2900; the GX goes on from there to a state of that mode."""

@@ -11,7 +11,7 @@ from typing import Final
 from ..battery.controller import Bound, LimitReason
 from ..battery.export import Export
 from ..battery.readings import Values
-from .measurements import number, per_phase, phase_powers
+from .measurements import StateOfCharge, number, per_phase, phase_powers
 
 SOC_HYSTERESIS: Final = 3.0
 """% above the SOC limit at which discharging is allowed again, as the GX has it."""
@@ -87,6 +87,7 @@ class Protections:
         """Begin with nothing known of the battery; `export` is the user's choice."""
         self._export = export
         self._phases = phases
+        self._soc = StateOfCharge()
         self._soc_too_low = False
 
     def of_discharging(self, v: Values) -> Iterator[Bound]:
@@ -103,7 +104,9 @@ class Protections:
         if state in _NO_DISCHARGE:
             yield Bound(0, _NO_DISCHARGE[state])
         limit, reason = _soc_limit(state, v)
-        if self._is_too_low(number(v.get("system_soc")), limit):
+        soc = v.get("system_soc")
+        is_known = self._soc.known(soc, v.get("bms_soc"), v.get("system_voltage"))
+        if is_known and self._is_too_low(number(soc), limit):
             yield Bound(0, reason)
 
     def of_charging(self, v: Values) -> Iterator[Bound]:
