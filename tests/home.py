@@ -13,6 +13,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.homebattery.const import DOMAIN, WORKING_MODE
 from custom_components.homebattery.data import HomeBatteryData
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import SetupField
 from tests.simulators import (
     DeyeModbusSimulator,
     HuaweiSimulator,
@@ -200,6 +201,13 @@ def another(device: Simulator, clock: ManualClock) -> Simulator:
         # With another log-in it would refuse whatever is asked.
         other.server.username = device.server.username
     return other
+
+
+def another_value(field: SetupField) -> Any:
+    """Return a value of a driver's option that is not its default."""
+    if field.choices:
+        return next(each for each in field.choices if each != field.default)
+    return not field.default
 
 
 OTHERS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {

@@ -33,6 +33,7 @@ from .discovery import async_scan_for_loggers
 from .drivers import DRIVERS
 from .drivers.battery.base import Battery
 from .drivers.battery.controller import DeviceIssue
+from .drivers.battery.export import with_export
 from .drivers.errors import AnotherDeviceError, AuthenticationError, BatteryError
 from .errors import translated
 from .services import async_setup_services
@@ -51,6 +52,20 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, and start the scan for loggers."""
     async_setup_services(hass)
     async_scan_for_loggers(hass)
+    return True
+
+
+async def async_migrate_entry(hass: HomeAssistant, entry: ConfigEntry) -> bool:
+    """Bring an entry of an earlier version up to date; False if it is a later one's.
+
+    1.2: whether a discharge may feed in is a choice of three, no longer yes or no.
+    """
+    if entry.version > 1:
+        return False
+    if entry.minor_version < 2:
+        hass.config_entries.async_update_entry(
+            entry, options=with_export(entry.options), minor_version=2
+        )
     return True
 
 

@@ -65,6 +65,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     """Set up one battery: choose its kind, say where it is, see that it answers."""
 
     VERSION = 1
+    MINOR_VERSION = 2
 
     @staticmethod
     @callback

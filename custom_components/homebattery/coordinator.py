@@ -39,7 +39,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
     Entities pass the keys they show as context (a tuple); a key that no entity shows
     is not read. Live values are read at each poll, the others once a minute, and a
-    key that is new at the next poll. `data` keeps the last value of each key, and in
+    key that is new, or was written, at the next poll. `data` keeps the last value of each key, and in
     its failures those keys that cannot be read at present.
 
     One missed poll is not shown: networks and devices hiccup, and a battery that
@@ -179,9 +179,9 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         if now - self._slow_round >= SLOW_SCAN_INTERVAL:
             self._slow_round = now
             self._fresh.clear()
-        return {
-            key for key, poll in self._poll_rates().items() if self._is_due(key, poll)
-        }
+        rates = self._poll_rates()
+        due = {key for key, poll in rates.items() if self._is_due(key, poll)}
+        return due | self.battery.take_written(rates)
 
     def _is_due(self, key: str, poll: Poll) -> bool:
         match poll:
@@ -239,14 +239,15 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             _LOGGER.info("%s: can read %s again", self.name, ", ".join(back))
 
     async def async_read_now(self, keys: Iterable[str]) -> None:
-        """Read keys at once, after a write.
+        """Read keys at once, after a write, and those that were written.
 
         The write itself has succeeded: a failure here is left to the next poll.
         """
         async with self._reading:
+            written = self.battery.take_written(self._poll_rates())
             try:
                 readings = await self.battery.read(
-                    set(keys).intersection(self.battery.measurements)
+                    written.union(keys).intersection(self.battery.measurements)
                 )
             except BatteryError as err:
                 self.recent_errors.note(err)

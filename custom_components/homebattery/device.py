@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 import logging
-from typing import Final
 
 from homeassistant.const import CONF_MAC
 from homeassistant.core import HomeAssistant, callback
@@ -21,8 +20,6 @@ from .drivers.battery.measuring import Identity
 from .drivers.errors import BatteryError
 
 _LOGGER = logging.getLogger(__name__)
-
-SCAN_INTERVAL: Final = timedelta(hours=1)
 
 
 def device_name(identity: Identity) -> str:
@@ -87,7 +84,7 @@ def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
 
 @callback
 def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Check each hour for added parts, and reload the entry to set them up.
+    """Check now and then for added parts, and reload the entry to set them up.
 
     Not while the battery is held: its setpoint would be lost.
     """
@@ -107,5 +104,10 @@ def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
             hass.config_entries.async_schedule_reload(entry.entry_id)
 
     entry.async_on_unload(
-        async_track_time_interval(hass, scan, SCAN_INTERVAL, cancel_on_shutdown=True)
+        async_track_time_interval(
+            hass,
+            scan,
+            timedelta(seconds=battery.scan_interval),
+            cancel_on_shutdown=True,
+        )
     )

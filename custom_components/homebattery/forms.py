@@ -29,6 +29,7 @@ import probatio as vol
 from .const import CONF_LOGGER_SERIAL
 from .drivers.address import is_host
 from .drivers.battery.base import Choice, SetupField
+from .drivers.battery.export import Export
 from .drivers.solarman.discovery import LARGEST_SERIAL, Logger
 
 SECTION_ADVANCED: Final = "advanced"
@@ -58,13 +59,16 @@ SELECTORS: Final[Mapping[str, object]] = {
     "framing": SelectSelector(
         SelectSelectorConfig(options=["tcp", "rtu"], translation_key="framing")
     ),
+    "export": SelectSelector(
+        SelectSelectorConfig(options=list(Export), translation_key="export")
+    ),
     # Users type the printed number, which may have letters: see `_logger_serial`.
     CONF_LOGGER_SERIAL: vol.All(vol.Coerce(str), _TEXT),
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
     CONF_NAME: _TEXT,
 }
-"""The selector of each field that a driver may have, and of the name."""
+"""The selector of each field that a driver may have, of the name, and of options that are no switch."""
 NAME_FIELD: Final = SetupField(CONF_NAME, required=False)
 """The name of a new battery, which becomes the title of its entry."""
 

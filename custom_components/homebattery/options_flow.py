@@ -22,7 +22,7 @@ from .const import (
 )
 from .drivers import DRIVERS
 from .drivers.battery.base import SetupField
-from .forms import flatten, form_schema, number_box
+from .forms import SELECTORS, flatten, form_schema, number_box
 
 LARGEST_POWER: Final = 1_000_000
 """W; more is a typing error."""
@@ -63,8 +63,10 @@ class HomeBatteryOptionsFlow(OptionsFlowWithReload):
         fields = (*OPTIONS, *of_driver)
         if user_input is not None:
             return self.async_create_entry(data=flatten(user_input, fields, options))
-        yes_or_no = {field.name: _YES_OR_NO for field in of_driver}
+        of_fields = {
+            field.name: SELECTORS.get(field.name, _YES_OR_NO) for field in of_driver
+        }
         return self.async_show_form(
             step_id="init",
-            data_schema=form_schema(fields, options, {**_SELECTORS, **yes_or_no}),
+            data_schema=form_schema(fields, options, {**_SELECTORS, **of_fields}),
         )

@@ -146,6 +146,7 @@ def _add_field(parser: argparse.ArgumentParser, item: SetupField) -> None:
     parser.add_argument(
         option_of(item),
         type=type_of(item),
+        choices=item.choices or None,
         default=item.default,
         required=_is_needed(item) and item.name != PASSWORD,
         metavar=metavar_of(item),
@@ -169,6 +170,8 @@ def type_of(item: SetupField) -> type[bool | str | int]:
 
 def metavar_of(item: SetupField) -> str:
     """Return what stands for the value of a field in texts."""
+    if item.choices:
+        return "|".join(item.choices)
     return {bool: "", str: "TEXT", int: "N"}[type_of(item)]
 
 

@@ -79,6 +79,19 @@ class Dialog:
         line = re.compile(rf"^{re.escape(text)}")
         self.element.get_by_role("radio", name=line).click()
 
+    def _choices(self, label: str) -> Locator:
+        """Return the list of a field, whose items are all in view."""
+        return self.element.locator("ha-selector-select", has_text=label)
+
+    def pick(self, label: str, item: str) -> None:
+        """Pick an item of the list of a field."""
+        self._choices(label).get_by_role("radio", name=item, exact=True).click()
+
+    def chosen(self, label: str) -> str:
+        """Return the item that is picked in the list of a field."""
+        picked = self._choices(label).get_by_role("radio", checked=True)
+        return str(picked.get_attribute("aria-label") or text_of(picked))
+
     def open_section(self) -> None:
         """Open the section of advanced fields, unless it is open."""
         panel = self.element.locator("ha-expansion-panel")

@@ -17,6 +17,12 @@ OPTIONS: Final[dict[str, int]] = {
     "capacity": 5000,
 }
 """The options that every battery has, with values to set."""
+EXPORT: Final = {
+    choice: english(f"selector.export.options.{choice}")
+    for choice in ("as_permitted", "never", "always")
+}
+"""The items of the option `export`."""
+CHOSEN: Final = {"export": "as_permitted", "remote_mode": True}
 
 
 def title(stage: Stage) -> str:
@@ -35,21 +41,27 @@ def stored_options(stage: Stage, battery_type: str) -> Any:
     return stage.stored(battery_type)["options"]
 
 
-def test_switches_among_the_options_keep_what_was_chosen(
+def test_choices_among_the_options_keep_what_was_chosen(
     stage: Stage, frontend: Frontend
 ) -> None:
     stage.add("deye_modbus")
-    names = ("allow_export", "remote_mode")
     dialog = frontend.options(title(stage))
     dialog.open_section()
-    for name in names:
-        dialog.toggle(option_of(name))
+    assert dialog.chosen(option_of("export")) == EXPORT["never"]
+    dialog.pick(option_of("export"), EXPORT["as_permitted"])
+    dialog.toggle(option_of("remote_mode"))
     dialog.submit()
     dialog.finish()
+    stage.until(
+        "the options to be stored",
+        lambda: stored_options(stage, "deye_modbus"),
+        lambda stored: stored.items() >= CHOSEN.items(),
+    )
     dialog = frontend.options(title(stage))
-    # The section is open, since it has values of the user's own.
+    # The section is open, since it has a value of the user's own.
     assert dialog.section_is_open
-    assert [dialog.is_on(option_of(name)) for name in names] == [True, True]
+    assert dialog.is_on(option_of("remote_mode"))
+    assert dialog.chosen(option_of("export")) == EXPORT["as_permitted"]
     frontend.picture("opened-again")
     dialog.close()
 

@@ -251,7 +251,7 @@ async def test_refused_renewals_are_shown_and_go_on(home: Home, wait: Wait) -> N
 type Case = tuple[str, int, str, dict[str, Any]]
 
 IN_VAIN: Final[list[Case]] = [
-    ("victron", 1000, "switch", {}),
+    ("victron", 1000, "idle", {}),
     ("sessy", 1000, "stuck", {}),
     ("sma", 1000, "ignore_setpoint", {}),
     ("sun2000", 0, "ignore_limits", {}),
@@ -274,7 +274,7 @@ async def test_a_setpoint_without_effect_is_not_followed(
     await wait(20)
     assert status(home) == ("not_following", "no_effect")
     assert power(home) != pytest.approx(setpoint, abs=RESTS)
-    await home.simulator.misbehave(fault, on=fault == "switch")
+    await home.simulator.misbehave(fault, on=False)
     await wait(20)
     assert status(home) == ("following", None)
     assert power(home) == pytest.approx(setpoint, rel=0.1, abs=RESTS)
@@ -680,15 +680,15 @@ async def test_discharging_a_victron_stops_in_a_bad_state(
 async def test_discharging_a_victron_goes_on_only_well_above_its_minimum(
     victron_home: Home, victron: VictronSimulator, wait: Wait
 ) -> None:
-    """Two percent, lest it goes on and off at the minimum."""
+    """Three percent, lest it goes on and off at the minimum."""
     await victron_home.set_power(-1000)
     victron.plant.soc = 10
     await wait(10)
     assert status(victron_home) == ("limited", "empty")
-    victron.plant.soc = 11
+    victron.plant.soc = 12
     await wait(10)
     assert status(victron_home) == ("limited", "empty")
     assert victron.state()["device"]["passthru"]
-    victron.plant.soc = 12
+    victron.plant.soc = 13
     await wait(10)
     assert status(victron_home) == ("following", None)

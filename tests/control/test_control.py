@@ -305,7 +305,8 @@ async def test_limit_that_shrinks_under_a_setpoint_is_followed_and_shown(
         await warp(KEEP_ALIVE)
     assert victron_home.data.control.requested_power == -2000
     granted = victron_home.data.control.granted_power
-    assert granted == pytest.approx(-515, abs=15)
+    # 10 A at the battery, less the losses on the way to the AC side.
+    assert granted == pytest.approx(-515 * 0.93, abs=15)
     assert victron_home.state("control_status") == "limited"
 
 

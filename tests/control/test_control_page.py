@@ -151,7 +151,7 @@ async def test_it_writes_what_the_table_says_and_all_of_it(
     simulator.plant.soc = 60
     options: dict[str, Any] = {}
     if isinstance(simulator, DeyeSimulator):
-        options["allow_export"] = True
+        options["export"] = "always"
         await simulator.misbehave("settings", address=TIME_OF_USE, words=[0])
     async with driver.from_setup({**simulator.setup, **options}) as battery:
         await hold_and_release(battery)

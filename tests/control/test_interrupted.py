@@ -89,7 +89,7 @@ SELLS: Final[Mapping[str, Any]] = {
     "work_mode": "selling_first",
     "settings": {130: 0},  # and does not charge from the grid
 }
-MAY_EXPORT: Final = {"allow_export": True}
+MAY_EXPORT: Final = {"export": "always"}
 INSTALLATIONS: Final[Mapping[str, Installation]] = {
     "huawei with lower limits": Installation(
         battery_type="sun2000",

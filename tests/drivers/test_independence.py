@@ -38,6 +38,7 @@ ON_THE_GROUND: Final = {
     "measurements",
     "report",
     "text",
+    "written",
 }
 
 WITHOUT_HOME_ASSISTANT: Final = """

@@ -62,7 +62,7 @@ from custom_components.homebattery.drivers.errors import (
 from custom_components.homebattery.drivers.solarman.discovery import Logger
 from custom_components.homebattery.forms import SECTION_ADVANCED
 from tests.drivers.victron.sites import BATTERY, METER, site
-from tests.home import KINDS, Home, MakeHome, one_of_each_protocol
+from tests.home import KINDS, Home, MakeHome, another_value, one_of_each_protocol
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
@@ -1674,7 +1674,7 @@ async def test_options_change_the_battery_at_once(home: Home) -> None:
     options: dict[str, Any] = {"scan_interval": 10, "max_charge_power": 1500}
     advanced: dict[str, Any] = {"capacity": 5000}
     for field in DRIVERS[home.simulator.type].option_fields:
-        (advanced if field.advanced else options)[field.name] = not field.default
+        (advanced if field.advanced else options)[field.name] = another_value(field)
     done = await hass.config_entries.options.async_configure(
         form["flow_id"], {**options, SECTION_ADVANCED: advanced}
     )
@@ -1696,6 +1696,7 @@ async def test_options_show_the_stored_values_and_can_be_removed(
         "scan_interval": 7,
         "max_charge_power": 1500,
         "max_discharge_power": 1000,
+        "export": "never",
         "capacity": 9000,
         "setpoint_timeout": 600,
     }
@@ -1707,7 +1708,7 @@ async def test_options_show_the_stored_values_and_can_be_removed(
         form["flow_id"], {"scan_interval": 7, SECTION_ADVANCED: {}}
     )
     await home.hass.async_block_till_done()
-    assert home.entry.options == {"scan_interval": 7}
+    assert home.entry.options == {"scan_interval": 7, "export": "never"}
     assert home.state_of("power_setpoint").attributes["max"] == 5000
 
 
@@ -1717,6 +1718,7 @@ async def test_impossible_option_is_refused(victron_home: Home) -> None:
     for typed_options in (
         {"scan_interval": 0, SECTION_ADVANCED: {}},
         {"scan_interval": 5, SECTION_ADVANCED: {"capacity": 0}},
+        {"scan_interval": 5, "export": "sometimes"},
     ):
         with pytest.raises(InvalidData):
             await hass.config_entries.options.async_configure(

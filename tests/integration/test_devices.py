@@ -8,7 +8,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.device import SCAN_INTERVAL
+from custom_components.homebattery.drivers.battery.base import SCAN_INTERVAL
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (
     DeyeModbusSimulator,
@@ -19,7 +19,7 @@ from tests.simulators import (
     VictronSimulator,
 )
 
-A_WHILE = SCAN_INTERVAL.total_seconds() + 1
+A_WHILE = SCAN_INTERVAL + 1
 
 
 def devices_of(home: Home) -> dict[str, dr.DeviceEntry]:

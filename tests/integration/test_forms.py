@@ -30,7 +30,7 @@ from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
 from tests.drivers.victron.sites import pv_inverter, site
-from tests.home import Home, MakeHome, house_of
+from tests.home import Home, MakeHome, another_value, house_of
 from tests.simulators import (
     DeyeSolarmanSimulator,
     ManualClock,
@@ -545,7 +545,7 @@ MAY_BE_EMPTY = [name for name in ALL_OPTIONS if name != "scan_interval"]
 def all_options(simulator: Simulator) -> dict[str, Any]:
     """Return an unusual value for each option of a battery."""
     of_driver = DRIVERS[simulator.type].option_fields
-    return {**ALL_OPTIONS, **{field.name: not field.default for field in of_driver}}
+    return {**ALL_OPTIONS, **{field.name: another_value(field) for field in of_driver}}
 
 
 async def test_options_of_a_new_battery_are_sent_as_they_stand(
@@ -584,7 +584,8 @@ async def test_an_option_that_is_emptied_is_gone_and_the_others_stay(
     await configure.begin(handler=home.entry.entry_id)
     await configure.submit(**{option: None})
     assert home.entry.options == {
-        name: value for name, value in ALL_OPTIONS.items() if name != option
+        **{name: value for name, value in ALL_OPTIONS.items() if name != option},
+        "export": "as_permitted",
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from custom_components.homebattery.const import DOMAIN, Issue
 from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     RequestTimeoutError,
@@ -245,3 +246,39 @@ async def test_connection_is_closed_when_the_entities_cannot_be_made(
         assert not await home.set_up()
     assert home.entry_is(ConfigEntryState.SETUP_ERROR)
     assert await has_disconnected(victron)
+
+
+@pytest.mark.parametrize("simulator", ["deye_modbus", "deye_solarman"], indirect=True)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"allow_export": True, "capacity": 9000}, {"export": "always"}),
+        ({"allow_export": False, "capacity": 9000}, {"export": "never"}),
+        ({"capacity": 9000}, {}),
+    ],
+)
+async def test_options_of_an_earlier_version_keep_their_meaning(
+    make_home: MakeHome,
+    simulator: Simulator,
+    before: dict[str, object],
+    after: dict[str, object],
+) -> None:
+    """Whether a discharge may feed in was a yes or no, for a Deye."""
+    home = make_home(simulator, **before)
+    assert home.entry.minor_version == 1
+    assert await home.set_up()
+    assert home.entry.options == {"capacity": 9000, **after}
+    assert home.entry.minor_version == 2
+    battery = home.data.battery
+    assert isinstance(battery, DeyeInverter)
+    assert battery.export == after.get("export", "never")
+
+
+async def test_an_entry_of_a_later_version_is_not_touched(
+    make_home: MakeHome, victron: VictronSimulator
+) -> None:
+    home = make_home(victron, something="new")
+    home.hass.config_entries.async_update_entry(home.entry, version=2)
+    assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.MIGRATION_ERROR)
+    assert home.entry.options == {"something": "new"}

@@ -493,6 +493,20 @@ async def test_sma_that_keeps_the_last_setpoint_has_an_issue(
         await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
+async def test_sunny_boy_storage_has_an_issue_and_no_setpoint(
+    make_home: MakeHome, clock: ManualClock
+) -> None:
+    async with SmaSimulator(SmaSimulator.house(clock=clock), model=9356) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        assert issues(home) == {DeviceIssue.MODEL_READ_ONLY}
+        assert home.find("power_setpoint") is None
+        assert home.find("control_mode") is None
+        assert home.state("battery_soc") == "50"
+        await unload(home)
+        assert issues(home) == set()
+
+
 @pytest.mark.parametrize("simulator", ["deye_modbus"], indirect=True)
 @pytest.mark.parametrize(
     ("address", "wrong"), [(CONTROL_MODE, BY_VOLTAGE), (CHEMISTRY, LEAD_ACID)]

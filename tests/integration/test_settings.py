@@ -1,6 +1,7 @@
 """Settings of a device, which stay there: numbers, selects, switches."""
 
 import math
+from typing import Any
 
 from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -18,7 +19,7 @@ from custom_components.homebattery.drivers.errors import (
 )
 from custom_components.homebattery.drivers.measurements import Value
 from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
-from tests.simulators import SessySimulator, VictronSimulator
+from tests.simulators import ManualClock, SessySimulator, VictronSimulator
 
 
 async def test_number_is_written_and_shown_as_the_device_has_it(
@@ -31,6 +32,52 @@ async def test_number_is_written_and_shown_as_the_device_has_it(
     assert float(home.state(key)) == value
     state = home.simulator.state()["device"]
     assert {**state.get("settings", {}), **state}[kind.shown_as] == value
+
+
+@pytest.mark.parametrize(
+    ("simulator", "held"),
+    [("victron", "external_control"), ("sessy", "api")],
+    indirect=["simulator"],
+)
+async def test_mode_that_a_setpoint_writes_is_shown_at_once(
+    home: Home, warp: Warp, held: str
+) -> None:
+    await warp(6)
+    before = home.state("working_mode")
+    await home.set_power(500)
+    assert home.state("working_mode") == held
+    await home.choose("automatic")
+    assert home.state("working_mode") == before
+
+
+async def test_mode_that_the_device_shows_late_is_shown_by_the_next_poll(
+    victron_home: Home, victron: VictronSimulator, warp: Warp
+) -> None:
+    await warp(6)
+    await victron.misbehave("apply_delay", seconds=1.0)
+    await victron_home.set_power(500)
+    assert victron_home.state("working_mode") == "self_consumption"
+    await warp(6)
+    assert victron_home.state("working_mode") == "external_control"
+
+
+@pytest.mark.parametrize("firmware", ["old", "2025", "new"])
+async def test_limit_that_was_lowered_is_lifted_by_its_maximum(
+    make_home: MakeHome, clock: ManualClock, firmware: Any
+) -> None:
+    house = VictronSimulator.house(clock=clock)
+    async with VictronSimulator(house, firmware=firmware) as victron:
+        home = make_home(victron)
+        assert await home.set_up()
+        await home.enable("discharge_power_limit")
+        most = home.state_of("discharge_power_limit").attributes["max"]
+        await home.call("number.set_value", "discharge_power_limit", value=1500)
+        assert float(home.state("discharge_power_limit")) == 1500
+        await home.call("number.set_value", "discharge_power_limit", value=most)
+        assert float(home.state("discharge_power_limit")) == most
+        limit = victron.gx.settings["/Settings/CGwacs/MaxDischargePower"]
+        assert limit < 0 or limit > most
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
 @one_of_each_protocol

@@ -483,7 +483,7 @@ async def test_state_is_on_disk_while_the_battery_is_held(
         "version": 1,
         "battery_type": "victron",
         "serial_number": "c0619a000001",
-        "setup": simulator.setup,
+        "setup": {**simulator.setup, "export": "as_permitted"},
         "snapshot": {"working_mode": "self_consumption"},
     }
     assert stored_in(state_folder) == []

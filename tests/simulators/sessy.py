@@ -1,7 +1,9 @@
 """A Sessy dongle on HTTP: at a battery, at a smart meter's P1 port, or with clamps."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
+from .http_server import Answer
 from .plant import Plant
 from .sessy_battery import API, MOST_WATTS, Firmware, SessyBattery
 from .sessy_dongles import BatteryDongle, Dongle
@@ -9,7 +11,18 @@ from .sessy_meters import CtDongle, P1Dongle
 from .simulator import HTTP_FAULTS, Simulator, State
 
 type Device = Literal["battery", "p1", "ct"]
+type SetpointRefusal = Literal["busy", "absent", "bad", "page", "status", "error"]
 type Strategy = Literal["NOM", "ROI", "API", "IDLE", "SESSY_CONNECT", "ECO"]
+
+REFUSALS: Final[Mapping[SetpointRefusal, Answer]] = {
+    "busy": Answer("Busy", 500),
+    "absent": Answer("Not found", 404),
+    "bad": Answer("Bad request", 400),
+    "page": Answer("<html>Starting</html>"),
+    "status": Answer({"status": "error"}),
+    "error": Answer({"error": "not now"}),
+}
+"""The answers to a setpoint that a dongle does not take just now."""
 
 
 class SessySimulator(Simulator):
@@ -128,6 +141,11 @@ class SessySimulator(Simulator):
         """Change the strategy, as a user with the app would."""
         if self.battery:
             self.battery.strategy = strategy
+
+    def fault_changing(self, refusal: SetpointRefusal = "busy", count: int = 1) -> None:
+        """Refuse the next setpoints, as while the strategy changes."""
+        if isinstance(self.server, BatteryDongle):
+            self.server.setpoint_refusals = count * [REFUSALS[refusal]]
 
     def fault_setpoint(self, power: int) -> None:
         """Change the setpoint (positive = discharging), as another controller would."""

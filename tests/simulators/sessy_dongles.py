@@ -148,6 +148,8 @@ class BatteryDongle(Dongle):
         )
         self.battery = battery
         self.settings_saved = True
+        self.setpoint_refusals: list[Answer] = []
+        """The next answers to setpoints, while a change of strategy is under way."""
         self.routes |= {
             "GET /api/v1/power/status": self._status,
             "GET /api/v1/power/active_strategy": self._strategy,
@@ -207,6 +209,8 @@ class BatteryDongle(Dongle):
         return Answer(OK)
 
     def _set_setpoint(self, body: Any) -> Answer:
+        if self.setpoint_refusals:
+            return self.setpoint_refusals.pop(0)
         setpoint = body.get("setpoint") if isinstance(body, dict) else None
         if type(setpoint) is not int:  # neither a float nor a bool
             return Answer("Invalid setpoint", 400)

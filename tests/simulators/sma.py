@@ -6,7 +6,7 @@ from .modbus_server import ModbusServer
 from .plant import Plant
 from .simulator import MODBUS_FAULTS, Simulator, State
 from .sma_inverter import SunnyIsland
-from .sma_registers import Tag
+from .sma_registers import STORAGES, Tag
 from .sma_units import UNIT, OtherUnits, SmaUnits, WriteOnly
 from .sma_values import SunnyIslandValues
 from .words import Value
@@ -32,7 +32,9 @@ class SmaSimulator(Simulator):
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        model: Annotated[int, "9476 SI8.0H-13, 9278 one of series -11"] = 9476,
+        model: Annotated[
+            int, "9476 SI8.0H-13, 9278 one of series -11, 9356 SBS3.7-10"
+        ] = 9476,
         rated_power: Annotated[float, "of one device, W"] = 6000.0,
         meter: Annotated[bool, "a meter tells it about the house"] = True,
         min_soc: Annotated[float, "of self-consumption, %%"] = 15.0,
@@ -62,6 +64,7 @@ class SmaSimulator(Simulator):
             per_phase=per_phase,
             settings=settings,
         )
+        self.device.ignore_setpoint = model in STORAGES
         self.fault_charge_control(charge_control)
         self.values = SunnyIslandValues(
             self.device, model=model, serial=serial, firmware=firmware

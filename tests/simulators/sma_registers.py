@@ -244,4 +244,13 @@ MODELS: Final = {
     9486: "SI5.0H-13",
 }
 OLD_MODELS: Final = frozenset((9278, 9279, 9223, 9224))
-"""Models of series -11, which do not report their rated power."""
+"""Models of series -11."""
+NOT_IN_OLD_MODELS: Final = frozenset((RATED_POWER, 40801, 41259, 44039, 44041))
+"""Registers that their list does not have, or that one of them refused."""
+STORAGES: Final = {
+    9326: "SBS2.5-1VL-40",
+    9356: "SBS3.7-10",
+    9358: "SBS5.0-10",
+    9359: "SBS6.0-10",
+}
+"""Sunny Boy Storages, which accept the setpoint and do nothing."""

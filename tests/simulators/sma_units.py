@@ -17,8 +17,8 @@ from .modbus import (
 from .sma_inverter import NotTaken
 from .sma_registers import (
     MEASURED,
+    NOT_IN_OLD_MODELS,
     OLD_MODELS,
-    RATED_POWER,
     READ_BACK_REGISTERS,
     SETTINGS,
     Setting,
@@ -63,7 +63,7 @@ class SmaUnits(Units):
         if not read_back:
             self.absent |= READ_BACK_REGISTERS
         if values.model in OLD_MODELS:
-            self.absent.add(RATED_POWER)
+            self.absent |= NOT_IN_OLD_MODELS
         self.unknown: set[int] = set()
         """Addresses of registers that have no value."""
         self.locks_up_above: int | None = None

@@ -90,6 +90,12 @@ THREE = {"phases": 3}
         ("old", MULTI, 140, 8),
         ("old", BATTERY, 256, 2),
         ("old", GX, 2720, 2),
+        ("2025", GX, 808, 64),
+        ("2025", GX, 868, 6),
+        ("2025", GX, 2720, 2),
+        ("2025", GX, 2724, 1),
+        ("2025", MULTI, 130, 8),
+        ("2025", BATTERY, 1319, 1),
     ],
 )
 async def test_a_hole_in_a_block_refuses_all_of_it(
@@ -110,7 +116,7 @@ async def test_new_firmware_reads_without_gaps(
         assert len(await at.read(unit, address, count)) == count
 
 
-@pytest.mark.parametrize("firmware", ["old", "new"])
+@pytest.mark.parametrize("firmware", ["old", "2025", "new"])
 @pytest.mark.parametrize(
     ("unit", "address", "count"),
     [
@@ -138,6 +144,27 @@ async def test_every_firmware_reads_these_blocks(
 ) -> None:
     async with bench(firmware=firmware) as at:
         assert len(await at.read(unit, address, count)) == count
+
+
+@pytest.mark.parametrize(
+    ("unit", "address", "count"),
+    [(GX, 884, 36), (BATTERY, 256, 76), (METER, 2600, 49), (MULTI, 200, 32)],
+)
+async def test_servers_of_2025_have_these_blocks_too(
+    unit: int, address: int, count: int
+) -> None:
+    async with bench(firmware="2025") as at:
+        assert len(await at.read(unit, address, count)) == count
+
+
+async def test_servers_of_2025_fill_a_gap_among_the_alarms() -> None:
+    async with bench(firmware="2025") as at:
+        assert await at.read(BATTERY, 326, 6) == [0, 65535, 65535, 65535, 0, 0]
+    async with bench(firmware="new") as at:
+        await at.simulator.misbehave(
+            "alarm", path="/Alarms/Contactor", service="battery"
+        )
+        assert await at.read(BATTERY, 326, 6) == [0, 0, 2, 0, 0, 0]
 
 
 async def test_an_absent_service_is_exception_10() -> None:
@@ -255,9 +282,41 @@ async def test_unlimited_is_lost_in_scaled_registers() -> None:
     async with bench() as at:
         assert await at.read(GX, 2704, 3) == [0, 65535, 0]
         assert await at.read(GX, 2720, 4) == [65535] * 4
+        # -10 W is out of range.
         await at.write(GX, 2704, 65535)
-        assert at.gx.settings["/Settings/CGwacs/MaxDischargePower"] == -10
-        assert await at.read(GX, 2704) == [65535]
+        assert at.gx.settings["/Settings/CGwacs/MaxDischargePower"] == -1
+        assert await at.read(GX, 2704) == [0]
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "taken"),
+    [
+        (2704, [100], True),
+        (2704, [65535], False),
+        (2705, [65535], True),
+        (2705, [65534], False),
+        (2720, [65535, 65535], True),
+        (2720, [65535, 65534], False),
+        (2720, [16, 0], False),  # 1,048,576 W
+        (2901, [1000], True),
+        (2901, [1001], False),
+    ],
+)
+async def test_settings_out_of_range_are_answered_and_not_taken(
+    address: int, words: list[int], taken: bool
+) -> None:
+    async with bench() as at:
+        before = dict(at.gx.settings)
+        at.gx.flash_writes.clear()
+        await at.write(GX, address, *words)
+        assert bool(at.gx.flash_writes) == taken
+        assert taken or at.gx.settings == before
+
+
+async def test_the_inverter_bounds_the_limit_of_its_input_current() -> None:
+    async with bench() as at:
+        await at.write(MULTI, 22, 500)
+        assert await at.read(MULTI, 22) == [320]
         await at.write(GX, 2704, 300)
         assert await at.read(GX, 2720, 2) == [0, 3000]
         assert await at.read(GX, 2703) == [1]  # 50 W, rounded to 100 W
@@ -386,6 +445,53 @@ async def test_leftover_flags_count_in_mode_1() -> None:
         assert at.battery == 0
         await at.write(MULTI, 38, 0, 0)
         assert at.battery == 3000 - LOAD + 50
+
+
+async def test_battery_life_raises_its_limit_and_rests_until_well_above_it() -> None:
+    """As in `delegates/batterylife.py` of the GX's own program."""
+    async with bench() as at:
+        await at.write(GX, 2900, 1)
+        at.plant.soc = 40
+        await at.simulator.misbehave("battery_life", state=2, limit=40)
+        assert await at.read(GX, 2900, 4) == [5, 100, 1, 450]
+        assert at.battery == 0
+        for soc, state in ((48, 5), (49, 2), (86, 3), (96, 4), (91, 3), (81, 2)):
+            at.plant.soc = soc
+            at.simulator.gx.update()
+            assert await at.read(GX, 2900) == [state], soc
+        assert await at.read(GX, 2903) == [350]
+
+
+async def test_battery_life_goes_on_in_mode_3_and_nothing_follows_from_it() -> None:
+    async with bench(ess_mode=3) as at:
+        at.plant.soc = 52
+        await at.simulator.misbehave("battery_life", state=2, limit=55)
+        await at.write(MULTI, 37, 63536, 0, 0)
+        assert await at.read(GX, 2900) == [5]
+        assert at.battery < -2000
+
+
+async def test_without_battery_life_only_the_minimum_soc_counts() -> None:
+    async with bench(min_soc=20.0) as at:
+        await at.simulator.misbehave("battery_life", state=10, limit=65)
+        for soc, state in ((40, 10), (20, 11), (22, 11), (23, 10), (14, 12), (20, 11)):
+            at.plant.soc = soc
+            at.simulator.gx.update()
+            assert await at.read(GX, 2900) == [state], soc
+
+
+async def test_sustain_and_a_generator_end_discharging_in_modes_1_and_2() -> None:
+    async with bench() as at:
+        assert at.battery < 0
+        await at.simulator.misbehave("sustain")
+        assert await at.read(MULTI, 31) == [244]
+        assert await at.read(MULTI, 73) == [1]
+        assert await at.read(GX, 2900) == [10]
+        await at.simulator.misbehave("sustain", on=False)
+        await at.simulator.misbehave("generator")
+        assert await at.read(GX, 826) == [2]
+        at.clock.advance(1)
+        assert at.battery == 0
 
 
 async def test_keep_charged_charges_and_does_not_discharge() -> None:

@@ -10,9 +10,11 @@ from .modbus import ILLEGAL_ADDRESS, PATH_UNAVAILABLE, Dropped, Refused, Units
 from .modbus_server import ModbusServer
 from .plant import Plant
 from .simulator import MODBUS_FAULTS, Simulator, State
+from .victron_battery_life import ACTIVE_LIMIT, MIN_SOC, STATE
 from .victron_gx import (
+    GENERATOR,
+    GRID,
     GRID_SETPOINT,
-    MIN_SOC,
     MODE,
     NO_CHARGE,
     NO_FEED_IN,
@@ -167,7 +169,7 @@ class VictronSimulator(Simulator):
         host: str = "127.0.0.1",
         port: int = 0,
         firmware: Annotated[
-            Firmware, "server of September 2024 or of April 2026"
+            Firmware, "server of September 2024, of 2025 or of April 2026"
         ] = "new",
         vebus_unit: Annotated[int, "unit id of the inverter"] = 227,
         rs_unit: Annotated[
@@ -296,6 +298,11 @@ class VictronSimulator(Simulator):
         """Answer writes, and let them have no effect."""
         self.gx.ignore_writes = on
 
+    def fault_idle(self, on: bool = True) -> None:
+        """Let the inverter rest in ESS mode 3, and take setpoints all the same."""
+        self.gx.idle = on
+        self.gx.update()
+
     def fault_apply_delay(
         self, seconds: float = 1.0, service: str | None = None
     ) -> None:
@@ -333,10 +340,33 @@ class VictronSimulator(Simulator):
         self.gx.restart()
         self.fault_cut()
 
+    def fault_generator(self, on: bool = True) -> None:
+        """Let a generator feed the AC input instead of the grid."""
+        self.gx.source = GENERATOR if on else GRID
+
+    def fault_sustain(self, on: bool = True) -> None:
+        """Let the inverter only sustain its battery, whose voltage was too low."""
+        self.gx.sustain = on
+        self.gx.update()
+
+    def fault_battery_life(self, state: int = 2, limit: float = 55.0) -> None:
+        """Put BatteryLife in a state, with an active SOC limit of its own, %."""
+        self.gx.settings |= {STATE: state, ACTIVE_LIMIT: limit}
+        self.gx.update()
+
+    def fault_setting(self, path: str, value: float = 0.0) -> None:
+        """Change a setting, e.g. CGwacs/MaxFeedInPower, as a user at the display."""
+        self.gx.settings[f"/Settings/{path}"] = value
+        self.gx.update()
+
     def fault_switch(self, on: bool = False) -> None:
         """Switch the inverter itself off or on; it still accepts the GX's writes."""
         self.gx.vebus["/Mode"] = ON if on else OFF
         self.gx.update()
+
+    def fault_no_soc(self, on: bool = True) -> None:
+        """Let nothing count the charge of the battery, as without a monitor."""
+        self.gx.knows_soc = not on
 
     def fault_ess_mode(self, mode: int = 1) -> None:
         """Change the ESS mode, as a user at the display would."""

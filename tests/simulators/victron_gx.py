@@ -9,19 +9,28 @@ import math
 from typing import Final, Literal
 
 from .plant import HOLD, Automatic, Battery, Inverter, Plant
+from .victron_battery_life import (
+    ACTIVE_LIMIT,
+    GUARD_DEFAULT,
+    KEEP_CHARGED,
+    MIN_SOC,
+    STATE as LIFE_STATE,
+    BatteryLife,
+)
 from .victron_registers import Value
 
 type BatteryKind = Literal["bms", "shunt", "none"]
 
 EXTERNAL: Final = 3  # ESS mode: an outside controller writes the setpoints
-KEEP_CHARGED: Final = 9
 ON: Final = 3  # switch positions
 OFF: Final = 4
 PASSTHRU: Final = 8  # states
 INVERTING: Final = 9
 EXTERNAL_CONTROL: Final = 252
 NO_INPUT: Final = 240
-RESUME_ABOVE_MIN_SOC: Final = 3.0  # %
+GRID: Final = 1  # what feeds the AC input
+GENERATOR: Final = 2
+SUSTAINING: Final = 244
 OUTPUT_VOLTS: Final = 230.0
 IDLE_WATTS: Final = 30.0
 CELLS: Final = 16
@@ -31,8 +40,6 @@ GRID_SETPOINT: Final = "/Settings/CGwacs/AcPowerSetPoint"
 MAX_DISCHARGE: Final = "/Settings/CGwacs/MaxDischargePower"
 MAX_FEED_IN: Final = "/Settings/CGwacs/MaxFeedInPower"
 MAX_CHARGE_CURRENT: Final = "/Settings/SystemSetup/MaxChargeCurrent"
-LIFE_STATE: Final = "/Settings/CGwacs/BatteryLife/State"
-MIN_SOC: Final = "/Settings/CGwacs/BatteryLife/MinimumSocLimit"
 SETPOINTS: Final = tuple(f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3))
 SOC: Final = "/Soc"
 NO_CHARGE: Final = "/Hub4/DisableCharge"
@@ -55,10 +62,22 @@ SETTINGS: Final[Mapping[str, float]] = {
     "/Settings/CGwacs/AcInputLimit": -1,
     "/Settings/CGwacs/AlwaysPeakShave": 0,
     "/Settings/CGwacs/RunWithoutGridMeter": 0,
-    LIFE_STATE: 10,
+    LIFE_STATE: GUARD_DEFAULT,
     MIN_SOC: 10,
+    ACTIVE_LIMIT: 10,
     MODE: 1,
 }
+
+SETTING_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    MAX_DISCHARGE: (-1, 1_000_000),
+    MAX_CHARGE_CURRENT: (-1, 10_000),
+    MIN_SOC: (0, 100),
+    GRID_SETPOINT: (-1_000_000, 1_000_000),
+}
+"""Settings whose range is known: a value outside is answered well, and not taken."""
+CURRENT_LIMIT: Final = "/Ac/ActiveIn/CurrentLimit"
+MOST_INPUT_AMPS: Final = 32.0
+"""A higher limit of the input current becomes this one, that of its transfer switch."""
 
 # Energy counters of the inverter: the ports between which they count.
 FLOWS: Final = {
@@ -108,7 +127,7 @@ class Gx:
             NO_CHARGE: 0,
             NO_FEED_IN: 0,
             "/Mode": ON,
-            "/Ac/ActiveIn/CurrentLimit": 25.0,
+            CURRENT_LIMIT: 25.0,
             "/PvInverter/Disable": 0,
             "/Hub4/DoNotFeedInOvervoltage": 0,
             "/Hub4/TargetPowerIsMaxFeedIn": 0,
@@ -128,6 +147,10 @@ class Gx:
         """Seconds after the entry of mode 3 at which the GX loop's last setpoint
         arrives; 0: never."""
         self.ignore_writes = False
+        self.idle = False
+        """Whether the inverter rests in ESS mode 3, whatever its setpoint."""
+        self.knows_soc = True
+        """Whether anything counts the charge of the battery."""
 
         self.flash_writes: dict[str, int] = {}
         """Number of writes of each setting."""
@@ -137,8 +160,12 @@ class Gx:
         """Whether the setpoint was not renewed in time."""
         self.flows = dict.fromkeys(FLOWS, 0.0)
         """Energies between the ports of the inverter, kWh."""
+        self.source = GRID
+        """The source at the AC input."""
+        self.sustain = False
+        """Whether the battery voltage was too low, so that it is only sustained."""
+        self.battery_life = BatteryLife(self.settings)
         self._renewed = plant.clock()
-        self._resting = False
         self._pending: list[tuple[float, str, str, float]] = []
 
         plant.output_share = critical_share
@@ -159,6 +186,11 @@ class Gx:
             return
         if self.ignore_writes or not isinstance(value, (int, float)):
             return
+        least, most = SETTING_RANGES.get(path, (-math.inf, math.inf))
+        if not least <= value <= most:
+            return
+        if path == CURRENT_LIMIT:
+            value = min(value, MOST_INPUT_AMPS)
         due = self.plant.clock() + self.apply_delay.get(service, 0.0)
         self._pending.append((due, service, path, value))
         self.update()
@@ -198,8 +230,6 @@ class Gx:
     def _apply(self, now: float, service: str, path: str, value: float) -> None:
         if service == "settings":
             self.flash_writes[path] = self.flash_writes.get(path, 0) + 1
-        if path == LIFE_STATE and value == 1:
-            value = 2  # the GX carries out "restart BatteryLife" at once
         if path == MODE and value == EXTERNAL and self.settings[MODE] != EXTERNAL:
             self._leave_loop(now)
         self.stored(service)[path] = value
@@ -240,12 +270,13 @@ class Gx:
         """Set the house's power by the present command."""
         self._apply_pending(now)
         plant = self.plant
+        self.battery_life.run(plant.soc, sustain=self.sustain)
         limit = self.settings[MAX_CHARGE_CURRENT]
         current = math.inf if limit < 0 else limit
         if self.battery == "bms":
             current = min(current, self.max_charge_current)
         plant.may_charge = current * plant.voltage
-        if self.vebus["/Mode"] == OFF:
+        if self.vebus["/Mode"] == OFF or (self.external and self.idle):
             plant.command = HOLD
         elif self.external:
             self._follow_setpoints(now)
@@ -268,7 +299,7 @@ class Gx:
         powers = []
         for phase, setpoint in enumerate(self._setpoints()):
             at_input = max(0.0, setpoint) if self.vebus[NO_FEED_IN] else setpoint
-            most = self.vebus["/Ac/ActiveIn/CurrentLimit"] * plant.mains[phase]
+            most = self.vebus[CURRENT_LIMIT] * plant.mains[phase]
             power = min(at_input, most) - self.output(phase)
             powers.append(min(0.0, power) if self.vebus[NO_CHARGE] else power)
         plant.command = Inverter(tuple(powers))
@@ -279,7 +310,9 @@ class Gx:
         The disable flags are not the loop's: values left in them stay, and count.
         """
         plant = self.plant
-        plant.may_discharge = 0.0 if self._must_rest() else self._discharge_limit()
+        # It keeps its battery charged while a generator runs.
+        rests = self.battery_life.rests or self.sustain or self.source == GENERATOR
+        plant.may_discharge = 0.0 if rests else self._discharge_limit()
         if self.vebus[NO_FEED_IN]:
             plant.may_discharge = min(
                 plant.may_discharge, sum(map(self.output, range(plant.phases)))
@@ -296,16 +329,6 @@ class Gx:
             plant.command = Automatic(setpoint, per_phase=self.settings[MODE] == 2)
         for phase, path in enumerate(SETPOINTS[: plant.phases]):
             self.vebus[path] = float(round(self.input(phase)))
-
-    def _must_rest(self) -> bool:
-        """Return True if the SOC forbids to discharge, with some hysteresis."""
-        if self.settings[LIFE_STATE] == KEEP_CHARGED:
-            return True
-        least = self.settings[MIN_SOC]
-        self._resting = self.plant.soc <= least + (
-            RESUME_ABOVE_MIN_SOC if self._resting else 0
-        )
-        return self._resting
 
     def _discharge_limit(self) -> float:
         limit = self.settings[MAX_DISCHARGE]

@@ -10,7 +10,7 @@ import math
 import struct
 from typing import Final, Literal, NamedTuple
 
-type Firmware = Literal["old", "new"]
+type Firmware = Literal["old", "2025", "new"]
 type Value = float | str | None
 type Range = tuple[int, int]
 
@@ -235,6 +235,9 @@ BATTERY: Final = (
     Register(324, "u16", 1, "/Alarms/HighChargeTemperature"),
     Register(325, "u16", 1, "/Alarms/LowChargeTemperature"),
     Register(326, "u16", 1, "/Alarms/LowCellVoltage"),
+    Register(327, "u16", 1, "/Alarms/BmsCable"),
+    Register(328, "u16", 1, "/Alarms/Contactor"),
+    Register(329, "u16", 1, "/Alarms/HighCurrent"),
     Register(1282, "u16", 1, "/State"),
     Register(1283, "u16", 1, "/ErrorCode"),
     Register(1290, "u16", 100, "/System/MinCellVoltage"),
@@ -326,6 +329,17 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "pvinverter": ((1026, 1057),),
         "multi": ((4500, 4614),),
     },
+    "2025": {  # servers 1.0.89 to 1.0.95, October 2025 to March 2026
+        "system": (
+            *((800, 829), (834, 846), (850, 851), (855, 855), (860, 860), (865, 919)),
+            (5400, 5407),
+        ),
+        "settings": ((2700, 2708), (2710, 2715), (2718, 2718), (2900, 2903)),
+        "hub4": ((2709, 2709), (2716, 2717)),
+        "vebus": ((3, 109), (200, 231)),
+        "battery": ((256, 331), (1282, 1318)),
+        "grid": ((2600, 2648),),
+    },
     "new": {  # server 1.0.101, April 2026
         "system": ((800, 919), (5400, 5407)),
         "settings": ((2700, 2708), (2710, 2715), (2718, 2723), (2900, 2903)),
@@ -341,6 +355,7 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
 # Words at which a read may not start, and behind which it may not end.
 BORDERS: Final[dict[Firmware, frozenset[int]]] = {
     "old": frozenset((872,)),
+    "2025": frozenset((872,)),
     "new": frozenset(),
 }
 
@@ -357,7 +372,12 @@ _RESERVED: Final[tuple[Range, ...]] = (
     ),
     *((122, 129), (138, 139), (1065, 1069), (2649, 2649), (2719, 2719), (4616, 4619)),
 )
-_RESERVED_OLD: Final[tuple[Range, ...]] = ((834, 835),)
+_RESERVED_AT_FIRST: Final[dict[Firmware, tuple[Range, ...]]] = {
+    "old": ((834, 835),),
+    "2025": ((327, 329),),
+    "new": (),
+}
+"""Words that had no register yet; from 1.0.79 on the battery's block had such words."""
 
 
 def _addresses(ranges: tuple[Range, ...]) -> Iterator[int]:
@@ -377,10 +397,7 @@ class RegisterMap:
         }
         """Address → the kind of service it belongs to."""
         self.borders = BORDERS[firmware]
-        old = firmware == "old"
-        self.reserved = frozenset(
-            _addresses(_RESERVED + (_RESERVED_OLD if old else ()))
-        )
+        self.reserved = frozenset(_addresses(_RESERVED + _RESERVED_AT_FIRST[firmware]))
         self.registers = {
             address: register
             for service, registers in REGISTERS.items()

@@ -3,16 +3,17 @@
 from typing import Final
 
 from .plant import Plant
+from .victron_battery_life import MIN_SOC
 from .victron_gx import (
     CELLS,
     EXTERNAL_CONTROL,
     IDLE_WATTS,
     INVERTING,
-    MIN_SOC,
     NO_INPUT,
     OFF,
     OUTPUT_VOLTS,
     PASSTHRU,
+    SUSTAINING,
     Gx,
 )
 from .victron_registers import Value
@@ -44,13 +45,13 @@ def _system(gx: Gx) -> Values:
     result: Values = {
         "/Serial": gx.serial,
         **gx.relay,
-        "/Ac/ActiveIn/Source": NO_INPUT if plant.grid_lost else 1,
+        "/Ac/ActiveIn/Source": NO_INPUT if plant.grid_lost else gx.source,
         "/DateAndTime": int(plant.unix_time),
         "/FirmwareVersion": FIRMWARE,
         "/Dc/Battery/Voltage": plant.voltage,
         "/Dc/Battery/Current": plant.current,
         "/Dc/Battery/Power": plant.battery,
-        "/Dc/Battery/Soc": plant.soc,
+        "/Dc/Battery/Soc": _soc(gx),
         "/Dc/Battery/State": _battery_state(plant),
         "/Dc/Battery/ConsumedAmphours": _consumed(plant),
         "/Dc/Battery/TimeToGo": _time_to_go(plant),
@@ -81,8 +82,7 @@ def _system(gx: Gx) -> Values:
 
 
 def _settings(gx: Gx) -> Values:
-    stored: Values = {**gx.settings}
-    return {**stored, "/Settings/CGwacs/BatteryLife/SocLimit": gx.settings[MIN_SOC]}
+    return {**gx.settings}
 
 
 def _hub4(gx: Gx) -> Values:
@@ -104,9 +104,10 @@ def _vebus(gx: Gx) -> Values:
         "/Ac/ActiveIn/ActiveInput": NO_INPUT if plant.grid_lost else 0,
         "/Dc/0/Voltage": plant.voltage,
         "/Dc/0/Current": inverter / plant.voltage,
-        "/Soc": plant.soc,
+        "/Soc": _soc(gx),
         "/State": _state(gx),
         "/VebusError": 0,
+        "/Hub4/Sustain": int(gx.sustain),
         "/Alarms/GridLost": 2 if plant.grid_lost else 0,
         "/CustomName": gx.custom_name,
     }
@@ -135,7 +136,7 @@ def _battery(gx: Gx) -> Values:
         "/Dc/0/Current": plant.current,
         "/Dc/0/Temperature": 21.5,
         "/ConsumedAmphours": _consumed(plant),
-        "/Soc": plant.soc,
+        "/Soc": _soc(gx),
         "/TimeToGo": _time_to_go(plant),
         "/Capacity": plant.capacity / NOMINAL_VOLTS,
     }
@@ -287,12 +288,18 @@ _SERVICES: Final = {
 }
 
 
+def _soc(gx: Gx) -> float | None:
+    return gx.plant.soc if gx.knows_soc else None
+
+
 def _state(gx: Gx) -> int:
     """Return the state of the inverter."""
     if gx.vebus["/Mode"] == OFF:
         return 0
     if gx.plant.grid_lost:
         return INVERTING
+    if gx.sustain:
+        return SUSTAINING
     return PASSTHRU if gx.passthru else EXTERNAL_CONTROL
 
 

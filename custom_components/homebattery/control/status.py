@@ -21,6 +21,10 @@ NEARLY_EMPTY: Final = 1.0
 _DECIDED_BY_DEVICE: Final = (
     LimitReason.FULL,
     LimitReason.EMPTY,
+    LimitReason.BATTERY_LIFE,
+    LimitReason.KEEP_CHARGED,
+    LimitReason.SUSTAIN,
+    LimitReason.LOW_BATTERY,
     LimitReason.NO_GRID,
     LimitReason.PROTECTION,
 )

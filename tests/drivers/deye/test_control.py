@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
+from custom_components.homebattery.drivers.battery.export import Export
 from custom_components.homebattery.drivers.deye.decision import Conditions, decide
 from custom_components.homebattery.drivers.deye.measurements import formulas, join
 from custom_components.homebattery.drivers.deye.plans import (
@@ -53,7 +54,7 @@ NOW = Conditions(
     rated_power=12_000,
     min_soc=15,
     max_soc=100,
-    may_export=True,
+    export=Export.ALWAYS,
 )
 SETTINGS: Image = {**BEFORE, 143: 12_000, 178: 0, 191: 9000}
 
@@ -311,7 +312,7 @@ def test_no_more_than_permitted_is_granted(
         max_soc=95,
         bms_charge_amps=bms,
         bms_discharge_amps=bms,
-        may_export=True,
+        export=Export.ALWAYS,
     )
     settings = {**SETTINGS, 178: 0x30 * peak_shaving}
     decision = decide(power, BEFORE, settings, now)

@@ -89,7 +89,7 @@ def options_of(case: Vector) -> dict[str, Any]:
     config = case["write_config"]
     if config["method"] == "remote":
         return {"remote_mode": True}
-    return {"allow_export": config["allow_export"]}
+    return {"export": "always" if config["allow_export"] else "never"}
 
 
 def with_minimum_soc(case: Vector) -> Vector:
@@ -798,16 +798,16 @@ async def test_single_phase_inverters_have_settings_but_no_setpoint() -> None:
 
 @both_ways
 @pytest.mark.parametrize("work_mode", ["selling_first", "zero_export_to_ct"])
-@pytest.mark.parametrize("allow_export", [True, False])
+@pytest.mark.parametrize("export", ["always", "never"])
 async def test_the_battery_follows_its_setpoints(
-    way: str, work_mode: Any, allow_export: bool
+    way: str, work_mode: Any, export: str
 ) -> None:
     """Charge, discharge, hold and back to automatic, in any of the user's modes."""
     plant = house(soc=60)
     plant.fixed_load = 3000
     async with (
         simulator(way, plant=plant, work_mode=work_mode) as inverter,
-        connected(inverter, allow_export=allow_export) as battery,
+        connected(inverter, export=export) as battery,
     ):
         powers = []
         for power in (2500, -2500, 0, 1500):
@@ -825,23 +825,35 @@ async def test_the_battery_follows_its_setpoints(
 
 
 @pytest.mark.parametrize(
-    ("allow_export", "battery_power"), [(True, -2500), (False, -520)]
+    ("options", "work_mode", "is_exported"),
+    [
+        ({"export": "always"}, "selling_first", True),
+        ({"export": "always"}, "zero_export_to_ct", True),
+        ({"export": "never"}, "selling_first", False),
+        ({"export": "as_permitted"}, "selling_first", True),
+        ({"export": "as_permitted"}, "zero_export_to_ct", False),
+        ({}, "selling_first", False),
+        # As it was called before.
+        ({"allow_export": True}, "selling_first", True),
+        ({"allow_export": False}, "selling_first", False),
+    ],
 )
 async def test_only_with_permission_more_than_the_load_is_discharged(
-    allow_export: bool, battery_power: float
+    options: dict[str, Any], work_mode: Any, is_exported: bool
 ) -> None:
     """Otherwise the battery follows the load, and nothing is fed in."""
     plant = house(soc=60)
     plant.fixed_load = 500
     async with (
-        simulator(plant=plant, work_mode="selling_first") as inverter,
-        connected(inverter, allow_export=allow_export) as battery,
+        simulator(plant=plant, work_mode=work_mode) as inverter,
+        DeyeModbusInverter.from_setup({**inverter.setup, **options}) as battery,
     ):
         await battery.set_power_setpoint(-2500)
         state = inverter.state()
 
+    battery_power = -2500 if is_exported else -520
     assert state["battery_power"] == pytest.approx(battery_power, abs=60)
-    assert (state["grid_power"] < -100) == allow_export
+    assert (state["grid_power"] < -100) == is_exported
 
 
 async def test_new_firmware_sells_by_the_flag_of_the_slot() -> None:
@@ -850,14 +862,14 @@ async def test_new_firmware_sells_by_the_flag_of_the_slot() -> None:
     plant.fixed_load = 500
     async with (
         simulator(plant=plant, release="1184") as inverter,
-        connected(inverter, allow_export=True) as battery,
+        connected(inverter, export="always") as battery,
     ):
         await battery.set_power_setpoint(-2500)
         selling = inverter.state()["battery_power"]
         assert inverter.inverter.words[172] & 0x20
     async with (
         simulator(plant=house(soc=60), release="1183") as inverter,
-        connected(inverter, allow_export=True) as battery,
+        connected(inverter, export="always") as battery,
     ):
         await battery.set_power_setpoint(-2500)
         assert not inverter.inverter.words[172] & 0x20
@@ -871,7 +883,7 @@ async def test_a_current_is_held_as_such() -> None:
     plant.fixed_load = 4000
     async with (
         simulator(plant=plant) as inverter,
-        connected(inverter, allow_export=True) as battery,
+        connected(inverter, export="always") as battery,
     ):
         await battery.set_current_setpoint(40)
         charging = inverter.state()["battery_power"] / inverter.inverter.voltage
@@ -915,7 +927,7 @@ async def test_limits_are_those_of_device_and_user() -> None:
             {"r178": 10792 | 0x30, "r191": 3000}, {}, 5000, 3000, id="peak shaving"
         ),
         pytest.param(
-            {"r143": 1500}, {"allow_export": True}, -5000, -1500, id="sell limit"
+            {"r143": 1500}, {"export": "always"}, -5000, -1500, id="sell limit"
         ),
         pytest.param({"r588": 100}, {}, 2500, 0, id="full"),
         pytest.param({"r588": 15}, {}, -2500, 0, id="empty"),
@@ -948,7 +960,7 @@ async def test_a_stop_soc_that_is_known_counts() -> None:
 
 async def test_where_nothing_may_be_sold_the_load_is_served() -> None:
     """A sell limit of 0 W: discharging follows the load, though export is allowed."""
-    async with on_image(vector(MIDDAY, r143=0), allow_export=True) as (battery, units):
+    async with on_image(vector(MIDDAY, r143=0), export="always") as (battery, units):
         assert (await battery.set_power_setpoint(-2500)).power == -2500
         assert units.units[1][142] == 2
         assert units.units[1][109] == 46
@@ -1052,7 +1064,7 @@ async def test_an_empty_battery_stops_at_the_minimum() -> None:
     plant.fixed_load = 4000
     async with (
         simulator(plant=plant) as inverter,
-        connected(inverter, allow_export=True) as battery,
+        connected(inverter, export="always") as battery,
     ):
         await battery.set_power_setpoint(-3000)
         for _ in range(60):
@@ -1398,7 +1410,7 @@ async def test_release_needs_only_the_stored_snapshot(way: str, power: int) -> N
     settings = {108: 120, 154: 4000, 166: 33, 172: 1, 142: 0, 146: 0b0011_1111}
     async with simulator(way, plant=house(soc=60), settings=settings) as inverter:
         before = dict(inverter.inverter.words)
-        async with connected(inverter, allow_export=True) as battery:
+        async with connected(inverter, export="always") as battery:
             snapshot = await battery.take_snapshot()
             stored = json.dumps(snapshot)
             await battery.set_power_setpoint(power)
@@ -1487,7 +1499,7 @@ async def test_a_refused_write_ends_with_the_users_settings(
     """Whichever block is refused, the ones before it are undone."""
     async with (
         simulator(plant=house(soc=60), work_mode="selling_first") as inverter,
-        connected(inverter, allow_export=True) as battery,
+        connected(inverter, export="always") as battery,
     ):
         await battery.set_power_setpoint(-1000)
         snapshot = battery.snapshot
@@ -1596,7 +1608,7 @@ async def test_a_connection_that_dies_between_writes_leaves_nothing_worse(
         simulator(
             plant=plant, work_mode="selling_first", settings=USER_SETTINGS
         ) as inverter,
-        connected(inverter, allow_export=True) as battery,
+        connected(inverter, export="always") as battery,
     ):
         automatic = inverter.inverter.what_if()
         if before is not None:
@@ -1817,7 +1829,7 @@ async def test_remote_mode_that_is_refused_is_switched_off(
 
 async def test_selling_first_is_restored_last() -> None:
     """Selling first is entered when everything else is restored."""
-    async with on_image(vector(SELLING), allow_export=False) as (battery, units):
+    async with on_image(vector(SELLING), export="never") as (battery, units):
         await battery.set_power_setpoint(1000)
         await battery.release()
 
@@ -1836,7 +1848,7 @@ async def test_latent_grid_charge_does_not_start_during_a_release(
     address: int, word: int
 ) -> None:
     """Grid charge is off before the user's slots return, and on after all else."""
-    async with on_image(vector(SELLING), allow_export=False) as (battery, units):
+    async with on_image(vector(SELLING), export="never") as (battery, units):
         await battery.set_power_setpoint(1000)
         before = len(units.traffic.writes)
         units.units[1][address] = word
@@ -1855,7 +1867,7 @@ async def test_a_snapshot_with_a_damaged_word_leaves_the_battery_at_rest(
 ) -> None:
     """The word might charge or discharge it; the others are restored beside 0 A."""
     inverter = simulator(work_mode="selling_first")
-    async with inverter, connected(inverter, allow_export=True) as battery:
+    async with inverter, connected(inverter, export="always") as battery:
         await battery.set_power_setpoint(power)
         stored: Any = json.loads(json.dumps(battery.snapshot))
         stored["settings"][damaged] = "x"

@@ -252,7 +252,7 @@ async def test_a_logger_that_dies_between_writes_leaves_nothing_worse(
     plant.fixed_load = 1000
     async with (
         stick(plant=plant, work_mode="selling_first") as logger,
-        connected(logger, allow_export=True) as battery,
+        connected(logger, export="always") as battery,
     ):
         await battery.set_power_setpoint(before)
         await logger.misbehave("cut_write", nth=cut, for_good=True)

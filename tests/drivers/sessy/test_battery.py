@@ -39,7 +39,7 @@ from custom_components.homebattery.drivers.sessy.client import SessyClient
 from tests.simulators import ManualClock, Plant, SessySimulator
 from tests.simulators.http_server import Answer, Json, Request
 from tests.simulators.image import HttpImage, Vector, load
-from tests.simulators.sessy import Device
+from tests.simulators.sessy import REFUSALS, Device, SetpointRefusal
 from tests.simulators.sessy_dongles import OK
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -341,6 +341,22 @@ async def test_setpoint_is_tried_again() -> None:
         await battery.set_power_setpoint(1000)
 
     assert simulator.device_state()["setpoint"] == -1000
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_setpoint_is_tried_again_while_the_strategy_changes(
+    refusal: SetpointRefusal,
+) -> None:
+    """In each way that the dongle refuses it: that passes."""
+    async with simulated() as (simulator, battery):
+        simulator.fault_changing(refusal, 2)
+        assert await battery.set_power_setpoint(500) == Grant(500)
+        assert simulator.device_state()["strategy"] == "API"
+        assert simulator.device_state()["setpoint"] == -500
+        simulator.fault_changing(refusal, 2)
+        await battery.release()
+        assert simulator.device_state()["strategy"] == "NOM"
+        assert simulator.device_state()["setpoint"] == 0
 
 
 @pytest.mark.parametrize("status", [500, 503, 400])
@@ -842,15 +858,19 @@ async def test_settings_that_were_never_saved_fail_alone() -> None:
 # Which requests --------------------------------------------------------------
 
 
-async def test_live_values_take_two_requests() -> None:
+async def test_live_values_take_one_request() -> None:
+    """The strategy is for its controller to watch, and read once a minute otherwise."""
+    live = set(FAST_KEYS) - {"working_mode"}
     async with simulated() as (simulator, battery):
         before = len(simulator.server.requests)
-        readings = await battery.read(FAST_KEYS)
-        polls = {battery.poll_rate(key) for key in FAST_KEYS}
+        readings = await battery.read(live)
+        polls = {battery.poll_rate(key) for key in live}
+        slow = battery.poll_rate("working_mode")
 
-    assert set(readings) >= set(FAST_KEYS)
-    assert sorted(paths_asked(simulator, before)) == [STRATEGY, POWER]
+    assert set(readings) >= live
+    assert paths_asked(simulator, before) == [POWER]
     assert polls == {Poll.FAST}
+    assert slow is Poll.SLOW
 
 
 @pytest.mark.parametrize(

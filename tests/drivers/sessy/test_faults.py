@@ -722,6 +722,23 @@ async def test_device_whose_live_endpoints_hang_is_out_of_reach() -> None:
     assert soc == 89.0
 
 
+@pytest.mark.parametrize("body", [None, b"HTTP/1.1 404 Not Found\r\n\r\n"])
+async def test_live_values_that_fail_leave_the_battery_in_reach(body: Body) -> None:
+    """From the second poll on the strategy says whether all of it is out of reach."""
+    async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
+        await battery.read()
+        dongle.hostile = {POWER: body}
+        live = {"battery_soc", "battery_power"}
+        with pytest.raises(BatteryError):
+            await battery.read(live)
+        for _ in range(2):
+            readings = await battery.read(live)
+            assert readings.failures.keys() == live
+        dongle.hostile[STRATEGY] = None
+        with pytest.raises(BatteryError):
+            await battery.read(live)
+
+
 async def test_read_costs_two_timeouts_at_most() -> None:
     async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
         await battery.read()

@@ -10,6 +10,7 @@ import pytest
 
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
 from custom_components.homebattery.drivers.battery.controller import (
+    DeviceIssue,
     Grant,
     LimitReason,
     SuspendedError,
@@ -281,6 +282,37 @@ async def test_another_unit_id_says_so() -> None:
             await SmaInverter(image.host, image.port, unit_id=4).connect()
 
 
+@pytest.mark.parametrize("code", [9326, 9356, 9360, 9225, 12345])
+async def test_a_model_that_is_no_sunny_island_is_only_read(code: int) -> None:
+    """It would accept a setpoint, and do nothing."""
+    async with device(r30053=code) as image, connected(image) as battery:
+        assert battery.issues == {DeviceIssue.MODEL_READ_ONLY}
+        assert battery.setpoint_limits is None
+        assert battery.settings == {}
+        assert (await battery.read())["battery_soc"] is not None
+        with pytest.raises(NotSupportedError, match="40149"):
+            await battery.set_power_setpoint(500)
+        assert battery.snapshot is None
+        assert image.writes == []
+
+
+async def test_a_model_that_was_held_before_it_was_known_is_released() -> None:
+    """By the snapshot of an earlier version."""
+    async with device(r30053=9356) as image, connected(image) as battery:
+        battery.snapshot = {"external_control": None}
+        await battery.release()
+        assert image.writes == [(3, 40151, [0, 803])]
+        assert battery.snapshot is None
+
+
+async def test_series_11_lacks_three_settings() -> None:
+    """One of them refused two, and the third is not in their list."""
+    gone = {"bms_mode", "active_power_upper_limit", "active_power_lower_limit"}
+    for code, missing in ((9279, gone), (9333, set[str]())):
+        async with device(r30053=code) as image, connected(image) as battery:
+            assert gone - battery.settings.keys() == missing
+
+
 async def test_reading_and_connecting_write_nothing() -> None:
     """Only a setpoint or a setting causes a write."""
     async with device() as image, connected(image) as battery:
@@ -380,15 +412,62 @@ async def test_one_direction_of_battery_power_may_be_unknown(
         assert await battery.get("battery_power") == expected
 
 
-async def test_energy_counters_do_not_change_their_source() -> None:
-    """Only a device without counters at the battery shows those of the AC side."""
-    gone = {f"r{address}": None for address in (31397, 31399, 31401, 31403)}
-    async with device(FULL, **gone) as image, connected(image) as battery:
+@pytest.mark.parametrize(("number", "health"), [(98, 98), (104, 104), (201, None)])
+async def test_the_state_of_health_may_be_above_100(
+    number: int, health: int | None
+) -> None:
+    """SMA calls it the present capacity, of 0 to 200 % of the rated one."""
+    async with device(FULL, r30847=number) as image, connected(image) as battery:
+        assert await battery.get("battery_soh") == health
+
+
+COUNTERS = dict.fromkeys(("r31397", "r31399", "r31401", "r31403"), 0xFFFFFFFF)
+"""The counters at the battery, not available; those of the AC side are."""
+
+
+async def test_a_device_without_counters_at_the_battery_shows_those_of_the_ac_side() -> (
+    None
+):
+    """Whether it lacks them, or does not know them."""
+    for numbers in (dict.fromkeys(COUNTERS), COUNTERS):
+        async with device(FULL, **numbers) as image, connected(image) as battery:
+            assert await battery.get("energy_charged_total") == 1250
+            assert await battery.get("energy_discharged_total") == 1090
+
+
+async def test_energy_counters_keep_the_source_of_the_first_read() -> None:
+    """The other one would make the total jump, whatever becomes known later."""
+    async with device(FULL, **COUNTERS) as image, connected(image) as battery:
         assert await battery.get("energy_charged_total") == 1250
-        assert await battery.get("energy_discharged_total") == 1090
-    unknown = {f"r{address}": 0xFFFFFFFF for address in (31397, 31399)}
-    async with device(FULL, **unknown) as image, connected(image) as battery:
+        for address, number in zip((31397, 31399), (0, 1_300_500), strict=True):
+            put(image, address, number)
+        assert await battery.get("energy_charged_total") == 1250
+
+    async with device(FULL) as image, connected(image) as battery:
+        at_battery = await battery.get("energy_charged_total")
+        assert at_battery not in (None, 1250)
+        for address in (31397, 31399):
+            put(image, address, 0xFFFFFFFF)
         assert await battery.get("energy_charged_total") is None
+
+
+async def test_a_counter_that_fails_just_now_does_not_decide_about_the_source() -> None:
+    """Not read is neither unknown nor missing."""
+    async with device(FULL) as image, connected(image) as battery:
+        image.set_faults(exception=4, exception_count=2)
+        first = await battery.read(["energy_charged_total", "energy_discharged_total"])
+        assert first.failures
+        readings = await battery.read(["energy_charged_total"])
+        assert readings["energy_charged_total"] not in (None, 1250)
+
+
+async def test_counters_that_nothing_is_known_of_yet_are_chosen_later() -> None:
+    """A device in standby may report neither of them."""
+    nothing = {**COUNTERS, "r30595": 0xFFFFFFFF, "r30597": 0xFFFFFFFF}
+    async with device(FULL, **nothing) as image, connected(image) as battery:
+        assert await battery.get("energy_charged_total") is None
+        put(image, 30595, 1_250_000)
+        assert await battery.get("energy_charged_total") == 1250
 
 
 async def test_old_models_have_the_rating_of_their_name() -> None:
@@ -731,6 +810,21 @@ async def test_a_refused_setpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         assert battery.snapshot is not None
         assert battery.held is None
         assert image.writes == []
+
+
+async def test_a_setpoint_that_may_have_been_taken_is_released() -> None:
+    """Exceptions 5 and 11 are no refusal: it is being done, or an answer got lost."""
+    async with device() as image, connected(image) as battery:
+        for code in (5, 11):
+            image.set_faults(write_exception=code)
+            with pytest.raises(DeviceRefusedError) as refused:
+                await battery.set_power_setpoint(500)
+            assert refused.value.written
+            assert not refused.value.restored
+            assert battery.snapshot is not None
+            image.set_faults(write_exception=0)
+            await battery.release()
+            assert image.writes[-1] == (3, 40151, [0, 803])
 
 
 async def test_after_a_refused_change_the_former_setpoint_is_renewed(
@@ -1273,6 +1367,7 @@ async def test_the_whole_range_is_taken() -> None:
     simulator, _ = island(rated_power=3300)
     async with simulator, connected(simulator) as battery:
         limits = battery.setpoint_limits
+        assert limits is not None
         for power in (limits.minimum, limits.maximum, 99999, -99999):
             await battery.set_power_setpoint(power)
 
@@ -1299,14 +1394,15 @@ async def test_a_start_and_a_minute_of_polls_do_not_lock_the_device_up(
 
 
 async def test_standby_is_unknown_not_zero() -> None:
-    """A device in standby reports neither power nor energy."""
+    """A device in standby reports neither power nor the energy at the battery."""
     simulator, _ = island()
     async with simulator, connected(simulator) as battery:
         await simulator.misbehave("standby")
         readings = await battery.read()
 
-    for key in ("active_power", "battery_power", "energy_charged_total", "grid_power"):
+    for key in ("active_power", "battery_power", "grid_power"):
         assert readings[key] is None
+    assert readings["energy_charged_total"] == 1000
     assert readings["battery_soc"] == 50
 
 

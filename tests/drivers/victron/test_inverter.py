@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+import itertools
 from typing import Any
 
 import pytest
@@ -291,9 +292,9 @@ async def test_pv_inverter_is_read_where_the_user_names_it() -> None:
 # Reading
 
 
-@pytest.mark.parametrize("firmware", ["old", "new"])
-async def test_the_fast_poll_takes_few_requests(firmware: Any) -> None:
-    """With battery and meter, the lively default values take at most five requests."""
+@pytest.mark.parametrize(("firmware", "most"), [("old", 5), ("2025", 6), ("new", 5)])
+async def test_the_fast_poll_takes_few_requests(firmware: Any, most: int) -> None:
+    """With battery and meter; servers of 2025 have the wide registers behind a gap."""
     async with VictronSimulator(firmware=firmware) as gx, connected(gx) as battery:
         fast = [
             key
@@ -307,13 +308,13 @@ async def test_the_fast_poll_takes_few_requests(firmware: Any) -> None:
         requests = gx.server.traffic.requests - before
 
     assert not readings.failures
-    assert requests <= 5
+    assert requests <= most
 
 
 async def test_old_and_new_servers_give_the_same_values() -> None:
     """Only values of new servers are missing on old ones."""
     seen = []
-    for firmware in ("old", "new"):
+    for firmware in ("old", "2025", "new"):
         clock = ManualClock()
         async with (
             VictronSimulator(Plant(clock=clock), firmware=firmware) as gx,
@@ -321,15 +322,15 @@ async def test_old_and_new_servers_give_the_same_values() -> None:
         ):
             seen.append(await battery.read())
 
-    old, new = seen
     only_new = {
         *("firmware", "custom_name", "disable_pv_inverters", "battery_mode"),
         *("grid_metering", "meter_frequency", "rated_power", "rated_power_l1"),
     }
-    assert set(old) <= set(new)
-    assert set(new) - set(old) <= only_new
-    same = set(old) - only_new
-    assert {key: old[key] for key in same} == {key: new[key] for key in same}
+    for old, new in itertools.pairwise(seen):
+        assert set(old) <= set(new)
+        assert set(new) - set(old) <= only_new
+        same = set(old) - only_new
+        assert {key: old[key] for key in same} == {key: new[key] for key in same}
 
 
 async def test_an_absent_battery_service_costs_its_own_values_only() -> None:
@@ -425,7 +426,8 @@ async def test_problems_are_named() -> None:
     [
         pytest.param({"critical_share": 0.0}, id="nothing on AC-out"),
         pytest.param({"critical_share": 0.8}, id="loads on AC-out"),
-        pytest.param({"pv_dc_share": 1.0}, id="PV on DC"),
+        # More than the loads, which the user lets the GX feed in.
+        pytest.param({"pv_dc_share": 1.0, "feeds_in": True}, id="PV on DC"),
         pytest.param({"pv_on_output": True}, id="PV on AC-out"),
     ],
 )
@@ -434,7 +436,8 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
 ) -> None:
     """With any load on the inverter: the setpoint is battery power, less losses."""
     clock = ManualClock()
-    options = {key: house[key] for key in house if key != "pv_dc_share"}
+    own = {"pv_dc_share", "feeds_in"}
+    options = {key: house[key] for key in house if key not in own}
     plant = Plant(
         phases=phases,
         clock=clock,
@@ -442,6 +445,8 @@ async def test_the_battery_gets_the_power_that_was_asked_for(
         pv_dc_share=house.get("pv_dc_share", 0),
     )
     async with VictronSimulator(plant, **options) as gx, connected(gx) as battery:
+        if house.get("feeds_in"):
+            await gx.misbehave("setting", path="CGwacs/OvervoltageFeedIn", value=1)
         granted = await battery.set_power_setpoint(power)
         clock.advance(1)
         await battery.keep_alive()
@@ -767,6 +772,7 @@ async def test_setpoints_are_kept_within_the_inverters_rating(
 ) -> None:
     """Beyond the rating the rating is granted, in whole watts."""
     async with VictronSimulator() as gx, connected(gx) as battery:
+        await gx.misbehave("bms", charge=200, discharge=200)
         assert (await battery.set_power_setpoint(power)).power == granted
 
 
@@ -789,14 +795,19 @@ async def test_the_users_limits_are_kept() -> None:
 
 
 async def test_limits_of_the_bms_bound_the_setpoint() -> None:
-    """In external control the GX does not keep the discharge limit."""
+    """In external control the GX does not keep the discharge limit.
+
+    It is one of the DC side: 7 % of a discharge may be lost on the way to the AC side.
+    """
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("bms", charge=20, discharge=10)
         volts = await battery.get("battery_voltage")
         assert isinstance(volts, float)
 
         assert (await battery.set_power_setpoint(4000)).power == round(20 * volts)
-        assert (await battery.set_power_setpoint(-4000)).power == round(-10 * volts)
+        assert (await battery.set_power_setpoint(-4000)).power == round(
+            -10 * volts * 0.93
+        )
 
         await gx.misbehave("bms", charge=0, discharge=0)
         assert await battery.keep_alive() == Grant(0, LimitReason.BATTERY)
@@ -804,10 +815,10 @@ async def test_limits_of_the_bms_bound_the_setpoint() -> None:
 
 
 async def test_an_empty_battery_is_not_discharged() -> None:
-    """At the minimum SOC discharging ends, and needs 2 % more to begin again."""
+    """At the minimum SOC discharging ends, and needs 3 % more to begin again."""
     async with VictronSimulator(min_soc=20) as gx, connected(gx) as battery:
         granted: list[Grant | None] = [await battery.set_power_setpoint(-1000)]
-        for soc in (20, 21, 22):
+        for soc in (20, 22, 23):
             gx.plant.soc = soc
             granted.append(await battery.keep_alive())
 

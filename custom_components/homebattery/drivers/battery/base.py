@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass
 import math
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, override
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, override
 
 from ..errors import (
     BatteryError,
@@ -45,6 +45,9 @@ from .settings import NumberSetting, Setting
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+SCAN_INTERVAL: Final = 3600.0
+"""Seconds between two checks for parts that were added, by default."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
@@ -57,6 +60,8 @@ class SetupField:
     default: int | str | None = None
     required: bool = True
     advanced: bool = False
+    choices: tuple[str, ...] = ()
+    """The values that it may have; empty where any will do."""
 
 
 class Choice(NamedTuple):
@@ -219,6 +224,11 @@ class Battery(MeasuringDevice):
         return readings
 
     @property
+    def scan_interval(self) -> float:
+        """Seconds between two checks for parts that were added."""
+        return SCAN_INTERVAL
+
+    @property
     @abstractmethod
     def settings(self) -> Mapping[str, Setting]:
         """The settings that the device has, by key."""
@@ -244,6 +254,14 @@ class Battery(MeasuringDevice):
     def held(self) -> HeldSetpoint | None:
         """The setpoint that the battery is held at; None while it is not held."""
         return None if self.controller is None else self.controller.held
+
+    def take_written(self, keys: Collection[str]) -> set[str]:
+        """Return those of `keys` that were written lately, and are to be read now.
+
+        Each until it was returned long enough after the write for the device to show
+        it.
+        """
+        return set()
 
     @property
     @abstractmethod

@@ -377,6 +377,11 @@ class ModbusBattery(Battery):
             return None
         return RegisterController(*self._register(_SETPOINT), self.settle)
 
+    @override
+    def take_written(self, keys: Collection[str]) -> set[str]:
+        names = self.cache.written.take(loop_time())
+        return {key for key in keys if not names.isdisjoint(self._needs(key))}
+
     @property
     @override
     def writes(self) -> int:

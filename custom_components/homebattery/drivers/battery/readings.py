@@ -12,6 +12,7 @@ from ..text import printable
 
 _LOGGER = logging.getLogger(__name__)
 
+_FILLER: Final = 0xFFFF
 LONGEST_VALUE: Final = 255
 """Characters of a text that was read; Home Assistant takes no longer state."""
 
@@ -86,7 +87,8 @@ def clean(key: str, value: Value) -> Value:
     if value is None:
         return None
     if quantity is Quantity.FLAG:
-        return bool(value)
+        # The word by which devices fill up what they do not have is no yes.
+        return None if value == _FILLER else bool(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, str):

@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from ..battery.controller import KNOWN_FOR, LimitReason, loop_time
+from ..battery.export import Export
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
 from ..modbus.cache import RegisterCache
@@ -52,8 +53,8 @@ class InverterFacts(NamedTuple):
     rated_power: float
     """W"""
     firmware_release: int
-    may_export: bool
-    """Whether the user permits discharging into the grid."""
+    export: Export
+    """The user's choice whether a discharge may feed into the grid."""
 
 
 class ConditionReader:
@@ -130,7 +131,7 @@ class ConditionReader:
             bms_charge_amps=number(v["bms_charge_amps"]) if has_bms else None,
             bms_discharge_amps=number(v["bms_discharge_amps"]) if has_bms else None,
             watts_per_word=10 if facts.kind is Kind.HIGH_VOLTAGE else 1,
-            may_export=facts.may_export,
+            export=facts.export,
             sell_flag=facts.kind is Kind.THREE_PHASE
             and facts.firmware_release >= _SELL_FLAG_RELEASE,
         )

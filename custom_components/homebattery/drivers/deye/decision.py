@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import math
 
 from ..battery.controller import Bound, LimitReason, bounded
+from ..battery.export import Export
 from .plans import (
     CURRENTS,
     FLAGS,
@@ -21,6 +22,7 @@ from .plans import (
     follow_load,
     is_grid_charge_latent,
     sell,
+    sells,
 )
 
 _CHARGE_CURRENT, _DISCHARGE_CURRENT = CURRENTS
@@ -44,7 +46,7 @@ class Conditions:
     bms_discharge_amps: float | None = None
     watts_per_word: int = 1
     """W for each count of the power settings."""
-    may_export: bool = False
+    export: Export = Export.NEVER
     sell_flag: bool = False
     """Whether the firmware wants a slot's own permission to sell."""
 
@@ -136,7 +138,12 @@ def _decide_discharge(
     bounds = [Bound(snapshot[_DISCHARGE_CURRENT] * now.volts, LimitReason.SETTING)]
     sellable = settings[MAX_SELL_POWER] * now.watts_per_word
     # Where nothing may be sold, discharging follows the load.
-    export = now.may_export and sellable > 0
+    permitted_by = {
+        Export.NEVER: False,
+        Export.AS_PERMITTED: sells(snapshot),
+        Export.ALWAYS: True,
+    }
+    export = permitted_by[now.export] and sellable > 0
     if export:
         bounds.append(Bound(sellable, LimitReason.SETTING))
     granted, cut = bounded(permitted, bounds)

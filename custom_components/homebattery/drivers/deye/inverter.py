@@ -19,12 +19,22 @@ source has, or two disagree about, is marked [uncertain].
   uncertain, so it is used only where the user says so.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar, Final, TypedDict, Unpack, override
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Self,
+    TypedDict,
+    Unpack,
+    override,
+)
 
 from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import DeviceIssue, Grant, SetpointRequest
+from ..battery.export import Export, export_field, with_export
 from ..battery.measuring import Identity
 from ..battery.readings import Formula, Values
 from ..errors import BatteryError, NotSupportedError
@@ -37,6 +47,9 @@ from .methods import ByRemoteMode, BySettings, has_remote_mode
 from .plans import CHEMISTRY, CONTROL_MODE, Image, goes_another_way
 from .registers import Kind
 
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
 REQUEST_SPACING: Final = 0.1
 """Seconds between two requests; other clients leave 0.05 to 0.1."""
 
@@ -45,10 +58,13 @@ class DeyeOptions(TypedDict, total=False):
     """The options of an inverter besides its address."""
 
     unit_id: int
+    export: str
+    """One of `Export`: whether discharging may feed into the grid; else it follows the
+    load at most."""
     allow_export: bool
-    """Whether discharging may feed into the grid; else it follows the load at most."""
+    """The earlier form of `export`: always, or never."""
     remote_mode: bool
-    """Whether remote mode is used if there is one; it does not heed `allow_export`."""
+    """Whether remote mode is used if there is one; it does not heed `export`."""
 
 
 class DeyeInverter(DeyeDevice):
@@ -61,7 +77,7 @@ class DeyeInverter(DeyeDevice):
     current_step = 0.03
     no_setpoint = NO_SETPOINT
     option_fields: ClassVar[tuple[SetupField, ...]] = (
-        SetupField("allow_export", False),
+        export_field(Export.NEVER),
         SetupField("remote_mode", False, advanced=True),
     )
 
@@ -85,11 +101,18 @@ class DeyeInverter(DeyeDevice):
             max_discharge_power,
             unit_id=options.get("unit_id", 1),
         )
-        self.allow_export = options.get("allow_export", False)
+        self.export = Export(with_export(options).get("export", Export.NEVER))
         self.remote_mode = options.get("remote_mode", False)
         self._firmware_has_remote_mode = False
 
     # Setting up
+
+    @classmethod
+    @override
+    def from_setup(
+        cls, setup: Mapping[str, Any], session: ClientSession | None = None
+    ) -> Self:
+        return super().from_setup(with_export(setup), session)
 
     @override
     async def _identify(self) -> Identity:
@@ -121,7 +144,7 @@ class DeyeInverter(DeyeDevice):
         if self.kind is Kind.SINGLE_PHASE:
             return None
         facts = InverterFacts(
-            self.kind, self.rated_power, self.firmware_release, self.allow_export
+            self.kind, self.rated_power, self.firmware_release, self.export
         )
         conditions = ConditionReader(self, facts)
         settings, _ = self._register("working_mode")

@@ -114,7 +114,7 @@ def is_grid_charge_latent(snapshot: Image, settings: Image, soc: float | None) -
     `soc` in %, None where it is not known. Nothing charges above all SOCs up to which
     the grid charges; a distance keeps that true while the connection is lost.
     """
-    if not _sells(snapshot) or not snapshot[_GRID_CHARGE]:
+    if not sells(snapshot) or not snapshot[_GRID_CHARGE]:
         return False
     if soc is None or settings[CONTROL_MODE] != BY_SOC:
         return True
@@ -210,7 +210,7 @@ def hold(snapshot: Image) -> Plan:
     return Plan(
         {**snapshot, **dict.fromkeys(CURRENTS, 0), _GRID_CHARGE: 0},
         (CURRENTS, GRID, TOU, TARGETS, POWERS, MODE)
-        if _sells(snapshot)
+        if sells(snapshot)
         else (CURRENTS, GRID, MODE, TOU, TARGETS, POWERS),
     )
 
@@ -241,7 +241,7 @@ def automatic(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
     """Return the plan to restore; where latent, `stop_grid_charge` comes before it."""
     if grid_charge_latent:
         return Plan(snapshot, (TOU, TARGETS, POWERS, MODE, CURRENTS, GRID))
-    if _sells(snapshot):
+    if sells(snapshot):
         return Plan(snapshot, (TOU, TARGETS, POWERS, GRID, CURRENTS, MODE))
     return Plan(snapshot, (MODE, TOU, TARGETS, POWERS, GRID, CURRENTS))
 
@@ -258,10 +258,10 @@ def restrict(snapshot: Image) -> Plan:
 
 def _not_selling(snapshot: Image) -> int:
     """Return the user's working mode; zero export where that is selling first."""
-    return ZERO_EXPORT_TO_CT if _sells(snapshot) else snapshot[_WORKING_MODE]
+    return ZERO_EXPORT_TO_CT if sells(snapshot) else snapshot[_WORKING_MODE]
 
 
-def _sells(snapshot: Image) -> bool:
+def sells(snapshot: Image) -> bool:
     """Return True for a snapshot that sells first."""
     return snapshot[_WORKING_MODE] == SELLING_FIRST
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 import math
 
 from ..measurements import Value
+from ..written import Written
 
 
 class RegisterCache:
@@ -19,6 +20,8 @@ class RegisterCache:
         self._values: dict[str, Value] = {}
         self._read_at: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
+        self.written: Written[str] = Written()
+        """The registers whose new values are to be read."""
 
     def note_read(self, values: Mapping[str, Value], began: float, now: float) -> None:
         """Keep the values of a request that was sent at `began`, and answered `now`."""
@@ -44,6 +47,7 @@ class RegisterCache:
     def note_written(self, names: Iterable[str], now: float) -> None:
         """Forget the values of registers that are being written."""
         for name in names:
+            self.written.note(name, now)
             self._written_at[name] = now
             self._values.pop(name, None)
             self._read_at.pop(name, None)

@@ -47,7 +47,9 @@ class Register:
     """One register of a device's table; value = raw ÷ gain.
 
     A gain below 1 is a coarse step (0.1: the register counts tens), a negative
-    gain turns the sign. `sentinels` are raw values that mean 'not available'.
+    gain turns the sign. `sentinels` are raw values that mean 'not available'; outside
+    of `valid` none means anything. An unsigned register may have small negative values
+    that were cut off to its size: those from `negative_from` on.
     `persistent` registers live in flash: they wear, and are written on change
     only. `enum` names the codes of a status register.
     """
@@ -62,6 +64,8 @@ class Register:
     persistent: bool = field(default=False, kw_only=True)
     sentinels: tuple[int, ...] = field(default=(), kw_only=True)
     enum: Mapping[int, str] | None = field(default=None, kw_only=True)
+    valid: range | None = field(default=None, kw_only=True)
+    negative_from: int | None = field(default=None, kw_only=True)
     length: int = field(default=0, kw_only=True)
     """Words of a string; 0 for numbers, whose type says it."""
 
@@ -88,7 +92,8 @@ class Register:
     def decode(self, words: Sequence[int], *, low_word_first: bool = False) -> Value:
         """Return the value that `words` (of this register alone) stand for.
 
-        None for a sentinel, and for a code that the enum does not name.
+        None for a sentinel, for a code that the enum does not name, and for what is not
+        valid.
         """
         if self.data_type is DataType.STRING:
             return _decode_string(words)
@@ -97,11 +102,21 @@ class Register:
             raw = raw << 16 | word
         if raw in self.sentinels:
             return None
-        if self.data_type.signed and raw >> (16 * self.count - 1):
+        if raw >= self._first_negative:
             raw -= 1 << 16 * self.count
+        if self.valid is not None and raw not in self.valid:
+            return None
         if self.enum is not None:
             return self.enum.get(raw)
         return _divide(raw, self.gain)
+
+    @property
+    def _first_negative(self) -> int:
+        """The lowest raw value, before the sign, that stands for a negative one."""
+        if self.negative_from is not None:
+            return self.negative_from
+        bits = 16 * self.count
+        return 1 << bits - 1 if self.data_type.signed else 1 << bits
 
     def encode(self, value: Value, *, low_word_first: bool = False) -> list[int]:
         """Return the words that stand for `value`, rounded to the register's step.

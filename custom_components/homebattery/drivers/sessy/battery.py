@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
 from ..battery.base import Battery, SetpointLimits, SetupField
-from ..battery.controller import SetpointController
+from ..battery.controller import SetpointController, loop_time
 from ..battery.measuring import Identity
 from ..battery.settings import Setting
 from ..errors import (
@@ -34,7 +34,7 @@ from ..report import Report
 from .client import SessyClient
 from .controller import SessyController
 from .device import ONE_ENDPOINT_ERRORS, SessyDevice
-from .endpoints import INFO, Answer, Endpoint, Field
+from .endpoints import INFO, POWER, Answer, Endpoint, Field
 from .measurements import BATTERY, KINDS, Kind
 
 if TYPE_CHECKING:
@@ -342,7 +342,10 @@ class SessyInverter(Battery):
     @override
     async def _read_report(self, names: Collection[str]) -> Report:
         report = Report({_SERIAL: self.identity.serial_number})
-        wanted = [self._fields[name] for name in names if name in self._fields]
+        wanted = {self._fields[name] for name in names if name in self._fields}
+        if self.kind is BATTERY and self.device.is_failing(POWER):
+            # Whether the device is well, or all of it out of reach.
+            wanted.add(self._fields["working_mode"])
         report.add(await self.device.read(wanted))
         return report
 
@@ -377,6 +380,14 @@ class SessyInverter(Battery):
         if isinstance(setting, int | float) and setting > 0:
             most = min(MAX_POWER, round(setting))
         return self._narrowed(SetpointLimits(-most, most))
+
+    @override
+    def take_written(self, keys: Collection[str]) -> set[str]:
+        written = self.device.written.take(loop_time())
+        names = {
+            name for name, each in self._fields.items() if each.endpoint in written
+        }
+        return {key for key in keys if not names.isdisjoint(self._needs(key))}
 
     @property
     @override

@@ -112,14 +112,15 @@ class SessyClient:
             "GET", path, check=self.check if is_checked else None
         )
 
-    async def post(self, path: str, body: Answer) -> None:
+    async def post(self, path: str, body: Answer, *, insists: bool = False) -> None:
         """Post `body`, again if need be: a repeated post has the same effect.
 
-        Raises what `get` raises; a 404 is a refusal like any other, since something
-        may have been written before it.
+        With `insists` also after any refusal, which may pass. Raises what `get` raises;
+        a 404 is a refusal like any other, since something may have been written before
+        it.
         """
         _LOGGER.debug("%s: posting %s to %s", self.address, body, path)
-        await self._request("POST", path, body, check=self.check)
+        await self._request("POST", path, body, check=self.check, insists=insists)
 
     async def _request(
         self,
@@ -128,6 +129,7 @@ class SessyClient:
         body: Answer | None = None,
         *,
         check: IdentityCheck | None,
+        insists: bool = False,
     ) -> Answer:
         tries = self.read_tries if body is None else self.write_tries
         while True:
@@ -140,9 +142,10 @@ class SessyClient:
             except BatteryError as err:
                 if check is not None:
                     check.note_failure(err)
-                if not (
-                    tries and self._is_open and self._may_pass(err, body is not None)
-                ):
+                may_pass = self._may_pass(err, is_write=body is not None) or (
+                    insists and isinstance(err, DeviceRefusedError | ProtocolError)
+                )
+                if not (tries and self._is_open and may_pass):
                     raise
                 _LOGGER.debug("%s; trying again", err)
             await asyncio.sleep(self.retry_pause)
@@ -240,7 +243,7 @@ class SessyClient:
             f"{where}: no connection ({reason}). Is the dongle on, and the host right?"
         )
 
-    def _may_pass(self, err: BatteryError, is_write: bool) -> bool:
+    def _may_pass(self, err: BatteryError, *, is_write: bool) -> bool:
         """Return True when trying again may help.
 
         A read that timed out has cost enough time; a write is worth more of it. A

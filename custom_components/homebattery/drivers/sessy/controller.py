@@ -135,7 +135,7 @@ class SessyController(SetpointController[SessySetpoint]):
             await self._post_setpoint(power)
         except BatteryError as err:
             # In API without a new setpoint it would run on an earlier one.
-            await self._post_strategy(former)
+            await self._post_strategy(former, insists=True)
             err.restored = True
             raise
 
@@ -251,9 +251,13 @@ class SessyController(SetpointController[SessySetpoint]):
             raise ProtocolError(f"{self._address}{STRATEGY.path}: no strategy")
         return strategy
 
-    async def _post_strategy(self, strategy: str) -> None:
-        await self._device.post(STRATEGY, {"strategy": strategy})
+    async def _post_strategy(self, strategy: str, *, insists: bool = False) -> None:
+        await self._device.post(STRATEGY, {"strategy": strategy}, insists=insists)
 
     async def _post_setpoint(self, power: int) -> None:
-        """Set a power, W, + = charging; the device has the opposite sign."""
-        await self._device.post(SETPOINT, {"setpoint": -power})
+        """Set a power, W, + = charging; the device has the opposite sign.
+
+        While the strategy changes, a dongle may refuse it in any way: 500, 404, a page,
+        an answer that is not good.
+        """
+        await self._device.post(SETPOINT, {"setpoint": -power}, insists=True)

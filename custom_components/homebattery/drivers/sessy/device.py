@@ -28,8 +28,9 @@ from ..flash import FlashWear
 from ..measurements import Value
 from ..report import Report
 from ..text import printable
+from ..written import Written
 from .client import SessyClient
-from .endpoints import Answer, Endpoint, Field, is_blank
+from .endpoints import STRATEGY, Answer, Endpoint, Field, is_blank
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,8 +77,12 @@ class SessyDevice:
         self._last_raw: dict[Field, object] = {}
         self._silent: dict[Endpoint, BackOff] = {}
         """The endpoints that gave no answer the last time."""
+        self._failing: set[Endpoint] = set()
+        """The endpoints that failed the last time, in whatever way."""
         self._asked_at: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
+        self.written: Written[Endpoint] = Written()
+        """The endpoints whose new answers are to be read."""
         self._unknown: set[tuple[str, str]] = set()
         """Paths and values that were logged as unknown here."""
 
@@ -87,6 +92,7 @@ class SessyDevice:
         self._read_well.clear()
         self._last_raw.clear()
         self._silent.clear()
+        self._failing.clear()
         self._asked_at.clear()
         self.answers.clear()
 
@@ -191,8 +197,10 @@ class SessyDevice:
         report = Report()
         silent: dict[Endpoint, BatteryError] = {}
         answers = False
-        # The fast ones first: with those, a device is well.
-        for endpoint in sorted(by_endpoint, key=lambda each: each.poll):
+        # The fast ones first, then the strategy: with those, a device is well.
+        for endpoint in sorted(
+            by_endpoint, key=lambda each: (each.poll, each is not STRATEGY)
+        ):
             wanted = by_endpoint[endpoint]
             if len(silent) == _MAX_SILENT:
                 _fail(report, wanted, next(reversed(silent.values())))
@@ -201,8 +209,10 @@ class SessyDevice:
                 _fail(report, wanted, self._no_answer(endpoint))
                 continue
             ask = self.ask if endpoint in again else self.fetch
+            self._failing.add(endpoint)
             try:
                 report.add(self.values_in(wanted, await ask(endpoint)))
+                self._failing.discard(endpoint)
             except ONE_ENDPOINT_ERRORS as err:
                 _fail(report, wanted, err)
             except _SILENCE as err:
@@ -221,6 +231,10 @@ class SessyDevice:
                 else:
                     self._silent[endpoint] = BackOff()
         return report
+
+    def is_failing(self, endpoint: Endpoint) -> bool:
+        """Return True for an endpoint that failed when it was read the last time."""
+        return endpoint in self._failing
 
     def values_in(self, fields: Iterable[Field], answer: Answer) -> Report:
         """Return fields as the answer of their endpoint has them."""
@@ -317,14 +331,20 @@ class SessyDevice:
         if endpoint.persistent:
             self._wear.check(self._address)
 
-    async def post(self, endpoint: Endpoint, body: Mapping[str, Value]) -> None:
-        """Post to an endpoint; counts writes to flash. Raises what `fetch` raises."""
+    async def post(
+        self, endpoint: Endpoint, body: Mapping[str, Value], *, insists: bool = False
+    ) -> None:
+        """Post to an endpoint; counts writes to flash. Raises what `fetch` raises.
+
+        `insists` as `SessyClient.post` has it.
+        """
         if endpoint.persistent:
             self._wear.note()
         try:
-            await self._client.post(endpoint.path, dict(body))
+            await self._client.post(endpoint.path, dict(body), insists=insists)
         finally:
-            self._written_at[endpoint.path] = loop_time()
+            self._written_at[endpoint.path] = now = loop_time()
+            self.written.note(endpoint, now)
 
     async def write_confirmed(self, field: Field, value: Value) -> None:
         """Write one field, and see that the device shows it.

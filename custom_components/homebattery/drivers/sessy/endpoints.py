@@ -206,9 +206,8 @@ POWER: Final = Endpoint(
     voltage="renewable_energy_phase{}.voltage_rms",
 )
 # Which of them is kept in flash is unknown: counted are those that look like it.
-STRATEGY: Final = Endpoint(
-    path="/api/v1/power/active_strategy", poll=FAST, persistent=True
-)
+# While a battery is held, its controller asks for the strategy.
+STRATEGY: Final = Endpoint(path="/api/v1/power/active_strategy", persistent=True)
 # Takes {"setpoint": W}, positive = discharging, and cannot be read: the power status
 # shows it.
 SETPOINT: Final = Endpoint(path="/api/v1/power/setpoint")

@@ -53,6 +53,9 @@ _READ_BACK_LATE: Final = 5.0
 """Seconds that a changed setpoint may need to show there."""
 _FOREIGN_READS: Final = 2
 """Reads in a row of another controller's setpoint that are no accident."""
+_NO_REFUSAL: Final = frozenset({5, 11})
+"""Exceptions that refuse nothing: 5 promises to do it later, 11 is a gateway's that got
+no answer. After any other nothing was written, for the pair is written as one."""
 _RESTARTS_APART: Final = 600.0
 """Least seconds between two restarts of the device, which switch external control off;
 sooner, another controller has switched it off."""
@@ -159,10 +162,10 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
         )
         try:
             await self._write(self.held)
-        except DeviceRefusedError:
+        except DeviceRefusedError as err:
             if before is None:
-                # Nothing was begun.
                 self.held = None
+                err.restored = err.code not in _NO_REFUSAL
             raise
         return grant
 

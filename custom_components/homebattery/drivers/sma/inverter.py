@@ -1,5 +1,7 @@
 """SMA: a Sunny Island battery inverter, through its own Modbus server.
 
+A Sunny Boy Storage, and any other model, is read only: see `takes_setpoint`.
+
 Facts from SMA's list of parameters and measured values (`registers.py`), and from
 how several open controllers of this device do it. What is neither documented nor seen
 is marked [uncertain].
@@ -33,22 +35,35 @@ from ..modbus.register import Register
 from ..report import Report
 from .conditions import CONDITIONS, Conditions
 from .controller import READ_BACK, SmaController
-from .measurements import FORMULAS, PROBLEM_NEEDS, difference, firmware, model, problems
+from .measurements import (
+    FORMULAS,
+    PROBLEM_NEEDS,
+    difference,
+    energy_counters,
+    firmware,
+    model,
+    problems,
+)
 from .registers import (
     BATTERY_INVERTER,
     BMS_MODE,
     EXTERNAL,
     LAYOUT,
+    OLD_MODELS,
     OPERATION,
     PLATE,
     REGISTERS,
     SMA,
+    SUNNY_ISLANDS,
     UNIT,
 )
 
 _LOGGER = logging.getLogger(__name__)
 
 (_SERIAL_NUMBER,) = (each for each in PLATE if each.name == "serial")
+_NOT_IN_OLD_MODELS: Final = frozenset(
+    {"bms_mode", "active_power_upper_limit", "active_power_lower_limit"}
+)
 _SIGN_FROM: Final = 200
 """Battery power, W, from which the sign of its current must fit."""
 _IDENTITY: Final = (
@@ -58,10 +73,11 @@ _IDENTITY: Final = (
 
 
 class SmaInverter(ModbusBattery):
-    """A Sunny Island, alone or the master of a cluster."""
+    """A Sunny Island, alone or the master of a cluster; other models are read only."""
 
     battery_type: ClassVar[str] = "sma"
     manufacturer: ClassVar[str] = "SMA"
+    no_setpoint: ClassVar[str] = "this model of SMA takes no setpoint by 40149"
     fields: ClassVar[tuple[SetupField, ...]] = (
         SetupField("host"),
         SetupField("port", 502),
@@ -101,7 +117,10 @@ class SmaInverter(ModbusBattery):
         self._unread: set[str] = set()
         """The registers of its plate that were not read when connecting."""
         self._sign_questioned = False
+        self._model_code: Value = None
+        self._energy_counters = energy_counters()
         for formula in (
+            *(counter.formula for counter in self._energy_counters),
             Formula("power_setpoint", READ_BACK, self._setpoint_shown),
             Formula("problem", PROBLEM_NEEDS, self._problems),
         ):
@@ -143,6 +162,7 @@ class SmaInverter(ModbusBattery):
                 )
         self._unread = set(_IDENTITY) - values.keys()
         self._conditions = Conditions(self.cache, values)
+        self._model_code = values.get("model_code")
         if self._conditions.is_cluster:
             _LOGGER.warning(
                 "%s is the master of a cluster: whether its setpoint counts for all "
@@ -177,13 +197,15 @@ class SmaInverter(ModbusBattery):
         super()._observe(report)
         self._set_interval()
         self._compare_signs(report.values)
-        # A condition of a setpoint that is refused counts as read: it would be asked
-        # for at each renewal otherwise, of a slow device.
         refused = {
             name
             for name, failure in report.failures.items()
             if isinstance(failure, NotSupportedError)
         }
+        for counter in self._energy_counters:
+            counter.choose(report.values, refused)
+        # A condition of a setpoint that is refused counts as read: it would be asked
+        # for at each renewal otherwise, of a slow device.
         self.cache.note_refused(CONDITIONS & refused, loop_time())
 
     def _set_interval(self) -> None:
@@ -228,8 +250,18 @@ class SmaInverter(ModbusBattery):
         return None if self.controller is None else self.controller.setpoint_shown(v)
 
     @property
+    def takes_setpoint(self) -> bool:
+        """Whether the model is known to follow a setpoint by 40149.
+
+        One that does not report its model may be a Sunny Island [uncertain].
+        """
+        return self._model_code is None or self._model_code in SUNNY_ISLANDS
+
+    @property
     @override
     def issues(self) -> frozenset[DeviceIssue]:
+        if not self.takes_setpoint:
+            return frozenset({DeviceIssue.MODEL_READ_ONLY})
         keeps = self._conditions.keeps_setpoint
         return frozenset({DeviceIssue.KEEPS_SETPOINT} if keeps else ())
 
@@ -238,6 +270,10 @@ class SmaInverter(ModbusBattery):
     @property
     @override
     def settings(self) -> Mapping[str, Setting]:
+        """Those of a Sunny Island: the list of other models is another one."""
+        if not self.takes_setpoint:
+            return {}
+        absent = _NOT_IN_OLD_MODELS if self._model_code in OLD_MODELS else ()
         rated = self._conditions.ratings
         settings: dict[str, Setting] = {
             # Limits that count in some modes of the BMS only [uncertain].
@@ -265,7 +301,7 @@ class SmaInverter(ModbusBattery):
         return {
             key: setting
             for key, setting in settings.items()
-            if key not in self._unsupported
+            if key not in self._unsupported and key not in absent
         }
 
     @override
@@ -284,18 +320,24 @@ class SmaInverter(ModbusBattery):
 
     @property
     @override
-    def setpoint_limits(self) -> SetpointLimits:
+    def setpoint_limits(self) -> SetpointLimits | None:
+        if not self.takes_setpoint:
+            return None
         return self._narrowed(self._conditions.ratings)
 
     @override
     def _make_controller(self) -> SmaController:
+        """Return the controller, which also releases a model that takes no setpoint.
+
+        One may be held from an earlier time.
+        """
         (device,) = self.devices
         return SmaController(
             self.address,
             device,
             self._conditions,
             self.read_registers,
-            self.setpoint_limits,
+            self._narrowed(self._conditions.ratings),
             spacing=self.spacing,
             settle=self.settle,
         )

@@ -1,6 +1,6 @@
 """The measurements that are computed from an SMA's registers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from ..battery.readings import SOC, Formula, Values
@@ -128,16 +128,54 @@ def _from(key: str, name: str, compute: Callable[[Value], Value]) -> Formula:
     return Formula(key, (name,), lambda v: compute(v[name]))
 
 
-def _counted(key: str, at_battery: str, at_ac: str) -> Formula:
-    """Return the formula of a counter, kWh: at the battery, or else at the AC side.
+class EnergyCounter:
+    """A counter of the battery's energy: that at the battery, or at the AC side.
 
-    A counter that is there and unknown just now stays unknown: the other one would
-    make the total jump.
+    The first that has a value is taken, the one at the battery if both have, and kept:
+    with the other one the total would jump.
     """
-    return Formula(
-        key,
-        (at_battery, at_ac),
-        lambda v: v[at_battery] if at_battery in v else v[at_ac],
+
+    def __init__(self, key: str, at_battery: str, at_ac: str) -> None:
+        """Begin without a source; `at_battery` and `at_ac` are registers, kWh."""
+        self._key = key
+        self._at_battery = at_battery
+        self._at_ac = at_ac
+        self._source: str | None = None
+
+    @property
+    def formula(self) -> Formula:
+        """The formula of the counter, kWh."""
+        return Formula(self._key, (self._at_battery, self._at_ac), self._compute)
+
+    def choose(self, v: Values, absent: Collection[str]) -> None:
+        """Take a source for good, if the values read say enough.
+
+        `absent` are the registers that the device lacks: not those that failed.
+        """
+        if self._source is not None:
+            return
+        if v.get(self._at_battery) is not None:
+            self._source = self._at_battery
+        elif self._at_battery in absent or (
+            self._at_battery in v and v.get(self._at_ac) is not None
+        ):
+            self._source = self._at_ac
+
+    def _compute(self, v: Values) -> Value:
+        return v[self._source or self._at_battery]
+
+
+def energy_counters() -> tuple[EnergyCounter, ...]:
+    """Return the counters of the battery's energy, without their sources yet."""
+    return (
+        EnergyCounter(
+            "energy_charged_total", "battery_energy_charged", "energy_absorbed_total"
+        ),
+        EnergyCounter(
+            "energy_discharged_total",
+            "battery_energy_discharged",
+            "energy_released_total",
+        ),
     )
 
 
@@ -154,10 +192,6 @@ FORMULAS: Final = (
         "grid_power",
         ("power_drawn", "power_fed_in"),
         _grid_power,
-    ),
-    _counted("energy_charged_total", "battery_energy_charged", "energy_absorbed_total"),
-    _counted(
-        "energy_discharged_total", "battery_energy_discharged", "energy_released_total"
     ),
     Formula("rated_power", ("output_rating", "model_code"), rating),
     _from("serial_number", "serial", lambda serial: str(serial) if serial else None),

@@ -25,7 +25,7 @@ UNIT: Final = 3
 
 BATTERY_INVERTER: Final = 8007
 SMA: Final = 461
-MODELS: Final[Mapping[int, str]] = {
+SUNNY_ISLANDS: Final[Mapping[int, str]] = {
     # The order of the four -11 is that of their ratings in an open implementation:
     # uncertain which is which.
     9278: "SI3.0M-11",
@@ -41,6 +41,21 @@ MODELS: Final[Mapping[int, str]] = {
     9476: "SI8.0H-13",
     9486: "SI5.0H-13",
 }
+"""The models that take a setpoint by 40149 and 40151."""
+SUNNY_BOY_STORAGES: Final[Mapping[int, str]] = {
+    # Of the codes between them nothing is known but that they are of this family.
+    **dict.fromkeys(range(9324, 9327), "Sunny Boy Storage"),
+    9326: "SBS2.5-1VL-40",
+    **dict.fromkeys(range(9356, 9363), "Sunny Boy Storage"),
+    9356: "SBS3.7-10",
+    9358: "SBS5.0-10",
+    9359: "SBS6.0-10",
+}
+"""Models of the same class, which accept the pair and do nothing: they are controlled by
+40236 and 40793 to 40801, which is untested with this code."""
+MODELS: Final = {**SUNNY_ISLANDS, **SUNNY_BOY_STORAGES}
+OLD_MODELS: Final = frozenset({9278, 9279, 9223, 9224})
+"""The models -11. They lack the BMS mode (41259); one refused 44039 and 44041."""
 RATINGS: Final[Mapping[int, int]] = {9278: 2300, 9279: 3300, 9223: 4600, 9224: 6000}
 """Rated power of the models that do not report it, W."""
 LEAST_RATING: Final = min(RATINGS.values())

@@ -23,6 +23,7 @@ from ..battery.controller import (
     loop_time,
     sound_parts,
 )
+from ..battery.export import Export
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
 from ..errors import (
@@ -38,7 +39,8 @@ from ..errors import (
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from . import control_block
-from .registers import EXTERNAL_CONTROL
+from .protections import SETTINGS
+from .registers import EXTERNAL_CONTROL, SELF_CONSUMPTION
 from .setpoint import CONDITIONS, PhaseSetpoints, SetpointRule
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,6 +50,10 @@ _FRESH: Final = 6.0
 """Seconds that a reading may be used for a renewal without reading it again."""
 _TOO_OLD: Final = 15.0
 """Seconds after which a reading no longer justifies a setpoint."""
+_SETTINGS_FRESH: Final = 70.0
+"""Seconds until a renewal reads the user's limits, unless a poll does."""
+_SETTINGS_TOO_OLD: Final = 300.0
+"""Seconds after which the user's limits count as unknown."""
 _JUST_READ: Final = 2.0
 """Seconds that the ESS mode read for the snapshot serves the first setpoint, too."""
 _SETTLED: Final = 1.5
@@ -95,10 +101,11 @@ class VictronController(SetpointController[HeldBlock]):
         gx: ModbusDevice,
         vebus: ModbusDevice,
         ratings: Sequence[float],
+        export: Export,
     ) -> None:
         """Hold `battery`, whose phases convert `ratings` W each, 0 where unknown.
 
-        `gx` has the ESS mode, `vebus` the control block.
+        `gx` has the ESS mode, `vebus` the control block. `export` is the user's choice.
         """
         super().__init__()
         self.writes_refused = False
@@ -108,12 +115,17 @@ class VictronController(SetpointController[HeldBlock]):
         self._gx = gx
         self._vebus = vebus
         self._phases = len(ratings)
-        self._rule = SetpointRule(ratings)
+        self._rule = SetpointRule(ratings, export)
         self._block_read_at = -math.inf
+        self._settings_asked_at = -math.inf
+        self._refreshed_at = -math.inf
+        self._lacking: set[str] = set()
+        """The user's limits that the GX surely does not have."""
 
     @override
     async def take_snapshot(self) -> Snapshot:
-        return {_MODE: await self._gx.read_register(_MODE)}
+        await self._gx.read_register(_MODE)
+        return {_MODE: self._mode_seen}
 
     @override
     async def shows_setpoint(self, snapshot: Snapshot) -> bool:
@@ -164,11 +176,27 @@ class VictronController(SetpointController[HeldBlock]):
         """Return the ESS mode; the first time that of the snapshot just taken."""
         cache = self._battery.cache
         if (
-            self.held is None
-            and cache.seconds_since_read(_MODE, loop_time()) < _JUST_READ
+            self.held is not None
+            or cache.seconds_since_read(_MODE, loop_time()) >= _JUST_READ
         ):
-            return cache.values[_MODE]
-        return await self._gx.read_register(_MODE)
+            await self._gx.read_register(_MODE)
+        return self._mode_seen
+
+    @property
+    def _mode_seen(self) -> Value:
+        """The ESS mode as last read: its name, or its word where it has no name.
+
+        None from the time when it was written until it is read.
+        """
+        values = self._battery.cache.values
+        if _MODE not in values:
+            return None
+        name = values[_MODE]
+        return self._gx.words[self._mode_address] if name is None else name
+
+    @property
+    def _mode_address(self) -> int:
+        return self._gx.registers[_MODE].address
 
     def _record(self, request: SetpointRequest) -> HeldBlock:
         """Return the record of what is held, with its new request."""
@@ -209,7 +237,7 @@ class VictronController(SetpointController[HeldBlock]):
 
     def _check_control(self, held: HeldBlock) -> None:
         """Raise an error unless this driver alone controls the device, in mode 3."""
-        mode = self._battery.cache.values.get(_MODE)
+        mode = self._mode_seen
         # A mode that has not been read since it was written is taken for written.
         is_external = mode in (None, EXTERNAL_CONTROL)
         if not (is_external or held.mode_confirmed):
@@ -233,13 +261,25 @@ class VictronController(SetpointController[HeldBlock]):
     def _granted(self, request: SetpointRequest) -> PhaseSetpoints:
         """Return the grant and its setpoints, under the conditions that are known."""
         limits = self._battery.setpoint_limits
-        missing = (device.missing for device in self._battery.devices)
-        needed = self._conditions.difference(*missing)
-        if limits is None or self._older_than(_TOO_OLD, needed):
+        if limits is None or self._older_than(_TOO_OLD, self._present):
             _LOGGER.debug("%s: readings are too old, holding", self._battery.address)
             return PhaseSetpoints(Grant(0, LimitReason.UNKNOWN_STATE), [])
         wanted = request.phases or (request.power,)
-        return self._rule.setpoints(wanted, limits, self._battery.cache.values)
+        return self._rule.setpoints(wanted, limits, self._known)
+
+    @property
+    def _known(self) -> Values:
+        """The values that a setpoint is computed from.
+
+        Without limits of the user that are too old; one that the GX lacks is None.
+        """
+        values = self._battery.cache.values
+        old = self._older_than(_SETTINGS_TOO_OLD, SETTINGS)
+        known = {name: values[name] for name in values.keys() - old}
+        # Refused more than once; after a while they are only asked for again.
+        self._lacking |= SETTINGS & self._gx.missing - self._gx.uncertain(SETTINGS)
+        self._lacking &= self._gx.missing
+        return dict.fromkeys(self._lacking) | known
 
     # Reading
 
@@ -252,11 +292,40 @@ class VictronController(SetpointController[HeldBlock]):
             for name in CONDITIONS & device.registers.keys()
         }
 
+    @property
+    def _present(self) -> set[str]:
+        """Those of the conditions that are not missing, as far as known by now."""
+        missing = (device.missing for device in self._battery.devices)
+        return self._conditions.difference(*missing)
+
     @override
     async def _refresh(self, snapshot: Snapshot) -> None:
+        # One that has just ended, of a slow device, must not begin anew: a setpoint
+        # that is not renewed lapses.
+        if loop_time() - self._refreshed_at < _FRESH / 2:
+            return
+        if self._older_than(_FRESH, self._present):
+            # Neighbours that would be due next time cost no more requests now.
+            await self._read(self._older_than(_FRESH / 2, self._conditions))
+        # A block of settings that is not answered must not delay each renewal.
+        if loop_time() - self._settings_asked_at >= _SETTINGS_FRESH:
+            self._settings_asked_at = loop_time()
+            await self._read(
+                self._older_than(_SETTINGS_FRESH, SETTINGS), self._gx.missing
+            )
+        self._refreshed_at = loop_time()
+
+    async def _read(
+        self, names: Collection[str], again: Collection[str] | None = None
+    ) -> None:
+        """Read registers; a failed read is not an error.
+
+        Those that are doubtful are asked for again if they are among `again`.
+        """
+        doubtful = self._gx.uncertain(names)
         try:
             await self._battery.read_registers(
-                self._older_than(_FRESH, self._conditions)
+                names, None if again is None else doubtful.intersection(again)
             )
         except (CannotConnectError, RequestTimeoutError, ProtocolError) as err:
             _LOGGER.debug(
@@ -352,14 +421,34 @@ class VictronController(SetpointController[HeldBlock]):
             raise failure
 
     async def _restore_mode(self, mode: Value) -> None:
-        """Write the ESS mode of the snapshot, and confirm it."""
-        await self._write_mode(mode)
+        """Write the ESS mode of the snapshot, and confirm it.
+
+        One without a name may not be taken. Then the GX decides as it does by default,
+        since external control must not stay.
+        """
+        if isinstance(mode, str):
+            await self._write_confirmed(mode)
+            return
         try:
-            await self._gx.confirm({_MODE: mode}, settle=self._battery.settle)
+            await self._write_confirmed(mode)
+        except (DeviceRefusedError, NotConfirmedError) as err:
+            _LOGGER.warning("%s, so %s is chosen instead", err, SELF_CONSUMPTION)
+            await self._write_confirmed(SELF_CONSUMPTION)
+
+    async def _write_confirmed(self, mode: Value) -> None:
+        """Write the ESS mode, and see that the GX shows it."""
+        await self._write_mode(mode)
+        wanted = self._gx.registers[_MODE].encode(mode)
+        address = self._mode_address
+        try:
+            await self._gx.confirm_words(
+                dict(enumerate(wanted, address)),
+                range(address, address + len(wanted)),
+                settle=self._battery.settle,
+            )
         except NotConfirmedError as err:
-            seen = self._battery.cache.values.get(_MODE)
             raise NotConfirmedError(
-                f"{self._battery.address}: ESS mode is still {seen} "
+                f"{self._battery.address}: ESS mode is still {self._mode_seen} "
                 f"after restoring {mode}"
             ) from err
 

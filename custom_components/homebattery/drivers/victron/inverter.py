@@ -15,12 +15,14 @@ documented nor seen on hardware is marked [uncertain].
 - The point of control is the AC input. To hold the battery at a power, the loads
   on AC-out and the DC-coupled PV are added to the setpoint at every renewal. This
   follows from Victron's description but has not been proven on hardware.
-- In mode 3 the GX ignores the battery's discharge limit and the minimum SOC, so
-  both are kept here.
+- In mode 3 the GX does not keep its own protections (minimum SOC, discharge limit of
+  the battery, feed-in limits, a generator at the input), so they are kept here: see
+  `protections.py`.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+import logging
 import re
 from typing import Any, ClassVar, Final, override
 
@@ -28,19 +30,33 @@ from ..address import check_unit_ids
 from ..battery.base import SetpointLimits, SetupField
 from ..battery.controller import DeviceIssue, Grant, SetpointRequest
 from ..battery.counters import is_counter
+from ..battery.export import Export, export_field
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
-from ..errors import NotConfirmedError, NotSupportedError, WrongDeviceError
+from ..errors import (
+    IllegalAddressError,
+    InvalidValueError,
+    NotConfirmedError,
+    NotSupportedError,
+    WrongDeviceError,
+)
 from ..measurements import MOST_POWER, Value
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
 from . import control_block
 from .controller import VictronController
-from .measurements import FORMULAS, BatteryTemperature, firmware, number, per_phase
+from .measurements import (
+    FORMULAS,
+    BatteryTemperature,
+    StateOfCharge,
+    firmware,
+    number,
+    per_phase,
+)
 from .registers import (
     BATTERY,
     BATTERY_LIFE_MODES,
@@ -52,11 +68,23 @@ from .registers import (
 )
 from .search import Candidate, Search
 from .services import BATTERIES, GRID_METERS, PV_INVERTERS, Kind
-from .settings import ESS_SETTINGS, SETTING_REGISTERS, VEBUS_SETTINGS, gx_settings
+from .settings import (
+    ESS_SETTINGS,
+    LARGEST,
+    OF_UNKNOWN_RANGE,
+    ROUNDED_TO,
+    SETTING_REGISTERS,
+    VEBUS_SETTINGS,
+    gx_settings,
+)
 from .units import Capabilities, GxUnits
+
+_LOGGER = logging.getLogger(__name__)
 
 _GX_SERIAL: Final = re.compile("[0-9a-f]{12}")
 (_SERIAL_NUMBER,) = (each for each in SYSTEM if each.name == "serial_number")
+_ESS_SCAN: Final = 600.0
+_NO_LIMIT: Final = -1
 _DEFAULT_PHASE_RATING: Final = 5000
 """W a phase, where neither the device nor the user gives a rating."""
 
@@ -79,6 +107,9 @@ class VictronInverter(ModbusBattery):
         SetupField("pv_unit_id", required=False, advanced=True),
     )
     ports: ClassVar[tuple[int, ...]] = (502,)
+    option_fields: ClassVar[tuple[SetupField, ...]] = (
+        export_field(Export.AS_PERMITTED),
+    )
     keep_alive_interval = 5.0
     no_setpoint = "no setpoint without a VE.Bus system with ESS assistant"
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
@@ -97,8 +128,12 @@ class VictronInverter(ModbusBattery):
         battery_unit_id: int | None = None,
         grid_unit_id: int | None = None,
         pv_unit_id: int | None = None,
+        export: str = Export.AS_PERMITTED,
     ) -> None:
-        """Describe the system; nothing is sent."""
+        """Describe the system; nothing is sent.
+
+        `export` is one of `Export`; raises ValueError for another one.
+        """
         super().__init__(
             address,
             port,
@@ -112,10 +147,14 @@ class VictronInverter(ModbusBattery):
         self.battery_unit_id = battery_unit_id
         self.grid_unit_id = grid_unit_id
         self.pv_unit_id = pv_unit_id
+        self.export = Export(export)
         self.ratings: tuple[float, ...] = ()
         """W of each phase, 0 where the device does not report it."""
         self._capabilities = Capabilities()
-        self._formulas["battery_temperature"] = BatteryTemperature().formula
+        self._formulas["battery_temperature"] = BatteryTemperature(
+            has_service=lambda: self.battery_unit_id is not None
+        ).formula
+        self._formulas["battery_soc"] = StateOfCharge().formula
         self._formulas["power_setpoint"] = Formula(
             "power_setpoint", control_block.NAMES, self._setpoint_on_device
         )
@@ -159,6 +198,19 @@ class VictronInverter(ModbusBattery):
         """The services of the GX device."""
         return GxUnits(f"{self.address}:{self.port}", self.unit)
 
+    @property
+    @override
+    def scan_interval(self) -> float:
+        """Seconds until it is asked again for an ESS assistant that is not there.
+
+        When a GX starts, its service may come after this driver has connected.
+        """
+        return _ESS_SCAN if self._may_get_ess else super().scan_interval
+
+    @property
+    def _may_get_ess(self) -> bool:
+        return not (self._capabilities.has_ess or self._capabilities.is_rs)
+
     @override
     async def has_new_parts(self) -> bool:
         """Return True for a capability, too, that there was not when connecting."""
@@ -167,9 +219,11 @@ class VictronInverter(ModbusBattery):
     async def _has_more(self) -> bool:
         """Return True for an ESS assistant, an energy count or a rating that is new."""
         has, units = self._capabilities, self._units
-        if not (has.has_ess or has.is_rs) and await units.has_ess():
+        if self._may_get_ess and await units.has_ess(tries=1):
             return True
-        if not has.has_history and await units.has_history(self.battery_unit_id):
+        if not has.has_history and await units.has_history(
+            self.battery_unit_id, tries=1
+        ):
             return True
         if all(self.ratings):
             return False
@@ -314,13 +368,56 @@ class VictronInverter(ModbusBattery):
     async def _write_setting(self, key: str, value: Value) -> None:
         if key == "ess_battery_life_mode":
             await self._write_battery_life_mode(str(value))
-        elif key == "max_feed_in_power" and value is None:
-            # 2706 was never seen to take 'no limit'; the register of 2026 does.
-            await super()._write_setting("max_feed_in_power_wide", -1)
+        elif key in LARGEST and value is None:
+            await self._lift_limit(key)
         else:
             if key == "grid_setpoint":
                 await self._refuse_with_dynamic_ess()
+            await self._write_as_taken(key, value)
+
+    async def _lift_limit(self, key: str) -> None:
+        """Set a power limit to none: by the register that can hold -1, if it is there.
+
+        Where it is not, the largest value stands for that.
+        """
+        coarse, wide = f"{key}_coarse", f"{key}_wide"
+        device, _ = self._register(coarse)
+        report = await device.ask([coarse, wide])
+        if isinstance(
+            report.failures.get(wide), IllegalAddressError | NotSupportedError
+        ):
+            await device.write_confirmed(coarse, LARGEST[key], settle=self.settle)
+            return
+        for failure in report.failures.values():
+            raise failure
+        if report.values[wide] == _NO_LIMIT and not report.values[coarse]:
+            return
+        self.wear.check(device.name)
+        await device.write(wide, _NO_LIMIT)
+        await device.confirm({wide: _NO_LIMIT}, settle=self.settle)
+
+    async def _write_as_taken(self, key: str, value: Value) -> None:
+        """Write a setting; a number that the device has rounded or bounded counts.
+
+        Raises InvalidValueError where it keeps its present one since its range is
+        another, and what writing raises.
+        """
+        device, register = self._register(self._setting_register(key))
+        before = await device.read_register(register.name)
+        try:
             await super()._write_setting(key, value)
+        except NotConfirmedError as err:
+            seen = await device.read_register(register.name)
+            off = abs(number(seen) - number(value))
+            if register.enum is not None or isinstance(value, bool):
+                raise
+            if seen == before and off > ROUNDED_TO.get(key, 0) / 2:
+                if key not in OF_UNKNOWN_RANGE:
+                    raise
+                raise InvalidValueError(
+                    f"{key} cannot be {value}: the device keeps {seen}"
+                ) from err
+            _LOGGER.info("%s: %s is %s instead of %s", self.address, key, seen, value)
 
     async def _write_battery_life_mode(self, mode: str) -> None:
         """Write a mode to 2900; the GX goes on from there to a state of that mode."""
@@ -393,7 +490,7 @@ class VictronInverter(ModbusBattery):
             return None
         gx, _ = self._register("working_mode")
         vebus, _ = self._register("setpoint_l1")
-        return VictronController(self, gx, vebus, self.ratings)
+        return VictronController(self, gx, vebus, self.ratings, self.export)
 
     @override
     async def set_power_setpoint_phase(self, power: float, phase: int) -> Grant:

@@ -1,6 +1,6 @@
 """The measurements computed from Victron's registers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..battery.readings import Formula, Values
@@ -12,8 +12,11 @@ from .registers import (
     ESS_STATE,
     VEBUS_ALARMS,
 )
+from .settings import LARGEST
 
 _PHASES: Final = (1, 2, 3)
+_NEARLY_EMPTY: Final = 5.0
+"""% from which a battery may have gone to 0."""
 
 
 def per_phase(name: str) -> tuple[str, ...]:
@@ -42,14 +45,61 @@ def _known_battery(name: str) -> Formula:
     )
 
 
-def _soc(v: Values) -> Value:
-    """Return the SOC, %, in tenths where the battery's own service agrees with it."""
-    soc, fine = v["system_soc"], v.get("bms_soc")
-    if not v["system_voltage"]:
-        return None
-    if fine is not None and abs(number(fine) - number(soc)) <= 1:
-        return fine
-    return soc
+class StateOfCharge:
+    """The SOC of the system; without a battery monitor it reads 0, too.
+
+    A 0 is believed of a battery that was nearly empty before, or has a low voltage.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no SOC seen."""
+        self._last: float | None = None
+        """The last SOC that was not 0, %."""
+
+    @property
+    def formula(self) -> Formula:
+        """The formula of the SOC, %."""
+        needs = ("system_soc", "bms_soc", "system_voltage")
+        return Formula("battery_soc", needs, self._compute)
+
+    def _compute(self, v: Values) -> Value:
+        """Return the SOC, in tenths where the battery's own service agrees with it."""
+        fine = v.get("bms_soc")
+        is_known = self.known(v["system_soc"], fine, v["system_voltage"])
+        if is_known and fine is not None and _agree(v["system_soc"], fine):
+            return fine
+        return v["system_soc"] if is_known else None
+
+    def known(self, soc: Value, fine: Value, voltage: Value) -> bool:
+        """Return whether the system's SOC, %, is one, beside that of the battery.
+
+        `voltage` is that of the system, V.
+        """
+        volts = number(voltage)
+        if not volts:
+            return False
+        if soc or (fine and _agree(soc, fine)):
+            self._last = number(soc)
+            return True
+        was_low = self._last is not None and self._last <= _NEARLY_EMPTY
+        return was_low or volts < _empty_below(volts)
+
+
+def _agree(soc: Value, fine: Value) -> bool:
+    """Return whether an SOC in whole % and one in tenths can be of one battery."""
+    return abs(number(fine) - number(soc)) <= 1
+
+
+def _empty_below(volts: float) -> float:
+    """Return the voltage below which a battery of 12, 24 or 48 V may be empty, V."""
+    return next((each for each in (12, 24) if volts < 1.5 * each), 48)
+
+
+def _vebus_soc(v: Values) -> Value:
+    """Return the SOC, %, as the inverter counts it; 0 as `StateOfCharge` has it."""
+    volts = number(v.get("vebus_dc_voltage"))
+    is_known = v["vebus_soc"] or volts < _empty_below(volts)
+    return v["vebus_soc"] if is_known else None
 
 
 def _voltage(v: Values) -> Value:
@@ -59,17 +109,18 @@ def _voltage(v: Values) -> Value:
     )
 
 
-def _wide(name: str) -> Formula:
+def _wide(name: str, key: str = "") -> Formula:
     """Return a power of one phase, W: 32 bits where the server has them.
 
-    Sites beyond 32 kW a phase wrap in the 16-bit register.
+    Sites beyond 32 kW a phase wrap in the 16-bit register. The measurement is `key`, or
+    named as `grid_power_l1` is by the register `grid_l1`.
     """
-    key, phase = name.rsplit("_l", 1)
-    coarse, wide = f"{key}_l{phase}", f"{key}_l{phase}_wide"
+    kind, phase = name.rsplit("_l", 1)
+    wide = f"{name}_wide"
     return Formula(
-        f"{key}_power_l{phase}",
-        (coarse, wide),
-        lambda v: v[coarse] if v.get(wide) is None else v[wide],
+        key or f"{kind}_power_l{phase}",
+        (name, wide),
+        lambda v: v[name] if v.get(wide) is None else v[wide],
     )
 
 
@@ -83,6 +134,21 @@ def _wide_total(key: str, name: str) -> Formula:
     )
 
 
+def phase_powers(v: Values, name: str) -> list[float]:
+    """Return a power of each phase, W, that is called unsigned in Victron's list.
+
+    32 bits where the server has them. Small negative values come as the largest ones.
+    """
+    powers = []
+    for coarse in per_phase(name):
+        wide, bits = v.get(f"{coarse}_wide"), 32
+        if wide is None:
+            wide, bits = v.get(coarse), 16
+        power = number(wide)
+        powers.append(power - (1 << bits) if power >= 0xF << bits - 4 else power)
+    return powers
+
+
 def _active_power(phase: int) -> Formula:
     """Return the power of a phase at the AC input, W, + = the Multi delivers."""
     name = f"input_power_l{phase}"
@@ -90,10 +156,14 @@ def _active_power(phase: int) -> Formula:
 
 
 class BatteryTemperature:
-    """The temperature of a battery that may have no sensor, which reads 0 °C, too."""
+    """The temperature of a battery that may have no sensor, which reads 0 °C, too.
 
-    def __init__(self) -> None:
-        """Begin with no sensor seen."""
+    Without a service of the battery it is that of the inverter's sensor at the battery.
+    """
+
+    def __init__(self, *, has_service: Callable[[], bool]) -> None:
+        """Begin with no sensor seen; the battery may have a service of its own."""
+        self._has_service = has_service
         self._has_sensor = False
 
     @property
@@ -103,15 +173,15 @@ class BatteryTemperature:
         return Formula("battery_temperature", needs, self._compute)
 
     def _compute(self, v: Values) -> Value:
-        """Return the temperature of the battery, or else of the inverter's sensor.
+        """Return the temperature, °C.
 
         0 °C to the tenth is 'unknown', unless this sensor is known to exist.
         """
-        degrees = v.get("bms_temperature")
-        self._has_sensor |= bool(degrees)
-        if degrees is None or not self._has_sensor:
+        if not self._has_service():
             return v["vebus_temperature"]
-        return degrees
+        degrees = v["bms_temperature"]
+        self._has_sensor |= bool(degrees)
+        return degrees if self._has_sensor else None
 
 
 def _limit(name: str) -> Formula:
@@ -174,9 +244,9 @@ def firmware(v: Values) -> Value:
 def _unlimited_is_negative(v: Values, name: str) -> Value:
     """Return a limit, W; None for no limit, and for 0 where -1 reads as 0."""
     wide = v.get(f"{name}_wide")
-    if wide is not None:
-        return wide if number(wide) >= 0 else None
-    return v[f"{name}_coarse"] or None
+    limit = v[f"{name}_coarse"] if wide is None else wide
+    is_none = number(limit) < 0 or number(limit) >= LARGEST[name]
+    return None if is_none or (wide is None and not limit) else limit
 
 
 def _battery_life_mode(v: Values) -> Value:
@@ -202,7 +272,7 @@ _PV_POWERS = (*per_phase("pv_on_output"), *per_phase("pv_on_grid"))
 _PV_ENERGIES = per_phase("pv_inverter_energy")
 
 FORMULAS: Final = (
-    Formula("battery_soc", ("system_soc", "bms_soc", "system_voltage"), _soc),
+    Formula("vebus_soc", ("vebus_soc", "vebus_dc_voltage"), _vebus_soc),
     _known_battery("power"),
     _known_battery("current"),
     _known_battery("status"),
@@ -234,17 +304,28 @@ FORMULAS: Final = (
         ),
     ),
     *(_wide(name) for name in (*per_phase("grid"), *per_phase("load"))),
+    *(_wide(name, name) for name in per_phase("meter_power")),
     _wide_total("grid_power", "grid"),
     _wide_total("load_power", "load"),
     Formula(
         "pv_power",
-        (*_PV_POWERS, "dc_pv_power"),
-        lambda v: number(v["dc_pv_power"]) + _sum(v, _PV_POWERS),
+        (*_PV_POWERS, *(f"{name}_wide" for name in _PV_POWERS), "dc_pv_power"),
+        lambda v: (
+            number(v["dc_pv_power"])
+            + sum(phase_powers(v, "pv_on_output"))
+            + sum(phase_powers(v, "pv_on_grid"))
+        ),
     ),
     Formula(
         "pv_energy_total",
         _PV_ENERGIES,
         lambda v: number(v["pv_inverter_energy_l1"]) + _sum(v, _PV_ENERGIES[1:]),
+    ),
+    Formula(
+        "rated_power",
+        ("rated_power", "rated_power_l1"),
+        # Where the phase's is none, both are other things.
+        lambda v: v["rated_power"] if v.get("rated_power_l1") else None,
     ),
     Formula("firmware", ("firmware_version", "firmware_beta"), firmware),
     Formula(
@@ -269,7 +350,11 @@ FORMULAS: Final = (
     Formula(
         "ess_state",
         ("battery_life_state",),
-        lambda v: ESS_STATE.get(int(number(v["battery_life_state"]))),
+        lambda v: (
+            None
+            if v["battery_life_state"] is None
+            else ESS_STATE.get(int(number(v["battery_life_state"])))
+        ),
         tuple(dict.fromkeys(ESS_STATE.values())),
     ),
     Formula(

@@ -87,6 +87,7 @@ ESS_MODE = {
     2: "self_consumption_no_phase_compensation",
     3: "external_control",
 }
+SELF_CONSUMPTION: Final = "self_consumption"
 EXTERNAL_CONTROL: Final = "external_control"
 ESS_STATE = {
     0: "unused",
@@ -137,32 +138,57 @@ GRID_METERING = {0: "external_meter", 1: "inverter"}
 
 # Registers -------------------------------------------------------------------
 # A name that is a measurement is that measurement; the others feed the formulas.
-# PV registers are called unsigned in the list, but carry small negative values at
-# night: read as signed.
+
+_FLAG: Final = range(2)
+_ALARM: Final = range(3)
+"""0 fine, 1 warning, 2 alarm; servers of 2025 fill some with 0xFFFF."""
+_PHASE_RATING: Final = range(500, 50_001)
+"""W that a phase can be rated at; servers of 2023 have other things at its place."""
+_RATING: Final = range(500, 150_001)
+
+
+def _unsigned(address: int, name: str, data_type: DataType = UINT16) -> Register:
+    """Return a power, W, that is called unsigned in the list.
+
+    At night it may be a little below 0, which comes as the largest numbers.
+    """
+    negative_from = 0xF << 16 * data_type.words - 4
+    return Register(address, name, data_type, unit="W", negative_from=negative_from)
+
+
+def _flag(
+    address: int,
+    name: str,
+    access_type: AccessType = AccessType.READ,
+    poll: Poll = Poll.FAST,
+) -> Register:
+    """Return a register that is 0 or 1; another word is no value."""
+    return Register(address, name, access_type=access_type, poll=poll, valid=_FLAG)
+
 
 SYSTEM: Final = (
     Register(800, "serial_number", STRING, length=6, poll=ONCE),
-    Register(806, "relay_1", poll=SLOW),
-    Register(807, "relay_2", poll=SLOW),
-    Register(808, "pv_on_output_l1", INT16, unit="W"),
-    Register(809, "pv_on_output_l2", INT16, unit="W"),
-    Register(810, "pv_on_output_l3", INT16, unit="W"),
-    Register(811, "pv_on_grid_l1", INT16, unit="W"),
-    Register(812, "pv_on_grid_l2", INT16, unit="W"),
-    Register(813, "pv_on_grid_l3", INT16, unit="W"),
-    Register(814, "pv_on_genset_l1", INT16, unit="W"),
-    Register(815, "pv_on_genset_l2", INT16, unit="W"),
-    Register(816, "pv_on_genset_l3", INT16, unit="W"),
-    Register(817, "load_l1", UINT16, unit="W"),
-    Register(818, "load_l2", UINT16, unit="W"),
-    Register(819, "load_l3", UINT16, unit="W"),
+    _flag(806, "relay_1", poll=SLOW),
+    _flag(807, "relay_2", poll=SLOW),
+    _unsigned(808, "pv_on_output_l1"),
+    _unsigned(809, "pv_on_output_l2"),
+    _unsigned(810, "pv_on_output_l3"),
+    _unsigned(811, "pv_on_grid_l1"),
+    _unsigned(812, "pv_on_grid_l2"),
+    _unsigned(813, "pv_on_grid_l3"),
+    _unsigned(814, "pv_on_genset_l1"),
+    _unsigned(815, "pv_on_genset_l2"),
+    _unsigned(816, "pv_on_genset_l3"),
+    _unsigned(817, "load_l1"),
+    _unsigned(818, "load_l2"),
+    _unsigned(819, "load_l3"),
     Register(820, "grid_l1", INT16, unit="W"),
     Register(821, "grid_l2", INT16, unit="W"),
     Register(822, "grid_l3", INT16, unit="W"),
     Register(823, "genset_power_l1", INT16, unit="W"),
     Register(824, "genset_power_l2", INT16, unit="W"),
     Register(825, "genset_power_l3", INT16, unit="W"),
-    Register(826, "active_input_source", INT16, enum=INPUT_SOURCE, poll=SLOW),
+    Register(826, "active_input_source", INT16, enum=INPUT_SOURCE),
     Register(830, "clock", UINT64, unit="s", poll=SLOW),
     Register(834, "firmware_version", UINT16, sentinels=(WORD,), poll=ONCE),
     Register(835, "firmware_beta", UINT16, sentinels=(WORD,), poll=ONCE),
@@ -173,7 +199,7 @@ SYSTEM: Final = (
     Register(844, "system_status", UINT16, enum=BATTERY_STATUS),
     Register(845, "system_consumed_ah", UINT16, -10, "Ah", poll=SLOW),
     Register(846, "system_time_to_go", UINT16, 0.01, "s", sentinels=(0,), poll=SLOW),
-    Register(850, "dc_pv_power", INT16, 1, "W"),
+    _unsigned(850, "dc_pv_power"),
     Register(851, "dc_pv_current", INT16, 10, "A"),
     Register(855, "charger_power", UINT16, 1, "W", poll=SLOW),
     Register(860, "dc_system_power", INT16, 1, "W", poll=SLOW),
@@ -187,26 +213,26 @@ SYSTEM: Final = (
     Register(878, "load_on_output_l1", INT32, 1, "W", poll=SLOW),
     Register(880, "load_on_output_l2", INT32, 1, "W", poll=SLOW),
     Register(882, "load_on_output_l3", INT32, 1, "W", poll=SLOW),
-    Register(884, "pv_on_output_l1_wide", UINT32, 1, "W"),
-    Register(886, "pv_on_output_l2_wide", UINT32, 1, "W"),
-    Register(888, "pv_on_output_l3_wide", UINT32, 1, "W"),
-    Register(890, "pv_on_grid_l1_wide", UINT32, 1, "W"),
-    Register(892, "pv_on_grid_l2_wide", UINT32, 1, "W"),
-    Register(894, "pv_on_grid_l3_wide", UINT32, 1, "W"),
-    Register(896, "pv_on_genset_l1_wide", UINT32, 1, "W"),
-    Register(898, "pv_on_genset_l2_wide", UINT32, 1, "W"),
-    Register(900, "pv_on_genset_l3_wide", UINT32, 1, "W"),
-    Register(902, "load_l1_wide", UINT32, 1, "W"),
-    Register(904, "load_l2_wide", UINT32, 1, "W"),
-    Register(906, "load_l3_wide", UINT32, 1, "W"),
+    _unsigned(884, "pv_on_output_l1_wide", UINT32),
+    _unsigned(886, "pv_on_output_l2_wide", UINT32),
+    _unsigned(888, "pv_on_output_l3_wide", UINT32),
+    _unsigned(890, "pv_on_grid_l1_wide", UINT32),
+    _unsigned(892, "pv_on_grid_l2_wide", UINT32),
+    _unsigned(894, "pv_on_grid_l3_wide", UINT32),
+    _unsigned(896, "pv_on_genset_l1_wide", UINT32),
+    _unsigned(898, "pv_on_genset_l2_wide", UINT32),
+    _unsigned(900, "pv_on_genset_l3_wide", UINT32),
+    _unsigned(902, "load_l1_wide", UINT32),
+    _unsigned(904, "load_l2_wide", UINT32),
+    _unsigned(906, "load_l3_wide", UINT32),
     Register(908, "grid_l1_wide", INT32, 1, "W"),
     Register(910, "grid_l2_wide", INT32, 1, "W"),
     Register(912, "grid_l3_wide", INT32, 1, "W"),
     Register(914, "genset_l1_wide", INT32, 1, "W"),
     Register(916, "genset_l2_wide", INT32, 1, "W"),
     Register(918, "genset_l3_wide", INT32, 1, "W"),
-    Register(5400, "dynamic_ess_active", poll=SLOW),
-    Register(5402, "dynamic_ess_available", poll=SLOW),
+    _flag(5400, "dynamic_ess_active", poll=SLOW),
+    _flag(5402, "dynamic_ess_available", poll=SLOW),
     Register(5404, "dynamic_ess_error", enum=DYNAMIC_ESS_ERROR, poll=SLOW),
     Register(5406, "dynamic_ess_strategy", enum=DYNAMIC_ESS_STRATEGY, poll=SLOW),
     Register(5407, "dynamic_ess_target_soc", unit="%", poll=SLOW),
@@ -223,6 +249,7 @@ def _setting(
     *,
     enum: Mapping[int, str] | None = None,
     sentinels: tuple[int, ...] = (),
+    valid: range | None = None,
 ) -> Register:
     """Return a register of the settings service: flash, each write is logged."""
     return Register(
@@ -236,6 +263,7 @@ def _setting(
         persistent=True,
         enum=enum,
         sentinels=sentinels,
+        valid=valid,
     )
 
 
@@ -249,8 +277,8 @@ SETTINGS: Final = (
     _setting(2704, "discharge_power_limit_coarse", INT16, 0.1, "W", sentinels=(WORD,)),
     _setting(2705, "charge_current_limit", INT16, 1, "A", sentinels=(WORD,)),
     _setting(2706, "max_feed_in_power_coarse", INT16, 0.01, "W", sentinels=(WORD,)),
-    _setting(2707, "feed_in_dc_pv"),
-    _setting(2708, "prevent_ac_pv_feed_in"),
+    _setting(2707, "feed_in_dc_pv", valid=_FLAG),
+    _setting(2708, "prevent_ac_pv_feed_in", valid=_FLAG),
     _setting(2710, "charge_voltage_limit", UINT16, 10, "V", sentinels=(0,)),
     _setting(2711, "ac_input_1_type", enum=INPUT_TYPE),
     _setting(2712, "ac_input_2_type", enum=INPUT_TYPE),
@@ -260,7 +288,7 @@ SETTINGS: Final = (
     _setting(2718, "grid_metering", enum=GRID_METERING),
     _setting(2720, "discharge_power_limit_wide", INT32, 1, "W"),
     _setting(2722, "max_feed_in_power_wide", INT32, 1, "W"),
-    _setting(2900, "battery_life_state"),
+    _setting(2900, "battery_life_state", valid=range(len(ESS_STATE))),
     _setting(2901, "min_soc", UINT16, 10, "%"),
     _setting(2902, "working_mode", enum=ESS_MODE),
     _setting(2903, "active_soc_limit", UINT16, 10, "%", AccessType.READ),
@@ -268,16 +296,16 @@ SETTINGS: Final = (
 
 # Present only with an ESS assistant in the Multi.
 HUB4: Final = (
-    Register(2709, "feed_in_limiting_active", poll=SLOW),
+    _flag(2709, "feed_in_limiting_active", poll=SLOW),
     Register(2716, "grid_setpoint_volatile", INT32, 1, "W", RW, poll=SLOW),
-    Register(2724, "disable_pv_inverters", poll=SLOW),
+    _flag(2724, "disable_pv_inverters", poll=SLOW),
 )
 
 
 def _alarms(service: str, names: Mapping[int, str]) -> Iterable[Register]:
-    """Return alarm registers (0 fine, 1 warning, 2 alarm) by Victron's own names."""
+    """Return alarm registers by Victron's own names."""
     return (
-        Register(address, f"{service}/{name}", poll=SLOW)
+        Register(address, f"{service}/{name}", poll=SLOW, valid=_ALARM)
         for address, name in names.items()
     )
 
@@ -364,22 +392,22 @@ VEBUS: Final = (
     # The control block: AC input setpoint (+ = from the grid, charging) and the two
     # flags that win over it; volatile.
     Register(37, "setpoint_l1", INT16, 1, "W", RW),
-    Register(38, "disable_charge", UINT16, 1, None, RW),
-    Register(39, "disable_feed_in", UINT16, 1, None, RW),
+    _flag(38, "disable_charge", RW),
+    _flag(39, "disable_feed_in", RW),
     Register(40, "setpoint_l2", INT16, 1, "W", RW),
     Register(41, "setpoint_l3", INT16, 1, "W", RW),
-    Register(56, "disable_pv_inverter", UINT16, 1, None, RW, poll=SLOW),
-    Register(57, "vebus_bms_allow_charge"),
-    Register(58, "vebus_bms_allow_discharge"),
-    Register(59, "vebus_bms_expected"),
+    _flag(56, "disable_pv_inverter", RW, poll=SLOW),
+    _flag(57, "vebus_bms_allow_charge"),
+    _flag(58, "vebus_bms_allow_discharge"),
+    _flag(59, "vebus_bms_expected"),
     Register(60, "vebus_bms_error"),
     Register(61, "vebus_temperature", INT16, 10, "°C", sentinels=(0,)),
     # Any write to it restarts the Multi: never written here.
     Register(62, "vebus_reset", access_type=AccessType.WRITE),
-    Register(65, "no_overvoltage_feed_in", UINT16, 1, None, RW, poll=SLOW),
+    _flag(65, "no_overvoltage_feed_in", RW, poll=SLOW),
     Register(66, "max_overvoltage_feed_in_l1", UINT16, 0.01, "W", RW, poll=SLOW),
-    Register(71, "setpoint_is_feed_in_limit", UINT16, 1, None, RW, poll=SLOW),
-    Register(73, "sustain_active", poll=SLOW),
+    _flag(71, "setpoint_is_feed_in_limit", RW, poll=SLOW),
+    _flag(73, "sustain_active", poll=SLOW),
     # Volatile counters: they start at 0 when the Multi or the GX restarts.
     Register(74, "energy_ac_in_1_to_ac_out", UINT32, 100, "kWh", poll=SLOW),
     Register(76, "energy_ac_in_1_to_inverter", UINT32, 100, "kWh", poll=SLOW),
@@ -397,10 +425,10 @@ VEBUS: Final = (
     Register(100, "setpoint_l3_wide", INT32, 1, "W", RW, poll=SLOW),
     # A button, like 62.
     Register(105, "vebus_redetect", access_type=AccessType.WRITE),
-    Register(130, "rated_power", UINT32, 1, "W", sentinels=(0,), poll=ONCE),
-    Register(132, "rated_power_l1", UINT32, 1, "W", sentinels=(0,), poll=ONCE),
-    Register(134, "rated_power_l2", UINT32, 1, "W", sentinels=(0,), poll=ONCE),
-    Register(136, "rated_power_l3", UINT32, 1, "W", sentinels=(0,), poll=ONCE),
+    Register(130, "rated_power", UINT32, 1, "W", valid=_RATING, poll=ONCE),
+    Register(132, "rated_power_l1", UINT32, 1, "W", valid=_PHASE_RATING, poll=ONCE),
+    Register(134, "rated_power_l2", UINT32, 1, "W", valid=_PHASE_RATING, poll=ONCE),
+    Register(136, "rated_power_l3", UINT32, 1, "W", valid=_PHASE_RATING, poll=ONCE),
     Register(140, "custom_name", STRING, length=8, poll=ONCE),
 )
 
@@ -417,7 +445,7 @@ BATTERY: Final = (
     Register(263, "battery_mid_voltage", UINT16, 100, "V", sentinels=(0,), poll=SLOW),
     Register(265, "bms_consumed_ah", UINT16, -10, "Ah", poll=SLOW),
     Register(266, "bms_soc", UINT16, 10, "%"),
-    Register(280, "battery_relay", UINT16, 1, None, RW, poll=SLOW),
+    _flag(280, "battery_relay", RW, poll=SLOW),
     Register(284, "charge_cycles", sentinels=(0,), poll=SLOW),
     # A BMS on the CAN bus keeps no history and reads 0. Wraps at 6553.6 kWh.
     Register(
@@ -438,8 +466,8 @@ BATTERY: Final = (
     Register(1283, "battery_error", poll=SLOW),
     Register(1290, "min_cell_voltage", UINT16, 100, "V", sentinels=(0,), poll=SLOW),
     Register(1291, "max_cell_voltage", UINT16, 100, "V", sentinels=(0,), poll=SLOW),
-    Register(1297, "allow_to_charge", poll=SLOW),
-    Register(1298, "allow_to_discharge", poll=SLOW),
+    _flag(1297, "allow_to_charge", poll=SLOW),
+    _flag(1298, "allow_to_discharge", poll=SLOW),
     Register(1302, "modules_offline", poll=SLOW),
     Register(1303, "modules_online", poll=SLOW),
     Register(1304, "modules_blocking_charge", poll=SLOW),
@@ -510,8 +538,8 @@ MULTI_RS: Final = (
     Register(4545, "rs_error", poll=SLOW),
     Register(4609, "rs_ess_mode", poll=SLOW),
     Register(4610, "rs_setpoint", INT32, 1, "W", poll=SLOW),
-    Register(4612, "rs_disable_feed_in", poll=SLOW),
-    Register(4613, "rs_disable_charge", poll=SLOW),
+    _flag(4612, "rs_disable_feed_in", poll=SLOW),
+    _flag(4613, "rs_disable_charge", poll=SLOW),
     Register(4614, "rs_min_soc", unit="%", poll=SLOW),
 )
 

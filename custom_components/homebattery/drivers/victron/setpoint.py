@@ -2,8 +2,8 @@
 
 The point of control is the AC input: what the loads on AC-out take, and what PV
 brings on the DC side, comes on top of what the battery gets. In ESS mode 3 the GX
-keeps neither the battery's discharge limit nor the minimum SOC, so both are kept
-here, at every renewal.
+does not keep the battery's discharge limit, so it is kept here, at every renewal, with
+all that `protections.py` has.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,16 @@ from typing import Final, NamedTuple
 
 from ..battery.base import SetpointLimits
 from ..battery.controller import Bound, Grant, LimitReason, bounded
+from ..battery.export import Export
 from ..battery.readings import Values
-from . import control_block
+from . import control_block, protections
 from .measurements import number, per_phase
+from .protections import DISCHARGE_EFFICIENCY, Protections, has_input, is_generator
 
-SOC_HYSTERESIS: Final = 2.0
-"""% above the minimum SOC at which discharging is allowed again."""
-
-CONDITIONS: Final = frozenset(
+CONDITIONS: Final = protections.CONDITIONS | frozenset(
     {
-        *("system_voltage", "system_soc", "dc_pv_power", "charger_power"),
-        *("dc_system_power", "min_soc", "working_mode"),
+        *("system_voltage", "dc_pv_power", "charger_power"),
+        *("dc_system_power", "working_mode"),
         *(*per_phase("output_power"), "active_input", "vebus/GridLost"),
         *("vebus_bms_expected", "vebus_bms_allow_charge", "vebus_bms_allow_discharge"),
         *("bms_voltage", "max_charge_voltage", "bms_charge_current_limit"),
@@ -72,10 +71,12 @@ class SetpointRule:
     `ratings` are the W that each phase can convert, 0 where unknown.
     """
 
-    def __init__(self, ratings: Sequence[float]) -> None:
-        """Begin with nothing known of the battery."""
+    def __init__(
+        self, ratings: Sequence[float], export: Export = Export.AS_PERMITTED
+    ) -> None:
+        """Begin with nothing known of the battery; `export` is the user's choice."""
         self._ratings = ratings
-        self._soc_too_low = False
+        self._protections = Protections(export, len(ratings))
         self._bms_flags_seen = False
 
     def setpoints(
@@ -87,20 +88,38 @@ class SetpointRule:
         together, or one for each. Limits are applied before loads and PV are added:
         the other way round a load would use up the limit.
         """
-        if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
+        if not has_input(v):
             return PhaseSetpoints(Grant(0, LimitReason.NO_GRID), [])
-        # The minimum SOC has a hysteresis, so it is evaluated once for each renewal.
+        # The SOC limit has a hysteresis, so it is evaluated once for each renewal.
         discharging = self._discharge_bounds(limits, v)
         total = sum(wanted)
         bounds = self._charge_bounds(limits, v) if total > 0 else discharging
-        bounded_power, reason = bounded(total, bounds)
-        granted = round(bounded_power)
-        if granted == 0:
+        power, reason = bounded(total, bounds)
+        if round(power) == 0:
             return PhaseSetpoints(Grant(0, reason), [])
+        from_dc = _from_dc(v)
         # The share that the Multi converts itself, + = towards the battery.
-        most = min(bound.power for bound in discharging)
-        converted = max(granted - _from_dc(v), -most)
-        phases = len(self._ratings)
+        converted, cut = power - from_dc, None
+        if converted < 0:
+            most = self._inverting_bounds(power, from_dc, limits, discharging, v)
+            converted, cut = bounded(converted, most)
+        if cut is not None:
+            reason = cut
+        if power < 0:
+            power = min(0.0, converted + from_dc)
+        granted = round(power)
+        if granted == 0 and converted >= 0:
+            return PhaseSetpoints(Grant(0, reason), [])
+        return PhaseSetpoints(
+            Grant(granted, reason),
+            self._at_input(wanted, granted, round(converted), v),
+        )
+
+    def _at_input(
+        self, wanted: Sequence[float], granted: int, converted: int, v: Values
+    ) -> list[int]:
+        """Return the setpoint of each phase, W, for the power that it converts."""
+        phases, total = len(self._ratings), sum(wanted)
         if len(wanted) == 1:
             shares = split(converted, phases)
         else:
@@ -114,18 +133,38 @@ class SetpointRule:
         setpoints = [
             share + output for share, output in zip(kept, outputs, strict=False)
         ]
-        return PhaseSetpoints(Grant(granted, reason), setpoints)
+        if is_generator(v):
+            return [max(0, setpoint) for setpoint in setpoints]
+        return setpoints
 
     def _discharge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
         """Return the bounds of discharging now."""
         bounds = self._bounds(-limits.minimum, "discharge", v)
-        if self._is_too_low(number(v.get("system_soc")), number(v.get("min_soc"))):
-            bounds.append(Bound(0, LimitReason.EMPTY))
-        return bounds
+        return [*bounds, *self._protections.of_discharging(v)]
 
     def _charge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
         """Return the bounds of charging now."""
-        return self._bounds(limits.maximum, "charge", v)
+        bounds = self._bounds(limits.maximum, "charge", v)
+        return [*bounds, *self._protections.of_charging(v)]
+
+    def _inverting_bounds(
+        self,
+        power: float,
+        from_dc: float,
+        limits: SetpointLimits,
+        discharging: Sequence[Bound],
+        v: Values,
+    ) -> list[Bound]:
+        """Return the bounds of the power that the Multi puts out.
+
+        Nothing where discharging is forbidden: PV may be gone at any moment.
+        """
+        rated = sum(self._ratings) if all(self._ratings) else -limits.minimum
+        return [
+            Bound(rated, LimitReason.INVERTER),
+            *(bound for bound in discharging if bound.power == 0),
+            *self._protections.of_inverting(power, from_dc, v),
+        ]
 
     def _bounds(self, limit: int, direction: str, v: Values) -> list[Bound]:
         """Return the bounds of a direction: those of the inverter and of the BMS."""
@@ -136,19 +175,13 @@ class SetpointRule:
         # Without a charge voltage the BMS publishes no limits: its zeros are none.
         if v.get("max_charge_voltage"):
             amps = number(v.get(f"bms_{direction}_current_limit"))
-            bounds.append(Bound(amps * volts, LimitReason.BATTERY))
+            share = DISCHARGE_EFFICIENCY if direction == "discharge" else 1
+            bounds.append(Bound(amps * volts * share, LimitReason.BATTERY))
         if self._bms_forbids(v, f"allow_to_{direction}") or _vebus_bms_forbids(
             v, f"vebus_bms_allow_{direction}"
         ):
             bounds.append(Bound(0, LimitReason.BATTERY))
         return bounds
-
-    def _is_too_low(self, soc: float, minimum: float) -> bool:
-        """Return True at the minimum SOC, and until it is well above it again."""
-        self._soc_too_low = (
-            soc < minimum + SOC_HYSTERESIS if self._soc_too_low else soc <= minimum
-        )
-        return self._soc_too_low
 
     def _bms_forbids(self, v: Values, flag: str) -> bool:
         """Return True when the BMS forbids it; 0 counts once any flag was seen on."""

@@ -13,6 +13,25 @@ SETTING_REGISTERS: Final[Mapping[str, str]] = {
 }
 """The register of each setting that is not named as the setting is."""
 
+LARGEST: Final[Mapping[str, int]] = {
+    "discharge_power_limit": 327_670,
+    "max_feed_in_power": 1_000_000,
+}
+"""The value of each power limit, W, that stands for none on servers before 1.0.97.
+
+It is the largest that the coarse register, and the range of the GX's settings, can
+hold: -1 is refused there, without an error.
+"""
+
+OF_UNKNOWN_RANGE: Final = frozenset(
+    {"ac_input_current_limit", "ac_export_limit", "ac_import_limit"}
+)
+"""The settings whose range the device does not report: a value beyond it has another
+effect, or none, without an error."""
+
+ROUNDED_TO: Final[Mapping[str, float]] = {"min_soc": 5}
+"""The step to which some firmware rounds a setting, in its unit."""
+
 
 def gx_settings(rated_power: int) -> Mapping[str, Setting]:
     """Return the settings of every GX; the system converts at most `rated_power` W."""

@@ -104,26 +104,30 @@ class GxUnits:
             has_history=await _unless_silent(self.has_history(battery_unit_id)),
         )
 
-    async def has_ess(self) -> bool:
+    async def has_ess(self, tries: int = CERTAIN_REFUSALS) -> bool:
         """Return whether the ESS assistant's service is there, which 2709 belongs to.
 
         One refusal may be a passing one, and a battery that is held could not be
         released then.
         """
-        return await self._read_again(SYSTEM_UNIT, 2709) is not None
+        return await self._read_again(SYSTEM_UNIT, 2709, tries=tries) is not None
 
-    async def has_history(self, battery_unit_id: int | None) -> bool:
+    async def has_history(
+        self, battery_unit_id: int | None, tries: int = CERTAIN_REFUSALS
+    ) -> bool:
         """Return whether the battery counts energy."""
         if battery_unit_id is None:
             return False
-        history = await self._read_again(battery_unit_id, _HISTORY[0], len(_HISTORY))
+        history = await self._read_again(
+            battery_unit_id, _HISTORY[0], len(_HISTORY), tries=tries
+        )
         return any(history or ())
 
     async def _read_again(
-        self, unit_id: int, address: int, count: int = 1
+        self, unit_id: int, address: int, count: int = 1, *, tries: int
     ) -> list[int] | None:
-        """Return words; None where they surely do not exist."""
-        for _ in range(CERTAIN_REFUSALS):
+        """Return words; None where they are refused so many times."""
+        for _ in range(tries):
             if (words := await self.read(unit_id, address, count)) is not None:
                 return words
         return None
