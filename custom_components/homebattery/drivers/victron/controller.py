@@ -33,6 +33,7 @@ from ..errors import (
     NotConfirmedError,
     ProtocolError,
     RequestTimeoutError,
+    StartingError,
     TakenOverError,
 )
 from ..measurements import Value
@@ -258,7 +259,12 @@ class VictronController(SetpointController[HeldBlock]):
             await self._battery.read_registers(
                 self._older_than(_FRESH, self._conditions)
             )
-        except (CannotConnectError, RequestTimeoutError, ProtocolError) as err:
+        except (
+            CannotConnectError,
+            ProtocolError,
+            RequestTimeoutError,
+            StartingError,
+        ) as err:
             _LOGGER.debug(
                 "%s: cannot read for the setpoint: %s", self._battery.address, err
             )
