@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 import pytest
 
@@ -230,6 +231,33 @@ async def test_battery_is_restored_from_the_copy(
     assert alive.state("control_mode") == "automatic"
     await alive.set_power(600)
     assert alive.data.control.requested_power == 600
+
+
+async def save_fails(*_: object) -> None:
+    raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("form", TYPICAL)
+@one_of_each_protocol
+async def test_full_disk_does_not_stop_the_set_up_with_a_damaged_file(
+    home: Home,
+    make_home: MakeHome,
+    folder: Path,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = home.simulator.settings_words()
+    await home.set_power(600)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "async_save", save_fails)
+        alive = await start_damaged(home, make_home, folder, SEVERE[form], copied=True)
+        assert changed(original, alive.simulator) == {}
+        assert alive.state("control_mode") == "automatic"
+        with pytest.raises(HomeAssistantError, match="could not be saved"):
+            await alive.set_power(600)
+    await alive.set_power(600)
+    await alive.choose("automatic")
+    assert changed(original, alive.simulator) == {}
 
 
 @pytest.mark.parametrize("is_copied", [True, False])

@@ -11,8 +11,8 @@ from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
-    ProtocolError,
     RequestTimeoutError,
+    StartingError,
 )
 from tests.drivers.conftest import Leap
 from tests.simulators import Simulator
@@ -79,7 +79,7 @@ async def test_zeros_of_a_device_that_starts_end_no_setpoint_and_are_not_shown(
                 readings = await battery.read()
                 for key in ("battery_soc", "battery_power", "power_setpoint"):
                     assert readings.get(key) is None, key
-            with suppress(ProtocolError, RequestTimeoutError):
+            with suppress(RequestTimeoutError, StartingError):
                 await battery.keep_alive()
     for _ in range(6):
         leap(100)

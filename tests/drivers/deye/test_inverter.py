@@ -43,8 +43,8 @@ from custom_components.homebattery.drivers.errors import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
-    ProtocolError,
     RequestTimeoutError,
+    StartingError,
     TakenOverError,
     UnitAbsentError,
     WrongDeviceError,
@@ -476,7 +476,7 @@ async def test_a_block_of_zeros_is_not_taken() -> None:
         await inverter.misbehave("zeros", count=0)
         again = await battery.read(["battery_soc", "energy_charged_total"])
 
-    assert {type(err) for err in readings.failures.values()} == {ProtocolError}
+    assert {type(err) for err in readings.failures.values()} == {StartingError}
     assert set(readings) == {"min_soc"}
     assert again["battery_soc"] == 50
 

@@ -16,8 +16,8 @@ from custom_components.homebattery.drivers.battery.readings import Readings
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     DeviceRefusedError,
-    ProtocolError,
     RequestTimeoutError,
+    StartingError,
 )
 from tests.drivers.conftest import Leap
 from tests.home import house_of
@@ -206,7 +206,7 @@ async def test_zeros_of_a_device_that_restarts_are_no_values(
     before = (await battery.read())["battery_soc"]
     with monkeypatch.context() as patch:
         patch.setattr(simulator.server.units, "read", lambda *asked: [0] * asked[-1])
-        with pytest.raises(ProtocolError, match="nothing but zeros"):
+        with pytest.raises(StartingError, match="nothing but zeros"):
             await battery.read()
     assert (await battery.read())["battery_soc"] == before
 

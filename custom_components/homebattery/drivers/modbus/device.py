@@ -20,6 +20,7 @@ from ..errors import (
     NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
+    StartingError,
 )
 from ..flash import FlashWear
 from ..measurements import Value
@@ -122,7 +123,7 @@ class ModbusDevice:
         Registers that are missing, or whose pause is not over, are not asked for,
         unless they are among `again`. `silence` is that of a read of several devices.
         Raises CannotConnectError, RequestTimeoutError or ProtocolError when the device
-        as a whole is out of reach.
+        as a whole is out of reach, StartingError when it has just started.
         """
         whole = Silence() if silence is None else silence
         report = Report()
@@ -330,6 +331,9 @@ class ModbusDevice:
         began = asyncio.get_running_loop().time()
         try:
             words = await self._unit.read_holding_registers(block.address, block.count)
+        except StartingError:
+            # Nothing that it answers now is a value.
+            raise
         except DeviceRefusedError as err:
             silence.answered = True
             if isinstance(err, IllegalAddressError):

@@ -34,6 +34,7 @@ from ..errors import (
     NotConfirmedError,
     ProtocolError,
     RequestTimeoutError,
+    StartingError,
     TakenOverError,
 )
 from ..measurements import Value
@@ -327,7 +328,12 @@ class VictronController(SetpointController[HeldBlock]):
             await self._battery.read_registers(
                 names, None if again is None else doubtful.intersection(again)
             )
-        except (CannotConnectError, RequestTimeoutError, ProtocolError) as err:
+        except (
+            CannotConnectError,
+            ProtocolError,
+            RequestTimeoutError,
+            StartingError,
+        ) as err:
             _LOGGER.debug(
                 "%s: cannot read for the setpoint: %s", self._battery.address, err
             )
