@@ -42,7 +42,6 @@ UNREADABLE: Final = (
     TypeError,
     ValueError,
     AttributeError,
-    NotImplementedError,
 )
 """The errors of Home Assistant for a file that is not as it wrote it."""
 
