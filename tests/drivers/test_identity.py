@@ -61,7 +61,8 @@ def served(device: Simulator) -> int:
     """Return the number of requests that a device has had."""
     if isinstance(device, SessySimulator):
         return len(device.server.requests)
-    return int(device.server.traffic.requests)  # type: ignore[union-attr]
+    server: Any = device.server
+    return int(server.traffic.requests)
 
 
 def back_off(leap: Leap) -> None:

@@ -65,7 +65,8 @@ class Line:
             if self.hangs is not None and _meet(self.hangs, (unit, words)):
                 self.unanswered += 1
                 raise Silent
-            return read(unit, address, count)  # type: ignore[no-any-return]
+            answered: Sequence[int] = read(unit, address, count)
+            return answered
 
         monkeypatch.setattr(units, "read", answer)
 

@@ -73,7 +73,8 @@ class Spoiler:
             self.asked.append((unit, address, count))
             if self.fault is not None:
                 self.fault(unit, address, count)
-            return read(unit, address, count)  # type: ignore[no-any-return]
+            answered: Sequence[int] = read(unit, address, count)
+            return answered
 
         monkeypatch.setattr(units, "read", spoilt)
 
