@@ -1,9 +1,8 @@
 """The comparison of serial numbers: another device at the address is refused."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial, partialmethod
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -21,13 +20,12 @@ from custom_components.homebattery.drivers.errors import (
 )
 from tests.drivers.conftest import Leap
 from tests.home import KINDS, another, house_of
+from tests.nameless import TIMEOUT, Nameless
 from tests.simulators import ManualClock, SessySimulator, Simulator, SmaSimulator
-from tests.simulators.modbus import Refused, Silent
 from tests.simulators.switch import Switch
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-BUSY = 6
 LASTING = [kind for kind in DRIVERS if kind != "sessy"]
 """The kinds that keep a connection."""
 
@@ -167,71 +165,11 @@ async def test_connection_that_was_cut_in_silence_is_compared(
 
 # Without an answer
 
-SERIAL_AT = {
-    "victron": 800,
-    "sun2000": 30015,
-    "deye_modbus": 3,
-    "deye_solarman": 3,
-    "sma": 30057,
-}
-"""The register of the serial number, which is read for the comparison alone."""
-
-
-TIMEOUT = 0.5
-"""Seconds that an answer may take in the tests of silence."""
-
-
-class Nameless:
-    """A way in which a device, otherwise well, gives no serial number."""
-
-    def __init__(self, device: Any, patch: pytest.MonkeyPatch, way: str) -> None:
-        self._device, self._patch, self._way = device, patch, way
-
-    async def begin(self) -> None:
-        """Refuse the question, answer it with nothing, or do not answer it at all."""
-        server = self._device.server
-        if not isinstance(self._device, SessySimulator):
-            read = server.units.read
-            self._patch.setattr(server.units, "read", partial(self._read, read))
-        elif self._way == "refused":
-            await self._device.misbehave("error", count=100, path="system/info")
-        elif self._way == "empty":
-            number = {"sessy_serial": "unknown"}
-            self._patch.setattr(server, "battery_serial", lambda: number)
-        else:
-            answer = server.answer
-            self._patch.setattr(server, "answer", partial(self._answer_late, answer))
-
-    async def end(self) -> None:
-        """Report the serial number again."""
-        self._patch.undo()
-        if isinstance(self._device, SessySimulator):
-            await self._device.misbehave("error", count=0)
-
-    def _read(
-        self, read: Callable[..., Sequence[int]], unit: int, start: int, count: int
-    ) -> Sequence[int]:
-        if start != SERIAL_AT[self._device.type] or count > 10:
-            return read(unit, start, count)
-        match self._way:
-            case "refused":
-                raise Refused(BUSY)
-            case "empty":
-                return [0] * count
-        raise Silent
-
-    @staticmethod
-    async def _answer_late(answer: Callable[..., Awaitable[Any]], asked: Any) -> Any:
-        if asked.path.endswith("system/info"):
-            await asyncio.sleep(2 * TIMEOUT)
-        return await answer(asked)
-
 
 @pytest.fixture(params=["refused", "empty"])
-def nameless(request: pytest.FixtureRequest, address: Address) -> Iterator[Nameless]:
-    """Yield the ways in which a device answers without its serial number."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield Nameless(address.device, patch, request.param)
+def nameless(request: pytest.FixtureRequest, address: Address) -> Nameless:
+    """Return the ways in which a device answers without its serial number."""
+    return Nameless(address.device, request.param)
 
 
 async def test_nothing_is_read_or_renewed_while_the_serial_number_is_refused_or_empty(
@@ -274,7 +212,7 @@ async def test_device_that_reports_its_serial_number_again_is_back_at_once(
 
     assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
     await battery.keep_alive()
-    assert device.mode == "controlled"
+    assert battery.held is not None
     await battery.release()
     assert device.mode == "automatic"
 
@@ -326,26 +264,25 @@ async def test_reads_and_renewals_go_on_while_the_question_gets_no_answer(
     monkeypatch.setattr(
         driver, "__init__", partialmethod(driver.__init__, timeout=TIMEOUT)
     )
-    with pytest.MonkeyPatch.context() as patch:
-        nameless = Nameless(simulator, patch, "silent")
-        async with (
-            Switch(simulator) as switch,
-            driver.from_setup(switch.setup_of(simulator)) as battery,
-        ):
-            await battery.set_power_setpoint(1000)
-            await nameless.begin()
-            await Address(switch, simulator, simulator, battery).pass_to(simulator)
-            back_off(leap)
+    nameless = Nameless(simulator, "silent")
+    async with (
+        Switch(simulator) as switch,
+        driver.from_setup(switch.setup_of(simulator)) as battery,
+    ):
+        await battery.set_power_setpoint(1000)
+        await nameless.begin()
+        await Address(switch, simulator, simulator, battery).pass_to(simulator)
+        back_off(leap)
 
-            assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
-            await battery.keep_alive()
-            assert simulator.mode == "controlled"
-            with pytest.raises(RequestTimeoutError):
-                await battery.release()
-
-            await nameless.end()
+        assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
+        await battery.keep_alive()
+        assert battery.held is not None
+        with pytest.raises(RequestTimeoutError):
             await battery.release()
-            assert simulator.mode == "automatic"
+
+        await nameless.end()
+        await battery.release()
+        assert simulator.mode == "automatic"
 
 
 # Behind a data logger
