@@ -16,8 +16,10 @@ from ..absence import CERTAIN_REFUSALS
 from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
+    IllegalAddressError,
     RequestTimeoutError,
     UndetectedUnitError,
+    UnitAbsentError,
     WrongDeviceError,
     WrongUnitError,
 )
@@ -52,6 +54,8 @@ service (14 October to 4 December 2025)."""
 _RESTART_TRIES: Final = 5
 _PHASES: Final = range(1, 4)
 _HISTORY: Final = (301, 302)
+_ABSENT: Final = (IllegalAddressError, UnitAbsentError)
+"""Refusals of what is not there; others pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +168,8 @@ class GxUnits:
         return Capabilities(
             phases=min(max(phases[0], 1), 3),
             is_rs=is_rs,
-            has_ess=await _unless_silent(self.has_ess()),
-            has_history=await _unless_silent(self.has_history(battery_unit_id)),
+            has_ess=await _unless_failing(self.has_ess()),
+            has_history=await _unless_failing(self.has_history(battery_unit_id)),
         )
 
     async def has_ess(self) -> bool:
@@ -186,21 +190,32 @@ class GxUnits:
     async def _read_again(
         self, unit_id: int, address: int, count: int = 1
     ) -> list[int] | None:
-        """Return words; None where they surely do not exist."""
-        for _ in range(CERTAIN_REFUSALS):
-            if (words := await self.read(unit_id, address, count)) is not None:
-                return words
+        """Return words; None where they surely do not exist.
+
+        Raises DeviceRefusedError where that is refused for another reason.
+        """
+        for tries_left in reversed(range(CERTAIN_REFUSALS)):
+            try:
+                if (words := await self._ask(unit_id, address, count)) is not None:
+                    return words
+            except DeviceRefusedError as err:
+                if not tries_left and not isinstance(err, _ABSENT):
+                    raise
         return None
 
     async def read(
         self, unit_id: int, address: int, count: int = 1
     ) -> list[int] | None:
-        """Return words, or None where they do not exist."""
-        unit = self._unit(unit_id)
+        """Return words, or None where they do not exist, or are refused."""
         try:
-            return await unit.read_holding_registers(address, count)
+            return await self._ask(unit_id, address, count)
         except DeviceRefusedError:
             return None
+
+    async def _ask(self, unit_id: int, address: int, count: int) -> list[int] | None:
+        """Return words, or None where the server crashes; raises DeviceRefusedError."""
+        try:
+            return await self._unit(unit_id).read_holding_registers(address, count)
         except CannotConnectError:
             if unit_id == SYSTEM_UNIT:
                 raise
@@ -242,9 +257,9 @@ class GxUnits:
                 return
 
 
-async def _unless_silent(capability: Awaitable[bool]) -> bool:
-    """Return a capability; True without an answer, since what is absent is refused."""
+async def _unless_failing(capability: Awaitable[bool]) -> bool:
+    """Return a capability; True where that is not known: what is absent is refused."""
     try:
         return await capability
-    except RequestTimeoutError:
+    except DeviceRefusedError, RequestTimeoutError:
         return True
