@@ -23,12 +23,7 @@ from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
 from tests.home import house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
-from tests.simulators.modbus import (
-    DEVICE_FAILURE,
-    ILLEGAL_ADDRESS,
-    Refused,
-    Silent,
-)
+from tests.simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, Refused, Silent
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
