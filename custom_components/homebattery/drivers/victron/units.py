@@ -194,12 +194,12 @@ class GxUnits:
 
         Raises DeviceRefusedError where that is refused for another reason.
         """
-        for tries_left in reversed(range(CERTAIN_REFUSALS)):
+        for remaining in reversed(range(CERTAIN_REFUSALS)):
             try:
                 if (words := await self._ask(unit_id, address, count)) is not None:
                     return words
             except DeviceRefusedError as err:
-                if not tries_left and not isinstance(err, _ABSENT):
+                if not remaining and not isinstance(err, _ABSENT):
                     raise
         return None
 
