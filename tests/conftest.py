@@ -38,7 +38,7 @@ from custom_components.homebattery.drivers.sun2000 import (
     inverter as sun2000_inverter,
     unit as sun2000_unit,
 )
-from tests.faults.counting import (  # noqa: F401
+from tests.faults.counting import (
     pytest_runtest_logreport,
     pytest_sessionfinish,
     pytest_terminal_summary,
@@ -66,6 +66,13 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("plain")
+
+# Hooks of pytest.
+__all__ = [
+    "pytest_runtest_logreport",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import SetupField
 from tests.simulators import (
     DeyeModbusSimulator,
+    DeyeSolarmanSimulator,
     HuaweiSimulator,
     ManualClock,
     Plant,
@@ -84,6 +85,7 @@ _OTHER_SERIALS: Final[dict[str, Any]] = {
     "sma": 3012349999,
 }
 """The serial numbers of other devices, as the simulators take them."""
+_OTHER_LOGGER: Final = 2799999999
 WITH_WORKING_MODE: Final = [
     battery_type
     for battery_type in DRIVERS
@@ -193,10 +195,19 @@ def house_of(device: type[Simulator], clock: ManualClock) -> Plant:
     return house
 
 
-def another(device: Simulator, clock: ManualClock) -> Simulator:
-    """Return a device of the same kind with another serial number."""
+def another(
+    device: Simulator, clock: ManualClock, *, same_logger: bool = False
+) -> Simulator:
+    """Return a device of the same kind with another serial number.
+
+    Where a data logger is in front of it, that is another one, too, unless the device
+    is behind the `same_logger`.
+    """
     kind: Any = type(device)
-    other: Simulator = kind(house_of(kind, clock), serial=_OTHER_SERIALS[device.type])
+    options: dict[str, Any] = {"serial": _OTHER_SERIALS[device.type]}
+    if isinstance(device, DeyeSolarmanSimulator) and not same_logger:
+        options["logger_serial"] = _OTHER_LOGGER
+    other: Simulator = kind(house_of(kind, clock), **options)
     if isinstance(device, SessySimulator) and isinstance(other, SessySimulator):
         # With another log-in it would refuse whatever is asked.
         other.server.username = device.server.username

@@ -12,11 +12,7 @@ from typing import Final
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
-from homeassistant.exceptions import (
-    ConfigEntryAuthFailed,
-    ConfigEntryError,
-    ConfigEntryNotReady,
-)
+from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_call_later
@@ -98,27 +94,47 @@ async def _async_set_up(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> N
 async def _async_retry_if_held(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry
 ) -> None:
-    """Set a battery up again soon if it is still held from an earlier run.
+    """Set a battery up as soon as it answers, if it is held from an earlier run.
 
     Home Assistant's own tries are minutes apart after a while; so long the battery
     would follow its last setpoint after it has become reachable.
     """
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
-    if store.content.snapshot is None:
-        return
+    if store.content.snapshot is not None:
+        _try_later(hass, entry)
 
-    @callback
-    def retry(_now: datetime) -> None:
+
+@callback
+def _try_later(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
+    """Connect in a while, and set the battery up if that succeeds, else try again.
+
+    Not by setting it up each time, which Home Assistant would log each time.
+    """
+
+    async def async_try(_now: datetime) -> None:
         _cancel_retry(hass, entry)
+        try:
+            async with _make_battery(hass, entry):
+                pass
+        except BatteryError as err:
+            _LOGGER.debug("%s does not answer yet: %s", entry.title, err)
+            answers = False
+        else:
+            answers = True
         # Neither while Home Assistant tries by itself, nor after the user's unloading.
-        if entry.state is ConfigEntryState.SETUP_RETRY:
+        if entry.state is not ConfigEntryState.SETUP_RETRY:
+            return
+        if answers:
             hass.config_entries.async_schedule_reload(entry.entry_id)
+        else:
+            _try_later(hass, entry)
 
+    _cancel_retry(hass, entry)
     hass.data.setdefault(_RETRIES, {})[entry.entry_id] = async_call_later(
         hass,
         HELD_RETRY,
-        HassJob(retry, f"{entry.title} retry", cancel_on_shutdown=True),
+        HassJob(async_try, f"{entry.title} retry", cancel_on_shutdown=True),
     )
 
 
@@ -208,11 +224,16 @@ async def _async_forget_if_confirmed(
 async def _async_connect(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
 ) -> None:
-    """Connect; raises when that fails, or when it is not the battery of this entry."""
+    """Connect; raises when that fails, or when it is not the battery of this entry.
+
+    A refused password is asked for, and tried again meanwhile: a device that starts may
+    refuse the right one, and the battery may still be held.
+    """
     try:
         await battery.connect()
     except AuthenticationError as err:
-        raise translated(ConfigEntryAuthFailed, entry.title, err) from err
+        entry.async_start_reauth(hass)
+        raise translated(ConfigEntryNotReady, entry.title, err) from err
     except BatteryError as err:
         # Also another device at the address: the battery may be starting, or its
         # address may have been given to that device for a while.

@@ -9,7 +9,7 @@ from typing import Any, override
 
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryAuthFailed, HomeAssistantError
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
@@ -113,8 +113,6 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         """
         if not isinstance(err, AuthenticationError):
             return translated(UpdateFailed, self.name, err)
-        if not self._everything_read:
-            return translated(ConfigEntryAuthFailed, self.name, err)
         self.config_entry.async_start_reauth(self.hass)
         failure = translated(UpdateFailed, self.name, err)
         failure.retry_after = REFUSED_SCAN_INTERVAL

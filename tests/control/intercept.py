@@ -18,15 +18,16 @@ def intercept(simulator: Simulator, take: Take) -> None:
     Of several calls for the same device, the last is asked first.
     """
     server: Any = simulator.server
-    if isinstance(server, JsonServer):
+    if isinstance(simulator.server, JsonServer):
         answer = server.answer
 
         async def answer_if_taken(request: Request) -> Answer:
             if not take(request.method != "GET"):
                 raise HangUp
-            return await answer(request)
+            answered: Answer = await answer(request)
+            return answered
 
-        server.answer = answer_if_taken  # type: ignore[method-assign]
+        server.answer = answer_if_taken
         return
     answer_frame = server._answer
 

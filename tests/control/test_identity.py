@@ -7,9 +7,11 @@ from typing import Any
 from homeassistant.config_entries import ConfigEntryState
 import pytest
 
+from custom_components.homebattery.const import SCAN_INTERVAL
 from custom_components.homebattery.control.keep_alive import RETRY
 from tests.control.lease_support import issues, stored
 from tests.home import Home, MakeHome, Warp, another, one_of_each_protocol
+from tests.nameless import Nameless
 from tests.simulators import ManualClock, Simulator
 from tests.simulators.switch import Switch
 
@@ -150,3 +152,67 @@ async def test_unloading_leaves_another_device_alone(
     assert home.entry_is(ConfigEntryState.LOADED)
     assert home.simulator.mode == "automatic"
     assert issues(home) == set()
+
+
+# A device without a serial number
+
+
+@pytest.mark.parametrize("way", ["refused", "empty"])
+@one_of_each_protocol
+async def test_nothing_is_shown_of_nor_renewed_at_a_device_without_a_serial_number(
+    exchange: Exchange, clock: ManualClock, hass_storage: dict[str, Any], way: str
+) -> None:
+    """It may be a stranger; the lease is kept for the right device."""
+    home = exchange.home
+    async with another(home.simulator, clock, same_logger=True) as other:
+        before = other.settings_words()
+        await Nameless(other, way).begin()
+        await home.set_power(1000)
+        await exchange.pass_to(other)
+
+        assert home.state("battery_soc") == "unavailable"
+        assert home.data.control.status == "not_following"
+        assert home.data.control.reason == "unreachable"
+        assert stored(hass_storage, home) is not None
+        assert issues(home) == set()
+        assert other.settings_words() == before
+
+        await exchange.pass_to(home.simulator)
+        assert home.simulator.mode == "controlled"
+        assert home.data.control.status == "following"
+
+
+@pytest.mark.parametrize("way", ["refused", "empty"])
+@one_of_each_protocol
+async def test_device_that_starts_is_back_at_the_poll_after_it_reports_its_number(
+    exchange: Exchange, way: str
+) -> None:
+    home = exchange.home
+    nameless = Nameless(home.simulator, way)
+    await nameless.begin()
+    await exchange.pass_to(home.simulator)
+    assert home.state("battery_soc") == "unavailable"
+
+    await nameless.end()
+    await exchange.warp(SCAN_INTERVAL + 1)
+
+    assert float(home.state("battery_soc")) == pytest.approx(50, abs=2)
+
+
+@pytest.mark.parametrize("simulator", ["deye_solarman"], indirect=True)
+async def test_another_data_logger_is_another_device(
+    exchange: Exchange, hass_storage: dict[str, Any]
+) -> None:
+    """While it is held, and when it is set up."""
+    home, other = exchange.home, exchange.other
+    before = other.settings_words()
+    await home.set_power(1000)
+    await exchange.pass_to(other)
+    assert home.data.control.reason == "another_device"
+    assert issues(home) == {"another_device"}
+
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    assert home.entry.error_reason_translation_key == "another_device"
+    assert "another_device" in issues(home)
+    assert stored(hass_storage, home) is not None
+    assert other.settings_words() == before

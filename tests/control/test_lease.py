@@ -133,6 +133,7 @@ async def test_a_battery_still_held_is_released_within_30_s_of_its_answering(
     simulator: Simulator,
     hass_storage: dict[str, Any],
     warp: Warp,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """However long it was away: Home Assistant's own tries are minutes apart then."""
     dead = make_home(simulator)
@@ -144,12 +145,30 @@ async def test_a_battery_still_held_is_released_within_30_s_of_its_answering(
     for _ in range(60):
         await warp(10)
     assert alive.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert caplog.text.count("Retrying in 5 seconds") == 1
     await simulator.start()
     for _ in range(6):
         await warp(5)
     assert alive.entry_is(ConfigEntryState.LOADED)
     assert simulator.mode == "automatic"
     assert stored(hass_storage, alive) is None
+
+
+async def test_a_battery_still_held_is_released_though_its_password_was_refused(
+    sessy_home: Home, make_home: MakeHome, hass_storage: dict[str, Any], warp: Warp
+) -> None:
+    """As a dongle does that starts later than Home Assistant."""
+    await sessy_home.set_power(600)
+    alive = await after_a_crash(sessy_home, make_home, hass_storage)
+    await alive.simulator.misbehave("unauthorized")
+    assert not await alive.set_up()
+    await warp(60)
+    await alive.simulator.misbehave("unauthorized", on=False)
+    for _ in range(6):
+        await warp(5)
+    assert alive.entry_is(ConfigEntryState.LOADED)
+    assert alive.simulator.mode == "automatic"
+    assert alive.hass.config_entries.flow.async_progress() == []
 
 
 @one_of_each_protocol

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers.storage import STORAGE_DIR
 from hypothesis import HealthCheck, given, settings, strategies as st
 import pytest
 
@@ -18,6 +17,9 @@ from tests.home import Home, one_of_each_protocol
 from tests.strategies import JSON, TEXTS, damaged, damaged_text, share_of_examples
 
 from .lease_support import file_of
+from .on_disk import folder, hass_config_dir, hass_storage
+
+__all__ = ["folder", "hass_config_dir", "hass_storage"]
 
 pytestmark = pytest.mark.usefixtures("few_sensors")
 
@@ -55,24 +57,6 @@ def contents(draw: st.DrawFn, whole: bytes) -> bytes:
         )
     )
     return text.encode("utf-8", "surrogatepass")
-
-
-@pytest.fixture
-def hass_config_dir(tmp_path: Path) -> str:
-    """Return an empty folder for Home Assistant's files."""
-    (tmp_path / STORAGE_DIR).mkdir()
-    return str(tmp_path)
-
-
-@pytest.fixture
-def hass_storage() -> dict[str, Any]:
-    """Let Home Assistant write to the disk, which it does not in other tests."""
-    return {}
-
-
-@pytest.fixture
-def folder(hass_config_dir: str) -> Path:
-    return Path(hass_config_dir) / STORAGE_DIR
 
 
 @pytest.fixture

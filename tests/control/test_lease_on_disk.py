@@ -59,10 +59,22 @@ def every_part(value: Any) -> Damage:
     return damage
 
 
+def nested(levels: int) -> Any:
+    """Return lists in lists, each of which can be read and not all be walked."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 DATA, LEASE = ("data",), ("data", "lease")
+DEEP: Final = nested(900)
 HARMLESS: Final[Mapping[str, Damage]] = {
     "extra keys": put(*DATA, "future", value={"a": [1]}),
     "extra key of the lease": put(*LEASE, "future", value=1),
+    "extra part of the snapshot, deeply nested": put(
+        *LEASE, "found", "future", value=DEEP
+    ),
     "no duration, as in the first version": drop(*LEASE, "duration"),
     "version 7": put("version", value=7),
 }
@@ -101,6 +113,7 @@ SEVERE: Final[Mapping[str, Damage]] = {
     "parts of the snapshot lists": every_part([1]),
     "parts of the snapshot true": every_part(True),
     "parts of the snapshot huge": every_part(1e300),
+    "parts of the snapshot deeply nested": every_part(DEEP),
     "lease missing": drop(*DATA, "lease"),
     "lease a text": put(*DATA, "lease", value="held"),
     "data a list": put("data", value=[]),
@@ -231,6 +244,24 @@ async def test_battery_is_restored_from_the_copy(
     assert alive.state("control_mode") == "automatic"
     await alive.set_power(600)
     assert alive.data.control.requested_power == 600
+
+
+@one_of_each_protocol
+async def test_copy_is_read_but_for_what_is_nested_too_deep(
+    home: Home, make_home: MakeHome, folder: Path
+) -> None:
+    """Beside a file that is damaged; what a driver knows nothing of is no loss."""
+    original = home.simulator.settings_words()
+    await home.set_power(600)
+    name = file_of(home)
+    copy = as_bytes(
+        put("data", "found", "future", value=DEEP),
+        (folder / f"{name}{COPY}").read_bytes(),
+    )
+    files = {name: b"{", f"{name}{COPY}": copy}
+    alive = await start_with(files, home, make_home, folder)
+    assert changed(original, alive.simulator) == {}
+    assert alive.state("control_mode") == "automatic"
 
 
 async def save_fails(*_: object) -> None:

@@ -1,7 +1,8 @@
 """The comparison of serial numbers: another device at the address is refused."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -13,16 +14,18 @@ from custom_components.homebattery.drivers.errors import (
     AnotherDeviceError,
     BatteryError,
     CannotConnectError,
+    RequestTimeoutError,
+    UnidentifiedError,
+    WrongLoggerError,
 )
 from tests.drivers.conftest import Leap
 from tests.home import KINDS, another, house_of
+from tests.nameless import TIMEOUT, Nameless
 from tests.simulators import ManualClock, SessySimulator, Simulator, SmaSimulator
-from tests.simulators.modbus import Refused
 from tests.simulators.switch import Switch
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-BUSY = 6
 LASTING = [kind for kind in DRIVERS if kind != "sessy"]
 """The kinds that keep a connection."""
 
@@ -61,7 +64,8 @@ def served(device: Simulator) -> int:
     """Return the number of requests that a device has had."""
     if isinstance(device, SessySimulator):
         return len(device.server.requests)
-    return int(device.server.traffic.requests)  # type: ignore[union-attr]
+    server: Any = device.server
+    return int(server.traffic.requests)
 
 
 def back_off(leap: Leap) -> None:
@@ -161,74 +165,81 @@ async def test_connection_that_was_cut_in_silence_is_compared(
 
 # Without an answer
 
-SERIAL_AT = {
-    "victron": 800,
-    "sun2000": 30015,
-    "deye_modbus": 3,
-    "deye_solarman": 3,
-    "sma": 30057,
-}
-"""The register of the serial number, which is read for the comparison alone."""
-
 
 @pytest.fixture(params=["refused", "empty"])
-async def silent(
-    request: pytest.FixtureRequest,
-    address: Address,
-    leap: Leap,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[pytest.MonkeyPatch]:
-    """Yield the patch by which a device that was out of reach hides its number."""
-    device: Any = address.device
-    with monkeypatch.context() as patch:
-        if isinstance(device, SessySimulator):
-            number = {"sessy_serial": "unknown"}
-            patch.setattr(device.server, "battery_serial", lambda: number)
-            if request.param == "refused":
-                await device.misbehave("error", count=100, path="system/info")
-        else:
-            units = device.server.units
-            read = units.read
-
-            def read_other(unit: int, start: int, count: int) -> Sequence[int]:
-                if start != SERIAL_AT[device.type] or count > 10:
-                    answer: Sequence[int] = read(unit, start, count)
-                    return answer
-                if request.param == "refused":
-                    raise Refused(BUSY)
-                return [0] * count
-
-            patch.setattr(units, "read", read_other)
-        yield patch
+def nameless(request: pytest.FixtureRequest, address: Address) -> Nameless:
+    """Return the ways in which a device answers without its serial number."""
+    return Nameless(address.device, request.param)
 
 
-async def answer_again(device: Simulator) -> None:
-    """End the fault of `silent` that is no patch."""
-    if isinstance(device, SessySimulator):
-        await device.misbehave("error", count=0)
-
-
-async def test_reads_and_renewals_go_on_while_the_serial_number_is_not_answered(
-    address: Address, leap: Leap, silent: pytest.MonkeyPatch
+async def test_nothing_is_read_or_renewed_while_the_serial_number_is_refused_or_empty(
+    address: Address, leap: Leap, nameless: Nameless
 ) -> None:
-    """Such a device is not another one."""
+    """After it was out of reach, it may be another device that reports none."""
     battery, device = address.battery, address.device
     await battery.set_power_setpoint(1000)
+    before, snapshot = device.settings_words(), battery.snapshot
+    await nameless.begin()
     await address.pass_to(device)
     back_off(leap)
 
-    assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
-    await battery.keep_alive()
+    for name, call in CALLS.items():
+        already, writes = served(device), battery.writes
+        with pytest.raises(UnidentifiedError):
+            await call(battery, device.type)
+        # An HTTP error is asked again once.
+        assert served(device) - already <= 1 + (device.type == "sessy"), name
+        assert battery.writes == writes, name
 
-    assert device.mode == "controlled"
+    assert device.settings_words() == before
+    assert battery.snapshot == snapshot
     assert battery.identity_check.present is None
 
 
+async def test_device_that_reports_its_serial_number_again_is_back_at_once(
+    address: Address, leap: Leap, nameless: Nameless
+) -> None:
+    """As one does that has started: nothing has to be waited for."""
+    battery, device = address.battery, address.device
+    await battery.set_power_setpoint(1000)
+    await nameless.begin()
+    await address.pass_to(device)
+    back_off(leap)
+    with pytest.raises(UnidentifiedError):
+        await battery.read()
+
+    await nameless.end()
+
+    assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
+    await battery.keep_alive()
+    assert battery.held is not None
+    await battery.release()
+    assert device.mode == "automatic"
+
+
+async def test_serial_number_that_is_refused_while_in_reach_changes_nothing(
+    address: Address, leap: Leap, nameless: Nameless
+) -> None:
+    """A write that needs a comparison is refused, and nothing else."""
+    battery, device = address.battery, address.device
+    await battery.set_power_setpoint(1000)
+    await nameless.begin()
+    leap(VALID + 1)
+    if device.type == "sessy":
+        with pytest.raises(UnidentifiedError):
+            await battery.release()
+
+    assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
+    await battery.keep_alive()
+    assert device.mode == "controlled"
+
+
 async def test_first_write_waits_while_the_serial_number_is_not_answered(
-    address: Address, leap: Leap, silent: pytest.MonkeyPatch
+    address: Address, leap: Leap, nameless: Nameless
 ) -> None:
     battery, device = address.battery, address.device
     before = device.settings_words()
+    await nameless.begin()
     await address.pass_to(device)
     back_off(leap)
 
@@ -240,28 +251,97 @@ async def test_first_write_waits_while_the_serial_number_is_not_answered(
     assert not caught.value.written
     assert battery.snapshot is None
     assert device.settings_words() == before
-    silent.undo()
-    await answer_again(device)
+    await nameless.end()
     await battery.set_power_setpoint(1000)
     assert device.mode == "controlled"
 
 
-async def test_release_is_tried_again_until_the_serial_number_is_answered(
-    address: Address, leap: Leap, silent: pytest.MonkeyPatch
+async def test_reads_and_renewals_go_on_while_the_question_gets_no_answer(
+    simulator: Simulator, leap: Leap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    battery, device = address.battery, address.device
-    await battery.set_power_setpoint(1000)
-    await address.pass_to(device)
-    back_off(leap)
+    """Silence for one question is not another device; a release waits all the same."""
+    driver = DRIVERS[simulator.type]
+    monkeypatch.setattr(
+        driver, "__init__", partialmethod(driver.__init__, timeout=TIMEOUT)
+    )
+    nameless = Nameless(simulator, "silent")
+    async with (
+        Switch(simulator) as switch,
+        driver.from_setup(switch.setup_of(simulator)) as battery,
+    ):
+        await battery.set_power_setpoint(1000)
+        await nameless.begin()
+        await Address(switch, simulator, simulator, battery).pass_to(simulator)
+        back_off(leap)
 
-    with pytest.raises(BatteryError):
+        assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
+        await battery.keep_alive()
+        assert battery.held is not None
+        with pytest.raises(RequestTimeoutError):
+            await battery.release()
+
+        await nameless.end()
         await battery.release()
+        assert simulator.mode == "automatic"
 
-    assert battery.snapshot is not None
-    silent.undo()
-    await answer_again(device)
-    await battery.release()
-    assert device.mode == "automatic"
+
+# Behind a data logger
+
+
+@pytest.mark.parametrize("simulator", ["deye_solarman"], indirect=True)
+async def test_another_logger_is_noticed_by_any_request(
+    simulator: Simulator, clock: ManualClock
+) -> None:
+    """Also where a new connection says nothing, since the logger hangs up each time."""
+    async with (
+        another(simulator, clock) as other,
+        Switch(simulator) as switch,
+    ):
+        switch.hangs_up = True
+        setup = switch.setup_of(simulator)
+        async with DRIVERS[simulator.type].from_setup(setup) as battery:
+            for _ in range(3):
+                await battery.get("battery_soc")
+            await switch.give_to(other)
+            with pytest.raises(AnotherDeviceError) as caught:
+                await battery.get("battery_soc")
+
+            assert caught.value.present == f"data logger {other.setup['logger_serial']}"
+            assert battery.identity_check.present == caught.value.present
+            await switch.give_to(simulator)
+            assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5)
+            assert battery.identity_check.present is None
+
+
+@pytest.mark.parametrize("simulator", ["deye_solarman"], indirect=True)
+async def test_another_inverter_behind_the_same_logger_is_another_device(
+    simulator: Simulator, clock: ManualClock, leap: Leap
+) -> None:
+    async with (
+        another(simulator, clock, same_logger=True) as other,
+        Switch(simulator) as switch,
+        DRIVERS[simulator.type].from_setup(switch.setup_of(simulator)) as battery,
+    ):
+        await Address(switch, simulator, other, battery).pass_to(other)
+        back_off(leap)
+        with pytest.raises(AnotherDeviceError, match="answers: 2305119999 instead of"):
+            await battery.get("battery_soc")
+
+
+@pytest.mark.parametrize("simulator", ["deye_solarman"], indirect=True)
+async def test_another_logger_is_another_device_when_connecting(
+    simulator: Simulator, clock: ManualClock
+) -> None:
+    """Where the inverter is known; else the logger's number is to be corrected."""
+    async with another(simulator, clock) as other:
+        setup = {**other.setup, "logger_serial": simulator.setup["logger_serial"]}
+        battery = DRIVERS[simulator.type].from_setup(setup)
+        with pytest.raises(WrongLoggerError):
+            await battery.connect()
+
+        battery.identity_check.expected = KINDS[simulator.type].serial
+        with pytest.raises(AnotherDeviceError):
+            await battery.connect()
 
 
 # Where no connection lasts
@@ -290,7 +370,7 @@ async def test_device_that_hangs_up_after_each_answer_is_not_asked_each_time(
 ) -> None:
     """Yet after it was out of reach, and before a first write after a minute."""
     async with (
-        another(simulator, clock) as other,
+        another(simulator, clock, same_logger=True) as other,
         Switch(simulator) as switch,
     ):
         switch.hangs_up = True

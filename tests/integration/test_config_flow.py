@@ -1222,7 +1222,7 @@ async def test_another_device_at_the_new_address_is_not_taken_over(
 async def test_device_that_is_another_one_after_the_password_is_not_taken_over(
     lost_sessy: Home, sessy: SessySimulator, impostor: SessySimulator
 ) -> None:
-    """It tells its serial number only then."""
+    """It reports its serial number only then."""
     impostor.server.username = sessy.server.username
     hass = lost_sessy.hass
     form = await discover_sessy(hass, announced(sessy, hosts=[impostor.host]))

@@ -159,14 +159,22 @@ async def test_another_device_at_the_address_is_refused(
 
 
 async def test_wrong_password_starts_a_new_sign_in(
-    make_home: MakeHome, sessy: SessySimulator
+    make_home: MakeHome, sessy: SessySimulator, warp: Warp
 ) -> None:
+    """It is tried again meanwhile: a device that starts may refuse the right one."""
     home = make_home(sessy)
     await sessy.misbehave("unauthorized")
     assert not await home.set_up()
-    assert home.entry_is(ConfigEntryState.SETUP_ERROR)
-    [flow] = home.hass.config_entries.flow.async_progress()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert home.entry.error_reason_translation_key == "invalid_auth"
+    flows = home.hass.config_entries.flow
+    [flow] = flows.async_progress()
     assert flow["context"]["source"] == SOURCE_REAUTH
+
+    await sessy.misbehave("unauthorized", on=False)
+    await warp(100)
+    assert home.entry_is(ConfigEntryState.LOADED)
+    assert flows.async_progress() == []
 
 
 @one_of_each_protocol

@@ -3,7 +3,7 @@
 Each part is read for itself: a part that makes no sense is unknown, and the others count.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -31,6 +31,8 @@ _MOST_POWER: Final = 10_000_000
 """W; no battery here has more, nor as many A."""
 _MOST_WRITES: Final = 100_000
 """Writes to flash that no device took in a day."""
+_LEVELS: Final = 8
+"""Levels of lists and objects in a part of a snapshot; no driver makes half of them."""
 _NAME: Final = re.compile(r"[a-z0-9_.]{1,60}")
 _LONGEST: Final = timedelta(days=3660)
 _NOT_MEANT: Final = timedelta(seconds=LONGEST_SETPOINT_TIMEOUT)
@@ -42,7 +44,6 @@ UNREADABLE: Final = (
     TypeError,
     ValueError,
     AttributeError,
-    NotImplementedError,
 )
 """The errors of Home Assistant for a file that is not as it wrote it."""
 
@@ -149,7 +150,7 @@ def decode(data: Any) -> Content:
     wrong: set[str] = set()
     lease = _Parts(data.get("lease") if isinstance(data, dict) else None, wrong)
     nothing: Snapshot = {}
-    content.snapshot = lease.take(SNAPSHOT, _json_object, nothing)
+    content.snapshot = lease.take(SNAPSHOT, read_snapshot, nothing)
     power = lease.take("power", _power, None)
     current = lease.take("current", _current, None)
     phases = lease.take("phases", _phases, None)
@@ -165,6 +166,28 @@ def decode(data: Any) -> Content:
     # The parts of the snapshot are the driver's to judge.
     content.unknown |= wrong - {SNAPSHOT}
     return content
+
+
+def read_snapshot(value: Any) -> Snapshot:
+    """Return a snapshot without parts that are nested too deep to be a driver's.
+
+    Raises TypeError for a value that is no JSON object.
+    """
+    parts = _of(dict, value)
+    return {key: parts[key] for key in parts if not _is_deeper(parts[key], _LEVELS)}
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether a JSON value has more levels of lists and objects."""
+    inside: Iterable[Any]
+    match value:
+        case dict():
+            inside = value.values()
+        case list():
+            inside = value
+        case _:
+            return False
+    return not levels or any(_is_deeper(each, levels - 1) for each in inside)
 
 
 class _Parts:
@@ -198,10 +221,6 @@ def _names(value: Any) -> set[str]:
     if not all(_NAME.fullmatch(_of(str, name)) for name in names):
         raise ValueError(value)
     return set(names)
-
-
-def _json_object(value: Any) -> Snapshot:
-    return dict(_of(dict, value))
 
 
 def _number(value: Any) -> float:

@@ -23,6 +23,7 @@ from ..drivers.errors import (
     NotKeptError,
     RequestTimeoutError,
     TakenOverError,
+    UnidentifiedError,
 )
 from ..drivers.modbus.priority_lock import high_priority
 from .flash_spacing import FlashSpacing
@@ -387,7 +388,7 @@ def _fault(err: BatteryError, lease: Lease) -> LimitReason:
             return LimitReason.FLASH
         case NotKeptError():
             return LimitReason.NOT_SAVED
-        case CannotConnectError() | RequestTimeoutError():
+        case CannotConnectError() | RequestTimeoutError() | UnidentifiedError():
             return LimitReason.UNREACHABLE
         case SuspendedError():
             return err.reason

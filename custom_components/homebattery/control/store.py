@@ -25,6 +25,7 @@ from .lease_file import (
     decode,
     file_name,
     former_file_name,
+    read_snapshot,
 )
 
 _LOGGER = logging.getLogger(__name__)
@@ -256,7 +257,7 @@ class LeaseStore:
 def _snapshot_in(copied: Any) -> Snapshot | None:
     """Return the snapshot in what the second file says; None where it has none."""
     snapshot = copied.get(SNAPSHOT) if isinstance(copied, dict) else None
-    return snapshot if isinstance(snapshot, dict) and snapshot else None
+    return read_snapshot(snapshot) or None if isinstance(snapshot, dict) else None
 
 
 def _unset(snapshot: Snapshot) -> _StoredLease:

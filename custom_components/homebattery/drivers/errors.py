@@ -54,16 +54,22 @@ class WrongDeviceError(BatteryError):
 
 
 class AnotherDeviceError(WrongDeviceError):
-    """The device has the serial number `present`, not `expected`."""
+    """The device has the serial number `present`, not `expected`.
+
+    Or its data logger is another one; then `present` names that.
+    """
 
     def __init__(self, where: str, expected: str, present: str) -> None:
-        """Keep both serial numbers beside the text; `where` is the address."""
+        """Keep both beside the text; `where` is the address."""
         super().__init__(
-            f"{where}: another device answers: its serial number is {present} instead "
-            f"of {expected}"
+            f"{where}: another device answers: {present} instead of {expected}"
         )
         self.expected = expected
         self.present = present
+
+
+class UnidentifiedError(WrongDeviceError):
+    """The device that answers does not report the serial number that it had."""
 
 
 class WrongUnitError(WrongDeviceError):

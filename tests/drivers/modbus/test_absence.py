@@ -19,10 +19,11 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
     StartingError,
 )
+from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
 from tests.home import house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
-from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused, Silent
+from tests.simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, Refused, Silent
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -73,7 +74,8 @@ class Spoiler:
             self.asked.append((unit, address, count))
             if self.fault is not None:
                 self.fault(unit, address, count)
-            return read(unit, address, count)  # type: ignore[no-any-return]
+            answered: Sequence[int] = read(unit, address, count)
+            return answered
 
         monkeypatch.setattr(units, "read", spoilt)
 
@@ -244,15 +246,29 @@ PASSING: Final = [
 """A word that says something of a device when it is connected: unit and address."""
 
 
-@pytest.mark.parametrize(("simulator", "word"), PASSING, indirect=["simulator"])
+@pytest.mark.parametrize(
+    ("simulator", "word", "code"),
+    [
+        *((*each, ILLEGAL_ADDRESS) for each in PASSING),
+        ("sun2000", (1, 30070), DEVICE_FAILURE),
+        ("sun2000", (1, 38200), DEVICE_FAILURE),
+        ("sun2000", (1, 47000), DEVICE_FAILURE),
+    ],
+    indirect=["simulator"],
+)
 async def test_what_is_refused_when_connecting_is_asked_again(
-    word: tuple[int, int], simulator: Simulator, spoiler: Spoiler
+    word: tuple[int, int],
+    code: int,
+    simulator: Simulator,
+    spoiler: Spoiler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The hourly scan detects it; the entry is then set up with it."""
+    monkeypatch.setattr(sun2000_unit, "BACK_OFFS", ())
 
     def refuse(unit: int, address: int, count: int) -> None:
         if unit == word[0] and address <= word[1] < address + count:
-            raise Refused(ILLEGAL_ADDRESS)
+            raise Refused(code)
 
     spoiler.fault = refuse
     async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:

@@ -4,7 +4,7 @@ The server of these tests answers one request wrongly, and all others rightly.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 import logging
 import struct
@@ -136,7 +136,7 @@ async def write(connection: ModbusTcpConnection) -> list[int]:
     ],
 )
 async def test_wrong_answer_is_refused_and_quoted(
-    ask: Callable[[ModbusTcpConnection], object],
+    ask: Callable[[ModbusTcpConnection], Awaitable[object]],
     pdu: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -145,7 +145,7 @@ async def test_wrong_answer_is_refused_and_quoted(
         assert await read(connection) == [7, 8]
         server.spoil = instead(pdu)
         with pytest.raises(ProtocolError, match=f"came: {pdu.hex(' ')}"):
-            await ask(connection)  # type: ignore[misc]
+            await ask(connection)
         assert await read(connection) == [7, 8]
         assert server.connections == 2
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
@@ -162,7 +162,7 @@ async def test_wrong_answer_is_refused_and_quoted(
     ],
 )
 async def test_wrong_answer_on_a_serial_line_is_not_taken(
-    ask: Callable[[ModbusTcpConnection], object],
+    ask: Callable[[ModbusTcpConnection], Awaitable[object]],
     pdu: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -172,7 +172,7 @@ async def test_wrong_answer_on_a_serial_line_is_not_taken(
         assert await read(connection) == [7, 8]
         server.spoil = instead(pdu)
         with pytest.raises((ProtocolError, RequestTimeoutError)):
-            await ask(connection)  # type: ignore[misc]
+            await ask(connection)
         assert await read(connection) == [7, 8]
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 

@@ -373,6 +373,60 @@ async def test_password_that_a_device_echoes_goes_no_further(
     assert echo.lower() not in text
 
 
+@pytest.mark.parametrize(
+    ("password", "echo"),
+    [
+        pytest.param("SECRET12", rb"S\u0065CRET12", id="one letter escaped"),
+        pytest.param("12345678", b"1234567\\u0038", id="a digit escaped twice"),
+        pytest.param('SE"RET12', rb"SE\"RET12", id="a quotation mark"),
+        pytest.param(r"SE\RET12", rb"SE\\RET12", id="a backslash"),
+        pytest.param("S\u00c9CRET12", rb"S\u00c9CRET12", id="not ASCII, escaped"),
+        pytest.param("S\u00c9CRET12", "S\u00c9CRET12".encode(), id="not ASCII"),
+        pytest.param("S\u00c9CRET12", b"S\xc9CRET12", id="not UTF-8"),
+        pytest.param("S\U0001f512CRET", rb"S\ud83d\udd12CRET", id="two words long"),
+    ],
+)
+@pytest.mark.parametrize("status", ["200 OK", "500 Oops"])
+async def test_password_that_a_device_escapes_goes_no_further(
+    password: str, echo: bytes, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In JSON, in half of it, and in what is no HTTP."""
+    caplog.set_level(0)
+    bodies = [
+        b'{"status": "nope", "x": "%b"}' % echo,
+        b'{"%b": "x"}' % echo,
+        b'{"error": "%b"}' % echo,
+        b'{"error": {"x": ["%b"]}}' % echo,
+        b'{"status": "nope", "x": "%b' % echo,
+    ]
+    said = []
+    async with (
+        HostileDongle(RESPONSES) as dongle,
+        inverter(dongle, password=password) as battery,
+    ):
+        for raw in (*(answer(body, status) for body in bodies), b"HTTP/" + echo):
+            dongle.hostile[ENERGY] = raw
+            failures = (await battery.read(KEYS)).failures
+            said += [str(failures["energy_charged_total"])]
+
+    assert len(said) == len(bodies) + 1
+    for text in (*said, caplog.text):
+        assert "CRET" not in text
+        assert "RET12" not in text
+        assert "34567" not in text
+
+
+async def test_number_that_is_the_password_goes_no_further() -> None:
+    async with (
+        HostileDongle(RESPONSES) as dongle,
+        inverter(dongle, password="12345678") as battery,
+    ):
+        dongle.hostile[ENERGY] = answer('{"error": 12345678}')
+        failures = (await battery.read(KEYS)).failures
+
+    assert "***" in str(failures["energy_charged_total"])
+
+
 async def test_settings_that_were_altered_are_not_written_back() -> None:
     async with HostileDongle(RESPONSES) as dongle, inverter(dongle) as battery:
         dongle.hostile[SETTINGS] = answered(SETTINGS, p1_hostname="x" * LONG)

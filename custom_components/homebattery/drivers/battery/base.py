@@ -220,7 +220,7 @@ class Battery(MeasuringDevice):
     async def read(self, keys: Collection[str] | None = None) -> Readings:
         await self.identity_check.confirm()
         readings = await super().read(keys)
-        self.identity_check.raise_if_another()
+        self.identity_check.raise_if_doubtful()
         return readings
 
     @property
@@ -404,7 +404,7 @@ class Battery(MeasuringDevice):
                 self.snapshot = None
             raise
         # Renewing may have needed no answer.
-        self.identity_check.raise_if_another()
+        self.identity_check.raise_if_doubtful()
         return grant
 
     async def release(self) -> None:

@@ -4,6 +4,11 @@ An address may pass to another device, and a gateway may get another one behind 
 the serial number is compared before anything else is asked of a device that may be
 another: over a new connection, and after it was out of reach.
 
+A device that reported its number once, and then answers without it, may be another one:
+nothing is asked of it until it reports one again. Silence for that one question is no
+answer, and reads go on. A data logger with another serial number than that given for it
+is another device, too.
+
 Where no connection lasts (HTTP, or a logger that hangs up after each answer) a new one
 says nothing. There a first write, or a release, more than `VALID` after the last
 comparison is preceded by one, too.
@@ -18,7 +23,9 @@ from ..errors import (
     BatteryError,
     CannotConnectError,
     RequestTimeoutError,
+    UnidentifiedError,
     UnitAbsentError,
+    WrongLoggerError,
 )
 from .controller import loop_time
 
@@ -52,7 +59,8 @@ class IdentityCheck:
         self.expected: str | None = None
         """The serial number that the device must have; None: nothing is compared."""
         self.present: str | None = None
-        """The serial number of another device that answered last; None without one."""
+        """The serial number of another device that answered last, or its data logger;
+        None without one."""
         self._where = where
         self._read = read
         self._connects = connects
@@ -62,6 +70,10 @@ class IdentityCheck:
     def reset(self) -> None:
         """Forget the comparisons so far: another connection is about to be opened."""
         self.present = None
+        self._was_reported = False
+        """Whether the device has reported the expected serial number."""
+        self._is_unidentified = False
+        """Whether the device may be another one, since it reports none any more."""
         self._is_certain = False
         self._compared_at = 0.0
         """Time of the last comparison, loop time, s."""
@@ -82,12 +94,13 @@ class IdentityCheck:
         """Take the serial number that was read when connecting, as the expected one.
 
         One that the device did not report itself cannot be compared later. Raises
-        AnotherDeviceError, and RequestTimeoutError when another one was expected and
-        the device reports none. `connects` is the connection over which it was read.
+        AnotherDeviceError, and UnidentifiedError when another one was expected and the
+        device reports none. `connects` is the connection over which it was read.
         """
         if self.expected not in (None, serial_number):
             self._judge(serial_number if is_reported else None)
         self.expected = serial_number if is_reported else None
+        self._was_reported = is_reported
         self._note_compared(connects)
         self._is_used = True
 
@@ -95,8 +108,9 @@ class IdentityCheck:
         """Compare if that is due before a request, and wait for the answer.
 
         Returns the connection that the request must go over; None for any. Raises
-        AnotherDeviceError, what `read` raises when the device is out of reach, and for
-        a request that must be certain also when the serial number is not answered.
+        AnotherDeviceError, UnidentifiedError, what `read` raises when the device is out
+        of reach, and for a request that must be certain also when the serial number is
+        not answered.
         """
         must_be_certain = self._must_be_certain(is_write)
         if self._is_due(must_be_certain):
@@ -109,14 +123,19 @@ class IdentityCheck:
         return not self._hangs_up and self._connects() is not None
 
     async def confirm(self) -> None:
-        """Compare again while another device answers; raises what `admit` does."""
-        if self.present is not None:
+        """Compare again while another device may answer; raises what `admit` does."""
+        if self._is_doubtful:
             await self._compare(must_be_certain=False)
 
-    def raise_if_another(self) -> None:
-        """Raise AnotherDeviceError if another device answered last."""
+    def raise_if_doubtful(self) -> None:
+        """Raise AnotherDeviceError or UnidentifiedError if such a device answered last.
+
+        No request tells: it may not have needed one.
+        """
         if self.present is not None:
             raise AnotherDeviceError(self._where, str(self.expected), self.present)
+        if self._is_unidentified:
+            raise self._unidentified()
 
     async def is_nameless(self) -> bool:
         """Return whether the device reports no serial number now, though it has one.
@@ -134,9 +153,21 @@ class IdentityCheck:
         self._answered_on = connects
 
     def note_failure(self, err: BatteryError) -> None:
-        """Note that a request failed: the device may have been out of reach."""
+        """Note that a request failed: the device may have been out of reach.
+
+        Raises AnotherDeviceError when another data logger answered.
+        """
         if isinstance(err, _OUT_OF_REACH):
             self._is_certain, self._not_before = False, 0.0
+        if isinstance(err, WrongLoggerError) and self.expected is not None:
+            self._is_certain = False
+            self.present = f"data logger {err.serial or 'unknown'}"
+            self.raise_if_doubtful()
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Whether the device that answered last is another one, or may be."""
+        return self.present is not None or self._is_unidentified
 
     def _is_due(self, must_be_certain: bool) -> bool:
         if self.expected is None:
@@ -145,34 +176,68 @@ class IdentityCheck:
         if is_new and self._is_certain and not self._is_used:
             # The connection ended with the very answer of the comparison.
             self._hangs_up, is_new = True, False
-        if self.present is not None or (must_be_certain and not self._is_certain):
+        if is_new:
+            self._is_certain = False
+        if self._is_doubtful:
             return True
-        if is_new or not self._is_certain:
+        if not self._is_certain:
             return must_be_certain or loop_time() >= self._not_before
         is_old = not self._lasts and loop_time() - self._compared_at >= VALID
         return must_be_certain and is_old
 
     async def _compare(self, must_be_certain: bool) -> None:
         """Ask for the serial number and compare it."""
-        self._is_certain = False
         try:
-            self._judge(await self._read())
-        except AnotherDeviceError, CannotConnectError, AuthenticationError:
-            raise
-        except BatteryError:
-            if must_be_certain or self.present is not None:
-                raise
-            self._not_before = loop_time() + ASK_AGAIN
+            serial_number = await self._read()
+        except BatteryError as err:
+            self.note_failure(err)
+            match err:
+                case CannotConnectError() | AuthenticationError():
+                    self._is_certain = False
+                    raise
+                case RequestTimeoutError():
+                    if must_be_certain or self._is_doubtful:
+                        raise
+                    self._not_before = loop_time() + ASK_AGAIN
+                case _:
+                    self._note_nameless(must_be_certain, err)
         else:
+            if serial_number is None:
+                self._note_nameless(must_be_certain)
+                return
+            self._judge(serial_number)
             self._note_compared(self._connects())
+
+    def _note_nameless(
+        self, must_be_certain: bool, err: BatteryError | None = None
+    ) -> None:
+        """Note an answer without a serial number; `err` is a refusal.
+
+        Raises UnidentifiedError, unless the request may go on.
+        """
+        if self._was_reported and not self._is_certain:
+            self._is_unidentified = True
+        if must_be_certain or self._is_doubtful:
+            raise self._unidentified() from err
+        self._not_before = loop_time() + ASK_AGAIN
+
+    def _unidentified(self) -> UnidentifiedError:
+        return UnidentifiedError(
+            f"{self._where}: reports no serial number now; it may be another device, or "
+            "be starting"
+        )
 
     def _judge(self, serial_number: str | None) -> None:
         """Raise unless the serial number is the expected one."""
         if serial_number is None:
-            raise RequestTimeoutError(f"{self._where}: reports no serial number now")
+            raise self._unidentified()
+        self._is_unidentified = False
         self.present = None if serial_number == self.expected else serial_number
-        self.raise_if_another()
+        if self.present is not None:
+            self._is_certain = False
+        self.raise_if_doubtful()
 
     def _note_compared(self, connects: int | None) -> None:
         self._is_certain, self._is_used = True, False
         self._compared_at, self._compared_on = loop_time(), connects
+        self._not_before = 0.0

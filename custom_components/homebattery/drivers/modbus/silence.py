@@ -24,11 +24,6 @@ class Silence:
         self._consequences: list[Callable[[], None]] = []
 
     @property
-    def is_partial(self) -> bool:
-        """Whether a request got no answer, while others did."""
-        return self.answered and bool(self._errors)
-
-    @property
     def is_over(self) -> bool:
         """Whether too many requests got no answer to send another one."""
         return len(self._errors) >= MOST_TIMEOUTS

@@ -33,7 +33,10 @@ type Redact = Callable[[str], str]
 
 
 def redacting(username: str, passwords: Iterable[str]) -> Redact:
-    """Return a function that redacts passwords, and what Basic auth makes of them."""
+    """Return a function that redacts passwords, and what Basic auth makes of them.
+
+    Also where some of their letters are escaped, as in JSON or in the text of bytes.
+    """
     secrets = set()
     for password in passwords:
         if len(password) < _SHORTEST_SECRET:
@@ -45,8 +48,25 @@ def redacting(username: str, passwords: Iterable[str]) -> Redact:
     if not secrets:
         return str
     longest_first = sorted(secrets, key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    pattern = re.compile(
+        "|".join("".join(map(_any_form, secret)) for secret in longest_first),
+        re.IGNORECASE,
+    )
     return lambda text: pattern.sub(_REDACTED, text)
+
+
+def _any_form(letter: str) -> str:
+    """Return the pattern of a letter in all forms of it that a quoted answer may have."""
+    forms = {letter, f"\\{letter}"}
+    for each in (letter, letter.lower(), letter.upper()):
+        units = each.encode("utf-16-be", "surrogatepass").hex()
+        forms.add(re.sub("....", r"\\u\g<0>", units))
+    if not letter.isascii():
+        octets = letter.encode(errors="replace").hex()
+        # That of bytes which are no UTF-8 is a mark in the place of each.
+        forms |= {re.sub("..", r"\\x\g<0>", octets), "\N{REPLACEMENT CHARACTER}"}
+    longest_first = sorted(forms, key=len, reverse=True)
+    return f"(?:{'|'.join(map(re.escape, longest_first))})"
 
 
 def quoted(value: object, redact: Redact = str) -> str:

@@ -272,7 +272,8 @@ class SessyClient:
                     if path == SETTINGS.path
                     else ""
                 )
-                raise DeviceRefusedError(f"{where}: {quoted(error)}{hint}")
+                reason = quoted(error, self._redact)
+                raise DeviceRefusedError(f"{where}: {reason}{hint}")
             case {"status": "ok"}:
                 (self.altered.add if is_altered else self.altered.discard)(path)
                 return dict(answer)

@@ -33,7 +33,6 @@ from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
-from ..modbus.silence import Silence
 from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED
 from .connection import LostConnections
@@ -181,11 +180,11 @@ class Sun2000Inverter(ModbusBattery):
         else:
             model = await check_inverter(where, self.unit, self.unit_id)
         self._once["model"] = self._model = model
-        self.topology = await self._discover(Silence(answered=True))
+        self.topology = await self._discover()
         self.counters.rated_power = self.topology.power or 0
 
-    async def _discover(self, silence: Silence) -> Topology:
-        return await discover(self._part("SUN2000", ASKED), self._model, silence)
+    async def _discover(self) -> Topology:
+        return await discover(self._part("SUN2000", ASKED), self._model)
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
@@ -251,10 +250,9 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     async def has_new_parts(self) -> bool:
-        silence = Silence(answered=True)
-        now = await self._discover(silence)
+        now = await self._discover()
         # What was not answered is no news.
-        has_more = not silence.is_partial and now.has_more(self.topology)
+        has_more = now.is_whole and now.has_more(self.topology)
         return has_more or await super().has_new_parts()
 
     # Reading

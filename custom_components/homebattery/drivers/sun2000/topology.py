@@ -12,7 +12,7 @@ from typing import Final
 
 from ..absence import CERTAIN_REFUSALS
 from ..battery.parts import Part, PartKind
-from ..errors import NotSupportedError, ProtocolError, RequestTimeoutError
+from ..errors import BatteryError, NotSupportedError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
@@ -72,6 +72,8 @@ class Topology:
     """Unit and number of each battery pack."""
     has_totals: bool = True
     """False where only battery unit 1 reports its values."""
+    is_whole: bool = True
+    """Whether no question failed."""
 
     def has_more(self, before: Topology) -> bool:
         """Return True for something that was not known `before`."""
@@ -111,15 +113,14 @@ class Topology:
         )
 
 
-async def discover(device: ModbusDevice, model: str, silence: Silence) -> Topology:
+async def discover(device: ModbusDevice, model: str) -> Topology:
     """Return the topology of the inverter `model`; `device` has the registers `ASKED`.
 
-    `silence` is one of a device that has just answered. A question without an answer
-    leaves its part of the topology unknown. Raises the errors of reading, except for
-    registers that do not exist, and RequestTimeoutError when more than one question is
-    not answered, or when it is not known whether there is a battery.
+    A question that fails leaves its part of the topology unknown. Raises the errors of
+    a device that is out of reach, RequestTimeoutError when more than one question gets
+    no answer, and the error of the question whether there is a battery.
     """
-    return await _Discovery(device, model, silence).run()
+    return await _Discovery(device, model).run()
 
 
 def battery_unit(
@@ -147,12 +148,12 @@ def _text(value: Value) -> str | None:
 class _Discovery:
     """The questions by which a topology is discovered."""
 
-    def __init__(self, device: ModbusDevice, model: str, silence: Silence) -> None:
+    def __init__(self, device: ModbusDevice, model: str) -> None:
         self._device = device
         self._model = model
-        self._silence = silence
-        self._unanswered: set[str] = set()
-        """The registers that gave no answer."""
+        self._silence = Silence(answered=True)
+        self._failures: dict[str, BatteryError] = {}
+        """The failures of registers that may be there all the same."""
 
     async def run(self) -> Topology:
         """Ask all questions; raises what `discover` raises."""
@@ -173,8 +174,9 @@ class _Discovery:
             meter_phases=await self._meter_phases(),
             products=products,
             packs=packs,
-            # Without an answer they count as there: what is not is refused.
-            has_totals=_SOC in totals or _SOC in self._unanswered,
+            # What fails otherwise than by being absent counts as there.
+            has_totals=_SOC in totals or _SOC in self._failures,
+            is_whole=not self._failures,
         )
 
     async def _phases(self, identity: Mapping[str, Value]) -> int:
@@ -202,8 +204,8 @@ class _Discovery:
     async def _products(self) -> dict[int, int]:
         """Return the kind of battery that each battery unit is.
 
-        One that gives no answer is there if it has an SOC. Raises RequestTimeoutError
-        where that is not known either: without a battery, none could be released.
+        One that cannot be asked is there if it has an SOC. Raises its error where that
+        is not known either: without a battery, none could be released.
         """
         names = [register.name for register in BATTERY_PRODUCTS]
         values = await self._read(names, tries=CERTAIN_REFUSALS)
@@ -211,9 +213,9 @@ class _Discovery:
             unit: int(number(values.get(name)))
             for unit, name in zip(UNITS, names, strict=True)
         }
-        if names[0] in self._unanswered:
+        if (failure := self._failures.get(names[0])) is not None:
             if not (await self._read([_SOC])).get(_SOC):
-                raise self._silence.error
+                raise failure
             products[1] = _UNKNOWN
         return {unit: product for unit, product in products.items() if product}
 
@@ -234,7 +236,7 @@ class _Discovery:
     async def _read(
         self, names: Collection[str], *, tries: int = 1
     ) -> Mapping[str, Value]:
-        """Return registers; absent are those that are missing, or give no answer."""
+        """Return registers; absent are those that are missing, or fail."""
         report = await self._device.read(names, silence=self._silence)
         for _ in range(tries - 1):
             refused = {
@@ -246,10 +248,6 @@ class _Discovery:
         if self._silence.is_over:
             raise self._silence.error
         for name, failure in report.failures.items():
-            if isinstance(failure, RequestTimeoutError | ProtocolError):
-                self._unanswered.add(name)
-            elif name not in report.values and not isinstance(
-                failure, NotSupportedError
-            ):
-                raise failure
+            if name not in report.values and not isinstance(failure, NotSupportedError):
+                self._failures[name] = failure
         return report.values

@@ -9,7 +9,9 @@ from ..absence import CERTAIN_REFUSALS
 from ..errors import (
     CannotConnectError,
     DeviceRefusedError,
+    IllegalAddressError,
     RequestTimeoutError,
+    UnitAbsentError,
     WrongDeviceError,
     WrongUnitError,
 )
@@ -25,6 +27,8 @@ _RESTART_TRIES: Final = 5
 _HISTORY: Final = (301, 302)
 _ALWAYS_THERE: Final = range(800, 850)
 """The addresses at unit 100 that belong to the GX itself."""
+_ABSENT: Final = (IllegalAddressError, UnitAbsentError)
+"""Refusals of what is not there; others pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +104,8 @@ class GxUnits:
         return Capabilities(
             phases=min(max(phases[0], 1), 3),
             is_rs=is_rs,
-            has_ess=await _unless_silent(self.has_ess()),
-            has_history=await _unless_silent(self.has_history(battery_unit_id)),
+            has_ess=await _unless_failing(self.has_ess()),
+            has_history=await _unless_failing(self.has_history(battery_unit_id)),
         )
 
     async def has_ess(self, tries: int = CERTAIN_REFUSALS) -> bool:
@@ -126,21 +130,32 @@ class GxUnits:
     async def _read_again(
         self, unit_id: int, address: int, count: int = 1, *, tries: int
     ) -> list[int] | None:
-        """Return words; None where they are refused so many times."""
-        for _ in range(tries):
-            if (words := await self.read(unit_id, address, count)) is not None:
-                return words
+        """Return words; None where they are refused as absent so many times.
+
+        Raises DeviceRefusedError where the last refusal has another reason.
+        """
+        for remaining in reversed(range(tries)):
+            try:
+                if (words := await self._ask(unit_id, address, count)) is not None:
+                    return words
+            except DeviceRefusedError as err:
+                if not remaining and not isinstance(err, _ABSENT):
+                    raise
         return None
 
     async def read(
         self, unit_id: int, address: int, count: int = 1
     ) -> list[int] | None:
-        """Return words, or None where they do not exist."""
-        unit = self._unit(unit_id)
+        """Return words, or None where they do not exist, or are refused."""
         try:
-            return await unit.read_holding_registers(address, count)
+            return await self._ask(unit_id, address, count)
         except DeviceRefusedError:
             return None
+
+    async def _ask(self, unit_id: int, address: int, count: int) -> list[int] | None:
+        """Return words, or None where the server crashes; raises DeviceRefusedError."""
+        try:
+            return await self._unit(unit_id).read_holding_registers(address, count)
         except CannotConnectError:
             if unit_id == SYSTEM_UNIT and address in _ALWAYS_THERE:
                 raise
@@ -172,9 +187,9 @@ class GxUnits:
                 return
 
 
-async def _unless_silent(capability: Awaitable[bool]) -> bool:
-    """Return a capability; True without an answer, since what is absent is refused."""
+async def _unless_failing(capability: Awaitable[bool]) -> bool:
+    """Return a capability; True where that is not known: what is absent is refused."""
     try:
         return await capability
-    except RequestTimeoutError:
+    except DeviceRefusedError, RequestTimeoutError:
         return True
