@@ -326,8 +326,8 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "vebus": ((3, 109),),
         "battery": ((258, 326), (1282, 1318)),
         "grid": ((2600, 2643),),
-        "pvinverter": ((1026, 1057),),
-        "multi": ((4500, 4614),),
+        "pvinverter": ((1026, 1063),),
+        "multi": ((4500, 4620),),
     },
     "2025": {  # servers 1.0.89 to 1.0.95, October 2025 to March 2026
         "system": (
@@ -339,6 +339,8 @@ RANGES: Final[dict[Firmware, dict[str, tuple[Range, ...]]]] = {
         "vebus": ((3, 109), (200, 231)),
         "battery": ((256, 331), (1282, 1318)),
         "grid": ((2600, 2648),),
+        "pvinverter": ((1026, 1064),),
+        "multi": ((4500, 4620),),
     },
     "new": {  # server 1.0.101, April 2026
         "system": ((800, 919), (5400, 5407)),
@@ -371,6 +373,7 @@ _RESERVED: Final[tuple[Range, ...]] = (
         (867, 867),
     ),
     *((122, 129), (138, 139), (1065, 1069), (2649, 2649), (2719, 2719), (4616, 4619)),
+    (4621, 4621),
 )
 _RESERVED_AT_FIRST: Final[dict[Firmware, tuple[Range, ...]]] = {
     "old": ((834, 835),),

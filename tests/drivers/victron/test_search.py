@@ -116,7 +116,7 @@ async def test_a_grid_meter_is_detected(unit: int) -> None:
         assert await inverter.get("grid_import_total") == 1000
 
 
-@pytest.mark.parametrize("firmware", ["old", "new"])
+@pytest.mark.parametrize("firmware", ["old", "2025", "new"])
 @pytest.mark.parametrize("unit", [100, 226, 3])
 async def test_a_multi_rs_is_detected(unit: int, firmware: Any) -> None:
     """It is read without any unit id that was typed, and not controlled."""
@@ -140,16 +140,17 @@ async def test_of_two_multi_rs_the_one_is_taken_that_the_gx_uses() -> None:
         assert inverter.unit_id == 226
 
 
+@pytest.mark.parametrize("firmware", ["old", "2025", "new"])
 @pytest.mark.parametrize(
     ("unit", "house"), [(20, Plant), (20, idle_house), (30, Plant), (40, Plant)]
 )
-async def test_a_pv_inverter_is_detected(unit: int, house: Any) -> None:
+async def test_a_pv_inverter_is_detected(unit: int, house: Any, firmware: Any) -> None:
     """Each number is the one that a program of Victron's begins at.
 
     At night only the usual one is asked, as most sites have none.
     """
     async with (
-        VictronSimulator(house(), pv_unit=unit) as gx,
+        VictronSimulator(house(), pv_unit=unit, firmware=firmware) as gx,
         VictronInverter(gx.host, gx.port) as inverter,
     ):
         assert inverter.detected_config["pv_unit_id"] == unit
