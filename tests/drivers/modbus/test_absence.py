@@ -22,7 +22,7 @@ from custom_components.homebattery.drivers.errors import (
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
 from tests.home import house_of
-from tests.simulators import SIMULATORS, ManualClock, Simulator
+from tests.simulators import SIMULATORS, ManualClock, Simulator, VictronSimulator
 from tests.simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, Refused, Silent
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -232,6 +232,26 @@ async def test_an_ess_assistant_that_is_refused_is_detected_all_the_same(
         assert (battery.setpoint_limits is not None) is (refusals == 1)
         remaining = 0
         assert await battery.has_new_parts() is (refusals > 1)
+
+
+async def test_a_scan_for_new_parts_goes_on_after_a_question_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The battery's count of energy is detected beside an ESS assistant that is not."""
+    codes = {2709: ILLEGAL_ADDRESS, 301: ILLEGAL_ADDRESS}
+
+    def refuse(_unit: int, address: int, _count: int) -> None:
+        if address in codes:
+            raise Refused(codes[address])
+
+    async with VictronSimulator(battery="shunt") as victron:
+        Spoiler(victron.server.units, monkeypatch).fault = refuse
+        async with DRIVERS["victron"].from_setup(victron.setup) as battery:
+            assert battery.setpoint_limits is None
+            codes[2709] = DEVICE_FAILURE
+            assert not await battery.has_new_parts()
+            del codes[301]
+            assert await battery.has_new_parts()
 
 
 PASSING: Final = [

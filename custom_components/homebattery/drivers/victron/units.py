@@ -1,7 +1,7 @@
 """The services of a GX device at their units, and their capabilities."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,44 +104,48 @@ class GxUnits:
         return Capabilities(
             phases=min(max(phases[0], 1), 3),
             is_rs=is_rs,
-            has_ess=await _unless_failing(self.has_ess()),
-            has_history=await _unless_failing(self.has_history(battery_unit_id)),
+            # Where a question fails it counts as there: what is absent is refused.
+            has_ess=await self.has_ess() is not False,
+            has_history=await self.has_history(battery_unit_id) is not False,
         )
 
-    async def has_ess(self, tries: int = CERTAIN_REFUSALS) -> bool:
+    async def has_ess(self, tries: int = CERTAIN_REFUSALS) -> bool | None:
         """Return whether the ESS assistant's service is there, which 2709 belongs to.
 
-        One refusal may be a passing one, and a battery that is held could not be
-        released then.
+        None where the question fails. One refusal may be a passing one, and a battery
+        that is held could not be released then.
         """
-        return await self._read_again(SYSTEM_UNIT, 2709, tries=tries) is not None
+        words = await self._read_again(SYSTEM_UNIT, 2709, tries=tries)
+        return None if words is None else bool(words)
 
     async def has_history(
         self, battery_unit_id: int | None, tries: int = CERTAIN_REFUSALS
-    ) -> bool:
-        """Return whether the battery counts energy."""
+    ) -> bool | None:
+        """Return whether the battery counts energy; None where the question fails."""
         if battery_unit_id is None:
             return False
         history = await self._read_again(
             battery_unit_id, _HISTORY[0], len(_HISTORY), tries=tries
         )
-        return any(history or ())
+        return None if history is None else any(history)
 
     async def _read_again(
         self, unit_id: int, address: int, count: int = 1, *, tries: int
     ) -> list[int] | None:
-        """Return words; None where they are refused as absent so many times.
+        """Return words, none where they are refused as absent so many times.
 
-        Raises DeviceRefusedError where the last refusal has another reason.
+        None where there is no answer, or the last refusal has another reason.
         """
         for remaining in reversed(range(tries)):
             try:
                 if (words := await self._ask(unit_id, address, count)) is not None:
                     return words
+            except RequestTimeoutError:
+                return None
             except DeviceRefusedError as err:
                 if not remaining and not isinstance(err, _ABSENT):
-                    raise
-        return None
+                    return None
+        return []
 
     async def read(
         self, unit_id: int, address: int, count: int = 1
@@ -185,11 +189,3 @@ class GxUnits:
                     raise
             else:
                 return
-
-
-async def _unless_failing(capability: Awaitable[bool]) -> bool:
-    """Return a capability; True where that is not known: what is absent is refused."""
-    try:
-        return await capability
-    except DeviceRefusedError, RequestTimeoutError:
-        return True
