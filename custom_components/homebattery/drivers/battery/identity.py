@@ -5,9 +5,9 @@ the serial number is compared before anything else is asked of a device that may
 another: over a new connection, and after it was out of reach.
 
 A device that reported its number once, and then answers without it, may be another one:
-nothing is asked of it until it reports one again. Silence for that one question is no
-answer, and reads go on. A data logger with another serial number than that given for it
-is another device, too.
+nothing is asked of it until it reports one again. Silence for that one question, or
+garbage, is no answer, and reads go on. A data logger with another serial number than
+that given for it is another device, too.
 
 Where no connection lasts (HTTP, or a logger that hangs up after each answer) a new one
 says nothing. There a first write, or a release, more than `VALID` after the last
@@ -22,6 +22,7 @@ from ..errors import (
     AuthenticationError,
     BatteryError,
     CannotConnectError,
+    ProtocolError,
     RequestTimeoutError,
     UnidentifiedError,
     UnitAbsentError,
@@ -195,7 +196,7 @@ class IdentityCheck:
                 case CannotConnectError() | AuthenticationError():
                     self._is_certain = False
                     raise
-                case RequestTimeoutError():
+                case RequestTimeoutError() | ProtocolError():
                     if must_be_certain or self._is_doubtful:
                         raise
                     self._not_before = loop_time() + ASK_AGAIN
