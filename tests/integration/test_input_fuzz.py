@@ -24,6 +24,7 @@ from custom_components.homebattery import setup_flow
 from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.battery.export import Export
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
@@ -153,12 +154,14 @@ async def test_any_options_are_within_their_bounds_or_refused(
     options = home.hass.config_entries.options
     result: Any = await options.async_init(home.entry.entry_id)
     names = ["max_charge_power", "max_discharge_power", "scan_interval"]
-    sections = ["setpoint_timeout", "capacity", "allow_export", "odd"]
+    sections = ["setpoint_timeout", "capacity", "export", "odd"]
     typed: dict[str, Any] = data.draw(
         st.dictionaries(st.sampled_from(names), NUMBERS | LEAVES)
     )
     typed[SECTION_ADVANCED] = data.draw(
-        st.dictionaries(st.sampled_from(sections), NUMBERS | LEAVES)
+        st.dictionaries(
+            st.sampled_from(sections), NUMBERS | LEAVES | st.sampled_from(Export)
+        )
     )
     try:
         await options.async_configure(result["flow_id"], typed)
@@ -166,7 +169,9 @@ async def test_any_options_are_within_their_bounds_or_refused(
         options.async_abort(result["flow_id"])
         return
     await home.hass.async_block_till_done()
-    for value in home.entry.options.values():
+    numbers = dict(home.entry.options)
+    assert numbers.pop("export", Export.NEVER) in Export
+    for value in numbers.values():
         assert isinstance(value, int)
         assert 0 <= value <= 10_000_000
     assert home.state("control_mode") == "automatic"
