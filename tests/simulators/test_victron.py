@@ -289,23 +289,29 @@ async def test_unlimited_is_lost_in_scaled_registers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "words", "taken"),
+    ("address", "words", "taken", "firmware"),
     [
-        (2704, [100], True),
-        (2704, [65535], False),
-        (2705, [65535], True),
-        (2705, [65534], False),
-        (2720, [65535, 65535], True),
-        (2720, [65535, 65534], False),
-        (2720, [16, 0], False),  # 1,048,576 W
-        (2901, [1000], True),
-        (2901, [1001], False),
+        *(
+            (*row, firmware)
+            for firmware in ("old", "2025", "new")
+            for row in (
+                (2704, [100], True),
+                (2704, [65535], False),
+                (2705, [65535], True),
+                (2705, [65534], False),
+                (2901, [1000], True),
+                (2901, [1001], False),
+            )
+        ),
+        (2720, [65535, 65535], True, "new"),
+        (2720, [65535, 65534], False, "new"),
+        (2720, [16, 0], False, "new"),  # 1,048,576 W
     ],
 )
 async def test_settings_out_of_range_are_answered_and_not_taken(
-    address: int, words: list[int], taken: bool
+    address: int, words: list[int], taken: bool, firmware: Any
 ) -> None:
-    async with bench() as at:
+    async with bench(firmware=firmware) as at:
         before = dict(at.gx.settings)
         at.gx.flash_writes.clear()
         await at.write(GX, address, *words)
