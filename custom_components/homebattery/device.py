@@ -1,25 +1,33 @@
 """The device of a battery, and the scan for parts that were added to it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 import logging
+from typing import Final
 
 from homeassistant.const import CONF_MAC
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import (
     CONNECTION_NETWORK_MAC,
     DeviceInfo,
     format_mac,
 )
-from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.helpers.event import async_call_later
 
 from .const import DOMAIN, ControlMode
 from .data import HomeBatteryConfigEntry
+from .drivers.absence import BACK_OFF
 from .drivers.battery.base import Battery
 from .drivers.battery.measuring import Identity
 from .drivers.errors import BatteryError
 
 _LOGGER = logging.getLogger(__name__)
+
+_FIRST_SCANS: Final = tuple(pause + 10 for pause in BACK_OFF)
+"""Seconds before each of the first checks for parts: what was refused at set-up is
+asked again by polls a moment before."""
+_STUCK_SCAN: Final = 20.0
+"""Seconds between two checks of a battery that is held and has no controller."""
 
 
 def device_name(identity: Identity) -> str:
@@ -86,12 +94,30 @@ def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
 def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
     """Check now and then for added parts, and reload the entry to set them up.
 
-    Not while the battery is held: its setpoint would be lost.
+    Not while the battery is held: its setpoint would be lost. One that is held from an
+    earlier run, and cannot be controlled by what it answered when it was set up, can
+    only be released after that: it is checked often.
     """
     battery, control = entry.runtime_data.battery, entry.runtime_data.control
+    intervals = iter(_FIRST_SCANS)
+    next_scan: list[CALLBACK_TYPE] = []
+
+    def may_reload() -> bool:
+        return control.mode is ControlMode.AUTOMATIC or battery.controller is None
+
+    def interval() -> float:
+        if control.mode is ControlMode.MANUAL and battery.controller is None:
+            return _STUCK_SCAN
+        return next(intervals, battery.scan_interval)
+
+    @callback
+    def schedule() -> None:
+        job = HassJob(scan, f"{entry.title} scan", cancel_on_shutdown=True)
+        next_scan[:] = [async_call_later(hass, interval(), job)]
 
     async def scan(_now: datetime) -> None:
-        if control.mode is ControlMode.MANUAL:
+        schedule()
+        if not may_reload():
             return
         try:
             is_new = await battery.has_new_parts()
@@ -99,15 +125,14 @@ def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
             _LOGGER.debug("%s: cannot check for new parts: %s", entry.title, err)
             return
         # A setpoint may have been set meanwhile.
-        if is_new and control.mode is ControlMode.AUTOMATIC:
+        if is_new and may_reload():
             _LOGGER.info("%s: has new parts, is set up with them", entry.title)
             hass.config_entries.async_schedule_reload(entry.entry_id)
 
-    entry.async_on_unload(
-        async_track_time_interval(
-            hass,
-            scan,
-            timedelta(seconds=battery.scan_interval),
-            cancel_on_shutdown=True,
-        )
-    )
+    @callback
+    def stop() -> None:
+        for cancel in next_scan:
+            cancel()
+
+    schedule()
+    entry.async_on_unload(stop)
