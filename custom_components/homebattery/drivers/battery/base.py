@@ -10,10 +10,10 @@ Constructing, connecting and reading never write to a device.
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
-import math
+import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, override
 
@@ -22,6 +22,7 @@ from ..errors import (
     InvalidValueError,
     NotConfirmedError,
     NotSupportedError,
+    TakenOverError,
 )
 from ..flash import FlashWear
 from ..measurements import MOST_POWER, Value
@@ -140,6 +141,8 @@ class Battery(MeasuringDevice):
         """The check that the device is still the same one."""
         self._is_waiting = False
         """Whether all requests wait until the serial number is answered."""
+        self._is_renewing = False
+        """Whether writes do not wait for that either."""
 
     @classmethod
     def from_setup(
@@ -192,7 +195,7 @@ class Battery(MeasuringDevice):
 
         A setpoint that is held is renewed while the serial number is not answered.
         """
-        return self._is_waiting or (is_write and self.held is None)
+        return self._is_waiting or (is_write and not self._is_renewing)
 
     @contextmanager
     def _certain(self) -> Iterator[None]:
@@ -304,7 +307,7 @@ class Battery(MeasuringDevice):
                 self.snapshot = await controller.take_snapshot()
             snapshot = self.snapshot
             controller.keep = self.keep_snapshot
-            with self._certain() if held is None else nullcontext():
+            with self._certain():
                 grant = await controller.apply(request, snapshot)
         except BatteryError as err:
             err.written = self.writes != writes
@@ -335,7 +338,7 @@ class Battery(MeasuringDevice):
             raise NotSupportedError(
                 f"{self.address}: no battery voltage, so no current setpoint"
             )
-        return await self.set_power_setpoint(current * voltage)
+        return await self.set_power_setpoint(self._finite(current) * voltage)
 
     async def set_power_setpoint_phase(self, power: float, phase: int) -> Grant:
         """Hold one phase at `power` W (battery sign); returns the power granted."""
@@ -354,7 +357,8 @@ class Battery(MeasuringDevice):
             raise NotSupportedError(
                 f"{self.address}: no voltage on phase {phase}, so no current setpoint"
             )
-        return await self.set_power_setpoint_phase(current * voltage, phase)
+        power = self._finite(current) * voltage
+        return await self.set_power_setpoint_phase(power, phase)
 
     def wears_flash(self, power: float) -> bool:
         """Return True when a setpoint of `power`, W, is known to write to flash.
@@ -396,6 +400,7 @@ class Battery(MeasuringDevice):
         if self.snapshot is None or self.held is None:
             return None
         controller = self._controlled()
+        self._is_renewing = True
         try:
             grant = await controller.renew(self.snapshot)
         except NotConfirmedError:
@@ -403,6 +408,12 @@ class Battery(MeasuringDevice):
                 # The controller has restored the device: nothing is held any more.
                 self.snapshot = None
             raise
+        except TakenOverError:
+            # Another device at the address shows something else, too.
+            await self.identity_check.compare_again()
+            raise
+        finally:
+            self._is_renewing = False
         # Renewing may have needed no answer.
         self.identity_check.raise_if_doubtful()
         return grant
@@ -417,6 +428,8 @@ class Battery(MeasuringDevice):
         if self.snapshot is None:
             return
         controller = self._controlled()
+        # Another device may show already what is to be restored.
+        await self.identity_check.compare_again()
         with self._certain():
             await controller.restore(self.snapshot)
         self.snapshot = controller.held = None
@@ -452,6 +465,11 @@ class Battery(MeasuringDevice):
         limits = self.setpoint_limits
         if limits is None:
             raise NotSupportedError(f"{self.address}: {self.no_setpoint}")
-        if not math.isfinite(power):
-            raise InvalidValueError(f"{self.address}: {power} W is not a power")
-        return round(min(max(power, limits.minimum), limits.maximum))
+        return round(min(max(self._finite(power), limits.minimum), limits.maximum))
+
+    def _finite(self, setpoint: float) -> float:
+        """Return a setpoint, W or A; raises InvalidValueError for a boundless one."""
+        # A whole number may be too large for `float`.
+        if not abs(setpoint) <= sys.float_info.max:
+            raise InvalidValueError(f"{self.address}: a setpoint is a finite number")
+        return setpoint

@@ -10,8 +10,9 @@ garbage, is no answer, and reads go on. A data logger with another serial number
 that given for it is another device, too.
 
 Where no connection lasts (HTTP, or a logger that hangs up after each answer) a new one
-says nothing. There a first write, or a release, more than `VALID` after the last
-comparison is preceded by one, too.
+says nothing. There a write more than `VALID` after the last comparison is preceded by
+one, too, but for a renewal; and so is each release, and the conclusion that another
+controller has taken over.
 """
 
 from collections.abc import Awaitable, Callable
@@ -117,6 +118,11 @@ class IdentityCheck:
         if self._is_due(must_be_certain):
             await self._compare(must_be_certain)
         return self._compared_on if self._is_certain and self._lasts else None
+
+    async def compare_again(self) -> None:
+        """Compare now if no connection lasts; raises what `admit` does for a write."""
+        if self.expected is not None and not self._lasts:
+            await self._compare(must_be_certain=True)
 
     @property
     def _lasts(self) -> bool:
