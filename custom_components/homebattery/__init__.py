@@ -107,7 +107,7 @@ async def _async_retry_if_held(
 
 @callback
 def _try_later(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
-    """Connect in a while, and set the battery up if that succeeds, else try again.
+    """Read in a while, and set the battery up if that succeeds, else try again.
 
     Not by setting it up each time, which Home Assistant would log each time.
     """
@@ -115,8 +115,8 @@ def _try_later(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
     async def async_try(_now: datetime) -> None:
         _cancel_retry(hass, entry)
         try:
-            async with _make_battery(hass, entry):
-                pass
+            async with _make_battery(hass, entry) as battery:
+                await battery.read()
         except BatteryError as err:
             _LOGGER.debug("%s does not answer yet: %s", entry.title, err)
             answers = False
