@@ -181,7 +181,7 @@ FRAMES: Final = (
     _http("no JSON", does.body(hostile.HTML), GARBLED),
     _http("deep nesting", does.body(hostile.DEEP), GARBLED),
     _http("endless body", does.endless_body, GARBLED),
-    _http("huge body", does.body(hostile.HUGE), GARBLED),
+    _http("huge body", does.huge_body, GARBLED),
     _http("compressed body", does.bomb, GARBLED),
 )
 REFUSALS: Final = (

@@ -169,8 +169,11 @@ class HttpFraming(Framing):
     def accepted(self, request: bytes) -> bytes:
         return self.answer({"status": "ok"})
 
-    def answer(self, body: Any, status: int = 200, **headers: str) -> bytes:
-        """Return an answer: bytes as they are, text, or JSON; headers have _ for -."""
+    def answer(self, body: Any, status: int = 200, **headers: str | None) -> bytes:
+        """Return an answer: bytes as they are, text, or JSON.
+
+        Headers have _ for -; None leaves one out.
+        """
         match body:
             case bytes():
                 content = body
@@ -178,11 +181,14 @@ class HttpFraming(Framing):
                 content = body.encode()
             case _:
                 content = json.dumps(body).encode()
+        sent = {
+            "Content_Type": "application/json",
+            "Content_Length": f"{len(content)}",
+            **headers,
+        }
         lines = [
             f"HTTP/1.1 {status} Status",
-            "Content-Type: application/json",
-            f"Content-Length: {len(content)}",
-            *(f"{name.replace('_', '-')}: {headers[name]}" for name in headers),
+            *(f"{k.replace('_', '-')}: {v}" for k, v in sent.items() if v is not None),
         ]
         return "\r\n".join(lines).encode() + _HEAD_END + content
 

@@ -33,6 +33,8 @@ VITAL: Final = frozenset({"battery_soc", "battery_power", "battery_voltage"})
 """The keys that a battery needs: they are live when others fail alone."""
 SLOWNESS: Final = 8
 """The time goes so many times slower where nothing is to time out."""
+MOST_TAKEN: Final = 4 * 1024 * 1024
+"""Bytes of an answer: some hundred thousand are read, the others are on the way."""
 CAPACITY: Final = 1e6
 """Wh; so large that the SOC stays where it is."""
 
@@ -154,6 +156,7 @@ async def test_fault_does_no_lasting_harm(
     check_restored(bench)
     await bench.truth.take()
     check_values(bench, row)
+    assert bench.proxy.most_taken < MOST_TAKEN
     check_log(bench, row)
     record_property(CELL, f"{battery_type}: {row.title}")
 
