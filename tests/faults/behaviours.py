@@ -151,6 +151,7 @@ async def endless_frames(exchange: Exchange) -> None:
     """Send answers to nothing without an end."""
     answer = bus(exchange).with_other_id(await exchange.ask())
     while True:
+        exchange.taken = 0  # each is an answer of its own
         await exchange.send(answer * 16)
         await asyncio.sleep(0)
 

@@ -42,8 +42,13 @@ class Row:
     live: Live
     held: Collection[Status]
     """The control status in the end of a fault while held."""
-    lines: int
-    """Largest number of lines in the log."""
+    losses: Collection[int] = (1,)
+    """Number of lines in the log that say that values are lost, and that they are back:
+    one for what fails together."""
+    doubts: int = 1
+    """Largest number of those that say that a held battery may not follow."""
+    odd_values: int = 0
+    """Largest number of those that quote a value that there cannot be."""
     live_back: int = POLL
     """Seconds from the fault's end until the live values are available."""
     back: int = SLOW
@@ -71,7 +76,6 @@ AWAY = Row(
     "after a while *Not following*, with the reason",
     live=Live.LOST,
     held=_LOST,
-    lines=4,
 )
 NO_CONNECTION = replace(AWAY, live_back=RETRY)
 GARBLED = Row(
@@ -79,7 +83,6 @@ GARBLED = Row(
     sees="as if it could not be reached",
     live=Live.LOST,
     held=_LOST,
-    lines=4,
 )
 REFUSED = Row(
     title="The device refuses",
@@ -87,7 +90,7 @@ REFUSED = Row(
     "after a while *Not following*, with the reason",
     live=Live.LOST,
     held=_LOST,
-    lines=6,
+    losses=(1, 2),
 )
 REFUSED_LOGIN = replace(REFUSED, live_back=SLOW)
 HARMLESS = Row(
@@ -95,14 +98,16 @@ HARMLESS = Row(
     sees="nothing",
     live=Live.KEPT,
     held=_FOLLOWING,
-    lines=0,
+    losses=(0,),
+    doubts=0,
 )
 PART = Row(
     title="One part fails alone",
     sees="only the values that come from it unavailable",
     live=Live.KEPT,
     held=_FOLLOWING,
-    lines=2,
+    losses=(1, 2),
+    doubts=0,
     parts=True,
 )
 PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE)
@@ -113,7 +118,8 @@ NO_VALUES = Row(
     held=_FOLLOWING
     | _LOST
     | {("limited", "unknown_state"), ("pending", None), ("not_following", "no_effect")},
-    lines=20,
+    losses=(0, 1),
+    odd_values=40,
 )
 ZEROS = replace(NO_VALUES, zeros=True)
 ANOTHER = Row(
@@ -126,7 +132,6 @@ ANOTHER = Row(
             ("not_following", "another_device"),
         }
     ),
-    lines=4,
     at_once=True,
 )
 WRITE = Row(
@@ -134,7 +139,7 @@ WRITE = Row(
     sees="an error where the setpoint could not be set",
     live=Live.KEPT,
     held=_FOLLOWING | {("pending", None)},
-    lines=2,
+    losses=(0,),
 )
 NO_EFFECT = Row(
     title="A write is accepted and has no effect",
@@ -148,7 +153,7 @@ NO_EFFECT = Row(
             ("not_following", "no_effect"),
         }
     ),
-    lines=2,
+    losses=(0,),
     recovers=False,
 )
 MACHINE = Row(
@@ -156,7 +161,8 @@ MACHINE = Row(
     sees="an error where a setpoint cannot be saved; else nothing",
     live=Live.KEPT,
     held=_FOLLOWING,
-    lines=2,
+    losses=(0,),
+    doubts=0,
 )
 
 ROWS: Final = (

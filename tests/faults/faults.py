@@ -4,8 +4,9 @@ Where a fault cannot occur, the reason stands in the place of what holds.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final
 
 from tests.simulators.modbus import ILLEGAL_ADDRESS
@@ -42,12 +43,24 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 }
 """The batteries, and the protocol of each."""
 
+
+class Situation(StrEnum):
+    """What a battery is about when a fault comes."""
+
+    AT_REST = "at rest"
+    HELD = "held"
+    STARTING = "starting"
+    """Held, when Home Assistant starts anew."""
+
+
 type Holds = Row | str
 """The class of a fault, or the reason why it cannot occur."""
 
 _NO_HTTP: Final = "there is no HTTP, and no JSON"
 _NO_MODBUS: Final = "there is no Modbus"
 _ONE_ANSWER: Final = "HTTP has one answer under way, and it carries no id"
+_NO_OLD: Final = "a start makes connections of its own"
+_FEW_WRITES: Final = "so many writes are not made"
 _NO_SENTINEL: Final = "its maker knows no word for 'not available' but 0"
 
 
@@ -66,9 +79,13 @@ class Fault:
     """Whether a setpoint is asked for while it lasts."""
     seconds: int = 12
     """Its duration after the first poll: two polls, or more."""
+    never: Callable[[str, Situation], str] = lambda _type, _situation: ""
+    """The reason why a battery cannot meet it in a situation; empty if it can."""
 
-    def holds(self, battery_type: str) -> Holds:
+    def holds(self, battery_type: str, situation: Situation) -> Holds:
         """Return what holds with a battery, or why the fault cannot occur."""
+        if reason := self.never(battery_type, situation):
+            return reason
         general: Holds = getattr(self, PROTOCOLS[battery_type])
         return self.but.get(battery_type, general)
 
@@ -120,12 +137,36 @@ def _at_write(name: str, make: Callable[[], Behaviour], row: Row) -> Fault:
     return _around(name, on_line(lambda _: make()), row, asks=True)
 
 
+_MOST_WRITES: Final = {
+    ("sessy", Situation.AT_REST): 2,
+    ("sessy", Situation.HELD): 1,
+    ("sessy", Situation.STARTING): 2,
+    ("victron", Situation.STARTING): 2,
+    ("sun2000", Situation.STARTING): 1,
+    ("sma", Situation.STARTING): 1,
+}
+"""The number of writes where there are less than three: that set a setpoint, or that
+release the battery at a start."""
+
+
 def _lost_at_write(nth: int, *, taken: bool) -> Fault:
     """Return the loss of the connection at a write, which the device has taken or not."""
-    return _at_write(
+    fault = _at_write(
         f"connection lost at write {nth}{'' if taken else ', not taken'}",
         lambda: does.end_at_write(nth, taken=taken),
         WRITE,
+    )
+    return replace(
+        fault,
+        never=lambda *cell: _FEW_WRITES if nth > _MOST_WRITES.get(cell, nth) else "",
+    )
+
+
+def _not_at_start(reason: str, fault: Fault) -> Fault:
+    """Return a fault that cannot occur while Home Assistant starts."""
+    return replace(
+        fault,
+        never=lambda _, situation: reason if situation is Situation.STARTING else "",
     )
 
 
@@ -159,7 +200,7 @@ CONNECTION: Final = (
     _line("reset at once", does.reset_at_once, AWAY),
     _line("reset in mid-frame", does.reset_in_mid_frame, AWAY),
     _line("closed in mid-frame", does.close_in_mid_frame, AWAY),
-    _line("half-open", does.half_open, HARMLESS),
+    _not_at_start(_NO_OLD, _line("half-open", does.half_open, HARMLESS)),
     _line("silence", does.silence, AWAY),
     _line("a byte at a time", does.byte_by_byte, AWAY),
     _line("answers after the time-out", does.late, AWAY),

@@ -52,6 +52,8 @@ class Exchange:
         """The device's last answer on this connection; empty before the first."""
         self.is_old = is_old
         """Whether the connection is older than the behaviour."""
+        self.is_harmed = True
+        """Whether more happens to it than that it is passed on."""
         self.taken = 0
         """Bytes of the answer that the client took, and the system on the way."""
         self._observe = observe
@@ -102,6 +104,7 @@ class Exchange:
 
 async def pass_on(exchange: Exchange) -> None:
     """Do no harm."""
+    exchange.is_harmed = False
     await exchange.send(await exchange.ask())
 
 
@@ -116,6 +119,8 @@ class Proxy:
         """The device that new connections lead to."""
         self.observe: Callable[[], Awaitable[None]] | None = None
         """Called before each request, and after each write."""
+        self.harmed = 0
+        """The number of requests that the present behaviour did not just pass on."""
         self.most_taken = 0
         """Bytes that were taken of the longest answer."""
         self._framing = FRAMINGS[protocol]
@@ -135,6 +140,7 @@ class Proxy:
     @behaviour.setter
     def behaviour(self, behaviour: Behaviour) -> None:
         self._behaviour, self._behaves_since = behaviour, self._connections
+        self.harmed = 0
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -236,5 +242,6 @@ class Proxy:
             try:
                 await self._behaviour(exchange)
             finally:
+                self.harmed += exchange.is_harmed
                 self.most_taken = max(self.most_taken, exchange.taken)
             previous = exchange.previous

@@ -25,6 +25,7 @@ def on_line(behaviour: Callable[[str], Behaviour]) -> Happening:
     async def happen(bench: Bench) -> AsyncIterator[None]:
         bench.proxy.behaviour = behaviour(bench.simulator.type)
         yield
+        assert bench.proxy.harmed, "the fault has met no request"
         bench.proxy.behaviour = pass_on
 
     return happen
@@ -98,6 +99,5 @@ async def sentinels(bench: Bench) -> AsyncIterator[None]:
         for register in device.registers.values():
             if register.sentinels:
                 words.update(enumerate(register.encode(None), register.address))
-    bench.proxy.behaviour = does.sentinels(words)
-    yield
-    bench.proxy.behaviour = pass_on
+    async with on_line(lambda _: does.sentinels(words))(bench):
+        yield
