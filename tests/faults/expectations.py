@@ -84,6 +84,9 @@ GARBLED = Row(
     live=Live.LOST,
     held=_LOST,
 )
+GARBLED_UNLESS_REPEATED = replace(
+    GARBLED, live=Live.EITHER, held=_LOST | _FOLLOWING, losses=(0, 1)
+)
 REFUSED = Row(
     title="The device refuses",
     sees="all live values unavailable from the second poll that fails; held: *Pending*, "

@@ -16,6 +16,7 @@ from .expectations import (
     ANOTHER,
     AWAY,
     GARBLED,
+    GARBLED_UNLESS_REPEATED,
     HARMLESS,
     MACHINE,
     NO_CONNECTION,
@@ -59,6 +60,8 @@ type Holds = Row | str
 _NO_HTTP: Final = "there is no HTTP, and no JSON"
 _NO_MODBUS: Final = "there is no Modbus"
 _ONE_ANSWER: Final = "HTTP has one answer under way, and it carries no id"
+_NO_RTU: Final = "RTU frames over TCP are an option of one device alone"
+_ONE_LOGGER: Final = "there is no data logger"
 _NO_OLD: Final = "a start makes connections of its own"
 _FEW_WRITES: Final = "so many writes are not made"
 _NO_SENTINEL: Final = "its maker knows no word for 'not available' but 0"
@@ -75,6 +78,8 @@ class Fault:
     http: Holds
     but: Mapping[str, Holds] = field(default_factory=dict)
     """The types of battery for which something else holds."""
+    protocol: Protocol | None = None
+    """The protocol, where it is not that of `PROTOCOLS`."""
     asks: bool = False
     """Whether a setpoint is asked for while it lasts."""
     seconds: int = 12
@@ -115,6 +120,19 @@ def _line(
 def _http(name: str, behaviour: Behaviour, row: Row, seconds: int = 12) -> Fault:
     """Return a fault of HTTP and JSON."""
     return _line(name, behaviour, _NO_HTTP, _NO_HTTP, row, seconds=seconds)
+
+
+def _rtu(fault: Fault) -> Fault:
+    """Return a fault of a line that carries RTU frames."""
+    return replace(
+        fault,
+        name=f"{fault.name} (RTU)",
+        protocol="rtu",
+        modbus=_NO_RTU,
+        solarman=_NO_RTU,
+        http=_NO_RTU,
+        but={"deye_modbus": fault.modbus},
+    )
 
 
 def _around(
@@ -225,6 +243,21 @@ FRAMES: Final = (
     _http("huge body", does.huge_body, GARBLED),
     _http("compressed body", does.bomb, GARBLED),
 )
+RTU: Final = (
+    _rtu(_line("answers after the time-out", does.late, AWAY)),
+    _rtu(_line("garbage", does.garbage, GARBLED)),
+    _rtu(_line("garbage before", does.garbage_before, HARMLESS)),
+    _rtu(_line("garbage after", does.garbage_after, HARMLESS)),
+    _rtu(_line("truncated", does.truncated, GARBLED)),
+    _rtu(_line("split", does.split, HARMLESS)),
+    _rtu(_line("glued", does.glued, HARMLESS)),
+    # An answer of the same length is taken for the right one: nothing tells them apart.
+    _rtu(_line("stale", does.stale, GARBLED_UNLESS_REPEATED)),
+    _rtu(_line("answer of another unit", does.other_unit, GARBLED)),
+    _rtu(_line("answer to another function", does.other_function, GARBLED)),
+    _rtu(_line("wrong byte count", does.wrong_byte_count, GARBLED)),
+    _rtu(_line("frames without end", does.endless_frames, GARBLED)),
+)
 REFUSALS: Final = (
     *(
         _line(f"exception {code}", does.refusal(code), REFUSED, http=_NO_MODBUS)
@@ -292,9 +325,20 @@ VALUES: Final = (
 FAULTS: Final = (
     *CONNECTION,
     *FRAMES,
+    *RTU,
     *REFUSALS,
     *VALUES,
     _around("another device", around.another_device, ANOTHER),
+    replace(
+        _around("another data logger", around.another_logger, ANOTHER),
+        modbus=_ONE_LOGGER,
+        http=_ONE_LOGGER,
+    ),
+    replace(
+        _around("another device at the data logger", around.another_behind, ANOTHER),
+        modbus=_ONE_LOGGER,
+        http=_ONE_LOGGER,
+    ),
     *(_lost_at_write(nth, taken=taken) for nth in (1, 2, 3) for taken in (True, False)),
     _at_write("write without effect", lambda: does.without_effect, NO_EFFECT),
     _around("full disk", around.full_disk, MACHINE, asks=True),

@@ -70,7 +70,7 @@ class Exchange:
         if self._observe is not None:
             await self._observe()
         self._device_writer.write(self.request)
-        self.previous = await self.framing.read(self._device_reader)
+        self.previous = await self.framing.read_answer(self._device_reader)
         if self._observe is not None and self.is_write:
             await self._observe()
         return self.previous

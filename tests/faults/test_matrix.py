@@ -73,6 +73,7 @@ def time(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> SteeredTime:
 @pytest.fixture
 async def bench(
     battery_type: str,
+    fault: Fault,
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     clock: ManualClock,
@@ -88,9 +89,11 @@ async def bench(
     device: Any = SIMULATORS[battery_type]
     house = house_of(device, clock)
     house.capacity = CAPACITY
+    protocol = fault.protocol or PROTOCOLS[battery_type]
+    options = {"framing": "rtu"} if protocol == "rtu" else {}
     async with (
-        device(house) as simulator,
-        Proxy(simulator, PROTOCOLS[battery_type]) as proxy,
+        device(house, **options) as simulator,
+        Proxy(simulator, protocol) as proxy,
     ):
         if "one_client" in simulator.server_faults:
             # The truth is read over a connection of its own.
