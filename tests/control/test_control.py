@@ -251,8 +251,9 @@ async def test_release_that_fails_at_a_start_is_logged_once_and_its_success_too(
     await victron.misbehave("read_only")
 
     assert await alive.set_up()
-    await warp(RETRY)
-    assert caplog.text.count("cannot renew or release its setpoint") == 1
+    for _ in range(2):
+        assert caplog.text.count("cannot renew or release its setpoint") == 1
+        await warp(RETRY)
     await victron.misbehave("read_only", on=False)
     await warp(RETRY)
     assert caplog.text.count("MultiPlus-II: released to its own control") == 1
