@@ -115,7 +115,7 @@ PART = replace(
     losses=(1, 2),
     parts=True,
 )
-PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE)
+PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE, doubts=1)
 MACHINE = replace(
     HARMLESS,
     title="Home Assistant's own machine",

@@ -46,7 +46,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 
 
 class Situation(StrEnum):
-    """What a battery is about when a fault comes."""
+    """The state of a battery when a fault comes."""
 
     AT_REST = "at rest"
     HELD = "held"

@@ -221,8 +221,8 @@ async def test_right_answer_that_comes_twice_is_taken_once(framer: FramerType) -
         assert await read(connection) == [7, 8]
 
 
-async def test_answer_is_not_looked_for_in_a_flood_of_serial_bytes() -> None:
-    """Looking at each byte for the beginning of one took minutes."""
+async def test_flood_of_serial_bytes_is_not_searched_for_an_answer() -> None:
+    """A search from each byte on took minutes."""
     async with serving(FramerType.RTU) as (server, connection):
         assert await read(connection) == [7, 8]
         server.spoil = lambda header, _: header[:7] + bytes((3, 3)) * 20_000

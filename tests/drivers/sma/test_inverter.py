@@ -433,7 +433,7 @@ async def test_a_current_that_runs_the_other_way_is_reported_once(
     assert caplog.text.count("would be the other way") == 1
 
 
-async def test_power_that_turns_round_in_the_midst_of_a_read_is_not_reported(
+async def test_power_that_changes_its_sign_amid_a_read_is_not_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with device(FULL, r30843=46500) as image, connected(image) as battery:

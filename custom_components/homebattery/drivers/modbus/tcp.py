@@ -80,7 +80,7 @@ _EXCEPTION: Final = 0x80
 _QUOTED: Final = 24
 """Number of bytes of an answer that an error quotes."""
 _MOST_SERIAL: Final = 3 * 256
-"""Number of bytes, of three frames, in which an answer is looked for: among a hundred
+"""Number of bytes, of three frames, that are searched for an answer: for a hundred
 thousand that takes a minute."""
 _TEXT: Final = 3
 """Number of characters that a greeting begins with, such as those of HTTP and SSH."""
