@@ -85,7 +85,7 @@ _OTHER_SERIALS: Final[dict[str, Any]] = {
     "sma": 3012349999,
 }
 """The serial numbers of other devices, as the simulators take them."""
-_OTHER_LOGGER: Final = 2799999999
+OTHER_LOGGER: Final = 2799999999
 WITH_WORKING_MODE: Final = [
     battery_type
     for battery_type in DRIVERS
@@ -206,7 +206,7 @@ def another(
     kind: Any = type(device)
     options: dict[str, Any] = {"serial": _OTHER_SERIALS[device.type]}
     if isinstance(device, DeyeSolarmanSimulator) and not same_logger:
-        options["logger_serial"] = _OTHER_LOGGER
+        options["logger_serial"] = OTHER_LOGGER
     other: Simulator = kind(house_of(kind, clock), **options)
     if isinstance(device, SessySimulator) and isinstance(other, SessySimulator):
         # With another log-in it would refuse whatever is asked.

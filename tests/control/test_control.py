@@ -30,6 +30,8 @@ from tests.simulators import (
     VictronSimulator,
 )
 
+from .lease_support import after_a_crash
+
 pytestmark = pytest.mark.usefixtures("few_sensors")
 
 WATCHDOG = 60
@@ -232,6 +234,29 @@ async def test_release_that_worked_in_the_end_is_logged_once(
     await warp(RETRY)
     assert caplog.text.count("MultiPlus-II: released to its own control") == 1
     assert "renewed" not in caplog.text
+
+
+async def test_release_that_fails_at_a_start_is_logged_once_and_its_success_too(
+    victron: VictronSimulator,
+    make_home: MakeHome,
+    hass_storage: dict[str, Any],
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    dead = make_home(victron)
+    assert await dead.set_up()
+    await dead.set_power(1000)
+    alive = await after_a_crash(dead, make_home, hass_storage)
+    await victron.misbehave("read_only")
+
+    assert await alive.set_up()
+    for _ in range(2):
+        assert caplog.text.count("cannot renew or release its setpoint") == 1
+        await warp(RETRY)
+    await victron.misbehave("read_only", on=False)
+    await warp(RETRY)
+    assert caplog.text.count("MultiPlus-II: released to its own control") == 1
 
 
 async def test_release_by_hand_ends_a_logged_failure(

@@ -1,9 +1,14 @@
 """Fixtures of the driver library's own tests."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+
+from custom_components.homebattery.drivers import DRIVERS
+from tests.home import house_of
+from tests.simulators import SIMULATORS, ManualClock, Simulator
 
 type Leap = Callable[[float], None]
 type Pauses = list[float]
@@ -13,6 +18,16 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition that other tasks bring about."""
     while not condition():
         await asyncio.sleep(0.001)
+
+
+@pytest.fixture(params=[name for name in DRIVERS if name != "sessy"])
+async def modbus_simulator(
+    request: pytest.FixtureRequest, clock: ManualClock
+) -> AsyncIterator[Simulator]:
+    """Yield each device that speaks Modbus in turn."""
+    device: Any = SIMULATORS[request.param]
+    async with device(house_of(device, clock)) as simulator:
+        yield simulator
 
 
 @pytest.fixture

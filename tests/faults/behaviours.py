@@ -151,6 +151,7 @@ async def endless_frames(exchange: Exchange) -> None:
     """Send answers to nothing without an end."""
     answer = bus(exchange).with_other_id(await exchange.ask())
     while True:
+        exchange.taken = 0  # each is an answer of its own
         await exchange.send(answer * 16)
         await asyncio.sleep(0)
 
@@ -264,13 +265,20 @@ def numbers(text: str) -> Behaviour:
     return answer
 
 
+async def huge_body(exchange: Exchange) -> None:
+    """Answer with the right object, and many spaces behind it."""
+    right = json.dumps(http(exchange).body(await exchange.ask()))
+    length = len(right) + hostile.HUGE * len(hostile.SPACES)
+    await exchange.send(http(exchange).answer(right, Content_Length=f"{length}"))
+    for _ in range(hostile.HUGE):
+        await exchange.send(hostile.SPACES)
+
+
 async def endless_body(exchange: Exchange) -> None:
     """Answer with a body that has no end."""
-    head = http(exchange).answer("").replace(b"Content-Length: 0", b"X-Length: none")
-    await exchange.send(head)
-    for part in hostile.endless():
-        await exchange.send(part)
-        await asyncio.sleep(0)
+    await exchange.send(http(exchange).answer("", Content_Length=None))
+    while True:
+        await exchange.send(hostile.SPACES)
 
 
 async def bomb(exchange: Exchange) -> None:

@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 import logging
+import re
 from typing import Any, Final
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -14,8 +17,8 @@ import pytest
 
 from custom_components.homebattery.const import DOMAIN, SCAN_INTERVAL
 from custom_components.homebattery.drivers.measurements import Poll
-from tests.control.lease_support import changed, stored
-from tests.home import Home, Warp
+from tests.control.lease_support import after_a_crash, changed, issues, stored
+from tests.home import Home, MakeHome, Warp
 from tests.simulators import ManualClock, Simulator
 
 from .proxy import Proxy
@@ -23,6 +26,42 @@ from .truth import Truth
 
 POLL: Final = SCAN_INTERVAL + 1
 """Seconds in which exactly one poll is due."""
+
+
+class Said(Enum):
+    """The kinds of lines in the log."""
+
+    LOST = auto()
+    """The device, or a part of its values, cannot be read."""
+    BACK = auto()
+    """It can be again."""
+    IN_DOUBT = auto()
+    """A held battery may not follow, or is not released yet."""
+    CERTAIN = auto()
+    """It does again, or is."""
+    WAS_HELD = auto()
+    """The battery was held when Home Assistant ended, and is released."""
+    ODD = auto()
+    """A value is one that the device has never been known to have."""
+    OTHER = auto()
+
+
+_SAID: Final = {
+    Said.LOST: re.compile(r"^Error fetching .* data: |: cannot read "),
+    Said.BACK: re.compile(
+        r"^Fetching .* data recovered$|: can read .* again$|: has new parts"
+    ),
+    Said.IN_DOUBT: re.compile(
+        r": cannot renew or release its setpoint, and will try again: "
+    ),
+    Said.CERTAIN: re.compile(
+        r": its setpoint was (renewed|written) again$|: released to its own control$"
+    ),
+    Said.WAS_HELD: re.compile(
+        "was held at a setpoint when Home Assistant ended; it is "
+    ),
+    Said.ODD: re.compile(", which is not known here; please report it$"),
+}
 
 type Status = tuple[str, str | None]
 """A control status and its reason."""
@@ -34,6 +73,8 @@ class Bench:
 
     hass: HomeAssistant
     home: Home
+    make_home: MakeHome
+    """Makes an entry for the device, behind the line."""
     proxy: Proxy
     truth: Truth
     warp: Warp
@@ -48,7 +89,6 @@ class Bench:
     """The keys of what the device measures, as far as enabled entities show it."""
     _live: frozenset[str] = frozenset()
     _never_there: frozenset[str] = frozenset()
-    _first_line: int = 0
 
     @property
     def simulator(self) -> Simulator:
@@ -76,7 +116,18 @@ class Bench:
 
         self.hass.bus.async_listen(EVENT_STATE_CHANGED, record)
         self.truth.watch(self.home.data.coordinator)
-        self._first_line = len(self.log.records)
+
+    async def restart(self) -> None:
+        """Let Home Assistant die, and start anew with what is on its disk."""
+        self.home = await after_a_crash(self.home, self.make_home, self.storage)
+        self.log.clear()
+
+        def watch() -> None:
+            if self.is_loaded:
+                self.truth.watch(self.home.data.coordinator)
+
+        self.home.entry.async_on_state_change(watch)
+        await self.home.set_up()
 
     @property
     def _enabled(self) -> frozenset[str]:
@@ -94,16 +145,29 @@ class Bench:
     # What is seen
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether Home Assistant has set the battery up."""
+        return self.home.entry_is(ConfigEntryState.LOADED)
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether Home Assistant will set the battery up by itself."""
+        return self.home.entry_is(ConfigEntryState.SETUP_RETRY)
+
+    @property
     def lost(self) -> frozenset[str]:
         """The keys that are not available now, and were before."""
         return self._unavailable - self._never_there
 
     @property
     def _unavailable(self) -> frozenset[str]:
+        if not self.is_loaded:
+            return self._shown
         coordinator = self.home.data.coordinator
         if not coordinator.last_update_success:
             return self._shown
-        return self._shown.intersection(coordinator.data.failures)
+        known = self._enabled.intersection(self.home.data.battery.measurements)
+        return self._shown - (known - coordinator.data.failures.keys())
 
     @property
     def live_lost(self) -> frozenset[str]:
@@ -148,10 +212,9 @@ class Bench:
         return [record.getMessage() for record in self._records]
 
     @property
-    def repeated(self) -> list[str]:
-        """The lines that were logged more than once."""
-        texts = Counter(self.lines)
-        return [f"{texts[text]} × {text}" for text in texts if texts[text] > 1]
+    def said(self) -> Counter[Said]:
+        """The number of lines of each kind."""
+        return Counter(map(said, self.lines))
 
     @property
     def tracebacks(self) -> list[str]:
@@ -162,9 +225,14 @@ class Bench:
     def _records(self) -> list[logging.LogRecord]:
         return [
             record
-            for record in self.log.records[self._first_line :]
+            for record in self.log.get_records("call")  # those of set-up are apart
             if _is_of_interest(record)
         ]
+
+    @property
+    def issues(self) -> set[str]:
+        """The repair issues of the battery."""
+        return issues(self.home)
 
     # What is done
 
@@ -194,8 +262,20 @@ class Bench:
         return is_so()
 
 
+def said(line: str) -> Said:
+    """Return what a line of the log says."""
+    for kind, pattern in _SAID.items():
+        if pattern.search(line):
+            return kind
+    return Said.OTHER
+
+
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    if record.name == "asyncio" and record.msg.startswith("Executing"):
+    if record.msg.startswith(("Executing", "Updating state for")):
         return False  # a slow machine
+    if record.msg.startswith("Error writing config"):
+        return False  # Home Assistant's own, of each file that it cannot write
+    if record.module == "config_entries" and record.msg.startswith("Config entry"):
+        return False  # Home Assistant's own, at each try to set a battery up
     least = logging.INFO if DOMAIN in record.name else logging.WARNING
     return record.levelno >= least

@@ -1,12 +1,13 @@
 """The table of what must hold in a fault and after it: a row a class of faults.
 
-What holds in every cell besides: no value is shown that was never true, nothing is
-logged twice or with a traceback, another controller is never announced, a lease is on
-disk as long as the battery is held, and in the end the device is as it was, word by
-word.
+What holds in every cell besides: no value is shown that was never true, the log has no
+traceback and no line but those that a row counts, another controller is never announced,
+a lease is on disk as long as the battery is held, and in the end the device is as it was,
+word by word. A start of Home Assistant amid a fault ends without an exception, and the
+battery is released soon after the fault.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
@@ -40,10 +41,15 @@ class Row:
     sees: str
     """In docs/reliability.md."""
     live: Live
-    held: Collection[Status]
+    held: AbstractSet[Status]
     """The control status in the end of a fault while held."""
-    lines: int
-    """Largest number of lines in the log."""
+    losses: Collection[int] = (1,)
+    """Number of lines in the log that say that values are lost, and that they are back:
+    one for what fails together."""
+    doubts: int = 1
+    """Largest number of those that say that a held battery may not follow."""
+    odd_values: int = 0
+    """Largest number of those that quote a value that there cannot be."""
     live_back: int = POLL
     """Seconds from the fault's end until the live values are available."""
     back: int = SLOW
@@ -71,41 +77,64 @@ AWAY = Row(
     "after a while *Not following*, with the reason",
     live=Live.LOST,
     held=_LOST,
-    lines=4,
 )
 NO_CONNECTION = replace(AWAY, live_back=RETRY)
-GARBLED = Row(
-    title="What comes makes no sense",
-    sees="as if it could not be reached",
-    live=Live.LOST,
-    held=_LOST,
-    lines=4,
+GARBLED = replace(
+    AWAY, title="What comes makes no sense", sees="as if it could not be reached"
 )
-REFUSED = Row(
+GARBLED_UNLESS_REPEATED = replace(
+    GARBLED, live=Live.EITHER, held=_LOST | _FOLLOWING, losses=(0, 1)
+)
+REFUSED = replace(
+    AWAY,
     title="The device refuses",
     sees="all live values unavailable from the second poll that fails; held: *Pending*, "
     "after a while *Not following*, with the reason",
-    live=Live.LOST,
-    held=_LOST,
-    lines=6,
+    losses=(1, 2),
 )
 REFUSED_LOGIN = replace(REFUSED, live_back=SLOW)
+ANOTHER = replace(
+    AWAY,
+    title="Another device at the address",
+    sees="all values unavailable, a repair issue; held: *Not following*, with the reason",
+    held={("pending", "another_device"), ("not_following", "another_device")},
+    at_once=True,
+)
 HARMLESS = Row(
     title="Hiccups that harm nothing",
     sees="nothing",
     live=Live.KEPT,
     held=_FOLLOWING,
-    lines=0,
+    losses=(0,),
+    doubts=0,
 )
-PART = Row(
+PART = replace(
+    HARMLESS,
     title="One part fails alone",
     sees="only the values that come from it unavailable",
-    live=Live.KEPT,
-    held=_FOLLOWING,
-    lines=2,
+    losses=(1, 2),
     parts=True,
 )
-PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE)
+PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE, doubts=1)
+MACHINE = replace(
+    HARMLESS,
+    title="Home Assistant's own machine",
+    sees="an error where a setpoint cannot be saved; else nothing",
+)
+WRITE = replace(
+    HARMLESS,
+    title="A write goes wrong",
+    sees="an error where the setpoint could not be set",
+    held=_FOLLOWING | {("pending", None)},
+    doubts=1,
+)
+NO_EFFECT = replace(
+    WRITE,
+    title="A write is accepted and has no effect",
+    sees="*Not following*, with the reason",
+    held=WRITE.held | {("pending", "no_effect"), ("not_following", "no_effect")},
+    recovers=False,
+)
 NO_VALUES = Row(
     title="Values that there cannot be",
     sees="unknown, or the last value; never the value that came",
@@ -113,51 +142,10 @@ NO_VALUES = Row(
     held=_FOLLOWING
     | _LOST
     | {("limited", "unknown_state"), ("pending", None), ("not_following", "no_effect")},
-    lines=20,
+    losses=(0, 1),
+    odd_values=40,
 )
 ZEROS = replace(NO_VALUES, zeros=True)
-ANOTHER = Row(
-    title="Another device at the address",
-    sees="all values unavailable, a repair issue; held: *Not following*, with the reason",
-    live=Live.LOST,
-    held=frozenset(
-        {
-            ("pending", "another_device"),
-            ("not_following", "another_device"),
-        }
-    ),
-    lines=4,
-    at_once=True,
-)
-WRITE = Row(
-    title="A write goes wrong",
-    sees="an error where the setpoint could not be set",
-    live=Live.KEPT,
-    held=_FOLLOWING | {("pending", None)},
-    lines=2,
-)
-NO_EFFECT = Row(
-    title="A write is accepted and has no effect",
-    sees="*Not following*, with the reason",
-    live=Live.KEPT,
-    held=_FOLLOWING
-    | frozenset(
-        {
-            ("pending", None),
-            ("pending", "no_effect"),
-            ("not_following", "no_effect"),
-        }
-    ),
-    lines=2,
-    recovers=False,
-)
-MACHINE = Row(
-    title="Home Assistant's own machine",
-    sees="an error where a setpoint cannot be saved; else nothing",
-    live=Live.KEPT,
-    held=_FOLLOWING,
-    lines=2,
-)
 
 ROWS: Final = (
     AWAY,

@@ -4,8 +4,9 @@ Where a fault cannot occur, the reason stands in the place of what holds.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final
 
 from tests.simulators.modbus import ILLEGAL_ADDRESS
@@ -15,6 +16,7 @@ from .expectations import (
     ANOTHER,
     AWAY,
     GARBLED,
+    GARBLED_UNLESS_REPEATED,
     HARMLESS,
     MACHINE,
     NO_CONNECTION,
@@ -42,12 +44,26 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 }
 """The batteries, and the protocol of each."""
 
+
+class Situation(StrEnum):
+    """The state of a battery when a fault comes."""
+
+    AT_REST = "at rest"
+    HELD = "held"
+    STARTING = "starting"
+    """Held, when Home Assistant starts anew."""
+
+
 type Holds = Row | str
 """The class of a fault, or the reason why it cannot occur."""
 
 _NO_HTTP: Final = "there is no HTTP, and no JSON"
 _NO_MODBUS: Final = "there is no Modbus"
 _ONE_ANSWER: Final = "HTTP has one answer under way, and it carries no id"
+_NO_RTU: Final = "RTU frames over TCP are an option of one device alone"
+_ONE_LOGGER: Final = "there is no data logger"
+_NO_OLD: Final = "a start makes connections of its own"
+_FEW_WRITES: Final = "so many writes are not made"
 _NO_SENTINEL: Final = "its maker knows no word for 'not available' but 0"
 
 
@@ -62,13 +78,19 @@ class Fault:
     http: Holds
     but: Mapping[str, Holds] = field(default_factory=dict)
     """The types of battery for which something else holds."""
+    protocol: Protocol | None = None
+    """The protocol, where it is not that of `PROTOCOLS`."""
     asks: bool = False
     """Whether a setpoint is asked for while it lasts."""
     seconds: int = 12
     """Its duration after the first poll: two polls, or more."""
+    never: Callable[[str, Situation], str] = lambda _type, _situation: ""
+    """The reason why a battery cannot meet it in a situation; empty if it can."""
 
-    def holds(self, battery_type: str) -> Holds:
+    def holds(self, battery_type: str, situation: Situation) -> Holds:
         """Return what holds with a battery, or why the fault cannot occur."""
+        if reason := self.never(battery_type, situation):
+            return reason
         general: Holds = getattr(self, PROTOCOLS[battery_type])
         return self.but.get(battery_type, general)
 
@@ -100,6 +122,19 @@ def _http(name: str, behaviour: Behaviour, row: Row, seconds: int = 12) -> Fault
     return _line(name, behaviour, _NO_HTTP, _NO_HTTP, row, seconds=seconds)
 
 
+def _rtu(fault: Fault) -> Fault:
+    """Return a fault of a line that carries RTU frames."""
+    return replace(
+        fault,
+        name=f"{fault.name} (RTU)",
+        protocol="rtu",
+        modbus=_NO_RTU,
+        solarman=_NO_RTU,
+        http=_NO_RTU,
+        but={"deye_modbus": fault.modbus},
+    )
+
+
 def _around(
     name: str, happens: Happening, row: Row, *, asks: bool = False, seconds: int = 12
 ) -> Fault:
@@ -120,12 +155,36 @@ def _at_write(name: str, make: Callable[[], Behaviour], row: Row) -> Fault:
     return _around(name, on_line(lambda _: make()), row, asks=True)
 
 
+_MOST_WRITES: Final = {
+    ("sessy", Situation.AT_REST): 2,
+    ("sessy", Situation.HELD): 1,
+    ("sessy", Situation.STARTING): 2,
+    ("victron", Situation.STARTING): 2,
+    ("sun2000", Situation.STARTING): 1,
+    ("sma", Situation.STARTING): 1,
+}
+"""The number of writes where there are less than three: that set a setpoint, or that
+release the battery at a start."""
+
+
 def _lost_at_write(nth: int, *, taken: bool) -> Fault:
     """Return the loss of the connection at a write, which the device has taken or not."""
-    return _at_write(
+    fault = _at_write(
         f"connection lost at write {nth}{'' if taken else ', not taken'}",
         lambda: does.end_at_write(nth, taken=taken),
         WRITE,
+    )
+    return replace(
+        fault,
+        never=lambda *cell: _FEW_WRITES if nth > _MOST_WRITES.get(cell, nth) else "",
+    )
+
+
+def _not_at_start(reason: str, fault: Fault) -> Fault:
+    """Return a fault that cannot occur while Home Assistant starts."""
+    return replace(
+        fault,
+        never=lambda _, situation: reason if situation is Situation.STARTING else "",
     )
 
 
@@ -159,7 +218,7 @@ CONNECTION: Final = (
     _line("reset at once", does.reset_at_once, AWAY),
     _line("reset in mid-frame", does.reset_in_mid_frame, AWAY),
     _line("closed in mid-frame", does.close_in_mid_frame, AWAY),
-    _line("half-open", does.half_open, HARMLESS),
+    _not_at_start(_NO_OLD, _line("half-open", does.half_open, HARMLESS)),
     _line("silence", does.silence, AWAY),
     _line("a byte at a time", does.byte_by_byte, AWAY),
     _line("answers after the time-out", does.late, AWAY),
@@ -181,8 +240,23 @@ FRAMES: Final = (
     _http("no JSON", does.body(hostile.HTML), GARBLED),
     _http("deep nesting", does.body(hostile.DEEP), GARBLED),
     _http("endless body", does.endless_body, GARBLED),
-    _http("huge body", does.body(hostile.HUGE), GARBLED),
+    _http("huge body", does.huge_body, GARBLED),
     _http("compressed body", does.bomb, GARBLED),
+)
+RTU: Final = (
+    _rtu(_line("answers after the time-out", does.late, AWAY)),
+    _rtu(_line("garbage", does.garbage, GARBLED)),
+    _rtu(_line("garbage before", does.garbage_before, HARMLESS)),
+    _rtu(_line("garbage after", does.garbage_after, HARMLESS)),
+    _rtu(_line("truncated", does.truncated, GARBLED)),
+    _rtu(_line("split", does.split, HARMLESS)),
+    _rtu(_line("glued", does.glued, HARMLESS)),
+    # An answer of the same length is taken for the right one: nothing tells them apart.
+    _rtu(_line("stale", does.stale, GARBLED_UNLESS_REPEATED)),
+    _rtu(_line("answer of another unit", does.other_unit, GARBLED)),
+    _rtu(_line("answer to another function", does.other_function, GARBLED)),
+    _rtu(_line("wrong byte count", does.wrong_byte_count, GARBLED)),
+    _rtu(_line("frames without end", does.endless_frames, GARBLED)),
 )
 REFUSALS: Final = (
     *(
@@ -251,9 +325,20 @@ VALUES: Final = (
 FAULTS: Final = (
     *CONNECTION,
     *FRAMES,
+    *RTU,
     *REFUSALS,
     *VALUES,
     _around("another device", around.another_device, ANOTHER),
+    replace(
+        _around("another data logger", around.another_logger, ANOTHER),
+        modbus=_ONE_LOGGER,
+        http=_ONE_LOGGER,
+    ),
+    replace(
+        _around("another device at the data logger", around.another_behind, ANOTHER),
+        modbus=_ONE_LOGGER,
+        http=_ONE_LOGGER,
+    ),
     *(_lost_at_write(nth, taken=taken) for nth in (1, 2, 3) for taken in (True, False)),
     _at_write("write without effect", lambda: does.without_effect, NO_EFFECT),
     _around("full disk", around.full_disk, MACHINE, asks=True),

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, override
 
 from tests.simulators.modbus import WRITE_MULTIPLE, WRITE_SINGLE
 from tests.simulators.modbus_server import HEADER
-from tests.simulators.rtu import CRC_BYTES, framed
+from tests.simulators.rtu import CRC_BYTES, SHORTEST, framed, request_length
 from tests.simulators.solarman_frames import (
     ANSWER,
     OVERHEAD,
@@ -20,10 +20,12 @@ from tests.simulators.solarman_frames import (
     unpack,
 )
 
-type Protocol = Literal["modbus", "solarman", "http"]
+type Protocol = Literal["modbus", "rtu", "solarman", "http"]
 
 _WRITES: Final = (WRITE_SINGLE, WRITE_MULTIPLE)
 _PDU_AT: Final = 1  # in an RTU frame, behind the unit id
+_RTU_START: Final = 7  # bytes of a request that tell its length
+_RTU_WRITTEN: Final = 8  # bytes of the answer to a write
 _SOLARMAN_HEAD: Final = 14  # bytes of an answer's payload in front of the RTU frame
 _HEAD_END: Final = b"\r\n\r\n"
 _CONTENT_LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -34,7 +36,11 @@ class Framing(ABC):
 
     @abstractmethod
     async def read(self, reader: asyncio.StreamReader) -> bytes:
-        """Return the next frame; raises IncompleteReadError at the end."""
+        """Return the next request; raises IncompleteReadError at the end."""
+
+    async def read_answer(self, reader: asyncio.StreamReader) -> bytes:
+        """Return the next answer; raises what `read` does."""
+        return await self.read(reader)
 
     @abstractmethod
     def is_write(self, request: bytes) -> bool:
@@ -113,6 +119,42 @@ class ModbusFraming(BusFraming):
         return bytes((answer[0] ^ 0x55, answer[1] ^ 0x55)) + answer[2:]
 
 
+class RtuFraming(BusFraming):
+    """RTU frames in a stream of TCP: without an id, and without a length."""
+
+    @override
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        start = await reader.readexactly(_RTU_START)
+        length = request_length(start)
+        assert length is not None
+        return start + await reader.readexactly(length - len(start))
+
+    @override
+    async def read_answer(self, reader: asyncio.StreamReader) -> bytes:
+        start = await reader.readexactly(SHORTEST + 1)
+        length = _RTU_WRITTEN if start[1] in _WRITES else len(start) + start[2]
+        if start[1] & 0x80:
+            length = len(start)
+        return start + await reader.readexactly(length - len(start))
+
+    @override
+    def asked(self, request: bytes) -> tuple[int, bytes]:
+        return request[0], request[_PDU_AT:-CRC_BYTES]
+
+    @override
+    def answered(self, answer: bytes) -> tuple[int, bytes]:
+        return self.asked(answer)
+
+    @override
+    def answer(self, request: bytes, unit: int, pdu: bytes) -> bytes:
+        return framed(unit, pdu)
+
+    @override
+    def with_other_id(self, answer: bytes) -> bytes:
+        unit, pdu = self.answered(answer)
+        return framed(unit ^ 1, pdu)
+
+
 class SolarmanFraming(BusFraming):
     """Solarman V5."""
 
@@ -169,8 +211,11 @@ class HttpFraming(Framing):
     def accepted(self, request: bytes) -> bytes:
         return self.answer({"status": "ok"})
 
-    def answer(self, body: Any, status: int = 200, **headers: str) -> bytes:
-        """Return an answer: bytes as they are, text, or JSON; headers have _ for -."""
+    def answer(self, body: Any, status: int = 200, **headers: str | None) -> bytes:
+        """Return an answer: bytes as they are, text, or JSON.
+
+        Headers have _ for -; None leaves one out.
+        """
         match body:
             case bytes():
                 content = body
@@ -178,11 +223,14 @@ class HttpFraming(Framing):
                 content = body.encode()
             case _:
                 content = json.dumps(body).encode()
+        sent = {
+            "Content_Type": "application/json",
+            "Content_Length": f"{len(content)}",
+            **headers,
+        }
         lines = [
             f"HTTP/1.1 {status} Status",
-            "Content-Type: application/json",
-            f"Content-Length: {len(content)}",
-            *(f"{name.replace('_', '-')}: {headers[name]}" for name in headers),
+            *(f"{k.replace('_', '-')}: {v}" for k, v in sent.items() if v is not None),
         ]
         return "\r\n".join(lines).encode() + _HEAD_END + content
 
@@ -196,6 +244,7 @@ class HttpFraming(Framing):
 
 FRAMINGS: Final[dict[Protocol, Framing]] = {
     "modbus": ModbusFraming(),
+    "rtu": RtuFraming(),
     "solarman": SolarmanFraming(),
     "http": HttpFraming(),
 }

@@ -1,14 +1,15 @@
 """Answers of a server that is not the device, or out of its mind."""
 
-from collections.abc import Iterator
 from functools import cache
 import gzip
-import itertools
 from typing import Any, Final
 
 GARBAGE: Final = b"\x1b[2J\xff\x00AT+OK\r\n" * 4
 HTML: Final = "<html><title>Starting</title>Please wait…</html>"
-HUGE: Final = b" " * 400_000
+SPACES: Final = b" " * 262_144
+"""A part of a body that is too long; it means nothing in JSON."""
+HUGE: Final = 128
+"""Number of such parts: 32 MB."""
 DEEP: Final = '{"status": "ok", "power": ' + "[" * 100_000
 """JSON so deep that parsing it exhausts the stack."""
 
@@ -17,11 +18,6 @@ DEEP: Final = '{"status": "ok", "power": ' + "[" * 100_000
 def bomb() -> bytes:
     """Return a little gzip that unpacks to 64 MB."""
     return gzip.compress(bytes(64 * 1024 * 1024), 1)
-
-
-def endless() -> Iterator[bytes]:
-    """Yield a body without an end."""
-    return itertools.repeat(b" " * 16_384)
 
 
 def altered(value: Any, leaf: Any) -> Any:

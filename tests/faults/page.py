@@ -5,12 +5,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import product
 import json
 from pathlib import Path
 from typing import Final
 
 from .expectations import ROWS, Row
-from .faults import FAULTS, PROTOCOLS
+from .faults import FAULTS, PROTOCOLS, Holds, Situation
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "reliability.md"
@@ -19,8 +20,6 @@ RECORD: Final = ROOT / ".cache" / "fault-cells.json"
 BEGIN: Final = "<!-- Written by `python -m tests.faults.page` from a run. -->\n"
 END: Final = "\n<!-- End of what it has written. -->"
 COMMAND: Final = ".venv/bin/python -m tests.faults.page"
-SITUATIONS: Final = 2
-"""Each fault meets a battery at rest, and one that is held."""
 
 type Counts = Mapping[str, Mapping[str, int]]
 """The number of cells by battery and row."""
@@ -35,26 +34,20 @@ _NAMES: Final = {
 }
 
 
+def _holds(*battery_types: str) -> Iterator[Holds]:
+    """Yield what holds with each fault in each situation."""
+    for battery_type, fault, situation in product(battery_types, FAULTS, Situation):
+        yield fault.holds(battery_type, situation)
+
+
 def possible(battery_type: str) -> Counter[str]:
     """Return the number of cells of a battery in the table of faults, by row."""
-    holds = (fault.holds(battery_type) for fault in FAULTS)
-    return Counter(
-        {
-            title: SITUATIONS * count
-            for title, count in Counter(
-                each.title for each in holds if isinstance(each, Row)
-            ).items()
-        }
-    )
+    return Counter(each.title for each in _holds(battery_type) if isinstance(each, Row))
 
 
 def impossible() -> int:
     """Return the number of cells that cannot occur, and say why in the table."""
-    return SITUATIONS * sum(
-        isinstance(fault.holds(battery_type), str)
-        for fault in FAULTS
-        for battery_type in PROTOCOLS
-    )
+    return sum(isinstance(each, str) for each in _holds(*PROTOCOLS))
 
 
 def is_whole(battery_type: str, counts: Mapping[str, int]) -> bool:
@@ -79,8 +72,9 @@ def _lines(counts: Counts) -> Iterator[str]:
     yield f"| **All** | | | {' | '.join(map(str, (*sums, sum(sums))))} |"
     yield ""
     yield (
-        f"These are {len(FAULTS)} faults, each with six batteries, at rest and held: "
-        f"{sum(sums)} cells ran, and {impossible()} cannot occur, for the reasons in "
+        f"These are {len(FAULTS)} faults, each with six batteries: at rest, held, and "
+        f"held when Home Assistant starts. {sum(sums)} cells ran, and {impossible()} "
+        "cannot occur, for the reasons in "
         "[the table of faults](../tests/faults/faults.py)."
     )
 
@@ -91,8 +85,8 @@ def _examples(row: Row) -> str:
         dict.fromkeys(
             fault.name
             for fault in FAULTS
-            for battery_type in PROTOCOLS
-            if isinstance(holds := fault.holds(battery_type), Row)
+            for battery_type, situation in product(PROTOCOLS, Situation)
+            if isinstance(holds := fault.holds(battery_type, situation), Row)
             and holds.title == row.title
         )
     )

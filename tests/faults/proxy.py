@@ -21,6 +21,10 @@ type Behaviour = Callable[[Exchange], Awaitable[None]]
 
 _PAUSE: Final = 0.005
 """Seconds between two segments; enough for each to arrive by itself."""
+_BUFFER: Final = 64 * 1024
+"""Bytes that the system holds for a client that does not read them."""
+_MOST: Final = 64 * 1024 * 1024
+"""Bytes of an answer after which the connection ends, whoever still reads."""
 
 
 class _Ended(Exception):
@@ -48,6 +52,10 @@ class Exchange:
         """The device's last answer on this connection; empty before the first."""
         self.is_old = is_old
         """Whether the connection is older than the behaviour."""
+        self.is_harmed = True
+        """Whether more happens to it than that it is passed on."""
+        self.taken = 0
+        """Bytes of the answer that the client took, and the system on the way."""
         self._observe = observe
         self._reader, self._writer = client
         self._device_reader, self._device_writer = device
@@ -62,7 +70,7 @@ class Exchange:
         if self._observe is not None:
             await self._observe()
         self._device_writer.write(self.request)
-        self.previous = await self.framing.read(self._device_reader)
+        self.previous = await self.framing.read_answer(self._device_reader)
         if self._observe is not None and self.is_write:
             await self._observe()
         return self.previous
@@ -74,6 +82,9 @@ class Exchange:
                 await asyncio.sleep(pause)
             self._writer.write(segment)
             await self._writer.drain()
+            self.taken += len(segment)
+        if self.taken > _MOST:
+            self.close()
 
     async def ignore(self) -> NoReturn:
         """Take whatever comes without an answer, until the client hangs up."""
@@ -93,6 +104,7 @@ class Exchange:
 
 async def pass_on(exchange: Exchange) -> None:
     """Do no harm."""
+    exchange.is_harmed = False
     await exchange.send(await exchange.ask())
 
 
@@ -107,6 +119,10 @@ class Proxy:
         """The device that new connections lead to."""
         self.observe: Callable[[], Awaitable[None]] | None = None
         """Called before each request, and after each write."""
+        self.harmed = 0
+        """The number of requests that the present behaviour did not just pass on."""
+        self.most_taken = 0
+        """Bytes that were taken of the longest answer."""
         self._framing = FRAMINGS[protocol]
         self._behaviour: Behaviour = pass_on
         self._behaves_since = 0
@@ -124,6 +140,7 @@ class Proxy:
     @behaviour.setter
     def behaviour(self, behaviour: Behaviour) -> None:
         self._behaviour, self._behaves_since = behaviour, self._connections
+        self.harmed = 0
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -141,7 +158,9 @@ class Proxy:
             self._server = await asyncio.start_server(
                 self._accept, self.host, self.port
             )
-            self.port = self._server.sockets[0].getsockname()[1]
+            listening = self._server.sockets[0]
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+            self.port = listening.getsockname()[1]
 
     async def refuse(self) -> None:
         """Refuse connections, and cut those that there are."""
@@ -220,5 +239,9 @@ class Proxy:
                 previous=previous,
                 is_old=number <= self._behaves_since,
             )
-            await self._behaviour(exchange)
+            try:
+                await self._behaviour(exchange)
+            finally:
+                self.harmed += exchange.is_harmed
+                self.most_taken = max(self.most_taken, exchange.taken)
             previous = exchange.previous

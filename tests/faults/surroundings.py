@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from typing import Any, Final
 
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from homeassistant.util.file import WriteError
 
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
-from tests.home import another
+from tests.home import OTHER_LOGGER, another, house_of
+from tests.simulators import Simulator
 
 from . import behaviours as does
 from .bench import Bench
@@ -25,6 +27,7 @@ def on_line(behaviour: Callable[[str], Behaviour]) -> Happening:
     async def happen(bench: Bench) -> AsyncIterator[None]:
         bench.proxy.behaviour = behaviour(bench.simulator.type)
         yield
+        assert bench.proxy.harmed, "the fault has met no request"
         bench.proxy.behaviour = pass_on
 
     return happen
@@ -46,21 +49,40 @@ async def unreachable(bench: Bench) -> AsyncIterator[None]:
     await bench.proxy.listen()
 
 
-@asynccontextmanager
-async def another_device(bench: Bench) -> AsyncIterator[None]:
-    """Let another device of the same kind have the address, after one missed poll."""
-    own = bench.proxy.device
-    async with another(own, bench.clock) as other:
-        before = other.settings_words()
-        await bench.proxy.refuse()
-        await bench.polls()
-        bench.proxy.device = other
-        await bench.proxy.listen()
-        yield
-        await bench.proxy.refuse()
-        bench.proxy.device = own
-        await bench.proxy.listen()
-        assert other.settings_words() == before, "the other device was written to"
+def _replaced(make: Callable[[Bench], Simulator]) -> Happening:
+    """Let another device have the address, after one missed poll."""
+
+    @asynccontextmanager
+    async def happen(bench: Bench) -> AsyncIterator[None]:
+        own = bench.proxy.device
+        async with make(bench) as other:
+            before = other.settings_words()
+            await bench.proxy.refuse()
+            await bench.polls()
+            bench.proxy.device = other
+            await bench.proxy.listen()
+            yield
+            await bench.proxy.refuse()
+            bench.proxy.device = own
+            await bench.proxy.listen()
+            assert other.settings_words() == before, "the other device was written to"
+
+    return happen
+
+
+def _with_another_logger(bench: Bench) -> Simulator:
+    """Return the device behind another data logger, as far as its answers say."""
+    kind: Any = type(bench.simulator)
+    house = house_of(kind, bench.clock)
+    other: Simulator = kind(house, logger_serial=OTHER_LOGGER)
+    return other
+
+
+another_device: Final = _replaced(lambda it: another(it.simulator, it.clock))
+another_behind: Final = _replaced(
+    lambda it: another(it.simulator, it.clock, same_logger=True)
+)
+another_logger: Final = _replaced(_with_another_logger)
 
 
 @asynccontextmanager
@@ -98,6 +120,5 @@ async def sentinels(bench: Bench) -> AsyncIterator[None]:
         for register in device.registers.values():
             if register.sentinels:
                 words.update(enumerate(register.encode(None), register.address))
-    bench.proxy.behaviour = does.sentinels(words)
-    yield
-    bench.proxy.behaviour = pass_on
+    async with on_line(lambda _: does.sentinels(words))(bench):
+        yield

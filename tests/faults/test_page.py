@@ -1,7 +1,9 @@
 """Tests of the table of faults, and of that on the page."""
 
+from itertools import product
+
 from .expectations import ROWS, Row
-from .faults import FAULTS, PROTOCOLS
+from .faults import FAULTS, PROTOCOLS, Situation
 from .page import PAGE, counts_in, possible, table, written
 
 
@@ -24,6 +26,6 @@ def test_each_fault_has_a_name_of_its_own_and_a_class_or_a_reason() -> None:
     assert len(set(names)) == len(names)
     titles = {row.title for row in ROWS}
     for fault in FAULTS:
-        for battery_type in PROTOCOLS:
-            holds = fault.holds(battery_type)
+        for battery_type, situation in product(PROTOCOLS, Situation):
+            holds = fault.holds(battery_type, situation)
             assert holds.title in titles if isinstance(holds, Row) else " " in holds

@@ -92,13 +92,14 @@ class Truth:
         await self.take()
 
     def watch(self, coordinator: BatteryCoordinator) -> None:
-        """Compare what a coordinator shows from now on."""
+        """Compare what a coordinator shows, from now on."""
 
         def note() -> None:
             data = coordinator.data
             if coordinator.last_update_success:
                 _add(self._shown, {k: data[k] for k in data if k not in data.failures})
 
+        note()
         coordinator.async_add_listener(note)
 
     async def stop(self) -> None:

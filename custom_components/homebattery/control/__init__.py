@@ -274,11 +274,7 @@ class Control:
                 await self._leased.resume_or_release()
             except BatteryError as err:
                 self._coordinator.recent_errors.note(err)
-                _LOGGER.warning(
-                    "the setpoint of %s could not be sent or released yet: %s",
-                    self._entry.title,
-                    err,
-                )
+                self._leased.retry_log.failed(err)
             self._keep_alive.update()
 
     async def async_save(self) -> None:

@@ -4,7 +4,7 @@ With the driver of each battery that speaks Modbus: at set-up, while it is held,
 it is released.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -14,8 +14,7 @@ from custom_components.homebattery.drivers.battery.controller import Grant, Limi
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
-from tests.home import house_of
-from tests.simulators import SIMULATORS, ManualClock, Simulator
+from tests.simulators import Simulator
 from tests.simulators.modbus import Refused, Silent
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -81,23 +80,13 @@ def _meet(one: Span, other: Span) -> bool:
     )
 
 
-@pytest.fixture(params=[name for name in DRIVERS if name != "sessy"])
-async def simulator(
-    request: pytest.FixtureRequest, clock: ManualClock
-) -> AsyncIterator[Simulator]:
-    """Yield each device that speaks Modbus in turn."""
-    device: Any = SIMULATORS[request.param]
-    async with device(house_of(device, clock)) as simulator:
-        yield simulator
-
-
 @pytest.fixture
-def line(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> Line:
-    return Line(simulator.server.units, monkeypatch)
+def line(modbus_simulator: Any, monkeypatch: pytest.MonkeyPatch) -> Line:
+    return Line(modbus_simulator.server.units, monkeypatch)
 
 
-def battery_of(simulator: Simulator) -> ModbusBattery:
-    battery = DRIVERS[simulator.type].from_setup(simulator.setup)
+def battery_of(modbus_simulator: Simulator) -> ModbusBattery:
+    battery = DRIVERS[modbus_simulator.type].from_setup(modbus_simulator.setup)
     assert isinstance(battery, ModbusBattery)
     battery.timeout = TIMEOUT
     return battery
@@ -111,26 +100,29 @@ def battery_of(simulator: Simulator) -> ModbusBattery:
     ],
 )
 async def test_a_block_that_fails_at_set_up_costs_its_own_values_alone(
-    says: Exception, simulator: Simulator, line: Line, monkeypatch: pytest.MonkeyPatch
+    says: Exception,
+    modbus_simulator: Simulator,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sun2000_unit, "BACK_OFFS", ())
     line.says = says
-    async with battery_of(simulator) as battery:
+    async with battery_of(modbus_simulator) as battery:
         asked = dict.fromkeys(line.asked)
         line.asked.clear()
         await battery.get("battery_soc")
         *_, soc = line.asked
-    needed = NEEDED[simulator.type]
+    needed = NEEDED[modbus_simulator.type]
     optional = [
         (unit, words)
         for unit, words in asked
         if not any(unit == its_unit and word in words for its_unit, word in needed)
     ]
     # A Deye is identified by one block.
-    assert optional or simulator.type.startswith("deye")
+    assert optional or modbus_simulator.type.startswith("deye")
     for line.hangs in optional:
         line.unanswered = 0
-        async with battery_of(simulator) as battery:
+        async with battery_of(modbus_simulator) as battery:
             assert line.unanswered == 1 or not isinstance(says, Silent), line.hangs
             assert battery.controller is not None, line.hangs
             if not _meet(line.hangs, soc):
@@ -145,10 +137,10 @@ def _reads(line: Line) -> list[Span]:
 
 
 async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
-    simulator: Any, line: Line, leap: Leap
+    modbus_simulator: Any, line: Line, leap: Leap
 ) -> None:
-    traffic = simulator.server.units.traffic
-    async with battery_of(simulator) as battery:
+    traffic = modbus_simulator.server.units.traffic
+    async with battery_of(modbus_simulator) as battery:
         await battery.set_power_setpoint(1000)
         await battery.read()
         _reads(line)
@@ -166,28 +158,28 @@ async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
                 Grant(1000),
                 None,
                 # A Victron keeps no limits of its own in this mode.
-                *([UNKNOWN] if simulator.type == "victron" else []),
+                *([UNKNOWN] if modbus_simulator.type == "victron" else []),
             ), line.hangs
         line.hangs = None
         await battery.release()
-        assert simulator.mode == "automatic"
+        assert modbus_simulator.mode == "automatic"
 
 
-@pytest.mark.parametrize("simulator", CONDITIONS, indirect=True)
+@pytest.mark.parametrize("modbus_simulator", CONDITIONS, indirect=True)
 async def test_a_condition_that_hangs_for_long_ends_the_setpoint_until_it_answers(
-    simulator: Any, line: Line, leap: Leap
+    modbus_simulator: Any, line: Line, leap: Leap
 ) -> None:
     """But for a SUN2000, which itself takes no more than its battery permits."""
-    before = simulator.settings_words()
-    async with battery_of(simulator) as battery:
+    before = modbus_simulator.settings_words()
+    async with battery_of(modbus_simulator) as battery:
         await battery.set_power_setpoint(-1000)
-        line.hangs = CONDITIONS[simulator.type]
+        line.hangs = CONDITIONS[modbus_simulator.type]
         for _ in range(4):
             leap(OLD)
             grant = await battery.keep_alive()
         assert grant == UNKNOWN
-        if simulator.type.startswith("deye"):
-            assert simulator.settings_words() == before
+        if modbus_simulator.type.startswith("deye"):
+            assert modbus_simulator.settings_words() == before
         line.unanswered = 0
         for _ in range(10):
             leap(5)
@@ -200,16 +192,16 @@ async def test_a_condition_that_hangs_for_long_ends_the_setpoint_until_it_answer
             grant = await battery.keep_alive()
         assert grant in (Grant(-1000), None)
         await battery.release()
-        assert simulator.mode == "automatic"
-        assert simulator.settings_words() == before
+        assert modbus_simulator.mode == "automatic"
+        assert modbus_simulator.settings_words() == before
 
 
 async def test_a_release_depends_on_what_it_writes_alone(
-    simulator: Any, line: Line
+    modbus_simulator: Any, line: Line
 ) -> None:
-    before = simulator.settings_words()
-    traffic = simulator.server.units.traffic
-    async with battery_of(simulator) as battery:
+    before = modbus_simulator.settings_words()
+    traffic = modbus_simulator.server.units.traffic
+    async with battery_of(modbus_simulator) as battery:
         await battery.set_power_setpoint(0)
         _reads(line)
         traffic.clear()
@@ -229,5 +221,5 @@ async def test_a_release_depends_on_what_it_writes_alone(
             line.hangs = hangs
             await battery.release()
             assert battery.snapshot is None
-            assert simulator.mode == "automatic", hangs
-            assert simulator.settings_words() == before
+            assert modbus_simulator.mode == "automatic", hangs
+            assert modbus_simulator.settings_words() == before

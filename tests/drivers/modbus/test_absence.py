@@ -21,8 +21,7 @@ from custom_components.homebattery.drivers.errors import (
 )
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
-from tests.home import house_of
-from tests.simulators import SIMULATORS, ManualClock, Simulator, VictronSimulator
+from tests.simulators import Simulator, VictronSimulator
 from tests.simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, Refused, Silent
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -43,20 +42,10 @@ LIVE: Final = {
 """A part of each device that is polled, and that control does not need."""
 
 
-@pytest.fixture(params=[name for name in DRIVERS if name != "sessy"])
-async def simulator(
-    request: pytest.FixtureRequest, clock: ManualClock
-) -> AsyncIterator[Simulator]:
-    """Yield each device that speaks Modbus in turn."""
-    device: Any = SIMULATORS[request.param]
-    async with device(house_of(device, clock)) as simulator:
-        yield simulator
-
-
 @pytest.fixture
-async def battery(simulator: Simulator) -> AsyncIterator[ModbusBattery]:
-    driver = DRIVERS[simulator.type]
-    battery = driver.from_setup({**simulator.setup, "timeout": TIMEOUT})
+async def battery(modbus_simulator: Simulator) -> AsyncIterator[ModbusBattery]:
+    driver = DRIVERS[modbus_simulator.type]
+    battery = driver.from_setup({**modbus_simulator.setup, "timeout": TIMEOUT})
     assert isinstance(battery, ModbusBattery)
     async with battery:
         yield battery
@@ -81,8 +70,8 @@ class Spoiler:
 
 
 @pytest.fixture
-def spoiler(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> Spoiler:
-    return Spoiler(simulator.server.units, monkeypatch)
+def spoiler(modbus_simulator: Any, monkeypatch: pytest.MonkeyPatch) -> Spoiler:
+    return Spoiler(modbus_simulator.server.units, monkeypatch)
 
 
 def on(type_: str, error: Exception) -> Fault:
@@ -111,7 +100,7 @@ async def read_of(battery: ModbusBattery) -> Readings | None:
 
 
 async def test_a_poll_that_is_refused_as_a_whole_is_an_error_and_teaches_nothing(
-    battery: ModbusBattery, spoiler: Spoiler, simulator: Simulator
+    battery: ModbusBattery, spoiler: Spoiler, modbus_simulator: Simulator
 ) -> None:
     before, measurements = await known(battery), battery.measurements
 
@@ -128,10 +117,10 @@ async def test_a_poll_that_is_refused_as_a_whole_is_an_error_and_teaches_nothing
 
 
 async def test_a_part_that_is_refused_for_a_while_is_back_after_it(
-    battery: ModbusBattery, spoiler: Spoiler, simulator: Simulator, leap: Leap
+    battery: ModbusBattery, spoiler: Spoiler, modbus_simulator: Simulator, leap: Leap
 ) -> None:
     before, measurements = await known(battery), battery.measurements
-    spoiler.fault = on(simulator.type, Refused(ILLEGAL_ADDRESS))
+    spoiler.fault = on(modbus_simulator.type, Refused(ILLEGAL_ADDRESS))
     for _ in range(4):
         readings = await battery.read()
         assert "battery_soc" in readings
@@ -142,10 +131,10 @@ async def test_a_part_that_is_refused_for_a_while_is_back_after_it(
 
 
 async def test_a_part_without_an_answer_costs_its_own_values_and_few_time_outs(
-    battery: ModbusBattery, spoiler: Spoiler, simulator: Simulator, leap: Leap
+    battery: ModbusBattery, spoiler: Spoiler, modbus_simulator: Simulator, leap: Leap
 ) -> None:
     before = await known(battery)
-    spoiler.fault = on(simulator.type, Silent())
+    spoiler.fault = on(modbus_simulator.type, Silent())
     readings = [await read_of(battery) for _ in range(6)]
     last = readings[-1]
     assert last is not None
@@ -178,7 +167,7 @@ def _is_spoilt(spoiler: Spoiler, unit: int, address: int, count: int) -> bool:
 
 
 async def test_any_words_give_finite_values_or_errors_of_the_library(
-    battery: ModbusBattery, simulator: Any, monkeypatch: pytest.MonkeyPatch
+    battery: ModbusBattery, modbus_simulator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await battery.read()
     numbers = random.Random(15)
@@ -192,7 +181,7 @@ async def test_any_words_give_finite_values_or_errors_of_the_library(
             for _ in range(count)
         ]
 
-    monkeypatch.setattr(simulator.server.units, "read", noise)
+    monkeypatch.setattr(modbus_simulator.server.units, "read", noise)
     for _ in range(20):
         readings = await read_of(battery)
         assert readings is None or all(
@@ -203,11 +192,13 @@ async def test_any_words_give_finite_values_or_errors_of_the_library(
 
 
 async def test_zeros_of_a_device_that_restarts_are_no_values(
-    battery: ModbusBattery, simulator: Any, monkeypatch: pytest.MonkeyPatch
+    battery: ModbusBattery, modbus_simulator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (await battery.read())["battery_soc"]
     with monkeypatch.context() as patch:
-        patch.setattr(simulator.server.units, "read", lambda *asked: [0] * asked[-1])
+        patch.setattr(
+            modbus_simulator.server.units, "read", lambda *asked: [0] * asked[-1]
+        )
         with pytest.raises(StartingError, match="nothing but zeros"):
             await battery.read()
     assert (await battery.read())["battery_soc"] == before
@@ -267,19 +258,19 @@ PASSING: Final = [
 
 
 @pytest.mark.parametrize(
-    ("simulator", "word", "code"),
+    ("modbus_simulator", "word", "code"),
     [
         *((*each, ILLEGAL_ADDRESS) for each in PASSING),
         ("sun2000", (1, 30070), DEVICE_FAILURE),
         ("sun2000", (1, 38200), DEVICE_FAILURE),
         ("sun2000", (1, 47000), DEVICE_FAILURE),
     ],
-    indirect=["simulator"],
+    indirect=["modbus_simulator"],
 )
 async def test_what_is_refused_when_connecting_is_asked_again(
     word: tuple[int, int],
     code: int,
-    simulator: Simulator,
+    modbus_simulator: Simulator,
     spoiler: Spoiler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -291,7 +282,9 @@ async def test_what_is_refused_when_connecting_is_asked_again(
             raise Refused(code)
 
     spoiler.fault = refuse
-    async with DRIVERS[simulator.type].from_setup(simulator.setup) as battery:
+    async with DRIVERS[modbus_simulator.type].from_setup(
+        modbus_simulator.setup
+    ) as battery:
         await battery.read()
         assert not await battery.has_new_parts()
         spoiler.fault = None

@@ -221,6 +221,16 @@ async def test_right_answer_that_comes_twice_is_taken_once(framer: FramerType) -
         assert await read(connection) == [7, 8]
 
 
+async def test_flood_of_serial_bytes_is_not_searched_for_an_answer() -> None:
+    """A search from each byte on took minutes."""
+    async with serving(FramerType.RTU) as (server, connection):
+        assert await read(connection) == [7, 8]
+        server.spoil = lambda header, _: header[:7] + bytes((3, 3)) * 20_000
+        with pytest.raises(ProtocolError, match="bytes came at once"):
+            await read(connection)
+        assert await read(connection) == [7, 8]
+
+
 @settings(max_examples=30)
 @given(
     framer=st.sampled_from([FramerType.SOCKET, FramerType.RTU]),

@@ -512,6 +512,15 @@ async def test_a_current_that_runs_the_other_way_is_reported_once(
     assert caplog.text.count("would be the other way") == 1
 
 
+async def test_power_that_changes_its_sign_amid_a_read_is_not_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with device(FULL, r30843=46500) as image, connected(image) as battery:
+        await battery.read(["battery_current", "battery_power"])
+
+    assert "would be the other way" not in caplog.text
+
+
 async def test_problems_are_named() -> None:
     """The device's complaints, in words."""
     async with (

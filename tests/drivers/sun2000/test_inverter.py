@@ -859,6 +859,14 @@ async def test_a_meter_that_goes_offline_is_noticed_at_once() -> None:
     assert dict(readings) == {"grid_power": None, "meter_status": "offline"}
 
 
+async def test_a_meter_whose_state_is_no_state_is_not_called_offline() -> None:
+    vector = changed(NO_BATTERY, {37100: 0xFFFF})
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        readings = await battery.read(["grid_power", "meter_status"])
+
+    assert dict(readings) == {"grid_power": None, "meter_status": None}
+
+
 async def test_the_meter_is_asked_anew_when_the_inverter_changes_its_state() -> None:
     """In a grid failure with a backup box, reading it would end the connection."""
     async with bench(backup=True, pv=2000) as b:

@@ -98,7 +98,7 @@ class ChunkedUnit:
 
     def _halve(self, count: int) -> None:
         self._longest = max(SMALLEST_READ, (count + 1) // 2)
-        _LOGGER.info("Reads of %s words do not work: at most %s", count, self._longest)
+        _LOGGER.debug("Reads of %s words do not work: at most %s", count, self._longest)
 
     async def write_registers(self, address: int, values: list[int]) -> None:
         """Write consecutive words with function 16."""

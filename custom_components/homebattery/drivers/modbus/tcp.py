@@ -79,6 +79,9 @@ _WRITE: Final = 16
 _EXCEPTION: Final = 0x80
 _QUOTED: Final = 24
 """Number of bytes of an answer that an error quotes."""
+_MOST_SERIAL: Final = 3 * 256
+"""Number of bytes, of three frames, that are searched for an answer: for a hundred
+thousand that takes a minute."""
 _TEXT: Final = 3
 """Number of characters that a greeting begins with, such as those of HTTP and SSH."""
 
@@ -227,6 +230,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         other bytes.
         """
         is_serial = self._framer is FramerType.RTU
+        if not sending and is_serial and len(packet) > _MOST_SERIAL:
+            self._answers.refuse(f"{len(packet)} bytes came at once")
         if sending or (self._has_answered and is_serial):
             return packet
         if _is_foreign(packet, self._framer):
@@ -300,12 +305,12 @@ class _Answers(DecodePDU):
     def decode(self, frame: bytes) -> ModbusPDU:
         """Return the answer in a frame, without its envelope."""
         if fault := self._fault_of(frame):
-            self._refuse(f"{fault} came: {frame[:_QUOTED].hex(' ')}")
+            self.refuse(f"{fault} came: {frame[:_QUOTED].hex(' ')}")
         pdu = None
         with suppress(*MALFORMED):
             pdu = super().decode(frame)
         if pdu is None:
-            self._refuse(f"nonsense came: {frame[:_QUOTED].hex(' ')}")
+            self.refuse(f"nonsense came: {frame[:_QUOTED].hex(' ')}")
         return pdu
 
     def trace(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
@@ -316,10 +321,11 @@ class _Answers(DecodePDU):
         if sending:
             self._transaction = pdu.transaction_id
         elif pdu.transaction_id != self._transaction:
-            self._refuse(f"an answer to transaction {pdu.transaction_id} came")
+            self.refuse(f"an answer to transaction {pdu.transaction_id} came")
         return pdu
 
-    def _refuse(self, fault: str) -> NoReturn:
+    def refuse(self, fault: str) -> NoReturn:
+        """End the connection for a fault."""
         self.fault = fault
         raise ConnectionAbortedError(fault)
 

@@ -66,6 +66,8 @@ _NOT_IN_OLD_MODELS: Final = frozenset(
 )
 _SIGN_FROM: Final = 200
 """Battery power, W, from which the sign of its current must fit."""
+_SIGN_READS: Final = 2
+"""Reads in a row after which it does not."""
 _IDENTITY: Final = (
     *(register.name for register in PLATE),
     *("output_rating", "input_rating", "slave_serial_l2", "slave_serial_l3"),
@@ -116,7 +118,8 @@ class SmaInverter(ModbusBattery):
         self._conditions = Conditions(self.cache)
         self._unread: set[str] = set()
         """The registers of its plate that were not read when connecting."""
-        self._sign_questioned = False
+        self._reads_against = 0
+        """Number of reads in a row with the battery current against the power."""
         self._model_code: Value = None
         self._energy_counters = energy_counters()
         for formula in (
@@ -215,17 +218,21 @@ class SmaInverter(ModbusBattery):
             self.keep_alive_interval = max(self.spacing, min(longest, timeout / 3))
 
     def _compare_signs(self, read: Values) -> None:
-        """Log once if the battery current runs against the battery power."""
+        """Log once if the battery current runs against the battery power.
+
+        Not after a single read: the power may turn round in the midst of it.
+        """
         power = difference(read, "charge_power", "discharge_power")
         out = read.get("current_out")
         if (
-            not self._sign_questioned
-            and power is not None
-            and abs(power) >= _SIGN_FROM
-            and isinstance(out, int | float)
-            and power * out > 0
+            self._reads_against >= _SIGN_READS
+            or power is None
+            or abs(power) < _SIGN_FROM
+            or not isinstance(out, int | float)
         ):
-            self._sign_questioned = True
+            return
+        self._reads_against = self._reads_against + 1 if power * out > 0 else 0
+        if self._reads_against == _SIGN_READS:
             _LOGGER.warning(
                 "%s: at a battery power of %s W (+ = charging) the device shows %s A, "
                 "which would be the other way; please report it",

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, override
 
 from ..errors import BatteryError, IllegalAddressError, RequestTimeoutError
+from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.planning import Block, Layout
 from ..modbus.register import Register
@@ -53,6 +54,8 @@ class Meter(ModbusDevice):
         self._inverter = inverter
         self._inverter_status: int | None = None
         self._online = False
+        self._status: Value = None
+        """The state when it was last read; None for one that there cannot be."""
         self._recheck_at = 0.0
 
     @override
@@ -80,7 +83,8 @@ class Meter(ModbusDevice):
             report = await super().read([_STATUS], silence=silence)
             if _STATUS in report.failures:
                 return self._failed(names, report)
-            self._online = report.values[_STATUS] == _ONLINE
+            self._status = report.values[_STATUS]
+            self._online = self._status == _ONLINE
         if not self._online:
             return self._offline(names)
         try:
@@ -92,7 +96,8 @@ class Meter(ModbusDevice):
             isinstance(err, RequestTimeoutError) for err in report.failures.values()
         ):
             self._check_state_first()
-        if _STATUS in report.values and report.values[_STATUS] != _ONLINE:
+        self._status = report.values.get(_STATUS, self._status)
+        if self._status != _ONLINE:
             self._online, self._recheck_at = False, now + RECHECK
             return self._offline(names)
         return report
@@ -102,9 +107,8 @@ class Meter(ModbusDevice):
         self._online, self._recheck_at = False, 0.0
 
     def _offline(self, names: Collection[str]) -> Report:
-        """Return no values but the status: offline."""
-        unknown = dict.fromkeys(names)
-        return Report({**unknown, _STATUS: METER_STATUS[0]})
+        """Return no values but the state."""
+        return Report({**dict.fromkeys(names), _STATUS: self._status})
 
     def _failed(self, names: Collection[str], report: Report) -> Report:
         """Return that all failed as the status did, which is then read each time."""
