@@ -1,8 +1,9 @@
 """Another device at the address of a battery: not shown, and never written to."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from custom_components.homebattery.const import SCAN_INTERVAL
 from custom_components.homebattery.control.keep_alive import RETRY
 from tests.control.lease_support import issues, stored
-from tests.home import Home, MakeHome, Warp, another, one_of_each_protocol
+from tests.home import KINDS, Home, MakeHome, Warp, another, one_of_each_protocol
 from tests.nameless import Nameless
 from tests.simulators import ManualClock, Simulator
 from tests.simulators.switch import Switch
@@ -41,20 +42,36 @@ class Exchange:
             await self.warp(RETRY + 1)
 
 
+@asynccontextmanager
+async def exchanging(
+    home: Home, clock: ManualClock, warp: Warp, *, hangs_up: bool = False
+) -> AsyncIterator[Exchange]:
+    """Set up a battery behind a switch, with another one of its kind.
+
+    With `hangs_up`, no connection lasts, and both are behind the same logger.
+    """
+    device = home.simulator
+    async with (
+        another(device, clock, same_logger=hangs_up) as other,
+        Switch(device) as switch,
+    ):
+        switch.hangs_up = hangs_up and device.type != "sessy"
+        home.hass.config_entries.async_update_entry(
+            home.entry, data={**home.entry.data, **switch.setup_of(device)}
+        )
+        assert await home.set_up()
+        yield Exchange(home, switch, other, warp)
+        await switch.give_to(device)
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
 @pytest.fixture
 async def exchange(
     make_home: MakeHome, simulator: Simulator, clock: ManualClock, warp: Warp
 ) -> AsyncIterator[Exchange]:
     """Yield a battery that is set up, and another one of its kind."""
-    async with another(simulator, clock) as other, Switch(simulator) as switch:
-        home = make_home(simulator)
-        home.hass.config_entries.async_update_entry(
-            home.entry, data={**home.entry.data, **switch.setup_of(simulator)}
-        )
-        assert await home.set_up()
-        yield Exchange(home, switch, other, warp)
-        await switch.give_to(simulator)
-        await home.hass.config_entries.async_unload(home.entry.entry_id)
+    async with exchanging(make_home(simulator), clock, warp) as made:
+        yield made
 
 
 @one_of_each_protocol
@@ -216,3 +233,70 @@ async def test_another_data_logger_is_another_device(
     assert "another_device" in issues(home)
     assert stored(hass_storage, home) is not None
     assert other.settings_words() == before
+
+
+# Where no connection lasts, another device may answer without any failure
+
+
+unnoticed_by_connections: Final = pytest.mark.parametrize(
+    "simulator", ["sessy", "deye_solarman"], indirect=True
+)
+"""A mark for the kinds that have no lasting connection, or may have none."""
+
+
+@pytest.fixture
+async def unnoticed(
+    make_home: MakeHome, simulator: Simulator, clock: ManualClock, warp: Warp
+) -> AsyncIterator[Exchange]:
+    """Yield a battery that is held, and another one that has got its address."""
+    async with exchanging(make_home(simulator), clock, warp, hangs_up=True) as made:
+        await made.home.set_power(700)
+        await made.switch.give_to(made.other)
+        yield made
+
+
+CHANGES: Final[dict[str, Callable[[Home], Awaitable[Any]]]] = {
+    "setpoint": lambda home: home.data.control.async_set_power(-900),
+    "setting": lambda home: home.data.battery.set_value(
+        *KINDS[home.simulator.type].number
+    ),
+}
+
+
+@unnoticed_by_connections
+@pytest.mark.parametrize("change", CHANGES)
+async def test_no_change_while_held_goes_to_another_device(
+    unnoticed: Exchange, change: str
+) -> None:
+    """A renewal may have found it out before, by what the other device shows."""
+    home, other = unnoticed.home, unnoticed.other
+    before = other.settings_words()
+    await unnoticed.poll()
+    with pytest.raises(Exception, match="nother device answers"):
+        await CHANGES[change](home)
+    await unnoticed.poll()
+    assert other.settings_words() == before
+    assert home.data.control.reason == "another_device"
+    assert issues(home) == {"another_device"}
+
+    await unnoticed.switch.give_to(home.simulator)
+    await unnoticed.poll()
+    assert home.data.control.status == "following"
+    assert issues(home) == set()
+
+
+@unnoticed_by_connections
+async def test_state_of_another_device_is_not_taken_for_a_release(
+    unnoticed: Exchange, hass_storage: dict[str, Any]
+) -> None:
+    """However soon: it may show just what is to be restored."""
+    home = unnoticed.home
+    with pytest.raises(Exception, match="nother device answers"):
+        await home.choose("automatic")
+    assert stored(hass_storage, home) is not None
+
+    await unnoticed.switch.give_to(home.simulator)
+    await unnoticed.poll()
+    assert home.simulator.mode == "automatic"
+    assert stored(hass_storage, home) is None
+    assert issues(home) == set()

@@ -1,10 +1,10 @@
 """Tests of the lease: the snapshot of a held battery outlives Home Assistant."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import CoreState
@@ -18,14 +18,17 @@ from custom_components.homebattery.control.lease import Setpoint
 from custom_components.homebattery.control.lease_file import decode
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
-from custom_components.homebattery.drivers.errors import CannotConnectError
+from custom_components.homebattery.drivers.errors import (
+    CannotConnectError,
+    RequestTimeoutError,
+)
 from tests.home import Home, MakeHome, Warp, one_of_each_protocol
-from tests.simulators import SessySimulator, Simulator
+from tests.simulators import SessySimulator, Simulator, VictronSimulator
 from tests.simulators.http_server import Answer, Request
-from tests.simulators.modbus import Units
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused, Units
 from tests.simulators.modbus_server import WRITES
 
-from .lease_support import after_a_crash, changed, stored
+from .lease_support import after_a_crash, changed, issues, stored
 
 pytestmark = pytest.mark.usefixtures("few_sensors")
 
@@ -152,6 +155,83 @@ async def test_a_battery_still_held_is_released_within_30_s_of_its_answering(
     assert alive.entry_is(ConfigEntryState.LOADED)
     assert simulator.mode == "automatic"
     assert stored(hass_storage, alive) is None
+
+
+@pytest.mark.parametrize(
+    ("simulator", "refused"),
+    [("victron", (100, 2709)), ("sun2000", (1, 47000))],
+    indirect=["simulator"],
+)
+async def test_a_battery_still_held_is_released_though_control_was_refused_at_the_start(
+    make_home: MakeHome,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    warp: Warp,
+    refused: tuple[int, int],
+) -> None:
+    """A device that starts may say that it has no control, and be well from then on."""
+    dead = make_home(simulator)
+    assert await dead.set_up()
+    original = simulator.settings_words()
+    await dead.set_power(0)
+    alive = await after_a_crash(dead, make_home, hass_storage)
+    with monkeypatch.context() as patch:
+        refuse(simulator, refused, patch)
+        assert await alive.set_up()
+    assert alive.find("control_mode") is None
+    assert changed(original, simulator)
+
+    for _ in range(6):
+        await warp(5)
+    assert alive.state("control_status") == "automatic"
+    assert changed(original, simulator) == {}
+    assert issues(alive) == set()
+
+
+def refuse(
+    simulator: Any, refused: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refuse reads of a word, by its unit and address."""
+    units = simulator.server.units
+    read = units.read
+
+    def answer(unit: int, address: int, count: int) -> Sequence[int]:
+        if unit == refused[0] and address <= refused[1] < address + count:
+            raise Refused(ILLEGAL_ADDRESS)
+        answered: Sequence[int] = read(unit, address, count)
+        return answered
+
+    monkeypatch.setattr(units, "read", answer)
+
+
+async def refuse_polls(*_: Any) -> NoReturn:
+    raise RequestTimeoutError("no answer")
+
+
+async def test_a_battery_still_held_that_only_answers_at_first_is_not_set_up_each_time(
+    victron_home: Home,
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    hass_storage: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    warp: Warp,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It answers what connecting asks, and no poll: Home Assistant would log each try."""
+    await victron_home.set_power(600)
+    alive = await after_a_crash(victron_home, make_home, hass_storage)
+    with monkeypatch.context() as patch:
+        patch.setattr(DRIVERS["victron"], "read", refuse_polls)
+        assert not await alive.set_up()
+        caplog.clear()
+        for _ in range(18):
+            await warp(10)
+        assert caplog.text.count("Retrying in") < 5
+    for _ in range(6):
+        await warp(5)
+    assert alive.entry_is(ConfigEntryState.LOADED)
+    assert victron.mode == "automatic"
 
 
 async def test_a_battery_still_held_is_released_though_its_password_was_refused(

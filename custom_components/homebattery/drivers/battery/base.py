@@ -403,14 +403,14 @@ class Battery(MeasuringDevice):
         self._is_renewing = True
         try:
             grant = await controller.renew(self.snapshot)
+        except TakenOverError:
+            # Another device at the address shows something else, too.
+            await self.identity_check.compare_again()
+            raise
         except NotConfirmedError:
             if controller.held is None:
                 # The controller has restored the device: nothing is held any more.
                 self.snapshot = None
-            raise
-        except TakenOverError:
-            # Another device at the address shows something else, too.
-            await self.identity_check.compare_again()
             raise
         finally:
             self._is_renewing = False
