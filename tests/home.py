@@ -1,6 +1,6 @@
 """A simulated battery in Home Assistant, for the tests of control and integration."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from tests.simulators import (
     Simulator,
     VictronSimulator,
 )
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +213,22 @@ def another(
         # With another log-in it would refuse whatever is asked.
         other.server.username = device.server.username
     return other
+
+
+def refuse_word(
+    simulator: Any, refused: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refuse reads of a word, by its unit and address."""
+    units = simulator.server.units
+    read = units.read
+
+    def answer(unit: int, address: int, count: int) -> Sequence[int]:
+        if unit == refused[0] and address <= refused[1] < address + count:
+            raise Refused(ILLEGAL_ADDRESS)
+        answered: Sequence[int] = read(unit, address, count)
+        return answered
+
+    monkeypatch.setattr(units, "read", answer)
 
 
 def another_value(field: SetupField) -> Any:

@@ -268,7 +268,7 @@ CHANGES: Final[dict[str, Callable[[Home], Awaitable[Any]]]] = {
 async def test_no_change_while_held_goes_to_another_device(
     unnoticed: Exchange, change: str
 ) -> None:
-    """A renewal may have found it out before, by what the other device shows."""
+    """It is compared first; a renewal does that when it sees another setpoint."""
     home, other = unnoticed.home, unnoticed.other
     before = other.settings_words()
     await unnoticed.poll()

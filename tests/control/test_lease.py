@@ -1,7 +1,7 @@
 """Tests of the lease: the snapshot of a held battery outlives Home Assistant."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, NoReturn
@@ -22,10 +22,10 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     RequestTimeoutError,
 )
-from tests.home import Home, MakeHome, Warp, one_of_each_protocol
+from tests.home import Home, MakeHome, Warp, one_of_each_protocol, refuse_word
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 from tests.simulators.http_server import Answer, Request
-from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused, Units
+from tests.simulators.modbus import Units
 from tests.simulators.modbus_server import WRITES
 
 from .lease_support import after_a_crash, changed, issues, stored
@@ -177,7 +177,7 @@ async def test_a_battery_still_held_is_released_though_control_was_refused_at_th
     await dead.set_power(0)
     alive = await after_a_crash(dead, make_home, hass_storage)
     with monkeypatch.context() as patch:
-        refuse(simulator, refused, patch)
+        refuse_word(simulator, refused, patch)
         assert await alive.set_up()
     assert alive.find("control_mode") is None
     assert changed(original, simulator)
@@ -187,22 +187,6 @@ async def test_a_battery_still_held_is_released_though_control_was_refused_at_th
     assert alive.state("control_status") == "automatic"
     assert changed(original, simulator) == {}
     assert issues(alive) == set()
-
-
-def refuse(
-    simulator: Any, refused: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Refuse reads of a word, by its unit and address."""
-    units = simulator.server.units
-    read = units.read
-
-    def answer(unit: int, address: int, count: int) -> Sequence[int]:
-        if unit == refused[0] and address <= refused[1] < address + count:
-            raise Refused(ILLEGAL_ADDRESS)
-        answered: Sequence[int] = read(unit, address, count)
-        return answered
-
-    monkeypatch.setattr(units, "read", answer)
 
 
 async def refuse_polls(*_: Any) -> NoReturn:

@@ -10,7 +10,11 @@ import pytest
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.controller import Grant, Snapshot
-from custom_components.homebattery.drivers.errors import NotKeptError, NotSupportedError
+from custom_components.homebattery.drivers.errors import (
+    InvalidValueError,
+    NotKeptError,
+    NotSupportedError,
+)
 from tests.home import KINDS, LOAD
 from tests.simulators import Simulator
 
@@ -187,6 +191,20 @@ async def test_a_snapshot_is_json_and_enough_to_release(
         assert another.snapshot is None
     assert mode(simulator) == "automatic"
     assert power(simulator) == pytest.approx(before, abs=5)
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -(10**400)], ids=["nan", "inf", "huge"]
+)
+async def test_a_setpoint_without_bounds_is_refused(
+    battery: Battery, value: float
+) -> None:
+    """Also one that no float can hold; nothing is written."""
+    with pytest.raises(InvalidValueError, match="finite"):
+        await battery.set_power_setpoint(value)
+    with pytest.raises(InvalidValueError, match="finite"):
+        await battery.set_current_setpoint(value)
+    assert battery.writes == 0
 
 
 # A stored snapshot that may be damaged

@@ -9,12 +9,13 @@ import pytest
 
 from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.drivers.battery.base import SCAN_INTERVAL
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, refuse_word
 from tests.simulators import (
     DeyeModbusSimulator,
     HuaweiSimulator,
     ManualClock,
     SessySimulator,
+    Simulator,
     SmaSimulator,
     VictronSimulator,
 )
@@ -185,6 +186,30 @@ async def test_entities_of_parts_that_were_devices_move_to_the_battery(
 
 
 # Parts that are added
+
+
+@pytest.mark.parametrize(
+    ("simulator", "refused"),
+    [("victron", (100, 843)), ("sun2000", (1, 47000)), ("sma", (3, 30845))],
+    indirect=["simulator"],
+)
+async def test_soc_that_is_refused_at_set_up_appears_within_minutes(
+    make_home: MakeHome,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    warp: Warp,
+    refused: tuple[int, int],
+) -> None:
+    """A device that starts may refuse what it has."""
+    home = make_home(simulator)
+    with monkeypatch.context() as patch:
+        refuse_word(simulator, refused, patch)
+        assert await home.set_up()
+    assert home.find("battery_soc") is None
+
+    for _ in range(30):
+        await warp(5)
+    assert float(home.state("battery_soc")) == pytest.approx(50, abs=1)
 
 
 async def test_a_battery_unit_that_is_added_appears_by_itself(

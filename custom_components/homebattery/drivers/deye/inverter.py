@@ -228,7 +228,8 @@ class DeyeInverter(DeyeDevice):
     async def set_current_setpoint(self, current: float) -> Grant:
         """Hold the battery at a DC `current`, A, with the voltage of each moment."""
         # It is converted anew when it is applied.
-        power = current * number(self.cache.values.get("battery_voltage"))
+        voltage = number(self.cache.values.get("battery_voltage"))
+        power = self._finite(current) * voltage
         return await self._apply(SetpointRequest(self._clamp(power), current))
 
     @override
