@@ -36,7 +36,7 @@ from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED
 from .connection import LostConnections
-from .controller import MAX_GRID_CHARGE, Sun2000Controller
+from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import check_inverter, detect_inverter, find_inverter
 from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
@@ -76,6 +76,7 @@ class Sun2000Inverter(ModbusBattery):
     # 6607 is that of the inverter's own WLAN.
     ports: ClassVar[tuple[int, ...]] = (502, 6607)
     keep_alive_interval = 30.0
+    discharge_floor = DISCHARGE_FLOOR
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
     no_setpoint = "no setpoint without a battery"
