@@ -133,6 +133,7 @@ class Sun2000Inverter(ModbusBattery):
         setpoint = ("forced_command", "forced_charge_power", "forced_discharge_power")
         for formula in (
             Formula("has_battery", ("model",), lambda _: self.has_battery),
+            Formula("grid_power_l1", ("grid_power_l1", "grid_power"), self._l1_power),
             Formula("power_setpoint", (*setpoint, *LIMITS), self._setpoint_on_device),
             Formula("problem", (*ALARMS, *BATTERY_STATES, *LIMITS), self._problems),
         ):
@@ -268,6 +269,12 @@ class Sun2000Inverter(ModbusBattery):
     def _problems(self, v: Values) -> tuple[str, ...]:
         """Return active alarms, battery faults and an orphaned hold."""
         return problems(v, is_held=self.snapshot is not None)
+
+    def _l1_power(self, v: Values) -> Value:
+        """Return the power of L1, W; some single-phase meters report the total only."""
+        power = v["grid_power_l1"]
+        is_total = power is None and self.topology.has_single_phase_meter
+        return v["grid_power"] if is_total else power
 
     def _setpoint_on_device(self, v: Values) -> Value:
         """Return the power that the device was sent, W; 0 while it decides itself.
