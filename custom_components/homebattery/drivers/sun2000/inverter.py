@@ -107,6 +107,7 @@ class Sun2000Inverter(ModbusBattery):
         self.duration_min = duration_min
         self.topology = Topology()
         self._model = ""
+        self._inverter: RetryingUnit | None = None
         # A setting of a limit must not come between the writes of a command.
         self._controlling = asyncio.Lock()
         self._lost = LostConnections()
@@ -161,8 +162,8 @@ class Sun2000Inverter(ModbusBattery):
     @property
     def _unit(self) -> RetryingUnit:
         """The inverter's unit, by which all of its parts are read."""
-        assert self.unit_id is not None
-        return RetryingUnit(self.unit(self.unit_id))
+        assert self._inverter is not None
+        return self._inverter
 
     def _part(
         self,
@@ -179,8 +180,10 @@ class Sun2000Inverter(ModbusBattery):
         where = f"{self.address}:{self.port}"
         if self.unit_id is None:
             self.unit_id, model = await find_inverter(where, self.unit)
+            self._inverter = RetryingUnit(self.unit(self.unit_id))
         else:
-            model = await check_inverter(where, self.unit, self.unit_id)
+            self._inverter = RetryingUnit(self.unit(self.unit_id))
+            model = await check_inverter(f"{where} unit {self.unit_id}", self._inverter)
         self._once["model"] = self._model = model
         self.topology = await self._discover()
         self.counters.rated_power = self.topology.power or 0
