@@ -524,7 +524,7 @@ async def test_an_inverter_that_fails_at_everything_is_waited_for_once(
 
     leap = leaping(monkeypatch)
     async with bench() as b:
-        monkeypatch.setattr(sun2000_unit.asyncio, "sleep", sleep)
+        monkeypatch.setattr(asyncio, "sleep", sleep)
         if failing == "all of it":
             await b.simulator.misbehave("sleep")
         for first in () if failing == "all of it" else (32000, 37000, 37760, 47242):
