@@ -17,6 +17,7 @@ from custom_components.homebattery.control.keep_alive import RETRY
 from custom_components.homebattery.control.status import SETTLE
 from custom_components.homebattery.control.takeover import OF_LATE
 from custom_components.homebattery.drivers import DRIVERS
+from tests.control.lease_support import issues
 from tests.home import LOAD, Home, Warp, one_of_each_protocol
 from tests.simulators import (
     HuaweiSimulator,
@@ -143,6 +144,47 @@ async def test_an_empty_battery_is_not_discharged(
         await wait(30)
     assert status(home) == ("limited", "empty")
     assert power(home) == pytest.approx(0, abs=RESTS)
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+@pytest.mark.parametrize("at_first", [True, False])
+async def test_a_battery_at_a_floor_of_its_own_is_not_discharged(
+    home: Home, simulator: HuaweiSimulator, wait: Wait, at_first: bool
+) -> None:
+    """The device ends the discharge there, though a lower minimum SOC is set.
+
+    No other controller is to blame. What it does then, by its working mode, is its own.
+    """
+    simulator.device.own_floor = 15
+    simulator.plant.soc = 15 if at_first else 50
+    await home.set_power(-2000)
+    if not at_first:
+        await wait(SETTLE + 10)
+        assert status(home) == ("following", None)
+        simulator.plant.soc = 15
+        await wait(60)
+    assert status(home) == ("limited", "empty")
+    before = written(home)
+    await wait(180)
+    assert status(home) == ("limited", "empty")
+    assert written(home) == before
+    assert issues(home) == set()
+    await home.choose("automatic")
+    assert home.state("control_mode") == "automatic"
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_a_discharge_that_rests_at_such_a_floor_is_limited(
+    home: Home, simulator: HuaweiSimulator, wait: Wait
+) -> None:
+    """Some firmware keeps the command, and does not show the floor as the minimum."""
+    simulator.plant.soc = 20
+    await simulator.misbehave("setting", setting="min_soc", value=20)
+    await simulator.misbehave("unknown", address=47082)
+    await home.set_power(-2000)
+    await wait(SETTLE + 10)
+    assert power(home) == pytest.approx(0, abs=RESTS)
+    assert status(home) == ("limited", "empty")
 
 
 async def derate(home: Home, amps: int, watts: float) -> None:

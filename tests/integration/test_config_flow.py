@@ -42,6 +42,7 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     ConnectionClosedError,
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     InvalidValueError,
     LoggerSerialNeededError,
@@ -67,6 +68,7 @@ from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
+    HuaweiSimulator,
     ManualClock,
     SessySimulator,
     Simulator,
@@ -83,6 +85,7 @@ ERRORS = {
     "protocol": ProtocolError("x"),
     "unit_absent": UnitAbsentError("x"),
     "busy": DeviceBusyError("x"),
+    "device_failure": DeviceFailureError("x"),
     "refused": DeviceRefusedError("x"),
     "not_supported": NotSupportedError("x"),
     "not_confirmed": NotConfirmedError("x"),
@@ -622,6 +625,22 @@ async def test_invalid_logger_serial_number_is_explained_at_its_field(
     assert "inverter" in shown(form)
     assert suggested(form)["logger_serial"] == serial
     created = await answer(hass, form, typed(logger))
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+@pytest.mark.parametrize("unit_id", [None, 1])
+async def test_sleeping_inverter_is_set_up_by_daylight(
+    hass: HomeAssistant, simulator: HuaweiSimulator, unit_id: int | None
+) -> None:
+    """Until then the form says what to wait for."""
+    await simulator.misbehave("sleep")
+    form = await begin(hass, "sun2000")
+    form = await answer(hass, form, typed(simulator, unit_id=unit_id))
+    assert form["errors"] == {"base": "device_failure"}
+    assert "try again by daylight" in shown(form)
+    await simulator.misbehave("sleep", on=False)
+    created = await answer(hass, form, typed(simulator, unit_id=unit_id))
     assert created["type"] is FlowResultType.CREATE_ENTRY
 
 

@@ -104,6 +104,20 @@ async def test_set_up_says_that_the_name_does_not_resolve(
     assert home.entry.error_reason_translation_key == "unknown_host"
 
 
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_set_up_of_a_sleeping_inverter_waits_for_daylight(
+    make_home: MakeHome, simulator: Simulator, warp: Warp
+) -> None:
+    home = make_home(simulator)
+    await simulator.misbehave("sleep")
+    assert not await home.set_up()
+    assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    assert home.entry.error_reason_translation_key == "device_failure"
+    await simulator.misbehave("sleep", on=False)
+    await warp(60)
+    assert home.entry_is(ConfigEntryState.LOADED)
+
+
 async def test_set_up_is_tried_again_when_the_first_poll_fails(
     make_home: MakeHome,
     victron: VictronSimulator,

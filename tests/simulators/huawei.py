@@ -48,6 +48,7 @@ class HuaweiSimulator(Simulator):
         max_soc: Annotated[float, "90…100 %%"] = 100.0,
         min_soc: Annotated[float, "0…20 %%"] = 5.0,
         backup_soc: Annotated[float, "kept for a grid failure, %%"] = 0.0,
+        own_floor: Annotated[float, "ends a forcible discharge, %%"] = 0.0,
         curtails: Annotated[bool, "a forcible command bounds the panels"] = True,
         trims: Annotated[bool, "limits too high are trimmed, not refused"] = False,
         function_6: Annotated[bool, "single words can be written with it"] = True,
@@ -79,6 +80,7 @@ class HuaweiSimulator(Simulator):
         )
         single_phase = len(self.plant.inverter_phases) == 1
         model = model or f"SUN2000-6KTL-{'L' if single_phase else 'M'}1"
+        self.device.own_floor = own_floor
         identity: Values = {
             "model": model,
             "serial": serial,
@@ -199,6 +201,14 @@ class HuaweiSimulator(Simulator):
             self.units.unknown.add(address)
         else:
             self.units.unknown.discard(address)
+
+    def fault_sleep(self, unit: int | None = None, on: bool = True) -> None:
+        """Let an inverter sleep; none: this one, else another behind the gateway."""
+        at = self.units.unit if unit is None else unit
+        if on:
+            self.units.sleeping.add(at)
+        else:
+            self.units.sleeping.discard(at)
 
     def fault_meter(self, meter: Meter = "offline", hangs_up: bool = False) -> None:
         """Change the meter; reading one that is offline may end the connection."""

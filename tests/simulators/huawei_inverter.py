@@ -152,6 +152,8 @@ class Sun2000:
         self.ignore_limits = False
         self.endless = False
         """Whether a forcible command outlasts its duration."""
+        self.own_floor = 0.0
+        """SOC at which a forcible discharge ends whatever minimum is set, %."""
 
         self.flash_writes: dict[str, int] = {}
         """Number of writes of each setting."""
@@ -310,15 +312,15 @@ class Sun2000:
         """End a command that is done.
 
         At the lower limit of the SOC the battery stops, but a discharge stays
-        commanded. The meaning of a duration of 0 is uncertain; here it ends the command
-        at once.
+        commanded; at a floor of its own it ends. The meaning of a duration of 0 is
+        uncertain; here it ends the command at once.
         """
         soc, target = self.plant.soc, self.target_soc
         match self.forcible:
             case Command.CHARGE:
                 done = self._full or (target is not None and soc >= target)
             case Command.DISCHARGE:
-                done = target is not None and soc <= target
+                done = soc <= max(self.own_floor, target or 0.0)
             case _:
                 return
         if target is None and now >= self._deadline and not self.endless:

@@ -73,6 +73,7 @@ class HuaweiUnits(Units):
     """Units that answer like the inverter and a gateway in front of it.
 
     - A read beyond a span: exception 2, or the one in `absent`.
+    - Anything asked of an inverter that sleeps: exception 4 (for a write, uncertain).
     - A read of the meter's values in a grid failure ends the connection.
     - Part of a register cannot be written (the code is uncertain: 3).
     - A value out of a fixed range: exception 3 (uncertain); a limit above the
@@ -103,6 +104,8 @@ class HuaweiUnits(Units):
         first, last = PEAK_SHAVING
         self.absent = dict.fromkeys(range(first, last + 1), ILLEGAL_VALUE)
         """Address of a register that the firmware lacks → exception code."""
+        self.sleeping: set[int] = set()
+        """Unit ids of inverters that sleep, as at night without a battery."""
         self.unknown: set[int] = set()
         """Addresses of registers that have no value."""
         self._published: Values = {}
@@ -154,6 +157,8 @@ class HuaweiUnits(Units):
         return b"\x2b\x0e\x03\x03\x00\x00\x02" + objects
 
     def _listener(self, unit: int) -> Listener:
+        if unit in self.sleeping:
+            raise Refused(DEVICE_FAILURE)
         if unit not in self.listeners:
             raise Silent if self.other_units == "silent" else Refused(NO_RESPONSE)
         return self.listeners[unit]

@@ -183,7 +183,10 @@ class Sun2000Values:
         return device.meter == "present" and not device.plant.grid_lost
 
     def _meter(self) -> dict[str, Value]:
-        """Return the meter's values: export is positive. Offline, all are 0."""
+        """Return the meter's values: export is positive. Offline, all are 0.
+
+        A single-phase meter leaves the powers of the phases without a value.
+        """
         plant = self.device.plant
         power = -sum(plant.grid)
         exported = COUNTED_BEFORE + sum(plant.counters.exported) / 1000
@@ -203,7 +206,7 @@ class Sun2000Values:
             watts = -plant.grid[phase]
             values[f"meter_voltage_{phase + 1}"] = volts
             values[f"meter_current_{phase + 1}"] = watts / volts if volts else 0
-            values[f"export_power_{phase + 1}"] = watts
+            values[f"export_power_{phase + 1}"] = watts if plant.phases > 1 else None
         if not self.meter_is_online:
             values = dict.fromkeys(values, 0)
         return {**values, "meter_match": 1}

@@ -181,6 +181,7 @@ async def test_a_single_phase_model_has_its_voltage_in_the_first_line_voltage() 
         assert await at.text(30000, 15) == "SUN2000-6KTL-L1"
         assert await at.read(32066, 6) == [2310, 0, 0, 1155, 2, 0]
         assert await at.read(37125) == 0
+        assert await at.read(37132, 2) == [0x7FFF, 0xFFFF]
         assert await at.power(32072) == 1000 * 600 // 231
         assert await at.power(32074) == 0
 
@@ -194,6 +195,18 @@ async def test_other_unit_ids_are_refused_or_silent() -> None:
         at.raw.send(7, bytes((3, 0, 0, 0, 1)))
         at.raw.send(UNIT, bytes((3, 0x75, 0x30, 0, 1)))
         assert (await at.raw.receive())[0] == 2
+
+
+async def test_a_sleeping_inverter_fails_at_everything() -> None:
+    async with bench() as at:
+        await at.simulator.misbehave("sleep", unit=16)
+        assert await at.refused(30000, unit=16) == 4
+        assert await at.text(30000, 15) == "SUN2000-6KTL-M1"
+        await at.simulator.misbehave("sleep")
+        assert await at.refused(30000) == 4
+        assert await at.refused(47100, 1) == 4
+        await at.simulator.misbehave("sleep", on=False)
+        assert await at.text(30000, 15) == "SUN2000-6KTL-M1"
 
 
 async def test_a_gateway_in_front_can_be_identified() -> None:
@@ -442,6 +455,18 @@ async def test_a_charge_ends_when_full_and_a_discharge_only_rests_when_empty() -
         at.clock.advance(60)
         assert (await at.read(47100), at.battery) == (DISCHARGE, 0)
         assert at.simulator.state()["soc"] == pytest.approx(10, abs=0.1)
+
+
+async def test_some_end_a_forcible_discharge_at_a_floor_of_their_own() -> None:
+    async with bench(
+        house={"soc": 15.1, "capacity": 1000.0}, min_soc=5.0, own_floor=15.0
+    ) as at:
+        await at.force(DISCHARGE, 5000, minutes=1440)
+        assert at.battery == -5000
+        at.clock.advance(60)
+        assert (await at.read(47100), at.battery) == (0, -LOAD)
+        await at.force(DISCHARGE, 5000)
+        assert await at.read(47100) == 0
 
 
 async def test_until_an_soc_there_is_no_watchdog() -> None:

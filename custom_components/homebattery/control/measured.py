@@ -29,5 +29,5 @@ def measured(coordinator: BatteryCoordinator) -> Measured:
         power=last(BATTERY_POWER),
         voltage=last(BATTERY_VOLTAGE),
         soc=last(BATTERY_SOC),
-        min_soc=last(MIN_SOC),
+        min_soc=max(last(MIN_SOC) or 0, coordinator.battery.discharge_floor),
     )

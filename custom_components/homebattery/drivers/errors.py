@@ -160,6 +160,10 @@ class DeviceBusyError(DeviceRefusedError):
     """The device is busy (Modbus exceptions 5 and 6)."""
 
 
+class DeviceFailureError(DeviceRefusedError):
+    """The device answers only that it fails, as at night (Modbus exception 4)."""
+
+
 class PermissionDeniedError(DeviceRefusedError):
     """The device requires its installer's log-in (Huawei: Modbus exception 0x80)."""
 

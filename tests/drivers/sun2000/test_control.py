@@ -334,6 +334,43 @@ async def test_an_empty_battery_that_ends_a_discharge_grants_nothing(
         assert granted == Grant(0, LimitReason.EMPTY)
 
 
+@pytest.mark.parametrize("floor", [15, 20])
+async def test_a_floor_of_the_device_is_the_end_of_a_discharge(floor: float) -> None:
+    """Some devices end it there, whatever minimum SOC is set (here 5 %)."""
+    async with bench(soc=floor, own_floor=floor) as b:
+        granted = await b.battery.set_power_setpoint(-2000)
+        assert granted == Grant(0, LimitReason.EMPTY)
+        assert await b.battery.keep_alive() is None
+        assert await b.battery.set_power_setpoint(2000) == Grant(2000)
+        assert b.device["forcible"] == "charge"
+
+
+async def test_a_discharge_that_reaches_such_a_floor_is_not_begun_again() -> None:
+    async with bench(soc=15.1, own_floor=15) as b:
+        assert await b.battery.set_power_setpoint(-4000) == Grant(-4000)
+        b.clock.advance(120)
+        before = len(b.writes)
+        assert await b.battery.keep_alive() == Grant(0, LimitReason.EMPTY)
+        assert await b.battery.keep_alive() is None
+        assert b.writes[before:] == []
+        await b.battery.release()
+        assert b.battery.snapshot is None
+
+
+async def test_a_discharge_that_ran_out_at_such_a_floor_is_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Begun again after its time was over, it ends at once."""
+    async with bench(soc=15.1, own_floor=15) as b:
+        leap = leaping(monkeypatch)
+        await b.battery.set_power_setpoint(-4000)
+        leap(600)
+        b.clock.advance(600)
+        assert await b.battery.keep_alive() == Grant(0, LimitReason.EMPTY)
+        assert await b.battery.keep_alive() is None
+        assert await b.battery.get("power_setpoint") == 0
+
+
 async def test_another_controllers_command_is_not_fought() -> None:
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)

@@ -13,6 +13,7 @@ from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     InvalidValueError,
     NotConfirmedError,
@@ -29,6 +30,7 @@ from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.sun2000 import (
     gateways as sun2000_gateways,
     inverter as sun2000_inverter,
+    unit as sun2000_unit,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from custom_components.homebattery.drivers.sun2000.registers import (
@@ -506,6 +508,61 @@ async def test_a_busy_block_fails_alone_and_is_not_waited_for_again() -> None:
     assert then["battery_soc"] == 50
 
 
+@pytest.mark.parametrize("failing", ["all of it", "every other block"])
+async def test_an_inverter_that_fails_at_everything_is_waited_for_once(
+    failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By day it is there again at once, and its requests are retried as before."""
+    waits: list[float] = []
+    real = asyncio.sleep
+    monkeypatch.setattr(sun2000_unit, "BACK_OFFS", (1.0, 3.0, 10.0))
+
+    async def sleep(seconds: float) -> None:
+        if seconds >= 1:
+            waits.append(seconds)
+        await real(0)
+
+    leap = leaping(monkeypatch)
+    async with bench() as b:
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        if failing == "all of it":
+            await b.simulator.misbehave("sleep")
+        for first in () if failing == "all of it" else (32000, 37000, 37760, 47242):
+            await b.simulator.misbehave("absent", first=first, last=first + 4, code=4)
+        readings = await b.battery.read()
+        assert isinstance(readings.failures["battery_soc"], DeviceFailureError)
+        assert waits == [1, 3, 10]
+        leap(100)
+        await b.battery.read()
+        assert waits == [1, 3, 10]
+        await b.simulator.misbehave("sleep", on=False)
+        for first in (32000, 37000, 37760, 47242):
+            await b.simulator.misbehave("absent", first=first, last=first + 4, on=False)
+        assert await b.battery.get("battery_soc") == 50
+        await b.simulator.misbehave("exception", code=4, count=2)
+        assert await b.battery.get("battery_soc") == 50
+        assert waits == [1, 3, 10, 1, 3]
+
+
+async def test_a_sleeping_inverter_keeps_none_from_the_other() -> None:
+    """The second one behind an SDongle, without a battery, is off at night."""
+    async with HuaweiSimulator() as simulator, connected(simulator) as battery:
+        await simulator.misbehave("sleep", unit=16)
+        with pytest.raises(DeviceFailureError, match="unit 16.*is it asleep"):
+            await Sun2000Inverter(simulator.host, simulator.port, unit_id=16).connect()
+        assert await battery.get("battery_soc") == 50
+
+
+async def test_a_search_at_night_says_what_to_wait_for() -> None:
+    async with HuaweiSimulator(access="emma", unit_id=4) as simulator:
+        await simulator.misbehave("sleep")
+        with pytest.raises(DeviceFailureError, match="unit 4.*by daylight"):
+            await Sun2000Inverter(simulator.host, simulator.port).connect()
+        await simulator.misbehave("sleep", on=False)
+        async with Sun2000Inverter(simulator.host, simulator.port) as battery:
+            assert battery.unit_id == 4
+
+
 @pytest.mark.parametrize("code", [2, 3])
 async def test_a_missing_register_costs_only_itself(code: int) -> None:
     """With either of the two codes that firmware has for it."""
@@ -661,15 +718,15 @@ async def test_the_house_adds_up(pv: float, load: float) -> None:
 
 async def test_a_single_phase_inverter_has_one_phase() -> None:
     """Its voltage is where others have the voltage between two phases."""
-    clock = ManualClock()
-    async with (
-        HuaweiSimulator(HuaweiSimulator.house(phases=1, clock=clock)) as simulator,
-        connected(simulator) as battery,
-    ):
+    house = HuaweiSimulator.house(phases=1, clock=ManualClock(), soc=5)
+    house.fixed_pv, house.fixed_load = 0, 600
+    async with HuaweiSimulator(house) as simulator, connected(simulator) as battery:
         readings = await battery.read()
 
     assert battery.identity.model == "SUN2000-6KTL-L1"
     assert readings["grid_voltage_l1"] == 231
+    # Its meter reports the power of its one phase as the total only.
+    assert readings["grid_power_l1"] == readings["grid_power"] == 600
     keys = {"grid_voltage_l2", "grid_current_l3", "line_voltage_l1_l2", "grid_power_l2"}
     assert not keys & set(battery.measurements)
 
@@ -694,6 +751,45 @@ async def test_an_unlisted_model_shows_how_many_phases_it_has(
     ):
         assert battery.topology.phases == phases
         assert ("grid_voltage_l2" in battery.measurements) == (phases == 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "phases"),
+    [
+        ("SUN2000L-4.6KTL", 1),
+        ("SUN2000L-5KTL-CN", 1),
+        ("SUN2000-5KTL-L1", 1),
+        ("SUN2000-8K-LC0", 1),
+        ("SUN2000-6KTL-M1", 3),
+        ("SUN2000-8K-MAP0", 3),
+    ],
+)
+async def test_at_night_the_name_shows_how_many_phases_it_has(
+    model: str, phases: int
+) -> None:
+    text = model.encode().ljust(30, b"\0")
+    words = dict.fromkeys((32066, 32067, 32068), 0) | {30070: 9999}
+    words |= {30000 + at: text[2 * at] << 8 | text[2 * at + 1] for at in range(15)}
+    async with (
+        ModbusImage(changed(PV_CHARGING, words)) as image,
+        connected(image) as battery,
+    ):
+        assert battery.identity.model == model
+        assert battery.topology.phases == phases
+
+
+async def test_a_single_phase_meter_may_report_its_phase_itself() -> None:
+    vector = changed(NO_BATTERY, {37100: 1, 37125: 0, 37132: 0, 37133: 250})
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("grid_power_l1") == -250
+
+
+async def test_an_unknown_phase_of_a_three_phase_meter_is_unknown() -> None:
+    words = {37100: 1, 37125: 1, 37132: 0x7FFF, 37133: 0xFFFF}
+    vector = changed(PV_CHARGING, words)
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("grid_power_l1") is None
+        assert await battery.get("grid_power") is not None
 
 
 async def test_a_three_phase_meter_at_a_single_phase_inverter_shows_all_three() -> None:
@@ -943,16 +1039,61 @@ async def test_alarms_and_faults_are_named() -> None:
 
 
 async def test_every_alarm_bit_counts() -> None:
-    """All bits set is no invalid value here."""
-    words = {32008: 0xFFFF, 32009: 0xFFFF, 32010: 0xFFFF}
+    """All bits set is no invalid value of the first two registers."""
+    seen: set[str] = set()
+    for third in (0xFFFE, 1):
+        words = {32008: 0xFFFF, 32009: 0xFFFF, 32010: third}
+        async with (
+            ModbusImage(changed(PV_CHARGING, words)) as image,
+            connected(image) as battery,
+        ):
+            alarms = await battery.get("alarms")
+            assert isinstance(alarms, tuple)
+            seen.update(alarms)
+
+    assert len(seen) == 48
+
+
+async def test_bits_that_are_not_available_are_unknown() -> None:
+    """All bits set is 'not available' of every other register of bits."""
+    words = dict.fromkeys((32000, 32002, 32003, 32004, 32010), 0xFFFF)
     async with (
         ModbusImage(changed(PV_CHARGING, words)) as image,
         connected(image) as battery,
     ):
-        alarms = await battery.get("alarms")
+        readings = await battery.read(
+            [*STATE_BITS, "alarms", "problem"],
+        )
 
-    assert isinstance(alarms, tuple)
-    assert len(set(alarms)) == 48
+    assert dict(readings) == {
+        **dict.fromkeys(STATE_BITS),
+        "alarms": (),
+        "problem": (),
+    }
+
+
+STATE_BITS: Final = ("grid_connected", "power_derated", "pv_connected", "off_grid")
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "code", "state"),
+    [
+        ("device_status", 32089, 0x030A, "shutdown_rapid_command"),
+        ("device_status", 32089, 0x030B, "shutdown_backup_abnormal"),
+        ("device_status", 32089, 0x0A01, "standby_backup_abnormal"),
+        ("battery1_mode", 37006, 12, "third_party"),
+        ("remote_control_mode", 47589, 5, "third_party"),
+    ],
+)
+async def test_third_party_and_backup_codes_are_known_states(
+    key: str, address: int, code: int, state: str
+) -> None:
+    async with (
+        ModbusImage(changed(PV_CHARGING, {address: code})) as image,
+        connected(image) as battery,
+    ):
+        assert await battery.get(key) == state
+        assert state in battery.options(key)
 
 
 async def test_a_locked_battery_without_a_controller_is_a_problem() -> None:

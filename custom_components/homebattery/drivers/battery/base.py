@@ -109,6 +109,8 @@ class Battery(MeasuringDevice):
     """The error's text for a battery that cannot be held."""
     current_step: ClassVar[float] = 0.01
     """Share by which the battery voltage must change to set a held current again."""
+    discharge_floor: ClassVar[float] = 0
+    """% at which the device may end a discharge, whatever minimum SOC is set on it."""
 
     def __init__(
         self,

@@ -49,6 +49,9 @@ FULL: Final = 97
 """% from which a device may end a forced charge."""
 EMPTY: Final = 1
 """% above the minimum SOC up to which a device may end a forced discharge."""
+DISCHARGE_FLOOR: Final = 20.0
+"""% at which a device may end a forced discharge, whatever minimum SOC is set: some end
+it at 15 % without PV, some units at 20 %."""
 MAX_GRID_CHARGE: Final = "max_grid_charge_power"
 _RUN_OUT: Final = 0.9
 """The part of its time after which a command may have run out: devices count whole
@@ -178,19 +181,30 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     ) -> HeldCommand:
         """Start a command of the granted power; a full or an empty battery ends it."""
         now = loop_time()
+        taken = await self._force(grant, state, snapshot)
+        held = _begun(request, taken, snapshot, now)
+        held.has_ended = taken.power == 0
+        return held
+
+    async def _force(
+        self, grant: Grant, state: ControlState, limits: Mapping[str, float]
+    ) -> Grant:
+        """Start a command of the granted power, which is not 0; return the power taken.
+
+        That is 0 where a full or an empty battery ends it at once. `limits` are the
+        user's, W, to be restored first where they are 0.
+        """
         power, reason = grant
         try:
             sent = await self._commands.force(
-                power, state, snapshot, minutes=self.duration_min
+                power, state, limits, minutes=self.duration_min
             )
         except NotConfirmedError:
             end_reason = await self._end_reason(power)
             if end_reason is None:
                 raise
-            held = _begun(request, Grant(0, end_reason), snapshot, now)
-            held.has_ended = True
-            return held
-        return _begun(request, _granted(power, sent, reason), snapshot, now)
+            return Grant(0, end_reason)
+        return _granted(power, sent, reason)
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
@@ -238,16 +252,16 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         now = loop_time()
         if state.command == STOP:
             as_they_are = dict.fromkeys(LIMITS, 0.0)
-            held.sent = await self._commands.force(
-                power, state, as_they_are, minutes=minutes
-            )
+            grant = await self._force(Grant(power, cut), state, as_they_are)
+            held.sent, held.has_ended = grant.power or held.sent, grant.power == 0
             held.foreign.forget()
         else:
             if power != held.sent:
                 held.sent = await self._commands.change_power(power)
             await self._commands.prolong(held.sent, minutes)
+            grant = _granted(power, held.sent, cut)
         held.renewed_at = held.written_at = now
-        held.change(_granted(power, held.sent, cut), now)
+        held.change(grant, now)
 
     @override
     def recover(self, stored: Snapshot) -> Recovered:
@@ -335,7 +349,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         if power > 0:
             full = min(FULL, number(values.get("max_soc")) or FULL)
             return LimitReason.FULL if number(soc) >= full else None
-        lowest = number(values.get("min_soc")) + EMPTY
+        lowest = max(number(values.get("min_soc")), DISCHARGE_FLOOR) + EMPTY
         return LimitReason.EMPTY if number(soc) <= lowest else None
 
 

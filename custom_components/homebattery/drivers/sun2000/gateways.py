@@ -13,6 +13,7 @@ from typing import Final
 from ..errors import (
     BatteryError,
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     RequestTimeoutError,
     UndetectedUnitError,
@@ -111,19 +112,19 @@ async def find_inverter(where: str, unit: Units) -> tuple[int, str]:
     raise await search.explanation()
 
 
-async def check_inverter(where: str, unit: Units, unit_id: int) -> str:
-    """Return the model of the inverter at a unit id.
+async def check_inverter(where: str, unit: ModbusUnit) -> str:
+    """Return the model of the inverter at a unit, which is `where` in errors.
 
     Raises WrongUnitError when it is something else, and the errors of reading.
     """
     try:
-        model = await _read_model(RetryingUnit(unit(unit_id)))
+        model = await _read_model(unit)
     except DeviceRefusedError as err:
         if err.code not in _NO_SUCH_REGISTER:
             raise
         model = None
     if model is None or not model.startswith(_INVERTERS):
-        raise WrongUnitError(f"{where} unit {unit_id}: {_described(model)}")
+        raise WrongUnitError(f"{where}: {_described(model)}")
     return model
 
 
@@ -174,7 +175,9 @@ class _Search:
     def __init__(self, where: str, unit: Units) -> None:
         self.models: dict[int, str] = {}
         self.busy: list[int] = []
-        """Units that answered that they are busy."""
+        """Units that answered that they are busy, or fail."""
+        self._failed: list[int] = []
+        """Those that failed in spite of all tries."""
         self._where = where
         self._unit = unit
         self._nameless: list[int] = []
@@ -195,6 +198,8 @@ class _Search:
                 return await _read_model(RetryingUnit(unit))
             async with asyncio.timeout(PROBE_TIMEOUT):
                 return await _read_model(unit)
+        except DeviceFailureError:
+            self._failed.append(unit_id)
         except DeviceRefusedError as err:
             self._answered = True
             if isinstance(err, DeviceBusyError) or err.code == _FAILED:
@@ -207,6 +212,12 @@ class _Search:
 
     async def explanation(self) -> BatteryError:
         """Return the error that names what answers instead of an inverter."""
+        if self._failed:
+            return DeviceFailureError(
+                f"{self._where} unit {self._failed[0]}: answers, but only that it "
+                "fails; an inverter that sleeps at night is found by daylight",
+                _FAILED,
+            )
         tried = ", ".join(str(unit_id) for unit_id in UNITS)
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:

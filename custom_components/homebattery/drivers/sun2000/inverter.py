@@ -36,7 +36,7 @@ from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED
 from .connection import LostConnections
-from .controller import MAX_GRID_CHARGE, Sun2000Controller
+from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import check_inverter, detect_inverter, find_inverter
 from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
@@ -76,6 +76,7 @@ class Sun2000Inverter(ModbusBattery):
     # 6607 is that of the inverter's own WLAN.
     ports: ClassVar[tuple[int, ...]] = (502, 6607)
     keep_alive_interval = 30.0
+    discharge_floor = DISCHARGE_FLOOR
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
     no_setpoint = "no setpoint without a battery"
@@ -106,6 +107,7 @@ class Sun2000Inverter(ModbusBattery):
         self.duration_min = duration_min
         self.topology = Topology()
         self._model = ""
+        self._inverter: RetryingUnit | None = None
         # A setting of a limit must not come between the writes of a command.
         self._controlling = asyncio.Lock()
         self._lost = LostConnections()
@@ -132,6 +134,7 @@ class Sun2000Inverter(ModbusBattery):
         setpoint = ("forced_command", "forced_charge_power", "forced_discharge_power")
         for formula in (
             Formula("has_battery", ("model",), lambda _: self.has_battery),
+            Formula("grid_power_l1", ("grid_power_l1", "grid_power"), self._l1_power),
             Formula("power_setpoint", (*setpoint, *LIMITS), self._setpoint_on_device),
             Formula("problem", (*ALARMS, *BATTERY_STATES, *LIMITS), self._problems),
         ):
@@ -159,8 +162,8 @@ class Sun2000Inverter(ModbusBattery):
     @property
     def _unit(self) -> RetryingUnit:
         """The inverter's unit, by which all of its parts are read."""
-        assert self.unit_id is not None
-        return RetryingUnit(self.unit(self.unit_id))
+        assert self._inverter is not None
+        return self._inverter
 
     def _part(
         self,
@@ -177,8 +180,10 @@ class Sun2000Inverter(ModbusBattery):
         where = f"{self.address}:{self.port}"
         if self.unit_id is None:
             self.unit_id, model = await find_inverter(where, self.unit)
+            self._inverter = RetryingUnit(self.unit(self.unit_id))
         else:
-            model = await check_inverter(where, self.unit, self.unit_id)
+            self._inverter = RetryingUnit(self.unit(self.unit_id))
+            model = await check_inverter(f"{where} unit {self.unit_id}", self._inverter)
         self._once["model"] = self._model = model
         self.topology = await self._discover()
         self.counters.rated_power = self.topology.power or 0
@@ -267,6 +272,12 @@ class Sun2000Inverter(ModbusBattery):
     def _problems(self, v: Values) -> tuple[str, ...]:
         """Return active alarms, battery faults and an orphaned hold."""
         return problems(v, is_held=self.snapshot is not None)
+
+    def _l1_power(self, v: Values) -> Value:
+        """Return the power of L1, W; some single-phase meters report the total only."""
+        power = v["grid_power_l1"]
+        is_total = power is None and self.topology.has_single_phase_meter
+        return v["grid_power"] if is_total else power
 
     def _setpoint_on_device(self, v: Values) -> Value:
         """Return the power that the device was sent, W; 0 while it decides itself.

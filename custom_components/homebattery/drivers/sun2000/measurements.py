@@ -40,11 +40,16 @@ def _battery_temperature(v: Values) -> Value:
 def _bit(key: str, register: str, *bits: int) -> Formula:
     """Return the formula of a flag that is on when one of the bits is."""
     mask = sum(1 << bit for bit in bits)
-    return Formula(key, (register,), lambda v: bool(int(number(v[register])) & mask))
+
+    def is_on(v: Values) -> Value:
+        word = v[register]
+        return None if word is None else bool(int(number(word)) & mask)
+
+    return Formula(key, (register,), is_on)
 
 
 def active_alarms(v: Values) -> tuple[str, ...]:
-    """Return the alarms that are on, by name."""
+    """Return the alarms that are on, by name; none of a register without a value."""
     return tuple(
         name
         for register, names in ALARMS.items()

@@ -52,6 +52,8 @@ DEVICE_STATUS = {
     0x0306: "shutdown_dc_switches_disconnected",
     0x0307: "shutdown_rapid_cutoff",
     0x0308: "shutdown_input_underpower",
+    0x030A: "shutdown_rapid_command",
+    0x030B: "shutdown_backup_abnormal",
     0x030C: "shutdown_end_of_discharge",
     0x0401: "grid_scheduling_cosphi_p_curve",
     0x0402: "grid_scheduling_q_u_curve",
@@ -65,6 +67,7 @@ DEVICE_STATUS = {
     0x0800: "iv_scanning",
     0x0900: "dc_input_detection",
     0x0A00: "off_grid_charging",
+    0x0A01: "standby_backup_abnormal",
     0xA000: "standby_no_irradiation",
 }
 SHUTDOWN_COMMAND: Final = "shutdown_command"
@@ -145,6 +148,7 @@ BATTERY_MODE = {
     9: "remote_time_of_use",
     10: "ai",
     11: "remote_ai",
+    12: "third_party",
 }
 LG_RESU, LUNA2000 = 1, 2
 BATTERY_MODELS: Final[Mapping[int, tuple[str, str]]] = {
@@ -185,6 +189,7 @@ REMOTE_CONTROL = {
     2: "remote_fully_fed_to_grid",
     3: "remote_time_of_use",
     4: "remote_ai",
+    5: "third_party",
 }
 PEAK_SHAVING = {0: "off", 1: "active_power", 2: "apparent_power"}
 
@@ -222,9 +227,9 @@ def _r(
     )
 
 
-def _bits(address: int, name: str, data_type: DataType = UINT16) -> Register:
-    """Return a register of bits, all of which may be set."""
-    return Register(address, name, data_type, poll=SLOW)
+def _full_bits(address: int, name: str) -> Register:
+    """Return a register of bits, all of which may be set: it has no invalid value."""
+    return Register(address, name, UINT16, poll=SLOW)
 
 
 def _text(address: int, name: str, length: int) -> Register:
@@ -288,12 +293,12 @@ IDENTITY: Final = (
 )
 
 _INVERTER: Final = (
-    _bits(32000, "state_1"),
-    _bits(32002, "state_2"),
-    _bits(32003, "state_3", UINT32),
-    _bits(32008, "alarms_1"),
-    _bits(32009, "alarms_2"),
-    _bits(32010, "alarms_3"),
+    _r(32000, "state_1"),
+    _r(32002, "state_2"),
+    _r(32003, "state_3", UINT32),
+    _full_bits(32008, "alarms_1"),
+    _full_bits(32009, "alarms_2"),
+    _r(32010, "alarms_3"),
     _r(32064, "pv_power", INT32, 1, "W", FAST),
     _r(32078, "peak_power_today", INT32, 1, "W"),
     _r(32080, "active_power", INT32, 1, "W", FAST),
@@ -586,7 +591,7 @@ CONTROL: Final = (
     _r(37048, "max_discharge_power", UINT32, 1, "W"),
     *(_r(37920 + each, f"soh_calibration_{each + 1}") for each in range(6)),  # (1)
     _r(37926, "soh_calibration"),  # (1)
-    _r(37927, "soh_calibration_soc", UINT16, 10, "%"),  # (1)
+    _r(37927, "soh_calibration_soc"),  # (1), gain and unit unknown
     _setting(47075, "charge_power_limit", UINT32, 1, "W"),
     _setting(47077, "discharge_power_limit", UINT32, 1, "W"),
     _r(47079, "grid_point_power_limit", INT32, 1, "W"),

@@ -35,8 +35,8 @@ from .registers import (
 )
 
 _SINGLE_PHASE_IDS: Final = range(338, 350)
-_SINGLE_PHASE_NAMES: Final = re.compile(r"-L[0-9A-Z]*$")
-"""L0, L1, LB…"""
+_SINGLE_PHASE_NAMES: Final = re.compile(r"^SUN2000L-|-L[0-9A-Z]*(-|$)")
+"""SUN2000L; L0, L1, LB…"""
 
 _SOC: Final = "battery_soc"
 _UNKNOWN: Final = -1
@@ -96,7 +96,12 @@ class Topology:
     @property
     def meter(self) -> tuple[Register, ...]:
         """The registers of its power meter, present or not."""
-        return meter(self.meter_phases or self.phases)
+        return meter(1 if self.has_single_phase_meter else 3)
+
+    @property
+    def has_single_phase_meter(self) -> bool:
+        """Whether the power meter has a single phase, as far as known."""
+        return (self.meter_phases or self.phases) == 1
 
     @property
     def battery(self) -> tuple[Register, ...]:
@@ -180,9 +185,10 @@ class _Discovery:
         )
 
     async def _phases(self, identity: Mapping[str, Value]) -> int:
-        """Return the inverter's phases: by its kind, or by its voltages.
+        """Return the inverter's phases: by its number or name, or by its voltages.
 
-        New models are in no list yet; a single-phase one has a single voltage.
+        New models are in no list yet. A single-phase one has a single voltage; at night
+        it has none, and only its name tells.
         """
         if (
             identity.get("model_id") in _SINGLE_PHASE_IDS

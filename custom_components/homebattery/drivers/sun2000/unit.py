@@ -6,10 +6,12 @@ is busy, or that it failed, while it serves another client.
 
 import asyncio
 from collections.abc import Iterator
+import math
 from typing import Final
 
 from ..errors import (
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     IllegalAddressError,
     PermissionDeniedError,
@@ -18,12 +20,15 @@ from ..modbus.unit import ModbusUnit
 
 BACK_OFFS: Final = (1.0, 3.0, 10.0)
 """Seconds to wait before each further try."""
+NO_RETRIES_FOR: Final = 60.0
+"""Seconds for which no read is retried after one has failed in spite of all tries."""
 
 _NO_SUCH_REGISTER: Final = 2
 _NOT_HERE: Final = 3
 """On reading it means the same: this firmware does not have the register."""
 _FAILED: Final = 4
-"""On reading it passes; on writing it may also be a value out of range."""
+"""On reading it passes, with the night at the latest: so a sleeping inverter answers
+everything. On writing it may also be a value out of range."""
 
 _OTHER_WAYS: Final = (
     "Connect through the SDongle, an EMMA or RS485 instead of the inverter's own WLAN"
@@ -40,17 +45,20 @@ class RetryingUnit:
     """A unit whose requests are retried while it is busy.
 
     A block that has just failed in spite of all retries is then read without any,
-    until it answers again: one bad block must not slow down every poll.
+    until it answers again: one bad block must not slow down every poll. For a minute,
+    so are all others: a sleeping inverter must not be waited for at each block.
     """
 
     def __init__(self, unit: ModbusUnit) -> None:
         """Talk to `unit`."""
         self._unit = unit
         self._failing: set[int] = set()
+        self._retried_from = -math.inf
+        """When reads are retried again, loop time, s."""
 
     async def read_holding_registers(self, address: int, count: int) -> Words:
-        """Return words; raises the errors of `ModbusUnit`."""
-        back_offs = iter(() if address in self._failing else BACK_OFFS)
+        """Return words; raises the errors of `ModbusUnit`, and DeviceFailureError."""
+        back_offs = self._back_offs(address)
         while True:
             try:
                 words = await self._unit.read_holding_registers(address, count)
@@ -59,11 +67,27 @@ class RetryingUnit:
                     raise IllegalAddressError(str(err), err.code) from err
                 if not await _is_worth_another_try(err, back_offs):
                     if _will_pass(err):
-                        self._failing.add(address)
+                        self._note_failing(address)
+                    if err.code == _FAILED:
+                        raise DeviceFailureError(
+                            f"{err}; is it asleep?", err.code
+                        ) from err
                     raise
             else:
                 self._failing.discard(address)
                 return words
+
+    def _back_offs(self, address: int) -> Iterator[float]:
+        """Return the waits, s, before further tries to read a block."""
+        is_retried = asyncio.get_running_loop().time() >= self._retried_from
+        return iter(BACK_OFFS if is_retried and address not in self._failing else ())
+
+    def _note_failing(self, address: int) -> None:
+        """Note that a block failed in spite of all tries, or of the one it had."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._retried_from and address not in self._failing:
+            self._retried_from = now + NO_RETRIES_FOR
+        self._failing.add(address)
 
     async def write_registers(self, address: int, values: Words) -> None:
         """Write consecutive words; raises the errors of `ModbusUnit`."""
