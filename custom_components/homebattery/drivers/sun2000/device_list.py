@@ -53,7 +53,7 @@ async def read_device_list(
 
 
 def parse(objects: Sequence[bytes]) -> tuple[Listed, ...]:
-    """Return the devices in the objects of a list; what is none is left out."""
+    """Return the devices in the objects of a list, without what is none."""
     devices = {}
     for each in objects:
         fields = _fields(each)
