@@ -18,7 +18,7 @@ from .data import HomeBatteryConfigEntry
 from .drivers.battery.base import Battery
 from .drivers.battery.measuring import Identity
 from .drivers.errors import BatteryError
-from .neighbours import has_moved_up_or_down
+from .neighbours import has_other_rank
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,18 +34,15 @@ def async_register(
 ) -> str:
     """Register the device of a battery, and of its gateway; return the battery's id."""
     devices = dr.async_get(hass)
-    gateway_id = None
+    info = _device_info(entry, battery)
     if battery.gateway is not None:
-        gateway_id = devices.async_get_or_create(
+        gateway = devices.async_get_or_create(
             config_entry_id=entry.entry_id, **_gateway_info(battery.gateway)
-        ).id
-    device = devices.async_get_or_create(
-        config_entry_id=entry.entry_id,
-        via_device_id=gateway_id,
-        **_device_info(entry, battery),
-    )
+        )
+        info["via_device_id"] = gateway.id
+    device = devices.async_get_or_create(config_entry_id=entry.entry_id, **info)
     for other in dr.async_entries_for_config_entry(devices, entry.entry_id):
-        if other.id not in (device.id, gateway_id):
+        if other.id not in (device.id, info.get("via_device_id")):
             _move_entities(hass, other.id, device.id)
             devices.async_remove_device(other.id)
     return device.id
@@ -114,7 +111,7 @@ def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
         if control.mode is ControlMode.MANUAL:
             return
         try:
-            is_new = has_moved_up_or_down(hass, entry) or await battery.has_new_parts()
+            is_new = has_other_rank(hass, entry) or await battery.has_new_parts()
         except BatteryError as err:
             _LOGGER.debug("%s: cannot check for new parts: %s", entry.title, err)
             return

@@ -45,7 +45,7 @@ def is_first(hass: HomeAssistant, entry: ConfigEntry) -> bool:
 
 
 @callback
-def has_moved_up_or_down(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:
+def has_other_rank(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> bool:
     """Return whether an entry behind a gateway has become the first, or is no longer."""
     battery = entry.runtime_data.battery
     return battery.gateway is not None and battery.is_first != is_first(hass, entry)
@@ -61,7 +61,7 @@ def async_watch(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
     @callback
     def check(_change: ConfigEntryChange, _changed: ConfigEntry) -> None:
         is_free = entry.runtime_data.control.mode is ControlMode.AUTOMATIC
-        if is_free and has_moved_up_or_down(hass, entry):
+        if is_free and has_other_rank(hass, entry):
             hass.config_entries.async_schedule_reload(entry.entry_id)
 
     entry.async_on_unload(

@@ -62,8 +62,7 @@ def gateway_of(home: Home) -> dr.DeviceEntry | None:
     """Return the device that the page of a battery names as its gateway."""
     devices = dr.async_get(home.hass)
     device = devices.async_get(home.data.device_id)
-    assert device is not None
-    assert device.via_device_id is None or home.entry.unique_id
+    assert isinstance(device, dr.DeviceEntry)
     via = device.via_device_id
     gateway = None if via is None else devices.async_get(via)
     assert gateway is None or isinstance(gateway, dr.DeviceEntry)
@@ -201,7 +200,7 @@ async def test_a_hold_that_an_emma_refuses_is_released_cleanly(first: Home) -> N
 def listening(
     site: HuaweiSimulator, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> HuaweiSimulator:
-    """Return the site, at the port where inverters are looked for."""
+    """Return the site, at the usual port of an inverter."""
     ports = {502: site.port, **dict.fromkeys((6607, 8899, 80), closed_port)}
     monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=ports))
     return site

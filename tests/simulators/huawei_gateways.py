@@ -1,4 +1,4 @@
-"""What an EMMA or a SmartLogger adds: its own values, a meter, more inverters, a list."""
+"""An EMMA or a SmartLogger: its meter, another inverter, the list of devices."""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ FIRST_OBJECT: Final = 0x87
 _LARGEST: Final = 253 - 7  # bytes of objects in an answer
 _MORE: Final = 0xFF
 METER_UNIT: Final = 11
-"""Unit id of a SmartLogger's meter, as owners have it."""
+"""Unit id of a SmartLogger's meter, as at real sites."""
 LOGGER_SERIAL: Final = "SL2250000001"
 SECOND_SERIAL: Final = "HV2250654321"
 

@@ -46,7 +46,7 @@ _DESCRIBED: Final = (
     Register(32064, "PV", DataType.INT32, 1, "W", sentinels=(0x7FFF_FFFF,)),
     Register(32080, "AC", DataType.INT32, 1, "W", sentinels=(0x7FFF_FFFF,)),
 )
-"""The present values by which inverters are told apart."""
+"""The present values that distinguish inverters."""
 _FAILED: Final = 4
 _NO_SUCH_REGISTER: Final = (2, 3)
 
@@ -65,7 +65,7 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 
-class Found(NamedTuple):
+class Candidate(NamedTuple):
     """An inverter that answered."""
 
     unit_id: int
@@ -75,7 +75,7 @@ class Found(NamedTuple):
 
 async def find_inverters(
     where: str, connection: ModbusConnection, unit: Units, *, every: bool = False
-) -> list[Found]:
+) -> list[Candidate]:
     """Return the first inverter that answers, or `every` one.
 
     `where` names the address in errors. Raises UndetectedUnitError, which says
@@ -92,9 +92,9 @@ async def find_inverters(
     return await search.all_beside(first, connection) if every else [first]
 
 
-async def describe(unit: ModbusUnit, found: Found) -> str:
+async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
     """Return what distinguishes an inverter in a list, with its present values."""
-    parts = [found.model, found.serial_number]
+    parts = [candidate.model, candidate.serial_number]
     for register in _DESCRIBED:
         with suppress(BatteryError, TimeoutError):
             async with asyncio.timeout(PROBE_TIMEOUT):
@@ -104,7 +104,7 @@ async def describe(unit: ModbusUnit, found: Found) -> str:
             value = register.decode(words)
             if isinstance(value, int | float):
                 parts.append(f"{register.name} {value:g} {register.unit}")
-    return f"{found.unit_id}: {', '.join(filter(None, parts))}"
+    return f"{candidate.unit_id}: {', '.join(filter(None, parts))}"
 
 
 async def check_inverter(where: str, unit: Units, unit_id: int) -> str:
@@ -148,13 +148,13 @@ def _described(model: str | None) -> str:
     return f"this is {kind} ({model}), which is not supported itself{hint}"
 
 
-async def detect_inverters(probe: Probe) -> list[Found]:
+async def detect_inverters(probe: Probe) -> list[Candidate]:
     """Return the inverters at a port, each once.
 
     Units beyond the likeliest two are asked only where something speaks Modbus: each
     silent unit costs seconds. Once there is an inverter, the first of them ends it.
     """
-    found: dict[object, Found] = {}
+    seen: dict[object, Candidate] = {}
 
     async def read(unit_id: int, register: Register) -> Value:
         return (await probe.read(unit_id, [register])).get(register.name)
@@ -164,7 +164,7 @@ async def detect_inverters(probe: Probe) -> list[Found]:
         if isinstance(model, str) and model.startswith(INVERTERS):
             serial = await read(unit_id, _SERIAL)
             serial_number = str(serial) if serial else None
-            found.setdefault(serial or unit_id, Found(unit_id, model, serial_number))
+            seen.setdefault(serial or unit_id, Candidate(unit_id, model, serial_number))
         return str(model) if model else None
 
     models = {unit_id: await ask(unit_id) for unit_id in UNITS[:_LIKELY]}
@@ -176,9 +176,9 @@ async def detect_inverters(probe: Probe) -> list[Found]:
         listed = await _listed_inverters(await probe.connected(), manager)
     for unit_id in listed or UNITS[_LIKELY:]:
         await ask(unit_id)
-        if found and probe.is_silent and not listed:
+        if seen and probe.is_silent and not listed:
             break
-    return list(found.values())
+    return list(seen.values())
 
 
 async def _manager(
@@ -227,7 +227,7 @@ class _Search:
 
     async def first(
         self, units: Sequence[int], *, retrying: bool = False
-    ) -> Found | None:
+    ) -> Candidate | None:
         """Return the first inverter at some units; note the models of the others."""
         for unit_id in units:
             model = await self.ask(unit_id, retrying=retrying)
@@ -235,7 +235,7 @@ class _Search:
                 continue
             self.models[unit_id] = model
             if model.startswith(INVERTERS):
-                return Found(unit_id, model)
+                return Candidate(unit_id, model)
         return None
 
     async def listed(self, connection: ModbusConnection) -> tuple[int, ...]:
@@ -248,13 +248,13 @@ class _Search:
         return await _listed_inverters(connection, manager)
 
     async def all_beside(
-        self, first: Found, connection: ModbusConnection
-    ) -> list[Found]:
+        self, first: Candidate, connection: ModbusConnection
+    ) -> list[Candidate]:
         """Return the `first` inverter and all others at its address, each once.
 
         By the list of the gateway; without one, the first unit that is silent ends it.
         """
-        found: dict[object, Found] = {}
+        seen: dict[object, Candidate] = {}
         if MANAGER_UNIT not in self.models:
             await self.first([MANAGER_UNIT])
         listed = await self.listed(connection)
@@ -263,12 +263,12 @@ class _Search:
             if each is not None:
                 serial = await self._read(unit_id, _SERIAL)
                 serial_number = str(serial) if serial else None
-                found.setdefault(
+                seen.setdefault(
                     serial or unit_id, each._replace(serial_number=serial_number)
                 )
             elif unit_id in self._silent and not listed:
                 break
-        return list(found.values())
+        return list(seen.values())
 
     async def _read(self, unit_id: int, register: Register) -> Value:
         """Return a register; None where it is refused, or nothing answers."""

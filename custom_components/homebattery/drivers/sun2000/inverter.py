@@ -192,17 +192,17 @@ class Sun2000Inverter(ModbusBattery):
 
     async def _find_inverter(self, where: str) -> tuple[int, str]:
         """Return unit id and model of the first inverter; offer several as choices."""
-        found = await find_inverters(
+        candidates = await find_inverters(
             where, self.connection, self.unit, every=self.searches
         )
-        if len(found) > 1:
+        if len(candidates) > 1:
             self.choices = {
                 "unit_id": [
                     Choice(each.unit_id, await describe(self.unit(each.unit_id), each))
-                    for each in found
+                    for each in candidates
                 ]
             }
-        return found[0].unit_id, found[0].model
+        return candidates[0].unit_id, candidates[0].model
 
     async def _discover(self) -> Topology:
         """Return the topology; a gateway is of interest to an inverter without meter."""
