@@ -214,6 +214,20 @@ async def test_a_meter_of_its_own_is_news_behind_a_gateway() -> None:
         assert await battery.has_new_parts()
 
 
+async def test_a_smart_logger_without_a_meter_is_a_gateway_only() -> None:
+    """The inverter's own meter may come back; its state is read now and then."""
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        meter = simulator.units.listed.pop()
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+            assert battery.gateway is not None
+            assert readings["meter_status"] == "offline"
+            assert readings["load_power"] is None
+            assert not await battery.has_new_parts()
+            simulator.units.listed.append(meter)
+            assert await battery.has_new_parts()
+
+
 # Control
 
 

@@ -232,20 +232,17 @@ class Sun2000Inverter(ModbusBattery):
         A gateway measures the house once, for the first of the inverters behind it.
         """
         gateway = self.topology.gateway
-        power = None
-        if gateway is None:
+        meters: list[ModbusDevice] = []
+        power: str | None = None
+        if gateway is None or not gateway.registers:
             power = "active_power"
             name = f"Meter (unit {self.unit_id})"
-            meters: list[ModbusDevice] = [
-                Meter(name, self._unit, self.topology.meter, LAYOUT, main)
-            ]
-        elif self.is_first and gateway.registers:
+            meters = [Meter(name, self._unit, self.topology.meter, LAYOUT, main)]
+        elif self.is_first:
             power = gateway.inverters_power
             unit = RetryingUnit(self.unit(gateway.meter_unit))
             name = f"{gateway.identity.name} (unit {gateway.meter_unit})"
             meters = [ModbusDevice(name, unit, gateway.registers, LAYOUT)]
-        else:
-            meters = []
         self._formulas.pop("load_power", None)
         if power is not None:
             self._formulas["load_power"] = load_of(power)

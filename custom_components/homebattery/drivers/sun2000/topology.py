@@ -96,10 +96,9 @@ class Topology:
         """Return True for a gateway, or a meter, that was not there `before`."""
         if before.gateway is None:
             return self.gateway is not None
-        return self.meter_phases is not None or (
-            self.gateway is not None
-            and len(self.gateway.registers) > len(before.gateway.registers)
-        )
+        if not before.gateway.registers:
+            return self.gateway is not None and bool(self.gateway.registers)
+        return self.meter_phases is not None
 
     @property
     def inverter(self) -> tuple[Register, ...]:
