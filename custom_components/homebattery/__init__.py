@@ -19,7 +19,7 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.typing import ConfigType
 from homeassistant.util.hass_dict import HassKey
 
-from . import device, repairs
+from . import device, neighbours, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
 from .control.store import LeaseStore
@@ -151,6 +151,7 @@ def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery
         {**entry.data, **entry.options}, session=async_get_clientsession(hass)
     )
     battery.identity_check.expected = entry.unique_id
+    battery.is_first = neighbours.is_first(hass, entry)
     return battery
 
 
@@ -201,6 +202,7 @@ async def _async_start(
         await data.control.async_close()
         raise
     device.async_scan_for_parts(hass, entry)
+    neighbours.async_watch(hass, entry)
 
 
 async def _async_forget_if_confirmed(

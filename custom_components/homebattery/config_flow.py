@@ -89,7 +89,7 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
         if user_input is not None:
             known = parse_setup(user_input, errors)
             devices = [] if errors else await self._async_detect(known, errors)
-            self._detected = {device.battery_type: device for device in devices}
+            self._detected = self._without_known(devices)
             if len(self._detected) == 1:
                 return await self._async_step_battery(next(iter(self._detected)))
             if self._detected:
@@ -154,6 +154,11 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         errors: dict[str, str] = {}
         offered = self._choices
+        if user_input is None and all(len(listed) == 1 for listed in offered.values()):
+            # The others have entries already.
+            user_input = {
+                name: str(listed[0].value) for name, listed in offered.items()
+            }
         if user_input is not None:
             self._searches = False
             self._setup |= {name: int(value) for name, value in user_input.items()}

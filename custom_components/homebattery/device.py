@@ -20,6 +20,7 @@ from .drivers.absence import BACK_OFF
 from .drivers.battery.base import Battery
 from .drivers.battery.measuring import Identity
 from .drivers.errors import BatteryError
+from .neighbours import has_other_rank
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,13 +40,17 @@ def device_name(identity: Identity) -> str:
 def async_register(
     hass: HomeAssistant, entry: HomeBatteryConfigEntry, battery: Battery
 ) -> str:
-    """Register the device of a battery; return its id."""
+    """Register the device of a battery, and of its gateway; return the battery's id."""
     devices = dr.async_get(hass)
-    device = devices.async_get_or_create(
-        config_entry_id=entry.entry_id, **_device_info(entry, battery)
-    )
+    info = _device_info(entry, battery)
+    if battery.gateway is not None:
+        gateway = devices.async_get_or_create(
+            config_entry_id=entry.entry_id, **_gateway_info(battery.gateway)
+        )
+        info["via_device_id"] = gateway.id
+    device = devices.async_get_or_create(config_entry_id=entry.entry_id, **info)
     for other in dr.async_entries_for_config_entry(devices, entry.entry_id):
-        if other.id != device.id:
+        if other.id not in (device.id, info.get("via_device_id")):
             _move_entities(hass, other.id, device.id)
             devices.async_remove_device(other.id)
     return device.id
@@ -90,6 +95,18 @@ def _device_info(entry: HomeBatteryConfigEntry, battery: Battery) -> DeviceInfo:
     )
 
 
+def _gateway_info(gateway: Identity) -> DeviceInfo:
+    """Return the device of a gateway: the battery's page names it."""
+    return DeviceInfo(
+        identifiers={(DOMAIN, gateway.serial_number)},
+        manufacturer=gateway.manufacturer,
+        model=gateway.model,
+        name=gateway.name,
+        serial_number=gateway.serial_number,
+        sw_version=gateway.firmware,
+    )
+
+
 @callback
 def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> None:
     """Check now and then for added parts, and reload the entry to set them up.
@@ -120,7 +137,7 @@ def async_scan_for_parts(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> 
         if not may_reload():
             return
         try:
-            is_new = await battery.has_new_parts()
+            is_new = has_other_rank(hass, entry) or await battery.has_new_parts()
         except BatteryError as err:
             _LOGGER.debug("%s: cannot check for new parts: %s", entry.title, err)
             return

@@ -206,7 +206,8 @@ def choice_schema(
     def marker(name: str) -> vol.Marker:
         if (value := known.get(name)) is None:
             return vol.Optional(name)
-        return vol.Required(name, default=str(value))
+        values = [choice.value for choice in choices[name]]
+        return vol.Required(name, default=str(value if value in values else values[0]))
 
     return vol.Schema(
         {

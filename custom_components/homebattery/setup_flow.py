@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 import logging
 from typing import Any, Final
 
@@ -17,11 +18,11 @@ from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
-from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL
+from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, CONF_UNIT_ID
 from .device import device_name
 from .discovery import async_find_loggers, async_serials_at, async_still_answers
 from .drivers import DRIVERS, DeyeSolarmanInverter
-from .drivers.battery.base import Choice, SetupField
+from .drivers.battery.base import Battery, Choice, SetupField
 from .drivers.battery.measuring import LONGEST_NAME, Identity
 from .drivers.detection import detect
 from .drivers.errors import BatteryError, UnknownHostError
@@ -39,6 +40,7 @@ from .forms import (
     logger_selector,
     parse_setup,
 )
+from .neighbours import entries_at
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -147,7 +149,7 @@ class SetupFlow(ConfigFlow):
             try:
                 async with battery:
                     setup.update(battery.detected_config)
-                    self._choices = battery.choices
+                    self._choices = self._new_choices(battery_type, battery, setup)
                     return battery.identity
             except BatteryError as err:
                 raise await battery.explain(err) from None
@@ -160,6 +162,42 @@ class SetupFlow(ConfigFlow):
             _LOGGER.exception("Setting up %s", battery_type)
             errors[BASE] = UNKNOWN
         return None
+
+    def _new_choices(
+        self, battery_type: str, battery: Battery, setup: Mapping[str, Any]
+    ) -> Mapping[str, Sequence[Choice]]:
+        """Return the choices of a battery without the units that have an entry."""
+        if self.source == SOURCE_RECONFIGURE or CONF_UNIT_ID not in battery.choices:
+            return battery.choices
+        where = {CONF_BATTERY_TYPE: battery_type, **setup}
+        used = {
+            entry.data.get(CONF_UNIT_ID)
+            for entry in entries_at(self.hass, where, include_disabled=True)
+        }
+        offered = battery.choices[CONF_UNIT_ID]
+        new = [choice for choice in offered if choice.value not in used]
+        return {**battery.choices, CONF_UNIT_ID: new or offered}
+
+    def _without_known(self, devices: Sequence[Detected]) -> dict[str, Detected]:
+        """Return the devices by kind, those without an entry if there are any.
+
+        Of several of a kind, what they have in common: which one it is asked later.
+        """
+        known = {
+            entry.unique_id
+            for entry in self._async_current_entries(include_ignore=False)
+        }
+        new = [each for each in devices if each.serial_number not in known]
+        detected: dict[str, Detected] = {}
+        for each in new or devices:
+            same = detected.setdefault(each.battery_type, each)
+            common = {
+                name: value
+                for name, value in same.setup.items()
+                if each.setup.get(name) == value
+            }
+            detected[each.battery_type] = replace(same, setup=common)
+        return detected
 
     @abstractmethod
     async def async_step_choose(

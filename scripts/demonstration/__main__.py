@@ -47,6 +47,11 @@ def _options() -> argparse.Namespace:
         help="run another release than that of pyproject.toml, such as 2026.11.0;"
         " its environment is made the first time",
     )
+    parser.add_argument(
+        "--emma",
+        action="store_true",
+        help="put the Huawei inverter behind an EMMA, which measures the house for it",
+    )
     options = parser.parse_args()
     if options.check and options.keep:
         parser.error("--check is always fresh; it cannot --keep")
@@ -71,7 +76,11 @@ def _folder(options: argparse.Namespace) -> Path:
 
 def _house(options: argparse.Namespace, session: aiohttp.ClientSession) -> House:
     return House(
-        _folder(options), session, port=_choose_port(options), keep=options.keep
+        _folder(options),
+        session,
+        port=_choose_port(options),
+        keep=options.keep,
+        emma=options.emma,
     )
 
 

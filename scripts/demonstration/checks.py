@@ -181,6 +181,8 @@ class _Trial:
     async def run(self) -> None:
         self._entities = await self._house.find_entities(self._battery, _NEEDED)
         before = await self._see_soc()
+        if self._battery.device.type in self._house.behind_emma:
+            await self._seen.note_trouble(self._see_house())
         # A battery that did not follow must be released, too.
         await self._seen.note_trouble(self._charge())
         await self._seen.note_trouble(self._release(before))
@@ -197,6 +199,18 @@ class _Trial:
         if state["mode"] != "automatic":
             self._trouble(f"the device is not in automatic at the start: {state}")
         return state
+
+    async def _see_house(self) -> None:
+        """Compare the house's power at the grid, by its EMMA, with the simulator's."""
+        entities = await self._house.find_entities(self._battery, ("grid_power",))
+        self._entities |= entities
+        actual = (await self._device())["grid_power"]
+        await self._number(
+            "grid_power",
+            lambda value: abs(value - actual) <= _TOLERANCE_W,
+            f"{actual:.0f} W at the grid",
+            _FOLLOW_SECONDS,
+        )
 
     async def _charge(self) -> None:
         """Ask for a charge power; wait for it in Home Assistant and on the device."""

@@ -1,5 +1,6 @@
 """The simulated devices: one process for each type there is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -36,15 +37,21 @@ class Device:
 
 
 async def start_device(
-    battery_type: str, folder: Path, place: Place | None = None
+    battery_type: str,
+    folder: Path,
+    place: Place | None = None,
+    options: Sequence[str] = (),
 ) -> Device:
-    """Start the simulator of this type, on any free port unless a place is given."""
+    """Start the simulator of this type, on any free port unless a place is given.
+
+    `options` are further ones of its command line.
+    """
     host, port = place or Place()
     out = folder / f"{battery_type}.json"
     command = [sys.executable, "-m", "tests.simulators", battery_type]
     child = await Child.start(
         f"The simulated {battery_type}",
-        [*command, "--host", host, "--port", str(port)],
+        [*command, "--host", host, "--port", str(port), *options],
         folder=ROOT,
         out=out,
         err=out.with_suffix(".log"),

@@ -22,6 +22,8 @@ from .waiting import wait_for
 _RECORD: Final = "demo.json"
 
 _ENTITIES_SECONDS: Final = 60
+_EMMA: Final = ("--access", "emma")
+"""The options of a simulated inverter behind an EMMA."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +48,12 @@ class House:
         port: int,
         keep: bool = False,
         places: Mapping[str, Place] | None = None,
+        emma: bool = False,
     ) -> None:
         """Plan a house in this folder; `keep` goes on with its content.
 
-        `places` are where devices listen; others take any free port.
+        `places` are where devices listen; others take any free port. With `emma` the
+        Huawei inverter is behind an EMMA, which measures the house.
         """
         self.url = f"http://127.0.0.1:{port}"
         self.username = "admin"
@@ -58,6 +62,7 @@ class House:
         self.devices: list[Device] = []
         self.batteries: list[Battery] = []
         self.exit_status: int | None = None
+        self.behind_emma = ("sun2000",) if emma else ()
         self._folder = folder
         self._port = port
         self._keep = keep
@@ -219,7 +224,10 @@ class House:
                         f"port {port} of the simulated {battery_type} is in use;"
                         " start without --keep"
                     )
-            self.devices.append(await start_device(battery_type, self._folder, place))
+            options = _EMMA if battery_type in self.behind_emma else ()
+            self.devices.append(
+                await start_device(battery_type, self._folder, place, options)
+            )
 
         try:
             async with asyncio.TaskGroup() as tasks:

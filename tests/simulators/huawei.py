@@ -13,6 +13,8 @@ from .simulator import MODBUS_FAULTS, Simulator, State
 from .words import Values
 
 SMART_LOGGER_CLIENTS: Final = 5
+HOUSE_METERS: Final = ("emma", "smartlogger")
+"""The gateways that measure the house instead of a meter at the inverter."""
 MODEL_IDS: Final = {"SUN2000-6KTL-M1": 427, "SUN2000-6KTL-L1": 343}
 OTHER_MODEL: Final = 500  # the list of ids is older than many models
 
@@ -38,7 +40,8 @@ class HuaweiSimulator(Simulator):
         battery_units: Annotated[int, "0, 1 or 2"] = 1,
         packs: Annotated[int, "of each of them, 1…3"] = 2,
         empty_slots: Annotated[bool, "slots without a pack read 0"] = False,
-        meter: Annotated[Meter, "the grid meter"] = "present",
+        meter: Annotated[Meter, "the inverter's; an EMMA has its own"] = "present",
+        second_unit: Annotated[int, "of another inverter, 0: there is none"] = 0,
         backup: Annotated[bool, "a backup box feeds the house without grid"] = False,
         working_mode: Annotated[int, "2 self-consumption, 4 feed-in, 5 periods"] = 2,
         charge_limit: Annotated[float, "of the user, W"] = 5000.0,
@@ -59,6 +62,8 @@ class HuaweiSimulator(Simulator):
     ) -> None:
         """Install the device in the house."""
         self.plant = plant or self.house()
+        if access in HOUSE_METERS and meter == "present":
+            meter = "offline"  # it is the gateway's
         self.device = Sun2000(
             self.plant,
             battery_units=battery_units,
@@ -103,6 +108,8 @@ class HuaweiSimulator(Simulator):
         if not function_6:
             self.units.functions -= {WRITE_SINGLE}
         self.units.stand_behind(access)
+        if second_unit:
+            self.units.add_inverter(second_unit)
         self.server = ModbusServer(self.units, host, port, clock=self.plant.clock)
         self.server.set_faults(settle=settle)
         if access == "smartlogger":

@@ -14,6 +14,7 @@ U16: Final = Number(1, signed=False, unknown=0xFFFF)
 I16: Final = Number(1, signed=True, unknown=0x7FFF)
 U32: Final = Number(2, signed=False, unknown=0xFFFF_FFFF)
 I32: Final = Number(2, signed=True, unknown=0x7FFF_FFFF)
+I64: Final = Number(4, signed=True, unknown=0x7FFF_FFFF_FFFF_FFFF)
 U64: Final = Number(4, signed=False, unknown=0xFFFF_FFFF_FFFF_FFFF)
 
 type Span = tuple[int, int]
@@ -302,11 +303,14 @@ EMMA: Final = (
     Register(30000, Text(15), 1, "model"),
     Register(30015, Text(10), 1, "serial"),
     Register(30035, Text(15), 1, "software"),
+    Register(30222, Text(20), 1, "variant"),
     Register(30306, U32, 100, "charged_today"),
     Register(30308, U64, 100, "charged"),
     Register(30312, U32, 100, "discharged_today"),
     Register(30314, U64, 100, "discharged"),
     Register(30322, U32, 1, "capacity"),
+    Register(30332, U64, 100, "exported"),
+    Register(30338, U64, 100, "imported"),
     Register(30354, U32, 1, "pv_power"),
     Register(30356, U32, 1, "load_power"),
     Register(30358, I32, 1, "export_power"),
@@ -316,10 +320,13 @@ EMMA: Final = (
     *_each(31639, U32, 100, "meter_voltage_#"),
     *_each(31651, I32, -10, "meter_current_#"),
     Register(31657, I32, -1, "export_power"),
+    Register(31679, I64, 100, "exported"),
+    Register(31687, I64, 100, "imported"),
     Register(40000, U16, 1, "working_mode"),
 )
 EMMA_SPANS: Final[tuple[Span, ...]] = (
-    *((30000, 30049), (30302, 30368), (31639, 31658), (40000, 40000)),
+    *((30000, 30049), (30222, 30241), (30302, 30368), (31639, 31690)),
+    (40000, 40000),
 )
 DONGLE: Final = (
     Register(30000, Text(15), 1, "model"),
@@ -331,5 +338,21 @@ DONGLE: Final = (
 )
 DONGLE_SPANS: Final[tuple[Span, ...]] = ((30000, 30014), (37498, 37517))
 # The length of the name is uncertain.
-SMART_LOGGER: Final = (Register(65524, Text(10), 1, "model"),)
-SMART_LOGGER_SPANS: Final[tuple[Span, ...]] = ((65524, 65533),)
+SMART_LOGGER: Final = (
+    Register(40521, U32, 1, "pv_power"),
+    Register(40713, Text(10), 1, "serial"),
+    Register(65524, Text(10), 1, "model"),
+)
+SMART_LOGGER_SPANS: Final[tuple[Span, ...]] = (
+    *((40521, 40522), (40713, 40722), (65524, 65533)),
+)
+# A meter of a SmartLogger, at a unit of its own. The sign of its power and which of its
+# energies is the import are uncertain: here positive = import, as evcc takes it.
+LOGGER_METER: Final = (
+    *_each(32260, U32, 100, "meter_voltage_#"),
+    *_each(32272, I32, -10, "meter_current_#"),
+    Register(32278, I32, -1, "export_power"),
+    Register(32349, I64, 100, "exported"),
+    Register(32357, I64, 100, "imported"),
+)
+LOGGER_METER_SPANS: Final[tuple[Span, ...]] = ((32260, 32364),)

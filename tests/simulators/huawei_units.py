@@ -3,6 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
+from .huawei_gateways import (
+    LOGGER_SERIAL,
+    METER_UNIT,
+    SECOND_SERIAL,
+    Listed,
+    list_devices,
+    second_inverter,
+)
 from .huawei_inverter import NotTaken
 from .huawei_registers import (
     BATTERY,
@@ -17,6 +25,8 @@ from .huawei_registers import (
     INVERTER,
     INVERTER_SETTINGS,
     INVERTER_SPANS,
+    LOGGER_METER,
+    LOGGER_METER_SPANS,
     METER,
     METER_SPANS,
     PEAK_SHAVING,
@@ -58,8 +68,6 @@ METER_VALUES: Final = range(37101, 37138)
 CLOCK: Final = frozenset((40000, 40001, 42900, 43006))
 """Writable registers without effect here: the simulation's clock is always right."""
 
-READ_DEVICES: Final = b"\x2b\x0e\x03\x87"
-
 
 class Listener(NamedTuple):
     """Registers, spans and values of a unit id."""
@@ -96,6 +104,18 @@ class HuaweiUnits(Units):
         self.listeners = {unit: self._inverter()}
         self.other_units: OtherUnits = "refuse"
         self.lists_devices = False
+        identity = values.identity
+        self.listed = [
+            Listed(
+                unit,
+                str(identity["model"]),
+                str(identity["serial"]),
+                str(identity["software"]),
+            )
+        ]
+        """The devices behind a gateway."""
+        self.has_second = False
+        """Whether another inverter is among them."""
         self.denied: int | None = None
         """Exception code of all writes; None: they are accepted."""
         self.meter_hangs_up = False
@@ -145,16 +165,10 @@ class HuaweiUnits(Units):
 
     def other(self, unit: int, pdu: bytes) -> bytes:
         """List the devices, if a gateway stands in front of the inverter."""
-        if not self.lists_devices or pdu != READ_DEVICES:
+        self._listener(unit)
+        if not self.lists_devices:
             raise Refused(ILLEGAL_FUNCTION)
-        identity = self.values.identity
-        device = (
-            f"1={identity['model']};2={identity['software']};3=P1.0-D1.0;"
-            f"4={identity['serial']};5={self.unit};6=1"
-        ).encode()
-        # The format of the count is uncertain: one byte here.
-        objects = b"\x87\x01\x01" + bytes((0x88, len(device))) + device
-        return b"\x2b\x0e\x03\x03\x00\x00\x02" + objects
+        return list_devices(pdu, self.listed)
 
     def _listener(self, unit: int) -> Listener:
         if unit in self.sleeping:
@@ -240,7 +254,25 @@ class HuaweiUnits(Units):
         return {**self._published, **self.device.settings}
 
     def _house_values(self, report: Callable[[Values, float], Values]) -> Values:
-        return report(self._values(), sum(self.device.plant.load))
+        plant = self.device.plant
+        values = {**self._values(), **self.values.grid()}
+        if self.has_second:
+            values["pv_power"] = plant.pv_dc + sum(plant.pv_ac)
+            values["active_power"] = self.device.active_power + sum(plant.pv_ac)
+        return report(values, sum(plant.load))
+
+    def add_inverter(self, unit: int) -> None:
+        """Put another inverter behind the gateway, without battery and meter."""
+        registers = [*IDENTITY, *INVERTER, *METER]
+        registers += [row.register for row in INVERTER_SETTINGS]
+        self.listeners[unit] = Listener(
+            by_word(registers),
+            lambda: [*INVERTER_SPANS, *METER_SPANS],
+            lambda: {**self.device.settings, **second_inverter(self.values)},
+        )
+        self.has_second = True
+        model = str(self.values.identity["model"])
+        self.listed.append(Listed(unit, model, SECOND_SERIAL))
 
     def stand_behind(self, access: Access) -> None:
         """Add the gateway between the inverter and its clients."""
@@ -262,7 +294,17 @@ class HuaweiUnits(Units):
                 self.listeners[MANAGER_UNIT] = Listener(
                     by_word(SMART_LOGGER),
                     lambda: list(SMART_LOGGER_SPANS),
-                    lambda: {"model": "SmartLogger3000"},
+                    lambda: {
+                        "model": "SmartLogger3000",
+                        "serial": LOGGER_SERIAL,
+                        "pv_power": self.device.plant.pv_dc,
+                    },
                 )
+                self.listeners[METER_UNIT] = Listener(
+                    by_word(LOGGER_METER),
+                    lambda: list(LOGGER_METER_SPANS),
+                    self.values.grid,
+                )
+                self.listed.append(Listed(METER_UNIT, "PowerMeter", ""))
             case "wlan":
                 self.denied = PERMISSION_DENIED  # the log-in is not simulated

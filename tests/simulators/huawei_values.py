@@ -12,6 +12,8 @@ BUS_RATIO: Final = 8.5
 IDLE_WATTS: Final = 30.0
 COUNTED_BEFORE: Final = 1000.0
 """Lifetime counters at the start of the simulation, kWh."""
+UNSEEN_WATTS: Final = 660.0
+"""Load that an EMMA did not see where storage of another maker fed the house."""
 TIME_ZONE: Final = 60  # min
 STARTED: Final = 1_789_970_000  # unix time
 PACK_STATUS: Final = 0x0202
@@ -183,7 +185,14 @@ class Sun2000Values:
         return device.meter == "present" and not device.plant.grid_lost
 
     def _meter(self) -> dict[str, Value]:
-        """Return the meter's values: export is positive. Offline, all are 0.
+        """Return the values of the inverter's meter. Offline, all are 0."""
+        values = self.grid()
+        if not self.meter_is_online:
+            values = dict.fromkeys(values, 0)
+        return {**values, "meter_match": 1}
+
+    def grid(self) -> dict[str, Value]:
+        """Return what a meter measures at the grid: export is positive.
 
         A single-phase meter leaves the powers of the phases without a value.
         """
@@ -207,9 +216,7 @@ class Sun2000Values:
             values[f"meter_voltage_{phase + 1}"] = volts
             values[f"meter_current_{phase + 1}"] = watts / volts if volts else 0
             values[f"export_power_{phase + 1}"] = watts if plant.phases > 1 else None
-        if not self.meter_is_online:
-            values = dict.fromkeys(values, 0)
-        return {**values, "meter_match": 1}
+        return values
 
     # The batteries.
 
@@ -298,13 +305,18 @@ class Sun2000Values:
 
 
 def emma_values(values: Values, plant_load: float) -> Values:
-    """Return an EMMA's values of the same house."""
+    """Return an EMMA's values of the same house.
+
+    Its load lacks what it does not control: another battery, an inverter of another
+    maker. Here it is always 660 W too low, as it was seen.
+    """
     return {
         **values,
         "model": "SmartHEMS",
         "serial": "EM2250000001",
         "software": "SmartHEMS V100R024C00",
-        "load_power": plant_load,
+        "variant": "EMMA-A02",
+        "load_power": max(0.0, plant_load - UNSEEN_WATTS),
     }
 
 

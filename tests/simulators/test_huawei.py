@@ -213,7 +213,9 @@ async def test_a_gateway_in_front_can_be_identified() -> None:
     async with bench(access="emma", unit_id=4, pv=2000.0) as at:
         assert (await at.text(30000, 15, unit=0)).startswith("SmartHEMS")
         assert await at.power(30360, unit=0) == 1400  # charging
-        assert await at.power(30356, unit=0) == LOAD
+        assert await at.power(30356, unit=0) == 0  # it does not see all of the load
+        assert await at.power(31657, unit=0) == at.grid
+        assert await at.read(37100, unit=4) == 0  # the meter is the EMMA's
         assert await at.refused(47100, 0, unit=0) == 2
         assert await at.text(30000, 15, unit=4) == "SUN2000-6KTL-M1"
         answer = await at.raw.ask(0, b"\x2b\x0e\x03\x87")
@@ -221,12 +223,41 @@ async def test_a_gateway_in_front_can_be_identified() -> None:
     async with bench(access="smartlogger") as at:
         assert await at.refused(30000, unit=0) == 2
         assert await at.text(65524, 10, unit=0) == "SmartLogger3000"
+        assert await at.power(32278, unit=11) == at.grid
+        answer = await at.raw.ask(0, b"\x2b\x0e\x03\x87")
+        assert b"1=PowerMeter;" in answer and b";5=11;" in answer
     async with bench(access="sdongle", house={"soc": 5.0}) as at:
         assert (await at.text(30000, 15, unit=100)).startswith("SDongle")
         assert await at.power(37502, unit=100) == LOAD  # import
     async with bench(access="wlan") as at:
         with pytest.raises(ModbusError, match="1"):
             await at.raw.ask(UNIT, b"\x2b\x0e\x03\x87")
+
+
+async def test_a_list_of_devices_comes_in_as_many_parts_as_it_needs() -> None:
+    """Each part says whether, and from which object on, more follows."""
+    async with bench(access="smartlogger", unit_id=26, second_unit=27) as at:
+        at.simulator.units.listed *= 3
+        parts, first = [], 0x87
+        while first:
+            parts.append(await at.raw.ask(26, bytes((0x2B, 0x0E, 3, first))))
+            assert len(parts[-1]) <= 253
+            first = parts[-1][5] if parts[-1][4] == 0xFF else 0
+        listed = b"".join(parts)
+        assert len(parts) > 1
+        assert all(unit in listed for unit in (b";5=26;", b";5=27;", b";5=11;"))
+
+
+async def test_another_inverter_feeds_in_the_panels_on_the_ac_side() -> None:
+    async with bench(
+        access="emma", unit_id=1, second_unit=16, pv=2000.0, house={"pv_dc_share": 0.5}
+    ) as at:
+        assert await at.power(32080, unit=16) == 1000
+        assert await at.read(47000, unit=16) == 0
+        assert await at.refused(40126, 0, 1, unit=16) == 2
+        inverters = await at.power(30364, unit=0)
+        assert inverters == await at.power(32080) + 1000
+        assert inverters + at.grid == LOAD
 
 
 async def test_a_new_client_ends_the_older_one_except_at_a_smartlogger() -> None:

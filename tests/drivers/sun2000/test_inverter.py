@@ -325,8 +325,12 @@ async def test_an_inverter_behind_an_emma_is_discovered() -> None:
 async def test_a_gateway_without_inverter_is_called_by_its_name(
     access: Any, unit: int, kind: str
 ) -> None:
-    """The error names it, says that it is not supported, and names the setting."""
+    """The error names it, says that it is not supported, and names the setting.
+
+    Where it lists no devices, an inverter at an unusual unit is not found.
+    """
     async with HuaweiSimulator(access=access, unit_id=26) as simulator:
+        simulator.units.lists_devices = False
         with pytest.raises(WrongDeviceError, match=f"unit {unit}: this is {kind}.*id"):
             await Sun2000Inverter(simulator.host, simulator.port).connect()
 

@@ -103,6 +103,9 @@ class Battery(MeasuringDevice):
     searches = False
     """Whether connecting finds out what was not given of the `fields`, also where it
     can do without: while the battery is set up."""
+    is_first = True
+    """Whether it is the first of the batteries at its address. Only that one measures
+    what they share: the house is counted once."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
     """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
@@ -227,6 +230,11 @@ class Battery(MeasuringDevice):
         readings = await super().read(keys)
         self.identity_check.raise_if_doubtful()
         return readings
+
+    @property
+    def gateway(self) -> Identity | None:
+        """The gateway that measures the house for it; None without one."""
+        return None
 
     @property
     def scan_interval(self) -> float:

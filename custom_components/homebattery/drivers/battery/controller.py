@@ -105,6 +105,8 @@ class DeviceIssue(StrEnum):
     """A model of SMA that takes no setpoint as the others do."""
     NOT_BY_CAPACITY = "not_by_capacity"
     """A Deye that is set to control its battery otherwise, or to another battery."""
+    GATEWAY_OVERRULES = "gateway_overrules"
+    """An EMMA manages the battery of an inverter by settings of its own."""
 
 
 class SuspendedError(NotConfirmedError):

@@ -8,7 +8,7 @@ import socket
 from typing import Any, ClassVar, Final, Protocol, Self
 from weakref import WeakValueDictionary
 
-from ..errors import CannotConnectError, UnknownHostError
+from ..errors import CannotConnectError, NotSupportedError, UnknownHostError
 from .priority_lock import PriorityLock
 from .unit import (
     Check,
@@ -71,6 +71,13 @@ class ModbusConnection(Protocol):
         """Return the view of one unit id; its requests go into `recording`.
 
         They are sent as far as `check` admits them.
+        """
+
+    async def read_objects(self, unit_id: int, first: int) -> list[bytes]:
+        """Read objects by which a unit identifies devices, from number `first` on.
+
+        Raises what `ModbusUnit` raises, and NotSupportedError where the transport does
+        not carry this function.
         """
 
     async def open(self) -> None:
@@ -149,6 +156,15 @@ class SharedConnection[C: Client](ABC):
         They are sent as far as `check` admits them.
         """
         return ConnectionUnit(self, unit_id, recording, check)
+
+    async def read_objects(self, unit_id: int, first: int) -> list[bytes]:
+        """Read objects by which a unit identifies devices, from number `first` on.
+
+        Raises NotSupportedError unless overridden.
+        """
+        raise NotSupportedError(
+            f"{self} unit {unit_id}: no objects over this transport"
+        )
 
     @abstractmethod
     async def transact(self, request: ModbusRequest) -> list[int]:

@@ -78,6 +78,8 @@ class Probe:
         self._connect = connect
         self.speaks_modbus = False
         """Whether there was an answer in Modbus, if only a refusal."""
+        self.is_silent = False
+        """Whether the last request got no answer."""
         self._foreign_answers = 0
         self._connection: ProbeConnection | None = None
 
@@ -95,7 +97,8 @@ class Probe:
         silent. Raises CannotConnectError or ProtocolError when no Modbus is spoken.
         """
         block = Block(tuple(registers))
-        connection = await self._connected()
+        connection = await self.connected()
+        self.is_silent = False
         unit = connection.unit(unit_id)
         try:
             words = await unit.read_holding_registers(block.address, block.count)
@@ -103,6 +106,7 @@ class Probe:
             self.speaks_modbus = True
             return {}
         except RequestTimeoutError:
+            self.is_silent = True
             return {}
         except CannotConnectError, ProtocolError:
             self._foreign_answers += 1
@@ -118,7 +122,8 @@ class Probe:
             for register in block.registers
         }
 
-    async def _connected(self) -> ProbeConnection:
+    async def connected(self) -> ProbeConnection:
+        """Return the connection, open; raises CannotConnectError."""
         if self._connection is None:
             connection = self._connect(self.host, self.port, self.timeout)
             if not connection.connects:

@@ -19,6 +19,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.logging import Log
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 
 from ..errors import (
     BatteryError,
@@ -76,6 +77,13 @@ FRAMINGS: Final[Mapping[str, FramerType]] = {
 
 _READ: Final = 3
 _WRITE: Final = 16
+_IDENTIFY: Final = 43
+_ALL_OBJECTS: Final = b"\x0e\x03"
+"""The kind of an answer with objects (MEI type 14), and the code that reads them all."""
+_MORE: Final = 0xFF
+"""Further objects follow."""
+_MOST_ANSWERS: Final = 32
+"""Number of answers that a device may spread its objects over."""
 _EXCEPTION: Final = 0x80
 _QUOTED: Final = 24
 """Number of bytes of an answer that an error quotes."""
@@ -145,6 +153,27 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
 
     @override
     async def transact(self, request: ModbusRequest) -> list[int]:
+        return (await self._exchange(request)).registers
+
+    @override
+    async def read_objects(self, unit_id: int, first: int) -> list[bytes]:
+        objects: list[bytes] = []
+        for _ in range(_MOST_ANSWERS):
+            request = ModbusRequest(unit_id, 0, 0, first_object=first)
+            answer = await self._exchange(request)
+            assert isinstance(answer, ReadDeviceInformationResponse)
+            for each in answer.information.values():
+                objects.extend(each if isinstance(each, list) else [each])
+            if answer.more_follows != _MORE or answer.next_object_id <= first:
+                break
+            first = answer.next_object_id
+        return objects
+
+    async def _exchange(self, request: ModbusRequest) -> ModbusPDU:
+        """Send one request when its turn comes; return the answer, no exception.
+
+        Raises what `transact` raises.
+        """
         where = f"{self} {request}"
         async with self._lock:
             self._refuse_unless_used(where)
@@ -179,7 +208,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         self._foreign, self._has_answered = b"", True
         if isinstance(response, ExceptionResponse):
             raise refusal(where, response.exception_code)
-        return response.registers
+        return response
 
     @override
     async def _connect(self) -> AsyncModbusTcpClient:
@@ -289,6 +318,8 @@ class _Answers(DecodePDU):
     @property
     def _function(self) -> int:
         """The function of the request."""
+        if self._request.first_object is not None:
+            return _IDENTIFY
         return _READ if self._request.values is None else _WRITE
 
     @override
@@ -336,6 +367,8 @@ class _Answers(DecodePDU):
             return "an answer to another function"
         if frame[0] & _EXCEPTION:
             return "" if len(frame) > 1 else "an exception without a code"
+        if request.first_object is not None:
+            return "" if frame[1:3] == _ALL_OBJECTS else "an answer without objects"
         if request.values is None:
             size = len(frame) - 2
             if size != 2 * request.count or frame[1] != size:
@@ -358,6 +391,12 @@ def _cancels() -> int:
 
 def _send(client: AsyncModbusTcpClient, request: ModbusRequest) -> Awaitable[ModbusPDU]:
     """Return the call that sends a request."""
+    if request.first_object is not None:
+        return client.read_device_information(
+            read_code=_ALL_OBJECTS[1],
+            object_id=request.first_object,
+            device_id=request.unit_id,
+        )
     if request.values is None:
         return client.read_holding_registers(
             request.address, count=request.count, device_id=request.unit_id

@@ -41,7 +41,10 @@ type Units = Callable[[int], ModbusUnit]
 
 @dataclass(frozen=True, slots=True)
 class ModbusRequest:
-    """One request to a unit id: to read words with function 3, or write with 16."""
+    """One request to a unit id: to read words with function 3, or write with 16.
+
+    Or to read objects of identification with function 43, from `first_object` on.
+    """
 
     unit_id: int
     address: int
@@ -50,10 +53,14 @@ class ModbusRequest:
     """The words to write; None to read."""
     connects: int | None = None
     """The number of the connection that it must go over; None for any."""
+    first_object: int | None = None
+    """The first object to read; None for words."""
 
     @override
     def __str__(self) -> str:
         """Return the request as errors name it."""
+        if self.first_object is not None:
+            return f"unit {self.unit_id}, reading objects from {self.first_object}"
         if self.values is None:
             return (
                 f"unit {self.unit_id}, reading {self.count} words from {self.address}"

@@ -2,13 +2,14 @@
 
 All of these speak Modbus TCP. An SDongle and an inverter's own WLAN pass requests
 on to the inverter, an EMMA and a SmartLogger too, but at units that differ from
-site to site. None of the four is controlled itself; the registers of an EMMA and a
-SmartLogger are here for a driver that will read them.
+site to site, and that they list. None of the four is controlled itself; what an EMMA
+and a SmartLogger measure is in `house.py`.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from ..errors import (
     BatteryError,
@@ -19,9 +20,13 @@ from ..errors import (
     UndetectedUnitError,
     WrongUnitError,
 )
+from ..measurements import Value
+from ..modbus.connection import ModbusConnection
 from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
+from .device_list import INVERTERS, read_device_list
+from .house import EMMAS, MANAGER_UNIT
 from .unit import RetryingUnit
 
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
@@ -35,13 +40,20 @@ PROBE_TIMEOUT: Final = 5.0
 
 _MODEL: Final = Register(30000, "model", DataType.STRING, length=15)
 _SERIAL: Final = Register(30015, "serial_number", DataType.STRING, length=10)
-_LOGGER_NAME: Final = 65524
+_LOGGER_NAME: Final = Register(65524, "name", DataType.STRING, length=10)
+_DONGLE_PV: Final = Register(37498, "pv_power", DataType.UINT32)
+_DESCRIBED: Final = (
+    Register(37760, "SOC", DataType.UINT16, 10, "%", sentinels=(0xFFFF,)),
+    Register(32064, "PV", DataType.INT32, 1, "W", sentinels=(0x7FFF_FFFF,)),
+    Register(32080, "AC", DataType.INT32, 1, "W", sentinels=(0x7FFF_FFFF,)),
+)
+"""The present values that distinguish inverters."""
 _FAILED: Final = 4
 _NO_SUCH_REGISTER: Final = (2, 3)
 
-_INVERTERS: Final = ("SUN", "EDF ESS", "Powershifter", "SWI300")
 _GATEWAYS: Final[Mapping[str, str]] = {
     "SmartHEMS": "an EMMA",
+    "SmartGuard": "an EMMA",
     "SDongle": "an SDongle",
     "SmartLogger": "a SmartLogger",
     "PowerMeter": "a power meter",
@@ -53,63 +65,47 @@ _HINTS: Final[Mapping[str, str]] = {
     "a SmartLogger": "its inverters have unit ids of their own, such as 26",
 }
 
-# Values of the whole house that the gateways report, for reading. Signs differ: at
-# an EMMA grid power is positive = import, battery power = charging.
 
-_INT32, _UINT32, _UINT64 = DataType.INT32, DataType.UINT32, DataType.UINT64
+class Candidate(NamedTuple):
+    """An inverter that answered."""
 
-EMMA: Final = (
-    Register(30302, "absorbed_energy", _UINT64, 1),
-    Register(30306, "charged_today", _UINT32, 100, "kWh"),
-    Register(30308, "charged_total", _UINT64, 100, "kWh"),
-    Register(30312, "discharged_today", _UINT32, 100, "kWh"),
-    Register(30314, "discharged_total", _UINT64, 100, "kWh"),
-    Register(30322, "capacity", _UINT32, 1000, "kWh"),
-    Register(30354, "pv_power", _UINT32, 1, "W"),
-    Register(30356, "load_power", _UINT32, 1, "W"),
-    Register(30358, "feed_in_power", _INT32, 1, "W"),
-    Register(30360, "battery_power", _INT32, 1, "W"),
-    Register(30364, "inverter_power", _INT32, 1, "W"),
-    Register(30368, "soc", DataType.UINT16, 100, "%"),
-    Register(31639, "voltage_l1", _UINT32, 100, "V"),
-    Register(31641, "voltage_l2", _UINT32, 100, "V"),
-    Register(31643, "voltage_l3", _UINT32, 100, "V"),
-    Register(31651, "current_l1", _INT32, 10, "A"),
-    Register(31653, "current_l2", _INT32, 10, "A"),
-    Register(31655, "current_l3", _INT32, 10, "A"),
-    Register(31657, "grid_power", _INT32, 1, "W"),
-    Register(40000, "storage_mode"),
-    Register(40001, "surplus_pv_use"),
-    Register(40002, "grid_charge_power", _UINT32, 1, "W"),
-    Register(40004, "tou_periods", DataType.STRING, length=43),
-    Register(40100, "feed_in_mode"),
-    Register(40107, "max_feed_in_power", _INT32, 1, "W"),
-    Register(40109, "max_feed_in_percent", DataType.UINT16, 10, "%"),
-)
-SMART_LOGGER: Final = (
-    # At the unit of the meter, except the sum of the PV power, whose type is
-    # uncertain. Which of the energies is which is uncertain too.
-    Register(32278, "grid_power", _INT32, 1, "W"),
-    Register(32349, "energy_1", DataType.INT64, 100, "kWh"),
-    Register(32357, "energy_2", DataType.INT64, 100, "kWh"),
-    Register(40521, "pv_power", _UINT32, 1, "W"),
-)
+    unit_id: int
+    model: str
+    serial_number: str | None = None
 
 
-async def find_inverter(where: str, unit: Units) -> tuple[int, str]:
-    """Return the unit id and model of the first inverter that answers.
+async def find_inverters(
+    where: str, connection: ModbusConnection, unit: Units, *, every: bool = False
+) -> list[Candidate]:
+    """Return the first inverter that answers, or `every` one.
 
     `where` names the address in errors. Raises UndetectedUnitError, which says
     what answers instead, and RequestTimeoutError when nothing answers at all.
     """
     search = _Search(where, unit)
-    for unit_id in UNITS:
-        if search.is_inverter(unit_id, await search.ask(unit_id)):
-            return unit_id, search.models[unit_id]
-    for unit_id in tuple(search.busy):
-        if search.is_inverter(unit_id, await search.ask(unit_id, retrying=True)):
-            return unit_id, search.models[unit_id]
-    raise await search.explanation()
+    first = (
+        await search.first(UNITS)
+        or await search.first(await search.listed(connection))
+        or await search.first(tuple(search.busy), retrying=True)
+    )
+    if first is None:
+        raise await search.explanation()
+    return await search.all_beside(first, connection) if every else [first]
+
+
+async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
+    """Return what distinguishes an inverter in a list, with its present values."""
+    parts = [candidate.model, candidate.serial_number]
+    for register in _DESCRIBED:
+        with suppress(BatteryError, TimeoutError):
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                words = await unit.read_holding_registers(
+                    register.address, register.count
+                )
+            value = register.decode(words)
+            if isinstance(value, int | float):
+                parts.append(f"{register.name} {value:g} {register.unit}")
+    return f"{candidate.unit_id}: {', '.join(filter(None, parts))}"
 
 
 async def check_inverter(where: str, unit: ModbusUnit) -> str:
@@ -123,7 +119,7 @@ async def check_inverter(where: str, unit: ModbusUnit) -> str:
         if err.code not in _NO_SUCH_REGISTER:
             raise
         model = None
-    if model is None or not model.startswith(_INVERTERS):
+    if model is None or not model.startswith(INVERTERS):
         raise WrongUnitError(f"{where}: {_described(model)}")
     return model
 
@@ -153,20 +149,66 @@ def _described(model: str | None) -> str:
     return f"this is {kind} ({model}), which is not supported itself{hint}"
 
 
-async def detect_inverter(probe: Probe) -> tuple[int, str, str | None] | None:
-    """Return the unit id, model and serial number of the first inverter at a port.
+async def detect_inverters(probe: Probe) -> list[Candidate]:
+    """Return the inverters at a port, each once.
 
-    Units beyond the likeliest two are tried only where something speaks Modbus: each
-    silent unit costs seconds.
+    Units beyond the likeliest two are asked only where something speaks Modbus: each
+    silent unit costs seconds. Once there is an inverter, the first of them ends it.
     """
-    for place, unit_id in enumerate(UNITS):
-        if place >= _LIKELY and not probe.speaks_modbus:
-            return None
-        model = (await probe.read(unit_id, [_MODEL])).get(_MODEL.name)
-        if isinstance(model, str) and model.startswith(_INVERTERS):
-            serial = (await probe.read(unit_id, [_SERIAL])).get(_SERIAL.name)
-            return unit_id, model, None if serial is None else str(serial)
+    seen: dict[object, Candidate] = {}
+
+    async def read(unit_id: int, register: Register) -> Value:
+        return (await probe.read(unit_id, [register])).get(register.name)
+
+    async def ask(unit_id: int) -> str | None:
+        model = await read(unit_id, _MODEL)
+        if isinstance(model, str) and model.startswith(INVERTERS):
+            serial = await read(unit_id, _SERIAL)
+            serial_number = str(serial) if serial else None
+            seen.setdefault(serial or unit_id, Candidate(unit_id, model, serial_number))
+        return str(model) if model else None
+
+    models = {unit_id: await ask(unit_id) for unit_id in UNITS[:_LIKELY]}
+    if not probe.speaks_modbus:
+        return []
+    listed: Sequence[int] = ()
+    manager = await _manager(read, models, is_silent=probe.is_silent)
+    if manager is not None:
+        listed = await _listed_inverters(await probe.connected(), manager)
+    for unit_id in listed or UNITS[_LIKELY:]:
+        await ask(unit_id)
+        if seen and probe.is_silent and not listed:
+            break
+    return list(seen.values())
+
+
+async def _manager(
+    read: Callable[[int, Register], Awaitable[Value]],
+    models: Mapping[int, str | None],
+    *,
+    is_silent: bool,
+) -> int | None:
+    """Return the unit of the EMMA, SmartLogger or SDongle, which lists the inverters behind it.
+
+    `models` has that of the manager's unit, if it has one; `is_silent`: it does not
+    answer. It is known by its registers: others may not know the list's function.
+    """
+    model = models.get(MANAGER_UNIT)
+    if model is not None and model.startswith(EMMAS):
+        return MANAGER_UNIT
+    if model is None and not is_silent and await read(MANAGER_UNIT, _LOGGER_NAME):
+        return MANAGER_UNIT
+    if await read(SDONGLE_UNIT, _DONGLE_PV) is not None:
+        return SDONGLE_UNIT
     return None
+
+
+async def _listed_inverters(
+    connection: ModbusConnection, unit_id: int
+) -> tuple[int, ...]:
+    """Return the units of the inverters that a manager lists."""
+    listed = await read_device_list(connection, unit_id)
+    return tuple(each.unit_id for each in listed if each.is_inverter)
 
 
 class _Search:
@@ -183,12 +225,63 @@ class _Search:
         self._nameless: list[int] = []
         """Units that have no model."""
         self._answered = False
+        self._silent: set[int] = set()
+        """Units that gave no answer."""
 
-    def is_inverter(self, unit_id: int, model: str | None) -> bool:
-        """Note the model of a unit, and return True for an inverter's."""
-        if model is not None:
+    async def first(
+        self, units: Sequence[int], *, retrying: bool = False
+    ) -> Candidate | None:
+        """Return the first inverter at some units; note the models of the others."""
+        for unit_id in units:
+            model = await self.ask(unit_id, retrying=retrying)
+            if model is None:
+                continue
             self.models[unit_id] = model
-        return model is not None and model.startswith(_INVERTERS)
+            if model.startswith(INVERTERS):
+                return Candidate(unit_id, model)
+        return None
+
+    async def listed(self, connection: ModbusConnection) -> tuple[int, ...]:
+        """Return the units of the inverters that a gateway lists."""
+        manager = await _manager(
+            self._read, self.models, is_silent=MANAGER_UNIT in self._silent
+        )
+        if manager is None:
+            return ()
+        return await _listed_inverters(connection, manager)
+
+    async def all_beside(
+        self, first: Candidate, connection: ModbusConnection
+    ) -> list[Candidate]:
+        """Return the `first` inverter and all others at its address, each once.
+
+        By the list of the gateway; without one, the first unit that is silent ends it.
+        """
+        seen: dict[object, Candidate] = {}
+        if MANAGER_UNIT not in self.models:
+            await self.first([MANAGER_UNIT])
+        listed = await self.listed(connection)
+        for unit_id in dict.fromkeys((first.unit_id, *(listed or UNITS))):
+            each = first if unit_id == first.unit_id else await self.first([unit_id])
+            if each is not None:
+                serial = await self._read(unit_id, _SERIAL)
+                serial_number = str(serial) if serial else None
+                seen.setdefault(
+                    serial or unit_id, each._replace(serial_number=serial_number)
+                )
+            elif unit_id in self._silent and not listed:
+                break
+        return list(seen.values())
+
+    async def _read(self, unit_id: int, register: Register) -> Value:
+        """Return a register; None where it is refused, or nothing answers."""
+        with suppress(BatteryError, TimeoutError):
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                words = await self._unit(unit_id).read_holding_registers(
+                    register.address, register.count
+                )
+            return register.decode(words)
+        return None
 
     async def ask(self, unit_id: int, *, retrying: bool = False) -> str | None:
         """Return the model of a unit; None when there is none."""
@@ -207,7 +300,7 @@ class _Search:
             elif err.code in _NO_SUCH_REGISTER:
                 self._nameless.append(unit_id)
         except RequestTimeoutError, TimeoutError:
-            pass
+            self._silent.add(unit_id)
         return None
 
     async def explanation(self) -> BatteryError:
@@ -231,7 +324,7 @@ class _Search:
                 f"{self._where} unit {SDONGLE_UNIT}: {_described(dongle)} ({enter})"
             )
         for unit_id in self._nameless:
-            if await self._is_logger(unit_id):
+            if await self._read(unit_id, _LOGGER_NAME) is not None:
                 return UndetectedUnitError(
                     f"{self._where} unit {unit_id}: {_described('SmartLogger')} "
                     f"({enter})"
@@ -242,13 +335,3 @@ class _Search:
             f"{self._where}: accepts a connection, but answers at none of the units "
             f"{tried}. Is Modbus TCP switched on, and for this address?"
         )
-
-    async def _is_logger(self, unit_id: int) -> bool:
-        """Return True for a unit with the register of a SmartLogger's name."""
-        unit = self._unit(unit_id)
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                await unit.read_holding_registers(_LOGGER_NAME, 1)
-        except DeviceRefusedError, RequestTimeoutError, TimeoutError:
-            return False
-        return True

@@ -18,9 +18,10 @@ contradict, or was never measured, is marked [uncertain].
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, override
 
-from ..battery.base import SetpointLimits, SetupField
+from ..battery.base import Choice, SetpointLimits, SetupField
 from ..battery.controller import DeviceIssue
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
@@ -38,8 +39,17 @@ from .commands import COMMAND, PERMITTED
 from .connection import LostConnections
 from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
-from .gateways import check_inverter, detect_inverter, find_inverter
-from .measurements import BATTERY_STATES, FORMULAS, LIMITS, is_locked, number, problems
+from .gateways import check_inverter, describe, detect_inverters, find_inverters
+from .house import discover_gateway
+from .measurements import (
+    BATTERY_STATES,
+    FORMULAS,
+    LIMITS,
+    is_locked,
+    load_of,
+    number,
+    problems,
+)
 from .registers import ALARMS, CHARGE, FIXED_TABLE, IDENTITY, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
 from .topology import ASKED, Topology, battery_unit, discover
@@ -116,10 +126,6 @@ class Sun2000Inverter(ModbusBattery):
     @classmethod
     @override
     async def detect(cls, probe: Probe) -> list[Detected]:
-        detected = await detect_inverter(probe)
-        if detected is None:
-            return []
-        unit_id, model, serial_number = detected
         return [
             Detected(
                 battery_type=cls.battery_type,
@@ -127,6 +133,7 @@ class Sun2000Inverter(ModbusBattery):
                 serial_number=serial_number,
                 setup={**probe.setup, "unit_id": unit_id},
             )
+            for unit_id, model, serial_number in await detect_inverters(probe)
         ]
 
     def _add_formulas(self) -> None:
@@ -179,7 +186,7 @@ class Sun2000Inverter(ModbusBattery):
         """Find the inverter, and discover its topology."""
         where = f"{self.address}:{self.port}"
         if self.unit_id is None:
-            self.unit_id, model = await find_inverter(where, self.unit)
+            self.unit_id, model = await self._find_inverter(where)
             self._inverter = RetryingUnit(self.unit(self.unit_id))
         else:
             self._inverter = RetryingUnit(self.unit(self.unit_id))
@@ -188,15 +195,34 @@ class Sun2000Inverter(ModbusBattery):
         self.topology = await self._discover()
         self.counters.rated_power = self.topology.power or 0
 
+    async def _find_inverter(self, where: str) -> tuple[int, str]:
+        """Return unit id and model of the first inverter; offer several as choices."""
+        candidates = await find_inverters(
+            where, self.connection, self.unit, every=self.searches
+        )
+        if len(candidates) > 1:
+            self.choices = {
+                "unit_id": [
+                    Choice(each.unit_id, await describe(self.unit(each.unit_id), each))
+                    for each in candidates
+                ]
+            }
+        return candidates[0].unit_id, candidates[0].model
+
     async def _discover(self) -> Topology:
-        return await discover(self._part("SUN2000", ASKED), self._model)
+        """Return the topology; a gateway is of interest to an inverter without meter."""
+        topology = await discover(self._part("SUN2000", ASKED), self._model)
+        if topology.meter_phases is not None:
+            return topology
+        where = f"{self.address}:{self.port}"
+        gateway = await discover_gateway(where, self.connection, self.unit)
+        return replace(topology, gateway=gateway)
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
         topology = self.topology
         main = self._part("Inverter", topology.inverter)
-        name = f"Meter (unit {self.unit_id})"
-        devices = [main, Meter(name, self._unit, topology.meter, LAYOUT, main)]
+        devices = [main, *self._meters(main)]
         if self.has_battery:
             devices += [
                 self._part("Battery", topology.battery),
@@ -204,6 +230,28 @@ class Sun2000Inverter(ModbusBattery):
                 self._part("Fixed periods", FIXED_TABLE, Table),
             ]
         return devices
+
+    def _meters(self, main: ModbusDevice) -> list[ModbusDevice]:
+        """Return what measures the grid: the gateway, else the meter of `main`.
+
+        A gateway measures the house once, for the first of the inverters behind it.
+        """
+        gateway = self.topology.gateway
+        meters: list[ModbusDevice] = []
+        power: str | None = None
+        if gateway is None or not gateway.registers:
+            power = "active_power"
+            name = f"Meter (unit {self.unit_id})"
+            meters = [Meter(name, self._unit, self.topology.meter, LAYOUT, main)]
+        elif self.is_first:
+            power = gateway.inverters_power
+            unit = RetryingUnit(self.unit(gateway.meter_unit))
+            name = f"{gateway.identity.name} (unit {gateway.meter_unit})"
+            meters = [ModbusDevice(name, unit, gateway.registers, LAYOUT)]
+        self._formulas.pop("load_power", None)
+        if power is not None:
+            self._formulas["load_power"] = load_of(power)
+        return meters
 
     @override
     def _make_controller(self) -> Sun2000Controller | None:
@@ -239,6 +287,12 @@ class Sun2000Inverter(ModbusBattery):
             model=self._model,
             firmware=str(firmware) if firmware else None,
         )
+
+    @property
+    @override
+    def gateway(self) -> Identity | None:
+        gateway = self.topology.gateway
+        return None if gateway is None else gateway.identity
 
     @property
     @override
@@ -351,6 +405,9 @@ class Sun2000Inverter(ModbusBattery):
         wrong = {
             DeviceIssue.OLD_FIRMWARE: self.has_battery and lacks,
             DeviceIssue.CONNECTION_STOLEN: self._lost.are_frequent,
+            DeviceIssue.GATEWAY_OVERRULES: self.has_battery
+            and self.topology.gateway is not None
+            and self.topology.gateway.is_emma,
         }
         return frozenset(issue for issue, applies in wrong.items() if applies)
 

@@ -19,11 +19,18 @@ def number(value: Value) -> float:
     return value if isinstance(value, int | float) else 0
 
 
-def _load_power(v: Values) -> Value:
-    """Return the power that the house takes, W; both terms must be of one poll."""
-    if v["active_power"] is None or v["grid_power"] is None:
-        return None
-    return number(v["active_power"]) + number(v["grid_power"])
+def load_of(inverters: str) -> Formula:
+    """Return the formula of the power that the house takes, W.
+
+    `inverters` is the register of their AC power; both terms must be of one poll.
+    """
+
+    def load_power(v: Values) -> Value:
+        if v[inverters] is None or v["grid_power"] is None:
+            return None
+        return number(v[inverters]) + number(v["grid_power"])
+
+    return Formula("load_power", (inverters, "grid_power"), load_power)
 
 
 def _export(v: Values) -> Value:
@@ -138,7 +145,7 @@ def _names(kind: str, periods: int, parts: Iterable[str]) -> tuple[str, ...]:
 
 FORMULAS: Final = (
     SOC,
-    Formula("load_power", ("active_power", "grid_power"), _load_power),
+    load_of("active_power"),
     Formula("grid_export_total", ("meter_export",), _export),
     Formula("battery_temperature", _TEMPERATURES, _battery_temperature),
     Formula("alarms", tuple(ALARMS), active_alarms),

@@ -17,6 +17,7 @@ from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
 from ..modbus.silence import Silence
+from .house import Gateway
 from .measurements import number
 from .registers import (
     BATTERY_MODELS,
@@ -74,6 +75,8 @@ class Topology:
     """False where only battery unit 1 reports its values."""
     is_whole: bool = True
     """Whether no question failed."""
+    gateway: Gateway | None = None
+    """That which measures the house instead of a meter of its own."""
 
     def has_more(self, before: Topology) -> bool:
         """Return True for something that was not known `before`."""
@@ -86,7 +89,16 @@ class Topology:
             or (bool(known) and self.has_totals > before.has_totals)
             or (before.power is None and self.power is not None)
             or self.meter_phases not in (None, before.meter_phases or before.phases)
+            or self._measures_otherwise(before)
         )
+
+    def _measures_otherwise(self, before: Topology) -> bool:
+        """Return True for a gateway, or a meter, that was not there `before`."""
+        if before.gateway is None:
+            return self.gateway is not None
+        if not before.gateway.registers:
+            return self.gateway is not None and bool(self.gateway.registers)
+        return self.meter_phases is not None
 
     @property
     def inverter(self) -> tuple[Register, ...]:

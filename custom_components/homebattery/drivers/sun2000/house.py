@@ -1,0 +1,254 @@
+"""The house as an EMMA or a SmartLogger measures it, for inverters without a meter.
+
+Signs differ: grid power is positive = import here, at the meter of an inverter it is
+positive = export. Sources: evcc's templates huawei-emma and huawei-smartlogger, the
+open library huawei-solar, ioBroker.sun2000. [uncertain] is the sign of a SmartLogger's
+grid power (evcc takes it as here, ioBroker the other way round) and which of its meter's
+two energies is the import; so these are not read.
+
+A SmartGuard has an EMMA inside; that it answers as one is inferred [uncertain].
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..battery.measuring import Identity
+from ..errors import BatteryError, DeviceRefusedError
+from ..measurements import Poll, Value
+from ..modbus.connection import ModbusConnection
+from ..modbus.planning import Block
+from ..modbus.register import DataType, Register
+from ..modbus.unit import ModbusUnit, Units
+from .device_list import Listed, read_device_list
+from .unit import RetryingUnit
+
+MANAGER_UNIT: Final = 0
+"""The unit id of an EMMA and of a SmartLogger."""
+PROBE_TIMEOUT: Final = 5.0
+"""Seconds to wait for a unit that may not exist."""
+EMMA: Final = "EMMA"
+SMART_LOGGER: Final = "SmartLogger"
+EMMAS: Final = ("SmartHEMS", "SmartGuard")
+"""The models of what is an EMMA."""
+
+_INT32, _UINT16, _UINT32 = DataType.INT32, DataType.UINT16, DataType.UINT32
+_INT64, _UINT64, _STRING = DataType.INT64, DataType.UINT64, DataType.STRING
+_FAST, _SLOW, _ONCE = Poll.FAST, Poll.SLOW, Poll.ONCE
+_NO_VALUE: Final[Mapping[DataType, int]] = {
+    _INT32: 0x7FFF_FFFF,
+    _INT64: 0x7FFF_FFFF_FFFF_FFFF,
+    _UINT16: 0xFFFF,
+    _UINT32: 0xFFFF_FFFF,
+    _UINT64: 0xFFFF_FFFF_FFFF_FFFF,
+}
+_NO_SUCH_REGISTER: Final = (2, 3)
+
+
+def _r(
+    address: int,
+    name: str,
+    data_type: DataType = _UINT16,
+    gain: float = 1,
+    unit: str | None = None,
+    poll: Poll = _SLOW,
+) -> Register:
+    """Return a register whose invalid value is that of its type."""
+    return Register(
+        address,
+        name,
+        data_type,
+        gain,
+        unit,
+        poll=poll,
+        sentinels=(_NO_VALUE[data_type],),
+    )
+
+
+def _text(address: int, name: str, length: int) -> Register:
+    return Register(address, name, _STRING, poll=_ONCE, length=length)
+
+
+# A name that is a measurement is that measurement. The house's others (house_…) are
+# not read: the inverter has its own, and the load (30356) lacks what the EMMA does not
+# control.
+
+_EMMA_METER: Final = (
+    *(
+        _r(31639 + 2 * phase, f"meter_voltage_l{phase + 1}", _UINT32, 100, "V", _FAST)
+        for phase in range(3)
+    ),
+    *(
+        _r(31651 + 2 * phase, f"meter_current_l{phase + 1}", _INT32, 10, "A", _FAST)
+        for phase in range(3)
+    ),
+    _r(31657, "grid_power", _INT32, 1, "W", _FAST),
+)
+_EMMA_HOUSE: Final = (
+    _r(30302, "house_absorbed_energy", _UINT64, 100, "kWh"),
+    _r(30306, "house_charged_today", _UINT32, 100, "kWh"),
+    _r(30308, "house_charged_total", _UINT64, 100, "kWh"),
+    _r(30312, "house_discharged_today", _UINT32, 100, "kWh"),
+    _r(30314, "house_discharged_total", _UINT64, 100, "kWh"),
+    _r(30322, "house_capacity", _UINT32, 1000, "kWh"),
+    _r(30354, "house_pv_power", _UINT32, 1, "W"),
+    _r(30356, "house_load_power", _UINT32, 1, "W"),
+    _r(30358, "house_feed_in_power", _INT32, 1, "W"),
+    _r(30360, "house_battery_power", _INT32, 1, "W"),
+    _r(30364, "inverters_power", _INT32, 1, "W", _FAST),
+    _r(30368, "house_soc", _UINT16, 100, "%"),
+    _r(40000, "house_storage_mode"),
+    _r(40001, "house_surplus_pv_use"),
+    _r(40002, "house_grid_charge_power", _UINT32, 1, "W"),
+    _text(40004, "house_tou_periods", 43),
+    _r(40100, "house_feed_in_mode"),
+    _r(40107, "house_max_feed_in_power", _INT32, 1, "W"),
+    _r(40109, "house_max_feed_in_percent", _UINT16, 10, "%"),
+)
+_EMMA_TOTALS: Final = (
+    _r(30332, "meter_export", _UINT64, 100, "kWh"),
+    _r(30338, "grid_import_total", _UINT64, 100, "kWh"),
+)
+# Those of the built-in sensor: its negative energy is the export.
+_SENSOR_TOTALS: Final = (
+    _r(31679, "meter_export", _INT64, 100, "kWh"),
+    _r(31687, "grid_import_total", _INT64, 100, "kWh"),
+)
+_LOGGER_METER: Final = (
+    *(
+        _r(32260 + 2 * phase, f"meter_voltage_l{phase + 1}", _UINT32, 100, "V", _FAST)
+        for phase in range(3)
+    ),
+    *(
+        _r(32272 + 2 * phase, f"meter_current_l{phase + 1}", _INT32, 10, "A", _FAST)
+        for phase in range(3)
+    ),
+    _r(32278, "grid_power", _INT32, 1, "W", _FAST),
+)
+
+_MODEL: Final = _text(30000, "model", 15)
+_SERIAL: Final = _text(30015, "serial_number", 10)
+_FIRMWARE: Final = _text(30035, "software_version", 15)
+_EMMA_MODEL: Final = _text(30222, "emma_model", 20)
+_LOGGER_SERIAL: Final = _text(40713, "serial_number", 10)
+_LOGGER_NAME: Final = _text(65524, "name", 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """An EMMA or a SmartLogger, and the registers by which it measures the house.
+
+    There are none where no meter is known. `inverters` are those behind it; their power
+    is needed for the load: with several, that is known at an EMMA only.
+    """
+
+    identity: Identity
+    meter_unit: int = MANAGER_UNIT
+    registers: tuple[Register, ...] = ()
+    inverters: int = 1
+
+    @property
+    def is_emma(self) -> bool:
+        """Whether it manages energy, and may overrule the inverter's settings."""
+        return self.identity.name == EMMA
+
+    @property
+    def inverters_power(self) -> str | None:
+        """The register of the AC power of all inverters, W; None if it is unknown."""
+        if self.inverters == 1:
+            return "active_power"
+        return "inverters_power" if self.is_emma else None
+
+
+async def discover_gateway(
+    where: str, connection: ModbusConnection, unit: Units
+) -> Gateway | None:
+    """Return the gateway that answers at its unit; None without one, or an answer.
+
+    `where` is the address, which identifies a gateway without a serial number.
+    """
+    asked = _Asked(unit(MANAGER_UNIT))
+    model = await asked.text(_MODEL)
+    if model is not None and model.startswith(EMMAS):
+        return await _emma(where, connection, asked, model)
+    if model is not None or not asked.answers:
+        return None
+    name = await asked.text(_LOGGER_NAME)
+    serial_number = await asked.text(_LOGGER_SERIAL)
+    if name is None and serial_number is None:
+        return None
+    listed = await read_device_list(connection, MANAGER_UNIT)
+    meter = next((each for each in listed if each.is_meter), None)
+    return Gateway(
+        identity=Identity(
+            serial_number=serial_number or where,
+            manufacturer="Huawei",
+            model=name or SMART_LOGGER,
+            name=SMART_LOGGER,
+        ),
+        meter_unit=MANAGER_UNIT if meter is None else meter.unit_id,
+        registers=() if meter is None else _LOGGER_METER,
+        inverters=_inverters(listed),
+    )
+
+
+async def _emma(
+    where: str, connection: ModbusConnection, asked: _Asked, model: str
+) -> Gateway:
+    identity = Identity(
+        serial_number=await asked.text(_SERIAL) or where,
+        manufacturer="Huawei",
+        model=await asked.text(_EMMA_MODEL) or model,
+        name=EMMA,
+        firmware=await asked.text(_FIRMWARE),
+    )
+    has_totals = await asked.has(_EMMA_TOTALS[0])
+    inverters = _inverters(await read_device_list(connection, MANAGER_UNIT))
+    return Gateway(
+        identity=identity,
+        registers=(
+            *_EMMA_METER,
+            *_EMMA_HOUSE,
+            *(_EMMA_TOTALS if has_totals else _SENSOR_TOTALS),
+        ),
+        inverters=inverters,
+    )
+
+
+def _inverters(listed: Sequence[Listed]) -> int:
+    """Return the number of inverters in a list; 1 without any."""
+    return max(1, sum(each.is_inverter for each in listed))
+
+
+class _Asked:
+    """A unit that may not exist, and is asked for what identifies it."""
+
+    def __init__(self, unit: ModbusUnit) -> None:
+        """Ask `unit`, with patience while it is busy."""
+        self._unit = RetryingUnit(unit)
+        self.answers = True
+        """Whether the last question was answered, be it with a refusal."""
+
+    async def text(self, register: Register) -> str | None:
+        """Return a text; None where it is refused, or empty, or nothing answers."""
+        words = await self._words(register)
+        value: Value = None if words is None else register.decode(words)
+        return str(value) if value else None
+
+    async def has(self, register: Register) -> bool:
+        """Return False for a register that the device does not have."""
+        return await self._words(register) is not None or not self.answers
+
+    async def _words(self, register: Register) -> list[int] | None:
+        block = Block((register,))
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                return await self._unit.read_holding_registers(
+                    block.address, block.count
+                )
+        except DeviceRefusedError as err:
+            self.answers = err.code in _NO_SUCH_REGISTER
+        except BatteryError, TimeoutError:
+            self.answers = False
+        return None

@@ -1,0 +1,354 @@
+"""Inverters behind an EMMA or a SmartLogger, which measures the house for them."""
+
+from typing import Any
+
+import pytest
+
+from custom_components.homebattery.drivers.battery.controller import DeviceIssue
+from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.errors import BatteryError
+from custom_components.homebattery.drivers.measurements import Value
+from custom_components.homebattery.drivers.sun2000 import (
+    device_list,
+    gateways as sun2000_gateways,
+)
+from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
+from tests.simulators import HuaweiSimulator, ManualClock
+from tests.simulators.modbus import Read
+
+from .bench import bench, connected, without_pauses
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+HOUSE = ("grid_power", "load_power", "grid_import_total", "grid_export_total")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pauses(monkeypatch)
+
+
+def number(value: Value) -> float:
+    assert isinstance(value, int | float)
+    return value
+
+
+def live_keys(battery: Sun2000Inverter) -> set[str]:
+    """Return the keys of a live poll: those of all registers that are read often."""
+    return {
+        key for key in battery.measurements if battery.poll_rate(key).name == "FAST"
+    }
+
+
+# The house
+
+
+@pytest.mark.parametrize("pv", [0, 4000])
+async def test_an_emma_measures_the_house(pv: float) -> None:
+    """Grid power is positive = import, the load that of grid and inverter.
+
+    What the EMMA itself calls the load lacks storage that it does not control.
+    """
+    async with bench(access="emma", unit_id=4, pv=pv, soc=5 if not pv else 99) as at:
+        state = at.simulator.state()
+        readings = await at.battery.read()
+
+        assert readings["grid_power"] == pytest.approx(state["grid_power"], abs=1)
+        assert (number(readings["grid_power"]) > 0) is (pv == 0)
+        assert readings["load_power"] == pytest.approx(600, abs=2)
+        assert readings["meter_voltage_l2"] == 230
+        assert (number(readings["meter_current_l1"]) > 0) is (pv == 0)
+        assert readings["grid_import_total"] == 1000
+        assert readings["grid_export_total"] == 1000
+        assert "meter_status" not in readings
+        assert "battery_soc" in readings
+
+
+async def test_an_emma_without_totals_of_its_own_has_those_of_its_sensor() -> None:
+    """Its negative energy is the export."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        spans = [(30000, 30049), (30354, 30368), (31639, 31690)]
+        emma = simulator.units.listeners[0]
+        simulator.units.listeners[0] = emma._replace(spans=lambda: spans)
+        simulator.plant.counters.imported[0] = 7000.0
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+
+    assert readings["grid_import_total"] == pytest.approx(1007, abs=0.1)
+    assert readings["grid_export_total"] == pytest.approx(1000, abs=0.1)
+
+
+async def test_a_smart_logger_measures_the_house_at_the_unit_of_its_meter() -> None:
+    """Not the energies: which of the two is the import is uncertain."""
+    async with bench(access="smartlogger", unit_id=26, soc=5) as at:
+        readings = await at.battery.read()
+
+        assert readings["grid_power"] == pytest.approx(600, abs=2)
+        assert readings["load_power"] == pytest.approx(600, abs=2)
+        assert number(readings["meter_current_l1"]) > 0
+        assert "grid_import_total" not in readings
+
+
+@pytest.mark.parametrize(
+    ("access", "names"),
+    [
+        ("emma", ("EMMA", "EMMA-A02", "EM2250000001")),
+        ("smartlogger", ("SmartLogger", "SmartLogger3000", "SL2250000001")),
+        ("sdongle", None),
+        ("wlan", None),
+    ],
+)
+async def test_the_gateway_is_named(access: Any, names: tuple[str, ...] | None) -> None:
+    async with HuaweiSimulator(access=access, meter="absent") as simulator:
+        if access == "smartlogger":
+            simulator.device.meter = "offline"
+        async with connected(simulator) as battery:
+            gateway = battery.gateway
+
+    seen = gateway and (gateway.name, gateway.model, gateway.serial_number)
+    assert seen == names
+
+
+async def test_an_inverter_with_a_meter_asks_no_gateway() -> None:
+    """Its own meter is that of the house."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        simulator.device.meter = "present"
+        async with connected(simulator) as battery:
+            await battery.read()
+            assert battery.gateway is None
+        log = simulator.server.traffic.log
+
+    assert {each.unit for each in log if isinstance(each, Read)} == {1}
+
+
+async def test_a_live_poll_behind_an_emma_costs_no_more_than_one_with_a_meter() -> None:
+    """Inverter, battery and EMMA."""
+    async with bench(access="emma", unit_id=4) as at:
+        await at.battery.read()
+        keys = live_keys(at.battery)
+        assert {"grid_power", "load_power", "battery_power"} <= keys
+        traffic = at.simulator.server.traffic
+        for _ in range(3):
+            traffic.clear()
+            await at.battery.read(keys)
+            assert traffic.requests == 3
+            assert not traffic.refusals
+
+
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_only_the_first_of_several_shows_the_house(access: Any) -> None:
+    """Else the energy dashboard would count it twice. Each names the gateway."""
+    async with HuaweiSimulator(access=access) as simulator:
+        battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=1)
+        battery.is_first = False
+        async with battery:
+            readings = await battery.read()
+
+            assert not {*HOUSE, "meter_voltage_l1"} & {*battery.measurements}
+            assert "active_power" in readings
+            assert battery.gateway is not None
+
+
+@pytest.mark.parametrize(("access", "load"), [("emma", 600), ("smartlogger", None)])
+async def test_the_load_behind_several_inverters_counts_all_of_them(
+    access: Any, load: float | None
+) -> None:
+    """An EMMA knows their power; without it, a load would lack that of the others."""
+    clock = ManualClock()
+    plant = HuaweiSimulator.house(clock=clock, pv_dc_share=0.5)
+    plant.fixed_pv, plant.fixed_load = 2000, 600
+    async with (
+        HuaweiSimulator(plant, access=access, second_unit=16) as simulator,
+        connected(simulator) as battery,
+    ):
+        readings = await battery.read()
+
+    assert readings.get("load_power") == (load and pytest.approx(load, abs=2))
+
+
+async def test_a_gateway_that_fails_costs_its_own_values() -> None:
+    async with bench(access="emma", unit_id=4) as at:
+        await at.battery.read()
+        emma = at.simulator.units.listeners.pop(0)
+        readings = await at.battery.read()
+
+        assert readings["battery_soc"] == 50
+        assert isinstance(readings.failures["grid_power"], BatteryError)
+
+        at.simulator.units.listeners[0] = emma
+        assert (await at.battery.read())["grid_power"] is not None
+
+
+async def test_a_total_of_a_gateway_that_falls_to_zero_is_unknown() -> None:
+    """As any counter is."""
+    async with bench(access="emma", unit_id=4) as at:
+        assert (await at.battery.read(["grid_import_total"]))[
+            "grid_import_total"
+        ] == 1000
+        at.simulator.units.unknown.add(30338)
+        assert (await at.battery.read(["grid_import_total"]))[
+            "grid_import_total"
+        ] is None
+
+
+async def test_a_gateway_that_comes_later_is_a_new_part() -> None:
+    """It may have been silent when the inverter was set up."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        emma = simulator.units.listeners.pop(0)
+        async with connected(simulator) as battery:
+            await battery.read()
+            assert battery.gateway is None
+            assert not await battery.has_new_parts()
+            simulator.units.listeners[0] = emma
+            assert await battery.has_new_parts()
+
+
+async def test_a_meter_of_its_own_is_news_behind_a_gateway() -> None:
+    async with (
+        HuaweiSimulator(access="emma") as simulator,
+        connected(simulator) as battery,
+    ):
+        await battery.read()
+        assert not await battery.has_new_parts()
+        simulator.device.meter = "present"
+        assert await battery.has_new_parts()
+
+
+async def test_a_smart_logger_without_a_meter_is_a_gateway_only() -> None:
+    """The inverter's own meter may come back; its state is read now and then."""
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        meter = simulator.units.listed.pop()
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+            assert battery.gateway is not None
+            assert readings["meter_status"] == "offline"
+            assert readings["load_power"] is None
+            assert not await battery.has_new_parts()
+            simulator.units.listed.append(meter)
+            assert await battery.has_new_parts()
+
+
+# Control
+
+
+async def test_an_emma_is_said_to_overrule_settings() -> None:
+    async with bench(access="emma", unit_id=4) as at:
+        assert at.battery.issues == {DeviceIssue.GATEWAY_OVERRULES}
+    async with bench(access="emma", unit_id=4, battery_units=0) as at:
+        assert at.battery.issues == set()
+    async with bench(access="smartlogger", unit_id=4) as at:
+        assert at.battery.issues == set()
+
+
+async def test_a_forced_command_works_behind_an_emma() -> None:
+    async with bench(access="emma", unit_id=4) as at:
+        grant = await at.battery.set_power_setpoint(1500)
+        assert grant.power == 1500
+        assert at.control()[:2] == ("charge", 1500)
+        assert {write.unit for write in at.writes} == {4}
+        await at.battery.release()
+        assert at.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_a_hold_that_an_emma_refuses_is_released_cleanly() -> None:
+    """It answers the write of a limit, and keeps its own."""
+    async with bench(access="emma", unit_id=4) as at:
+        await at.battery.set_power_setpoint(1500)
+        await at.simulator.misbehave("ignore_writes")
+        with pytest.raises(BatteryError):
+            await at.battery.set_power_setpoint(0)
+        await at.simulator.misbehave("ignore_writes", on=False)
+        await at.battery.release()
+        assert at.control() == ("stop", 0, 5000, 5000)
+        assert at.battery.snapshot is None
+
+
+# Detection
+
+
+@pytest.mark.parametrize("access", ["sdongle", "emma", "smartlogger"])
+async def test_every_inverter_behind_a_gateway_is_detected(
+    access: Any, closed_port: int
+) -> None:
+    """By its list of devices, whatever unit ids they have."""
+    async with HuaweiSimulator(access=access, unit_id=1, second_unit=27) as simulator:
+        ports = {502: simulator.port, 6607: closed_port, 8899: closed_port}
+        detected = await detect(simulator.host, ports={80: closed_port, **ports})
+        assert not simulator.server.traffic.writes
+
+    assert [(each.setup["unit_id"], each.serial_number) for each in detected] == [
+        (1, "HV2250123456"),
+        (27, "HV2250654321"),
+    ]
+
+
+async def test_inverters_without_a_list_are_detected_at_the_usual_units(
+    closed_port: int,
+) -> None:
+    """An inverter that answers at several units is one."""
+    async with HuaweiSimulator(unit_id=1, second_unit=16) as simulator:
+        simulator.units.lists_devices = False
+        simulator.units.listeners[3] = simulator.units.listeners[1]
+        ports = {502: simulator.port, 6607: closed_port, 80: closed_port}
+        detected = await detect(simulator.host, ports={8899: closed_port, **ports})
+
+    assert [each.setup["unit_id"] for each in detected] == [1, 16]
+
+
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_an_inverter_at_an_unusual_unit_is_detected_by_the_list(
+    access: Any,
+) -> None:
+    async with (
+        HuaweiSimulator(access=access, unit_id=123) as simulator,
+        Sun2000Inverter(simulator.host, simulator.port) as battery,
+    ):
+        assert battery.unit_id == 123
+        assert battery.identity.serial_number == "HV2250123456"
+
+
+async def test_several_inverters_are_offered_while_it_is_set_up() -> None:
+    """With what distinguishes them."""
+    async with HuaweiSimulator(unit_id=1, second_unit=16) as simulator:
+        battery = Sun2000Inverter(simulator.host, simulator.port)
+        battery.searches = True
+        async with battery:
+            (choices,) = battery.choices.values()
+            assert battery.unit_id == 1
+
+    assert [choice.value for choice in choices] == [1, 16]
+    assert choices[0].text.startswith("1: SUN2000-6KTL-M1, HV2250123456, SOC 50 %, PV")
+    assert choices[1].text.startswith("16: SUN2000-6KTL-M1, HV2250654321, PV 0 W")
+
+
+async def test_silent_units_are_not_searched_for_further_inverters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one ends the search: each costs seconds."""
+    monkeypatch.setattr(sun2000_gateways, "PROBE_TIMEOUT", 0.1)
+    async with HuaweiSimulator(access="wlan", other_units="silent") as simulator:
+        battery = Sun2000Inverter(simulator.host, simulator.port)
+        battery.searches = True
+        async with battery:
+            assert battery.unit_id == 1
+            assert not battery.choices
+        connections = simulator.server.connections
+
+    assert connections <= 5
+
+
+@pytest.mark.parametrize(
+    ("objects", "units"),
+    [
+        ([b"\x01", b"1=SUN2000-6KTL-M1;4=HV1;5=4;6=1"], [4]),
+        ([b"1=SUN2000;5=4", b"1=SUN2000;5=4"], [4]),
+        ([b"1=SUN2000;5=999", b"1=SUN2000;5=x", b"5=", b"=;=", b""], []),
+        ([b"1=PowerMeter;5=11", b"\xff\xfe;5=3", b"1=SUN2000-L1;5=26\0"], [26]),
+    ],
+)
+def test_a_list_is_taken_as_far_as_it_makes_sense(
+    objects: list[bytes], units: list[int]
+) -> None:
+    listed = device_list.parse(objects)
+
+    assert [each.unit_id for each in listed if each.is_inverter] == units

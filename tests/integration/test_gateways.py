@@ -1,0 +1,261 @@
+"""Inverters behind one gateway in Home Assistant: its device, and the house once."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from homeassistant.config_entries import SOURCE_USER, ConfigEntryDisabler
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.homebattery import setup_flow
+from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
+from custom_components.homebattery.drivers.battery.base import SCAN_INTERVAL
+from custom_components.homebattery.drivers.detection import detect
+from tests.home import Home, MakeHome, Warp, house_of
+from tests.simulators import HuaweiSimulator, ManualClock
+
+FIRST, SECOND = "HV2250123456", "HV2250654321"
+
+
+@pytest.fixture
+async def site(clock: ManualClock) -> AsyncIterator[HuaweiSimulator]:
+    """Return an EMMA with two inverters behind it, of which one has a battery."""
+    house = house_of(HuaweiSimulator, clock)
+    async with HuaweiSimulator(house, access="emma", second_unit=16) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def first(make_home: MakeHome, site: HuaweiSimulator) -> Home:
+    made = make_home(site)
+    assert await made.set_up()
+    return made
+
+
+@pytest.fixture
+async def second(hass: HomeAssistant, site: HuaweiSimulator, first: Home) -> Home:
+    """Return the other inverter, added after the first."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        title="Shed",
+        unique_id=SECOND,
+        data={CONF_BATTERY_TYPE: "sun2000", **site.setup, "unit_id": 16},
+    )
+    entry.add_to_hass(hass)
+    made = Home(hass, site, entry)
+    assert await made.set_up()
+    return made
+
+
+def shows_house(home: Home) -> bool:
+    """Return whether a battery shows values of the whole house now."""
+    entity_id = home.find("grid_power")
+    state = None if entity_id is None else home.hass.states.get(entity_id)
+    return state is not None and state.state not in ("unavailable", "unknown")
+
+
+def gateway_of(home: Home) -> dr.DeviceEntry | None:
+    """Return the device that the page of a battery names as its gateway."""
+    devices = dr.async_get(home.hass)
+    device = devices.async_get(home.data.device_id)
+    assert isinstance(device, dr.DeviceEntry)
+    via = device.via_device_id
+    gateway = None if via is None else devices.async_get(via)
+    assert gateway is None or isinstance(gateway, dr.DeviceEntry)
+    return gateway
+
+
+async def test_the_page_of_a_battery_names_its_gateway(first: Home) -> None:
+    gateway = gateway_of(first)
+
+    assert gateway is not None
+    assert (gateway.name, gateway.model) == ("EMMA", "EMMA-A02")
+    assert gateway.manufacturer == "Huawei"
+    assert gateway.serial_number == "EM2250000001"
+
+
+async def test_an_action_for_the_gateway_is_for_the_battery(first: Home) -> None:
+    gateway = gateway_of(first)
+    assert gateway is not None
+    answer = await first.hass.services.async_call(
+        DOMAIN,
+        "set_power",
+        {"device_id": gateway.id, "power": 1000},
+        blocking=True,
+        return_response=True,
+    )
+    assert answer is not None
+    batteries: Any = answer["batteries"]
+    assert batteries[first.data.device_id]["granted"] == 1000
+
+
+async def test_the_house_is_shown_with_its_totals(first: Home) -> None:
+    assert float(first.state("grid_power")) == pytest.approx(0, abs=40)
+    assert float(first.state("load_power")) == pytest.approx(600, abs=5)
+    assert first.state("grid_import_total") == "1000.0"
+    assert first.state("grid_export_total") == "1000.0"
+
+
+async def test_only_the_first_of_several_shows_the_house(
+    first: Home, second: Home
+) -> None:
+    """The energy dashboard must not count it twice. Both name the gateway."""
+    assert shows_house(first)
+    assert not shows_house(second)
+    assert second.find("grid_import_total") is None
+    assert second.state("active_power") == "0"
+    assert gateway_of(second) is not None
+
+
+async def test_it_is_the_same_one_after_a_restart(
+    hass: HomeAssistant, first: Home, second: Home
+) -> None:
+    """Whichever answers first."""
+    for home in (first, second):
+        await hass.config_entries.async_unload(home.entry.entry_id)
+    for home in (second, first):
+        assert await home.set_up()
+
+    assert shows_house(first)
+    assert not shows_house(second)
+
+
+async def test_the_next_one_shows_the_house_when_the_first_is_removed(
+    hass: HomeAssistant, first: Home, second: Home
+) -> None:
+    await hass.config_entries.async_remove(first.entry.entry_id)
+    await hass.async_block_till_done()
+
+    assert shows_house(second)
+
+
+async def test_the_next_one_shows_the_house_while_the_first_is_disabled(
+    hass: HomeAssistant, first: Home, second: Home
+) -> None:
+    await hass.config_entries.async_set_disabled_by(
+        first.entry.entry_id, ConfigEntryDisabler.USER
+    )
+    await hass.async_block_till_done()
+    assert shows_house(second)
+
+    await hass.config_entries.async_set_disabled_by(first.entry.entry_id, None)
+    await hass.async_block_till_done()
+    assert shows_house(first)
+    assert not shows_house(second)
+
+
+async def test_a_battery_that_is_held_is_not_set_up_again_for_that(
+    hass: HomeAssistant, first: Home, second: Home, warp: Warp
+) -> None:
+    """It would lose its setpoint; when it is released, within the hour."""
+    await hass.config_entries.async_set_disabled_by(
+        second.entry.entry_id, ConfigEntryDisabler.USER
+    )
+    await hass.async_block_till_done()
+    await first.set_power(1000)
+    # As if another entry had been there before.
+    first.data.battery.is_first = False
+    await hass.config_entries.async_set_disabled_by(second.entry.entry_id, None)
+    await hass.async_block_till_done()
+    assert first.state("control_mode") == "manual"
+    battery = first.data.battery
+
+    await first.choose("automatic")
+    await warp(SCAN_INTERVAL + 1)
+    await hass.async_block_till_done()
+    assert first.data.battery is not battery
+
+
+async def test_an_emma_is_said_to_overrule_settings(first: Home) -> None:
+    issues = ir.async_get(first.hass)
+    issue = issues.async_get_issue(DOMAIN, f"gateway_overrules_{FIRST}")
+
+    assert issue is not None
+    assert issue.severity is ir.IssueSeverity.WARNING
+
+
+async def test_a_hold_that_an_emma_refuses_is_released_cleanly(first: Home) -> None:
+    """The error says it; nothing is held, and nothing has to be restored."""
+    assert isinstance(first.simulator, HuaweiSimulator)
+    await first.set_power(1000)
+    await first.simulator.misbehave("ignore_writes")
+    with pytest.raises(Exception, match="does not show it"):
+        await first.set_power(0)
+    await first.simulator.misbehave("ignore_writes", on=False)
+    await first.choose("automatic")
+
+    assert first.state("control_status") == "automatic"
+    assert first.simulator.mode == "automatic"
+    assert first.simulator.device.number("charge_limit") == 5000
+
+
+# Adding them
+
+
+@pytest.fixture
+def listening(
+    site: HuaweiSimulator, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> HuaweiSimulator:
+    """Return the site, at the usual port of an inverter."""
+    ports = {502: site.port, **dict.fromkeys((6607, 8899, 80), closed_port)}
+    monkeypatch.setattr(setup_flow, "detect", partial(detect, ports=ports))
+    return site
+
+
+async def begin_to_detect(hass: HomeAssistant, site: HuaweiSimulator) -> Any:
+    """Return the form of what is detected at a site."""
+    flow = hass.config_entries.flow
+    menu = await flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    form = await flow.async_configure(menu["flow_id"], {"next_step_id": "detect"})
+    return await flow.async_configure(form["flow_id"], {"host": site.host})
+
+
+async def submit(hass: HomeAssistant, form: Any, values: dict[str, Any]) -> Any:
+    return await hass.config_entries.flow.async_configure(form["flow_id"], values)
+
+
+async def test_each_inverter_that_is_detected_is_offered(
+    hass: HomeAssistant, listening: HuaweiSimulator
+) -> None:
+    """In a list with their present values; the next time, the one that remains."""
+    form = await begin_to_detect(hass, listening)
+    assert form["step_id"] == "sun2000"
+    where = {"host": listening.host, "port": listening.port}
+    form = await submit(hass, form, {**where, "advanced": {}})
+    assert form["step_id"] == "choose"
+    (selector,) = form["data_schema"].schema.values()
+    labels = [option["label"] for option in selector.config["options"]]
+    assert [label.split(",")[:2] for label in labels] == [
+        ["1: SUN2000-6KTL-M1", f" {FIRST}"],
+        ["16: SUN2000-6KTL-M1", f" {SECOND}"],
+    ]
+    created = await submit(hass, form, {"unit_id": "16"})
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == SECOND
+
+    form = await begin_to_detect(hass, listening)
+    created = await submit(hass, form, {**where, "advanced": {"unit_id": 1}})
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == FIRST
+
+    form = await begin_to_detect(hass, listening)
+    assert form["step_id"] == "sun2000"
+
+
+async def test_one_of_two_is_taken_without_a_question_when_the_other_has_an_entry(
+    hass: HomeAssistant, first: Home, site: HuaweiSimulator
+) -> None:
+    """Also where its unit id is not typed."""
+    flow = hass.config_entries.flow
+    menu = await flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    form = await flow.async_configure(menu["flow_id"], {"next_step_id": "sun2000"})
+    created = await submit(
+        hass, form, {"host": site.host, "port": site.port, "advanced": {}}
+    )
+
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == SECOND
