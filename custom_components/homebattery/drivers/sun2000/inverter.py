@@ -76,6 +76,8 @@ class Sun2000Inverter(ModbusBattery):
     # 6607 is that of the inverter's own WLAN.
     ports: ClassVar[tuple[int, ...]] = (502, 6607)
     keep_alive_interval = 30.0
+    # Commands that come faster made an inverter curtail its PV.
+    change_interval: ClassVar[float] = 20.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
     no_setpoint = "no setpoint without a battery"
