@@ -27,6 +27,8 @@ class Measured:
     voltage: float | None
     soc: float | None
     min_soc: float | None
+    curtails_pv: bool = False
+    """Whether the device curtails its PV for the setpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ class Lease:
             limit_reason=self.limit_reason,
             fault=self.fault,
             lost=measured.is_lost or self._is_uncertain,
+            curtails_pv=measured.curtails_pv,
         )
 
     @property
