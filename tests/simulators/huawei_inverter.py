@@ -259,10 +259,11 @@ class Sun2000:
         """Return the device's powers after a step, in another situation.
 
         `soc` in %, `pv` and `load` in W; by default the present ones. `later` is the
-        delay in seconds, in which nothing else changes.
+        delay in seconds, in which nothing else changes. Panels have recovered.
         """
         other = copy.deepcopy(self, {id(self.trail): []})
         plant = other.plant
+        other._recovers_at = 0.0
         if step is not None:
             other.settings = dict(step.settings)
             other._deadline = plant.clock() + step.remaining

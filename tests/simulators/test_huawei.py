@@ -400,6 +400,8 @@ async def test_what_if_predicts_the_powers_of_a_later_situation() -> None:
         seen.append((at.battery, at.grid))
         await at.force(CHARGE, 2000)
         at.plant.fixed_pv, at.plant.soc = 2500, 100
+        assert at.battery == 0
+        at.clock.advance(7)  # until the panels have recovered
         seen.append((at.battery, at.grid))
 
         assert [pytest.approx(expected[each], abs=0.1) for each in (0, 1, 3, 2)] == seen
