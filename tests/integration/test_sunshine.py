@@ -70,15 +70,15 @@ async def settle(warp: Warp) -> None:
         await warp(6)
 
 
-@pytest.mark.parametrize(("power", "left"), [(400, 363), (-500, 0)])
+@pytest.mark.parametrize(("power", "harvest"), [(400, 363), (-500, 0)])
 async def test_a_setpoint_that_costs_pv_says_so(
-    sunny_home: Home, warp: Warp, power: int, left: float
+    sunny_home: Home, warp: Warp, power: int, harvest: float
 ) -> None:
     await sunny_home.set_power(power)
     await settle(warp)
 
     assert battery_power(sunny_home) == pytest.approx(power, abs=5)
-    assert sunlight(sunny_home) == pytest.approx(left, abs=1)
+    assert sunlight(sunny_home) == pytest.approx(harvest, abs=1)
     assert status(sunny_home) == ("following", "pv_curtailed")
     assert issues(sunny_home) == {DeviceIssue.PV_CURTAILED}
 
@@ -122,14 +122,16 @@ async def test_there_is_no_question_after_the_choice(
     assert issues(sunny_home) == set()
 
 
-@pytest.mark.parametrize(("choice", "left"), [("keep_setpoint", 363), ("keep_pv", SUN)])
+@pytest.mark.parametrize(
+    ("choice", "harvest"), [("keep_setpoint", 363), ("keep_pv", SUN)]
+)
 async def test_the_answer_is_an_option(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     sunny_home: Home,
     warp: Warp,
     choice: str,
-    left: float,
+    harvest: float,
 ) -> None:
     """Before the answer comes the battery is released."""
     original = sunny_home.simulator.settings_words()
@@ -155,7 +157,7 @@ async def test_the_answer_is_an_option(
     assert changed(original, sunny_home.simulator) == {}
     await sunny_home.set_power(400)
     await settle(warp)
-    assert sunlight(sunny_home) == pytest.approx(left, abs=1)
+    assert sunlight(sunny_home) == pytest.approx(harvest, abs=1)
     assert issues(sunny_home) == set()
 
 

@@ -156,7 +156,7 @@ def test_a_choice_that_there_is_not_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("power", "pv", "left", "curtailed"),
+    ("power", "pv", "harvest", "curtailed"),
     [
         (400, SUN, 363, True),
         (3000, SUN, SUN, False),
@@ -167,7 +167,7 @@ def test_a_choice_that_there_is_not_is_refused() -> None:
     ],
 )
 async def test_the_setpoint_is_kept_and_its_cost_is_known(
-    power: int, pv: float, left: float, curtailed: bool
+    power: int, pv: float, harvest: float, curtailed: bool
 ) -> None:
     async with bench(pv=pv) as b:
         assert await b.battery.set_power_setpoint(power) == Grant(power)
@@ -175,7 +175,7 @@ async def test_the_setpoint_is_kept_and_its_cost_is_known(
         await renew(b)
 
         assert b.power == pytest.approx(power, abs=5)
-        assert sunlight(b) == pytest.approx(left, abs=1)
+        assert sunlight(b) == pytest.approx(harvest, abs=1)
         held = b.battery.held
         assert held is not None and held.curtails_pv is curtailed
         assert (DeviceIssue.PV_CURTAILED in b.battery.issues) is curtailed
