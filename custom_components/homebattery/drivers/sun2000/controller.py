@@ -49,7 +49,7 @@ from .commands import (
     limits_of,
     power_register,
 )
-from .curtailment import Means, Sky, curtails, decide
+from .curtailment import LIGHT_KNOWN_FOR, Means, Sky, curtails, decide
 from .measurements import LIMITS, number
 from .registers import STOP
 
@@ -253,7 +253,11 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     async def _refresh(self, snapshot: Snapshot) -> None:
         held = self.held
-        if held is not None and held.sent != 0 and not held.has_ended:
+        if held is None or held.sent == 0 or held.has_ended:
+            return
+        # Where the sky decides nothing, a command that may have run out comes first.
+        decides = self.sunshine is Sunshine.KEEP_PV
+        if decides or loop_time() - held.seen_at <= LIGHT_KNOWN_FOR:
             await self._read_sky()
 
     async def _begin(
