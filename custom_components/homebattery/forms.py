@@ -30,6 +30,7 @@ from .const import CONF_LOGGER_SERIAL
 from .drivers.address import is_host
 from .drivers.battery.base import Choice, SetupField
 from .drivers.battery.export import Export
+from .drivers.battery.sunshine import Sunshine
 from .drivers.solarman.discovery import LARGEST_SERIAL, Logger
 
 SECTION_ADVANCED: Final = "advanced"
@@ -61,6 +62,9 @@ SELECTORS: Final[Mapping[str, object]] = {
     ),
     "export": SelectSelector(
         SelectSelectorConfig(options=list(Export), translation_key="export")
+    ),
+    "sunshine": SelectSelector(
+        SelectSelectorConfig(options=list(Sunshine), translation_key="sunshine")
     ),
     # Users type the printed number, which may have letters: see `_logger_serial`.
     CONF_LOGGER_SERIAL: vol.All(vol.Coerce(str), _TEXT),

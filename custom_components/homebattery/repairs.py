@@ -20,6 +20,7 @@ from .data import HomeBatteryConfigEntry
 from .drivers import DRIVERS
 from .drivers.battery.base import SetupField
 from .drivers.battery.controller import DeviceIssue
+from .drivers.battery.sunshine import SUNSHINE_FIELD
 from .drivers.errors import BatteryError
 from .forms import form_schema
 
@@ -252,6 +253,25 @@ class AddressFlow(FixFlow):
         return None
 
 
+class SunshineFlow(FixFlow):
+    """Ask whether a setpoint or the PV is to be kept where one costs the other.
+
+    The battery is set up anew with it, and so released.
+    """
+
+    @override
+    def _form(self, user_input: Mapping[str, str]) -> vol.Schema:
+        return form_schema((SUNSHINE_FIELD,), user_input)
+
+    @override
+    async def _fix(self, user_input: Mapping[str, str]) -> str | None:
+        entry = self._entry()
+        options = {**entry.options, **user_input}
+        self.hass.config_entries.async_update_entry(entry, options=options)
+        await self.hass.config_entries.async_reload(entry.entry_id)
+        return None
+
+
 FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.RELEASE_FAILED: ReleaseFlow,
     Issue.ORPHANED: ForgetFlow,
@@ -259,6 +279,7 @@ FIXES: Final[Mapping[str | None, type[FixFlow]]] = {
     Issue.LEASE_DAMAGED: AcceptFlow,
     Issue.ANOTHER_DEVICE: AddressFlow,
     DeviceIssue.NO_ESS: ReloadFlow,
+    DeviceIssue.PV_CURTAILED: SunshineFlow,
 }
 """The issues that a click can fix."""
 

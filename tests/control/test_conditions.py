@@ -254,7 +254,8 @@ async def test_after_a_refused_change_the_former_setpoint_is_held(
 ) -> None:
     """The former setpoint stays in force, and is sent again."""
     await home.set_power(1000)
-    await wait(10)
+    # A Huawei is sent another power not before that.
+    await wait(20)
     await refuse_writes(home)
     with pytest.raises(HomeAssistantError, match="refuses this"):
         await home.set_power(2000)

@@ -19,6 +19,7 @@ import pytest
 
 from custom_components.homebattery.control import flash_spacing
 from custom_components.homebattery.drivers import flash
+from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.home import LOAD, Home, MakeHome, Warp
 from tests.simulators import SIMULATORS, ManualClock, Simulator, plant
 
@@ -189,6 +190,7 @@ def _fast(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     """Remove limits and waits that forbid or slow down a hundred thousand requests."""
     monkeypatch.setattr(flash, "DAILY_BUDGET", math.inf)
     monkeypatch.setattr(flash_spacing, "FLASH_WINDOW", 0.0)
+    monkeypatch.setattr(Sun2000Inverter, "change_interval", 0.0)
     # Nothing changes in the house from one second to the next.
     monkeypatch.setattr(plant, "_SLICE", LEAP)
     logging.disable(logging.INFO)

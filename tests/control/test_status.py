@@ -172,3 +172,52 @@ def test_doing_nothing_is_limited_only_when_full_or_empty(
         min_soc=min_soc,
     )
     assert status is expected
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        (400, (FOLLOWING, LimitReason.PV_CURTAILED)),
+        # In the other direction, or more: the PV is no reason for that.
+        (-400, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+    ],
+)
+def test_a_setpoint_that_is_followed_at_the_cost_of_pv_says_so(
+    measured: float, expected: tuple[ControlStatus, LimitReason]
+) -> None:
+    assert expected == control_status(
+        requested=400,
+        granted=400,
+        measured=measured,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        curtails_pv=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("requested", "granted", "measured", "expected"),
+    [
+        (400, 400, 400, (FOLLOWING, None)),
+        (400, 400, 150, (LIMITED, LimitReason.PV_CURTAILED)),
+        (400, 400, 0, (LIMITED, LimitReason.PV_CURTAILED)),
+        (400, 400, -30, (LIMITED, LimitReason.PV_CURTAILED)),
+        (400, 400, -300, (NOT_FOLLOWING, LimitReason.PV_CURTAILED)),
+        (-400, 0, 0, (LIMITED, LimitReason.PV_CURTAILED)),
+        (-400, 0, -300, (LIMITED, LimitReason.PV_CURTAILED)),
+    ],
+)
+def test_a_setpoint_that_yields_to_the_pv_is_followed_or_limited(
+    requested: float,
+    granted: float,
+    measured: float,
+    expected: tuple[ControlStatus, LimitReason | None],
+) -> None:
+    assert expected == control_status(
+        requested=requested,
+        granted=granted,
+        measured=measured,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        limit_reason=LimitReason.PV_CURTAILED,
+    )

@@ -64,6 +64,7 @@ from custom_components.homebattery.repairs import (
     ForgetFlow,
     ReleaseFlow,
     ReloadFlow,
+    SunshineFlow,
 )
 from custom_components.homebattery.sensor import ATTR_EXPIRES, ATTR_REASON, KINDS
 from tests.home import Home, MakeHome
@@ -230,6 +231,7 @@ FIX_ENDINGS: Final = {
     AddressFlow: {"error": {"not_there"}, "abort": {"not_loaded"}},
     ForgetFlow: {"abort": {"settled"}},
     AcceptFlow: {"abort": {"not_loaded"}},
+    SunshineFlow: {"abort": {"not_loaded"}},
 }
 """The ways in which the fix of an issue can fail."""
 

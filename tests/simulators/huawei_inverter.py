@@ -59,6 +59,10 @@ POWERS: Final = (
 RESUME_AFTER: Final = 1.0
 """SOC change before a full or an empty battery works again, %."""
 CURTAILED_WATTS: Final = 50.0  # less than this is not reported
+CEILING: Final = 363 / 400
+"""The part of a forcible charge that the panels may give (8K-MAP0, cloudless)."""
+RECOVERY: Final = 7.0
+"""Seconds from the end of a command until the panels give all again, as measured."""
 MINUTE: Final = 60.0
 THURSDAY: Final = 4  # the day on which unix time began, Sunday = 0
 
@@ -161,6 +165,9 @@ class Sun2000:
         """The settings after every write that took effect; see `what_if`."""
         self.energies = Energies()
         self.curtailing = False
+        self._ceiling = math.inf
+        """The most that the panels may give under the last command, W."""
+        self._recovers_at = 0.0
         self._deadline = 0.0
         self._full = self._empty = False
         self._hour = int(plant.time_of_day)
@@ -254,10 +261,11 @@ class Sun2000:
         """Return the device's powers after a step, in another situation.
 
         `soc` in %, `pv` and `load` in W; by default the present ones. `later` is the
-        delay in seconds, in which nothing else changes.
+        delay in seconds, in which nothing else changes. Panels have recovered.
         """
         other = copy.deepcopy(self, {id(self.trail): []})
         plant = other.plant
+        other._recovers_at = 0.0
         if step is not None:
             other.settings = dict(step.settings)
             other._deadline = plant.clock() + step.remaining
@@ -373,10 +381,16 @@ class Sun2000:
         self._watch_soc()
         self._end_forcible(now)
         plant = self.plant
-        plant.may_harvest = math.inf if self.running else 0.0
+        if now >= self._recovers_at:
+            self._ceiling = math.inf
+        plant.may_harvest = self._ceiling
+        if not self.running:
+            plant.may_harvest = 0.0
         plant.may_charge, plant.may_discharge = self._limits()
         if self.running:
             power = self._forced() if self.forcible != Command.STOP else self._by_mode()
+            if self.forcible != Command.STOP:
+                self._recovers_at = now + RECOVERY
         else:
             power = plant.may_discharge = plant.may_charge = 0.0
         phases = len(plant.inverter_phases)
@@ -407,22 +421,26 @@ class Sun2000:
         """Return the inverter's power under a forcible command.
 
         The command bounds the panels too, where the firmware curtails: a charge below
-        their power takes no more from them, a discharge stops them.
+        their power takes no more from them, a discharge stops them, however much light
+        there is. They take a while to recover.
         """
         plant = self.plant
         if self.forcible == Command.CHARGE:
             plant.may_charge = min(plant.may_charge, self.number("forcible_charge"))
-            if self.curtails:
-                plant.may_harvest = plant.may_charge
+            self._curtail(CEILING * plant.may_charge)
             wanted = plant.charge_limit
         else:
             plant.may_discharge = min(
                 plant.may_discharge, self.number("forcible_discharge")
             )
-            if self.curtails:
-                plant.may_harvest = 0.0
+            self._curtail(0.0)
             wanted = -plant.discharge_limit
         return self._bounded(self._to_ac(wanted - self._sun), self._from_grid)
+
+    def _curtail(self, ceiling: float) -> None:
+        """Let the panels give no more than this, W, where the firmware curtails."""
+        if self.curtails:
+            self.plant.may_harvest = self._ceiling = ceiling
 
     def _by_mode(self) -> float:
         """Return the inverter's power by the working mode."""

@@ -108,8 +108,11 @@ class KeepAlive:
 
     @callback
     def settle_soon(self) -> None:
-        """Renew once more after a change, when the device has settled."""
-        self._timers.settle_in(SETTLED)
+        """Renew once more after a change, when the device has settled.
+
+        A change that the device must not have yet is sent then.
+        """
+        self._timers.settle_in(SETTLED + self._leased.seconds_to_wait)
 
     async def async_stop(self) -> None:
         """Cancel the reading for the next renewal."""

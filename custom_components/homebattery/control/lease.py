@@ -27,6 +27,8 @@ class Measured:
     voltage: float | None
     soc: float | None
     min_soc: float | None
+    curtails_pv: bool = False
+    """Whether the device curtails its PV for the setpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ class Lease:
     ) -> tuple[ControlStatus, LimitReason | None]:
         """Return the status of the setpoint, and the reason why it is not better."""
         return control_status(
-            requested=self.setpoint.power,
+            requested=self._requested,
             granted=self.granted,
             measured=measured.power,
             seconds_since_change=now - self.changed_at,
@@ -110,7 +112,19 @@ class Lease:
             limit_reason=self.limit_reason,
             fault=self.fault,
             lost=measured.is_lost or self._is_uncertain,
+            curtails_pv=measured.curtails_pv,
         )
+
+    @property
+    def _requested(self) -> int:
+        """The power that is asked of the device, W.
+
+        Where a current is followed, a power that waits its turn is not yet.
+        """
+        follows_current = self.setpoint.current is not None and not self.applied
+        if follows_current and self.grant is not None and self.grant.reason is None:
+            return self.grant.power
+        return self.setpoint.power
 
     @property
     def granted(self) -> int | None:

@@ -17,6 +17,7 @@ controller by the setpoint that the device shows."""
 def measured(coordinator: BatteryCoordinator) -> Measured:
     """Return the values of the last poll by which a setpoint is evaluated."""
     failures = coordinator.data.failures
+    held = coordinator.battery.held
 
     def is_lost(key: str) -> bool:
         return not coordinator.last_update_success or key in failures
@@ -30,4 +31,5 @@ def measured(coordinator: BatteryCoordinator) -> Measured:
         voltage=last(BATTERY_VOLTAGE),
         soc=last(BATTERY_SOC),
         min_soc=max(last(MIN_SOC) or 0, coordinator.battery.discharge_floor),
+        curtails_pv=held is not None and held.curtails_pv,
     )

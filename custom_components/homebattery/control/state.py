@@ -210,7 +210,7 @@ class LeasedBattery:
             await self._undo(before, snapshot)
             raise
         try:
-            if not self._flash_spacing.must_wait(setpoint.power):
+            if not self._must_wait(setpoint.power):
                 await self._apply(lease)
                 self.retry_log.reset()
         except BaseException as err:
@@ -219,6 +219,20 @@ class LeasedBattery:
         finally:
             await self.save()
         return lease
+
+    def _must_wait(self, power: float) -> bool:
+        """Return whether a setpoint of `power` W has to wait, for flash or the device."""
+        if self._battery.seconds_to_wait(power) > 0:
+            return True
+        return self._flash_spacing.must_wait(power)
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """The seconds until the device should be sent the setpoint that waits."""
+        lease = self.lease
+        if lease is None or lease.applied:
+            return 0
+        return self._battery.seconds_to_wait(lease.setpoint.power)
 
     async def _undo(self, before: Lease | None, snapshot: Snapshot | None) -> None:
         """Go back to the lease and the snapshot before a setpoint that was not kept."""
@@ -292,7 +306,7 @@ class LeasedBattery:
         """Renew the setpoint, or apply what the device may not know yet."""
         if lease.applied:
             await self._keep_alive(lease)
-        elif self._flash_spacing.must_wait(lease.setpoint.power):
+        elif self._must_wait(lease.setpoint.power):
             await self._battery.keep_alive()  # renews the setpoint before this one
         else:
             await self._apply_again(lease)

@@ -27,6 +27,7 @@ _DECIDED_BY_DEVICE: Final = (
     LimitReason.LOW_BATTERY,
     LimitReason.NO_GRID,
     LimitReason.PROTECTION,
+    LimitReason.PV_CURTAILED,
 )
 """Reasons for a grant of 0 W with which any power of the device is right."""
 
@@ -54,13 +55,14 @@ def control_status(
     limit_reason: LimitReason | None = None,
     fault: LimitReason | None = None,
     lost: bool = False,
+    curtails_pv: bool = False,
 ) -> tuple[ControlStatus, LimitReason | None]:
     """Return the status of a held setpoint, and why it is not followed better.
 
     Powers in W, + = charging. `granted` is the setpoint that was applied, None before
     that; `limit_reason` says why it is less than was asked for, `fault` why it could
     not be applied or renewed; `lost`: it is not known whether the device still holds
-    it. The seconds are those since `requested` last changed, and since the measured
+    it; `curtails_pv`: whether it does so at the cost of PV. The seconds are those since `requested` last changed, and since the measured
     power was last on target (the same while it has not been).
     """
     if fault is LimitReason.OTHER_CONTROLLER:
@@ -80,7 +82,8 @@ def control_status(
         return ControlStatus.LIMITED, why
     unsure = (fault or LimitReason.UNREACHABLE) if lost else None
     pending = ControlStatus.PENDING, unsure
-    well = (ControlStatus.LIMITED, why) if reduced else (ControlStatus.FOLLOWING, None)
+    cost = LimitReason.PV_CURTAILED if curtails_pv else None
+    well = (ControlStatus.LIMITED, why) if reduced else (ControlStatus.FOLLOWING, cost)
     if lost:
         well = pending
     if measured is not None and follows(granted, measured):
@@ -98,6 +101,9 @@ def control_status(
             return ControlStatus.LIMITED, why or LimitReason.BATTERY
         if extreme is not None:
             return ControlStatus.LIMITED, extreme
+    if limit_reason is LimitReason.PV_CURTAILED and abs(measured) <= TOLERANCE:
+        # The inverter charges by itself, and its PV serves the house first.
+        return ControlStatus.LIMITED, limit_reason
     return ControlStatus.NOT_FOLLOWING, fault or limit_reason or LimitReason.NO_EFFECT
 
 

@@ -44,9 +44,14 @@ class FlashWear:
         self._writes = self.writes_today + 1
         self._day = self.today()
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing new that writes flash may be begun today."""
+        return self.writes_today >= DAILY_BUDGET
+
     def check(self, device: str) -> None:
         """Raise FlashBudgetError when `device` has used up its writes for today."""
-        if self.writes_today >= DAILY_BUDGET:
+        if self.is_used_up:
             raise FlashBudgetError(
                 f"{device}: {self.writes_today} writes to its flash memory today, "
                 f"which wears it out; no more than {DAILY_BUDGET} are made in a day. "

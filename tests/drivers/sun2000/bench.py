@@ -110,6 +110,7 @@ async def bench(
             "duration_min",
             "max_charge_power",
             "max_discharge_power",
+            "sunshine",
             "timeout",
         )
         if key in options

@@ -37,6 +37,7 @@ from .controller import (
     SetpointRequest,
     Snapshot,
     keep_nowhere,
+    loop_time,
 )
 from .identity import IdentityCheck
 from .measuring import Identity, MeasuringDevice
@@ -100,6 +101,8 @@ class Battery(MeasuringDevice):
     keep_alive_interval: float | None = None
     """Seconds within which a held setpoint must be renewed or checked; None: it
     holds, and no other controller can change it."""
+    change_interval: ClassVar[float] = 0.0
+    """Seconds from one power of a setpoint to another in the same direction."""
     searches = False
     """Whether connecting finds out what was not given of the `fields`, also where it
     can do without: while the battery is set up."""
@@ -378,6 +381,19 @@ class Battery(MeasuringDevice):
         return self.controller is not None and self.controller.wears_flash(
             self._clamp(power)
         )
+
+    def seconds_to_wait(self, power: float) -> float:
+        """Return the seconds until a setpoint of `power`, W, should be sent.
+
+        0 for a reversal, a hold and a first setpoint: only another power in the same
+        direction should wait, where the device needs that.
+        """
+        held = self.held
+        if held is None or power == held.request.power:
+            return 0
+        if power * held.request.power <= 0:
+            return 0
+        return max(0, held.changed_at + self.change_interval - loop_time())
 
     async def is_held(self) -> bool:
         """Return False when the device surely no longer shows the setpoint.

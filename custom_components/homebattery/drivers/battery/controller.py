@@ -82,6 +82,8 @@ class LimitReason(StrEnum):
     UNREACHABLE = "unreachable"
     ANOTHER_DEVICE = "another_device"
     """Another device answers at the battery's address."""
+    PV_CURTAILED = "pv_curtailed"
+    """The inverter cannot give both the setpoint and all of its PV."""
     FLASH = "flash"
     """Its flash has been written often enough today."""
     NOT_SAVED = "not_saved"
@@ -107,6 +109,8 @@ class DeviceIssue(StrEnum):
     """A Deye that is set to control its battery otherwise, or to another battery."""
     GATEWAY_OVERRULES = "gateway_overrules"
     """An EMMA manages the battery of an inverter by settings of its own."""
+    PV_CURTAILED = "pv_curtailed"
+    """A Huawei whose setpoint costs PV, and whose user has not chosen between them."""
 
 
 class SuspendedError(NotConfirmedError):
@@ -166,6 +170,8 @@ class HeldSetpoint:
     """Time of the last change of the power granted."""
     written_at: float = -math.inf
     """Time of the last write to the device."""
+    curtails_pv: bool = False
+    """Whether the device curtails its PV for the setpoint."""
 
     def change(self, grant: Grant, now: float) -> None:
         """Take over the grant that holds from now on."""

@@ -5,7 +5,7 @@ it is the old command, the new one, or the user's own settings.
 
 - The command (47100) comes last when a power is set, and is stopped first.
 - Hold has no command: both power limits are 0 then. A command of 0 W would throttle
-  the PV on some firmware.
+  the PV on some firmware. Where PV is to be spared, one of them is the setpoint.
 - A command is bounded by the power limits, so they are restored before one starts.
 """
 
@@ -46,6 +46,8 @@ _NO_BOUND: Final = (NotSupportedError, RequestTimeoutError, ProtocolError)
 """Failures of a register that then bounds nothing."""
 
 type Limits = Mapping[str, float]
+type OwnLimits = Mapping[str, Collection[float]]
+"""The limits, W, that this driver may have written, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,17 @@ def power_register(power: float) -> str:
 def limit_register(power: float) -> str:
     """Return the name of the limit that bounds a power."""
     return f"{direction_of(power)}_power_limit"
+
+
+def limits_of(power: float) -> dict[str, float]:
+    """Return the limits, W, within which a battery does no more than `power`."""
+    return {
+        "charge_power_limit": max(power, 0),
+        "discharge_power_limit": max(0, -power),
+    }
+
+
+OF_A_HOLD: Final[OwnLimits] = dict.fromkeys(LIMITS, (0,))
 
 
 class ForcedCommands:
@@ -99,13 +112,17 @@ class ForcedCommands:
             },
         )
 
-    async def hold(self, state: ControlState) -> None:
-        """Keep the battery from charging and discharging; PV is not affected."""
+    async def limit(self, power: float, state: ControlState) -> None:
+        """Let the battery do no more than `power`, W; 0 holds it. PV is not affected.
+
+        The other direction is closed first.
+        """
         await self._stop(state)
-        for limit in LIMITS:
-            if state.limits[limit] != 0:
-                await self._device.write(limit, 0)
-        await self._confirm({COMMAND: STOP, **dict.fromkeys(LIMITS, 0)})
+        wanted = limits_of(power)
+        for limit in sorted(wanted, key=wanted.__getitem__):
+            if state.limits[limit] != wanted[limit]:
+                await self._device.write(limit, wanted[limit])
+        await self._confirm({COMMAND: STOP, **wanted})
 
     async def force(
         self,
@@ -114,12 +131,13 @@ class ForcedCommands:
         limits: Limits,
         *,
         minutes: int,
+        own: OwnLimits = OF_A_HOLD,
     ) -> int:
         """Charge or discharge with `power` W; return the power that the device took, W.
 
-        `limits` are the user's. It ends after `minutes`.
+        `limits` are the user's, `own` are replaced by them. It ends after `minutes`.
         """
-        restored = await self._restore_limits(state, limits)
+        restored = await self._restore_limits(state, limits, own)
         await self._device.write(power_register(power), abs(power))
         await self._device.write(_DURATION, 60 * minutes)
         await self._device.write("forced_end", FOR_A_TIME)
@@ -141,11 +159,17 @@ class ForcedCommands:
         await self._device.write(_DURATION, 60 * minutes)
         await self._device.write(COMMAND, direction_of(power))
 
-    async def restore(self, limits: Limits, *, keep_command: bool = False) -> None:
-        """Stop any command and restore the limits that a hold has set to 0.
+    async def restore(
+        self,
+        limits: Limits,
+        own: OwnLimits = OF_A_HOLD,
+        *,
+        keep_command: bool = False,
+    ) -> None:
+        """Stop any command and restore the limits that are this driver's `own`.
 
-        A limit above 0 was set by another controller since, and stays; so does the
-        command where it is another controller's (`keep_command`).
+        Any other was set by another controller since, and stays; so does the command
+        where it is another controller's (`keep_command`).
         """
         try:
             state = await self.read_state()
@@ -156,7 +180,7 @@ class ForcedCommands:
             raise
         if not keep_command:
             await self._stop(state)
-        restored = await self._restore_limits(state, limits)
+        restored = await self._restore_limits(state, limits, own)
         await self._confirm(restored if keep_command else {COMMAND: STOP, **restored})
 
     async def _stop(self, state: ControlState) -> None:
@@ -164,20 +188,24 @@ class ForcedCommands:
             await self._device.write(COMMAND, STOP)
 
     async def _restore_limits(
-        self, state: ControlState, limits: Limits
+        self, state: ControlState, limits: Limits, own: OwnLimits
     ) -> dict[str, float]:
-        """Write those of the user's limits that are 0 now; return them, W.
+        """Write the user's limits in place of the driver's `own`; return them, W.
 
         Clamped, since a limit above what the battery can do just now is refused.
         One that is refused all the same does not keep the other from being written.
         """
-        zero = [limit for limit in LIMITS if state.limits[limit] == 0 and limits[limit]]
-        if not zero:
+        replaced = [
+            limit
+            for limit, now in state.limits.items()
+            if now in own[limit] and now != limits[limit]
+        ]
+        if not replaced:
             return {}
-        permitted = await self._permitted(zero)
+        permitted = await self._permitted(replaced)
         restored = {
             limit: min(limits[limit], permitted.get(limit, limits[limit]))
-            for limit in zero
+            for limit in replaced
         }
         refusals: list[DeviceRefusedError] = []
         for limit, power in restored.items():

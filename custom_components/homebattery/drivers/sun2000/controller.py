@@ -3,12 +3,15 @@
 A forced command ends by itself: after its time, when the battery is full, when
 it is stopped by another controller. Only the first is begun again: at 100 % that would
 be a loop, and a stop is the user's wish.
+
+A forced command may cost PV. Where the user keeps the PV, the battery is held by its
+power limits instead, as a hold is; see `curtailment.py`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final, override
+from typing import Any, Final, override
 
 from ..battery.controller import (
     KNOWN_FOR,
@@ -25,7 +28,9 @@ from ..battery.controller import (
     loop_time,
     sound_parts,
 )
+from ..battery.sunshine import Sunshine
 from ..errors import (
+    BatteryError,
     DeviceBusyError,
     NotConfirmedError,
     NotSupportedError,
@@ -38,10 +43,13 @@ from .commands import (
     PERMITTED,
     ControlState,
     ForcedCommands,
+    OwnLimits,
     direction_of,
     limit_register,
+    limits_of,
     power_register,
 )
+from .curtailment import LIGHT_KNOWN_FOR, Means, Sky, curtails, decide
 from .measurements import LIMITS, number
 from .registers import STOP
 
@@ -61,6 +69,12 @@ _PERMITTED_FOR: Final = 300.0
 _JUST_READ: Final = 2.0
 """Seconds for which a snapshot that was just taken is not read again: an SDongle
 needs more than 1 s for each answer."""
+SPARED_FOR: Final = 900.0
+"""Seconds from power limits to the next command, unless another setpoint is asked for:
+with clouds all day, that leaves half of the daily budget of writes to flash."""
+BOUNDS: Final = "bounds"
+"""The key of a snapshot for the setpoints that were written as power limits, W: those
+limits are not the user's."""
 _FOREIGN_READS: Final = 2
 """Reads in a row of a foreign power that mean another controller; one may have been
 under way when the power was changed."""
@@ -73,19 +87,22 @@ type Reader = Callable[[Collection[str]], Awaitable[Mapping[str, Value]]]
 
 @dataclass(slots=True, kw_only=True)
 class HeldCommand(HeldSetpoint):
-    """The forced command, or the hold, that the battery is held by."""
+    """The forced command, or the power limits, that the battery is held by."""
 
     snapshot: Snapshot
-    """The snapshot to restore: while the limits are 0, the user's are known here."""
+    """The snapshot to restore: while the limits are the driver's own, the user's are known here."""
+    means: Means
     sent: int
-    """The power of the command, W; 0 is a hold. It may go on when nothing is granted
-    any more, until it runs out."""
+    """The power of the command, or of the limits, W; 0 is a hold. A command may go on
+    when nothing is granted any more, until it runs out."""
     renewed_at: float
     """When the time of the command was last written, loop time, s."""
     seen_at: float
     """When the command was last read, loop time, s."""
     has_ended: bool = False
     """Whether the device has ended the command."""
+    is_uncertain: bool = False
+    """Whether a change of the means failed, and may have arrived in part."""
     is_taken_over: bool = False
     """Whether the command that runs, if any, is another controller's."""
     foreign: ForeignSetpoint = field(
@@ -93,11 +110,17 @@ class HeldCommand(HeldSetpoint):
     )
     """Reads of a foreign power."""
 
+    @property
+    def is_command(self) -> bool:
+        """Whether a forced command of this driver should be running."""
+        return self.means is Means.COMMAND and not self.has_ended
+
 
 class Sun2000Controller(SetpointController[HeldCommand]):
     """Holds the batteries of an inverter at a power.
 
-    `duration_min` are the minutes after which the device ends a forced command.
+    `duration_min` are the minutes after which the device ends a forced command;
+    `sunshine` is the user's choice where one would cost PV.
     """
 
     def __init__(
@@ -108,14 +131,21 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         *,
         settle: float,
         duration_min: int,
+        sunshine: Sunshine,
+        strings: int,
     ) -> None:
         """Hold by the registers of `device`.
 
         `read` reads those of the whole inverter; `lock` keeps the writes of a command
-        together; `settle` is as `ForcedCommands` has it.
+        together; `settle` is as `ForcedCommands` has it; `strings` is the number of PV
+        strings.
         """
         super().__init__()
         self.duration_min = duration_min
+        self.sunshine = sunshine
+        self.has_curtailed = False
+        """Whether PV was curtailed for a setpoint so far."""
+        self._sky = Sky(strings)
         self.highest: dict[str, float] = {}
         """The most that the battery was ever seen to permit, W, by register."""
         self.user_limits: dict[str, int] = {}
@@ -133,11 +163,14 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     def _limits_to_restore(self, state: ControlState, before: Snapshot) -> Snapshot:
         """Return the user's power limits, W.
 
-        While the battery is held a limit of 0 is the hold's: that of `before` counts.
+        While the battery is held a limit of 0 is the hold's, and others may be this
+        driver's, too: those of `before` count.
         """
         limits: Snapshot = {}
+        own = own_limits(before)
         for limit, power in state.limits.items():
-            power = power or before.get(limit, power)
+            if power is None or power in own[limit]:
+                power = before.get(limit, power)
             if power is None:
                 raise NotSupportedError(
                     f"{self._device.name}: the device does not report its {limit} at "
@@ -149,28 +182,86 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         async with self._lock:
+            if self.sunshine is Sunshine.KEEP_PV and round(request.power) != 0:
+                await self._read_sky()
             # While a command is held, the user may have changed a limit just now.
             fresh_for = _JUST_READ if self.held is None else 0
             state = await self._commands.read_state(fresh_for)
-            await self.correct(snapshot, self._limits_to_restore(state, snapshot))
-            power, reason = within(
-                round(request.power), snapshot, await self._permits()
+            return await self._hold(request, state, snapshot)
+
+    async def _hold(
+        self, request: SetpointRequest, state: ControlState, snapshot: Snapshot
+    ) -> Grant:
+        """Hold the device at the power granted for `request`; return the grant."""
+        await self.correct(snapshot, self._limits_to_restore(state, snapshot))
+        power, reason = within(round(request.power), snapshot, await self._permits())
+        means = self._decide(power)
+        limits = limits_of(power) if means is Means.LIMITS else None
+        if self._device.wear is not None and _costs_flash(limits, state, snapshot):
+            self._device.wear.check(self._device.name)
+        if means is Means.LIMITS and power != 0:
+            await self._keep_bound(power, state, snapshot)
+        before, self.held = self.held, None
+        if means is Means.LIMITS:
+            await self._commands.limit(power, state)
+            grant = _by_limits(power, reason)
+            self.held = _begun(request, grant, snapshot, loop_time(), means, power)
+        elif before is not None and _is_running(before, power, state):
+            sent = await self._commands.change_power(power)
+            grant = _granted(power, sent, reason)
+            self.held = _begun(request, grant, snapshot, loop_time())
+            self.held.renewed_at = before.renewed_at
+        else:
+            grant = Grant(power, reason)
+            self.held = await self._begin(request, grant, state, snapshot)
+        if power == 0 or means is Means.COMMAND:
+            snapshot.pop(BOUNDS, None)
+        if before is not None and before.sent == self.held.sent:
+            self.held.changed_at = before.changed_at
+        return self.held.grant
+
+    async def _keep_bound(
+        self, power: int, state: ControlState, snapshot: Snapshot
+    ) -> None:
+        """Have it saved that limits of `power`, W, are not the user's.
+
+        So are those that are on the device until then.
+        """
+        there = [
+            bound
+            for bound in snapshot.get(BOUNDS, ())
+            if any(
+                limit and limit == state.limits[name]
+                for name, limit in limits_of(bound).items()
             )
-            if self._device.wear is not None and _costs_flash(power, state, snapshot):
-                self._device.wear.check(self._device.name)
-            before, self.held = self.held, None
-            if power == 0:
-                await self._commands.hold(state)
-                self.held = _begun(request, Grant(0, reason), snapshot, loop_time())
-            elif before is not None and _is_running(before, power, state):
-                sent = await self._commands.change_power(power)
-                grant = _granted(power, sent, reason)
-                self.held = _begun(request, grant, snapshot, loop_time())
-                self.held.renewed_at = before.renewed_at
-            else:
-                grant = Grant(power, reason)
-                self.held = await self._begin(request, grant, state, snapshot)
-            return self.held.grant
+        ]
+        await self.correct(snapshot, {BOUNDS: list(dict.fromkeys([*there, power]))})
+
+    def _decide(self, power: int) -> Means:
+        """Return the means by which to hold `power`, W, now."""
+        held = self.held
+        return decide(
+            power,
+            self._sky.harvest,
+            is_light=self._sky.is_light,
+            sunshine=self.sunshine,
+            near=held is not None and held.means is Means.LIMITS and held.sent != 0,
+        )
+
+    async def _read_sky(self) -> None:
+        """Read the harvest and the light where they are not known well enough."""
+        if names := self._sky.due(loop_time()):
+            await self._read(names)
+
+    @override
+    async def _refresh(self, snapshot: Snapshot) -> None:
+        held = self.held
+        if held is None or held.sent == 0 or held.has_ended:
+            return
+        # Where the sky decides nothing, a command that may have run out comes first.
+        decides = self.sunshine is Sunshine.KEEP_PV
+        if decides or loop_time() - held.seen_at <= LIGHT_KNOWN_FOR:
+            await self._read_sky()
 
     async def _begin(
         self,
@@ -187,17 +278,21 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         return held
 
     async def _force(
-        self, grant: Grant, state: ControlState, limits: Mapping[str, float]
+        self, grant: Grant, state: ControlState, limits: Snapshot
     ) -> Grant:
         """Start a command of the granted power, which is not 0; return the power taken.
 
         That is 0 where a full or an empty battery ends it at once. `limits` are the
-        user's, W, to be restored first where they are 0.
+        user's, W, and restored first where those on the device are not.
         """
         power, reason = grant
         try:
             sent = await self._commands.force(
-                power, state, limits, minutes=self.duration_min
+                power,
+                state,
+                limits,
+                minutes=self.duration_min,
+                own=own_limits(limits),
             )
         except NotConfirmedError:
             end_reason = await self._end_reason(power)
@@ -217,7 +312,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             try:
                 state = await self._commands.read_state()
             except RequestTimeoutError:
-                if held.sent == 0 or loop_time() - held.seen_at >= KNOWN_FOR:
+                seen_lately = loop_time() - held.seen_at < KNOWN_FOR
+                if held.means is Means.LIMITS or not seen_lately:
                     # The device itself ends a command that is not prolonged.
                     raise
                 await self._commands.prolong(held.sent, self.duration_min)
@@ -226,12 +322,52 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             if state.command is None:
                 raise DeviceBusyError(f"{self._device.name}: does not know its command")
             held.seen_at = loop_time()
-            if held.sent == 0:
-                self._check_hold(held, state)
+            if held.is_uncertain:
+                return await self._hold_anew(held, state, snapshot)
+            if held.means is Means.LIMITS:
+                self._check_limits(held, state)
+            else:
+                self._check_command(held, state)
+            if self._is_outdated(held, state, snapshot):
+                return await self._hold_anew(held, state, snapshot)
+            if held.means is Means.LIMITS:
                 return None
-            self._check_command(held, state)
             await self._renew_command(held, state)
             return held.grant
+
+    def _is_outdated(
+        self, held: HeldCommand, state: ControlState, snapshot: Snapshot
+    ) -> bool:
+        """Return whether the setpoint should be held by other means, or other limits.
+
+        The sun decides, and a limit that the user has set meanwhile.
+        """
+        if held.sent == 0:
+            return False
+        power, _ = within(round(held.request.power), snapshot, {})
+        if held.means is Means.LIMITS:
+            if abs(power) < abs(held.sent):
+                return True
+            is_due = loop_time() - held.written_at >= SPARED_FOR
+            return is_due and self._decide(held.sent) is Means.COMMAND
+        wear = self._device.wear
+        may_write = wear is None or not wear.is_used_up
+        runs = state.command == direction_of(held.sent)
+        return may_write and runs and self._decide(held.sent) is Means.LIMITS
+
+    async def _hold_anew(
+        self, held: HeldCommand, state: ControlState, snapshot: Snapshot
+    ) -> Grant:
+        """Hold the same setpoint by the means that suit now; a failure is tried again.
+
+        Until then it is not known what the device does.
+        """
+        try:
+            return await self._hold(held.request, state, snapshot)
+        except BatteryError:
+            held.is_uncertain = self.held is None or held.is_uncertain
+            self.held = held
+            raise
 
     async def _renew_command(self, held: HeldCommand, state: ControlState) -> None:
         """Prolong the command that runs, or begin it again where its time was over."""
@@ -251,7 +387,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             return
         now = loop_time()
         if state.command == STOP:
-            as_they_are = dict.fromkeys(LIMITS, 0.0)
+            as_they_are: Snapshot = dict.fromkeys(LIMITS, 0.0)
             grant = await self._force(Grant(power, cut), state, as_they_are)
             held.sent, held.has_ended = grant.power or held.sent, grant.power == 0
             held.foreign.forget()
@@ -266,13 +402,19 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     def recover(self, stored: Snapshot) -> Recovered:
         registers = self._device.registers
-        return sound_parts(stored, {limit: registers[limit].holds for limit in LIMITS})
+        parts: dict[str, Callable[[Any], bool]] = {
+            limit: registers[limit].holds for limit in LIMITS
+        }
+        if BOUNDS in stored:
+            parts[BOUNDS] = _are_bounds
+        return sound_parts(stored, parts)
 
     @override
     async def restore(self, snapshot: Snapshot) -> None:
         async with self._lock:
             await self._commands.restore(
                 {limit: number(snapshot.get(limit)) for limit in LIMITS},
+                own_limits(snapshot),
                 keep_command=self.held is not None and self.held.is_taken_over,
             )
             self.held = None
@@ -281,27 +423,47 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     def wears_flash(self, power: float) -> bool:
         """Return True for a change of the limits: a hold is made of them."""
         held = self.held
-        holds = held is not None and held.sent == 0 and not held.has_ended
-        return (power == 0) != holds
+        by_limits = held is not None and held.means is Means.LIMITS
+        present = limits_of(held.sent) if held is not None and by_limits else None
+        means = self._decide(round(power))
+        return present != (limits_of(round(power)) if means is Means.LIMITS else None)
 
     @override
     def observe(self, values: Mapping[str, Value]) -> None:
+        held = self.held
+        own = own_limits(held.snapshot if held else {})
         for name in values.keys() & set(LIMITS):
             # 0 is a hold, orphaned or not, and not the most that is allowed.
-            if power := number(values[name]):
+            if (power := number(values[name])) not in own[name]:
                 self.user_limits[name] = round(power)
         for name in values.keys() & {*PERMITTED.values(), MAX_GRID_CHARGE}:
             if power := number(values[name]):
                 self.highest[name] = max(power, self.highest.get(name, 0))
-        held = self.held
-        if held is not None and held.sent and not held.has_ended:
+        self._sky.note(values, loop_time())
+        if held is not None:
+            self._observe_command(held, values)
+
+    def _observe_command(self, held: HeldCommand, values: Mapping[str, Value]) -> None:
+        """Note whether a command is another controller's, and whether it costs PV."""
+        held.curtails_pv = held.is_command and curtails(
+            held.sent,
+            self._sky.harvest,
+            is_light=self._sky.is_light,
+            near=held.curtails_pv,
+        )
+        self.has_curtailed = self.has_curtailed or held.curtails_pv
+        if held.is_command:
             # 0 is no power to be forced.
             if shown := number(values.get(power_register(held.sent))):
                 held.foreign.note(is_own=shown == abs(held.sent))
 
-    def _check_hold(self, held: HeldCommand, state: ControlState) -> None:
-        """Raise TakenOverError when the hold was lifted."""
-        if state.command != STOP or any(state.limits.values()):
+    def _check_limits(self, held: HeldCommand, state: ControlState) -> None:
+        """Raise TakenOverError when the limits were lifted, or changed."""
+        own = limits_of(held.sent)
+        are_own = all(
+            now is None or now == own[limit] for limit, now in state.limits.items()
+        )
+        if state.command != STOP or not are_own:
             self._give_up(held, "the battery is not held any more")
 
     def _check_command(self, held: HeldCommand, state: ControlState) -> None:
@@ -373,17 +535,34 @@ def within(
     return round(granted), reason
 
 
+def own_limits(snapshot: Snapshot) -> OwnLimits:
+    """Return the limits, W, that are not the user's: 0, and what spares the PV."""
+    bounds = [limits_of(power) for power in (0, *snapshot.get(BOUNDS, ()))]
+    return {limit: {bound[limit] for bound in bounds} for limit in LIMITS}
+
+
+def _are_bounds(stored: Any) -> bool:
+    """Return whether a part of a stored snapshot can be setpoints, W."""
+    return isinstance(stored, list) and all(type(power) is int for power in stored)
+
+
 def _begun(
-    request: SetpointRequest, grant: Grant, snapshot: Snapshot, now: float
+    request: SetpointRequest,
+    grant: Grant,
+    snapshot: Snapshot,
+    now: float,
+    means: Means = Means.COMMAND,
+    sent: int | None = None,
 ) -> HeldCommand:
-    """Return the record of what has just been written."""
+    """Return the record of what has just been written: by default what is granted."""
     return HeldCommand(
         request=request,
         grant=grant,
         changed_at=now,
         written_at=now,
         snapshot=snapshot,
-        sent=grant.power,
+        means=means,
+        sent=grant.power if sent is None else sent,
         renewed_at=now,
         seen_at=now,
     )
@@ -395,17 +574,34 @@ def _granted(power: int, sent: int, reason: LimitReason | None) -> Grant:
     return Grant(sent, LimitReason.BATTERY if is_trimmed else reason)
 
 
-def _costs_flash(power: int, state: ControlState, limits: Snapshot) -> bool:
-    """Return True when power limits are to be written: into a hold or out of it."""
+def _by_limits(power: int, reason: LimitReason | None) -> Grant:
+    """Return the grant of a battery that does by itself up to `power`, W.
+
+    In light it charges as it should, and discharges only what the house needs besides.
+    """
     if power == 0:
-        return any(limit != 0 for limit in state.limits.values())
-    return any(now == 0 and bool(limits[limit]) for limit, now in state.limits.items())
+        return Grant(0, reason)
+    return Grant(max(power, 0), LimitReason.PV_CURTAILED)
+
+
+def _costs_flash(
+    wanted: Mapping[str, float] | None, state: ControlState, snapshot: Snapshot
+) -> bool:
+    """Return True when power limits are to be written: `wanted`, W, or the user's."""
+    if wanted is not None:
+        return any(now != wanted[limit] for limit, now in state.limits.items())
+    own = own_limits(snapshot)
+    return any(
+        now in own[limit] and now != snapshot[limit]
+        for limit, now in state.limits.items()
+    )
 
 
 def _is_running(held: HeldCommand, power: int, state: ControlState) -> bool:
     """Return True when `power` is only another size of the command that runs."""
     return (
-        held.sent * power > 0
+        held.is_command
+        and held.sent * power > 0
         and state.command == direction_of(power)
         and all(state.limits.values())
     )

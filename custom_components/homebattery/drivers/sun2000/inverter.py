@@ -28,6 +28,7 @@ from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
+from ..battery.sunshine import SUNSHINE_FIELD, Sunshine
 from ..errors import WrongDeviceError
 from ..measurements import Poll, Value
 from ..modbus.connection import ModbusConnection
@@ -35,21 +36,13 @@ from ..modbus.device import ModbusDevice
 from ..modbus.probe import Detected, Probe
 from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
-from .commands import COMMAND, PERMITTED
+from .commands import COMMAND, PERMITTED, limits_of
 from .connection import LostConnections
-from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
+from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller, own_limits
 from .devices import Meter, Table
 from .gateways import check_inverter, describe, detect_inverters, find_inverters
 from .house import discover_gateway
-from .measurements import (
-    BATTERY_STATES,
-    FORMULAS,
-    LIMITS,
-    is_locked,
-    load_of,
-    number,
-    problems,
-)
+from .measurements import BATTERY_STATES, FORMULAS, LIMITS, load_of, number, problems
 from .registers import ALARMS, CHARGE, FIXED_TABLE, IDENTITY, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
 from .topology import ASKED, Topology, battery_unit, discover
@@ -83,10 +76,13 @@ class Sun2000Inverter(ModbusBattery):
         SetupField("port", 502),
         SetupField("unit_id", required=False, advanced=True),
     )
+    option_fields: ClassVar[tuple[SetupField, ...]] = (SUNSHINE_FIELD,)
     # 6607 is that of the inverter's own WLAN.
     ports: ClassVar[tuple[int, ...]] = (502, 6607)
     keep_alive_interval = 30.0
     discharge_floor = DISCHARGE_FLOOR
+    # Commands that come faster made an inverter curtail its PV.
+    change_interval: ClassVar[float] = 20.0
     formulas: ClassVar[Sequence[Formula]] = FORMULAS
     layout = LAYOUT
     no_setpoint = "no setpoint without a battery"
@@ -103,8 +99,13 @@ class Sun2000Inverter(ModbusBattery):
         *,
         unit_id: int | None = None,
         duration_min: int = 10,
+        sunshine: str | None = None,
     ) -> None:
-        """Describe the inverter; nothing is sent."""
+        """Describe the inverter; nothing is sent.
+
+        `sunshine` is one of `Sunshine`, None while the user has not chosen: the
+        setpoint is kept then. Raises ValueError for another one.
+        """
         super().__init__(
             address,
             port,
@@ -115,6 +116,7 @@ class Sun2000Inverter(ModbusBattery):
             unit_id=unit_id,
         )
         self.duration_min = duration_min
+        self.sunshine = None if sunshine is None else Sunshine(sunshine)
         self.topology = Topology()
         self._model = ""
         self._inverter: RetryingUnit | None = None
@@ -263,6 +265,8 @@ class Sun2000Inverter(ModbusBattery):
             self._controlling,
             settle=self.settle,
             duration_min=self.duration_min,
+            sunshine=self.sunshine or Sunshine.KEEP_SETPOINT,
+            strings=self.topology.strings,
         )
         # What the battery permits has just been read with the identity.
         controller.observe(self.cache.values)
@@ -348,7 +352,10 @@ class Sun2000Inverter(ModbusBattery):
         held = None if self.controller is None else self.controller.held
         if held is None or held.has_ended:
             return 0
-        return 0 if held.sent == 0 and is_locked(v) else None
+        shows = not held.is_command and all(
+            v[limit] == power for limit, power in limits_of(held.sent).items()
+        )
+        return held.grant.power if shows else None
 
     # Settings
 
@@ -387,11 +394,12 @@ class Sun2000Inverter(ModbusBattery):
             await super()._write_setting(key, value)
 
     async def _write_limit(self, key: str, power: float) -> None:
-        """Write a power limit; while it is held at 0, it waits for the release."""
+        """Write a power limit; while the battery is held by it, it waits."""
         async with self._controlling:
             device, _ = self._register(key)
-            held = self.snapshot is not None and await device.read_register(key) == 0
-            if not held:
+            snapshot = self.snapshot
+            own = () if snapshot is None else own_limits(snapshot)[key]
+            if not own or await device.read_register(key) not in own:
                 await super()._write_setting(key, power)
             if self.snapshot is not None:
                 self.snapshot[key] = power
@@ -402,7 +410,9 @@ class Sun2000Inverter(ModbusBattery):
     @override
     def issues(self) -> frozenset[DeviceIssue]:
         lacks = any("forced_command" in device.missing for device in self.devices)
+        has_curtailed = self.controller is not None and self.controller.has_curtailed
         wrong = {
+            DeviceIssue.PV_CURTAILED: self.sunshine is None and has_curtailed,
             DeviceIssue.OLD_FIRMWARE: self.has_battery and lacks,
             DeviceIssue.CONNECTION_STOLEN: self._lost.are_frequent,
             DeviceIssue.GATEWAY_OVERRULES: self.has_battery

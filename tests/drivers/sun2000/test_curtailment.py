@@ -1,0 +1,562 @@
+"""PV under a setpoint of the Huawei driver: curtailed, or spared by the user's choice.
+
+The figures are those of a SUN2000-8K-MAP0 under a clear sky: 1839 W of PV, 363 W under
+a forced charge of 400 W, none under any forced discharge.
+"""
+
+from contextlib import suppress
+import json
+from typing import Any, Final
+
+import pytest
+
+from custom_components.homebattery.drivers.battery.controller import (
+    DeviceIssue,
+    Grant,
+    LimitReason,
+)
+from custom_components.homebattery.drivers.battery.sunshine import Sunshine
+from custom_components.homebattery.drivers.errors import (
+    BatteryError,
+    CannotConnectError,
+    FlashBudgetError,
+    TakenOverError,
+)
+from custom_components.homebattery.drivers.flash import DAILY_BUDGET
+from custom_components.homebattery.drivers.sun2000.controller import SPARED_FOR
+from custom_components.homebattery.drivers.sun2000.curtailment import (
+    HARVEST_KNOWN_FOR,
+    LIGHT_KNOWN_FOR,
+    Means,
+    curtails,
+    decide,
+)
+from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
+
+from .bench import (
+    CHARGE_LIMIT,
+    COMMAND,
+    DISCHARGE_LIMIT,
+    USER_LIMITS,
+    Bench,
+    bench,
+    connected,
+    leaping,
+    without_pauses,
+)
+from .test_control import MOST_WRITES, SOME, break_at
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+SUN: Final = 1839
+KEEP_PV: Final = Sunshine.KEEP_PV
+KEEP_SETPOINT: Final = Sunshine.KEEP_SETPOINT
+COMMANDED: Final = Means.COMMAND
+BY_LIMITS: Final = Means.LIMITS
+PV: Final = LimitReason.PV_CURTAILED
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pauses(monkeypatch)
+
+
+def sunlight(b: Bench) -> float:
+    """Return the PV power of the house, W."""
+    return float(b.simulator.state()["pv_power"])
+
+
+def spend_budget(b: Bench) -> None:
+    wear = b.battery.wear
+    wear.restore(wear.today(), DAILY_BUDGET - wear.writes_today)
+
+
+class Time:
+    """The clocks of the device and of the driver, together."""
+
+    def __init__(self, b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._clock, self._leap = b.clock, leaping(monkeypatch)
+
+    def advance(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+        self._leap(seconds)
+
+
+async def renew(b: Bench) -> Grant | None:
+    """Renew as Home Assistant does: the conditions are read first."""
+    await b.battery.refresh()
+    return await b.battery.keep_alive()
+
+
+# The decision
+
+
+@pytest.mark.parametrize(
+    ("power", "harvest", "is_light", "near", "expected"),
+    [
+        # A charge below the harvest is its ceiling, one above it costs nothing.
+        (400, 1839, True, False, True),
+        (3000, 2020, True, False, False),
+        # The ceiling as it was seen: 288 W of 315 W, 363 W of 400 W.
+        (315, 288, True, False, True),
+        (400, 363, True, False, True),
+        (5000, 4540, True, False, True),
+        # The band: at stake until the harvest is lower by the margin once more.
+        (3000, 2550, True, False, True),
+        (3000, 2549, True, False, False),
+        (3000, 2549, True, True, True),
+        (3000, 2100, True, True, True),
+        (3000, 2099, True, True, False),
+        (400, 299, True, False, False),
+        (400, 299, True, True, True),
+        # A discharge stops the trackers in any light, and costs nothing in the dark.
+        (-1, 0, True, False, True),
+        (-3000, 1839, True, False, True),
+        (-3000, 0, False, False, False),
+        (-3000, 0, False, True, False),
+        # In the dark there is no harvest, and a hold is no command.
+        (50, 0, False, False, False),
+        (0, 1839, True, False, False),
+    ],
+)
+def test_a_command_curtails_the_pv(
+    power: float, harvest: float, is_light: bool, near: bool, expected: bool
+) -> None:
+    assert curtails(power, harvest, is_light=is_light, near=near) == expected
+
+
+@pytest.mark.parametrize(
+    ("power", "harvest", "is_light", "keep_setpoint", "keep_pv"),
+    [
+        (400, 1839, True, COMMANDED, BY_LIMITS),
+        (3000, 1839, True, COMMANDED, COMMANDED),
+        (-400, 1839, True, COMMANDED, BY_LIMITS),
+        (-400, 0, True, COMMANDED, BY_LIMITS),
+        (400, 0, False, COMMANDED, COMMANDED),
+        (-400, 0, False, COMMANDED, COMMANDED),
+        (0, 1839, True, BY_LIMITS, BY_LIMITS),
+        (0, 0, False, BY_LIMITS, BY_LIMITS),
+    ],
+)
+def test_sun_and_choice_decide_how_a_setpoint_is_held(
+    power: float, harvest: float, is_light: bool, keep_setpoint: Means, keep_pv: Means
+) -> None:
+    assert keep_setpoint is decide(
+        power, harvest, is_light=is_light, sunshine=KEEP_SETPOINT
+    )
+    assert keep_pv is decide(power, harvest, is_light=is_light, sunshine=KEEP_PV)
+
+
+def test_a_choice_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="keep_both"):
+        Sun2000Inverter("127.0.0.1", sunshine="keep_both")
+
+
+# The setpoint is kept
+
+
+@pytest.mark.parametrize(
+    ("power", "pv", "harvest", "curtailed"),
+    [
+        (400, SUN, 363, True),
+        (3000, SUN, SUN, False),
+        (-500, SUN, 0, True),
+        (0, SUN, SUN, False),
+        (400, 0, 0, False),
+        (-500, 0, 0, False),
+    ],
+)
+async def test_the_setpoint_is_kept_and_its_cost_is_known(
+    power: int, pv: float, harvest: float, curtailed: bool
+) -> None:
+    async with bench(pv=pv) as b:
+        assert await b.battery.set_power_setpoint(power) == Grant(power)
+        b.clock.advance(30)
+        await renew(b)
+
+        assert b.power == pytest.approx(power, abs=5)
+        assert sunlight(b) == pytest.approx(harvest, abs=1)
+        held = b.battery.held
+        assert held is not None and held.curtails_pv is curtailed
+        assert (DeviceIssue.PV_CURTAILED in b.battery.issues) is curtailed
+        assert b.device["flash_writes"] == (2 if power == 0 else 0)
+
+
+async def test_light_is_seen_though_nothing_is_harvested() -> None:
+    """Low harvest proves nothing while a command stands: the strings' voltage does."""
+    async with bench(pv=0) as b:
+        await b.battery.set_power_setpoint(-500)
+        await renew(b)
+        held = b.battery.held
+        assert held is not None and not held.curtails_pv
+        b.simulator.plant.fixed_pv = SUN
+        await b.battery.read({"pv1_voltage", "pv_power"})
+
+        assert sunlight(b) == 0
+        assert held.curtails_pv
+
+
+async def test_the_user_is_not_asked_again_after_the_choice() -> None:
+    async with bench(pv=SUN, sunshine="keep_setpoint") as b:
+        await b.battery.set_power_setpoint(400)
+        await renew(b)
+
+        held = b.battery.held
+        assert held is not None and held.curtails_pv
+        assert b.battery.issues == frozenset()
+
+
+async def test_a_question_stays_when_the_sun_is_gone() -> None:
+    async with bench(pv=SUN) as b:
+        await b.battery.set_power_setpoint(400)
+        await renew(b)
+        await b.battery.release()
+        b.simulator.plant.fixed_pv = 0
+
+        assert b.battery.issues == {DeviceIssue.PV_CURTAILED}
+
+
+# The PV is kept
+
+
+async def test_a_charge_below_the_harvest_is_made_by_its_limit() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        granted = await b.battery.set_power_setpoint(400)
+        b.clock.advance(30)
+
+        assert granted == Grant(400, PV)
+        assert b.control() == ("stop", 0, 400, 0)
+        assert b.power == pytest.approx(400, abs=5)
+        assert sunlight(b) == SUN
+        assert await b.battery.get("power_setpoint") == 400
+        assert b.battery.issues == frozenset()
+        before = len(b.writes)
+        assert await renew(b) is None
+        assert b.writes[before:] == []
+
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 5000)
+        assert b.battery.snapshot is None
+
+
+async def test_a_charge_by_its_limit_never_discharges() -> None:
+    """The house needs all of the sun."""
+    async with bench(pv=SUN, load=3000, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(400)
+        b.clock.advance(30)
+
+        assert b.power == 0
+        assert sunlight(b) == SUN
+
+
+async def test_a_charge_above_the_harvest_is_a_command() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        granted = await b.battery.set_power_setpoint(3000)
+        b.clock.advance(30)
+
+        assert granted == Grant(3000)
+        assert b.control() == ("charge", 3000, 5000, 5000)
+        assert sunlight(b) == SUN
+        assert b.device["flash_writes"] == 0
+
+
+@pytest.mark.parametrize(("load", "power"), [(600, 0), (1800, -56), (4000, -1000)])
+async def test_a_discharge_in_light_gives_only_what_the_house_needs(
+    load: float, power: float
+) -> None:
+    """Up to the setpoint, and without charging from the sun."""
+    async with bench(pv=SUN, load=load, sunshine="keep_pv") as b:
+        granted = await b.battery.set_power_setpoint(-1000)
+        b.clock.advance(30)
+
+        assert granted == Grant(0, PV)
+        assert b.control() == ("stop", 0, 0, 1000)
+        assert b.power == pytest.approx(power, abs=2)
+        assert sunlight(b) == SUN
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+@pytest.mark.parametrize("power", [2000, -2000])
+async def test_in_the_dark_a_setpoint_is_a_command(power: int) -> None:
+    async with bench(sunshine="keep_pv") as b:
+        assert await b.battery.set_power_setpoint(power) == Grant(power)
+        b.clock.advance(30)
+        assert b.power == pytest.approx(power, abs=5)
+        assert b.device["flash_writes"] == 0
+
+
+async def test_limits_take_over_when_the_sun_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(400)
+        b.simulator.plant.fixed_pv = SUN
+        time.advance(LIGHT_KNOWN_FOR)
+        granted = await renew(b)
+        time.advance(30)
+
+        assert granted == Grant(400, PV)
+        assert b.control() == ("stop", 0, 400, 0)
+        assert sunlight(b) == SUN
+
+
+async def test_a_command_follows_when_the_sun_is_gone_and_not_before_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each change of the means is written to flash, so clouds do not cause many."""
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(-1000)
+        b.simulator.plant.fixed_pv = 0
+        time.advance(SPARED_FOR - 60)
+        before = len(b.writes)
+        assert await renew(b) is None
+        assert b.writes[before:] == []
+        time.advance(61)
+        assert await renew(b) == Grant(-1000)
+        time.advance(30)
+
+        assert b.control() == ("discharge", -1000, 5000, 5000)
+        assert b.power == pytest.approx(-1000, abs=5)
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_a_harvest_within_the_band_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(pv=3000, sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(2500)
+        for pv, command in ((2100, "stop"), (1800, "stop"), (1700, "charge")):
+            b.simulator.plant.fixed_pv = pv
+            time.advance(SPARED_FOR)
+            await renew(b)
+            assert b.control()[0] == command
+        for pv, command in ((2100, "charge"), (2150, "stop")):
+            b.simulator.plant.fixed_pv = pv
+            time.advance(HARVEST_KNOWN_FOR)
+            await renew(b)
+            assert b.control()[0] == command
+
+
+async def test_a_day_of_clouds_stays_within_the_budget_of_flash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(pv=SUN, soc=20, sunshine="keep_pv") as b:
+        b.simulator.plant.capacity = 1e9
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(1500)
+        for minute in range(12 * 60):
+            b.simulator.plant.fixed_pv = SUN if minute % 2 else 300
+            time.advance(60)
+            await renew(b)
+
+        assert 4 < b.device["flash_writes"] < DAILY_BUDGET
+
+
+async def test_beyond_the_budget_the_setpoint_stays_and_costs_pv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(400)
+        spend_budget(b)
+        b.simulator.plant.fixed_pv = SUN
+        time.advance(LIGHT_KNOWN_FOR)
+        assert await renew(b) == Grant(400)
+
+        assert b.control() == ("charge", 400, 5000, 5000)
+        held = b.battery.held
+        assert held is not None and held.curtails_pv
+        with pytest.raises(FlashBudgetError):
+            await b.battery.set_power_setpoint(300)
+        assert b.control() == ("charge", 400, 5000, 5000)
+
+
+async def test_wear_of_limits_is_known_beforehand() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(3000)
+        worn = []
+        for setpoint in (400, 400, 600, -600, 0, 3000):
+            wears, before = b.battery.wears_flash(setpoint), b.device["flash_writes"]
+            b.clock.advance(10)
+            await b.battery.set_power_setpoint(setpoint)
+            assert (b.device["flash_writes"] > before) == wears
+            worn.append(wears)
+
+        assert worn == [True, False, True, True, True, True]
+
+
+# The user's limits come back
+
+
+async def test_limits_that_spare_the_pv_are_not_taken_for_the_users() -> None:
+    async with bench(
+        pv=SUN, charge_limit=4000, discharge_limit=3000, sunshine="keep_pv"
+    ) as b:
+        await b.battery.read()
+        for power in (400, 600, -500, 0, 300, 3000, 300):
+            await b.battery.set_power_setpoint(power)
+            await b.battery.read()
+            limits = b.battery.setpoint_limits
+            assert limits is not None
+            assert (limits.minimum, limits.maximum) == (-3000, 4000)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 4000, 3000)
+
+
+async def test_a_command_leaves_no_trace_in_the_snapshot() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(400)
+        assert b.battery.snapshot != USER_LIMITS
+        await b.battery.set_power_setpoint(3000)
+        assert b.battery.snapshot == USER_LIMITS
+
+
+@pytest.mark.parametrize("power", [400, -500])
+async def test_another_driver_restores_them_by_the_snapshot(power: int) -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(power)
+        stored = json.loads(json.dumps(b.battery.snapshot))
+        await b.battery.close()
+        async with connected(b.simulator) as successor:
+            recovered = successor.recover(stored)
+            assert recovered.unknown == frozenset()
+            successor.snapshot = recovered.snapshot
+            await successor.release()
+
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_damaged_bounds_are_said_to_be_unknown() -> None:
+    async with bench() as b:
+        for damaged in (7, ["400"], [True], None):
+            stored: dict[str, Any] = {**USER_LIMITS, "bounds": damaged}
+            assert b.battery.recover(stored).unknown == {"bounds"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "answered"),
+    # The answer to the first write is lost, or all of the second; all others take long.
+    [
+        pytest.param(
+            broken,
+            answered,
+            marks=[] if (broken, answered) in SOME else pytest.mark.long,
+        )
+        for broken in range(MOST_WRITES + 1)
+        for answered in (False, True)
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(None, 400), (400, 600), (400, -500), (-500, 3000), (3000, 400), (400, None)],
+)
+async def test_limits_come_back_wherever_the_connection_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+    before: int | None,
+    after: int | None,
+    broken: int,
+    answered: bool,
+) -> None:
+    """By what was on disk when it broke: None in the table is automatic."""
+    async with bench(
+        pv=SUN, charge_limit=4000, discharge_limit=3000, sunshine="keep_pv"
+    ) as b:
+        kept: dict[str, Any] = {}
+
+        async def keep(snapshot: dict[str, Any]) -> None:
+            kept.update(json.loads(json.dumps(snapshot)))
+
+        b.battery.keep_snapshot = keep
+        await keep(await b.battery.take_snapshot())
+        if before is not None:
+            await b.battery.set_power_setpoint(before)
+        with monkeypatch.context() as breaking, suppress(CannotConnectError):
+            break_at(breaking, b.simulator, broken, answered=answered)
+            if after is None:
+                await b.battery.release()
+            else:
+                await b.battery.set_power_setpoint(after)
+        async with connected(b.simulator) as successor:
+            successor.snapshot = kept
+            await successor.release()
+
+        assert b.control() == ("stop", 0, 4000, 3000)
+
+
+async def test_a_change_that_fails_half_way_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not taken for another controller's."""
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(-1000)
+        b.simulator.plant.fixed_pv = 0
+        time.advance(SPARED_FOR)
+        break_at(monkeypatch, b.simulator, 1, answered=True)
+        with pytest.raises(BatteryError):
+            await renew(b)
+        assert await renew(b) == Grant(-1000)
+
+        assert b.control() == ("discharge", -1000, 5000, 5000)
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_a_limit_that_the_user_sets_meanwhile_waits_and_bounds() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(400)
+        await b.battery.set_value("charge_power_limit", 2000)
+        assert b.control() == ("stop", 0, 400, 0)
+        await b.battery.set_value("charge_power_limit", 300)
+        assert await renew(b) == Grant(300, PV)
+        assert b.control() == ("stop", 0, 300, 0)
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 300, 5000)
+
+
+async def test_limits_of_another_controller_are_not_fought() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(400)
+        await b.simulator.misbehave("setting", setting="charge_limit", value=2500)
+        before = len(b.writes)
+        with pytest.raises(TakenOverError, match="not held any more"):
+            await renew(b)
+        assert await b.battery.get("power_setpoint") is None
+        assert b.writes[before:] == []
+        await b.battery.release()
+
+        assert b.control() == ("stop", 0, 2500, 5000)
+
+
+async def test_the_closed_direction_is_written_first_and_no_command_runs() -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.battery.set_power_setpoint(3000)
+        before = len(b.writes)
+        await b.battery.set_power_setpoint(-500)
+
+        assert b.writes[before:] == [
+            (1, COMMAND, [0]),
+            (1, CHARGE_LIMIT, [0, 0]),
+            (1, DISCHARGE_LIMIT, [0, 500]),
+        ]
+
+
+# Without strings
+
+
+async def test_an_inverter_without_strings_is_in_the_light_by_its_harvest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        await b.simulator.misbehave("absent", first=32016, last=32019)
+        assert await b.battery.set_power_setpoint(-500) == Grant(0, PV)
+        b.simulator.plant.fixed_pv = 0
+        Time(b, monkeypatch).advance(SPARED_FOR)
+        assert await renew(b) == Grant(-500)
