@@ -6,8 +6,13 @@ import pytest
 
 from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from custom_components.homebattery.drivers.detection import detect
-from custom_components.homebattery.drivers.errors import BatteryError
+from custom_components.homebattery.drivers.errors import (
+    BatteryError,
+    DeviceBusyError,
+    UnitAbsentError,
+)
 from custom_components.homebattery.drivers.measurements import Value
+from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.sun2000 import (
     device_list,
     gateways as sun2000_gateways,
@@ -89,6 +94,15 @@ async def test_a_smart_logger_measures_the_house_at_the_unit_of_its_meter() -> N
         assert "grid_import_total" not in readings
 
 
+@pytest.mark.parametrize("model", ["SUN2000-6KTL-M1", "SUN2000-6KTL-L1"])
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_a_gateway_measures_the_grid_as_a_whole(access: Any, model: Any) -> None:
+    """Not by phase, however many phases the inverter has."""
+    async with bench(access=access, unit_id=4, model=model) as at:
+        assert "grid_power" in at.battery.measurements
+        assert "grid_power_l1" not in at.battery.measurements
+
+
 @pytest.mark.parametrize(
     ("access", "names"),
     [
@@ -121,9 +135,12 @@ async def test_an_inverter_with_a_meter_asks_no_gateway() -> None:
     assert {each.unit for each in log if isinstance(each, Read)} == {1}
 
 
-async def test_a_live_poll_behind_an_emma_costs_no_more_than_one_with_a_meter() -> None:
-    """Inverter, battery and EMMA."""
-    async with bench(access="emma", unit_id=4) as at:
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_a_live_poll_behind_a_gateway_costs_no_more_than_one_with_a_meter(
+    access: Any,
+) -> None:
+    """Inverter, battery and gateway."""
+    async with bench(access=access, unit_id=4) as at:
         await at.battery.read()
         keys = live_keys(at.battery)
         assert {"grid_power", "load_power", "battery_power"} <= keys
@@ -319,6 +336,45 @@ async def test_several_inverters_are_offered_while_it_is_set_up() -> None:
     assert [choice.value for choice in choices] == [1, 16]
     assert choices[0].text.startswith("1: SUN2000-6KTL-M1, HV2250123456, SOC 50 %, PV")
     assert choices[1].text.startswith("16: SUN2000-6KTL-M1, HV2250654321, PV 0 W")
+
+
+@pytest.mark.parametrize(("dark", "unit"), [(16, 1), (1, 16)])
+async def test_an_inverter_at_night_is_not_offered(dark: int, unit: int) -> None:
+    """The others do not wait for daylight."""
+    async with HuaweiSimulator(access="emma", unit_id=1, second_unit=16) as simulator:
+        await simulator.misbehave("sleep", unit=dark)
+        battery = Sun2000Inverter(simulator.host, simulator.port)
+        battery.searches = True
+        async with battery:
+            assert battery.unit_id == unit
+            assert not battery.choices
+
+
+async def test_an_inverter_that_is_busy_again_after_it_answered_is_kept() -> None:
+    """It is not asked for its model once more, to be compared with the others."""
+    asked = 0
+
+    class Unit:
+        def __init__(self, unit_id: int) -> None:
+            self.unit_id = unit_id
+
+        async def read_holding_registers(self, address: int, count: int) -> list[int]:
+            nonlocal asked
+            if self.unit_id != 1:
+                raise UnitAbsentError("nothing there", 11)
+            asked += 1
+            if asked != 2:
+                raise DeviceBusyError("busy", 6)
+            return [int.from_bytes(b"SU"), int.from_bytes(b"N\0"), *[0] * (count - 2)]
+
+        async def write_registers(self, address: int, values: list[int]) -> None:
+            raise NotImplementedError
+
+    candidates = await sun2000_gateways.find_inverters(
+        "inverter", ModbusTcpConnection("inverter", 502, 1), Unit, every=True
+    )
+
+    assert [(each.unit_id, each.model) for each in candidates] == [(1, "SUN")]
 
 
 async def test_silent_units_are_not_searched_for_further_inverters(

@@ -17,7 +17,7 @@ contradict, or was never measured, is marked [uncertain].
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final, override
 
@@ -41,8 +41,17 @@ from .connection import LostConnections
 from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller, own_limits
 from .devices import Meter, Table
 from .gateways import check_inverter, describe, detect_inverters, find_inverters
-from .house import discover_gateway
-from .measurements import BATTERY_STATES, FORMULAS, LIMITS, load_of, number, problems
+from .house import Gateway, discover_gateway
+from .measurements import (
+    BATTERY_STATES,
+    FORMULAS,
+    L1_OR_TOTAL,
+    LIMITS,
+    OF_THE_HOUSE,
+    load_of,
+    number,
+    problems,
+)
 from .registers import ALARMS, CHARGE, FIXED_TABLE, IDENTITY, LAYOUT, STOP, TOU_TABLE
 from .settings import battery_settings, check_peak_shaving, inverter_settings
 from .topology import ASKED, Topology, battery_unit, discover
@@ -143,7 +152,6 @@ class Sun2000Inverter(ModbusBattery):
         setpoint = ("forced_command", "forced_charge_power", "forced_discharge_power")
         for formula in (
             Formula("has_battery", ("model",), lambda _: self.has_battery),
-            Formula("grid_power_l1", ("grid_power_l1", "grid_power"), self._l1_power),
             Formula("power_setpoint", (*setpoint, *LIMITS), self._setpoint_on_device),
             Formula("problem", (*ALARMS, *BATTERY_STATES, *LIMITS), self._problems),
         ):
@@ -195,6 +203,9 @@ class Sun2000Inverter(ModbusBattery):
             model = await check_inverter(f"{where} unit {self.unit_id}", self._inverter)
         self._once["model"] = self._model = model
         self.topology = await self._discover()
+        for key in OF_THE_HOUSE:
+            self._formulas.pop(key, None)
+        self._formulas.update((each.key, each) for each in self._house_formulas())
         self.counters.rated_power = self.topology.power or 0
 
     async def _find_inverter(self, where: str) -> tuple[int, str]:
@@ -233,27 +244,36 @@ class Sun2000Inverter(ModbusBattery):
             ]
         return devices
 
+    @property
+    def _house(self) -> Gateway | None:
+        """The gateway that measures the house instead of a meter; None without one."""
+        gateway = self.topology.gateway
+        return gateway if gateway is not None and gateway.registers else None
+
     def _meters(self, main: ModbusDevice) -> list[ModbusDevice]:
         """Return what measures the grid: the gateway, else the meter of `main`.
 
         A gateway measures the house once, for the first of the inverters behind it.
         """
-        gateway = self.topology.gateway
-        meters: list[ModbusDevice] = []
-        power: str | None = None
-        if gateway is None or not gateway.registers:
-            power = "active_power"
+        gateway = self._house
+        if gateway is None:
             name = f"Meter (unit {self.unit_id})"
-            meters = [Meter(name, self._unit, self.topology.meter, LAYOUT, main)]
-        elif self.is_first:
-            power = gateway.inverters_power
-            unit = RetryingUnit(self.unit(gateway.meter_unit))
-            name = f"{gateway.identity.name} (unit {gateway.meter_unit})"
-            meters = [ModbusDevice(name, unit, gateway.registers, LAYOUT)]
-        self._formulas.pop("load_power", None)
-        if power is not None:
-            self._formulas["load_power"] = load_of(power)
-        return meters
+            return [Meter(name, self._unit, self.topology.meter, LAYOUT, main)]
+        if not self.is_first:
+            return []
+        unit = RetryingUnit(self.unit(gateway.meter_unit))
+        name = f"{gateway.identity.name} (unit {gateway.meter_unit})"
+        return [ModbusDevice(name, unit, gateway.registers, LAYOUT)]
+
+    def _house_formulas(self) -> Iterator[Formula]:
+        """Yield the formulas that depend on what measures the grid."""
+        gateway = self._house
+        if gateway is None:
+            yield load_of("active_power")
+            if self.topology.has_single_phase_meter:
+                yield L1_OR_TOTAL
+        elif self.is_first and gateway.inverters_power is not None:
+            yield load_of(gateway.inverters_power)
 
     @override
     def _make_controller(self) -> Sun2000Controller | None:
@@ -330,12 +350,6 @@ class Sun2000Inverter(ModbusBattery):
     def _problems(self, v: Values) -> tuple[str, ...]:
         """Return active alarms, battery faults and an orphaned hold."""
         return problems(v, is_held=self.snapshot is not None)
-
-    def _l1_power(self, v: Values) -> Value:
-        """Return the power of L1, W; some single-phase meters report the total only."""
-        power = v["grid_power_l1"]
-        is_total = power is None and self.topology.has_single_phase_meter
-        return v["grid_power"] if is_total else power
 
     def _setpoint_on_device(self, v: Values) -> Value:
         """Return the power that the device was sent, W; 0 while it decides itself.

@@ -33,6 +33,12 @@ def load_of(inverters: str) -> Formula:
     return Formula("load_power", (inverters, "grid_power"), load_power)
 
 
+def _l1_or_total(v: Values) -> Value:
+    """Return the power of L1, W; some single-phase meters report the total only."""
+    power = v["grid_power_l1"]
+    return v["grid_power"] if power is None else power
+
+
 def _export(v: Values) -> Value:
     """Return the exported energy, kWh: some meters count it below zero."""
     return None if v["meter_export"] is None else abs(number(v["meter_export"]))
@@ -143,6 +149,12 @@ def _names(kind: str, periods: int, parts: Iterable[str]) -> tuple[str, ...]:
     )
 
 
+L1_OR_TOTAL: Final = Formula(
+    "grid_power_l1", ("grid_power_l1", "grid_power"), _l1_or_total
+)
+"""The power of L1 at a single-phase meter."""
+OF_THE_HOUSE: Final = (L1_OR_TOTAL.key, "load_power")
+"""The formulas that depend on what measures the grid."""
 FORMULAS: Final = (
     SOC,
     load_of("active_power"),
