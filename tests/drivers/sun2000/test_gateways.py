@@ -135,12 +135,15 @@ async def test_an_inverter_with_a_meter_asks_no_gateway() -> None:
     assert {each.unit for each in log if isinstance(each, Read)} == {1}
 
 
-@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+@pytest.mark.parametrize(
+    ("access", "second_unit", "requests"),
+    [("emma", 0, 3), ("smartlogger", 0, 3), ("emma", 16, 4)],
+)
 async def test_a_live_poll_behind_a_gateway_costs_no_more_than_one_with_a_meter(
-    access: Any,
+    access: Any, second_unit: int, requests: int
 ) -> None:
-    """Inverter, battery and gateway."""
-    async with bench(access=access, unit_id=4) as at:
+    """Inverter, battery and gateway; one more for the power of several inverters."""
+    async with bench(access=access, unit_id=4, second_unit=second_unit) as at:
         await at.battery.read()
         keys = live_keys(at.battery)
         assert {"grid_power", "load_power", "battery_power"} <= keys
@@ -148,7 +151,7 @@ async def test_a_live_poll_behind_a_gateway_costs_no_more_than_one_with_a_meter(
         for _ in range(3):
             traffic.clear()
             await at.battery.read(keys)
-            assert traffic.requests == 3
+            assert traffic.requests == requests
             assert not traffic.refusals
 
 
