@@ -10,21 +10,16 @@ power limits instead, as a hold is; see `curtailment.py`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, override
 
 from ..battery.controller import (
     KNOWN_FOR,
-    Bound,
-    ForeignSetpoint,
     Grant,
-    HeldSetpoint,
     LimitReason,
     Recovered,
     SetpointController,
     SetpointRequest,
     Snapshot,
-    bounded,
     loop_time,
     sound_parts,
 )
@@ -33,7 +28,6 @@ from ..errors import (
     BatteryError,
     DeviceBusyError,
     NotConfirmedError,
-    NotSupportedError,
     RequestTimeoutError,
     TakenOverError,
 )
@@ -43,13 +37,22 @@ from .commands import (
     PERMITTED,
     ControlState,
     ForcedCommands,
-    OwnLimits,
     direction_of,
-    limit_register,
     limits_of,
     power_register,
 )
 from .curtailment import LIGHT_KNOWN_FOR, Means, Sky, curtails, decide
+from .held import HeldCommand, begun, by_limits, granted, is_running
+from .limits import (
+    BOUNDS,
+    Limits,
+    are_bounds,
+    bounds_until,
+    costs_flash,
+    own_limits,
+    users_limits,
+    within,
+)
 from .measurements import LIMITS, number
 from .registers import STOP
 
@@ -72,48 +75,8 @@ needs more than 1 s for each answer."""
 SPARED_FOR: Final = 900.0
 """Seconds from power limits to the next command, unless another setpoint is asked for:
 with clouds all day, that leaves half of the daily budget of writes to flash."""
-BOUNDS: Final = "bounds"
-"""The key of a snapshot for the setpoints that were written as power limits, W: those
-limits are not the user's."""
-_FOREIGN_READS: Final = 2
-"""Reads in a row of a foreign power that mean another controller; one may have been
-under way when the power was changed."""
-
-type Limits = Mapping[str, float | None]
-"""W by the name of the power limit; None where it is not known."""
 type Reader = Callable[[Collection[str]], Awaitable[Mapping[str, Value]]]
 """Reads registers by name; those that fail are absent."""
-
-
-@dataclass(slots=True, kw_only=True)
-class HeldCommand(HeldSetpoint):
-    """The forced command, or the power limits, that the battery is held by."""
-
-    snapshot: Snapshot
-    """The snapshot to restore: while the limits are the driver's own, the user's are known here."""
-    means: Means
-    sent: int
-    """The power of the command, or of the limits, W; 0 is a hold. A command may go on
-    when nothing is granted any more, until it runs out."""
-    renewed_at: float
-    """When the time of the command was last written, loop time, s."""
-    seen_at: float
-    """When the command was last read, loop time, s."""
-    has_ended: bool = False
-    """Whether the device has ended the command."""
-    is_uncertain: bool = False
-    """Whether a change of the means failed, and may have arrived in part."""
-    is_taken_over: bool = False
-    """Whether the command that runs, if any, is another controller's."""
-    foreign: ForeignSetpoint = field(
-        default_factory=lambda: ForeignSetpoint(_FOREIGN_READS)
-    )
-    """Reads of a foreign power."""
-
-    @property
-    def is_command(self) -> bool:
-        """Whether a forced command of this driver should be running."""
-        return self.means is Means.COMMAND and not self.has_ended
 
 
 class Sun2000Controller(SetpointController[HeldCommand]):
@@ -158,26 +121,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     async def take_snapshot(self) -> Snapshot:
         before = self.held.snapshot if self.held else {}
-        return self._limits_to_restore(await self._commands.read_state(), before)
-
-    def _limits_to_restore(self, state: ControlState, before: Snapshot) -> Snapshot:
-        """Return the user's power limits, W.
-
-        While the battery is held a limit of 0 is the hold's, and others may be this
-        driver's, too: those of `before` count.
-        """
-        limits: Snapshot = {}
-        own = own_limits(before)
-        for limit, power in state.limits.items():
-            if power is None or power in own[limit]:
-                power = before.get(limit, power)
-            if power is None:
-                raise NotSupportedError(
-                    f"{self._device.name}: the device does not report its {limit} at "
-                    "present, so it could not be restored later"
-                )
-            limits[limit] = power
-        return limits
+        state = await self._commands.read_state()
+        return users_limits(self._device.name, state, before)
 
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
@@ -193,23 +138,24 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         self, request: SetpointRequest, state: ControlState, snapshot: Snapshot
     ) -> Grant:
         """Hold the device at the power granted for `request`; return the grant."""
-        await self.correct(snapshot, self._limits_to_restore(state, snapshot))
+        users = users_limits(self._device.name, state, snapshot)
+        await self.correct(snapshot, users)
         power, reason = within(round(request.power), snapshot, await self._permits())
         means = self._decide(power)
         limits = limits_of(power) if means is Means.LIMITS else None
-        if self._device.wear is not None and _costs_flash(limits, state, snapshot):
+        if self._device.wear is not None and costs_flash(limits, state, snapshot):
             self._device.wear.check(self._device.name)
         if means is Means.LIMITS and power != 0:
             await self._keep_bound(power, state, snapshot)
         before, self.held = self.held, None
         if means is Means.LIMITS:
             await self._commands.limit(power, state)
-            grant = _by_limits(power, reason)
-            self.held = _begun(request, grant, snapshot, loop_time(), means, power)
-        elif before is not None and _is_running(before, power, state):
+            grant = by_limits(power, reason)
+            self.held = begun(request, grant, snapshot, loop_time(), means, power)
+        elif before is not None and is_running(before, power, state):
             sent = await self._commands.change_power(power)
-            grant = _granted(power, sent, reason)
-            self.held = _begun(request, grant, snapshot, loop_time())
+            grant = granted(power, sent, reason)
+            self.held = begun(request, grant, snapshot, loop_time())
             self.held.renewed_at = before.renewed_at
         else:
             grant = Grant(power, reason)
@@ -223,19 +169,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     async def _keep_bound(
         self, power: int, state: ControlState, snapshot: Snapshot
     ) -> None:
-        """Have it saved that limits of `power`, W, are not the user's.
-
-        So are those that are on the device until then.
-        """
-        there = [
-            bound
-            for bound in snapshot.get(BOUNDS, ())
-            if any(
-                limit and limit == state.limits[name]
-                for name, limit in limits_of(bound).items()
-            )
-        ]
-        await self.correct(snapshot, {BOUNDS: list(dict.fromkeys([*there, power]))})
+        """Have it saved that limits of `power`, W, are not the user's."""
+        await self.correct(snapshot, {BOUNDS: bounds_until(power, state, snapshot)})
 
     def _decide(self, power: int) -> Means:
         """Return the means by which to hold `power`, W, now."""
@@ -273,7 +208,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         """Start a command of the granted power; a full or an empty battery ends it."""
         now = loop_time()
         taken = await self._force(grant, state, snapshot)
-        held = _begun(request, taken, snapshot, now)
+        held = begun(request, taken, snapshot, now)
         held.has_ended = taken.power == 0
         return held
 
@@ -299,7 +234,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             if end_reason is None:
                 raise
             return Grant(0, end_reason)
-        return _granted(power, sent, reason)
+        return granted(power, sent, reason)
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
@@ -395,7 +330,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             if power != held.sent:
                 held.sent = await self._commands.change_power(power)
             await self._commands.prolong(held.sent, minutes)
-            grant = _granted(power, held.sent, cut)
+            grant = granted(power, held.sent, cut)
         held.renewed_at = held.written_at = now
         held.change(grant, now)
 
@@ -406,7 +341,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             limit: registers[limit].holds for limit in LIMITS
         }
         if BOUNDS in stored:
-            parts[BOUNDS] = _are_bounds
+            parts[BOUNDS] = are_bounds
         return sound_parts(stored, parts)
 
     @override
@@ -513,95 +448,3 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             return LimitReason.FULL if number(soc) >= full else None
         lowest = max(number(values.get("min_soc")), DISCHARGE_FLOOR) + EMPTY
         return LimitReason.EMPTY if number(soc) <= lowest else None
-
-
-def within(
-    power: int, settings: Limits, permits: Limits
-) -> tuple[int, LimitReason | None]:
-    """Return the part of `power`, W, that is granted, and the reason of a cut.
-
-    `settings` are the limits set on the device, `permits` those of the battery now.
-    """
-    name = limit_register(power)
-    bounds = [
-        Bound(most, reason)
-        for limits, reason in (
-            (settings, LimitReason.SETTING),
-            (permits, LimitReason.BATTERY),
-        )
-        if (most := limits.get(name)) is not None
-    ]
-    granted, reason = bounded(power, bounds)
-    return round(granted), reason
-
-
-def own_limits(snapshot: Snapshot) -> OwnLimits:
-    """Return the limits, W, that are not the user's: 0, and what spares the PV."""
-    bounds = [limits_of(power) for power in (0, *snapshot.get(BOUNDS, ()))]
-    return {limit: {bound[limit] for bound in bounds} for limit in LIMITS}
-
-
-def _are_bounds(stored: Any) -> bool:
-    """Return whether a part of a stored snapshot can be setpoints, W."""
-    return isinstance(stored, list) and all(type(power) is int for power in stored)
-
-
-def _begun(
-    request: SetpointRequest,
-    grant: Grant,
-    snapshot: Snapshot,
-    now: float,
-    means: Means = Means.COMMAND,
-    sent: int | None = None,
-) -> HeldCommand:
-    """Return the record of what has just been written: by default what is granted."""
-    return HeldCommand(
-        request=request,
-        grant=grant,
-        changed_at=now,
-        written_at=now,
-        snapshot=snapshot,
-        means=means,
-        sent=grant.power if sent is None else sent,
-        renewed_at=now,
-        seen_at=now,
-    )
-
-
-def _granted(power: int, sent: int, reason: LimitReason | None) -> Grant:
-    """Return the grant where the device took `sent` of a power, W."""
-    is_trimmed = abs(sent) < abs(power)
-    return Grant(sent, LimitReason.BATTERY if is_trimmed else reason)
-
-
-def _by_limits(power: int, reason: LimitReason | None) -> Grant:
-    """Return the grant of a battery that does by itself up to `power`, W.
-
-    In light it charges as it should, and discharges only what the house needs besides.
-    """
-    if power == 0:
-        return Grant(0, reason)
-    return Grant(max(power, 0), LimitReason.PV_CURTAILED)
-
-
-def _costs_flash(
-    wanted: Mapping[str, float] | None, state: ControlState, snapshot: Snapshot
-) -> bool:
-    """Return True when power limits are to be written: `wanted`, W, or the user's."""
-    if wanted is not None:
-        return any(now != wanted[limit] for limit, now in state.limits.items())
-    own = own_limits(snapshot)
-    return any(
-        now in own[limit] and now != snapshot[limit]
-        for limit, now in state.limits.items()
-    )
-
-
-def _is_running(held: HeldCommand, power: int, state: ControlState) -> bool:
-    """Return True when `power` is only another size of the command that runs."""
-    return (
-        held.is_command
-        and held.sent * power > 0
-        and state.command == direction_of(power)
-        and all(state.limits.values())
-    )

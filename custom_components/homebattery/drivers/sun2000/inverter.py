@@ -38,10 +38,11 @@ from ..modbus.register import Register
 from ..modbus.tcp import ModbusTcpConnection
 from .commands import COMMAND, PERMITTED, limits_of
 from .connection import LostConnections
-from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller, own_limits
+from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import check_inverter, describe, detect_inverters, find_inverters
 from .house import Gateway, discover_gateway
+from .limits import own_limits
 from .measurements import (
     BATTERY_STATES,
     FORMULAS,
