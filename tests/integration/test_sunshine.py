@@ -65,9 +65,9 @@ def battery_power(home: Home) -> float:
 
 
 async def settle(warp: Warp) -> None:
-    """Let the device, and two polls, follow."""
-    for _ in range(3):
-        await warp(6)
+    """Let the device follow, and its strings be read again."""
+    for _ in range(9):
+        await warp(10)
 
 
 @pytest.mark.parametrize(("power", "harvest"), [(400, 363), (-500, 0)])
@@ -81,6 +81,20 @@ async def test_a_setpoint_that_costs_pv_says_so(
     assert sunlight(sunny_home) == pytest.approx(harvest, abs=1)
     assert status(sunny_home) == ("following", "pv_curtailed")
     assert issues(sunny_home) == {DeviceIssue.PV_CURTAILED}
+
+
+@pytest.mark.parametrize("power", [400, -500])
+async def test_firmware_that_curtails_nothing_raises_no_question(
+    sunny_home: Home, huawei: HuaweiSimulator, warp: Warp, power: int
+) -> None:
+    huawei.device.curtails = False
+    await sunny_home.set_power(power)
+    await settle(warp)
+
+    assert battery_power(sunny_home) == pytest.approx(power, abs=5)
+    assert sunlight(sunny_home) == SUN
+    assert status(sunny_home) == ("following", None)
+    assert issues(sunny_home) == set()
 
 
 @pytest.mark.parametrize("power", [3000, 0])

@@ -19,6 +19,8 @@ STARTED: Final = 1_789_970_000  # unix time
 PACK_STATUS: Final = 0x0202
 STRINGS: Final = ((0.55, 400.0), (0.45, 380.0))  # share of the power, V
 DARK_VOLTS: Final = 35.0
+UNSEEN_STRING_WATTS: Final = 100.0
+"""Power below which the current of a string reads 0, about."""
 
 BATTERY_STATUS: Final = {
     "offline": 0,
@@ -148,7 +150,9 @@ class Sun2000Values:
         for number, (share, volts) in enumerate(STRINGS, 1):
             lit = plant.sun_dc > 0
             values[f"string_{number}_voltage"] = volts if lit else DARK_VOLTS
-            values[f"string_{number}_current"] = share * plant.pv_dc / volts
+            watts = share * plant.pv_dc
+            seen = watts if watts >= UNSEEN_STRING_WATTS else 0.0
+            values[f"string_{number}_current"] = seen / volts
         return values
 
     def _phases(self) -> dict[str, Value]:

@@ -28,7 +28,7 @@ class Measured:
     soc: float | None
     min_soc: float | None
     curtails_pv: bool = False
-    """Whether the device curtails its PV for the setpoint."""
+    """Whether the device is seen to curtail its PV for the setpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,11 @@ from custom_components.homebattery.drivers.sun2000.controller import SPARED_FOR
 from custom_components.homebattery.drivers.sun2000.curtailment import (
     HARVEST_KNOWN_FOR,
     LIGHT_KNOWN_FOR,
+    STEADY_AFTER,
     Means,
-    curtails,
     decide,
+    is_curtailed,
+    may_curtail,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 
@@ -109,9 +111,8 @@ async def renew(b: Bench) -> Grant | None:
         (3000, 2099, True, True, False),
         (400, 299, True, False, False),
         (400, 299, True, True, True),
-        # A discharge stops the trackers in any light, and costs nothing in the dark.
+        # A discharge may stop the trackers in any light, and costs nothing in the dark.
         (-1, 0, True, False, True),
-        (-3000, 1839, True, False, True),
         (-3000, 0, False, False, False),
         (-3000, 0, False, True, False),
         # In the dark there is no harvest, and a hold is no command.
@@ -119,10 +120,44 @@ async def renew(b: Bench) -> Grant | None:
         (0, 1839, True, False, False),
     ],
 )
-def test_a_command_curtails_the_pv(
+def test_a_command_may_curtail_the_pv(
     power: float, harvest: float, is_light: bool, near: bool, expected: bool
 ) -> None:
-    assert curtails(power, harvest, is_light=is_light, near=near) == expected
+    """As far as is known before it is tried: to keep the PV, caution is right."""
+    assert may_curtail(power, harvest, is_light=is_light, near=near) == expected
+
+
+@pytest.mark.parametrize(
+    ("power", "harvest", "is_light", "is_idle", "expected"),
+    [
+        # The harvest equals a charge that bounds it.
+        (315, 288, True, False, True),
+        (400, 363, True, False, True),
+        (5000, 4540, True, False, True),
+        (3000, 2550, True, False, True),
+        (3000, 3450, True, False, True),
+        (3000, 2549, True, False, False),
+        (3000, 3451, True, False, False),
+        # Far above a charge, it is not bounded by that.
+        (400, 1839, True, False, False),
+        (400, 5000, True, False, False),
+        (50, 0, False, False, False),
+        # A discharge costs PV where a lit string has no current, and nothing comes.
+        (-3000, 0, True, True, True),
+        (-3000, 0, True, False, False),
+        # Below 100 W the current of a string reads 0 all the same.
+        (-3000, 90, True, True, False),
+        # What is harvested is not curtailed.
+        (-3000, 1839, True, False, False),
+        (-3000, 0, False, False, False),
+        (0, 0, True, True, False),
+    ],
+)
+def test_a_command_is_seen_to_curtail_the_pv(
+    power: float, harvest: float, is_light: bool, is_idle: bool, expected: bool
+) -> None:
+    """By what is read while it stands."""
+    assert expected == is_curtailed(power, harvest, is_light=is_light, is_idle=is_idle)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +202,16 @@ def test_a_choice_that_there_is_not_is_refused() -> None:
     ],
 )
 async def test_the_setpoint_is_kept_and_its_cost_is_known(
-    power: int, pv: float, harvest: float, curtailed: bool
+    monkeypatch: pytest.MonkeyPatch,
+    power: int,
+    pv: float,
+    harvest: float,
+    curtailed: bool,
 ) -> None:
     async with bench(pv=pv) as b:
+        time = Time(b, monkeypatch)
         assert await b.battery.set_power_setpoint(power) == Grant(power)
-        b.clock.advance(30)
+        time.advance(30)
         await renew(b)
 
         assert b.power == pytest.approx(power, abs=5)
@@ -182,23 +222,122 @@ async def test_the_setpoint_is_kept_and_its_cost_is_known(
         assert b.device["flash_writes"] == (2 if power == 0 else 0)
 
 
-async def test_light_is_seen_though_nothing_is_harvested() -> None:
-    """Low harvest proves nothing while a command stands: the strings' voltage does."""
-    async with bench(pv=0) as b:
+@pytest.mark.parametrize("power", [400, 3000, -500])
+@pytest.mark.parametrize("pv", [SUN, 6000])
+async def test_firmware_that_curtails_nothing_is_not_said_to(
+    monkeypatch: pytest.MonkeyPatch, power: int, pv: float
+) -> None:
+    """The harvest is not that of the command, and the strings have current."""
+    async with bench(pv=pv, curtails=False) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(power)
+        for _ in range(5):
+            time.advance(30)
+            await renew(b)
+            held = b.battery.held
+            assert held is not None and not held.curtails_pv
+
+        assert sunlight(b) == pv
+        assert b.battery.issues == frozenset()
+
+
+@pytest.mark.parametrize("power", [400, -500])
+async def test_what_is_read_before_the_trackers_have_followed_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, power: int
+) -> None:
+    seen = {"pv_power", "pv1_voltage", "pv1_current"}
+    async with bench(pv=SUN) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(power)
+        held = b.battery.held
+        assert held is not None
+        time.advance(STEADY_AFTER - 5)
+        await b.battery.read(seen)
+        assert not held.curtails_pv
+        time.advance(6)
+        assert not held.curtails_pv
+        await b.battery.read(seen)
+        assert held.curtails_pv
+
+
+async def test_a_current_that_was_read_before_the_discharge_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The strings may have had none because it was dark."""
+    async with bench(pv=0, curtails=False) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.read({"pv1_current"})
         await b.battery.set_power_setpoint(-500)
+        held = b.battery.held
+        assert held is not None
+        b.simulator.plant.fixed_pv = 40
+        time.advance(STEADY_AFTER + 1)
+        await b.battery.read({"pv_power", "pv1_voltage"})
+
+        assert not held.curtails_pv
+
+
+async def test_another_power_in_the_same_direction_is_seen_to_cost_pv_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A regulator may send one every 20 s; a reversal begins anew."""
+    async with bench(pv=SUN) as b:
+        time = Time(b, monkeypatch)
+        for power in (-500, -600, -700):
+            await b.battery.set_power_setpoint(power)
+            time.advance(20)
+        await b.battery.read({"pv_power", "pv1_voltage", "pv1_current"})
+        await b.battery.set_power_setpoint(-800)
+        held = b.battery.held
+        assert held is not None and held.curtails_pv
+
+        await b.battery.set_power_setpoint(3000)
+        held = b.battery.held
+        assert held is not None and not held.curtails_pv
+
+
+async def test_strings_are_read_without_a_request_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Voltage and current of a string are in one block."""
+    async with bench(pv=SUN) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(-500)
+        for _ in range(2):
+            await renew(b)
+            time.advance(LIGHT_KNOWN_FOR / 2)
+        traffic = b.simulator.server.traffic
+        traffic.clear()
+        await b.battery.refresh()
+
+        assert traffic.requests == 2  # strings, harvest
+
+
+async def test_light_is_seen_though_nothing_is_harvested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Low harvest proves nothing while a command stands: the strings do."""
+    async with bench(pv=0) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(-500)
+        time.advance(30)
         await renew(b)
         held = b.battery.held
         assert held is not None and not held.curtails_pv
         b.simulator.plant.fixed_pv = SUN
-        await b.battery.read({"pv1_voltage", "pv_power"})
+        await b.battery.read({"pv1_voltage", "pv1_current", "pv_power"})
 
         assert sunlight(b) == 0
         assert held.curtails_pv
 
 
-async def test_the_user_is_not_asked_again_after_the_choice() -> None:
+async def test_the_user_is_not_asked_again_after_the_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with bench(pv=SUN, sunshine="keep_setpoint") as b:
+        time = Time(b, monkeypatch)
         await b.battery.set_power_setpoint(400)
+        time.advance(30)
         await renew(b)
 
         held = b.battery.held
@@ -206,9 +345,13 @@ async def test_the_user_is_not_asked_again_after_the_choice() -> None:
         assert b.battery.issues == frozenset()
 
 
-async def test_a_question_stays_when_the_sun_is_gone() -> None:
+async def test_a_question_stays_when_the_sun_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with bench(pv=SUN) as b:
+        time = Time(b, monkeypatch)
         await b.battery.set_power_setpoint(400)
+        time.advance(30)
         await renew(b)
         await b.battery.release()
         b.simulator.plant.fixed_pv = 0

@@ -171,7 +171,7 @@ class HeldSetpoint:
     written_at: float = -math.inf
     """Time of the last write to the device."""
     curtails_pv: bool = False
-    """Whether the device curtails its PV for the setpoint."""
+    """Whether the device is seen to curtail its PV for the setpoint."""
 
     def change(self, grant: Grant, now: float) -> None:
         """Take over the grant that holds from now on."""

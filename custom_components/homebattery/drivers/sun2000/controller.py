@@ -41,7 +41,7 @@ from .commands import (
     limits_of,
     power_register,
 )
-from .curtailment import LIGHT_KNOWN_FOR, Means, Sky, curtails, decide
+from .curtailment import LIGHT_KNOWN_FOR, Means, Sky, decide
 from .held import HeldCommand, begun, by_limits, granted, is_running
 from .limits import (
     BOUNDS,
@@ -107,7 +107,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         self.duration_min = duration_min
         self.sunshine = sunshine
         self.has_curtailed = False
-        """Whether PV was curtailed for a setpoint so far."""
+        """Whether PV was seen to be curtailed for a setpoint so far."""
         self._sky = Sky(strings)
         self.highest: dict[str, float] = {}
         """The most that the battery was ever seen to permit, W, by register."""
@@ -157,6 +157,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             grant = granted(power, sent, reason)
             self.held = begun(request, grant, snapshot, loop_time())
             self.held.renewed_at = before.renewed_at
+            self.held.begun_at = before.begun_at
+            self.held.curtails_pv = before.curtails_pv
         else:
             grant = Grant(power, reason)
             self.held = await self._begin(request, grant, state, snapshot)
@@ -325,6 +327,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             as_they_are: Snapshot = dict.fromkeys(LIMITS, 0.0)
             grant = await self._force(Grant(power, cut), state, as_they_are)
             held.sent, held.has_ended = grant.power or held.sent, grant.power == 0
+            held.begun_at = now
             held.foreign.forget()
         else:
             if power != held.sent:
@@ -379,12 +382,9 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             self._observe_command(held, values)
 
     def _observe_command(self, held: HeldCommand, values: Mapping[str, Value]) -> None:
-        """Note whether a command is another controller's, and whether it costs PV."""
-        held.curtails_pv = held.is_command and curtails(
-            held.sent,
-            self._sky.harvest,
-            is_light=self._sky.is_light,
-            near=held.curtails_pv,
+        """Note whether a command is another controller's, and is seen to cost PV."""
+        held.curtails_pv = held.is_command and self._sky.shows_cost(
+            held.sent, held.begun_at
         )
         self.has_curtailed = self.has_curtailed or held.curtails_pv
         if held.is_command:

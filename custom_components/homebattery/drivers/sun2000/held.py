@@ -33,6 +33,8 @@ class HeldCommand(HeldSetpoint):
     """When the time of the command was last written, loop time, s."""
     seen_at: float
     """When the command was last read, loop time, s."""
+    begun_at: float
+    """When a command in this direction began, whatever its power, loop time, s."""
     has_ended: bool = False
     """Whether the device has ended the command."""
     is_uncertain: bool = False
@@ -69,6 +71,7 @@ def begun(
         sent=grant.power if sent is None else sent,
         renewed_at=now,
         seen_at=now,
+        begun_at=now,
     )
 
 
