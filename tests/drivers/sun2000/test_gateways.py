@@ -9,6 +9,8 @@ from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     DeviceBusyError,
+    DeviceRefusedError,
+    UndetectedUnitError,
     UnitAbsentError,
 )
 from custom_components.homebattery.drivers.measurements import Value
@@ -325,6 +327,49 @@ async def test_an_inverter_at_an_unusual_unit_is_detected_by_the_list(
     ):
         assert battery.unit_id == 123
         assert battery.identity.serial_number == "HV2250123456"
+
+
+@pytest.mark.parametrize("texts", [(40713, 40722), (65524, 65533)])
+async def test_a_smart_logger_lists_its_inverters_by_whatever_it_is_known(
+    closed_port: int, texts: tuple[int, int]
+) -> None:
+    """Some have a serial number and no name, others the other way round."""
+    async with HuaweiSimulator(
+        access="smartlogger", unit_id=26, second_unit=27
+    ) as simulator:
+        logger = simulator.units.listeners[0]
+        simulator.units.listeners[0] = logger._replace(spans=lambda: [texts])
+        ports = {502: simulator.port, 6607: closed_port, 80: closed_port}
+        detected = await detect(simulator.host, ports={8899: closed_port, **ports})
+        battery = Sun2000Inverter(simulator.host, simulator.port)
+        battery.searches = True
+        async with battery:
+            (choices,) = battery.choices.values()
+            assert battery.gateway is not None
+
+    assert [each.setup["unit_id"] for each in detected] == [26, 27]
+    assert [choice.value for choice in choices] == [26, 27]
+
+
+async def test_numbers_in_the_place_of_a_serial_number_are_no_smart_logger() -> None:
+    """SunSpec devices have registers there, too."""
+
+    class Unit:
+        def __init__(self, unit_id: int) -> None:
+            self.unit_id = unit_id
+
+        async def read_holding_registers(self, address: int, count: int) -> list[int]:
+            if (self.unit_id, address) != (0, 40713):
+                raise DeviceRefusedError("illegal address", 2)
+            return [0x0103, 0xFFFF, *[0] * (count - 2)]
+
+        async def write_registers(self, address: int, values: list[int]) -> None:
+            raise NotImplementedError
+
+    connection = ModbusTcpConnection("elsewhere", 502, 1)
+    with pytest.raises(UndetectedUnitError) as error:
+        await sun2000_gateways.find_inverters("elsewhere", connection, Unit)
+    assert "SmartLogger" not in str(error.value)
 
 
 async def test_several_inverters_are_offered_while_it_is_set_up() -> None:

@@ -26,7 +26,7 @@ from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
 from .device_list import INVERTERS, read_device_list
-from .house import EMMAS, MANAGER_UNIT
+from .house import EMMAS, LOGGER_NAME, LOGGER_SERIAL, MANAGER_UNIT
 from .unit import RetryingUnit
 
 UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
@@ -40,7 +40,6 @@ PROBE_TIMEOUT: Final = 5.0
 
 _MODEL: Final = Register(30000, "model", DataType.STRING, length=15)
 _SERIAL: Final = Register(30015, "serial_number", DataType.STRING, length=10)
-_LOGGER_NAME: Final = Register(65524, "name", DataType.STRING, length=10)
 _DONGLE_PV: Final = Register(37498, "pv_power", DataType.UINT32)
 _DESCRIBED: Final = (
     Register(37760, "SOC", DataType.UINT16, 10, "%", sentinels=(0xFFFF,)),
@@ -64,6 +63,10 @@ _HINTS: Final[Mapping[str, str]] = {
     "an SDongle": "the inverter behind it usually has unit id 1",
     "a SmartLogger": "its inverters have unit ids of their own, such as 26",
 }
+
+
+type Reader = Callable[[int, Register], Awaitable[Value]]
+"""Returns a register of a unit; None where it is refused, or nothing answers."""
 
 
 class Candidate(NamedTuple):
@@ -182,8 +185,20 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
     return list(seen.values())
 
 
+async def _is_logger(read: Reader, unit_id: int) -> bool:
+    """Return whether a unit without a model is a SmartLogger: by its name, or serial.
+
+    Others may have numbers there: SunSpec has its own registers from 40000 on.
+    """
+    for register in (LOGGER_NAME, LOGGER_SERIAL):
+        text = await read(unit_id, register)
+        if isinstance(text, str) and text.isascii() and text.isprintable():
+            return True
+    return False
+
+
 async def _manager(
-    read: Callable[[int, Register], Awaitable[Value]],
+    read: Reader,
     models: Mapping[int, str | None],
     *,
     is_silent: bool,
@@ -196,7 +211,7 @@ async def _manager(
     model = models.get(MANAGER_UNIT)
     if model is not None and model.startswith(EMMAS):
         return MANAGER_UNIT
-    if model is None and not is_silent and await read(MANAGER_UNIT, _LOGGER_NAME):
+    if model is None and not is_silent and await _is_logger(read, MANAGER_UNIT):
         return MANAGER_UNIT
     if await read(SDONGLE_UNIT, _DONGLE_PV) is not None:
         return SDONGLE_UNIT
@@ -324,7 +339,7 @@ class _Search:
                 f"{self._where} unit {SDONGLE_UNIT}: {_described(dongle)} ({enter})"
             )
         for unit_id in self._nameless:
-            if await self._read(unit_id, _LOGGER_NAME) is not None:
+            if await _is_logger(self._read, unit_id):
                 return UndetectedUnitError(
                     f"{self._where} unit {unit_id}: {_described('SmartLogger')} "
                     f"({enter})"

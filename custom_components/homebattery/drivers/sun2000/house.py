@@ -131,8 +131,9 @@ _MODEL: Final = _text(30000, "model", 15)
 _SERIAL: Final = _text(30015, "serial_number", 10)
 _FIRMWARE: Final = _text(30035, "software_version", 15)
 _EMMA_MODEL: Final = _text(30222, "emma_model", 20)
-_LOGGER_SERIAL: Final = _text(40713, "serial_number", 10)
-_LOGGER_NAME: Final = _text(65524, "name", 10)
+LOGGER_NAME: Final = _text(65524, "name", 10)
+LOGGER_SERIAL: Final = _text(40713, "serial_number", 10)
+"""The texts that identify a SmartLogger, which has no model: some answer only one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +175,8 @@ async def discover_gateway(
         return await _emma(where, connection, asked, model)
     if model is not None or not asked.answers:
         return None
-    name = await asked.text(_LOGGER_NAME)
-    serial_number = await asked.text(_LOGGER_SERIAL)
+    name = await asked.text(LOGGER_NAME)
+    serial_number = await asked.text(LOGGER_SERIAL)
     if name is None and serial_number is None:
         return None
     listed = await read_device_list(connection, MANAGER_UNIT)
