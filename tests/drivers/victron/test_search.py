@@ -186,7 +186,7 @@ async def test_pv_inverters_are_sought_until_they_have_the_power_of_the_gx(
         [*choices] = inverter.choices.get("pv_unit_id", ())
         detected = inverter.detected_config.get("pv_unit_id")
 
-    seen = {choice.value for choice in choices} or {detected}
+    seen: set[Any] = {choice.value for choice in choices} or {detected}
     assert seen == set(map(int, units))
 
 
