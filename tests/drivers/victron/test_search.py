@@ -116,6 +116,16 @@ async def test_a_grid_meter_is_detected(unit: int) -> None:
         assert await inverter.get("grid_import_total") == 1000
 
 
+async def test_a_vebus_system_at_unit_100_is_detected() -> None:
+    """It is asked last: there is hardly one with instance 0."""
+    async with (
+        site({"227": None, "100": VEBUS}) as gx,
+        VictronInverter(gx.host, gx.port) as inverter,
+    ):
+        assert inverter.unit_id == 100
+        assert (await inverter.set_power_setpoint(1000)).power == 1000
+
+
 @pytest.mark.parametrize("firmware", ["old", "2025", "new"])
 @pytest.mark.parametrize("unit", [100, 226, 3])
 async def test_a_multi_rs_is_detected(unit: int, firmware: Any) -> None:
@@ -155,6 +165,43 @@ async def test_a_pv_inverter_is_detected(unit: int, house: Any, firmware: Any) -
     ):
         assert inverter.detected_config["pv_unit_id"] == unit
         assert await inverter.get("pv_energy_total") == pytest.approx(1000, abs=1)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        pytest.param({"20": 1234}, id="the_usual_one"),
+        pytest.param({"21": 1234}, id="instead_of_20"),
+        pytest.param({"21": 700, "23": 534}, id="a_gap_between"),
+        pytest.param({"20": 700, "31": 0, "33": 534}, id="after_a_meter"),
+        pytest.param({"40": 1000, "22": 234}, id="of_two_programs"),
+    ],
+)
+async def test_pv_inverters_are_sought_until_they_have_the_power_of_the_gx(
+    units: dict[str, int],
+) -> None:
+    """The GX shows 1234 W; numbers of inverters that were replaced are missing."""
+    services = {unit: pv_inverter(watts) for unit, watts in units.items()}
+    async with site(services) as gx, VictronInverter(gx.host, gx.port) as inverter:
+        [*choices] = inverter.choices.get("pv_unit_id", ())
+        detected = inverter.detected_config.get("pv_unit_id")
+
+    seen: set[Any] = {choice.value for choice in choices} or {detected}
+    assert seen == set(map(int, units))
+
+
+async def test_a_pv_inverter_that_has_the_power_of_the_gx_ends_the_search() -> None:
+    """As far as moments and losses allow: the next number, and no other, is asked."""
+    async with (
+        site({"20": pv_inverter(1150)}) as gx,
+        VictronInverter(gx.host, gx.port) as inverter,
+    ):
+        refused = [
+            each.unit for each in gx.traffic.refusals if each.unit in range(20, 50)
+        ]
+
+    assert inverter.pv_unit_id == 20
+    assert refused == [30, 21]
 
 
 async def test_one_of_several_pv_inverters_is_not_taken_for_all() -> None:
