@@ -40,7 +40,7 @@ from ..errors import (
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from . import control_block
-from .protections import SETTINGS
+from .protections import FEED_IN_SETTINGS, SETTINGS
 from .registers import EXTERNAL_CONTROL, SELF_CONSUMPTION
 from .setpoint import CONDITIONS, PhaseSetpoints, SetpointRule
 
@@ -272,10 +272,10 @@ class VictronController(SetpointController[HeldBlock]):
     def _known(self) -> Values:
         """The values that a setpoint is computed from.
 
-        Without limits of the user that are too old; one that the GX lacks is None.
+        Without limits of feeding in that are too old; one that the GX lacks is None.
         """
         values = self._battery.cache.values
-        old = self._older_than(_SETTINGS_TOO_OLD, SETTINGS)
+        old = self._older_than(_SETTINGS_TOO_OLD, FEED_IN_SETTINGS)
         known = {name: values[name] for name in values.keys() - old}
         # Refused more than once; after a while they are only asked for again.
         self._lacking |= SETTINGS & self._gx.missing - self._gx.uncertain(SETTINGS)
@@ -314,6 +314,9 @@ class VictronController(SetpointController[HeldBlock]):
             await self._read(
                 self._older_than(_SETTINGS_FRESH, SETTINGS), self._gx.missing
             )
+            # One refusal says little, and a setpoint depends on it.
+            if doubtful := self._gx.uncertain(SETTINGS) & self._gx.missing:
+                await self._read(doubtful, doubtful)
         self._refreshed_at = loop_time()
 
     async def _read(
