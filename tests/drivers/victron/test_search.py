@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.errors import RequestTimeoutError
 from custom_components.homebattery.drivers.victron import (
     controller as victron_controller,
     search as victron_search,
@@ -18,6 +19,7 @@ from custom_components.homebattery.drivers.victron import (
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage
+from tests.simulators.modbus import Silent
 
 from .sites import (
     BATTERY,
@@ -89,6 +91,40 @@ async def test_a_start_asks_for_nothing_that_is_absent() -> None:
         VictronInverter.from_setup(gx.setup),
     ):
         assert gx.server.traffic.refusals == []
+
+
+# Questions that get no answer
+
+
+def hang(gx: ModbusImage, monkeypatch: pytest.MonkeyPatch, *silent: int) -> None:
+    """Leave reads of some units without an answer."""
+    read = gx.units.read
+
+    def answer(unit: int, address: int, count: int) -> list[int]:
+        if unit in silent:
+            raise Silent
+        return read(unit, address, count)
+
+    monkeypatch.setattr(gx.units, "read", answer)
+
+
+async def test_the_search_goes_on_after_a_unit_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site({"225": None, "77": BATTERY}) as gx:
+        hang(gx, monkeypatch, 225)
+        async with VictronInverter(gx.host, gx.port, timeout=0.3) as inverter:
+            assert inverter.battery_unit_id == 77
+
+
+async def test_the_search_ends_at_the_second_unit_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GX refuses what it does not have: each time-out would cost seconds."""
+    async with site({"225": None, "77": BATTERY}) as gx:
+        hang(gx, monkeypatch, 225, 223)
+        with pytest.raises(RequestTimeoutError):
+            await VictronInverter(gx.host, gx.port, timeout=0.3).connect()
 
 
 # Places
