@@ -79,9 +79,9 @@ async def test_an_ess_mode_without_a_name_is_restored_as_it_was(word: int) -> No
         assert battery.snapshot is None
 
 
-async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_control() -> (
-    None
-):
+async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_control(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The GX then decides as it does by default."""
     vector = changed(PLAIN, {"100": {"2902": 9}})
     async with ModbusImage(vector) as image, connected(image) as battery:
@@ -92,7 +92,7 @@ async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_contr
             if (address, words) != (2902, [9]):
                 write(unit, address, words)
 
-        image.units.write = bound  # type: ignore[method-assign]
+        monkeypatch.setattr(image.units, "write", bound)
         await battery.release()
 
         assert image.units.units[100][2902] == 1
