@@ -131,6 +131,44 @@ async def test_a_block_that_fails_at_set_up_costs_its_own_values_alone(
                 assert await battery.get("battery_soc") is not None, line.hangs
 
 
+@pytest.mark.parametrize(
+    ("modbus_simulator", "hangs"),
+    [
+        ("victron", (100, range(868, 872))),
+        ("victron", (100, range(850, 867))),
+        ("sma", (3, range(30835, 30837))),
+        ("sma", (3, range(30861, 30871))),
+    ],
+    indirect=["modbus_simulator"],
+)
+async def test_values_beside_words_that_hang_are_read_after_a_few_polls(
+    modbus_simulator: Simulator, line: Line, leap: Leap, hangs: Span
+) -> None:
+    """They are asked for in one request at first; in the end in one again."""
+    async with battery_of(modbus_simulator) as battery:
+        await battery.read()
+        await battery.read()
+        whole = _reads(line)[-1:]
+        line.hangs = hangs
+        for _ in range(6):
+            leap(5)
+            readings = await battery.read()
+        assert readings["battery_soc"] is not None
+        line.unanswered = 0
+        for _ in range(6):
+            leap(5)
+            assert (await battery.read())["battery_soc"] is not None
+        assert line.unanswered <= 1
+
+        line.hangs = None
+        for _ in range(6):
+            leap(OLD)
+            await battery.read()
+        _reads(line)
+        await battery.read()
+        assert whole[0] in _reads(line)
+
+
 def _reads(line: Line) -> list[Span]:
     """Return what was read so far, once each, and begin anew."""
     spans = list(dict.fromkeys(line.asked))

@@ -24,6 +24,7 @@ PLAIN: Final[Vector] = load("victron")[0]
 THREE_PHASE: Final[Vector] = load("victron")[1]
 OLD: Final[Vector] = next(v for v in load("victron") if v["name"].startswith("old"))
 HOLD: Final = [0, 1, 1]
+UNKNOWN: Final = Grant(0, LimitReason.UNKNOWN_STATE)
 
 type Words = Mapping[str, Mapping[str, int]]
 """Words by unit and address."""
@@ -503,6 +504,28 @@ async def test_a_limit_of_charging_that_is_not_answered_any_more_stays(
         assert await battery.keep_alive() == first == Grant(524, LimitReason.SETTING)
 
 
+@pytest.mark.parametrize(
+    ("addresses", "discharge"),
+    [
+        pytest.param(range(2903, 2904), UNKNOWN, id="of discharging alone"),
+        pytest.param(range(884, 920), Grant(-1000), id="also in narrower registers"),
+    ],
+)
+async def test_conditions_that_are_never_answered_hold_what_they_bound(
+    monkeypatch: pytest.MonkeyPatch, addresses: range, discharge: Grant
+) -> None:
+    async with (
+        ModbusImage(PLAIN) as image,
+        connected(image, timeout=0.2) as battery,
+    ):
+        hang(image, monkeypatch, addresses)
+        # What hangs is told from its neighbours after a few reads.
+        for _ in range(4):
+            await battery.set_power_setpoint(1000)
+        assert await battery.keep_alive() == Grant(1000)
+        assert await battery.set_power_setpoint(-1000) == discharge
+
+
 async def test_limits_that_are_not_answered_any_more_count_for_a_while(
     monkeypatch: pytest.MonkeyPatch, leap: Leap
 ) -> None:
@@ -550,7 +573,9 @@ def hang(
     asked: list[int] = []
 
     def answer(unit: int, address: int, count: int) -> list[int]:
-        if unit == 100 and address in addresses:
+        if unit == 100 and not set(addresses).isdisjoint(
+            range(address, address + count)
+        ):
             asked.append(address)
             raise Silent
         return read(unit, address, count)

@@ -8,6 +8,7 @@ flash are counted by the table, and what must never be written is refused.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 import logging
 from typing import Final
 
@@ -41,9 +42,9 @@ class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
     A register that was never read well and is refused is `missing`, found by halving a
-    refused block. One that was read well is there: it fails for now. Both, and blocks
-    that get no answer, are asked for by polls after a pause only, which grows from one
-    to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
+    refused block. One that was read well is there: it fails for now. A block that gets
+    no answer twice is split at its unused words. What fails on is asked for by polls
+    after a pause only, which grows from one to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
     again for those of its conditions whose absence is `uncertain`.
     """
 
@@ -72,6 +73,9 @@ class ModbusDevice:
         self._unit = unit
         self._layout = layout
         self._borders: set[int] = set()
+        """Addresses that no request may cross, as refusals have shown."""
+        self._cuts: set[int] = set()
+        """The same of blocks that gave no answer; a new connection says nothing new."""
 
     @property
     def is_present(self) -> bool:
@@ -309,7 +313,7 @@ class ModbusDevice:
         """Read registers in the fewest requests."""
         report = Report()
         refused: list[tuple[Block, IllegalAddressError]] = []
-        for block in plan_blocks(wanted, self._layout, self._borders):
+        for block in plan_blocks(wanted, self._layout, self._borders | self._cuts):
             try:
                 report.add(await self._request(block, silence))
             except IllegalAddressError as err:
@@ -340,7 +344,8 @@ class ModbusDevice:
                 raise
             return _failures(block.registers, err)
         except (RequestTimeoutError, ProtocolError) as err:
-            return self._note_silence(block.registers, err, silence)
+            silence.note(err, partial(self._note_silent, block, err))
+            return _failures(block.registers, err)
         silence.answered = True
         self.words.update(enumerate(words, block.address))
         values = {
@@ -369,6 +374,7 @@ class ModbusDevice:
             # Borders around it cost a request each; they are learned again if need be.
             register = self.registers[name]
             self._borders -= {register.address, register.end}
+            self._cuts -= {register.address, register.end}
 
     def _note_failed(self, registers: Collection[Register], err: BatteryError) -> None:
         """Note that registers failed while others did not; pause from the second time.
@@ -381,12 +387,17 @@ class ModbusDevice:
             if register.name not in self.missing:
                 self._last_failures[register.name] = err
 
-    def _note_silence(
-        self, registers: Collection[Register], err: BatteryError, silence: Silence
-    ) -> Report:
-        """Note that registers got no answer; raises `err` where nothing answers."""
-        silence.note(err, lambda: self._note_failed(registers, err))
-        return _failures(registers, err)
+    def _note_silent(self, block: Block, err: BatteryError) -> None:
+        """Note that a block got no answer, while others did.
+
+        After the second time it is read in parts, since one of them may be the reason.
+        """
+        runs = block.runs()
+        names = {register.name for register in block.registers}
+        if len(runs) == 1 or self._last_failures.keys().isdisjoint(names):
+            self._note_failed(block.registers, err)
+        else:
+            self._cuts.update(*((run.address, run.end) for run in runs))
 
     async def _refuses_all(self, blocks: Collection[Block], silence: Silence) -> bool:
         """Return True if registers that were read well are refused, too, each by itself.

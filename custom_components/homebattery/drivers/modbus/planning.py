@@ -61,6 +61,17 @@ class Block:
         cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
         return Block(self.registers[:cut]), Block(self.registers[cut:])
 
+    def runs(self) -> list[Block]:
+        """Split a block at its unused words: neighbours are likely to fail together."""
+        runs: list[list[Register]] = []
+        end = -1
+        for register in self.registers:
+            if register.address > end:
+                runs.append([])
+            runs[-1].append(register)
+            end = max(end, register.end)
+        return [Block(tuple(run)) for run in runs]
+
 
 def plan_blocks(
     registers: Collection[Register],

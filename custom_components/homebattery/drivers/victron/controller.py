@@ -40,7 +40,7 @@ from ..errors import (
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from . import control_block
-from .protections import FEED_IN_SETTINGS, SETTINGS
+from .protections import FEED_IN_SETTINGS, OF_DISCHARGING, SETTINGS, WIDE
 from .registers import EXTERNAL_CONTROL, SELF_CONSUMPTION
 from .setpoint import CONDITIONS, PhaseSetpoints, SetpointRule
 
@@ -262,10 +262,13 @@ class VictronController(SetpointController[HeldBlock]):
     def _granted(self, request: SetpointRequest) -> PhaseSetpoints:
         """Return the grant and its setpoints, under the conditions that are known."""
         limits = self._battery.setpoint_limits
-        if limits is None or self._older_than(_TOO_OLD, self._present):
+        wanted = request.phases or (request.power,)
+        needed = self._present - (WIDE - self._battery.cache.values.keys())
+        if sum(wanted) > 0:
+            needed -= OF_DISCHARGING
+        if limits is None or self._older_than(_TOO_OLD, needed):
             _LOGGER.debug("%s: readings are too old, holding", self._battery.address)
             return PhaseSetpoints(Grant(0, LimitReason.UNKNOWN_STATE), [])
-        wanted = request.phases or (request.power,)
         return self._rule.setpoints(wanted, limits, self._known)
 
     @property

@@ -55,17 +55,28 @@ FEED_IN_SETTINGS: Final = frozenset(
     }
 )
 """Those that bound feeding in: they count for a while only once they are not read."""
-CONDITIONS: Final = frozenset(
+_POWERS: Final = frozenset(
+    {*per_phase("load"), *per_phase("pv_on_output"), *per_phase("pv_on_grid")}
+)
+WIDE: Final = frozenset(f"{name}_wide" for name in _POWERS)
+"""Conditions that a narrower register has, too: needed once they were answered."""
+OF_DISCHARGING: Final = frozenset(
     {
-        *("active_input_source", "system_soc", "min_soc", "active_soc_limit"),
-        *("battery_life_state", "device_status", "sustain_active", "switch_position"),
-        "ac_input_current_limit",
-        *(*_LOW_VOLTAGE, *_LOW, *per_phase("grid_voltage")),
-        *(*per_phase("load"), *per_phase("pv_on_output"), *per_phase("pv_on_grid")),
-        *(f"{name}_wide" for name in per_phase("load")),
-        *(f"{name}_wide" for name in per_phase("pv_on_output")),
-        *(f"{name}_wide" for name in per_phase("pv_on_grid")),
+        *("system_soc", "min_soc", "active_soc_limit", "battery_life_state"),
+        *("sustain_active", *_LOW_VOLTAGE, *_LOW),
     }
+)
+"""Conditions that bound a discharge alone."""
+CONDITIONS: Final = (
+    frozenset(
+        {
+            *("active_input_source", "device_status", "switch_position"),
+            *("ac_input_current_limit", *per_phase("grid_voltage")),
+        }
+    )
+    | OF_DISCHARGING
+    | _POWERS
+    | WIDE
 )
 """The registers that the protections depend on, besides the settings."""
 _CONNECTED: Final = ("grid", "shore", "generator")
