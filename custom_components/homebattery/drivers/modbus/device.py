@@ -34,6 +34,8 @@ from .unit import ModbusUnit
 
 _LOGGER = logging.getLogger(__name__)
 
+_SILENCE: Final = (RequestTimeoutError, ProtocolError)
+"""Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
 
@@ -42,9 +44,10 @@ class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
     A register that was never read well and is refused is `missing`, found by halving a
-    refused block. One that was read well is there: it fails for now. A block that gets
-    no answer twice is split at its unused words. What fails on is asked for by polls
-    after a pause only, which grows from one to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
+    refused block. One that was read well is there: it fails for now. Of a block that
+    hangs one register is tried alone; if that answers, the block is split at its unused
+    words. What fails on is asked for by polls after a pause only, which grows from one
+    to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
     again for those of its conditions whose absence is `uncertain`.
     """
 
@@ -63,7 +66,7 @@ class ModbusDevice:
         self._pauses: dict[str, BackOff] = {}
         """The pauses of missing registers, and of those that failed twice in a row."""
         self._tried_alone = 0
-        """Number of single registers tried to see whether all are refused."""
+        """Number of single registers tried to see whether all are refused, or hang."""
         self.words: dict[int, int] = {}
         """The last words seen, by address, as they came. What is in it is there."""
         self.wear: FlashWear | None = None
@@ -313,7 +316,7 @@ class ModbusDevice:
         """Read registers in the fewest requests."""
         report = Report()
         refused: list[tuple[Block, IllegalAddressError]] = []
-        for block in plan_blocks(wanted, self._layout, self._borders | self._cuts):
+        for block in self._plan(wanted):
             try:
                 report.add(await self._request(block, silence))
             except IllegalAddressError as err:
@@ -328,13 +331,24 @@ class ModbusDevice:
             )
         return report
 
+    def _plan(self, wanted: Collection[Register]) -> list[Block]:
+        """Return the fewest blocks; those that failed for long stand by themselves."""
+        borders = self._borders | self._cuts
+        failing = [each for each in wanted if each.name in self._pauses]
+        others = [each for each in wanted if each.name not in self._pauses]
+        return [
+            *plan_blocks(others, self._layout, borders),
+            *plan_blocks(failing, self._layout, borders),
+        ]
+
     async def _request(self, block: Block, silence: Silence) -> Report:
         """Return a block's values or failures; raises IllegalAddressError."""
         if silence.is_over:
             return _failures(block.registers, silence.error)
+        asked = self._sample(block)
         began = asyncio.get_running_loop().time()
         try:
-            words = await self._unit.read_holding_registers(block.address, block.count)
+            words = await self._unit.read_holding_registers(asked.address, asked.count)
         except StartingError:
             # Nothing that it answers now is a value.
             raise
@@ -347,17 +361,39 @@ class ModbusDevice:
             silence.note(err, partial(self._note_silent, block, err))
             return _failures(block.registers, err)
         silence.answered = True
-        self.words.update(enumerate(words, block.address))
+        self.words.update(enumerate(words, asked.address))
         values = {
             register.name: register.decode(
-                block.words_of(register, words),
+                asked.words_of(register, words),
                 low_word_first=self._layout.low_word_first,
             )
-            for register in block.registers
+            for register in asked.registers
         }
         self.cache.note_read(values, began, asyncio.get_running_loop().time())
         self._note_read_well(values)
-        return Report(values)
+        if asked is block:
+            return Report(values)
+        # Others are the reason that it hung: read in parts from now on.
+        self._cuts.update(*((run.address, run.end) for run in block.runs()))
+        failures = {
+            name: self._last_failures[name] for name in block.names - values.keys()
+        }
+        return Report(values, failures)
+
+    def _sample(self, block: Block) -> Block:
+        """Return a block, or if it hung before a register of it, to try alone.
+
+        Another one each time. A block without unused words is tried as a whole.
+        """
+        hung = self._pauses.keys() >= block.names and all(
+            isinstance(self._last_failures.get(name), _SILENCE) for name in block.names
+        )
+        if not hung or len(block.runs()) == 1:
+            return block
+        self._tried_alone += 1
+        last, middle = len(block.registers) - 1, len(block.registers) // 2
+        place = (0, middle, last)[self._tried_alone % 3]
+        return Block((block.registers[place],))
 
     def _was_read(self, part: Register | Block) -> bool:
         """Return True if all of a register or block was read well, at any time."""
@@ -388,16 +424,19 @@ class ModbusDevice:
                 self._last_failures[register.name] = err
 
     def _note_silent(self, block: Block, err: BatteryError) -> None:
-        """Note that a block got no answer, while others did.
+        """Note that a block got no answer while others did.
 
-        After the second time it is read in parts, since one of them may be the reason.
+        The second time in a row there is no pause yet: a part of it is tried.
         """
-        runs = block.runs()
-        names = {register.name for register in block.registers}
-        if len(runs) == 1 or self._last_failures.keys().isdisjoint(names):
-            self._note_failed(block.registers, err)
+        is_second = not self._last_failures.keys().isdisjoint(
+            block.names
+        ) and self._pauses.keys().isdisjoint(block.names)
+        if is_second and len(block.runs()) > 1:
+            for name in block.names:
+                self._pauses[name] = BackOff()
+                self._last_failures[name] = err
         else:
-            self._cuts.update(*((run.address, run.end) for run in runs))
+            self._note_failed(block.registers, err)
 
     async def _refuses_all(self, blocks: Collection[Block], silence: Silence) -> bool:
         """Return True if registers that were read well are refused, too, each by itself.

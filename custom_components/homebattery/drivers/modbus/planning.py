@@ -31,6 +31,11 @@ class Block:
     registers: tuple[Register, ...]
 
     @property
+    def names(self) -> set[str]:
+        """The names of the registers."""
+        return {register.name for register in self.registers}
+
+    @property
     def address(self) -> int:
         """The first address of the block."""
         return self.registers[0].address
