@@ -5,6 +5,7 @@ it is released.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from custom_components.homebattery.drivers.errors import RequestTimeoutError
+from custom_components.homebattery.drivers.modbus.silence import MOST_AT_FIRST
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
 from tests.simulators import Simulator
@@ -131,29 +134,55 @@ async def test_a_block_that_fails_at_set_up_costs_its_own_values_alone(
                 assert await battery.get("battery_soc") is not None, line.hangs
 
 
+BESIDE_SOC: Final[list[tuple[str, Span]]] = [
+    ("victron", (100, range(868, 872))),
+    ("victron", (100, range(850, 867))),
+    ("victron", (100, range(868, 920))),
+    ("sma", (3, range(30835, 30837))),
+    ("sma", (3, range(30861, 30871))),
+    ("sun2000", (1, range(37780, 37788))),
+    ("deye_modbus", (1, range(598, 601))),
+    ("deye_solarman", (1, range(598, 601))),
+]
+"""Words that the SOC does not come from, and that are read with it."""
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["at once", "later"])
 @pytest.mark.parametrize(
-    ("modbus_simulator", "hangs"),
-    [
-        ("victron", (100, range(868, 872))),
-        ("victron", (100, range(850, 867))),
-        ("sma", (3, range(30835, 30837))),
-        ("sma", (3, range(30861, 30871))),
-    ],
-    indirect=["modbus_simulator"],
+    ("modbus_simulator", "hangs"), BESIDE_SOC, indirect=["modbus_simulator"], ids=str
 )
 async def test_values_beside_words_that_hang_are_read_after_a_few_polls(
-    modbus_simulator: Simulator, line: Line, leap: Leap, hangs: Span
+    modbus_simulator: Simulator,
+    line: Line,
+    leap: Leap,
+    hangs: Span,
+    *,
+    is_first: bool,
 ) -> None:
     """They are asked for in one request at first; in the end in one again."""
     async with battery_of(modbus_simulator) as battery:
         await battery.read()
         await battery.read()
-        whole = _reads(line)[-1:]
+        whole = _reads(line)
+    if is_first:
         line.hangs = hangs
-        for _ in range(6):
+    async with battery_of(modbus_simulator) as battery:
+        if not is_first:
+            await battery.read()
+        line.hangs = hangs
+        for _ in range(4):
             leap(5)
-            readings = await battery.read()
+            line.unanswered = 0
+            # Where two requests in a row get no answer it seems to be away at first.
+            with suppress(RequestTimeoutError):
+                readings = await battery.read()
+            assert line.unanswered <= MOST_AT_FIRST
         assert readings["battery_soc"] is not None
+        assert readings["battery_power"] is not None
+        assert readings.failures
+        for _ in range(4):
+            leap(5)
+            assert (await battery.read())["battery_soc"] is not None
         line.unanswered = 0
         for _ in range(6):
             leap(5)
@@ -165,8 +194,9 @@ async def test_values_beside_words_that_hang_are_read_after_a_few_polls(
             leap(OLD)
             await battery.read()
         _reads(line)
+        leap(OLD)
         await battery.read()
-        assert whole[0] in _reads(line)
+        assert set(_reads(line)) <= set(whole)
 
 
 def _reads(line: Line) -> list[Span]:

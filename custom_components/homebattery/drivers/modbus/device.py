@@ -38,6 +38,8 @@ _SILENCE: Final = (RequestTimeoutError, ProtocolError)
 """Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
+_TRIES: Final = 2
+"""Number of registers of a block that are tried alone before it pauses."""
 
 
 class ModbusDevice:
@@ -45,10 +47,10 @@ class ModbusDevice:
 
     A register that was never read well and is refused is `missing`, found by halving a
     refused block. One that was read well is there: it fails for now. Of a block that
-    hangs one register is tried alone; if that answers, the block is split at its unused
-    words. What fails on is asked for by polls after a pause only, which grows from one
-    to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
-    again for those of its conditions whose absence is `uncertain`.
+    hung twice one register is tried alone; if that answers, the parts of the block are
+    read from then on. What fails on is asked for by polls after a pause only, which
+    grows from one to ten minutes. Control does not rely on any of that: it reads with
+    `ask`, and asks again for those of its conditions whose absence is `uncertain`.
     """
 
     def __init__(
@@ -79,11 +81,22 @@ class ModbusDevice:
         """Addresses that no request may cross, as refusals have shown."""
         self._cuts: set[int] = set()
         """The same of blocks that gave no answer; a new connection says nothing new."""
+        self._rejoin = BackOff()
+        """The pause until parts that answer are read in one request again."""
 
     @property
     def is_present(self) -> bool:
         """Whether the device has any of its registers, as far as known by now."""
         return True
+
+    @property
+    def silent(self) -> set[str]:
+        """The registers whose last read got no answer."""
+        return {
+            name
+            for name, err in self._last_failures.items()
+            if isinstance(err, _SILENCE)
+        }
 
     def forget(self) -> None:
         """Forget which registers are missing: it may run another firmware now."""
@@ -318,7 +331,7 @@ class ModbusDevice:
         refused: list[tuple[Block, IllegalAddressError]] = []
         for block in self._plan(wanted):
             try:
-                report.add(await self._request(block, silence))
+                report.add(await self._read_block(block, silence))
             except IllegalAddressError as err:
                 refused.append((block, err))
         blocks = [block for block, _ in refused]
@@ -332,23 +345,65 @@ class ModbusDevice:
         return report
 
     def _plan(self, wanted: Collection[Register]) -> list[Block]:
-        """Return the fewest blocks; those that failed for long stand by themselves."""
+        """Return the fewest blocks, those that got no answer last.
+
+        A read ends after a few time-outs: what answers comes before that.
+        """
+        silent = self.silent
+        if self._rejoin.is_over:
+            self._cuts &= {
+                edge
+                for name in silent
+                for edge in (self.registers[name].address, self.registers[name].end)
+            }
         borders = self._borders | self._cuts
-        failing = [each for each in wanted if each.name in self._pauses]
-        others = [each for each in wanted if each.name not in self._pauses]
         return [
-            *plan_blocks(others, self._layout, borders),
-            *plan_blocks(failing, self._layout, borders),
+            block
+            for is_silent in (False, True)
+            for block in plan_blocks(
+                [each for each in wanted if (each.name in silent) is is_silent],
+                self._layout,
+                borders,
+            )
         ]
 
-    async def _request(self, block: Block, silence: Silence) -> Report:
-        """Return a block's values or failures; raises IllegalAddressError."""
+    async def _read_block(self, block: Block, silence: Silence) -> Report:
+        """Return a block's values or failures; raises IllegalAddressError.
+
+        Of a block that hung twice a register is tried alone, another one each time. If
+        it answers, others are the reason: the parts are read from now on.
+        """
+        hung = block.names <= self.silent & self._pauses.keys()
+        parts = block.parts()
+        if not hung or len(parts) == 1:
+            return await self._request(block, silence)
+        self._tried_alone += 1
+        places = (0, len(block.registers) // 2, -1)
+        register = block.registers[places[self._tried_alone % len(places)]]
+        report = await self._request(Block((register,)), silence, block)
+        if register.name not in report.values:
+            return report
+        self._cuts.update(*((part.address, part.end) for part in parts))
+        self._rejoin.note()
+        for name in block.names:
+            self._pauses.pop(name, None)
+        others = [each for each in block.registers if each is not register]
+        report.add(await self._read_blocks(others, silence))
+        return report
+
+    async def _request(
+        self, block: Block, silence: Silence, whole: Block | None = None
+    ) -> Report:
+        """Return a block's values or failures; raises IllegalAddressError.
+
+        If it gets no answer, that is taken for one of the `whole`.
+        """
+        failing = whole or block
         if silence.is_over:
-            return _failures(block.registers, silence.error)
-        asked = self._sample(block)
+            return _failures(failing.registers, silence.error)
         began = asyncio.get_running_loop().time()
         try:
-            words = await self._unit.read_holding_registers(asked.address, asked.count)
+            words = await self._unit.read_holding_registers(block.address, block.count)
         except StartingError:
             # Nothing that it answers now is a value.
             raise
@@ -356,44 +411,22 @@ class ModbusDevice:
             silence.answered = True
             if isinstance(err, IllegalAddressError):
                 raise
-            return _failures(block.registers, err)
-        except (RequestTimeoutError, ProtocolError) as err:
-            silence.note(err, partial(self._note_silent, block, err))
-            return _failures(block.registers, err)
+            return _failures(failing.registers, err)
+        except _SILENCE as err:
+            silence.note(err, partial(self._note_silent, failing, err))
+            return _failures(failing.registers, err)
         silence.answered = True
-        self.words.update(enumerate(words, asked.address))
+        self.words.update(enumerate(words, block.address))
         values = {
             register.name: register.decode(
-                asked.words_of(register, words),
+                block.words_of(register, words),
                 low_word_first=self._layout.low_word_first,
             )
-            for register in asked.registers
+            for register in block.registers
         }
         self.cache.note_read(values, began, asyncio.get_running_loop().time())
         self._note_read_well(values)
-        if asked is block:
-            return Report(values)
-        # Others are the reason that it hung: read in parts from now on.
-        self._cuts.update(*((run.address, run.end) for run in block.runs()))
-        failures = {
-            name: self._last_failures[name] for name in block.names - values.keys()
-        }
-        return Report(values, failures)
-
-    def _sample(self, block: Block) -> Block:
-        """Return a block, or if it hung before a register of it, to try alone.
-
-        Another one each time. A block without unused words is tried as a whole.
-        """
-        hung = self._pauses.keys() >= block.names and all(
-            isinstance(self._last_failures.get(name), _SILENCE) for name in block.names
-        )
-        if not hung or len(block.runs()) == 1:
-            return block
-        self._tried_alone += 1
-        last, middle = len(block.registers) - 1, len(block.registers) // 2
-        place = (0, middle, last)[self._tried_alone % 3]
-        return Block((block.registers[place],))
+        return Report(values)
 
     def _was_read(self, part: Register | Block) -> bool:
         """Return True if all of a register or block was read well, at any time."""
@@ -410,7 +443,6 @@ class ModbusDevice:
             # Borders around it cost a request each; they are learned again if need be.
             register = self.registers[name]
             self._borders -= {register.address, register.end}
-            self._cuts -= {register.address, register.end}
 
     def _note_failed(self, registers: Collection[Register], err: BatteryError) -> None:
         """Note that registers failed while others did not; pause from the second time.
@@ -426,17 +458,12 @@ class ModbusDevice:
     def _note_silent(self, block: Block, err: BatteryError) -> None:
         """Note that a block got no answer while others did.
 
-        The second time in a row there is no pause yet: a part of it is tried.
+        From the second time in a row on its registers are tried before it pauses.
         """
-        is_second = not self._last_failures.keys().isdisjoint(
-            block.names
-        ) and self._pauses.keys().isdisjoint(block.names)
-        if is_second and len(block.runs()) > 1:
-            for name in block.names:
-                self._pauses[name] = BackOff()
-                self._last_failures[name] = err
-        else:
-            self._note_failed(block.registers, err)
+        if len(block.registers) > 1:
+            for name in block.names & self.silent:
+                self._pauses.setdefault(name, BackOff(free=_TRIES))
+        self._note_failed(block.registers, err)
 
     async def _refuses_all(self, blocks: Collection[Block], silence: Silence) -> bool:
         """Return True if registers that were read well are refused, too, each by itself.

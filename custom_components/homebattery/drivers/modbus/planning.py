@@ -66,8 +66,11 @@ class Block:
         cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
         return Block(self.registers[:cut]), Block(self.registers[cut:])
 
-    def runs(self) -> list[Block]:
-        """Split a block at its unused words: neighbours are likely to fail together."""
+    def parts(self) -> list[Block]:
+        """Split a block at all its unused words, or where it has none in the middle.
+
+        Neighbours are likely to fail together.
+        """
         runs: list[list[Register]] = []
         end = -1
         for register in self.registers:
@@ -75,6 +78,8 @@ class Block:
                 runs.append([])
             runs[-1].append(register)
             end = max(end, register.end)
+        if len(runs) == 1 < len(self.registers):
+            return list(self.halves())
         return [Block(tuple(run)) for run in runs]
 
 
