@@ -39,8 +39,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
     Entities pass the keys they show as context (a tuple); a key that no entity shows
     is not read. Live values are read at each poll, the others once a minute, and a
-    key that is new, or was written, at the next poll. `data` keeps the last value of each key, and in
-    its failures those keys that cannot be read at present.
+    key that is new, or was written, at the next poll. `data` keeps the last value of
+    each key, and in its failures those keys that cannot be read at present.
 
     One missed poll is not shown: networks and devices hiccup, and a battery that
     flickers to 'unavailable' every few minutes is of no use to an automation.

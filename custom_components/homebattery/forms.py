@@ -72,7 +72,8 @@ SELECTORS: Final[Mapping[str, object]] = {
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
     CONF_NAME: _TEXT,
 }
-"""The selector of each field that a driver may have, of the name, and of options that are no switch."""
+"""The selector of each field that a driver may have, of the name, and of each option
+that is no switch."""
 NAME_FIELD: Final = SetupField(CONF_NAME, required=False)
 """The name of a new battery, which becomes the title of its entry."""
 

@@ -1,6 +1,5 @@
 """Words outside of a register's codes are no value, whatever the device."""
 
-from collections.abc import Iterator, Mapping
 import importlib
 from typing import Final
 
@@ -15,19 +14,10 @@ from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Qua
 from custom_components.homebattery.drivers.modbus.register import Register
 from custom_components.homebattery.drivers.victron import registers as victron
 
+from .tables import registers_in
+
 VENDORS: Final = ("deye", "sma", "sun2000", "victron")
 FILLER: Final = 0xFFFF
-
-
-def registers_in(table: object) -> Iterator[Register]:
-    """Yield the registers of a table, however it is nested."""
-    if isinstance(table, Register):
-        yield table
-    elif isinstance(table, tuple | list):
-        for part in table:
-            yield from registers_in(part)
-    elif isinstance(table, Mapping):
-        yield from registers_in(list(table.values()))
 
 
 def registers_of(vendor: str) -> list[Register]:

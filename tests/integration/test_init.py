@@ -5,6 +5,7 @@ import socket
 
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 import pytest
 
@@ -189,6 +190,27 @@ async def test_wrong_password_starts_a_new_sign_in(
     await warp(100)
     assert home.entry_is(ConfigEntryState.LOADED)
     assert flows.async_progress() == []
+
+
+async def test_sessy_that_does_not_answer_its_serial_number_is_read_after_a_restart(
+    make_home: MakeHome, sessy: SessySimulator
+) -> None:
+    """A dongle that starts denies pages; the entry is known, and its log-in taken."""
+    home = make_home(sessy)
+    assert await home.set_up()
+    await sessy.misbehave("error", count=100, path="system/info")
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+
+    assert home.entry_is(ConfigEntryState.LOADED)
+    assert float(home.state("battery_soc")) == pytest.approx(50, abs=0.5)
+    with pytest.raises(HomeAssistantError):
+        await home.set_power(1000)
+    assert sessy.server.posts == []
+    assert issues(home) == set()
+
+    await sessy.misbehave("error", count=0)
+    await home.set_power(1000)
+    assert sessy.mode == "controlled"
 
 
 @one_of_each_protocol

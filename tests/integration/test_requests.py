@@ -1,6 +1,6 @@
 """The requests to a battery while it is polled and held: their number and addresses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 import sys
 from typing import Final
 
@@ -14,6 +14,7 @@ from custom_components.homebattery.drivers.modbus.register import Register
 from tests.drivers.deye.test_inverter import NEVER_WRITE as DEYE_NEVER
 from tests.drivers.sma.test_inverter import NEVER_WRITE as SMA_NEVER
 from tests.drivers.sun2000.test_inverter import NEVER_WRITTEN as HUAWEI_NEVER
+from tests.drivers.tables import registers_in
 from tests.drivers.victron.test_inverter import NEVER_WRITE as VICTRON_NEVER
 from tests.home import KINDS, Home, MakeHome, Warp
 from tests.simulators import SessySimulator, Simulator
@@ -110,17 +111,7 @@ def registers_of(battery: ModbusBattery) -> Iterator[Register]:
     for name, module in sys.modules.items():
         if name.startswith(f"{package}."):
             for table in vars(module).values():
-                yield from _registers_in(table)
-
-
-def _registers_in(table: object) -> Iterator[Register]:
-    if isinstance(table, Register):
-        yield table
-    elif isinstance(table, tuple | list):
-        for part in table:
-            yield from _registers_in(part)
-    elif isinstance(table, Mapping):
-        yield from _registers_in(list(table.values()))
+                yield from registers_in(table)
 
 
 @pytest.mark.parametrize("simulator", MODBUS, indirect=True)

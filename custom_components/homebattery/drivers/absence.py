@@ -38,14 +38,15 @@ class Refusals:
 class BackOff:
     """The pause of a question that got no answer, longer with each time in a row."""
 
-    def __init__(self) -> None:
-        """Begin without a pause."""
-        self._count = 0
+    def __init__(self, free: int = 0) -> None:
+        """Begin without a pause, which the first `free` time-outs do not cause either."""
+        self._count = -free
         self._until = -math.inf
 
     def note(self) -> None:
         """Note another time-out, and pause from now on."""
-        self._until = _now() + BACK_OFF[min(self._count, len(BACK_OFF) - 1)]
+        if self._count >= 0:
+            self._until = _now() + BACK_OFF[min(self._count, len(BACK_OFF) - 1)]
         self._count += 1
 
     @property

@@ -17,6 +17,7 @@ from custom_components.homebattery.drivers.modbus.register import DataType, Regi
 from custom_components.homebattery.drivers.sma import registers as sma_registers
 from custom_components.homebattery.drivers.sun2000 import registers as sun2000_registers
 from custom_components.homebattery.drivers.victron import registers as victron_registers
+from tests.drivers.tables import registers_in
 from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -132,18 +133,6 @@ def test_answers_keep_their_form() -> None:
         "p1_hostname": "",
         "sessy_serial": None,
     }
-
-
-def registers_in(table: object) -> list[Register]:
-    """Return the registers of a table, or of a table of tables."""
-    match table:
-        case Register():
-            return [table]
-        case dict():
-            return registers_in(tuple(table.values()))
-        case tuple() | list():
-            return [register for each in table for register in registers_in(each)]
-    return []
 
 
 @pytest.mark.parametrize(

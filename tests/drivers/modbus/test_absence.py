@@ -26,7 +26,7 @@ from tests.simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, Refused, Si
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-TIMEOUT: Final = 0.2
+TIMEOUT: Final = 0.4
 """Seconds for each answer."""
 
 type Fault = Callable[[int, int, int], None]
@@ -43,10 +43,13 @@ LIVE: Final = {
 
 
 @pytest.fixture
-async def battery(modbus_simulator: Simulator) -> AsyncIterator[ModbusBattery]:
-    driver = DRIVERS[modbus_simulator.type]
-    battery = driver.from_setup({**modbus_simulator.setup, "timeout": TIMEOUT})
+async def battery(
+    modbus_simulator: Simulator, request: pytest.FixtureRequest
+) -> AsyncIterator[ModbusBattery]:
+    """Connect to a simulated device; its parameter is the time-out, s."""
+    battery = DRIVERS[modbus_simulator.type].from_setup(modbus_simulator.setup)
     assert isinstance(battery, ModbusBattery)
+    battery.timeout = getattr(request, "param", battery.timeout)
     async with battery:
         yield battery
 
@@ -130,12 +133,13 @@ async def test_a_part_that_is_refused_for_a_while_is_back_after_it(
     assert await known(battery) == before
 
 
+@pytest.mark.parametrize("battery", [TIMEOUT], indirect=True)
 async def test_a_part_without_an_answer_costs_its_own_values_and_few_time_outs(
     battery: ModbusBattery, spoiler: Spoiler, modbus_simulator: Simulator, leap: Leap
 ) -> None:
     before = await known(battery)
     spoiler.fault = on(modbus_simulator.type, Silent())
-    readings = [await read_of(battery) for _ in range(6)]
+    readings = [await read_of(battery) for _ in range(10)]
     last = readings[-1]
     assert last is not None
     assert last["battery_soc"] is not None

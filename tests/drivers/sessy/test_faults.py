@@ -13,7 +13,9 @@ import pytest
 
 from custom_components.homebattery.drivers.absence import ASK_AGAIN, BACK_OFF
 from custom_components.homebattery.drivers.battery.controller import Grant
+from custom_components.homebattery.drivers.battery.identity import VALID
 from custom_components.homebattery.drivers.errors import (
+    AnotherDeviceError,
     AuthenticationError,
     BatteryError,
     CannotConnectError,
@@ -35,7 +37,7 @@ from custom_components.homebattery.drivers.sessy.battery import SessyInverter
 from custom_components.homebattery.drivers.sessy.client import SessyClient
 from custom_components.homebattery.drivers.sessy.measurements import BATTERY as KIND
 from tests.drivers.conftest import Leap
-from tests.simulators.http_server import UNKNOWN_PATH, Answer, Request
+from tests.simulators.http_server import UNKNOWN_PATH, Answer, HangUp, Request
 from tests.simulators.image import HttpImage, load
 
 from .hostile import PASSWORD, USERNAME, Body, HostileDongle, answer
@@ -59,6 +61,8 @@ MODBUS: Final = "/api/v1/modbus/details"
 
 KEYS: Final = ("battery_soc", "working_mode", "energy_charged_total")
 LONG: Final = 50_000
+TIMEOUT: Final = 0.2
+"""Seconds that an answer may take."""
 SESSY: Final = sorted(RESPONSES[f"GET {POWER}"]["sessy"])
 ECHOES: Final = (
     PASSWORD,
@@ -76,7 +80,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def inverter(device: HttpImage | HostileDongle, **changes: Any) -> SessyInverter:
     """Return a driver that waits not long for an answer, not yet connected."""
-    arguments = {"timeout": 0.2, **device.setup, **changes}
+    arguments = {"timeout": TIMEOUT, **device.setup, **changes}
     return SessyInverter(arguments.pop("host"), **arguments)
 
 
@@ -806,3 +810,118 @@ async def test_read_costs_two_timeouts_at_most() -> None:
     assert sum(asked[path] for path in hanging) == 2
     assert readings.keys() >= {"battery_soc", "working_mode"}
     assert isinstance(readings.failures["energy_charged_total"], RequestTimeoutError)
+
+
+# The page with the serial number ----------------------------------------------
+
+
+class Reserved(HttpImage):
+    """A dongle that gives one answer of its own for its identity, or none (None)."""
+
+    info: Answer | None = None
+
+    async def answer(self, request: Request) -> Answer:
+        if request.path != INFO:
+            return await super().answer(request)
+        if self.info is None:
+            await asyncio.sleep(2 * TIMEOUT)
+            raise HangUp
+        return self.info
+
+
+SERIAL: Final = RESPONSES[f"GET {INFO}"]["sessy_serial"]
+RESERVED: Final = {
+    "hangs": None,
+    "404": UNKNOWN_PATH,
+    "500": Answer("busy", 500),
+    "503": Answer("busy", 503),
+    "page": Answer("<html>starting</html>"),
+    "error": Answer({"status": "error"}),
+}
+
+
+def known(device: HttpImage, serial_number: str = SERIAL) -> SessyInverter:
+    """Return a driver that knows the serial number of its battery from before."""
+    battery = inverter(device)
+    battery.identity_check.expected = serial_number
+    return battery
+
+
+@pytest.mark.parametrize("info", RESERVED.values(), ids=RESERVED)
+async def test_known_battery_is_read_while_only_its_serial_number_is_not_answered(
+    info: Answer | None, leap: Leap
+) -> None:
+    """The log-in was taken, whose name is the dongle's; a first write waits."""
+    device = Reserved(BATTERY)
+    device.info = info
+    async with device, known(device) as battery:
+        soc = await battery.get_battery_soc()
+        with pytest.raises(BatteryError):
+            await battery.set_power_setpoint(1000)
+        written = device.posts
+        device.info = Answer(RESPONSES[f"GET {INFO}"])
+        granted = await battery.set_power_setpoint(1000)
+
+    assert soc == 89.0
+    assert battery.identity.serial_number == SERIAL
+    assert written == []
+    assert granted == Grant(1000)
+
+
+async def test_serial_number_that_is_another_one_when_it_is_answered_is_refused(
+    leap: Leap,
+) -> None:
+    device = Reserved(BATTERY)
+    async with device, known(device) as battery:
+        await battery.read()
+        device.info = Answer({**RESPONSES[f"GET {INFO}"], "sessy_serial": "OTHER"})
+        leap(VALID + 1)
+        with pytest.raises(AnotherDeviceError):
+            await battery.read()
+
+
+async def test_another_dongle_that_does_not_answer_its_serial_number_is_not_read() -> (
+    None
+):
+    """It has a log-in of its own."""
+    device = Reserved(BATTERY)
+    device.info = UNKNOWN_PATH
+    async with device:
+        battery = known(device)
+        device.username = "DXYZ9876"
+        with pytest.raises(AuthenticationError):
+            await battery.connect()
+
+
+async def test_zeros_beside_a_serial_number_that_is_not_answered_are_no_values() -> (
+    None
+):
+    """The dongle starts."""
+    device = Reserved(BATTERY)
+    device.info = UNKNOWN_PATH
+    sessy = dict.fromkeys(SESSY, 0)
+    device.responses[f"GET {POWER}"] = {"status": "ok", "sessy": sessy}
+    async with device:
+        with pytest.raises(StartingError):
+            await known(device).connect()
+
+
+async def test_dongle_whose_log_in_is_the_serial_number_is_written_to() -> None:
+    """As on old firmware, which has no such page."""
+    device = Reserved(BATTERY)
+    device.info = Answer("busy", 500)
+    async with device, known(device, inverter(device).client.username) as battery:
+        granted = await battery.set_power_setpoint(1000)
+
+    assert granted == Grant(1000)
+
+
+@pytest.mark.parametrize("info", [None, RESERVED["500"]], ids=["hangs", "500"])
+async def test_battery_that_is_not_known_is_not_set_up_without_its_serial_number(
+    info: Answer | None,
+) -> None:
+    device = Reserved(BATTERY)
+    device.info = info
+    async with device:
+        with pytest.raises(BatteryError):
+            await inverter(device).connect()

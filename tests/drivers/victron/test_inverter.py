@@ -884,12 +884,12 @@ async def test_the_minimum_soc_is_a_reason_for_discharging_only() -> None:
 
 
 async def test_without_grid_the_inverter_cannot_follow() -> None:
-    """Off grid the loads decide: hold is written and nothing granted."""
+    """Off grid the loads decide, and the battery must be free to carry them."""
     async with VictronSimulator() as gx, connected(gx) as battery:
         await gx.misbehave("grid_lost")
 
         assert (await battery.set_power_setpoint(1000)).power == 0
-        assert gx.server.traffic.writes[-1] == (227, 37, [0, 1, 1])
+        assert gx.server.traffic.writes[-1] == (227, 37, [0, 0, 0])
 
 
 async def test_conditions_that_are_too_old_hold_the_battery(

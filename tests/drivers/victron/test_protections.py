@@ -24,6 +24,7 @@ PLAIN: Final[Vector] = load("victron")[0]
 THREE_PHASE: Final[Vector] = load("victron")[1]
 OLD: Final[Vector] = next(v for v in load("victron") if v["name"].startswith("old"))
 HOLD: Final = [0, 1, 1]
+UNKNOWN: Final = Grant(0, LimitReason.UNKNOWN_STATE)
 
 type Words = Mapping[str, Mapping[str, int]]
 """Words by unit and address."""
@@ -79,9 +80,9 @@ async def test_an_ess_mode_without_a_name_is_restored_as_it_was(word: int) -> No
         assert battery.snapshot is None
 
 
-async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_control() -> (
-    None
-):
+async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_control(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The GX then decides as it does by default."""
     vector = changed(PLAIN, {"100": {"2902": 9}})
     async with ModbusImage(vector) as image, connected(image) as battery:
@@ -92,7 +93,7 @@ async def test_an_ess_mode_that_is_not_taken_again_does_not_leave_external_contr
             if (address, words) != (2902, [9]):
                 write(unit, address, words)
 
-        image.units.write = bound  # type: ignore[method-assign]
+        monkeypatch.setattr(image.units, "write", bound)
         await battery.release()
 
         assert image.units.units[100][2902] == 1
@@ -140,7 +141,6 @@ async def test_a_mode_without_a_name_that_another_controller_chose_is_seen() -> 
     ("words", "reason"),
     [
         pytest.param({"100": {"826": 2}}, LimitReason.GENERATOR, id="generator"),
-        pytest.param({"100": {"826": 240}}, LimitReason.NO_GRID, id="no input"),
         pytest.param({"100": {"826": 0}}, LimitReason.NO_GRID, id="input unknown"),
         pytest.param({"100": {"826": 77}}, LimitReason.NO_GRID, id="input garbage"),
         pytest.param({"227": {"31": 244}}, LimitReason.SUSTAIN, id="state sustain"),
@@ -165,6 +165,15 @@ async def test_a_mode_without_a_name_that_another_controller_chose_is_seen() -> 
 async def test_a_discharge_is_held_instead(words: Words, reason: LimitReason) -> None:
     """The reason is the one that the user can do something about."""
     assert await granted(PLAIN, -1500, words) == (Grant(0, reason), HOLD)
+
+
+@pytest.mark.parametrize(
+    "words", [{"100": {"826": 240}}, {"227": {"29": 240}}, {"227": {"64": 2}}]
+)
+async def test_the_battery_of_an_island_is_free_to_carry_it(words: Words) -> None:
+    """The flags of a hold might end that."""
+    free = Grant(0, LimitReason.NO_GRID), [0, 0, 0]
+    assert await granted(PLAIN, -1500, words) == free
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,13 @@ async def test_protections_come_and_go_while_it_is_held() -> None:
 
 
 # Charging
+
+
+async def test_a_charge_takes_no_more_than_the_input_may_carry() -> None:
+    """The current limit of the Multi counts for its output, too."""
+    words = {"100": NO_PV, "227": {"22": 60}}
+    grant, _ = await granted(PLAIN, 4000, words)
+    assert grant == Grant(round(6 * 231.3 - 110), LimitReason.SETTING)
 
 
 async def test_charging_goes_on_at_a_generator_and_nothing_is_pushed_into_it() -> None:
@@ -439,9 +455,7 @@ async def test_limits_that_the_server_does_not_have_do_not_bound() -> None:
     """A server before 2020 has no limit of the current that is fed in."""
     vector = without(PLAIN, "100", range(2713, 2716), range(2718, 2724))
     async with ModbusImage(vector) as image, connected(image) as battery:
-        # One refusal may be a passing one.
-        await battery.set_power_setpoint(-3000)
-        assert await battery.keep_alive() == Grant(-3000)
+        assert await battery.set_power_setpoint(-3000) == Grant(-3000)
 
 
 async def test_limits_that_are_never_answered_take_the_safe_reading(
@@ -458,6 +472,58 @@ async def test_limits_that_are_never_answered_take_the_safe_reading(
         assert await battery.set_power_setpoint(-3000) == Grant(
             -813, LimitReason.UNKNOWN_STATE
         )
+
+
+@pytest.mark.parametrize("words", [{"2706": 0, "2722": 0, "2723": 0}, {"2704": 0}])
+async def test_a_coarse_limit_of_0_says_nothing_while_the_fine_one_is_not_answered(
+    monkeypatch: pytest.MonkeyPatch, words: dict[str, int]
+) -> None:
+    """It may be a limit of 0 W, or none."""
+    vector = changed(PLAIN, {"100": {**words, **NO_PV}})
+    async with (
+        ModbusImage(vector) as image,
+        connected(image, timeout=0.2) as battery,
+    ):
+        hang(image, monkeypatch, range(2718, 2724))
+        assert await battery.set_power_setpoint(-3000) == Grant(
+            -813, LimitReason.UNKNOWN_STATE
+        )
+
+
+async def test_a_limit_of_charging_that_is_not_answered_any_more_stays(
+    monkeypatch: pytest.MonkeyPatch, leap: Leap
+) -> None:
+    vector = changed(PLAIN, {"100": {"2705": 10, **NO_PV}})
+    async with (
+        ModbusImage(vector) as image,
+        connected(image, timeout=0.2) as battery,
+    ):
+        first = await battery.set_power_setpoint(3000)
+        hang(image, monkeypatch, range(2700, 2724))
+        leap(400)
+        assert await battery.keep_alive() == first == Grant(524, LimitReason.SETTING)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "discharge"),
+    [
+        pytest.param(range(2903, 2904), UNKNOWN, id="of discharging alone"),
+        pytest.param(range(884, 920), Grant(-1000), id="also in narrower registers"),
+    ],
+)
+async def test_conditions_that_are_never_answered_hold_what_they_bound(
+    monkeypatch: pytest.MonkeyPatch, addresses: range, discharge: Grant
+) -> None:
+    async with (
+        ModbusImage(PLAIN) as image,
+        connected(image, timeout=0.2) as battery,
+    ):
+        hang(image, monkeypatch, addresses)
+        # What hangs is told from its neighbours after a few reads.
+        for _ in range(4):
+            await battery.set_power_setpoint(1000)
+        assert await battery.keep_alive() == Grant(1000)
+        assert await battery.set_power_setpoint(-1000) == discharge
 
 
 async def test_limits_that_are_not_answered_any_more_count_for_a_while(
@@ -507,7 +573,9 @@ def hang(
     asked: list[int] = []
 
     def answer(unit: int, address: int, count: int) -> list[int]:
-        if unit == 100 and address in addresses:
+        if unit == 100 and not set(addresses).isdisjoint(
+            range(address, address + count)
+        ):
             asked.append(address)
             raise Silent
         return read(unit, address, count)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers.battery.controller import LimitReason
+from custom_components.homebattery.drivers.errors import RequestTimeoutError
 from custom_components.homebattery.drivers.victron import (
     controller as victron_controller,
     search as victron_search,
@@ -18,6 +19,7 @@ from custom_components.homebattery.drivers.victron import (
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage
+from tests.simulators.modbus import Silent
 
 from .sites import (
     BATTERY,
@@ -91,6 +93,40 @@ async def test_a_start_asks_for_nothing_that_is_absent() -> None:
         assert gx.server.traffic.refusals == []
 
 
+# Questions that get no answer
+
+
+def hang(gx: ModbusImage, monkeypatch: pytest.MonkeyPatch, *silent: int) -> None:
+    """Leave reads of some units without an answer."""
+    read = gx.units.read
+
+    def answer(unit: int, address: int, count: int) -> list[int]:
+        if unit in silent:
+            raise Silent
+        return read(unit, address, count)
+
+    monkeypatch.setattr(gx.units, "read", answer)
+
+
+async def test_the_search_goes_on_after_a_unit_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site({"225": None, "77": BATTERY}) as gx:
+        hang(gx, monkeypatch, 225)
+        async with VictronInverter(gx.host, gx.port, timeout=0.3) as inverter:
+            assert inverter.battery_unit_id == 77
+
+
+async def test_the_search_ends_at_the_second_unit_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GX refuses what it does not have: each time-out would cost seconds."""
+    async with site({"225": None, "77": BATTERY}) as gx:
+        hang(gx, monkeypatch, 225, 223)
+        with pytest.raises(RequestTimeoutError):
+            await VictronInverter(gx.host, gx.port, timeout=0.3).connect()
+
+
 # Places
 
 
@@ -114,6 +150,16 @@ async def test_a_grid_meter_is_detected(unit: int) -> None:
     ):
         assert inverter.grid_unit_id == unit
         assert await inverter.get("grid_import_total") == 1000
+
+
+async def test_a_vebus_system_at_unit_100_is_detected() -> None:
+    """It is asked last: there is hardly one with instance 0."""
+    async with (
+        site({"227": None, "100": VEBUS}) as gx,
+        VictronInverter(gx.host, gx.port) as inverter,
+    ):
+        assert inverter.unit_id == 100
+        assert (await inverter.set_power_setpoint(1000)).power == 1000
 
 
 @pytest.mark.parametrize("firmware", ["old", "2025", "new"])
@@ -155,6 +201,43 @@ async def test_a_pv_inverter_is_detected(unit: int, house: Any, firmware: Any) -
     ):
         assert inverter.detected_config["pv_unit_id"] == unit
         assert await inverter.get("pv_energy_total") == pytest.approx(1000, abs=1)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        pytest.param({"20": 1234}, id="the_usual_one"),
+        pytest.param({"21": 1234}, id="instead_of_20"),
+        pytest.param({"21": 700, "23": 534}, id="a_gap_between"),
+        pytest.param({"20": 700, "31": 0, "33": 534}, id="after_a_meter"),
+        pytest.param({"40": 1000, "22": 234}, id="of_two_programs"),
+    ],
+)
+async def test_pv_inverters_are_sought_until_they_have_the_power_of_the_gx(
+    units: dict[str, int],
+) -> None:
+    """The GX shows 1234 W; numbers of inverters that were replaced are missing."""
+    services = {unit: pv_inverter(watts) for unit, watts in units.items()}
+    async with site(services) as gx, VictronInverter(gx.host, gx.port) as inverter:
+        [*choices] = inverter.choices.get("pv_unit_id", ())
+        detected = inverter.detected_config.get("pv_unit_id")
+
+    seen: set[Any] = {choice.value for choice in choices} or {detected}
+    assert seen == set(map(int, units))
+
+
+async def test_a_pv_inverter_that_has_the_power_of_the_gx_ends_the_search() -> None:
+    """As far as moments and losses allow: the next number, and no other, is asked."""
+    async with (
+        site({"20": pv_inverter(1150)}) as gx,
+        VictronInverter(gx.host, gx.port) as inverter,
+    ):
+        refused = [
+            each.unit for each in gx.traffic.refusals if each.unit in range(20, 50)
+        ]
+
+    assert inverter.pv_unit_id == 20
+    assert refused == [30, 21]
 
 
 async def test_one_of_several_pv_inverters_is_not_taken_for_all() -> None:

@@ -213,6 +213,7 @@ class IdentityCheck:
                 self._note_nameless(must_be_certain)
                 return
             self._judge(serial_number)
+            self._was_reported = True
             self._note_compared(self._connects())
 
     def _note_nameless(

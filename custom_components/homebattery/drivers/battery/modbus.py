@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, override
 
 from ..address import check_unit_ids
-from ..errors import CannotConnectError, NotSupportedError
+from ..errors import CannotConnectError, NotSupportedError, RequestTimeoutError
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
@@ -12,7 +12,7 @@ from ..modbus.device import ModbusDevice
 from ..modbus.planning import Layout
 from ..modbus.recording import raw_words
 from ..modbus.register import Register
-from ..modbus.silence import Silence
+from ..modbus.silence import MOST_AT_FIRST, MOST_TIMEOUTS, Silence
 from ..modbus.tcp import ModbusTcpConnection
 from ..modbus.unit import ModbusUnit, Recording
 from ..report import Report
@@ -80,6 +80,8 @@ class ModbusBattery(Battery):
         """The last value of each register."""
         self._connection: ModbusConnection | None = None
         self._connects_seen = 0
+        self._was_read = False
+        """Whether there was a read since connecting, and the last one was answered."""
         self._once: dict[str, Value] = {}
         self._lacking: list[frozenset[str]] = []
         """The registers that each device lacks, as far as known at the last read."""
@@ -139,6 +141,7 @@ class ModbusBattery(Battery):
             await self.close()
             raise
         self._connects_seen = self.connection.connects
+        self._was_read = False
 
     async def _find_units(self) -> None:
         """Detect unit ids that were not given; most batteries have a fixed one."""
@@ -252,15 +255,18 @@ class ModbusBattery(Battery):
         Missing registers, and those that failed alone a while ago, are only asked for
         if they are among `again`; without it one of them in its turn. Where the device
         has just `answered` something else, a time-out is one of these registers alone.
+        A read ends after a few time-outs, so what gave no answer comes last.
         """
         self._relearn_after_reconnect()
         if again is None:
             again = next(filter(None, (each.due_again() for each in self.devices)), ())
         once = self._once
         report = Report({name: once[name] for name in names if name in once})
-        silence = Silence(answered=answered)
+        most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
+        silence = Silence(answered=answered, most=most)
+        self._was_read = False
         try:
-            for device in self.devices:
+            for device in sorted(self.devices, key=lambda each: bool(each.silent)):
                 wanted = {
                     name
                     for name in (*names, *again)
@@ -274,6 +280,7 @@ class ModbusBattery(Battery):
                     if device.registers[name].poll is Poll.ONCE
                 )
             silence.conclude()
+            self._was_read = True
         finally:
             self._observe(report)
         self._note_presence()
@@ -331,10 +338,14 @@ class ModbusBattery(Battery):
         Raises the failure of the one that is `needed`, unless it is missing.
         """
         report = await self._read_report(names)
-        failure = report.failures.get(needed)
+        values, failure = report.values, report.failures.get(needed)
+        if isinstance(failure, RequestTimeoutError):
+            # One of those read with it may be the reason.
+            report = await self._read_report({needed}, answered=True)
+            values, failure = values | report.values, report.failures.get(needed)
         if failure is not None and not isinstance(failure, NotSupportedError):
             raise failure
-        return report.values
+        return values
 
     def _relearn_after_reconnect(self) -> None:
         """Forget what the device lacks when the connection is a new one.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 import logging
 from typing import Final, override
 
@@ -163,7 +164,8 @@ class RegisterBlock(ModbusDevice):
                 await self._check_presence(whole)
             except RequestTimeoutError as err:
                 asked = [self.registers[name] for name in (*names, *self._proof)]
-                report = self._note_silence(asked, err, whole)
+                whole.note(err, partial(self._note_failed, asked, err))
+                report = Report(failures={each.name: err for each in asked})
                 if silence is None:
                     whole.conclude()
                 return report

@@ -8,6 +8,7 @@ flash are counted by the table, and what must never be written is refused.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 import logging
 from typing import Final
 
@@ -33,18 +34,23 @@ from .unit import ModbusUnit
 
 _LOGGER = logging.getLogger(__name__)
 
+_SILENCE: Final = (RequestTimeoutError, ProtocolError)
+"""Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
+_TRIES: Final = 2
+"""Number of registers of a block that are tried alone before it pauses."""
 
 
 class ModbusDevice:
     """One unit id and its registers, read in the fewest requests.
 
     A register that was never read well and is refused is `missing`, found by halving a
-    refused block. One that was read well is there: it fails for now. Both, and blocks
-    that get no answer, are asked for by polls after a pause only, which grows from one
-    to ten minutes. Control does not rely on any of that: it reads with `ask`, and asks
-    again for those of its conditions whose absence is `uncertain`.
+    refused block. One that was read well is there: it fails for now. Of a block that
+    hung twice one register is tried alone; if that answers, the parts of the block are
+    read from then on. What fails on is asked for by polls after a pause only, which
+    grows from one to ten minutes. Control does not rely on any of that: it reads with
+    `ask`, and asks again for those of its conditions whose absence is `uncertain`.
     """
 
     def __init__(
@@ -62,7 +68,7 @@ class ModbusDevice:
         self._pauses: dict[str, BackOff] = {}
         """The pauses of missing registers, and of those that failed twice in a row."""
         self._tried_alone = 0
-        """Number of single registers tried to see whether all are refused."""
+        """Number of single registers tried to see whether all are refused, or hang."""
         self.words: dict[int, int] = {}
         """The last words seen, by address, as they came. What is in it is there."""
         self.wear: FlashWear | None = None
@@ -72,11 +78,25 @@ class ModbusDevice:
         self._unit = unit
         self._layout = layout
         self._borders: set[int] = set()
+        """Addresses that no request may cross, as refusals have shown."""
+        self._cuts: set[int] = set()
+        """The same of blocks that gave no answer; a new connection says nothing new."""
+        self._rejoin = BackOff()
+        """The pause until parts that answer are read in one request again."""
 
     @property
     def is_present(self) -> bool:
         """Whether the device has any of its registers, as far as known by now."""
         return True
+
+    @property
+    def silent(self) -> set[str]:
+        """The registers whose last read got no answer."""
+        return {
+            name
+            for name, err in self._last_failures.items()
+            if isinstance(err, _SILENCE)
+        }
 
     def forget(self) -> None:
         """Forget which registers are missing: it may run another firmware now."""
@@ -309,9 +329,9 @@ class ModbusDevice:
         """Read registers in the fewest requests."""
         report = Report()
         refused: list[tuple[Block, IllegalAddressError]] = []
-        for block in plan_blocks(wanted, self._layout, self._borders):
+        for block in self._plan(wanted):
             try:
-                report.add(await self._request(block, silence))
+                report.add(await self._read_block(block, silence))
             except IllegalAddressError as err:
                 refused.append((block, err))
         blocks = [block for block, _ in refused]
@@ -324,10 +344,63 @@ class ModbusDevice:
             )
         return report
 
-    async def _request(self, block: Block, silence: Silence) -> Report:
-        """Return a block's values or failures; raises IllegalAddressError."""
+    def _plan(self, wanted: Collection[Register]) -> list[Block]:
+        """Return the fewest blocks, those that got no answer last.
+
+        A read ends after a few time-outs: what answers comes before that.
+        """
+        silent = self.silent
+        if self._rejoin.is_over:
+            self._cuts &= {
+                edge
+                for name in silent
+                for edge in (self.registers[name].address, self.registers[name].end)
+            }
+        borders = self._borders | self._cuts
+        return [
+            block
+            for is_silent in (False, True)
+            for block in plan_blocks(
+                [each for each in wanted if (each.name in silent) is is_silent],
+                self._layout,
+                borders,
+            )
+        ]
+
+    async def _read_block(self, block: Block, silence: Silence) -> Report:
+        """Return a block's values or failures; raises IllegalAddressError.
+
+        Of a block that hung twice a register is tried alone, another one each time. If
+        it answers, others are the reason: the parts are read from now on.
+        """
+        hung = block.names <= self.silent & self._pauses.keys()
+        parts = block.parts()
+        if not hung or len(parts) == 1:
+            return await self._request(block, silence)
+        self._tried_alone += 1
+        places = (0, len(block.registers) // 2, -1)
+        register = block.registers[places[self._tried_alone % len(places)]]
+        report = await self._request(Block((register,)), silence, block)
+        if register.name not in report.values:
+            return report
+        self._cuts.update(*((part.address, part.end) for part in parts))
+        self._rejoin.note()
+        for name in block.names:
+            self._pauses.pop(name, None)
+        others = [each for each in block.registers if each is not register]
+        report.add(await self._read_blocks(others, silence))
+        return report
+
+    async def _request(
+        self, block: Block, silence: Silence, whole: Block | None = None
+    ) -> Report:
+        """Return a block's values or failures; raises IllegalAddressError.
+
+        If it gets no answer, that is taken for one of the `whole`.
+        """
+        failing = whole or block
         if silence.is_over:
-            return _failures(block.registers, silence.error)
+            return _failures(failing.registers, silence.error)
         began = asyncio.get_running_loop().time()
         try:
             words = await self._unit.read_holding_registers(block.address, block.count)
@@ -338,9 +411,10 @@ class ModbusDevice:
             silence.answered = True
             if isinstance(err, IllegalAddressError):
                 raise
-            return _failures(block.registers, err)
-        except (RequestTimeoutError, ProtocolError) as err:
-            return self._note_silence(block.registers, err, silence)
+            return _failures(failing.registers, err)
+        except _SILENCE as err:
+            silence.note(err, partial(self._note_silent, failing, err))
+            return _failures(failing.registers, err)
         silence.answered = True
         self.words.update(enumerate(words, block.address))
         values = {
@@ -381,12 +455,15 @@ class ModbusDevice:
             if register.name not in self.missing:
                 self._last_failures[register.name] = err
 
-    def _note_silence(
-        self, registers: Collection[Register], err: BatteryError, silence: Silence
-    ) -> Report:
-        """Note that registers got no answer; raises `err` where nothing answers."""
-        silence.note(err, lambda: self._note_failed(registers, err))
-        return _failures(registers, err)
+    def _note_silent(self, block: Block, err: BatteryError) -> None:
+        """Note that a block got no answer while others did.
+
+        From the second time in a row on its registers are tried before it pauses.
+        """
+        if len(block.registers) > 1:
+            for name in block.names & self.silent:
+                self._pauses.setdefault(name, BackOff(free=_TRIES))
+        self._note_failed(block.registers, err)
 
     async def _refuses_all(self, blocks: Collection[Block], silence: Silence) -> bool:
         """Return True if registers that were read well are refused, too, each by itself.

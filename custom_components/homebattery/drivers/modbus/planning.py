@@ -31,6 +31,11 @@ class Block:
     registers: tuple[Register, ...]
 
     @property
+    def names(self) -> set[str]:
+        """The names of the registers."""
+        return {register.name for register in self.registers}
+
+    @property
     def address(self) -> int:
         """The first address of the block."""
         return self.registers[0].address
@@ -60,6 +65,22 @@ class Block:
         gaps = [following.address - register.end for register, following in pairs]
         cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
         return Block(self.registers[:cut]), Block(self.registers[cut:])
+
+    def parts(self) -> list[Block]:
+        """Split a block at all its unused words, or where it has none in the middle.
+
+        Neighbours are likely to fail together.
+        """
+        runs: list[list[Register]] = []
+        end = -1
+        for register in self.registers:
+            if register.address > end:
+                runs.append([])
+            runs[-1].append(register)
+            end = max(end, register.end)
+        if len(runs) == 1 < len(self.registers):
+            return list(self.halves())
+        return [Block(tuple(run)) for run in runs]
 
 
 def plan_blocks(

@@ -13,6 +13,7 @@ client, `answers.py` the bounds of an answer, `device.py` reads and writes, and
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
 
 from ..battery.base import Battery, SetpointLimits, SetupField
@@ -25,6 +26,7 @@ from ..errors import (
     IllegalAddressError,
     NotSupportedError,
     RequestTimeoutError,
+    StartingError,
     WrongDeviceError,
 )
 from ..measurements import MEASUREMENTS, Poll, Value
@@ -34,7 +36,7 @@ from ..report import Report
 from .client import SessyClient
 from .controller import SessyController
 from .device import ONE_ENDPOINT_ERRORS, SessyDevice
-from .endpoints import INFO, POWER, Answer, Endpoint, Field
+from .endpoints import INFO, POWER, Answer, Endpoint, Field, is_blank
 from .measurements import BATTERY, KINDS, Kind
 
 if TYPE_CHECKING:
@@ -181,9 +183,7 @@ class SessyInverter(Battery):
                 await self.device.read(_fields_of(self.kind, self.kind.ahead))
             self._offered = frozenset(self.settings)
             self.controller = self._make_controller(self.kind)
-            identity = self._identify(self.kind, info, dongle)
-            reported = self._serial_number_in(info)
-            self._accept(identity, is_reported=identity.serial_number == reported)
+            self._take_identity(self._identify(self.kind, info, dongle), info)
         except BaseException:
             await self.close()
             raise
@@ -206,9 +206,31 @@ class SessyInverter(Battery):
         return self.controller or SessyController(self.device, self.address)
 
     async def _info(self) -> Answer:
-        """Return the identity that the dongle reports; empty on old firmware."""
-        await self.device.read(_fields_of(BATTERY, [INFO]))
+        """Return the identity that the dongle reports; empty on old firmware.
+
+        Empty, too, while its page fails, if the serial number is known.
+        """
+        try:
+            await self.device.read(_fields_of(BATTERY, [INFO]))
+        except (*ONE_ENDPOINT_ERRORS, RequestTimeoutError):
+            if self.identity_check.expected is None:
+                raise
         return self.device.answers.get(INFO.path, {})
+
+    def _take_identity(self, identity: Identity, info: Answer) -> None:
+        """Accept an identity, or wait for the page that has the serial number.
+
+        Where that is the dongle's, the log-in has proved it. Raises what `_accept`
+        raises, and StartingError for zeros, which are no values.
+        """
+        expected = self.identity_check.expected
+        if info or expected in (None, identity.serial_number):
+            reported = self._serial_number_in(info)
+            self._accept(identity, is_reported=identity.serial_number == reported)
+            return
+        if is_blank(self.device.answers.get(POWER.path)):
+            raise StartingError(f"{self.address}:{self.port}: nothing but zeros")
+        self._identity = replace(identity, serial_number=expected)
 
     async def _find_kind(self) -> Kind:
         """Return the likeliest kind that the dongle measures as, or could measure as.

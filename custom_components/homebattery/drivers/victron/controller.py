@@ -40,7 +40,7 @@ from ..errors import (
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from . import control_block
-from .protections import SETTINGS
+from .protections import FEED_IN_SETTINGS, OF_DISCHARGING, SETTINGS, WIDE
 from .registers import EXTERNAL_CONTROL, SELF_CONSUMPTION
 from .setpoint import CONDITIONS, PhaseSetpoints, SetpointRule
 
@@ -262,20 +262,23 @@ class VictronController(SetpointController[HeldBlock]):
     def _granted(self, request: SetpointRequest) -> PhaseSetpoints:
         """Return the grant and its setpoints, under the conditions that are known."""
         limits = self._battery.setpoint_limits
-        if limits is None or self._older_than(_TOO_OLD, self._present):
+        wanted = request.phases or (request.power,)
+        needed = self._present - (WIDE - self._battery.cache.values.keys())
+        if sum(wanted) > 0:
+            needed -= OF_DISCHARGING
+        if limits is None or self._older_than(_TOO_OLD, needed):
             _LOGGER.debug("%s: readings are too old, holding", self._battery.address)
             return PhaseSetpoints(Grant(0, LimitReason.UNKNOWN_STATE), [])
-        wanted = request.phases or (request.power,)
         return self._rule.setpoints(wanted, limits, self._known)
 
     @property
     def _known(self) -> Values:
         """The values that a setpoint is computed from.
 
-        Without limits of the user that are too old; one that the GX lacks is None.
+        Without limits of feeding in that are too old; one that the GX lacks is None.
         """
         values = self._battery.cache.values
-        old = self._older_than(_SETTINGS_TOO_OLD, SETTINGS)
+        old = self._older_than(_SETTINGS_TOO_OLD, FEED_IN_SETTINGS)
         known = {name: values[name] for name in values.keys() - old}
         # Refused more than once; after a while they are only asked for again.
         self._lacking |= SETTINGS & self._gx.missing - self._gx.uncertain(SETTINGS)
@@ -314,6 +317,9 @@ class VictronController(SetpointController[HeldBlock]):
             await self._read(
                 self._older_than(_SETTINGS_FRESH, SETTINGS), self._gx.missing
             )
+            # One refusal says little, and a setpoint depends on it.
+            if doubtful := self._gx.uncertain(SETTINGS) & self._gx.missing:
+                await self._read(doubtful, doubtful)
         self._refreshed_at = loop_time()
 
     async def _read(

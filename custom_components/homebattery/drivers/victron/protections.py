@@ -48,21 +48,47 @@ SETTINGS: Final = frozenset(
     }
 )
 """The user's limits on the GX that a setpoint depends on: they rarely change."""
-SETTINGS_KNOWN: Final = frozenset({"max_feed_in_power_coarse", "ac_export_limit"})
-"""Those of which at least the absence must be known to feed in."""
-CONDITIONS: Final = frozenset(
+FEED_IN_SETTINGS: Final = frozenset(
     {
-        *("active_input_source", "system_soc", "min_soc", "active_soc_limit"),
-        *("battery_life_state", "device_status", "sustain_active", "switch_position"),
-        *(*_LOW_VOLTAGE, *_LOW, *per_phase("grid_voltage")),
-        *(*per_phase("load"), *per_phase("pv_on_output"), *per_phase("pv_on_grid")),
-        *(f"{name}_wide" for name in per_phase("load")),
-        *(f"{name}_wide" for name in per_phase("pv_on_output")),
-        *(f"{name}_wide" for name in per_phase("pv_on_grid")),
+        *("max_feed_in_power_coarse", "max_feed_in_power_wide"),
+        *("feed_in_dc_pv", "ac_export_limit"),
     }
+)
+"""Those that bound feeding in: they count for a while only once they are not read."""
+_POWERS: Final = frozenset(
+    {*per_phase("load"), *per_phase("pv_on_output"), *per_phase("pv_on_grid")}
+)
+WIDE: Final = frozenset(f"{name}_wide" for name in _POWERS)
+"""Conditions that a narrower register has, too: needed once they were answered."""
+OF_DISCHARGING: Final = frozenset(
+    {
+        *("system_soc", "min_soc", "active_soc_limit", "battery_life_state"),
+        *("sustain_active", *_LOW_VOLTAGE, *_LOW),
+    }
+)
+"""Conditions that bound a discharge alone."""
+CONDITIONS: Final = (
+    frozenset(
+        {
+            *("active_input_source", "device_status", "switch_position"),
+            *("ac_input_current_limit", *per_phase("grid_voltage")),
+        }
+    )
+    | OF_DISCHARGING
+    | _POWERS
+    | WIDE
 )
 """The registers that the protections depend on, besides the settings."""
 _CONNECTED: Final = ("grid", "shore", "generator")
+
+
+def is_island(v: Values) -> bool:
+    """Return whether the house surely has no grid: the battery must carry it."""
+    return (
+        v.get("active_input") == "disconnected"
+        or v.get("active_input_source") == "not_connected"
+        or bool(v.get("vebus/GridLost"))
+    )
 
 
 def has_input(v: Values) -> bool:
@@ -70,9 +96,7 @@ def has_input(v: Values) -> bool:
 
     A source that is unknown may be one of those that must not be fed.
     """
-    if v.get("active_input") == "disconnected" or v.get("vebus/GridLost"):
-        return False
-    return v.get("active_input_source", "grid") in _CONNECTED
+    return not is_island(v) and v.get("active_input_source", "grid") in _CONNECTED
 
 
 def is_generator(v: Values) -> bool:
@@ -118,6 +142,17 @@ class Protections:
             volts = number(v.get("system_voltage"))
             yield Bound(number(amps) * volts, LimitReason.SETTING)
 
+    def of_input(self, from_dc: float, v: Values) -> Iterator[Bound]:
+        """Yield the bounds of a charge by what may be taken at the AC input.
+
+        The loads on the output of the Multi are taken there, too.
+        """
+        amps = number(v.get("ac_input_current_limit"))
+        if amps > 0:
+            volts = sum(_voltages(v)[: self._phases])
+            loads = sum(number(v.get(name)) for name in per_phase("output_power"))
+            yield Bound(max(0, amps * volts - loads + from_dc), LimitReason.SETTING)
+
     def of_inverting(
         self, granted: float, from_dc: float, v: Values
     ) -> Iterator[Bound]:
@@ -132,6 +167,8 @@ class Protections:
         most = _limit(v, "discharge_power_limit")
         if most is not None:
             yield Bound(most, LimitReason.SETTING)
+        elif not _is_known(v, "discharge_power_limit"):
+            yield Bound(max(0, sum(_own_use(v))), LimitReason.UNKNOWN_STATE)
         if self._export is Export.NEVER:
             yield Bound(max(0, sum(_own_use(v))), LimitReason.EXPORT)
         if self._export is Export.AS_PERMITTED:
@@ -168,7 +205,7 @@ def _soc_limit(state: int, v: Values) -> tuple[float, LimitReason]:
 
 
 def _limit(v: Values, name: str) -> float | None:
-    """Return a limit of the user, W; None for none.
+    """Return a limit of the user, W; None for none, or an unknown one.
 
     Servers before 2026 have it in coarse steps only, and 0 for no limit, too: then 0 is
     no limit, since most users have none.
@@ -177,6 +214,20 @@ def _limit(v: Values, name: str) -> float | None:
     if wide is not None:
         return number(wide) if number(wide) >= 0 else None
     return number(v.get(f"{name}_coarse")) or None
+
+
+def _is_known(v: Values, name: str) -> bool:
+    """Return whether it is known if there is such a limit of the user."""
+    coarse, wide = f"{name}_coarse", f"{name}_wide"
+    # A server surely lacks what is None; beside an unknown one, coarse 0 says nothing.
+    return v.get(wide) is not None or (
+        coarse in v and (wide in v or bool(v.get(coarse)))
+    )
+
+
+def _voltages(v: Values) -> list[float]:
+    """Return the voltage of each phase at the input, V."""
+    return [number(v.get(name)) or _MAINS for name in per_phase("grid_voltage")]
 
 
 def _own_use(v: Values) -> list[float]:
@@ -194,13 +245,13 @@ def _feed_in(granted: float, from_dc: float, phases: int, v: Values) -> Iterator
     """Yield the bounds by the limits of feeding in that are set on the GX."""
     own_use = _own_use(v)
     limit, amps = _limit(v, "max_feed_in_power"), v.get("ac_export_limit")
-    if not v.keys() >= SETTINGS_KNOWN:
+    if not _is_known(v, "max_feed_in_power") or "ac_export_limit" not in v:
         yield Bound(max(0, sum(own_use)), LimitReason.UNKNOWN_STATE)
     if limit is not None:
         yield Bound(max(0, limit + sum(own_use)), LimitReason.FEED_IN)
     if amps is not None:
         # The phases share a setpoint equally.
-        volts = [number(v.get(name)) or _MAINS for name in per_phase("grid_voltage")]
+        volts = _voltages(v)
         rooms = [number(amps) * volts[n] + own_use[n] for n in range(phases)]
         yield Bound(max(0, phases * min(rooms)), LimitReason.FEED_IN)
     if not v.get("feed_in_dc_pv") and from_dc > 0:

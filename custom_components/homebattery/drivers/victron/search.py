@@ -14,13 +14,23 @@ from ..errors import UndetectedUnitError
 from ..modbus.register import DataType, Register
 from ..text import printable
 from .registers import SYSTEM_UNIT
-from .services import AC_PV_POWERS, MULTI_RS, PLACES, PV_INVERTERS, VEBUS, Fit, Kind
+from .services import (
+    AC_PV_POWERS,
+    MULTI_RS,
+    PLACES,
+    PV_BEGINNINGS,
+    PV_INVERTERS,
+    VEBUS,
+    Answers,
+    Fit,
+    Kind,
+    unexplained_pv_power,
+)
 from .units import GxUnits
 
 CHANGING: Final = 1.0
 """Seconds after which values that do not fit are compared once more: the GX copies
 those of a service a moment later."""
-_MOST_PV_INVERTERS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +39,8 @@ class Candidate:
 
     unit_id: int
     fit: Fit
-    text: str
-    """Its present values."""
+    own: Answers
+    """Its words, which are compared."""
 
 
 class Search:
@@ -72,17 +82,24 @@ class Search:
         )
 
     async def find_pv_inverters(self) -> list[Candidate]:
-        """Return the PV inverters: they have consecutive numbers."""
-        seen: list[Candidate] = []
+        """Return the PV inverters.
+
+        After the first one the search ends at a unit without one, unless the GX shows
+        more power of AC-coupled PV than those before it have.
+        """
         powers = await self._units.probe(SYSTEM_UNIT, *AC_PV_POWERS)
-        firsts = PV_INVERTERS.units[: None if any(powers or ()) else 1]
-        for first in firsts:
-            for unit_id in range(first, first + _MOST_PV_INVERTERS):
-                candidate = await self._evaluate(PV_INVERTERS, unit_id)
-                if candidate is None:
-                    break
+        has_power = bool(unexplained_pv_power(powers, ()))
+        waiting = list(PV_BEGINNINGS if has_power else PV_BEGINNINGS[:1])
+        seen: list[Candidate] = []
+        asked: list[int] = []
+        while waiting:
+            asked.append(waiting.pop(0))
+            if candidate := await self._evaluate(PV_INVERTERS, asked[-1]):
                 seen.append(candidate)
-            if seen:
+                # The numbers behind it come first.
+                units = sorted(PV_INVERTERS.units, key=lambda each: each < asked[-1])
+                waiting = [each for each in units if each not in asked]
+            elif seen and not unexplained_pv_power(powers, [c.own for c in seen]):
                 break
         return seen
 
@@ -92,7 +109,7 @@ class Search:
         """Return candidates for a list, with their names and present values."""
         choices = []
         for each in candidates:
-            parts = (await self._name(kind, each.unit_id), each.text)
+            parts = (await self._name(kind, each.unit_id), kind.describe(each.own))
             text = ", ".join(filter(None, parts))
             choices.append(Choice(each.unit_id, f"{each.unit_id}: {text}"))
         return tuple(choices)
@@ -112,7 +129,7 @@ class Search:
             await asyncio.sleep(CHANGING)
             own = await self._read_own(kind, unit_id)
         assert own is not None
-        return Candidate(unit_id, fit, kind.describe(own))
+        return Candidate(unit_id, fit, own)
 
     async def _read_own(
         self, kind: Kind, unit_id: int

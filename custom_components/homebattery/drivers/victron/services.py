@@ -47,6 +47,7 @@ VEBUS_UNITS: Final = (
     *range(204, 227),
     *(229, 230, 243, 244, 245, 247),
     *range(1, 61),
+    _INSTANCE_0,
 )
 BATTERY_UNITS: Final = (
     *(_CAN_BMS, *_VE_DIRECT, *_USB, 243, 245, 247),
@@ -59,8 +60,12 @@ GRID_UNITS: Final = (
     *range(35, 40),
     *range(41, 46),
 )
-PV_UNITS: Final = (20, 30, 40)
-"""The last two are those of meters, and only asked while AC_PV_POWERS shows power."""
+PV_BEGINNINGS: Final = (20, 21, 30, 40)
+"""All but 20 are only asked while AC_PV_POWERS shows power. dbus-fronius never gives a
+number again, so 20 may be that of an inverter that was replaced; 30 and 40 are where
+meters begin."""
+PV_UNITS: Final = range(20, 50)
+"""Those that are asked for further ones."""
 AC_PV_POWERS: Final[Block] = (808, 9)
 """The power of all PV inverters at the GX, by place and phase."""
 
@@ -69,6 +74,8 @@ _DISTINCT_CURRENT: Final = 2.0
 _SHARE: Final = 0.1
 """Share by which values of the same moment may differ."""
 _NIGHT: Final = 0xF000
+_LEAST_PV_POWER: Final = 50
+"""W of AC-coupled PV that need no PV inverter beside those that were seen."""
 _NO_SOURCE: Final = (0, 240)
 """The codes of 826 while there is no power at the AC input."""
 
@@ -183,7 +190,7 @@ def _describe_rs(own: Answers) -> str:
 
 
 MULTI_RS: Final = Kind(
-    units=(_INSTANCE_0, *VEBUS_UNITS),
+    units=(_INSTANCE_0, *VEBUS_UNITS[:-1]),
     probe=(4524, 1),
     is_there=lambda words: 1 <= words[0] <= 3,
     blocks=((4526, 4),),
@@ -293,9 +300,27 @@ GRID_METERS: Final = Kind(
 # A PV inverter: power of each phase (1029, 1033, 1037). There may be any number.
 
 
-def _describe_pv(own: Answers) -> str:
+def _pv_inverter_power(own: Answers) -> int | None:
+    """Return the power of a PV inverter, W; None where it is not known."""
     words = own[1]
-    return "" if words is None else f"{sum(map(_pv_power, words[::4]))} W"
+    return None if words is None else sum(map(_pv_power, words[::4]))
+
+
+def _describe_pv(own: Answers) -> str:
+    power = _pv_inverter_power(own)
+    return "" if power is None else f"{power} W"
+
+
+def unexplained_pv_power(system: Words | None, inverters: Sequence[Answers]) -> float:
+    """Return the power of AC_PV_POWERS, W, that PV inverters do not have.
+
+    0 where the difference may be one of moments.
+    """
+    power = sum(map(_pv_power, system or ()))
+    if not inverters:
+        return max(power, 0)
+    rest = power - sum(_pv_inverter_power(own) or 0 for own in inverters)
+    return rest if rest > max(_LEAST_PV_POWER, _SHARE * power) else 0
 
 
 PV_INVERTERS: Final = Kind(

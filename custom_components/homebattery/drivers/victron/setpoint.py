@@ -15,7 +15,13 @@ from ..battery.export import Export
 from ..battery.readings import Values
 from . import control_block, protections
 from .measurements import number, per_phase
-from .protections import DISCHARGE_EFFICIENCY, Protections, has_input, is_generator
+from .protections import (
+    DISCHARGE_EFFICIENCY,
+    Protections,
+    has_input,
+    is_generator,
+    is_island,
+)
 
 CONDITIONS: Final = protections.CONDITIONS | frozenset(
     {
@@ -88,6 +94,11 @@ class SetpointRule:
         together, or one for each. Limits are applied before loads and PV are added:
         the other way round a load would use up the limit.
         """
+        if is_island(v):
+            # Without the flags of a hold, which would forbid to carry the house.
+            return PhaseSetpoints(
+                Grant(0, LimitReason.NO_GRID), [0] * len(self._ratings)
+            )
         if not has_input(v):
             return PhaseSetpoints(Grant(0, LimitReason.NO_GRID), [])
         # The SOC limit has a hysteresis, so it is evaluated once for each renewal.
@@ -145,7 +156,11 @@ class SetpointRule:
     def _charge_bounds(self, limits: SetpointLimits, v: Values) -> list[Bound]:
         """Return the bounds of charging now."""
         bounds = self._bounds(limits.maximum, "charge", v)
-        return [*bounds, *self._protections.of_charging(v)]
+        return [
+            *bounds,
+            *self._protections.of_charging(v),
+            *self._protections.of_input(_from_dc(v), v),
+        ]
 
     def _inverting_bounds(
         self,
