@@ -115,7 +115,14 @@ PART = replace(
     losses=(1, 2),
     parts=True,
 )
-PART_PAUSED = replace(PART, live_back=PAUSE, back=PAUSE, doubts=1)
+PART_PAUSED = replace(
+    PART,
+    live_back=PAUSE,
+    back=PAUSE,
+    # What is asked for in parts is back in parts.
+    losses=(1, 2, 3),
+    doubts=1,
+)
 MACHINE = replace(
     HARMLESS,
     title="Home Assistant's own machine",

@@ -197,13 +197,13 @@ _INSIDE: Final = {
 }
 """A register inside a block: the unit and the address."""
 _APART: Final = {
-    "victron": (100, 2704),
+    "victron": (100, 2705),
     "sma": (3, 30581),
-    "sun2000": (1, 47081),
+    "sun2000": (1, 47082),
     "deye_modbus": (1, 516),
     "deye_solarman": (1, 516),
 }
-"""A register in a block without live values: settings or counters."""
+"""A register in a block without live values, which a shown setting or counter needs."""
 _TWO_ROUNDS: Final = 84
 """Seconds in which a slow value is read twice, the second time because it failed."""
 _DAY: Final = timedelta(days=1)
