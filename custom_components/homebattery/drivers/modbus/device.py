@@ -38,7 +38,7 @@ _SILENCE: Final = (RequestTimeoutError, ProtocolError)
 """Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
-_TRIES: Final = 2
+_TRIES: Final = 3
 """Number of time-outs, from the second in a row on, that cause no pause yet."""
 
 
@@ -353,18 +353,17 @@ class ModbusDevice:
                 for edge in (self.registers[name].address, self.registers[name].end)
             }
         tried = silent & self._pauses.keys()
-        groups: list[list[Register]] = [[], [], []]
-        for register in wanted:
-            groups[(register.name in silent) + (register.name in tried)].append(
-                register
-            )
         split = self._borders | self._cuts
-        # Of those that go on hanging one is tried for all of them.
-        borders = (split, split, self._borders)
+
+        def blocks(names: Collection[str], borders: Collection[int]) -> list[Block]:
+            rows = [register for register in wanted if register.name in names]
+            return plan_blocks(rows, self._layout, borders)
+
         return [
-            block
-            for group, its_borders in zip(groups, borders, strict=True)
-            for block in plan_blocks(group, self._layout, its_borders)
+            *blocks(self.registers.keys() - silent, split),
+            *blocks(silent - tried, split),
+            # Of those that go on hanging one is tried for all of them.
+            *blocks(tried, self._borders),
         ]
 
     async def _read_block(self, block: Block, silence: Silence) -> Report:
@@ -375,8 +374,9 @@ class ModbusDevice:
         """
         if len(block.parts()) == 1:
             return await self._request(block, silence)
-        if not block.names <= self._pauses.keys():
-            hung = block.names <= self.silent or not self._was_read(block)
+        was_silent = block.names <= self.silent
+        if not (was_silent and block.names <= self._pauses.keys()):
+            hung = was_silent or not self._was_read(block)
             report = await self._request(block, silence)
             hangs = hung and block.names <= _silent_in(report.failures)
             if not (hangs and block.is_live):
