@@ -369,8 +369,8 @@ class ModbusDevice:
     async def _read_block(self, block: Block, silence: Silence) -> Report:
         """Return a block's values or failures; raises IllegalAddressError.
 
-        Answers get lost. Of a block that goes on hanging the parts are read: at once if
-        live values are in it, of others after their pause.
+        Answers get lost. Of a block that goes on hanging the parts are read, at once if
+        live values are in it.
         """
         if len(block.parts()) == 1:
             return await self._request(block, silence)
@@ -469,12 +469,11 @@ class ModbusDevice:
     def _note_silent(self, block: Block, err: BatteryError, began: float) -> None:
         """Note that a request sent at `began`, s, got no answer while others did.
 
-        Of a block with live values registers are tried from the second time in a row
-        on, before it pauses.
+        From the second time in a row on its registers are tried before it pauses.
         """
         now = asyncio.get_running_loop().time()
         names = self.cache.older_than(now - began, block.names, now)
-        if block.is_live and len(block.registers) > 1:
+        if len(block.registers) > 1:
             for name in names & self.silent:
                 self._pauses.setdefault(name, BackOff(free=_TRIES))
         self._note_failed([self.registers[name] for name in names], err)
