@@ -14,7 +14,10 @@ from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.errors import RequestTimeoutError
-from custom_components.homebattery.drivers.modbus.silence import MOST_AT_FIRST
+from custom_components.homebattery.drivers.modbus.silence import (
+    MOST_AT_FIRST,
+    MOST_TIMEOUTS,
+)
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
 from tests.drivers.conftest import Leap
 from tests.simulators import Simulator
@@ -128,7 +131,9 @@ async def test_a_block_that_fails_at_set_up_costs_its_own_values_alone(
     for line.hangs in optional:
         line.unanswered = 0
         async with battery_of(modbus_simulator, timeout) as battery:
-            assert line.unanswered == 1 or not isinstance(says, Silent), line.hangs
+            # The block as a whole, and one register of it.
+            most = 2 if isinstance(says, Silent) else line.unanswered
+            assert 1 <= line.unanswered <= most, line.hangs
             assert battery.controller is not None, line.hangs
             if not _meet(line.hangs, soc):
                 assert await battery.get("battery_soc") is not None, line.hangs
@@ -187,14 +192,13 @@ async def test_values_beside_words_that_hang_are_read_after_a_few_polls(
         for _ in range(6):
             leap(5)
             assert (await battery.read())["battery_soc"] is not None
-        assert line.unanswered <= 1
+        assert line.unanswered <= MOST_TIMEOUTS
 
         line.hangs = None
-        for _ in range(6):
+        for _ in range(10):
             leap(OLD)
             await battery.read()
         _reads(line)
-        leap(OLD)
         await battery.read()
         assert set(_reads(line)) <= set(whole)
 

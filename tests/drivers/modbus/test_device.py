@@ -27,7 +27,7 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
     UnitAbsentError,
 )
-from custom_components.homebattery.drivers.measurements import Value
+from custom_components.homebattery.drivers.measurements import Poll, Value
 from custom_components.homebattery.drivers.modbus.device import ModbusDevice
 from custom_components.homebattery.drivers.modbus.planning import (
     Block,
@@ -39,6 +39,7 @@ from custom_components.homebattery.drivers.modbus.register import (
     DataType,
     Register,
 )
+from custom_components.homebattery.drivers.modbus.silence import MOST_TIMEOUTS
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.drivers.conftest import Leap, Pauses, until
 from tests.simulators.image import ModbusImage
@@ -684,6 +685,100 @@ async def test_a_block_without_an_answer_fails_alone_and_costs_a_time_out_seldom
     leap(BACK_OFF[-1])
     for _ in range(2):
         assert (await device.read(device.registers)).failures == {}
+
+
+ROW: Final = range(100, 140)
+"""Addresses of registers that are read in one request."""
+
+
+async def in_part_silent(
+    silent: Collection[int], *, poll: Poll = Poll.FAST
+) -> tuple[SilentUnit, ModbusDevice]:
+    """Return a device that was read well, and of which a part is silent now."""
+    unit = SilentUnit([*ROW, 300], ())
+    rows = [Register(address, f"r{address}", poll=poll) for address in (*ROW, 300)]
+    device = ModbusDevice("device", unit, rows, Layout())
+    await device.read(device.registers)
+    unit.silent = silent
+    return unit, device
+
+
+@pytest.mark.parametrize(
+    "silent", [[100], [117], [139], range(118, 123), [131, 139], range(90, 105)]
+)
+async def test_a_live_block_that_hangs_is_split_until_the_silent_are_alone(
+    silent: Sequence[int], leap: Leap
+) -> None:
+    unit, device = await in_part_silent(silent)
+    lost = {f"r{address}" for address in silent if address in ROW}
+    for _ in range(60):
+        leap(5)
+        unit.asked.clear()
+        report = await device.read(device.registers)
+        hung = [span for span in unit.asked if not set(span).isdisjoint(silent)]
+        assert len(hung) <= MOST_TIMEOUTS
+    assert report.failures.keys() == lost
+
+    unit.silent = ()
+    for _ in range(3):
+        leap(BACK_OFF[-1])
+        assert (await device.read(device.registers)).failures == {}
+    unit.asked.clear()
+    await device.read(device.registers)
+    assert len(unit.asked) == 2
+
+
+async def test_settings_beside_a_silent_one_are_read_from_the_third_poll_on(
+    leap: Leap,
+) -> None:
+    unit, device = await in_part_silent([117], poll=Poll.SLOW)
+    unit.asked.clear()
+    for _ in range(2):
+        report = await device.read(device.registers)
+        assert report.values == {"r300": 300}
+    assert unit.asked.count(range(100, 140)) == 2
+
+    report = await device.read(device.registers)
+    assert len(report.values) > len(ROW) / 2
+    for _ in range(20):
+        leap(BACK_OFF[-1])
+        report = await device.read(device.registers)
+    assert report.failures.keys() == {"r117"}
+
+
+async def test_one_register_is_tried_of_a_block_that_goes_on_hanging(
+    leap: Leap,
+) -> None:
+    unit, device = await in_part_silent(ROW)
+    for _ in range(10):
+        await device.read(device.registers)
+    tried = []
+    for _ in range(6):
+        leap(BACK_OFF[-1])
+        unit.asked.clear()
+        for _ in range(3):
+            assert (await device.read(device.registers)).values == {"r300": 300}
+        tried += [span for span in unit.asked if 300 not in span]
+    assert sorted(span.start for span in tried) == [100, 100, 120, 120, 139, 139]
+    assert all(len(span) == 1 for span in tried)
+
+
+async def test_unused_words_that_hang_are_not_read_again_for_a_while(
+    leap: Leap,
+) -> None:
+    unit = SilentUnit(range(100, 120), ())
+    device = ModbusDevice("device", unit, registers_at(100, 110), Layout())
+    unit.silent = [105]
+    for _ in range(4):
+        report = await device.read(device.registers)
+    assert report.failures == {}
+    assert unit.asked[-2:] == [range(100, 101), range(110, 111)]
+
+    unit.silent = ()
+    leap(BACK_OFF[-1])
+    unit.asked.clear()
+    await device.read(device.registers)
+    assert unit.asked == [range(100, 111)]
 
 
 async def test_a_lost_answer_is_asked_for_at_the_next_poll() -> None:

@@ -608,6 +608,7 @@ async def test_a_lost_connection_is_made_again() -> None:
 async def test_an_answer_to_another_question_is_not_taken() -> None:
     """A dongle under load mixes up its answers: the connection is made anew."""
     async with bench(timeout=0.1) as b:
+        assert await b.battery.get("battery_soc") == 50
         await b.simulator.misbehave("wrong_transaction")
         with pytest.raises(BatteryError):
             await b.battery.get("battery_soc")

@@ -263,7 +263,7 @@ class ModbusBattery(Battery):
         once = self._once
         report = Report({name: once[name] for name in names if name in once})
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
-        silence = Silence(answered=answered, most=most)
+        silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
         try:
             for device in sorted(self.devices, key=lambda each: bool(each.silent)):

@@ -38,8 +38,8 @@ _SILENCE: Final = (RequestTimeoutError, ProtocolError)
 """Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
-_TRIES: Final = 2
-"""Number of registers of a block that are tried alone before it pauses."""
+_TRIES: Final = 3
+"""Number of time-outs, from the second in a row on, that cause no pause yet."""
 
 
 class ModbusDevice:
@@ -92,11 +92,7 @@ class ModbusDevice:
     @property
     def silent(self) -> set[str]:
         """The registers whose last read got no answer."""
-        return {
-            name
-            for name, err in self._last_failures.items()
-            if isinstance(err, _SILENCE)
-        }
+        return _silent_in(self._last_failures)
 
     def forget(self) -> None:
         """Forget which registers are missing: it may run another firmware now."""
@@ -356,34 +352,49 @@ class ModbusDevice:
                 for name in silent
                 for edge in (self.registers[name].address, self.registers[name].end)
             }
-        borders = self._borders | self._cuts
+        tried = silent & self._pauses.keys()
+        split = self._borders | self._cuts
+
+        def blocks(names: Collection[str], borders: Collection[int]) -> list[Block]:
+            rows = [register for register in wanted if register.name in names]
+            return plan_blocks(rows, self._layout, borders)
+
         return [
-            block
-            for is_silent in (False, True)
-            for block in plan_blocks(
-                [each for each in wanted if (each.name in silent) is is_silent],
-                self._layout,
-                borders,
-            )
+            *blocks(self.registers.keys() - silent, split),
+            *blocks(silent - tried, split),
+            # Of those that go on hanging one is tried for all of them.
+            *blocks(tried, self._borders),
         ]
 
     async def _read_block(self, block: Block, silence: Silence) -> Report:
         """Return a block's values or failures; raises IllegalAddressError.
 
-        Of a block that hung twice a register is tried alone, another one each time. If
-        it answers, others are the reason: the parts are read from now on.
+        Answers get lost. Of a block that goes on hanging the parts are read, at once if
+        live values are in it.
         """
-        hung = block.names <= self.silent & self._pauses.keys()
-        parts = block.parts()
-        if not hung or len(parts) == 1:
+        if len(block.parts()) == 1:
             return await self._request(block, silence)
+        was_silent = block.names <= self.silent
+        if not (was_silent and block.names <= self._pauses.keys()):
+            hung = was_silent or not self._was_read(block)
+            report = await self._request(block, silence)
+            hangs = hung and block.names <= _silent_in(report.failures)
+            if not (hangs and block.is_live):
+                return report
+        return await self._read_parts(block, silence)
+
+    async def _read_parts(self, block: Block, silence: Silence) -> Report:
+        """Try one register of a block that hangs, and if it answers read the parts.
+
+        Another register each time; as long as none answers they hang all.
+        """
+        first, middle, last = 0, len(block.registers) // 2, -1
+        register = block.registers[(first, last, middle)[self._tried_alone % 3]]
         self._tried_alone += 1
-        places = (0, len(block.registers) // 2, -1)
-        register = block.registers[places[self._tried_alone % len(places)]]
         report = await self._request(Block((register,)), silence, block)
         if register.name not in report.values:
             return report
-        self._cuts.update(*((part.address, part.end) for part in parts))
+        self._cuts.update(*((part.address, part.end) for part in block.parts()))
         self._rejoin.note()
         for name in block.names:
             self._pauses.pop(name, None)
@@ -413,7 +424,7 @@ class ModbusDevice:
                 raise
             return _failures(failing.registers, err)
         except _SILENCE as err:
-            silence.note(err, partial(self._note_silent, failing, err))
+            silence.note(err, partial(self._note_silent, failing, err, began))
             return _failures(failing.registers, err)
         silence.answered = True
         self.words.update(enumerate(words, block.address))
@@ -455,15 +466,17 @@ class ModbusDevice:
             if register.name not in self.missing:
                 self._last_failures[register.name] = err
 
-    def _note_silent(self, block: Block, err: BatteryError) -> None:
-        """Note that a block got no answer while others did.
+    def _note_silent(self, block: Block, err: BatteryError, began: float) -> None:
+        """Note that a request sent at `began`, s, got no answer while others did.
 
         From the second time in a row on its registers are tried before it pauses.
         """
+        now = asyncio.get_running_loop().time()
+        names = self.cache.older_than(now - began, block.names, now)
         if len(block.registers) > 1:
-            for name in block.names & self.silent:
+            for name in names & self.silent:
                 self._pauses.setdefault(name, BackOff(free=_TRIES))
-        self._note_failed(block.registers, err)
+        self._note_failed([self.registers[name] for name in names], err)
 
     async def _refuses_all(self, blocks: Collection[Block], silence: Silence) -> bool:
         """Return True if registers that were read well are refused, too, each by itself.
@@ -544,6 +557,11 @@ class ModbusDevice:
         return Report(
             failures={each.name: self._last_failures[each.name] for each in registers}
         )
+
+
+def _silent_in(failures: Mapping[str, BatteryError]) -> set[str]:
+    """Return the registers that got no answer."""
+    return {name for name, err in failures.items() if isinstance(err, _SILENCE)}
 
 
 def _failures(registers: Collection[Register], err: BatteryError) -> Report:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ..measurements import Poll
 from .register import Register
 
 
@@ -34,6 +35,11 @@ class Block:
     def names(self) -> set[str]:
         """The names of the registers."""
         return {register.name for register in self.registers}
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there are live values in it."""
+        return any(register.poll is Poll.FAST for register in self.registers)
 
     @property
     def address(self) -> int:

@@ -8,7 +8,8 @@ from ..errors import BatteryError
 MOST_TIMEOUTS: Final = 2
 """Number of requests without an answer after which a read asks no more."""
 MOST_AT_FIRST: Final = 4
-"""That number for the first read, and for one after a read that failed."""
+"""That number for the questions of a set-up, and for a first read while nothing at all is
+answered."""
 
 
 class Silence:
@@ -18,21 +19,30 @@ class Silence:
     out of reach.
     """
 
-    def __init__(self, *, answered: bool = False, most: int = MOST_TIMEOUTS) -> None:
+    def __init__(
+        self,
+        *,
+        answered: bool = False,
+        most: int = MOST_TIMEOUTS,
+        most_unanswered: int = MOST_TIMEOUTS,
+    ) -> None:
         """Begin without a time-out; `answered`: the device has just answered.
 
-        `most` is the number of time-outs after which the read asks no more.
+        `most` is the number of time-outs after which the read asks no more, and
+        `most_unanswered` that number while nothing is answered.
         """
         self.answered = answered
         """Whether there was any answer, be it a refusal."""
         self._most = most
+        self._most_unanswered = most_unanswered
         self._errors: list[BatteryError] = []
         self._consequences: list[Callable[[], None]] = []
 
     @property
     def is_over(self) -> bool:
         """Whether too many requests got no answer to send another one."""
-        return len(self._errors) >= self._most
+        most = self._most if self.answered else self._most_unanswered
+        return len(self._errors) >= most
 
     @property
     def error(self) -> BatteryError:

@@ -16,7 +16,7 @@ from ..errors import BatteryError, NotSupportedError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
-from ..modbus.silence import Silence
+from ..modbus.silence import MOST_AT_FIRST, Silence
 from .house import Gateway
 from .measurements import number
 from .registers import (
@@ -168,7 +168,7 @@ class _Discovery:
     def __init__(self, device: ModbusDevice, model: str) -> None:
         self._device = device
         self._model = model
-        self._silence = Silence(answered=True)
+        self._silence = Silence(answered=True, most=MOST_AT_FIRST)
         self._failures: dict[str, BatteryError] = {}
         """The failures of registers that may be there all the same."""
 

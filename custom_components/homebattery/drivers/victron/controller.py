@@ -266,8 +266,9 @@ class VictronController(SetpointController[HeldBlock]):
         needed = self._present - (WIDE - self._battery.cache.values.keys())
         if sum(wanted) > 0:
             needed -= OF_DISCHARGING
-        if limits is None or self._older_than(_TOO_OLD, needed):
-            _LOGGER.debug("%s: readings are too old, holding", self._battery.address)
+        old = self._older_than(_TOO_OLD, needed)
+        if limits is None or old:
+            _LOGGER.debug("%s: too old, holding: %s", self._battery.address, old)
             return PhaseSetpoints(Grant(0, LimitReason.UNKNOWN_STATE), [])
         return self._rule.setpoints(wanted, limits, self._known)
 
