@@ -317,7 +317,7 @@ async def test_no_question_comes_of_a_harvest_that_rises_past_a_charge(
 async def test_a_command_from_before_the_light_is_asked_about_after_a_long_time(
     monkeypatch: pytest.MonkeyPatch, power: int
 ) -> None:
-    """The status says at once that PV is curtailed; dusk looks so for some minutes."""
+    """The status says at once that PV is curtailed; at dusk it may be wrong in that."""
     async with bench(pv=0) as b:
         time = Time(b, monkeypatch)
         await b.battery.set_power_setpoint(power)
