@@ -97,6 +97,22 @@ async def test_firmware_that_curtails_nothing_raises_no_question(
     assert issues(sunny_home) == set()
 
 
+async def test_dawn_raises_no_question(
+    sunny_home: Home, huawei: HuaweiSimulator, warp: Warp
+) -> None:
+    """The strings have a voltage long before there is anything to harvest."""
+    huawei.plant.fixed_pv = 0.0
+    huawei.device.curtails = False
+    await settle(warp)
+    await sunny_home.set_power(-500)
+    huawei.plant.fixed_pv = 20.0
+    for _ in range(3):
+        await settle(warp)
+
+    assert status(sunny_home) == ("following", None)
+    assert issues(sunny_home) == set()
+
+
 @pytest.mark.parametrize("power", [3000, 0])
 async def test_a_setpoint_that_costs_no_pv_says_nothing(
     sunny_home: Home, warp: Warp, power: int
@@ -227,6 +243,27 @@ async def test_a_discharge_begins_when_it_is_dark(
     assert status(sunny_home) == ("following", None)
     await sunny_home.choose("automatic")
     assert changed(original, huawei) == {}
+
+
+@keeping_pv
+@pytest.mark.parametrize("power", [400, -500])
+async def test_where_limits_do_not_stay_the_setpoint_goes_on(
+    sunny_home: Home, huawei: HuaweiSimulator, warp: Warp, power: int
+) -> None:
+    """The status says that it costs PV, and flash is not written again and again."""
+    huawei.plant.fixed_pv = 0.0
+    await huawei.misbehave("keep_limits")
+    await sunny_home.set_power(power)
+    await settle(warp)
+    huawei.plant.fixed_pv = SUN
+    for _ in range(3):
+        await settle(warp)
+
+    assert battery_power(sunny_home) == pytest.approx(power, abs=5)
+    assert status(sunny_home) == ("following", "pv_curtailed")
+    assert sum(huawei.device.flash_writes.values()) <= 2
+    await sunny_home.choose("automatic")
+    assert huawei.mode == "automatic"
 
 
 @keeping_pv

@@ -256,6 +256,16 @@ class HuaweiSimulator(Simulator):
         """Store the limits of charging and discharging, and ignore them."""
         self.device.ignore_limits = on
 
+    def fault_keep_limits(
+        self,
+        on: bool = True,
+        refused: bool = False,
+        limits: tuple[str, ...] = ("charge_limit", "discharge_limit"),
+    ) -> None:
+        """Keep power limits as they are, as an EMMA may: answer a write, or refuse it."""
+        self.device.kept = {*limits} if on and not refused else set()
+        self.device.refused = {*limits} if on and refused else set()
+
     def fault_endless(self, on: bool = True) -> None:
         """Keep a forcible command running beyond its duration."""
         self.device.endless = on

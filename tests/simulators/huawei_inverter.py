@@ -154,6 +154,10 @@ class Sun2000:
         """A state that an experiment fixes; None follows the power."""
         self.ignore_writes = False
         self.ignore_limits = False
+        self.kept: set[str] = set()
+        """Settings that stay as they are: a write is answered and dropped,"""
+        self.refused: set[str] = set()
+        """or refused."""
         self.endless = False
         """Whether a forcible command outlasts its duration."""
         self.own_floor = 0.0
@@ -220,6 +224,8 @@ class Sun2000:
         More power than available: a forcible one is trimmed; a limit is refused or
         trimmed, by firmware.
         """
+        if row.name in self.refused:
+            raise NotTaken
         if isinstance(value, tuple):
             return value
         if not isinstance(value, (int, float)):
@@ -237,6 +243,8 @@ class Sun2000:
             return
         if not row.volatile:
             self.flash_writes[row.name] = self.flash_writes.get(row.name, 0) + 1
+        if row.name in self.kept:
+            return
         self.settings[row.name] = value
         if row.name == "forcible":
             minutes = self.number("forcible_minutes")

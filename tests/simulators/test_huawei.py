@@ -532,6 +532,20 @@ async def test_limits_bound_a_forcible_command() -> None:
         assert (at.battery, await at.power(47077)) == (-2000, 700)
 
 
+async def test_a_gateway_may_keep_its_own_limits() -> None:
+    async with bench() as at:
+        await at.simulator.misbehave("keep_limits")
+        await at.write(47075, 0, 0)
+        assert await at.power(47075) == 5000
+        await at.force(CHARGE, 2000)
+        assert at.battery == 2000
+        await at.simulator.misbehave("keep_limits", refused=True)
+        assert await at.refused(47075, 0, 0) == 4
+        await at.simulator.misbehave("keep_limits", on=False)
+        await at.write(47075, 0, 1000)
+        assert await at.power(47075) == 1000
+
+
 async def test_more_power_than_available_is_trimmed_or_refused() -> None:
     async with bench() as at:
         await at.force(CHARGE, 10_000)

@@ -27,6 +27,7 @@ from custom_components.homebattery.drivers.sun2000.controller import SPARED_FOR
 from custom_components.homebattery.drivers.sun2000.curtailment import (
     HARVEST_KNOWN_FOR,
     LIGHT_KNOWN_FOR,
+    LONG,
     STEADY_AFTER,
     Means,
     decide,
@@ -104,13 +105,17 @@ async def renew(b: Bench) -> Grant | None:
         (400, 363, True, False, True),
         (5000, 4540, True, False, True),
         # The band: at stake until the harvest is lower by the margin once more.
-        (3000, 2550, True, False, True),
-        (3000, 2549, True, False, False),
-        (3000, 2549, True, True, True),
-        (3000, 2100, True, True, True),
-        (3000, 2099, True, True, False),
-        (400, 299, True, False, False),
-        (400, 299, True, True, True),
+        (3000, 2700, True, False, True),
+        (3000, 2699, True, False, False),
+        (3000, 2699, True, True, True),
+        (3000, 2400, True, True, True),
+        (3000, 2399, True, True, False),
+        (400, 359, True, False, False),
+        (400, 359, True, True, True),
+        # Small charges above the harvest cost nothing either.
+        (100, 5, True, False, False),
+        (150, 60, True, False, False),
+        (2100, 1839, True, False, False),
         # A discharge may stop the trackers in any light, and costs nothing in the dark.
         (-1, 0, True, False, True),
         (-3000, 0, False, False, False),
@@ -128,36 +133,40 @@ def test_a_command_may_curtail_the_pv(
 
 
 @pytest.mark.parametrize(
-    ("power", "harvest", "is_light", "is_idle", "expected"),
+    ("power", "harvest", "is_idle", "has_fallen", "expected"),
     [
         # The harvest equals a charge that bounds it.
-        (315, 288, True, False, True),
-        (400, 363, True, False, True),
-        (5000, 4540, True, False, True),
-        (3000, 2550, True, False, True),
-        (3000, 3450, True, False, True),
-        (3000, 2549, True, False, False),
-        (3000, 3451, True, False, False),
-        # Far above a charge, it is not bounded by that.
-        (400, 1839, True, False, False),
-        (400, 5000, True, False, False),
+        (315, 288, False, False, True),
+        (400, 363, False, False, True),
+        (5000, 4540, False, False, True),
+        (3000, 3060, False, False, True),
+        # Below and above, it is not bounded by that.
+        (3000, 2700, False, False, False),
+        (3000, 3061, False, False, False),
+        (400, 416, False, False, False),
+        (400, 1839, False, False, False),
+        # Of little harvest, nothing can be said.
+        (100, 95, False, False, False),
         (50, 0, False, False, False),
         # A discharge costs PV where a lit string has no current, and nothing comes.
-        (-3000, 0, True, True, True),
-        (-3000, 0, True, False, False),
+        (-3000, 0, True, False, True),
+        (-3000, 0, False, True, False),
+        # Some watts come at dawn, too; not where there was far more just before.
+        (-3000, 5, True, False, False),
+        (-3000, 45, True, False, False),
+        (-3000, 45, True, True, True),
         # Below 100 W the current of a string reads 0 all the same.
         (-3000, 90, True, True, False),
-        # What is harvested is not curtailed.
-        (-3000, 1839, True, False, False),
-        (-3000, 0, False, False, False),
         (0, 0, True, True, False),
     ],
 )
 def test_a_command_is_seen_to_curtail_the_pv(
-    power: float, harvest: float, is_light: bool, is_idle: bool, expected: bool
+    power: float, harvest: float, is_idle: bool, has_fallen: bool, expected: bool
 ) -> None:
     """By what is read while it stands."""
-    assert expected == is_curtailed(power, harvest, is_light=is_light, is_idle=is_idle)
+    assert expected == is_curtailed(
+        power, harvest, is_idle=is_idle, has_fallen=has_fallen
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,6 +248,93 @@ async def test_firmware_that_curtails_nothing_is_not_said_to(
 
         assert sunlight(b) == pv
         assert b.battery.issues == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("power", "pv", "curtails"),
+    [
+        # A charge from the grid at dawn.
+        (100, 5, True),
+        (100, 5, False),
+        (150, 60, True),
+        # Less sun than the charge leaves, and more than it could leave.
+        (3000, 2600, True),
+        (3000, 3400, False),
+        (400, 480, False),
+        # A discharge at dusk and dawn.
+        (-500, 5, False),
+        (-500, 30, False),
+        (-500, 45, False),
+    ],
+)
+async def test_nothing_is_said_where_all_of_the_sun_is_harvested(
+    monkeypatch: pytest.MonkeyPatch, power: int, pv: float, curtails: bool
+) -> None:
+    async with bench(pv=pv, curtails=curtails) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(power)
+        for _ in range(6):
+            time.advance(30)
+            await renew(b)
+            held = b.battery.held
+            assert held is not None and not held.curtails_pv
+
+        assert sunlight(b) == pv
+
+
+@pytest.mark.parametrize(
+    "harvests", [range(3600, 2400, -10), range(2000, 2710, 10)], ids=["down", "up"]
+)
+async def test_a_harvest_that_passes_the_power_of_a_charge_is_not_bounded_by_it(
+    monkeypatch: pytest.MonkeyPatch, harvests: range
+) -> None:
+    async with bench(pv=harvests[0], curtails=False, soc=20) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(3000)
+        for pv in harvests:
+            b.simulator.plant.fixed_pv = pv
+            time.advance(30)
+            await renew(b)
+            held = b.battery.held
+            assert held is not None and not held.curtails_pv
+
+
+async def test_no_question_comes_of_a_harvest_that_rises_past_a_charge(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(pv=4000, curtails=False, soc=20) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(5000)
+        for pv in range(4000, 5400, 10):
+            b.simulator.plant.fixed_pv = pv
+            time.advance(30)
+            await renew(b)
+
+        assert b.battery.issues == frozenset()
+
+
+@pytest.mark.parametrize("power", [400, -500])
+async def test_a_command_from_before_the_light_is_asked_about_after_a_long_time(
+    monkeypatch: pytest.MonkeyPatch, power: int
+) -> None:
+    """The status says at once that PV is curtailed; at dusk it may be wrong in that."""
+    async with bench(pv=0) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(power)
+        await renew(b)
+        b.simulator.plant.fixed_pv = SUN
+
+        async def is_asked_after(seconds: float) -> bool:
+            for _ in range(round(seconds / 30)):
+                time.advance(30)
+                await renew(b)
+            held = b.battery.held
+            assert held is not None and held.curtails_pv
+            return DeviceIssue.PV_CURTAILED in b.battery.issues
+
+        assert not await is_asked_after(90)
+        assert not await is_asked_after(LONG - 120)
+        assert await is_asked_after(120)
 
 
 @pytest.mark.parametrize("power", [400, -500])
@@ -473,16 +569,46 @@ async def test_a_harvest_within_the_band_changes_nothing(
     async with bench(pv=3000, sunshine="keep_pv") as b:
         time = Time(b, monkeypatch)
         await b.battery.set_power_setpoint(2500)
-        for pv, command in ((2100, "stop"), (1800, "stop"), (1700, "charge")):
+        for pv, command in ((2260, "stop"), (2010, "stop"), (1990, "charge")):
             b.simulator.plant.fixed_pv = pv
             time.advance(SPARED_FOR)
             await renew(b)
             assert b.control()[0] == command
-        for pv, command in ((2100, "charge"), (2150, "stop")):
+        for pv, command in ((2240, "charge"), (2260, "stop")):
             b.simulator.plant.fixed_pv = pv
             time.advance(HARVEST_KNOWN_FOR)
             await renew(b)
             assert b.control()[0] == command
+
+
+@pytest.mark.parametrize(("power", "pv"), [(100, 5), (150, 50), (2100, SUN)])
+async def test_a_charge_just_above_the_harvest_is_commanded(
+    monkeypatch: pytest.MonkeyPatch, power: int, pv: float
+) -> None:
+    async with bench(pv=pv, sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(power)
+        for _ in range(3):
+            time.advance(30)
+            await renew(b)
+
+        assert b.control()[:2] == ("charge", power)
+        assert b.power == pytest.approx(power, abs=5)
+        assert sunlight(b) == pv
+
+
+async def test_strings_that_report_nothing_at_night_are_in_the_dark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their voltage by day is forgotten."""
+    async with bench(pv=SUN, sunshine="keep_pv") as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(-1000)
+        assert b.control()[0] == "stop"
+        b.simulator.plant.fixed_pv = 0
+        b.simulator.units.unknown |= {32016, 32017, 32018, 32019}
+        time.advance(SPARED_FOR)
+        assert await renew(b) == Grant(-1000)
 
 
 async def test_a_day_of_clouds_stays_within_the_budget_of_flash(
@@ -703,3 +829,73 @@ async def test_an_inverter_without_strings_is_in_the_light_by_its_harvest(
         b.simulator.plant.fixed_pv = 0
         Time(b, monkeypatch).advance(SPARED_FOR)
         assert await renew(b) == Grant(-500)
+
+
+# Limits that do not stay
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("gateway", [{}, {"access": "emma", "unit_id": 4}])
+async def test_where_limits_do_not_stay_the_setpoint_is_held_at_the_cost_of_pv(
+    monkeypatch: pytest.MonkeyPatch, gateway: dict[str, Any], refused: bool
+) -> None:
+    """They are tried again later, behind an EMMA never: flash is spared."""
+    async with bench(sunshine="keep_pv", **gateway) as b:
+        time = Time(b, monkeypatch)
+        await b.simulator.misbehave("keep_limits", refused=refused)
+        await b.battery.set_power_setpoint(400)
+        b.simulator.plant.fixed_pv = SUN
+        time.advance(LIGHT_KNOWN_FOR)
+        assert await renew(b) == Grant(400)
+        tried = b.addresses.count(CHARGE_LIMIT) + b.addresses.count(DISCHARGE_LIMIT)
+        for _ in range(10):
+            time.advance(30)
+            assert await renew(b) == Grant(400)
+
+        assert b.control() == ("charge", 400, 5000, 5000)
+        held = b.battery.held
+        assert held is not None and held.curtails_pv
+        assert not b.battery.wears_flash(300)
+
+        await b.simulator.misbehave("keep_limits", on=False)
+        for _ in range(round(SPARED_FOR / 60)):
+            time.advance(60)
+            await renew(b)
+        is_spared = b.control()[0] == "charge"
+        assert is_spared == bool(gateway)
+        writes = b.addresses.count(CHARGE_LIMIT) + b.addresses.count(DISCHARGE_LIMIT)
+        assert (writes == tried) == is_spared
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+@pytest.mark.parametrize("power", [400, -500])
+async def test_a_new_setpoint_is_commanded_where_limits_do_not_stay(power: int) -> None:
+    async with bench(pv=SUN, access="emma", unit_id=4, sunshine="keep_pv") as b:
+        await b.simulator.misbehave("keep_limits")
+        assert await b.battery.set_power_setpoint(power) == Grant(power)
+        writes = b.device["flash_writes"]
+        assert await b.battery.set_power_setpoint(2 * power) == Grant(2 * power)
+
+        assert b.device["flash_writes"] == writes
+        assert b.control()[1:] == (2 * power, 5000, 5000)
+        with pytest.raises(BatteryError):
+            await b.battery.set_power_setpoint(0)
+        await b.battery.release()
+        assert b.control() == ("stop", 0, 5000, 5000)
+
+
+async def test_a_limit_that_stays_beside_one_that_does_not_is_restored() -> None:
+    async with bench(
+        pv=SUN, charge_limit=4000, discharge_limit=3000, sunshine="keep_pv"
+    ) as b:
+        await b.simulator.misbehave(
+            "keep_limits", refused=True, limits=("charge_limit",)
+        )
+        await b.battery.set_power_setpoint(400)
+
+        assert b.control() == ("charge", 400, 4000, 3000)
+        assert b.battery.snapshot == {
+            "charge_power_limit": 4000,
+            "discharge_power_limit": 3000,
+        }

@@ -53,6 +53,9 @@ VECTORS: Final = load("huawei_sun2000")
 PV_CHARGING: Final = VECTORS[0]
 NO_BATTERY: Final = next(v for v in VECTORS if v["name"].startswith("no_battery"))
 
+NEW_MODEL: Final = {30070: 9999, 30006: 0x2D58}
+"""The words of a SUN2000-6KTL-X1: in no list, neither by its number nor its name."""
+
 NOT_OFFERED: Final = {"force_to_soc"}
 """Actions of the vectors that the library does not have: a charge to a SOC has no end
 after a crash of the controller, so a setpoint always has a duration."""
@@ -739,10 +742,13 @@ async def test_a_single_phase_inverter_has_one_phase() -> None:
 @pytest.mark.parametrize(
     ("words", "phases"),
     [
-        pytest.param({30070: 9999, 32067: 0, 32068: 0}, 1, id="one voltage"),
-        pytest.param({30070: 9999}, 3, id="three voltages"),
+        pytest.param(NEW_MODEL | {32067: 0, 32068: 0}, 1, id="one voltage"),
+        pytest.param(NEW_MODEL, 3, id="three voltages"),
         pytest.param(
-            {30070: 9999, 32066: 0, 32067: 0, 32068: 0}, 3, id="no grid at all"
+            NEW_MODEL | {32066: 0, 32067: 0, 32068: 0}, 3, id="no grid at all"
+        ),
+        pytest.param(
+            {30070: 9999, 32067: 0, 32068: 0}, 3, id="one voltage, M1 by its name"
         ),
         pytest.param({30070: 343}, 1, id="known number"),
     ],
@@ -765,6 +771,8 @@ async def test_an_unlisted_model_shows_how_many_phases_it_has(
         ("SUN2000L-5KTL-CN", 1),
         ("SUN2000-5KTL-L1", 1),
         ("SUN2000-8K-LC0", 1),
+        ("SUN2000-4.95KTL-JPL1", 1),
+        ("SUN2000-5KTL-NHL2", 1),
         ("SUN2000-6KTL-M1", 3),
         ("SUN2000-8K-MAP0", 3),
     ],

@@ -10,6 +10,7 @@ power limits instead, as a hold is; see `curtailment.py`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+import math
 from typing import Any, Final, override
 
 from ..battery.controller import (
@@ -27,6 +28,7 @@ from ..battery.sunshine import Sunshine
 from ..errors import (
     BatteryError,
     DeviceBusyError,
+    DeviceRefusedError,
     NotConfirmedError,
     RequestTimeoutError,
     TakenOverError,
@@ -41,7 +43,7 @@ from .commands import (
     limits_of,
     power_register,
 )
-from .curtailment import LIGHT_KNOWN_FOR, Means, Sky, decide
+from .curtailment import HARVEST, LIGHT_KNOWN_FOR, Evidence, Means, Sky, decide
 from .held import HeldCommand, begun, by_limits, granted, is_running
 from .limits import (
     BOUNDS,
@@ -74,7 +76,8 @@ _JUST_READ: Final = 2.0
 needs more than 1 s for each answer."""
 SPARED_FOR: Final = 900.0
 """Seconds from power limits to the next command, unless another setpoint is asked for:
-with clouds all day, that leaves half of the daily budget of writes to flash."""
+with clouds all day, that leaves half of the daily budget of writes to flash. And from
+limits that did not stay to the next ones."""
 type Reader = Callable[[Collection[str]], Awaitable[Mapping[str, Value]]]
 """Reads registers by name; those that fail are absent."""
 
@@ -83,7 +86,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     """Holds the batteries of an inverter at a power.
 
     `duration_min` are the minutes after which the device ends a forced command;
-    `sunshine` is the user's choice where one would cost PV.
+    `sunshine` is the user's choice where one would cost PV; `is_overruled`: a gateway
+    has power limits of its own.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         duration_min: int,
         sunshine: Sunshine,
         strings: int,
+        is_overruled: bool,
     ) -> None:
         """Hold by the registers of `device`.
 
@@ -107,8 +112,10 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         self.duration_min = duration_min
         self.sunshine = sunshine
         self.has_curtailed = False
-        """Whether PV was seen to be curtailed for a setpoint so far."""
+        """Whether PV was proven to be curtailed for a setpoint so far."""
         self._sky = Sky(strings)
+        self._limits_fail_for = math.inf if is_overruled else SPARED_FOR
+        self._limits_fail_until = -math.inf
         self.highest: dict[str, float] = {}
         """The most that the battery was ever seen to permit, W, by register."""
         self.user_limits: dict[str, int] = {}
@@ -127,8 +134,8 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         async with self._lock:
-            if self.sunshine is Sunshine.KEEP_PV and round(request.power) != 0:
-                await self._read_sky()
+            if round(request.power) != 0:
+                await self._read_sky_before()
             # While a command is held, the user may have changed a limit just now.
             fresh_for = _JUST_READ if self.held is None else 0
             state = await self._commands.read_state(fresh_for)
@@ -149,7 +156,15 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             await self._keep_bound(power, state, snapshot)
         before, self.held = self.held, None
         if means is Means.LIMITS:
-            await self._commands.limit(power, state)
+            try:
+                await self._commands.limit(power, state)
+            except NotConfirmedError, DeviceRefusedError:
+                if power == 0:
+                    raise
+                # As behind an EMMA: the setpoint is held at the cost of PV.
+                self._limits_fail_until = loop_time() + self._limits_fail_for
+                state = await self._commands.read_state()
+                return await self._hold(request, state, snapshot)
             grant = by_limits(power, reason)
             self.held = begun(request, grant, snapshot, loop_time(), means, power)
         elif before is not None and is_running(before, power, state):
@@ -157,7 +172,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             grant = granted(power, sent, reason)
             self.held = begun(request, grant, snapshot, loop_time())
             self.held.renewed_at = before.renewed_at
-            self.held.begun_at = before.begun_at
+            self.held.evidence = before.evidence
             self.held.curtails_pv = before.curtails_pv
         else:
             grant = Grant(power, reason)
@@ -177,18 +192,31 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     def _decide(self, power: int) -> Means:
         """Return the means by which to hold `power`, W, now."""
         held = self.held
+        limits_stay = loop_time() >= self._limits_fail_until
         return decide(
             power,
             self._sky.harvest,
             is_light=self._sky.is_light,
-            sunshine=self.sunshine,
+            sunshine=self.sunshine if limits_stay else Sunshine.KEEP_SETPOINT,
             near=held is not None and held.means is Means.LIMITS and held.sent != 0,
         )
 
-    async def _read_sky(self) -> None:
+    async def _read_sky(self, *wanted: str) -> None:
         """Read the harvest and the light where they are not known well enough."""
-        if names := self._sky.due(loop_time()):
+        if names := self._sky.due(*wanted):
             await self._read(names)
+
+    async def _read_sky_before(self) -> None:
+        """Read of the sky what must be known before a command: it may change that."""
+        if self.sunshine is Sunshine.KEEP_PV:
+            await self._read_sky()
+        elif not self._is_commanding:
+            await self._read_sky(HARVEST)
+
+    @property
+    def _is_commanding(self) -> bool:
+        """Whether a forced command of this driver should be running."""
+        return self.held is not None and self.held.is_command
 
     @override
     async def _refresh(self, snapshot: Snapshot) -> None:
@@ -327,7 +355,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             as_they_are: Snapshot = dict.fromkeys(LIMITS, 0.0)
             grant = await self._force(Grant(power, cut), state, as_they_are)
             held.sent, held.has_ended = grant.power or held.sent, grant.power == 0
-            held.begun_at = now
+            held.evidence = Evidence(now)
             held.foreign.forget()
         else:
             if power != held.sent:
@@ -377,17 +405,17 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         for name in values.keys() & {*PERMITTED.values(), MAX_GRID_CHARGE}:
             if power := number(values[name]):
                 self.highest[name] = max(power, self.highest.get(name, 0))
-        self._sky.note(values, loop_time())
+        self._sky.note(values, is_free=not self._is_commanding)
         if held is not None:
             self._observe_command(held, values)
 
     def _observe_command(self, held: HeldCommand, values: Mapping[str, Value]) -> None:
         """Note whether a command is another controller's, and is seen to cost PV."""
-        held.curtails_pv = held.is_command and self._sky.shows_cost(
-            held.sent, held.begun_at
-        )
-        self.has_curtailed = self.has_curtailed or held.curtails_pv
+        held.curtails_pv = False
         if held.is_command:
+            held.evidence.note(held.sent, held.changed_at, self._sky)
+            held.curtails_pv = held.evidence.is_seen
+            self.has_curtailed = self.has_curtailed or held.evidence.is_proven
             # 0 is no power to be forced.
             if shown := number(values.get(power_register(held.sent))):
                 held.foreign.note(is_own=shown == abs(held.sent))

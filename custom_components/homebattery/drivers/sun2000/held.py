@@ -12,7 +12,7 @@ from ..battery.controller import (
     Snapshot,
 )
 from .commands import ControlState, direction_of
-from .curtailment import Means
+from .curtailment import Evidence, Means
 
 _FOREIGN_READS: Final = 2
 """Reads in a row of a foreign power that mean another controller; one may have been
@@ -33,8 +33,8 @@ class HeldCommand(HeldSetpoint):
     """When the time of the command was last written, loop time, s."""
     seen_at: float
     """When the command was last read, loop time, s."""
-    begun_at: float
-    """When a command in this direction began, whatever its power, loop time, s."""
+    evidence: Evidence
+    """The evidence that a command in this direction costs PV, since it began."""
     has_ended: bool = False
     """Whether the device has ended the command."""
     is_uncertain: bool = False
@@ -71,7 +71,7 @@ def begun(
         sent=grant.power if sent is None else sent,
         renewed_at=now,
         seen_at=now,
-        begun_at=now,
+        evidence=Evidence(now),
     )
 
 

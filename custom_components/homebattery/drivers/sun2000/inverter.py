@@ -288,6 +288,7 @@ class Sun2000Inverter(ModbusBattery):
             duration_min=self.duration_min,
             sunshine=self.sunshine or Sunshine.KEEP_SETPOINT,
             strings=self.topology.strings,
+            is_overruled=self._is_overruled,
         )
         # What the battery permits has just been read with the identity.
         controller.observe(self.cache.values)
@@ -422,6 +423,12 @@ class Sun2000Inverter(ModbusBattery):
     # Control
 
     @property
+    def _is_overruled(self) -> bool:
+        """Whether a gateway, an EMMA, manages the battery by settings of its own."""
+        gateway = self.topology.gateway
+        return gateway is not None and gateway.is_emma
+
+    @property
     @override
     def issues(self) -> frozenset[DeviceIssue]:
         lacks = any("forced_command" in device.missing for device in self.devices)
@@ -430,9 +437,7 @@ class Sun2000Inverter(ModbusBattery):
             DeviceIssue.PV_CURTAILED: self.sunshine is None and has_curtailed,
             DeviceIssue.OLD_FIRMWARE: self.has_battery and lacks,
             DeviceIssue.CONNECTION_STOLEN: self._lost.are_frequent,
-            DeviceIssue.GATEWAY_OVERRULES: self.has_battery
-            and self.topology.gateway is not None
-            and self.topology.gateway.is_emma,
+            DeviceIssue.GATEWAY_OVERRULES: self.has_battery and self._is_overruled,
         }
         return frozenset(issue for issue, applies in wrong.items() if applies)
 

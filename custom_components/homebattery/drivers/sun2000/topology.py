@@ -36,8 +36,10 @@ from .registers import (
 )
 
 _SINGLE_PHASE_IDS: Final = range(338, 350)
-_SINGLE_PHASE_NAMES: Final = re.compile(r"^SUN2000L-|-L[0-9A-Z]*(-|$)")
-"""SUN2000L; L0, L1, LB…"""
+_SINGLE_PHASE_NAMES: Final = re.compile(r"^SUN2000L-|-(L[0-9A-Z]*|[A-Z]+L[0-9]+)(-|$)")
+"""SUN2000L; L0, L1, LB…, also after a market: JPL1, NHL2."""
+_THREE_PHASE_NAMES: Final = re.compile(r"-M[0-9A-Z]*(-|$)")
+"""M0, M1, MAP0, MB0…"""
 
 _SOC: Final = "battery_soc"
 _UNKNOWN: Final = -1
@@ -200,13 +202,16 @@ class _Discovery:
         """Return the inverter's phases: by its number or name, or by its voltages.
 
         New models are in no list yet. A single-phase one has a single voltage; at night
-        it has none, and only its name tells.
+        it has none, and only its name tells. A single voltage may be a passing state of
+        one whose name says that it has three phases.
         """
         if (
             identity.get("model_id") in _SINGLE_PHASE_IDS
             or _SINGLE_PHASE_NAMES.search(self._model) is not None
         ):
             return 1
+        if _THREE_PHASE_NAMES.search(self._model) is not None:
+            return 3
         lines = await self._read(LINE_VOLTAGES)
         first, *others = (number(lines.get(line)) for line in LINE_VOLTAGES)
         return 1 if first > 0 and not any(others) else 3
