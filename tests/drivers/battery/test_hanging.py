@@ -248,7 +248,7 @@ async def test_a_condition_that_hangs_for_long_ends_the_setpoint_until_it_answer
     async with battery_of(modbus_simulator) as battery:
         await battery.set_power_setpoint(-1000)
         line.hangs = CONDITIONS[modbus_simulator.type]
-        for _ in range(4):
+        for _ in range(6):
             leap(OLD)
             grant = await battery.keep_alive()
         assert grant == UNKNOWN
