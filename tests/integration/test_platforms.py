@@ -6,6 +6,7 @@ from typing import Any
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import Platform
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 import pytest
@@ -19,7 +20,14 @@ from custom_components.homebattery.drivers.measurements import (
 from custom_components.homebattery.entity import translation_of
 from custom_components.homebattery.sensor import KINDS
 from tests.home import Home, MakeHome, Warp
-from tests.simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
+from tests.simulators import (
+    DeyeModbusSimulator,
+    DeyeSolarmanSimulator,
+    ManualClock,
+    SessySimulator,
+    Simulator,
+    VictronSimulator,
+)
 
 _SHOWN_ATTRIBUTES = ("min", "max", "step", "options", "active")
 
@@ -161,6 +169,37 @@ async def test_system_that_takes_no_setpoint_only_shows(
             )
             is None
         )
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+@pytest.mark.parametrize("kind", [DeyeModbusSimulator, DeyeSolarmanSimulator])
+async def test_single_phase_deye_shows_its_values_and_takes_no_setpoint(
+    make_home: MakeHome,
+    clock: ManualClock,
+    kind: type[DeyeModbusSimulator | DeyeSolarmanSimulator],
+) -> None:
+    """Its settings can be changed; the error of the action refers to the reason."""
+    house = kind.house(clock=clock, phases=1)
+    async with kind(house, variant="single", power_ratio=10) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        assert float(home.state("grid_power")) == pytest.approx(
+            simulator.state()["grid_power"], abs=10
+        )
+        assert float(home.state("energy_charged_total")) == 7000.1
+        for key in ("power_setpoint", "control_mode", "control_status"):
+            assert home.find(key) is None
+        with pytest.raises(ServiceValidationError) as refusal:
+            await home.hass.services.async_call(
+                "homebattery",
+                "set_power",
+                {"power": 600},
+                blocking=True,
+                return_response=True,
+                target={"entity_id": home.find("battery_soc")},
+            )
+        assert refusal.value.translation_key == "not_controllable"
+        assert simulator.server.traffic.writes == []
         await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 

@@ -22,7 +22,10 @@ from tests.simulators.image import HttpImage, ModbusImage, Vector, load, serve
 
 VECTORS: Final = [
     vector
-    for name in ("victron", "sessy", "sma_sunny_island", "huawei_sun2000", "deye")
+    for name in (
+        *("victron", "sessy", "sma_sunny_island", "huawei_sun2000"),
+        *("deye", "deye_single_phase"),
+    )
     for vector in load(name)
     if vector["battery_type"] in DRIVERS
 ]

@@ -100,6 +100,13 @@ class DeyeSimulator(Simulator):
             bool, "register 108 limits charging from the grid too"
         ] = True,
         backup_share: Annotated[float, "share of the load on the backup port"] = 0.2,
+        power_ratio: Annotated[
+            int, "with one phase, the W that most power words count"
+        ] = 1,
+        amp_steps: Annotated[
+            int, "with one phase, parts of an ampere the battery current counts"
+        ] = 100,
+        meter: Annotated[bool, "with one phase, there is a meter or CT"] = True,
         settings: Mapping[int, int] | None = None,
     ) -> None:
         """Install the inverter in the house; `settings` are words set by the user."""
@@ -135,7 +142,10 @@ class DeyeSimulator(Simulator):
         )
         self.units = DeyeUnits(
             self.inverter,
-            Identity(serial, code, unit, extension, packs),
+            Identity(
+                *(serial, code, unit, extension, packs),
+                *(power_ratio, amp_steps, meter),
+            ),
             absent=absent,
             out_of_range=out_of_range,
         )

@@ -50,19 +50,19 @@ class Setting(NamedTuple):
 SETTINGS: Final = (
     Setting("active_power_regulation", 77, None, 1000, most=1000),
     Setting("on_off", 80, 43, 1, most=2),
-    Setting("battery_type", 98, None, 1, most=1),
+    Setting("battery_type", 98, 200, 1, most=1),
     Setting("zero_export_power", 104, 206, 20, signed=True, unit="W"),
     Setting("charge_current", 108, 210, 150, unit="A"),
     Setting("discharge_current", 109, 211, 160, unit="A"),
-    Setting("battery_mode", 111, None, BY_SOC, most=2),
+    Setting("battery_mode", 111, 213, BY_SOC, most=2),
     Setting("shutdown_soc", 115, 217, 10, most=100),
     Setting("restart_soc", 116, 218, 30, most=100),
     Setting("low_soc", 117, 219, 15, most=100),
-    Setting("grid_charge_start_soc", 127, None, 20, most=100),
+    Setting("grid_charge_start_soc", 127, 229, 20, most=100),
     Setting("grid_charge_current", 128, 230, 60, unit="A"),
     Setting("generator_charge", 129, None, 0, most=1),
     Setting("grid_charge", 130, 232, 1, most=1),
-    Setting("energy_pattern", 141, None, 1),
+    Setting("energy_pattern", 141, 243, 1),
     Setting("work_mode", 142, 244, ZERO_EXPORT_TO_CT, most=2),
     Setting("max_sell_power", 143, 245, 12000, unit="W"),
     Setting("solar_sell", 145, 247, 1, most=1),
@@ -103,6 +103,8 @@ OTHER_VOLTAGES: Final[Mapping[int, float]] = {
     120: 47.5,
 } | {123: 49.0, 126: 49.0, 134: 51.0, 136: 54.0}
 OTHER_POWERS: Final[Mapping[int, int]] = {190: 8000}
+OTHER_OF_SINGLE: Final[Mapping[int, int]] = {204: 300, 235: 0}
+"""Settings of a single-phase inverter without effect here: Ah, and the GEN port."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class Model:
 
     def defaults(self) -> Words:
         """Return every writable word, as the user set it."""
-        words: Words = {}
+        words: Words = dict(OTHER_OF_SINGLE) if self.single else {}
         if not self.single:
             words |= dict.fromkeys(range(60, 500), 0) | dict(OTHER_SETTINGS)
             for address, voltage in OTHER_VOLTAGES.items():

@@ -7,7 +7,7 @@ import struct
 from typing import Final
 
 from .deye_inverter import PACK_ADDRESS, PACK_WORDS, DeyeInverter
-from .deye_registers import Words
+from .deye_registers import ZERO_EXPORT_TO_CT, Words
 
 STANDBY, NORMAL, ALARM, FAULT = 0, 2, 3, 4  # device status
 DEVICE_TYPES: Final = {"lv": 5, "hv": 6, "single": 3}
@@ -48,13 +48,24 @@ class Identity:
     has_extension: bool
     """Whether powers have their high words."""
     packs: int
+    power_ratio: int = 1
+    """W that most power words of a single-phase inverter count."""
+    amp_steps: int = 100
+    """Parts of an ampere that its battery current counts."""
+    has_meter: bool = True
+    """Whether it has a meter or CT where the house is connected."""
 
 
 def live(inverter: DeyeInverter, identity: Identity) -> Words:
     """Return every word that is not a setting."""
     words = _identity(inverter, identity)
     if inverter.model.single:
-        return words | _single_phase(inverter)
+        return (
+            words
+            | _single_phase_power(inverter, identity)
+            | _single_phase_status(inverter, identity)
+            | _single_phase_bms(inverter)
+        )
     return (
         words
         | _bms(inverter)
@@ -232,29 +243,35 @@ def _power(inverter: DeyeInverter, identity: Identity) -> Words:
     return words
 
 
-def _single_phase(inverter: DeyeInverter) -> Words:
+def _single_phase_power(inverter: DeyeInverter, identity: Identity) -> Words:
+    """Return the live values.
+
+    "Total grid" (169) is the meter's power in zero export to CT, else that of the
+    inverter's own grid port; the load (178) is what it makes with the inverter's.
+    """
     plant, model = inverter.plant, inverter.model
-    imported = COUNTED_BEFORE["imported"] + inverter.energies.total["imported"] / 1000
-    low, high = _split(round(10 * imported))
+    output = -sum(plant.inverter)
+    port = sum(inverter.backup) - output
+    meter = sum(plant.grid) if identity.has_meter else 0.0
+    to_ct = inverter.settings["work_mode"] == ZERO_EXPORT_TO_CT
+    grid = meter if to_ct else port
+    count = identity.power_ratio
     words = {
-        59: status(inverter),
-        78: low,
-        79: round(100 * plant.frequency),
-        80: high,
-        90: _temperature(inverter.temperature - 6),
-        91: _temperature(inverter.temperature),
         150: round(10 * plant.mains[0]),
-        169: _word(sum(plant.grid)),
-        172: _word(sum(plant.grid)),
-        175: _word(-sum(plant.inverter)),
-        178: round(sum(plant.load)),
+        162: _word(100 * meter / plant.mains[0] if plant.mains[0] else 0),
+        166: 0,
+        167: _word(port / count),
+        169: _word(grid / count),
+        **dict.fromkeys((170, 172), _word(meter / count)),
+        **dict.fromkeys((173, 175), _word(output)),
+        **dict.fromkeys((176, 178), _word((output + grid) / count)),
         182: _temperature(inverter.bms.temperature),
         183: round(plant.voltage / model.volts),
         184: round(plant.soc),
         190: _word(-plant.battery),
-        191: _word(-100 * plant.current),
+        191: _word(-identity.amp_steps * plant.current),
+        194: int(not plant.grid_lost),
     }
-    words |= _bits(101, 2, _alarms(inverter)) | _bits(103, 4, inverter.faults)
     for number, (share, pv_volts) in enumerate(zip(STRINGS, PV_VOLTS, strict=True)):
         power = plant.pv_dc * share
         words |= {
@@ -263,6 +280,61 @@ def _single_phase(inverter: DeyeInverter) -> Words:
             110 + 2 * number: round(10 * power / pv_volts),
         }
     return words
+
+
+def _single_phase_status(inverter: DeyeInverter, identity: Identity) -> Words:
+    """Return status and counters; the frequency stands in the counter of import."""
+    energies = inverter.energies
+    today = {name: round(wh / 100) for name, wh in energies.today.items()}
+    total = {
+        name: round(10 * (COUNTED_BEFORE[name] + wh / 1000))
+        for name, wh in energies.total.items()
+    }
+    low, high = _split(total["imported"])
+    words = {
+        54: identity.power_ratio,
+        59: status(inverter),
+        70: today["charged"],
+        71: today["discharged"],
+        **_long(72, total["charged"]),
+        **_long(74, total["discharged"]),
+        76: today["imported"],
+        77: today["exported"],
+        78: low,
+        79: round(100 * inverter.plant.frequency),
+        80: high,
+        **_long(81, total["exported"]),
+        84: today["load"],
+        **_long(85, total["load"]),
+        90: _temperature(inverter.temperature - 6),
+        91: _temperature(inverter.temperature),
+        **_long(96, total["pv"]),
+        107: round(_amp_hours(inverter)),
+        108: today["pv"],
+    }
+    return words | _bits(101, 2, _alarms(inverter)) | _bits(103, 4, inverter.faults)
+
+
+def _single_phase_bms(inverter: DeyeInverter) -> Words:
+    bms, plant = inverter.bms, inverter.plant
+    if bms.lost:
+        return dict.fromkeys(range(312, 326), 0)
+    return {
+        312: 5680,
+        313: 4600,
+        314: bms.charge_current,
+        315: bms.discharge_current,
+        316: round(plant.soc),
+        317: round(100 * plant.voltage),
+        318: _word(plant.current),
+        319: _temperature(bms.temperature),
+        320: bms.charge_current,
+        321: bms.discharge_current,
+        322: 0,
+        323: 0,
+        324: 2 * bms.force_charge,
+        325: 0,
+    }
 
 
 def _alarms(inverter: DeyeInverter) -> set[int]:

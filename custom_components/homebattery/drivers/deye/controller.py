@@ -30,8 +30,8 @@ from .setpoint import DeyeSetpoint, Span, Wanted
 _LOGGER = logging.getLogger(__name__)
 
 NO_SETPOINT: Final = (
-    "no setpoint: an inverter that is single-phase, or does not report its rated "
-    "power, is not known well enough"
+    "no setpoint: how to hold an inverter that is single-phase, or does not report its "
+    "rated power, is not known well enough"
 )
 RESUME_AFTER: Final = 60.0
 """Seconds without a reason to suspend before a setpoint is resumed."""

@@ -24,6 +24,7 @@ from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
 from ..modbus.unit import ModbusUnit
+from ..report import Report
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
 from .measurements import firmware, formulas, word
 from .registers import (
@@ -33,6 +34,7 @@ from .registers import (
     OTHER_KINDS,
     PACK_COUNT,
     SERIES,
+    SERIES_OF_TYPE,
     Kind,
     RegisterMap,
     Run,
@@ -40,6 +42,7 @@ from .registers import (
     three_phase,
 )
 from .settings import register_of, settings, word_maker
+from .single_phase import DECIDING, SinglePhase, firmware as single_phase_firmware
 
 _IDENTITY_WORDS: Final = 37
 _LIVE: Final = 586
@@ -94,6 +97,8 @@ class DeyeDevice(ModbusBattery):
     """W; 0 while it is not known."""
     firmware_release = 0
     """The firmware's release, as its hex digits read."""
+    _single_phase: SinglePhase | None = None
+    """The scales of a single-phase inverter as learned, reconnects included."""
 
     # Setting up
 
@@ -151,7 +156,11 @@ class DeyeDevice(ModbusBattery):
             where = 16 if self.kind is Kind.SINGLE_PHASE else 20
             self.rated_power = (words[where] | words[where + 1] << 16) / 10
             self.firmware_release = 0 if self.kind is Kind.SINGLE_PHASE else words[15]
-        self._formulas = {formula.key: formula for formula in formulas(self.kind)}
+        all_formulas = formulas(self.kind)
+        if self.kind is Kind.SINGLE_PHASE:
+            self._single_phase = self._single_phase or SinglePhase()
+            all_formulas = self._single_phase.formulas(all_formulas)
+        self._formulas = {formula.key: formula for formula in all_formulas}
 
     def _kind_of(self, device_type: int) -> Kind:
         if device_type in KINDS:
@@ -196,6 +205,10 @@ class DeyeDevice(ModbusBattery):
     @override
     async def _identify(self) -> Identity:
         words = self._identity_words
+        series = SERIES[self.kind]
+        if self.kind is Kind.SINGLE_PHASE:
+            await self.read_registers(DECIDING)
+            series = SERIES_OF_TYPE.get(words[0], series)
         values: dict[str, Value] = {
             register.name: register.decode(
                 words[register.address : register.end], low_word_first=True
@@ -207,10 +220,16 @@ class DeyeDevice(ModbusBattery):
         return Identity(
             serial_number=str(values.get("serial_number") or self.address),
             manufacturer=self.manufacturer,
-            model=power + SERIES[self.kind],
+            model=power + series,
             name="Deye",
-            firmware=str(firmware(values)) if self.firmware_release else None,
+            firmware=self._firmware(values),
         )
+
+    def _firmware(self, values: Mapping[str, Value]) -> str | None:
+        """Return the control board's firmware as the display shows it, if it is known."""
+        if self.kind is Kind.SINGLE_PHASE:
+            return single_phase_firmware(self._identity_words)
+        return str(firmware(values)) if self.firmware_release else None
 
     @property
     @override
@@ -242,6 +261,12 @@ class DeyeDevice(ModbusBattery):
         )
 
     # Reading
+
+    @override
+    def _observe(self, report: Report) -> None:
+        super()._observe(report)
+        if self._single_phase is not None:
+            self._single_phase.observe(report.values)
 
     @override
     def _register_names(self) -> set[str]:

@@ -156,15 +156,6 @@ def _cell_voltage(key: str) -> Formula:
     )
 
 
-# Energy ----------------------------------------------------------------------
-
-
-def _import_total(v: Values) -> Value:
-    """Return the single-phase inverter's import counter, kWh."""
-    words = word(v["grid_import_total_high"]) << 16 | word(v["grid_import_total_low"])
-    return words / 10 if v["device_temperature_raw"] else None
-
-
 # Warnings and faults ---------------------------------------------------------
 
 
@@ -341,26 +332,14 @@ _THREE_PHASE: Final = (
     ),
 )
 
-_SINGLE_PHASE: Final = (
-    Formula(
-        "grid_import_total",
-        (
-            *("grid_import_total_low", "grid_import_total_high"),
-            "device_temperature_raw",
-        ),
-        _import_total,
-    ),
-    Formula("active_power_l1", ("active_power",), lambda v: v["active_power"]),
-    Formula("grid_power_l1", ("grid_power",), lambda v: v["grid_power"]),
-    Formula("load_power_l1", ("load_power",), lambda v: v["load_power"]),
-    Formula("inverter_on", ("on_or_2",), lambda v: v["on_or_2"] == 1),
-)
-
 
 def formulas(kind: Kind) -> tuple[Formula, ...]:
-    """Return the formulas of a kind of inverter."""
+    """Return the formulas of a kind of inverter.
+
+    Those of single-phase inverters besides the common ones are in `single_phase.py`.
+    """
     if kind is Kind.SINGLE_PHASE:
-        return (*_COMMON, *_SINGLE_PHASE)
+        return _COMMON
     powers = (
         _split_power(key, kind) for key in SPLIT_POWERS if key != "apparent_power"
     )

@@ -31,8 +31,11 @@ SLOTS: Final = range(1, 7)
 LAYOUT: Final = Layout(
     max_gap=100,
     low_word_first=True,
-    # They reset a three-phase inverter to its factory settings.
-    never_write=frozenset({81, 91, 92}),
+    # They reset a three-phase inverter to its factory settings; the rest reset or
+    # test a single-phase one, or are its grid code. None is written by any kind.
+    never_write=frozenset(
+        {81, 91, 92, 44, 54, 240, *range(284, 291), *range(297, 312)}
+    ),
 )
 
 
@@ -50,9 +53,12 @@ SERIES: Final[Mapping[Kind, str]] = {
     Kind.SINGLE_PHASE: "SG0xLP1",
 }
 """The end of a model's name; which digit stands for the x, no register says."""
+SERIES_OF_TYPE: Final[Mapping[int, str]] = {0x0103: "OG0xLP1", 0x0104: "ESS"}
+"""The same by register 0, of types that have a kind in common with others: hybrids for
+use off the grid, and storage systems [uncertain]. Both have the single-phase map."""
 
 KINDS: Final[Mapping[int, Kind]] = {
-    **dict.fromkeys((0x0003, 0x0300), Kind.SINGLE_PHASE),
+    **dict.fromkeys((0x0003, 0x0300, 0x0103, 0x0104), Kind.SINGLE_PHASE),
     **dict.fromkeys((0x0005, 0x0500), Kind.THREE_PHASE),
     **dict.fromkeys((0x0006, 0x0007, 0x0600), Kind.HIGH_VOLTAGE),
     **dict.fromkeys((0x0008, 0x0601), Kind.HIGH_VOLTAGE),
@@ -61,8 +67,6 @@ KINDS: Final[Mapping[int, Kind]] = {
 OTHER_KINDS: Final[Mapping[int, str]] = {
     **dict.fromkeys((0x0002, 0x0200), "string inverter"),
     **dict.fromkeys((0x0004, 0x0400), "micro inverter"),
-    0x0103: "off-grid inverter",
-    0x0104: "storage system",
     0x0800: "power conversion system",
     0x0900: "balcony inverter",
 }
@@ -592,15 +596,19 @@ def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
 
 
 def single_phase() -> RegisterMap:
-    """Return the registers of a single-phase hybrid: another map altogether."""
-    registers = (
-        *(register for register in IDENTITY if register.address <= 3),
-        Register(16, "rated_power", UINT32, 10, "W", poll=ONCE),
-        *_plain(("clock_year_month", "clock_day_hour", "clock_minute_second"), 22),
-        # 1 is on, 2 is off.
+    """Return the registers of a single-phase hybrid: another map altogether.
+
+    Those called `…_raw` are words whose scale or meaning the formulas find out.
+    """
+    status = (
+        # 1 is on; 0 or 2 is off.
         _setting(43, "on_or_2"),
         _setting(53, "max_solar_power", UINT16, 1, "W"),
+        # W that power words count: 10 on large models. Older lists call it a switch
+        # that erases the settings.
+        Register(54, "power_ratio", poll=SLOW),
         Register(59, "device_status", enum=DEVICE_STATUS, poll=SLOW),
+        *_energies(),
         # The two words of the import counter are not neighbours.
         Register(78, "grid_import_total_low", poll=SLOW),
         Register(79, "grid_frequency", UINT16, 100, "Hz"),
@@ -609,6 +617,7 @@ def single_phase() -> RegisterMap:
         Register(91, "device_temperature_raw", UINT16, 10, "°C", poll=SLOW),
         *_plain(("warnings_1", "warnings_2"), 101),
         *_plain(("faults_1", "faults_2", "faults_3", "faults_4"), 103),
+        Register(107, "corrected_capacity_ah", UINT16, 1, "Ah", poll=SLOW),
         Register(109, "pv1_voltage", UINT16, 10, "V"),
         Register(110, "pv1_current", UINT16, 10, "A"),
         Register(111, "pv2_voltage", UINT16, 10, "V"),
@@ -617,11 +626,21 @@ def single_phase() -> RegisterMap:
         Register(114, "pv3_current", UINT16, 10, "A"),
         Register(115, "pv4_voltage", UINT16, 10, "V"),
         Register(116, "pv4_current", UINT16, 10, "A"),
+    )
+    live = (
         Register(150, "grid_voltage_l1", UINT16, 10, "V"),
-        Register(169, "grid_power", INT16, 1, "W"),
-        Register(172, "external_ct_power", INT16, 1, "W"),
+        Register(162, "meter_current_raw", INT16),
+        # + = to a smart load, - = from what feeds in at the GEN port.
+        Register(166, "gen_port_power", INT16, 1, "W"),
+        # At the inverter's own grid port; both legs of a split phase.
+        Register(167, "grid_port_l1_raw", INT16),
+        Register(168, "grid_port_l2_raw", INT16),
+        # The inverter's idea of the grid: meter or grid port, by its working mode.
+        Register(169, "grid_raw", INT16),
+        Register(172, "meter_raw", INT16),
         Register(175, "active_power", INT16, 1, "W"),
-        Register(178, "load_power", INT16, 1, "W"),
+        # 175 + 169, whatever that is.
+        Register(178, "load_raw", INT16),
         Register(182, "battery_temperature_raw", UINT16, 10, "°C"),
         Register(183, "battery_voltage", UINT16, 100, "V"),
         Register(184, "soc", UINT16, 1, "%"),
@@ -630,15 +649,24 @@ def single_phase() -> RegisterMap:
         Register(188, "pv3_power", UINT16, 1, "W"),
         Register(189, "pv4_power", UINT16, 1, "W"),
         Register(190, "battery_power", INT16, -1, "W"),
-        Register(191, "battery_current", INT16, -100, "A"),
+        Register(191, "battery_current_raw", INT16, -1),
+        Register(194, "grid_connected"),
+    )
+    settings = (
+        _setting(200, "battery_chemistry", enum=BATTERY_CHEMISTRY),
+        _setting(204, "rated_capacity_ah", UINT16, 1, "Ah"),
         _setting(206, "zero_export_power", INT16, 1, "W", rw=True),
         _setting(210, "charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(211, "discharge_current_limit", UINT16, 1, "A", rw=True),
+        _setting(213, "battery_control_mode", enum=BATTERY_CONTROL_MODE),
         _setting(217, "shutdown_soc", UINT16, 1, "%", rw=True),
         _setting(218, "restart_soc", UINT16, 1, "%", rw=True),
         _setting(219, "low_soc", UINT16, 1, "%", rw=True),
+        _setting(229, "grid_charge_start_soc", UINT16, 1, "%"),
         _setting(230, "grid_charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(232, "grid_charge", rw=True),
+        _setting(235, "gen_port_mode", enum=GEN_PORT_MODE),
+        _setting(243, "energy_pattern", enum=ENERGY_PATTERN),
         _setting(244, "working_mode", enum=WORKING_MODE, rw=True),
         _setting(245, "max_sell_power", UINT16, 1, "W", rw=True),
         _setting(247, "solar_sell", rw=True),
@@ -650,4 +678,87 @@ def single_phase() -> RegisterMap:
         *_per_slot(274, "flags", rw=False),
         _setting(293, "grid_peak_shaving_power", UINT16, 1, "W", rw=True),
     )
-    return (Run("registers", registers, optional=False),)
+    bms = (
+        Register(312, "bms_charge_volts", UINT16, 100, "V", poll=SLOW),
+        Register(313, "bms_discharge_volts", UINT16, 100, "V", poll=SLOW),
+        Register(314, "bms_charge_amps", UINT16, 1, "A", poll=SLOW),
+        Register(315, "bms_discharge_amps", UINT16, 1, "A", poll=SLOW),
+        Register(316, "bms_soc", UINT16, 1, "%", poll=SLOW),
+        Register(317, "bms_volts", UINT16, 100, "V", poll=SLOW),
+        # + = charging, as seen by the BMS [uncertain].
+        Register(318, "bms_amps", INT16, 1, "A", poll=SLOW),
+        Register(319, "bms_temperature_raw", UINT16, 10, "°C", poll=SLOW),
+        Register(320, "bms_max_charge_current", UINT16, 1, "A", poll=SLOW),
+        Register(321, "bms_max_discharge_current", UINT16, 1, "A", poll=SLOW),
+        *_plain(("bms_alarm_bits", "bms_fault_bits", "bms_requests"), 322),
+        Register(325, "bms_protocol", poll=SLOW),
+    )
+    runs = (
+        Run(
+            "identity",
+            (
+                *(register for register in IDENTITY if register.address <= 3),
+                *_other("firmware", *range(10, 15), poll=ONCE),
+                Register(16, "rated_power", UINT32, 10, "W", poll=ONCE),
+                *_plain(
+                    ("clock_year_month", "clock_day_hour", "clock_minute_second"), 22
+                ),
+            ),
+            optional=False,
+        ),
+        Run(
+            "status",
+            status,
+            optional=False,
+            proof=("dc_temperature_raw", "device_temperature_raw"),
+        ),
+        Run(
+            "live values",
+            live,
+            optional=False,
+            proof=("battery_temperature_raw", "battery_voltage", "grid_voltage_l1"),
+        ),
+        Run("settings", settings, optional=False),
+        Run("BMS", bms),
+    )
+    return tuple(
+        run._replace(registers=tuple(map(_with_absence, run.registers))) for run in runs
+    )
+
+
+def _with_absence(register: Register) -> Register:
+    """Return a register whose word of 0xFFFF means 'not there'.
+
+    Not a signed one, where it is -1, nor a half of the import counter.
+    """
+    if register.data_type.signed or register.name in _IMPORT_TOTAL:
+        return register
+    return replace(register, sentinels=((1 << 16 * register.count) - 1,))
+
+
+_IMPORT_TOTAL: Final = ("grid_import_total_low", "grid_import_total_high")
+
+
+def _energies() -> Iterator[Register]:
+    """Return the counters of a single-phase inverter.
+
+    Not those of a generator: only one document has them, and another implementation
+    reads a temperature in the high word of the total.
+    """
+    for address, name in (
+        (70, "energy_charged_today"),
+        (71, "energy_discharged_today"),
+        (76, "grid_import_today"),
+        (77, "grid_export_today"),
+        (84, "load_energy_today"),
+        (108, "pv_energy_today"),
+    ):
+        yield Register(address, name, UINT16, 10, "kWh", poll=SLOW)
+    for address, name in (
+        (72, "energy_charged_total"),
+        (74, "energy_discharged_total"),
+        (81, "grid_export_total"),
+        (85, "load_energy_total"),
+        (96, "pv_energy_total"),
+    ):
+        yield Register(address, name, UINT32, 10, "kWh", poll=SLOW)
