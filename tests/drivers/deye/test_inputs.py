@@ -550,7 +550,7 @@ def fast_keys(keys: Any, poll_rate: Any) -> list[str]:
 
 
 @both_ways
-async def test_what_changes_at_the_inputs_is_seen_within_a_minute(
+async def test_what_changes_at_the_inputs_is_seen_after_a_while(
     way: str, leap: Leap
 ) -> None:
     """Also where no entity shows any of it."""
@@ -558,11 +558,37 @@ async def test_what_changes_at_the_inputs_is_seen_within_a_minute(
     async with on_image(with_words(vector(MIDDAY), words), way) as (battery, units):
         seen = [await battery.get("pv_power")]
         units.units[1] |= {133: 2, 730: 500}
-        for seconds in (10, 50):
+        for seconds in (10, 80):
             leap(seconds)
             seen.append(await battery.get("pv_power"))
 
     assert seen == [8480, 8480, 10_780]
+
+
+@both_ways
+async def test_further_strings_are_read_with_the_slow_polls(
+    way: str, leap: Leap
+) -> None:
+    """Which are once a minute; the polls between stay one request."""
+    plant = house(time_of_day=12.0)
+    async with (
+        simulator(way, plant=plant, more_strings=True) as inverter,
+        connected(inverter) as battery,
+    ):
+        await battery.read()
+        asked = []
+        for seconds, keys in ((50, ()), (10, ("energy_charged_total",)), (10, ())):
+            leap(seconds)
+            before = len(inverter.units.traffic.reads)
+            await battery.read(["pv_power", "battery_power", *keys])
+            asked.append(
+                [address for _, address, _ in inverter.units.traffic.reads[before:]]
+            )
+
+    live = [[each for each in read if 586 <= each <= 708] for read in asked]
+    assert [len(each) for each in live] == [1, 1, 1]
+    assert [727 in read for read in asked] == [False, True, False]
+    assert [len(read) for read in asked] == [1, 4, 1]
 
 
 @both_ways

@@ -54,8 +54,10 @@ _WHOLE_KWH_RELEASE: Final = 0x1098
 
 _NO_POWER: Final = 0xFFFF_FFFF
 """The two words of a rated power that is not there."""
-_LASTS: Final = 59.0
+_LASTS: Final = 90.0
 """Seconds for which a lasting register is not read again for its own sake."""
+_LASTS_SLOW: Final = 30.0
+"""The same where slow registers are read anyway, once a minute."""
 
 MODEL: Final = "Deye hybrid inverter"
 """The model where only the plate is known."""
@@ -304,8 +306,8 @@ class DeyeDevice(ModbusBattery):
     ) -> Report:
         """Read registers; of lasting ones that live values need, the last value serves.
 
-        So live values take one request. It is read again after a minute, or with others
-        of its block. While it gets no answer the last value counts, that of a power for
+        So live values take one request. It is read again with the slow registers, or
+        after a while. While it gets no answer the last value counts, that of a power for
         `KNOWN_FOR` seconds.
         """
         report = await super()._read_report(
@@ -321,13 +323,15 @@ class DeyeDevice(ModbusBattery):
         """Return the lasting registers that need not be read with the others now."""
         lasting = LASTING.intersection(names)
         others = set(names) - lasting
-        alone = {
-            name
-            for device in self.devices
-            for name in lasting & device.registers.keys()
-            if others.isdisjoint(device.registers)
-        }
-        return alone - self.cache.older_than(_LASTS, lasting, loop_time())
+        alone: set[str] = set()
+        seconds = _LASTS
+        for device in self.devices:
+            asked = others & device.registers.keys()
+            if not asked:
+                alone |= lasting & device.registers.keys()
+            elif any(device.registers[name].poll is Poll.SLOW for name in asked):
+                seconds = _LASTS_SLOW
+        return alone - self.cache.older_than(seconds, lasting, loop_time())
 
     @override
     def _is_new(self, values: Values) -> bool:
