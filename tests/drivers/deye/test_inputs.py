@@ -14,6 +14,7 @@ from custom_components.homebattery.drivers.deye.registers import (
     three_phase,
 )
 from custom_components.homebattery.drivers.errors import (
+    DeviceRefusedError,
     NotConfirmedError,
     NotSupportedError,
 )
@@ -375,6 +376,15 @@ async def test_the_second_bms_is_heeded_if_it_has_a_voltage(voltage: int) -> Non
     assert grant == Grant(0, reason)
 
 
+async def test_a_second_power_that_is_not_there_is_no_reason_to_refuse() -> None:
+    """It is unknown then whether the battery follows, and the setpoint is held."""
+    case = with_words(vector(REMOTE), {24: 2})
+    del case["units"]["1"]["595"]
+    async with on_image(case, remote_mode=True) as (battery, _):
+        assert await battery.set_power_setpoint(2000) == Grant(2000)
+        assert (await renewed(battery)).power == 2000
+
+
 async def test_the_direction_of_remote_mode_is_judged_by_both_batteries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -603,6 +613,16 @@ async def test_what_is_connected_stays_known_while_it_gets_no_answer(
         for _ in range(12):
             leap(60)
             assert await battery.get("battery_power") == 3790
+
+
+async def test_kept_values_do_not_hide_that_everything_is_refused() -> None:
+    """The settings that serve longer are no answer."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        units.units[1].clear()
+        for _ in range(2):
+            with pytest.raises(DeviceRefusedError):
+                await battery.read(["pv_power", "battery_power"])
 
 
 # Packs

@@ -285,16 +285,7 @@ class DeyeDevice(ModbusBattery):
     @override
     def _find_poll_rate(self, key: str) -> Poll:
         """Return the rate of `key`: that of its slowest register that is not lasting."""
-        names = [name for name in self._needs(key) if name not in LASTING]
-        return max(
-            (
-                device.registers[name].poll
-                for name in names
-                for device in self.devices
-                if name in device.registers
-            ),
-            default=Poll.SLOW,
-        )
+        return self._slowest(set(self._needs(key)) - LASTING)
 
     @override
     async def _read_report(
