@@ -479,8 +479,12 @@ FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
     (SessySimulator, {}, {"device": "ct"}),
     (SmaSimulator, {"phases": 3}, {}),
     (HuaweiSimulator, {"phases": 3}, {"battery_units": 2, "packs": 3}),
-    (DeyeModbusSimulator, {"phases": 3}, {"packs": 8, "remote": True}),
-    (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 8}),
+    (
+        DeyeModbusSimulator,
+        {"phases": 3},
+        {"packs": 20, "remote": True, "more_strings": True},
+    ),
+    (DeyeSolarmanSimulator, {"phases": 3}, {"packs": 20}),
 ]
 """Devices with options of their houses and their own, fully equipped for their kind."""
 

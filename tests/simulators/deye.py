@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from .deye_control import REMOTE, REMOTE_MODE, Habits, SlotPower
 from .deye_inverter import DeyeInverter, FedBy, Step
 from .deye_registers import (
+    MICRO_INVERTER,
     SELLING_FIRST,
     SLOTS,
     TOU_EVERY_DAY,
@@ -73,6 +74,13 @@ class DeyeSimulator(Simulator):
             int, "sign of remote battery power that means charging"
         ] = -1,
         remote_fed_by: Annotated[FedBy, "what the remote watchdog waits for"] = "write",
+        two_batteries: Annotated[bool, "half of the battery at each of two inputs"] = (
+            False
+        ),
+        more_strings: Annotated[bool, "PV at eight inputs instead of two"] = False,
+        micro_inverters: Annotated[
+            bool, "AC-coupled PV is at the GEN port, and counted there"
+        ] = False,
         packs: Annotated[int, "battery packs that tell of themselves"] = 0,
         absent: Annotated[Absent, "what registers do that are not there"] = "refused",
         out_of_range: Annotated[
@@ -121,6 +129,8 @@ class DeyeSimulator(Simulator):
         chosen = {
             model.address("work_mode"): WORK_MODES[work_mode],
             model.address("tou"): TOU_EVERY_DAY * tou,
+            model.address("batteries_parallel"): int(two_batteries),
+            model.address("gen_port"): MICRO_INVERTER * micro_inverters,
         }
         self.inverter = DeyeInverter(
             plant,
@@ -135,6 +145,8 @@ class DeyeSimulator(Simulator):
                 remote_charge_sign=remote_charge_sign,
             ),
             backup_share=backup_share,
+            two_batteries=two_batteries,
+            more_strings=more_strings,
             remote=remote,
             fed_by=remote_fed_by,
             settings={address: word for address, word in chosen.items() if address}
@@ -283,6 +295,14 @@ class DeyeSimulator(Simulator):
         bms = self.inverter.bms
         bms.charge_current, bms.discharge_current = charge, discharge
         bms.force_charge = force_charge
+
+    def fault_blank_bms(self, on: bool = True) -> None:
+        """Answer 0xFFFF for all that the BMS reports, while the battery works."""
+        self.inverter.bms.blank = on
+
+    def fault_backup_feed(self, power: float = 900.0) -> None:
+        """Let another inverter feed in at the backup port, W."""
+        self.inverter.backup_feed = power
 
     def fault_battery_lost(self, on: bool = True) -> None:
         """Cut the battery's communication."""

@@ -16,7 +16,14 @@ from .deye_control import (
     Situation,
     decide,
 )
-from .deye_registers import FULL_WORD, NEVER_WRITE, Model, Settings, Words
+from .deye_registers import (
+    FULL_WORD,
+    MICRO_INVERTER,
+    NEVER_WRITE,
+    Model,
+    Settings,
+    Words,
+)
 from .plant import Inverter as InverterPower, Plant
 
 type FedBy = Literal["write", "any"]
@@ -67,6 +74,8 @@ class Bms:
     force_charge: bool = False
     lost: bool = False
     """Whether the BMS has stopped communicating."""
+    blank: bool = False
+    """Whether all its words are 0xFFFF, while the battery works."""
 
 
 @dataclass
@@ -87,6 +96,8 @@ class DeyeInverter:
         *,
         habits: Habits,
         backup_share: float,
+        two_batteries: bool = False,
+        more_strings: bool = False,
         remote: bool,
         fed_by: FedBy,
         settings: Mapping[int, int],
@@ -96,6 +107,12 @@ class DeyeInverter:
         self.model = model
         self.habits = habits
         self.backup_share = backup_share
+        self.two_batteries = two_batteries
+        """Whether the battery is one half at each of two inputs."""
+        self.more_strings = more_strings
+        """Whether the PV is at eight inputs."""
+        self.backup_feed = 0.0
+        """Power that another inverter feeds in at the backup port, W."""
         self.fed_by = fed_by
         self.words: Words = model.defaults() | dict(settings)
         self.remote: Words | None = _remote_words() if remote else None
@@ -353,9 +370,16 @@ class DeyeInverter:
 
     @property
     def backup(self) -> list[float]:
-        """Load on the backup port on each phase, W."""
+        """Load on the backup port on each phase, W; negative while more is fed in."""
         share = 1.0 if self.plant.grid_lost else self.backup_share
-        return [load * share for load in self.plant.load]
+        load = self.plant.load
+        return [each * share - self.backup_feed / len(load) for each in load]
+
+    @property
+    def micro_inverters(self) -> list[float]:
+        """Power of micro-inverters at the GEN port on each phase, W."""
+        has_them = self.settings["gen_port"] == MICRO_INVERTER
+        return [power * has_them for power in self.plant.pv_ac]
 
     def _observe(self, hours: float) -> None:
         plant = self.plant

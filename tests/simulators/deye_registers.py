@@ -27,6 +27,7 @@ TOU_EVERY_DAY: Final = 0xFF
 FLAG_GRID: Final = 0x01  # slot_flags, bits
 FLAG_SELL: Final = 0x20
 FLAG_SELL_SINGLE: Final = 0x40
+MICRO_INVERTER: Final = 2  # gen_port
 
 
 class Setting(NamedTuple):
@@ -54,6 +55,7 @@ SETTINGS: Final = (
     Setting("zero_export_power", 104, 206, 20, signed=True, unit="W"),
     Setting("charge_current", 108, 210, 150, unit="A"),
     Setting("discharge_current", 109, 211, 160, unit="A"),
+    Setting("batteries_parallel", 110, None, 0, most=1),
     Setting("battery_mode", 111, 213, BY_SOC, most=2),
     Setting("shutdown_soc", 115, 217, 10, most=100),
     Setting("restart_soc", 116, 218, 30, most=100),
@@ -62,6 +64,7 @@ SETTINGS: Final = (
     Setting("grid_charge_current", 128, 230, 60, unit="A"),
     Setting("generator_charge", 129, None, 0, most=1),
     Setting("grid_charge", 130, 232, 1, most=1),
+    Setting("gen_port", 133, None, 0, most=2),
     Setting("energy_pattern", 141, 243, 1),
     Setting("work_mode", 142, 244, ZERO_EXPORT_TO_CT, most=2),
     Setting("max_sell_power", 143, 245, 12000, unit="W"),

@@ -22,9 +22,9 @@ from .modbus import (
 type Absent = Literal["refused", "silent"]
 type OutOfRange = Literal["refused", "ignored"]
 
-READABLE: Final = range(730)
+READABLE: Final = range(731)
 WRITABLE: Final = range(60, 500)
-LIVE: Final = range(500, 730)
+LIVE: Final = range(500, 731)
 PACKS: Final = range(10000, PACK_ADDRESS + 32 * PACK_WORDS)
 
 

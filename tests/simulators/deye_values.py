@@ -7,7 +7,7 @@ import struct
 from typing import Final
 
 from .deye_inverter import PACK_ADDRESS, PACK_WORDS, DeyeInverter
-from .deye_registers import ZERO_EXPORT_TO_CT, Words
+from .deye_registers import FULL_WORD, ZERO_EXPORT_TO_CT, Words
 
 STANDBY, NORMAL, ALARM, FAULT = 0, 2, 3, 4  # device status
 DEVICE_TYPES: Final = {"lv": 5, "hv": 6, "single": 3}
@@ -18,9 +18,11 @@ ENERGY_IN_KWH: Final = 0x1098
 """Main firmware from which on a high-voltage inverter counts energy in kWh."""
 NOMINAL_VOLTS: Final = 51.2
 OUTPUT_VOLTS: Final = 230.0
-PV_VOLTS: Final = (612.0, 548.0)
-STRINGS: Final = (0.55, 0.45)
-"""Shares of the solar power by string."""
+STRINGS: Final = ((0.55, 612.0), (0.45, 548.0))
+"""Share of the solar power, and voltage, of each string."""
+EIGHT_STRINGS: Final = tuple((0.125, 560.0 + 10 * place) for place in range(8))
+SECOND_BMS: Final = 31
+"""Distance of the second BMS's words from those of the first."""
 SOH: Final = 99
 SOC_OF_LOST_BATTERY: Final = 0
 LITHIUM_LOST: Final = 31
@@ -108,7 +110,7 @@ def status(inverter: DeyeInverter) -> int:
 
 
 def _identity(inverter: DeyeInverter, identity: Identity) -> Words:
-    model, plant = inverter.model, inverter.plant
+    model = inverter.model
     board, version = MAIN_BOARD[model.variant]
     rated = 10 * model.rated_power
     return {
@@ -123,7 +125,16 @@ def _identity(inverter: DeyeInverter, identity: Identity) -> Words:
         **({} if model.single else dict(enumerate(HMI, 17))),
         **_long(16 if model.single else 20, rated),
         **_clock(inverter),
-    } | ({} if model.single else {22: 2 << 8 | plant.phases})
+    } | ({} if model.single else _inputs(inverter))
+
+
+def _inputs(inverter: DeyeInverter) -> Words:
+    """Return the numbers of PV inputs and phases, and of battery inputs."""
+    strings = EIGHT_STRINGS if inverter.more_strings else STRINGS
+    return {
+        22: len(strings) << 8 | inverter.plant.phases,
+        24: 1 + inverter.two_batteries,
+    }
 
 
 def _clock(inverter: DeyeInverter) -> Words:
@@ -139,18 +150,26 @@ def _bms(inverter: DeyeInverter) -> Words:
     model, bms, plant = inverter.model, inverter.bms, inverter.plant
     if bms.lost:
         return dict.fromkeys(range(210, 230), 0)
+    if bms.blank:
+        return dict.fromkeys(range(210, 228), FULL_WORD)
     volts = model.cells / model.volts
-    return {
+    batteries = 1 + inverter.two_batteries
+    words = {
         210: round(56.8 * volts),
         211: round(46.0 * volts),
-        212: bms.charge_current,
-        213: bms.discharge_current,
+        212: bms.charge_current // batteries,
+        213: bms.discharge_current // batteries,
         214: round(plant.soc),
         215: round(plant.voltage * volts),
-        216: _word(plant.battery / inverter.voltage * (10 if model.cells > 1 else 1)),
+        216: _word(
+            plant.battery
+            / inverter.voltage
+            * (10 if model.cells > 1 else 1)
+            / batteries
+        ),
         217: _temperature(bms.temperature),
-        218: bms.charge_current,
-        219: bms.discharge_current,
+        218: bms.charge_current // batteries,
+        219: bms.discharge_current // batteries,
         220: 0,
         221: 0,
         222: 2 * bms.force_charge,
@@ -161,6 +180,9 @@ def _bms(inverter: DeyeInverter) -> Words:
         227: 0,
         229: 1,
     }
+    if inverter.two_batteries:
+        words |= {at + SECOND_BMS: words[at] for at in range(210, 228)}
+    return words
 
 
 def _status(inverter: DeyeInverter, identity: Identity) -> Words:
@@ -186,6 +208,7 @@ def _status(inverter: DeyeInverter, identity: Identity) -> Words:
         526: today["load"],
         **_long(527, total["load"]),
         529: today["pv"],
+        **_strings_today(inverter, kwh),
         **_long(534, total["pv"]),
         540: _temperature(inverter.temperature - 6),
         541: _temperature(inverter.temperature),
@@ -193,6 +216,16 @@ def _status(inverter: DeyeInverter, identity: Identity) -> Words:
         552: _relays(inverter),
     }
     return words | _bits(553, 2, _alarms(inverter)) | _bits(555, 4, inverter.faults)
+
+
+def _strings_today(inverter: DeyeInverter, kwh: float) -> Words:
+    """Return the energies of the first four strings, which share the PV energy."""
+    strings = EIGHT_STRINGS if inverter.more_strings else STRINGS
+    energy = inverter.energies.today["pv"] / 1000
+    return {
+        530 + place: round(kwh * share * energy)
+        for place, (share, _) in enumerate(strings[:4])
+    }
 
 
 def _power(inverter: DeyeInverter, identity: Identity) -> Words:
@@ -203,12 +236,13 @@ def _power(inverter: DeyeInverter, identity: Identity) -> Words:
     mains = plant.mains
     volts = _output_volts(inverter)
     lost = inverter.bms.lost
+    batteries = 1 + inverter.two_batteries
     words = {
         586: 1000 if lost else _temperature(inverter.bms.temperature),
         587: round(plant.voltage * model.cells / model.volts),
         588: SOC_OF_LOST_BATTERY if lost else round(plant.soc),
-        590: _word(-plant.battery / watts),
-        591: _word(-100 * plant.battery / inverter.voltage),
+        590: _word(-plant.battery / watts / batteries),
+        591: _word(-100 * plant.battery / inverter.voltage / batteries),
         592: round(_amp_hours(inverter)),
         **_each(598, mains, 10),
         609: round(100 * plant.frequency),
@@ -220,6 +254,16 @@ def _power(inverter: DeyeInverter, identity: Identity) -> Words:
         **_each(644, volts, 10),
         655: 5000 if any(volts) else 0,
     }
+    if inverter.two_batteries:
+        words |= {
+            589: words[588],
+            593: words[587],
+            594: words[591],
+            595: words[590],
+            596: words[586],
+        }
+    feed = inverter.micro_inverters
+    load = [each - fed for each, fed in zip(plant.load, feed, strict=True)]
     port = [load - power for load, power in zip(backup, output, strict=True)]
     for first, extension, powers in (
         (604, 700, (*port, sum(port))),
@@ -227,19 +271,33 @@ def _power(inverter: DeyeInverter, identity: Identity) -> Words:
         (622, 687, (*plant.grid, sum(plant.grid))),
         (633, 691, (*output, sum(output))),
         (640, 696, (*backup, sum(backup))),
-        (650, 656, (*plant.load, sum(plant.load))),
+        (650, 656, (*load, sum(load))),
+        (664, 668, (*feed, sum(feed))),
     ):
         raw = [round(power) for power in powers]
         words |= _each(first, raw)
         if identity.has_extension:
             words |= _each(extension, [power >> 16 for power in raw])
-    for number, (share, pv_volts) in enumerate(zip(STRINGS, PV_VOLTS, strict=True)):
-        power = plant.pv_dc * share
-        words |= {
-            672 + number: round(power / watts),
-            676 + 2 * number: round(10 * pv_volts) if power else 0,
-            677 + 2 * number: round(10 * power / pv_volts),
-        }
+    return words | _pv(inverter)
+
+
+def _pv(inverter: DeyeInverter) -> Words:
+    """Return power, voltage and current of each string."""
+    strings = EIGHT_STRINGS if inverter.more_strings else STRINGS
+    words: Words = {}
+    for number, (share, pv_volts) in enumerate(strings):
+        power = inverter.plant.pv_dc * share
+        at = (
+            (672 + number, 676 + 2 * number, 677 + 2 * number)
+            if number < 4
+            else (723 + number, 715 + number, 719 + number)
+        )
+        values = (
+            power / inverter.model.watts,
+            10 * pv_volts * (power > 0),
+            10 * power / pv_volts,
+        )
+        words |= {each: round(value) for each, value in zip(at, values, strict=True)}
     return words
 
 
@@ -272,7 +330,7 @@ def _single_phase_power(inverter: DeyeInverter, identity: Identity) -> Words:
         191: _word(-identity.amp_steps * plant.current),
         194: int(not plant.grid_lost),
     }
-    for number, (share, pv_volts) in enumerate(zip(STRINGS, PV_VOLTS, strict=True)):
+    for number, (share, pv_volts) in enumerate(STRINGS):
         power = plant.pv_dc * share
         words |= {
             186 + number: round(power),

@@ -602,6 +602,59 @@ async def test_writes_can_be_late_ignored_or_refused() -> None:
         assert await at.read(CURRENTS, 2) == [10, 5]
 
 
+# Inputs.
+
+
+async def test_two_batteries_share_power_and_limits() -> None:
+    """Each has a BMS of its own, and the words of the second follow."""
+    async with bench(two_batteries=True, settings={143: 12000}) as at:
+        await at.write(CURRENTS, 100, 100)
+        assert await at.read(24) == [2]
+        assert await at.read(110) == [1]
+        await at.write(SLOTS, *slots(100, 1))
+        first, second = await at.signed(590), await at.signed(595)
+        assert first == second == pytest.approx(-at.battery / 2, abs=1)
+        assert await at.signed(591) == await at.signed(594) < 0
+        assert await at.read(210, 18) == await at.read(241, 18)
+        assert await at.read(212) == [100]
+
+
+async def test_a_larger_inverter_has_eight_strings() -> None:
+    """PV 5 to 8 lie apart: four voltages, four currents, four powers."""
+    async with bench(pv=8000, more_strings=True) as at:
+        assert await at.read(22) == [8 << 8 | 3]
+        assert await at.read(672, 4) == await at.read(727, 4) == [1000] * 4
+        volts, amps = await at.read(719, 4), await at.read(723, 4)
+        for volt, amp in zip(volts, amps, strict=True):
+            assert volt * amp / 100 == pytest.approx(1000, rel=0.05)
+        at.clock.advance(3600)
+        assert await at.read(530, 4) == [10] * 4
+        assert await at.read(529) == [80]
+
+
+async def test_micro_inverters_feed_in_beside_the_counts_of_the_inverter() -> None:
+    """At the GEN port; the inverter's load is its output and the grid only."""
+    async with bench(pv=4000, house={"pv_dc_share": 0.5}, micro_inverters=True) as at:
+        assert await at.read(133) == [2]
+        assert await at.read(667) == [2000]
+        assert sum(await at.read(664, 3)) == pytest.approx(2000, abs=2)
+        load = await at.signed(653)
+        assert load == LOAD - 2000
+        output, grid = await at.signed(636), await at.signed(625)
+        assert load == pytest.approx(output + grid, abs=2)
+
+
+async def test_a_blank_bms_and_a_feed_at_the_backup_port_are_faults() -> None:
+    """Of the whole BMS block, and of the sign of the backup power."""
+    async with bench() as at:
+        await at.simulator.misbehave("blank_bms")
+        assert set(await at.read(210, 18)) == {0xFFFF}
+        assert await at.read(588) == [60]
+        await at.simulator.misbehave("backup_feed", power=1100)
+        assert await at.signed(643) == 200 - 1100
+        assert await at.read(699) == [0xFFFF]
+
+
 async def test_the_trail_has_the_result_of_each_write() -> None:
     """Writes in such an order pass through full export."""
     async with bench(settings={**dict.fromkeys(range(154, 160), 12000)}) as at:

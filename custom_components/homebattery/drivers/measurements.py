@@ -460,7 +460,11 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_unusual(Quantity.ENERGY_TOTAL, "load_energy_total", "generator_energy_total"),
         *_unusual(_P, "ups_power", *_phases("ups_power")),
         *_unusual(_P, "generator_power", *_phases("generator_power")),
-        *_unusual(_P, "pv1_power", "pv2_power", "pv3_power", "pv4_power"),
+        *_unusual(_P, *(f"pv{number}_power" for number in range(1, 9))),
+        *_unusual(
+            Quantity.ENERGY_TODAY,
+            *(f"pv{number}_energy_today" for number in range(1, 5)),
+        ),
         *_inside(
             _P,
             "internal_power",
@@ -498,7 +502,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.COUNT, "battery_pack_count"),
         *(
             measurement
-            for pack in range(1, 9)
+            for pack in range(1, 21)
             for measurement in (
                 *_inside(Quantity.PERCENT, f"pack{pack}_soc"),
                 *_inside(Quantity.PERCENT, f"pack{pack}_soh"),

@@ -166,6 +166,8 @@ def test_switch_is_one_or_zero() -> None:
         ([0xE941, 0x0000], "éA"),
         ([0, 0], None),
         ([0x2020], None),
+        ([0xFFFF, 0xFFFF], None),
+        ([0x5359, 0xFFFF], "SY"),
     ],
 )
 def test_text_ends_at_nul_and_loses_blanks(words: list[int], text: str | None) -> None:

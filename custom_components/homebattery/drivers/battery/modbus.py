@@ -225,10 +225,14 @@ class ModbusBattery(Battery):
     @override
     def _find_poll_rate(self, key: str) -> Poll:
         """Return the rate of `key`: that of its slowest register."""
+        return self._slowest(self._needs(key))
+
+    def _slowest(self, names: Collection[str]) -> Poll:
+        """Return the slowest rate of registers; slow for none."""
         return max(
             (
                 device.registers[name].poll
-                for name in self._needs(key)
+                for name in names
                 for device in self.devices
                 if name in device.registers
             ),

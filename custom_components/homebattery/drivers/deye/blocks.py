@@ -174,7 +174,7 @@ class RegisterBlock(ModbusDevice):
             return Report(failures=dict.fromkeys(names, missing))
         report = await super().read({*names, *self._proof}, again, silence)
         proof = [report.values[name] for name in self._proof if name in report.values]
-        if proof and not any(proof):
+        if proof and all(value == 0 for value in proof):
             now = asyncio.get_running_loop().time()
             self.cache.note_missing({*names, *self._proof}, now)
             zeros = StartingError(f"{self.name}: nothing but zeros")

@@ -9,7 +9,16 @@ from ..battery.readings import Values
 from ..modbus.cache import RegisterCache
 from .blocks import RegisterBlock
 from .decision import Conditions
-from .measurements import FORCE_CHARGE, GRID_RELAY, number, word
+from .inputs import (
+    BATTERY,
+    BMS,
+    SECOND_BMS,
+    Inputs,
+    battery_power,
+    bms_limit,
+    is_charge_forced,
+)
+from .measurements import GRID_RELAY, number, word
 from .registers import Kind
 
 SHUTDOWN_MARGIN: Final = 3
@@ -21,19 +30,13 @@ _SELL_FLAG_RELEASE: Final = 0x1184
 
 _REGISTERS: Final = frozenset(
     {
-        *("battery_voltage", "soc", "battery_power", "relays"),
-        *("shutdown_soc", "low_soc"),
-        *("battery_bms_voltage", "bms_charge_amps", "bms_discharge_amps"),
-        "bms_requests",
+        *("battery_voltage", "soc", "relays", "shutdown_soc", "low_soc"),
+        *BATTERY,
+        *BMS,
     }
 )
 """The registers that a setpoint depends on."""
-_LIVE: Final = frozenset(
-    {
-        *("battery_voltage", "soc", "relays", "battery_bms_voltage"),
-        *("bms_charge_amps", "bms_discharge_amps", "bms_requests"),
-    }
-)
+_LIVE: Final = frozenset({*("battery_voltage", "soc", "relays"), *BMS})
 """Those of them that change by themselves."""
 _POWER: Final = "battery_power"
 _STOP_SOC: Final = "max_soc"
@@ -53,6 +56,7 @@ class InverterFacts(NamedTuple):
     rated_power: float
     """W"""
     firmware_release: int
+    inputs: Inputs
     export: Export
     """The user's choice whether a discharge may feed into the grid."""
 
@@ -74,7 +78,9 @@ class ConditionReader:
             and _STOP_SOC in device.registers
             for device in self._battery.devices
         )
-        return _REGISTERS | {_STOP_SOC} if known else _REGISTERS
+        names = _REGISTERS | {_STOP_SOC} if known else _REGISTERS
+        two = self._facts.inputs.has_two_batteries(self._battery.cache.values)
+        return names | SECOND_BMS if two else names
 
     async def read(self) -> Values:
         """Read the registers; return them as `last` does.
@@ -93,7 +99,7 @@ class ConditionReader:
         """
         cache: RegisterCache = self._battery.cache
         now = loop_time()
-        old = cache.older_than(KNOWN_FOR, _LIVE, now)
+        old = cache.older_than(KNOWN_FOR, _LIVE | SECOND_BMS, now)
         if cache.seconds_since_read(_POWER, now) > now - began:
             old.add(_POWER)
         return {
@@ -119,22 +125,29 @@ class ConditionReader:
         if not v.get("battery_voltage") or v.get("soc") is None:
             return None
         facts = self._facts
-        # A BMS without a voltage is none: its zeros are no limits.
-        has_bms = bool(v.get("battery_bms_voltage"))
+        low_soc = v.get("low_soc")
         return Conditions(
             volts=number(v["battery_voltage"]),
             soc=number(v["soc"]),
-            battery_power=number(v[_POWER]) if _POWER in v else None,
+            battery_power=_known_power(v, facts.inputs),
             rated_power=facts.rated_power,
-            min_soc=word(v.get("low_soc", _SAFE_MIN_SOC)),
+            min_soc=_SAFE_MIN_SOC if low_soc is None else word(low_soc),
             max_soc=min(100, word(v.get(_STOP_SOC)) or 100),
-            bms_charge_amps=number(v["bms_charge_amps"]) if has_bms else None,
-            bms_discharge_amps=number(v["bms_discharge_amps"]) if has_bms else None,
+            bms_charge_amps=bms_limit(v, "bms_charge_amps"),
+            bms_discharge_amps=bms_limit(v, "bms_discharge_amps"),
             watts_per_word=10 if facts.kind is Kind.HIGH_VOLTAGE else 1,
             export=facts.export,
             sell_flag=facts.kind is Kind.THREE_PHASE
             and facts.firmware_release >= _SELL_FLAG_RELEASE,
         )
+
+
+def _known_power(v: Values, inputs: Inputs) -> float | None:
+    """Return the power of all batteries, W; None unless all of it was read."""
+    try:
+        return battery_power(v, inputs)
+    except KeyError:
+        return None
 
 
 def reason_to_suspend(
@@ -145,10 +158,11 @@ def reason_to_suspend(
         return Suspension("the grid is gone", LimitReason.NO_GRID)
     if power > 0:
         return None
-    if word(v.get("bms_requests")) & FORCE_CHARGE:
+    if is_charge_forced(v):
         return Suspension("the BMS wants the battery charged", LimitReason.PROTECTION)
     margin = SHUTDOWN_MARGIN if is_suspended else 0
-    if v.get("battery_voltage") and v.get("shutdown_soc") is not None:
+    known = v.get("soc") is not None and v.get("shutdown_soc") is not None
+    if v.get("battery_voltage") and known:
         if number(v["soc"]) <= number(v["shutdown_soc"]) + margin:
             return Suspension(
                 "the battery is about to shut down", LimitReason.PROTECTION

@@ -1,32 +1,36 @@
 """The part of a Deye driver that reads: identity, registers, parts and settings."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 import re
 from typing import ClassVar, Final, override
 
 from ..absence import CERTAIN_REFUSALS
+from ..battery.controller import KNOWN_FOR, loop_time
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
+from ..battery.readings import Values
 from ..battery.settings import Setting
 from ..errors import (
     BatteryError,
     CannotConnectError,
     ConnectionClosedError,
     IllegalAddressError,
+    NotSupportedError,
     ProtocolError,
     RequestTimeoutError,
     UnknownHostError,
     WrongDeviceError,
 )
-from ..measurements import Value
+from ..measurements import Poll, Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
 from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
-from .measurements import firmware, formulas, word
+from .inputs import LASTING, LASTING_POWERS, SECOND_BMS, UNKNOWN, Inputs
+from .measurements import firmware, formulas, number, word
 from .registers import (
     IDENTITY,
     KINDS,
@@ -49,6 +53,13 @@ _LIVE: Final = 586
 """Where the live values of a three-phase inverter begin."""
 _WHOLE_KWH_RELEASE: Final = 0x1098
 """The firmware of high-voltage inverters from which counters count whole kWh."""
+
+_NO_POWER: Final = 0xFFFF_FFFF
+"""The two words of a rated power that is not there."""
+_LASTS: Final = 90.0
+"""Seconds for which a lasting register is not read again for its own sake."""
+_LASTS_SLOW: Final = 30.0
+"""The same where slow registers are read anyway, once a minute."""
 
 MODEL: Final = "Deye hybrid inverter"
 """The model where only the plate is known."""
@@ -95,6 +106,7 @@ class DeyeDevice(ModbusBattery):
     kind = Kind.THREE_PHASE
     rated_power: float = 0
     """W; 0 while it is not known."""
+    inputs: Inputs = UNKNOWN
     firmware_release = 0
     """The firmware's release, as its hex digits read."""
     _single_phase: SinglePhase | None = None
@@ -149,14 +161,18 @@ class DeyeDevice(ModbusBattery):
     def _learn(self, words: list[int]) -> None:
         """Take over kind, size and firmware from the first words of the inverter."""
         self._identity_words = words
+        self.inputs = UNKNOWN
         if not words:
             self.kind, self.rated_power, self.firmware_release = Kind.THREE_PHASE, 0, 0
         else:
             self.kind = self._kind_of(words[0])
             where = 16 if self.kind is Kind.SINGLE_PHASE else 20
-            self.rated_power = (words[where] | words[where + 1] << 16) / 10
+            rated = words[where] | words[where + 1] << 16
+            self.rated_power = 0 if rated == _NO_POWER else rated / 10
             self.firmware_release = 0 if self.kind is Kind.SINGLE_PHASE else words[15]
-        all_formulas = formulas(self.kind)
+            if self.kind is not Kind.SINGLE_PHASE:
+                self.inputs = Inputs(batteries=words[24], mppts=words[22] >> 8 & 0x0F)
+        all_formulas = formulas(self.kind, self.inputs, self.rated_power)
         if self.kind is Kind.SINGLE_PHASE:
             self._single_phase = self._single_phase or SinglePhase()
             all_formulas = self._single_phase.formulas(all_formulas)
@@ -179,6 +195,7 @@ class DeyeDevice(ModbusBattery):
         return three_phase(
             high_voltage=high_voltage,
             whole_kwh=high_voltage and self.firmware_release >= _WHOLE_KWH_RELEASE,
+            more_pvs=self.inputs.may_have_more_pvs,
         )
 
     @override
@@ -196,7 +213,7 @@ class DeyeDevice(ModbusBattery):
         device, register = self._register(PACK_COUNT)
         if register.address not in device.words:
             await device.read([PACK_COUNT])
-        return device.words.get(register.address, 0) >= pack
+        return number(self.cache.values.get(PACK_COUNT)) >= pack
 
     async def _lives(self) -> bool:
         """Return True when the inverter answers."""
@@ -278,6 +295,62 @@ class DeyeDevice(ModbusBattery):
             for name in device.registers
         }
 
+    @override
+    def _needs(self, key: str) -> tuple[str, ...]:
+        """Return the registers of `key`; those of a second BMS only if there may be one."""
+        needs = super()._needs(key)
+        if self.inputs.has_two_batteries(self.cache.values):
+            return needs
+        return tuple(name for name in needs if name not in SECOND_BMS)
+
+    @override
+    def _find_poll_rate(self, key: str) -> Poll:
+        """Return the rate of `key`: that of its slowest register that is not lasting."""
+        return self._slowest(set(self._needs(key)) - LASTING)
+
+    @override
+    async def _read_report(
+        self,
+        names: Collection[str],
+        again: Collection[str] | None = None,
+        *,
+        answered: bool = False,
+    ) -> Report:
+        """Read registers; of lasting ones that live values need, the last value serves.
+
+        So live values take one request. It is read again with the slow registers, or
+        after a while. While it gets no answer the last value counts, that of a power for
+        `KNOWN_FOR` seconds.
+        """
+        report = await super()._read_report(
+            {*names} - self._spared(names), again, answered=answered
+        )
+        lasting = LASTING.intersection(names) - report.values.keys()
+        old = self.cache.older_than(KNOWN_FOR, lasting & LASTING_POWERS, loop_time())
+        values = self.cache.values
+        kept = {name: values[name] for name in lasting - old if name in values}
+        return Report({**report.values, **kept}, report.failures)
+
+    def _spared(self, names: Collection[str]) -> set[str]:
+        """Return the lasting registers that need not be read with the others now."""
+        lasting = LASTING.intersection(names)
+        others = set(names) - lasting
+        alone: set[str] = set()
+        seconds = _LASTS
+        for device in self.devices:
+            asked = others & device.registers.keys()
+            if not asked:
+                alone |= lasting & device.registers.keys()
+            elif any(device.registers[name].poll is Poll.SLOW for name in asked):
+                seconds = _LASTS_SLOW
+        return alone - self.cache.older_than(seconds, lasting, loop_time())
+
+    @override
+    def _is_new(self, values: Values) -> bool:
+        return super()._is_new(
+            {name: value for name, value in values.items() if name not in LASTING}
+        )
+
     # Settings
 
     @property
@@ -303,7 +376,12 @@ class DeyeDevice(ModbusBattery):
             await super()._write_setting(key, value)
             return
         device, register = self._register(register_of(key))
-        old = word(await device.read_register(register.name))
+        seen = await device.read_register(register.name)
+        if seen is None:
+            raise NotSupportedError(
+                f"{self.address}: register {register.address} is not there"
+            )
+        old = word(seen)
         if (new := make(old, value)) == old:
             return
         if register.persistent:

@@ -144,7 +144,8 @@ class DeyeInverter(DeyeDevice):
         if self.kind is Kind.SINGLE_PHASE:
             return None
         facts = InverterFacts(
-            self.kind, self.rated_power, self.firmware_release, self.export
+            *(self.kind, self.rated_power, self.firmware_release),
+            *(self.inputs, self.export),
         )
         conditions = ConditionReader(self, facts)
         settings, _ = self._register("working_mode")

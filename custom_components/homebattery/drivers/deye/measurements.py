@@ -1,11 +1,12 @@
 """The measurements computed from Deye's registers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ..battery.readings import Formula, Values
 from ..measurements import Value
 from ..modbus.register import WORD
+from .inputs import UNKNOWN, Inputs, battery_status, with_inputs
 from .registers import (
     ENERGY_PATTERN,
     FAULTS,
@@ -19,15 +20,12 @@ from .registers import (
     low,
 )
 
-RESTING: Final = 50
-"""W of battery power up to which a battery counts as idle."""
 TOU_ENABLED: Final = 0x01
 """The bit of the time-of-use register that switches the programme on."""
 PEAK_SHAVING: Final = 0x30
 """The two bits of `switches` that are on (11) or off (10) for the grid's peak shaving."""
 GRID_RELAY: Final = 0x04
 GENERATOR_RELAY: Final = 0x08
-FORCE_CHARGE: Final = 0x02
 
 _SIGN: Final = 0x8000
 _PHASES: Final = (1, 2, 3)
@@ -41,6 +39,21 @@ def number(value: Value) -> float:
 def word(value: Value) -> int:
     """Return the word of a register without a scale."""
     return int(number(value))
+
+
+def _of_word(
+    key: str,
+    name: str,
+    compute: Callable[[int], Value],
+    options: tuple[str, ...] = (),
+) -> Formula:
+    """Return the formula of a measurement that one word without a scale gives."""
+    return Formula(
+        key,
+        (name,),
+        lambda v: None if v[name] is None else compute(word(v[name])),
+        options,
+    )
 
 
 # Power -----------------------------------------------------------------------
@@ -65,15 +78,12 @@ def join(low_word: int, high_word: int, *, wide: bool = False) -> int:
 _HIGH_WORDS: Final = tuple(map(high, SPLIT_POWERS))
 
 
-def _split_power(key: str, kind: Kind) -> Formula:
-    """Return the formula of a power whose two words are apart."""
-    if key.startswith("ups_power"):  # a load, never negative
-        return Formula(
-            key,
-            (low(key), high(key)),
-            lambda v: word(v.get(high(key))) << 16 | word(v[low(key)]),
-        )
-    if kind is Kind.THREE_PHASE:
+def _split_power(key: str, *, may_be_wide: bool) -> Formula:
+    """Return the formula of a power whose two words are apart.
+
+    `may_be_wide`: this inverter is large enough for more than 32767 W.
+    """
+    if not may_be_wide:
         return Formula(
             key,
             (low(key), high(key)),
@@ -117,43 +127,9 @@ def _soc(v: Values) -> Value:
     return v["soc"] if v["battery_voltage"] else None
 
 
-def _battery_status(v: Values) -> Value:
-    power = number(v["battery_power"])
-    if abs(power) <= RESTING:
-        return "idle"
-    return "charging" if power > 0 else "discharging"
-
-
-def _bms_limit(key: str, name: str) -> Formula:
-    """Return a limit of the BMS, A; void while there is none on the line."""
-    return Formula(
-        key,
-        (name, "battery_bms_voltage"),
-        lambda v: v[name] if v["battery_bms_voltage"] else None,
-    )
-
-
-def _bms_power_limit(key: str, name: str) -> Formula:
-    """Return a limit of the BMS as power, W, at the voltage of this moment."""
-    return Formula(
-        key,
-        (name, "battery_bms_voltage", "battery_voltage"),
-        lambda v: (
-            round(number(v[name]) * number(v["battery_voltage"]))
-            if v["battery_bms_voltage"]
-            else None
-        ),
-    )
-
-
 def _cell_voltage(key: str) -> Formula:
     """Return a cell voltage, V: some firmware counts mV, some hundredths."""
-    name = f"{key}_raw"
-    return Formula(
-        key,
-        (name,),
-        lambda v: number(v[name]) / (1000 if number(v[name]) > 1000 else 100),
-    )
+    return _of_word(key, f"{key}_raw", lambda raw: raw / (1000 if raw > 1000 else 100))
 
 
 # Warnings and faults ---------------------------------------------------------
@@ -193,40 +169,40 @@ def _named(
 
 def _time(name: str) -> Formula:
     """Return the formula of a slot's start as hh:mm: 1730 is 17:30."""
-    return Formula(
+    return _of_word(
         f"{name}_time",
-        (f"{name}_hhmm",),
-        lambda v: "{:02}:{:02}".format(*divmod(word(v[f"{name}_hhmm"]), 100)),
+        f"{name}_hhmm",
+        lambda hhmm: "{:02}:{:02}".format(*divmod(hhmm, 100)),
     )
 
 
 def _flag(key: str, name: str, mask: int) -> Formula:
     """Return the formula of a flag: whether all bits of `mask` are set."""
-    return Formula(key, (name,), lambda v: word(v[name]) & mask == mask)
+    return _of_word(key, name, lambda bits: bits & mask == mask)
 
 
 def _slot_charge(name: str) -> Formula:
-    return Formula(
+    return _of_word(
         f"{name}_charge",
-        (f"{name}_flags",),
-        lambda v: SLOT_CHARGE[word(v[f"{name}_flags"]) & 0b11],
+        f"{name}_flags",
+        lambda flags: SLOT_CHARGE[flags & 0b11],
         tuple(SLOT_CHARGE.values()),
     )
 
 
 def firmware(v: Values) -> Value:
     """Return the control board's firmware as the display shows it."""
-    family, release, end = (
-        word(v[f"firmware_{part}"]) for part in ("family", "release", "end")
-    )
-    return f"{family:04X}-{release:04X}-{end:04X}"
+    return _hex(v, "firmware_family", "firmware_release", "firmware_end")
 
 
 def _hmi_firmware(v: Values) -> Value:
-    family, release = (
-        word(v[f"hmi_firmware_{part}"]) for part in ("family", "release")
-    )
-    return f"{family:04X}-{release:04X}"
+    return _hex(v, "hmi_firmware_family", "hmi_firmware_release")
+
+
+def _hex(v: Values, *names: str) -> Value:
+    """Return words as hex digits; None if one of them is not there."""
+    words = [v[name] for name in names]
+    return None if None in words else "-".join(f"{word(each):04X}" for each in words)
 
 
 # The formulas of each kind ---------------------------------------------------
@@ -235,22 +211,9 @@ _OTHER_PVS: Final = ("pv2_power", "pv3_power", "pv4_power")
 
 _COMMON: Final = (
     Formula("battery_soc", ("soc", "battery_voltage"), _soc),
-    Formula(
-        "battery_status",
-        ("battery_power",),
-        _battery_status,
-        ("idle", "charging", "discharging"),
-    ),
     _temperature("battery_temperature"),
     _temperature("dc_temperature"),
     _temperature("device_temperature"),
-    Formula(
-        "pv_power",
-        ("pv1_power", *_OTHER_PVS),
-        lambda v: (
-            number(v["pv1_power"]) + sum(number(v.get(name)) for name in _OTHER_PVS)
-        ),
-    ),
     Formula("alarms", _WARNING_WORDS, lambda v: _codes(v, "W", _WARNING_WORDS)),
     Formula("faults", _FAULT_WORDS, lambda v: _codes(v, "F", _FAULT_WORDS)),
     Formula(
@@ -279,29 +242,13 @@ _THREE_PHASE: Final = (
         _active_current,
     ),
     _temperature("battery_2_temperature"),
-    Formula(
-        "battery_bms_temperature",
-        ("bms_temperature_raw", "battery_bms_voltage"),
-        lambda v: (
-            round(number(v["bms_temperature_raw"]) - 100, 1)
-            if v["battery_bms_voltage"]
-            else None
-        ),
-    ),
-    _bms_limit("max_charge_current", "bms_charge_amps"),
-    _bms_limit("max_discharge_current", "bms_discharge_amps"),
-    _bms_limit("battery_bms_charge_current_limit", "bms_charge_amps"),
-    _bms_limit("battery_bms_discharge_current_limit", "bms_discharge_amps"),
-    _bms_power_limit("max_charge_power", "bms_charge_amps"),
-    _bms_power_limit("max_discharge_power", "bms_discharge_amps"),
-    _flag("battery_force_charge", "bms_requests", FORCE_CHARGE),
     _flag("grid_connected", "relays", GRID_RELAY),
     _flag("generator_connected", "relays", GENERATOR_RELAY),
     _flag("grid_peak_shaving", "switches", PEAK_SHAVING),
-    Formula(
+    _of_word(
         "energy_pattern",
-        ("energy_pattern_bits",),
-        lambda v: ENERGY_PATTERN[word(v["energy_pattern_bits"]) & 1],
+        "energy_pattern_bits",
+        lambda bits: ENERGY_PATTERN[bits & 1],
         tuple(ENERGY_PATTERN.values()),
     ),
     Formula(
@@ -310,9 +257,7 @@ _THREE_PHASE: Final = (
     Formula(
         "hmi_firmware", ("hmi_firmware_family", "hmi_firmware_release"), _hmi_firmware
     ),
-    Formula(
-        "phases", ("mppts_and_phases",), lambda v: word(v["mppts_and_phases"]) & 0x0F
-    ),
+    _of_word("phases", "mppts_and_phases", lambda both: both & 0x0F),
     *(
         make(f"pack{pack}_{key}")
         for pack in PACKS
@@ -333,14 +278,20 @@ _THREE_PHASE: Final = (
 )
 
 
-def formulas(kind: Kind) -> tuple[Formula, ...]:
-    """Return the formulas of a kind of inverter.
+def formulas(
+    kind: Kind, inputs: Inputs = UNKNOWN, rated_power: float = 0
+) -> tuple[Formula, ...]:
+    """Return the formulas of a kind of inverter with these inputs.
 
-    Those of single-phase inverters besides the common ones are in `single_phase.py`.
+    `rated_power` in W; 0 while it is not known. Those of single-phase inverters besides
+    the common ones are in `single_phase.py`.
     """
     if kind is Kind.SINGLE_PHASE:
-        return _COMMON
-    powers = (
-        _split_power(key, kind) for key in SPLIT_POWERS if key != "apparent_power"
-    )
-    return (*_COMMON, *_THREE_PHASE, *powers)
+        return (*_COMMON, battery_status(UNKNOWN))
+    may_be_wide = kind is Kind.HIGH_VOLTAGE and not 0 < rated_power < _SIGN
+    powers = [
+        _split_power(key, may_be_wide=may_be_wide)
+        for key in SPLIT_POWERS
+        if key != "apparent_power"
+    ]
+    return (*_COMMON, *_THREE_PHASE, *with_inputs(powers, inputs))

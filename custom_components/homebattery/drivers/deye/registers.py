@@ -11,7 +11,7 @@ firmware leaves the latter 0. Both are in the table, the formulas join them.
 Temperatures count from -100 °C.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import Final, NamedTuple
@@ -289,7 +289,7 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
         _setting(104, "zero_export_power", INT16, watts, "W", rw=True),
         _setting(105, "equalisation_cycle", UINT16, 1, "d"),
         _setting(106, "equalisation_time", UINT16, 2, "h"),
-        _setting(107, "temperature_compensation"),
+        _setting(107, "temperature_compensation", INT16, 1, "mV/°C"),
         _setting(108, "charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(109, "discharge_current_limit", UINT16, 1, "A", rw=True),
         _setting(110, "batteries_parallel"),
@@ -351,15 +351,30 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
     )
 
 
-def _bms(volts: float, amps: float) -> tuple[Register, ...]:
+SANE_VOLTS: Final[Mapping[Kind, tuple[int, int]]] = {
+    Kind.THREE_PHASE: (20, 80),
+    Kind.HIGH_VOLTAGE: (60, 1500),
+}
+"""The lowest and the highest battery voltage, V, that a BMS can mean [chosen here].
+
+Without one it reports nothing: it is off the line, or the inverter fills its registers
+with something else.
+"""
+
+
+def _bms(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
     """Return the registers of the BMS, and the settings behind them."""
+    lowest, highest = (round(each * volts) for each in SANE_VOLTS[kind])
+    sane = range(lowest, highest + 1)
     return (
         Register(210, "battery_bms_charge_voltage", UINT16, volts, "V", poll=SLOW),
         Register(211, "battery_bms_discharge_voltage", UINT16, volts, "V", poll=SLOW),
         Register(212, "bms_charge_amps", UINT16, 1, "A", poll=SLOW),
         Register(213, "bms_discharge_amps", UINT16, 1, "A", poll=SLOW),
         Register(214, "battery_bms_soc", UINT16, 1, "%", poll=SLOW),
-        Register(215, "battery_bms_voltage", UINT16, volts, "V", poll=SLOW),
+        Register(
+            *(215, "battery_bms_voltage", UINT16, volts, "V"), poll=SLOW, valid=sane
+        ),
         # + = charging, as seen by the BMS.
         Register(216, "battery_bms_current", INT16, amps, "A", poll=SLOW),
         Register(217, "bms_temperature_raw", UINT16, 10, "°C", poll=SLOW),
@@ -379,11 +394,16 @@ def _bms(volts: float, amps: float) -> tuple[Register, ...]:
     )
 
 
-def _bms_2(volts: float, amps: float) -> tuple[Register, ...]:
+def second(name: str) -> str:
+    """Return the name of the same register of the second battery's BMS."""
+    return f"{name}_2"
+
+
+def _bms_2(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
     """Return the registers of a second battery's BMS: the same, 31 words on."""
     return tuple(
-        replace(register, address=register.address + 31, name=f"{register.name}_2")
-        for register in _bms(volts, amps)
+        replace(register, address=register.address + 31, name=second(register.name))
+        for register in _bms(kind, volts, amps)
         if register.address <= 227
     )
 
@@ -411,12 +431,15 @@ def _counters(kwh: float) -> tuple[Register, ...]:
                 (526, "load_energy_today", UINT16),
                 (527, "load_energy_total", UINT32),
                 (529, "pv_energy_today", UINT16),
+                (530, "pv1_energy_today", UINT16),
+                (531, "pv2_energy_today", UINT16),
+                (532, "pv3_energy_today", UINT16),
+                (533, "pv4_energy_today", UINT16),
                 (534, "pv_energy_total", UINT32),
                 (536, "generator_energy_today", UINT16),
                 (537, "generator_energy_total", UINT32),
             )
         ),
-        *_other("pv_string_energy", 530, 531, 532, 533),
         Register(540, "dc_temperature_raw", UINT16, 10, "°C", poll=SLOW),
         Register(541, "device_temperature_raw", UINT16, 10, "°C", poll=SLOW),
         Register(548, "communication_board_errors", poll=SLOW),
@@ -487,8 +510,8 @@ def _live(volts: float, watts: float) -> tuple[Register, ...]:
 
 
 PACK_COUNT: Final = "battery_pack_count"
-PACKS: Final = range(1, 9)
-"""The battery packs that are read, where there are as many [chosen here]."""
+PACKS: Final = range(1, 21)
+"""The battery packs that an inverter can have."""
 _FIRST_PACK: Final = 10032
 _PACK_WORDS: Final = 38
 
@@ -550,12 +573,56 @@ _REMOTE: Final = (
 )
 
 
-def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
+FIRST_PVS: Final = range(1, 5)
+MORE_PVS: Final = range(5, 9)
+"""The PV inputs that larger inverters have besides the first four."""
+
+
+def _more_pvs(watts: float) -> Iterator[Register]:
+    """Return the registers of PV 5 to 8: voltages, currents, powers."""
+    for place, number in enumerate(MORE_PVS, 719):
+        yield Register(place, f"pv{number}_voltage", UINT16, 10, "V", poll=SLOW)
+        yield Register(place + 4, f"pv{number}_current", UINT16, 10, "A", poll=SLOW)
+        yield Register(place + 8, f"pv{number}_power", UINT16, watts, "W", poll=SLOW)
+
+
+_MAY_BE_FULL: Final = frozenset(
+    {
+        *map(low, SPLIT_POWERS),
+        *map(high, SPLIT_POWERS),
+        # All of its pairs of bits may be set.
+        *("switches", "remote_permissions"),
+        # The watchdog is off.
+        "remote_watchdog",
+    }
+)
+"""The unsigned words that can be 0xFFFF."""
+
+
+def with_absence(run: Run, may_be_full: Collection[str] = _MAY_BE_FULL) -> Run:
+    """Return a run whose words of 0xFFFF mean 'not there', where they cannot be that.
+
+    Signed ones can: it is -1.
+    """
+    return run._replace(
+        registers=tuple(
+            each
+            if each.data_type.signed or each.name in may_be_full
+            else replace(each, sentinels=(*each.sentinels, (1 << 16 * each.count) - 1))
+            for each in run.registers
+        )
+    )
+
+
+def three_phase(
+    *, high_voltage: bool, whole_kwh: bool = False, more_pvs: bool = True
+) -> RegisterMap:
     """Return the registers of a three-phase hybrid.
 
     With a high-voltage battery the same registers count more coarsely. `whole_kwh`:
-    its newer firmware counts energy in kWh.
+    its newer firmware counts energy in kWh. `more_pvs`: it may have PV 5 to 8.
     """
+    kind = Kind.HIGH_VOLTAGE if high_voltage else Kind.THREE_PHASE
     volts, watts, amps = (10, 0.1, 10) if high_voltage else (100, 1, 1)
     solar = (
         _setting(340, "max_solar_power", UINT16, watts, "W", rw=True),
@@ -566,7 +633,7 @@ def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
         *_other("reactive_power", *range(710, 716)),
         Register(716, "run_hours", UINT32, 1, "h", poll=SLOW),
     )
-    return (
+    runs = (
         Run("identity", IDENTITY, optional=False),
         Run("settings", _settings(volts, watts), optional=False),
         Run(
@@ -582,17 +649,18 @@ def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
             proof=("battery_temperature_raw", "battery_voltage", "grid_frequency"),
         ),
         Run("basics", _BASIC),
-        Run("BMS", _bms(volts, amps)),
-        Run("second BMS", _bms_2(volts, amps)),
+        Run("BMS", _bms(kind, volts, amps)),
+        Run("second BMS", _bms_2(kind, volts, amps)),
         Run("stop SOC", (_setting(267, "max_soc", UINT16, 1, "%", rw=True),)),
         Run("parallel operation", (_setting(336, "parallel"),)),
         Run("solar", solar),
         Run("reactive power", reactive_power),
-        Run("PV 5 to 8", tuple(_other("pv_5_to_8", *range(719, 731)))),
+        *([Run("PV 5 to 8", tuple(_more_pvs(watts)))] if more_pvs else []),
         Run("battery packs", (Register(10002, PACK_COUNT, poll=SLOW),)),
         *(Run(f"battery pack {each}", _pack(each), pack=each) for each in PACKS),
         Run("remote mode", _REMOTE),
     )
+    return tuple(map(with_absence, runs))
 
 
 def single_phase() -> RegisterMap:

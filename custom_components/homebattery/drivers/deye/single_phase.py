@@ -18,7 +18,8 @@ from typing import Final
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
 from ..modbus.register import WORD
-from .measurements import FORCE_CHARGE, number, word
+from .inputs import FORCE_CHARGE
+from .measurements import number, word
 from .registers import GEN_PORT_MODE, WORKING_MODE
 
 RATIOS: Final = (1, 10)

@@ -168,8 +168,11 @@ class Register:
 
 
 def _decode_string(words: Sequence[int]) -> str | None:
-    """Return the text in `words`, two Latin-1 characters a word, ended by a NUL."""
-    text = b"".join(word.to_bytes(2) for word in words)
+    """Return the text in `words`, two Latin-1 characters a word, ended by a NUL.
+
+    A word of 0xFFFF is no text: so devices fill up what they do not have.
+    """
+    text = b"".join(word.to_bytes(2) for word in words if word != WORD)
     return text.split(b"\0")[0].decode("latin-1").strip() or None
 
 
