@@ -7,7 +7,6 @@ from ..battery.export import Export
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
 from ..modbus.cache import RegisterCache
-from .blocks import RegisterBlock
 from .decision import Conditions
 from .measurements import FORCE_CHARGE, GRID_RELAY, number, word
 from .registers import Kind
@@ -36,7 +35,6 @@ _LIVE: Final = frozenset(
 )
 """Those of them that change by themselves."""
 _POWER: Final = "battery_power"
-_STOP_SOC: Final = "max_soc"
 
 
 class Suspension(NamedTuple):
@@ -65,24 +63,13 @@ class ConditionReader:
         self._battery = battery
         self._facts = facts
 
-    @property
-    def _names(self) -> frozenset[str]:
-        # The stop SOC is seldom there, and not worth a try.
-        known = any(
-            isinstance(device, RegisterBlock)
-            and device.there
-            and _STOP_SOC in device.registers
-            for device in self._battery.devices
-        )
-        return _REGISTERS | {_STOP_SOC} if known else _REGISTERS
-
     async def read(self) -> Values:
         """Read the registers; return them as `last` does.
 
         Raises what `read` raises when the inverter is out of reach.
         """
         began = loop_time()
-        await self._battery.read_registers(self._names)
+        await self._battery.read_registers(_REGISTERS)
         return self.last(began)
 
     def last(self, began: float) -> Values:
@@ -98,7 +85,7 @@ class ConditionReader:
             old.add(_POWER)
         return {
             name: cache.values[name]
-            for name in self._names - old
+            for name in _REGISTERS - old
             if name in cache.values
         }
 
@@ -127,7 +114,6 @@ class ConditionReader:
             battery_power=number(v[_POWER]) if _POWER in v else None,
             rated_power=facts.rated_power,
             min_soc=word(v.get("low_soc", _SAFE_MIN_SOC)),
-            max_soc=min(100, word(v.get(_STOP_SOC)) or 100),
             bms_charge_amps=number(v["bms_charge_amps"]) if has_bms else None,
             bms_discharge_amps=number(v["bms_discharge_amps"]) if has_bms else None,
             watts_per_word=10 if facts.kind is Kind.HIGH_VOLTAGE else 1,

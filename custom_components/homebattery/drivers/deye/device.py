@@ -33,6 +33,7 @@ from .registers import (
     OTHER_KINDS,
     PACK_COUNT,
     SERIES,
+    STOP_SOCS,
     Kind,
     RegisterMap,
     Run,
@@ -265,6 +266,7 @@ class DeyeDevice(ModbusBattery):
             key: setting
             for key, setting in known.items()
             if key not in self._unsupported
+            and (key != "max_soc" or self.cache.values.get(key) in STOP_SOCS)
         }
 
     @override

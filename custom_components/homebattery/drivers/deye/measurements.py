@@ -13,6 +13,7 @@ from .registers import (
     SLOT_CHARGE,
     SLOTS,
     SPLIT_POWERS,
+    STOP_SOCS,
     WARNINGS,
     Kind,
     high,
@@ -223,6 +224,13 @@ def _slot_charge(name: str) -> Formula:
     )
 
 
+def _stop_soc(v: Values) -> Value:
+    """Return the stop SOC, %; raises KeyError where its register is something else."""
+    if v["max_soc"] not in STOP_SOCS:
+        raise KeyError("max_soc")
+    return v["max_soc"]
+
+
 def firmware(v: Values) -> Value:
     """Return the control board's firmware as the display shows it."""
     family, release, end = (
@@ -303,6 +311,7 @@ _THREE_PHASE: Final = (
     _bms_limit("battery_bms_discharge_current_limit", "bms_discharge_amps"),
     _bms_power_limit("max_charge_power", "bms_charge_amps"),
     _bms_power_limit("max_discharge_power", "bms_discharge_amps"),
+    Formula("max_soc", ("max_soc",), _stop_soc),
     _flag("battery_force_charge", "bms_requests", FORCE_CHARGE),
     _flag("grid_connected", "relays", GRID_RELAY),
     _flag("generator_connected", "relays", GENERATOR_RELAY),

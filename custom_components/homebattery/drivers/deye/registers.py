@@ -90,6 +90,9 @@ SLOT_CHARGE = {0: "none", 1: "grid", 2: "generator", 3: "both"}
 """By bits 0 and 1 of a slot's flags."""
 ENERGY_PATTERN = {0: "battery_first", 1: "load_first"}
 """By bit 0, the same in both ways of counting that are in the field."""
+STOP_SOCS: Final = range(90, 101)
+"""% that the stop SOC (267) can be [uncertain: it is in no public list]; where the
+register has another word, it has another meaning."""
 
 WARNINGS: Final[Mapping[int, str]] = {
     2: "fan",

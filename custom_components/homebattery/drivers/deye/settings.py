@@ -7,7 +7,7 @@ from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSett
 from ..measurements import Value
 from .measurements import TOU_ENABLED
 from .plans import GRID_FLAG, PEAK_SHAVING_BITS, SELL_FLAG
-from .registers import SLOT_CHARGE, SLOTS, WORKING_MODE, Kind
+from .registers import SLOT_CHARGE, SLOTS, STOP_SOCS, WORKING_MODE, Kind
 
 _ANY_DAY: Final = 0xFE
 _EXPORT_TARGET: Final = 500
@@ -42,7 +42,7 @@ def settings(
         "min_soc": percent,
         "shutdown_soc": percent,
         "restart_soc": percent,
-        "max_soc": NumberSetting(minimum=90, maximum=100),
+        "max_soc": NumberSetting(minimum=STOP_SOCS[0], maximum=STOP_SOCS[-1]),
         "working_mode": SelectSetting(options=tuple(WORKING_MODE.values())),
         "zero_export_power": NumberSetting(
             minimum=-_EXPORT_TARGET if release >= _NEGATIVE_TARGET_RELEASE else 0,
