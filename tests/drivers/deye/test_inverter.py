@@ -738,7 +738,7 @@ async def test_settings_that_a_setpoint_uses_cannot_be_changed_meanwhile() -> No
     [
         ({}, 240),
         ({"rated_power": 20_000, "max_current": 350}, 350),
-        ({"variant": "hv", "rated_power": 20_000, "max_current": 100}, 185),
+        ({"variant": "hv", "rated_power": 20_000, "max_current": 100}, 350),
     ],
 )
 async def test_current_limits_go_as_far_as_the_inverter(
