@@ -661,7 +661,7 @@ async def test_value_that_a_setting_cannot_have_is_not_sent(
 async def test_range_of_a_number_holds_what_the_device_has_shown(
     image: ModbusImage,
 ) -> None:
-    """What was lowered can be set again, though the range is narrower by itself."""
+    """So that a limit that was lowered can be restored."""
     image.units.units[1] |= {40000: 95, 40001: 0x10000 - 7000}
     async with connected(image) as battery:
         before = battery.setting("min_soc")

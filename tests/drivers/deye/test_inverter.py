@@ -150,7 +150,7 @@ async def test_writes_are_those_of_the_vector(case: Vector, way: str) -> None:
 
 MAPS = {
     "low voltage": three_phase(high_voltage=False),
-    "high voltage": three_phase(high_voltage=True, whole_kwh=True),
+    "high voltage": three_phase(high_voltage=True),
     "single-phase": single_phase(),
 }
 

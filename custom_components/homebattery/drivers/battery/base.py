@@ -281,7 +281,7 @@ class Battery(MeasuringDevice):
         """
         setting = self.settings.get(key)
         if isinstance(setting, NumberSetting):
-            return setting.holding(self._shown.get(key, ()))
+            return setting.extended_to(self._shown.get(key, ()))
         return setting
 
     @property

@@ -21,7 +21,7 @@ class NumberSetting:
     step: float = 1
     unlimited: bool = False
 
-    def holding(self, values: Iterable[float]) -> Self:
+    def extended_to(self, values: Iterable[float]) -> Self:
         """Return the setting with a range that holds some values, too."""
         if self.unlimited:
             return self

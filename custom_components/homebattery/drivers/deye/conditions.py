@@ -1,5 +1,6 @@
 """The conditions of a Deye setpoint, and the reasons to suspend it."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..battery.controller import KNOWN_FOR, LimitReason, loop_time
@@ -45,12 +46,13 @@ class Suspension(NamedTuple):
 
 
 class InverterFacts(NamedTuple):
-    """The properties of an inverter that do not change while it is connected."""
+    """The properties of an inverter that only another firmware or option changes."""
 
     kind: Kind
     rated_power: float
     """W"""
     firmware_release: int
+    """0 where it is no number"""
     export: Export
     """The user's choice whether a discharge may feed into the grid."""
 
@@ -58,10 +60,20 @@ class InverterFacts(NamedTuple):
 class ConditionReader:
     """Reads the registers that a setpoint depends on, as `Conditions`."""
 
-    def __init__(self, battery: ModbusBattery, facts: InverterFacts) -> None:
-        """Read the registers of `battery`; nothing is read yet."""
+    def __init__(
+        self, battery: ModbusBattery, facts: Callable[[], InverterFacts]
+    ) -> None:
+        """Read the registers of `battery`; nothing is read yet.
+
+        `facts` returns its properties as they are known now.
+        """
         self._battery = battery
         self._facts = facts
+
+    @property
+    def firmware_release(self) -> int:
+        """The inverter's release now; 0 where it is no number."""
+        return self._facts().firmware_release
 
     async def read(self) -> Values:
         """Read the registers; return them as `last` does.
@@ -105,7 +117,7 @@ class ConditionReader:
         """Return the conditions of a setpoint; None without a battery."""
         if not v.get("battery_voltage") or v.get("soc") is None:
             return None
-        facts = self._facts
+        facts = self._facts()
         # A BMS without a voltage is none: its zeros are no limits.
         has_bms = bool(v.get("battery_bms_voltage"))
         return Conditions(

@@ -25,6 +25,7 @@ from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
 from ..modbus.unit import ModbusUnit
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
+from .firmware import release_number
 from .measurements import firmware, formulas, word
 from .registers import (
     IDENTITY,
@@ -45,8 +46,6 @@ from .settings import register_of, settings, word_maker
 _IDENTITY_WORDS: Final = 37
 _LIVE: Final = 586
 """Where the live values of a three-phase inverter begin."""
-_WHOLE_KWH_RELEASE: Final = 0x1098
-"""The firmware of high-voltage inverters from which counters count whole kWh."""
 
 MODEL: Final = "Deye hybrid inverter"
 """The model where only the plate is known."""
@@ -94,7 +93,7 @@ class DeyeDevice(ModbusBattery):
     rated_power: float = 0
     """W; 0 while it is not known."""
     firmware_release = 0
-    """The firmware's release, as its hex digits read."""
+    """The firmware's release, as its hex digits read; 0 where that is no number."""
 
     # Setting up
 
@@ -151,7 +150,8 @@ class DeyeDevice(ModbusBattery):
             self.kind = self._kind_of(words[0])
             where = 16 if self.kind is Kind.SINGLE_PHASE else 20
             self.rated_power = (words[where] | words[where + 1] << 16) / 10
-            self.firmware_release = 0 if self.kind is Kind.SINGLE_PHASE else words[15]
+            is_single = self.kind is Kind.SINGLE_PHASE
+            self.firmware_release = 0 if is_single else release_number(words[15])
         self._formulas = {formula.key: formula for formula in formulas(self.kind)}
 
     def _kind_of(self, device_type: int) -> Kind:
@@ -167,11 +167,7 @@ class DeyeDevice(ModbusBattery):
     def _map(self) -> RegisterMap:
         if self.kind is Kind.SINGLE_PHASE:
             return single_phase()
-        high_voltage = self.kind is Kind.HIGH_VOLTAGE
-        return three_phase(
-            high_voltage=high_voltage,
-            whole_kwh=high_voltage and self.firmware_release >= _WHOLE_KWH_RELEASE,
-        )
+        return three_phase(high_voltage=self.kind is Kind.HIGH_VOLTAGE)
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
@@ -210,7 +206,7 @@ class DeyeDevice(ModbusBattery):
             manufacturer=self.manufacturer,
             model=power + SERIES[self.kind],
             name="Deye",
-            firmware=str(firmware(values)) if self.firmware_release else None,
+            firmware=str(firmware(values)) if values.get("firmware_release") else None,
         )
 
     @property

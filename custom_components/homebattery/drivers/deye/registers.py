@@ -387,8 +387,13 @@ def _bms_2(volts: float, amps: float) -> tuple[Register, ...]:
     )
 
 
-def _counters(kwh: float) -> tuple[Register, ...]:
-    """Return status and counters; `kwh` is the gain of the energies."""
+def _counters() -> tuple[Register, ...]:
+    """Return status and counters.
+
+    The energies are read as tenths of a kWh, which they are not everywhere: see
+    `counter_unit.py`.
+    """
+    kwh = 10
     return (
         Register(500, "device_status", enum=DEVICE_STATUS, poll=SLOW),
         # 501 to 507: which is active and which reactive energy is disputed.
@@ -485,6 +490,11 @@ def _live(volts: float, watts: float) -> tuple[Register, ...]:
     )
 
 
+ENERGIES: Final = frozenset(
+    register.name for register in _counters() if register.unit == "kWh"
+)
+"""The counters of energy of three-phase inverters."""
+
 PACK_COUNT: Final = "battery_pack_count"
 PACKS: Final = range(1, 9)
 """The battery packs that are read, where there are as many [chosen here]."""
@@ -549,11 +559,10 @@ _REMOTE: Final = (
 )
 
 
-def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
+def three_phase(*, high_voltage: bool) -> RegisterMap:
     """Return the registers of a three-phase hybrid.
 
-    With a high-voltage battery the same registers count more coarsely. `whole_kwh`:
-    its newer firmware counts energy in kWh.
+    With a high-voltage battery the same registers count more coarsely.
     """
     volts, watts, amps = (10, 0.1, 10) if high_voltage else (100, 1, 1)
     solar = (
@@ -570,7 +579,7 @@ def three_phase(*, high_voltage: bool, whole_kwh: bool = False) -> RegisterMap:
         Run("settings", _settings(volts, watts), optional=False),
         Run(
             "status",
-            _counters(1 if whole_kwh else 10),
+            _counters(),
             optional=False,
             proof=("dc_temperature_raw", "device_temperature_raw"),
         ),
