@@ -66,6 +66,11 @@ SELECTORS: Final[Mapping[str, object]] = {
     "sunshine": SelectSelector(
         SelectSelectorConfig(options=list(Sunshine), translation_key="sunshine")
     ),
+    "counter_unit": SelectSelector(
+        SelectSelectorConfig(
+            options=["automatic", "tenths", "whole"], translation_key="counter_unit"
+        )
+    ),
     # Users type the printed number, which may have letters: see `_logger_serial`.
     CONF_LOGGER_SERIAL: vol.All(vol.Coerce(str), _TEXT),
     CONF_USERNAME: _TEXT,

@@ -210,6 +210,24 @@ class SettingNumber(SettingEntity, NumberEntity):
     entity_description: HomeBatteryNumberDescription
 
     @property
+    def _range(self) -> tuple[float, float]:
+        """The lowest and the highest value: more once the device has shown more."""
+        setting = self._battery.setting(self._key)
+        if isinstance(setting, NumberSetting):
+            return setting.minimum, setting.maximum
+        return super().native_min_value, super().native_max_value
+
+    @property
+    @override
+    def native_min_value(self) -> float:
+        return self._range[0]
+
+    @property
+    @override
+    def native_max_value(self) -> float:
+        return self._range[1]
+
+    @property
     @override
     def native_value(self) -> float | None:
         value = self._value

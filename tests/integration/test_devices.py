@@ -229,6 +229,24 @@ async def test_a_battery_unit_that_is_added_appears_by_itself(
     assert home.state("battery2_soc") == home.state("battery_soc")
 
 
+@pytest.mark.parametrize("simulator", ["deye_modbus", "deye_solarman"], indirect=True)
+async def test_a_deye_with_other_firmware_is_set_up_with_it_by_itself(
+    home: Home, simulator: DeyeModbusSimulator, warp: Warp
+) -> None:
+    """Its device names the firmware, and its numbers go as far as that allows."""
+    await home.enable("zero_export_power")
+    before = home.state_of("zero_export_power").attributes["min"]
+    await simulator.misbehave("firmware", release="1184")
+    for _ in range(8):
+        await warp(61)
+    await warp(A_WHILE)
+
+    device = home.data.battery.identity
+    assert device.firmware == "2005-1184-1807"
+    assert before == 0
+    assert home.state_of("zero_export_power").attributes["min"] == -500
+
+
 async def test_while_nothing_is_added_nothing_is_set_up_again(
     huawei_home: Home, warp: Warp
 ) -> None:

@@ -35,6 +35,8 @@ from tests.simulators import (
 
 pytestmark = pytest.mark.usefixtures("few_sensors")
 
+PARALLEL: Final = 336
+"""The register of inverters that work in parallel."""
 LEAD_ACID: Final = 0
 
 
@@ -520,6 +522,21 @@ async def test_deye_that_does_not_control_its_battery_by_capacity_has_an_issue(
         await warp(61)
         await warp(6)
         assert issues(home) == expected
+
+
+@pytest.mark.parametrize("simulator", ["deye_modbus", "deye_solarman"], indirect=True)
+async def test_deye_that_is_parallel_to_others_has_an_issue(
+    make_home: MakeHome, simulator: DeyeModbusSimulator
+) -> None:
+    """A setpoint counts for each of them."""
+    await simulator.misbehave("settings", address=PARALLEL, words=[0x0403])
+    home = make_home(simulator)
+    assert await home.set_up()
+    assert issues(home) == {DeviceIssue.PARALLEL}
+    texts = issue_of(home, DeviceIssue.PARALLEL)
+    assert texts is not None
+    assert texts.translation_placeholders == {"device": home.entry.title}
+    assert not texts.is_fixable
 
 
 @pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)

@@ -19,7 +19,12 @@ from custom_components.homebattery.drivers.errors import (
 )
 from custom_components.homebattery.drivers.measurements import Value
 from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
-from tests.simulators import ManualClock, SessySimulator, VictronSimulator
+from tests.simulators import (
+    DeyeModbusSimulator,
+    ManualClock,
+    SessySimulator,
+    VictronSimulator,
+)
 
 
 async def test_number_is_written_and_shown_as_the_device_has_it(
@@ -122,6 +127,22 @@ async def test_duration_that_was_stored_wrongly_is_not_restored(
     )
     assert await home.set_up()
     assert home.state("setpoint_duration") == "0.0"
+
+
+async def test_number_beyond_its_usual_range_can_be_lowered_and_raised_again(
+    make_home: MakeHome, clock: ManualClock
+) -> None:
+    """A Deye whose slot has more power than the inverter is rated for."""
+    house = DeyeModbusSimulator.house(clock=clock)
+    async with DeyeModbusSimulator(house, settings={154: 15_000}) as deye:
+        home = make_home(deye)
+        assert await home.set_up()
+        await home.enable("tou_1_power")
+        for value in (10_000, 15_000):
+            assert home.state_of("tou_1_power").attributes["max"] == 15_000
+            await home.call("number.set_value", "tou_1_power", value=value)
+            assert float(home.state("tou_1_power")) == value
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
 
 
 async def test_one_setting_may_change_another(sessy_home: Home) -> None:

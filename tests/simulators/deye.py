@@ -5,9 +5,10 @@ It knows two functions only: reading holding registers, and writing several regi
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
-from .deye_control import REMOTE, REMOTE_MODE, Habits, SlotPower
+from .deye_control import REMOTE, REMOTE_MODE, Habits, SellFlag, SlotPower
 from .deye_inverter import DeyeInverter, FedBy, Step
 from .deye_registers import (
     MICRO_INVERTER,
@@ -29,9 +30,12 @@ from .simulator import MODBUS_FAULTS, Simulator, State
 
 type Framing = Literal["tcp", "rtu"]
 type WorkMode = Literal["selling_first", "zero_export_to_load", "zero_export_to_ct"]
+type Energies = Literal["auto", "tenths", "whole"]
 type SellBit = Literal["auto", "ignored", "needed", "enough"]
 
 SELL_BIT_SINCE: Final = 0x1184
+WHOLE_KWH_SINCE: Final = 0x1098
+"""Main firmware from which on a high-voltage inverter counts energy in kWh."""
 WORK_MODES: Final[Mapping[WorkMode, int]] = {
     "selling_first": SELLING_FIRST,
     "zero_export_to_load": ZERO_EXPORT_TO_LOAD,
@@ -66,6 +70,11 @@ class DeyeSimulator(Simulator):
         unit: Annotated[int, "unit id"] = 1,
         serial: Annotated[str, "of the inverter, 10 characters"] = "2207112233",
         release: Annotated[str, "of the main firmware, 4 hexadecimal digits"] = "1170",
+        energies: Annotated[
+            Energies,
+            "what counters count; auto: whole kWh with high voltage from release "
+            f"{WHOLE_KWH_SINCE:x}, else tenths (after a release with a letter, too)",
+        ] = "auto",
         extension: Annotated[
             bool, "powers have high words, unlike old firmware"
         ] = True,
@@ -123,9 +132,7 @@ class DeyeSimulator(Simulator):
         self.plant = plant
         model = Model(variant, rated_power, max_current)
         code = int(release, 16)
-        if sell_bit == "auto":
-            has_it = code >= SELL_BIT_SINCE and variant == "lv"
-            sell_bit = "needed" if has_it else "ignored"
+        self._variant, self._sell_bit = variant, sell_bit
         chosen = {
             model.address("work_mode"): WORK_MODES[work_mode],
             model.address("tou"): TOU_EVERY_DAY * tou,
@@ -136,7 +143,7 @@ class DeyeSimulator(Simulator):
             plant,
             model,
             habits=Habits(
-                sell_flag=sell_bit,
+                sell_flag=self._sell_flag(code),
                 slot_power=slot_power,
                 discharges_without_tou=discharges_without_tou,
                 honours_start_soc=honours_start_soc,
@@ -156,6 +163,7 @@ class DeyeSimulator(Simulator):
             self.inverter,
             Identity(
                 *(serial, code, unit, extension, packs),
+                self._is_whole(code, energies),
                 *(power_ratio, amp_steps, meter),
             ),
             absent=absent,
@@ -241,6 +249,31 @@ class DeyeSimulator(Simulator):
             heeded = REMOTE if inverter.remote_on else (REMOTE_MODE,)
             words |= {at: inverter.remote[at] for at in heeded}
         return {str(at): word for at, word in words.items()}
+
+    def _sell_flag(self, release: int) -> SellFlag:
+        """Return what a slot's permission to sell does with a release."""
+        if self._sell_bit != "auto":
+            return self._sell_bit
+        has_it = release >= SELL_BIT_SINCE and self._variant == "lv"
+        return "needed" if has_it else "ignored"
+
+    def _is_whole(self, release: int, energies: Energies) -> bool:
+        """Return whether energies are counted in whole kWh with a release."""
+        if energies != "auto":
+            return energies == "whole"
+        is_number = f"{release:04x}".isdecimal()
+        return self._variant == "hv" and is_number and release >= WHOLE_KWH_SINCE
+
+    def fault_firmware(
+        self, release: str = "1184", energies: Energies = "auto"
+    ) -> None:
+        """Update the main firmware from afar; the connection to a gateway stays."""
+        code = int(release, 16)
+        units, inverter = self.units, self.inverter
+        units.identity = replace(
+            units.identity, release=code, whole_kwh=self._is_whole(code, energies)
+        )
+        inverter.habits = replace(inverter.habits, sell_flag=self._sell_flag(code))
 
     # Misbehaviour of the inverter.
 

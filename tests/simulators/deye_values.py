@@ -14,8 +14,6 @@ DEVICE_TYPES: Final = {"lv": 5, "hv": 6, "single": 3}
 PROTOCOL: Final = 0x0104
 MAIN_BOARD: Final = {"lv": (0x2005, 0x1807), "hv": (0x3002, 0x1808), "single": (0, 0)}
 HMI: Final = (0x1001, 0xC050)
-ENERGY_IN_KWH: Final = 0x1098
-"""Main firmware from which on a high-voltage inverter counts energy in kWh."""
 NOMINAL_VOLTS: Final = 51.2
 OUTPUT_VOLTS: Final = 230.0
 STRINGS: Final = ((0.55, 612.0), (0.45, 548.0))
@@ -41,7 +39,7 @@ COUNTED_BEFORE: Final = {
 
 @dataclass(frozen=True)
 class Identity:
-    """The parts of the identity that never change."""
+    """The parts of the identity that only another firmware changes."""
 
     serial: str
     release: int
@@ -50,6 +48,8 @@ class Identity:
     has_extension: bool
     """Whether powers have their high words."""
     packs: int
+    whole_kwh: bool
+    """Whether energies are counted in kWh instead of tenths."""
     power_ratio: int = 1
     """W that most power words of a single-phase inverter count."""
     amp_steps: int = 100
@@ -187,9 +187,7 @@ def _bms(inverter: DeyeInverter) -> Words:
 
 def _status(inverter: DeyeInverter, identity: Identity) -> Words:
     energies = inverter.energies
-    kwh = 10.0
-    if inverter.model.variant == "hv" and identity.release >= ENERGY_IN_KWH:
-        kwh = 1.0
+    kwh = 1.0 if identity.whole_kwh else 10.0
     today = {name: round(kwh * wh / 1000) for name, wh in energies.today.items()}
     total = {
         name: round(kwh * (COUNTED_BEFORE[name] + wh / 1000))

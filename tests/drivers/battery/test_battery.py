@@ -658,6 +658,35 @@ async def test_value_that_a_setting_cannot_have_is_not_sent(
     assert image.traffic.requests == 0
 
 
+async def test_range_of_a_number_holds_what_the_device_has_shown(
+    image: ModbusImage,
+) -> None:
+    """So that a limit that was lowered can be restored."""
+    image.units.units[1] |= {40000: 95, 40001: 0x10000 - 7000}
+    async with connected(image) as battery:
+        before = battery.setting("min_soc")
+        await battery.read()
+        await battery.set_value("min_soc", 40)
+        await battery.read()
+        await battery.set_value("min_soc", 95)
+        target = battery.setting("grid_setpoint")
+        with pytest.raises(InvalidValueError, match="5 to 95"):
+            await battery.set_value("min_soc", 96)
+
+    assert before == NumberSetting(minimum=5, maximum=90)
+    assert target == NumberSetting(minimum=-7000, maximum=5000)
+    assert image.writes == [(1, 40000, [40]), (1, 40000, [95])]
+
+
+async def test_maximum_that_stands_for_no_limit_stays(image: ModbusImage) -> None:
+    image.units.units[1][40002] = 12_000
+    async with connected(image) as battery:
+        await battery.read()
+        setting = battery.setting("charge_current_limit")
+
+    assert setting == NumberSetting(minimum=0, maximum=1000, unlimited=True)
+
+
 async def test_setting_that_a_battery_does_not_have_is_not_supported(
     image: ModbusImage,
 ) -> None:

@@ -53,7 +53,6 @@ NOW = Conditions(
     battery_power=0,
     rated_power=12_000,
     min_soc=15,
-    max_soc=100,
     export=Export.ALWAYS,
 )
 SETTINGS: Image = {**BEFORE, 143: 12_000, 178: 0, 191: 9000}
@@ -114,14 +113,12 @@ def plans(snapshot: Image, *, grid_charge_latent: bool = False) -> dict[str, Pla
             snapshot,
             amps=47,
             words=POWER,
-            max_soc=100,
             grid_charge_latent=grid_charge_latent,
         ),
         "charge more": charge(
             snapshot,
             amps=150,
             words=8000,
-            max_soc=100,
             grid_charge_latent=grid_charge_latent,
         ),
         "sell": sell(snapshot, words=POWER, min_soc=15, flag=True),
@@ -288,7 +285,7 @@ def within(decision: Decision, others: list[Decision]) -> bool:
 
 def test_restrictions_are_written_first_after_a_failure() -> None:
     """Currents and grid charge are written; nothing that permits more is."""
-    known = dict(charge(BEFORE, amps=47, words=POWER, max_soc=100).target)
+    known = dict(charge(BEFORE, amps=47, words=POWER).target)
     assert written(restrict(BEFORE), known) == [(108, [0, 0]), (128, [60, 0, 0])]
 
 
@@ -309,7 +306,6 @@ def test_no_more_than_permitted_is_granted(
         battery_power=0,
         rated_power=12_000,
         min_soc=15,
-        max_soc=95,
         bms_charge_amps=bms,
         bms_discharge_amps=bms,
         export=Export.ALWAYS,
@@ -322,7 +318,7 @@ def test_no_more_than_permitted_is_granted(
     assert abs(granted) <= min(abs(power) + 1, 12_000)
     if bms is not None:
         assert abs(granted) <= bms * volts + 1
-    if soc >= 95 or (peak_shaving and granted > 9000):
+    if soc >= 100 or (peak_shaving and granted > 9000):
         assert granted <= 0
     if soc <= 15:
         assert granted >= 0

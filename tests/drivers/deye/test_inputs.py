@@ -65,7 +65,7 @@ BLANK_BMS: Final = with_words(vector(MIDDAY), dict.fromkeys(range(210, 228), ABS
 
 MAPS: Final = {
     "low voltage": three_phase(high_voltage=False),
-    "high voltage": three_phase(high_voltage=True, whole_kwh=True),
+    "high voltage": three_phase(high_voltage=True),
 }
 CAN_BE_FULL: Final = {
     *map(low, SPLIT_POWERS),

@@ -150,7 +150,7 @@ async def test_writes_are_those_of_the_vector(case: Vector, way: str) -> None:
 
 MAPS = {
     "low voltage": three_phase(high_voltage=False),
-    "high voltage": three_phase(high_voltage=True, whole_kwh=True),
+    "high voltage": three_phase(high_voltage=True),
     "single-phase": single_phase(),
 }
 
@@ -738,7 +738,7 @@ async def test_settings_that_a_setpoint_uses_cannot_be_changed_meanwhile() -> No
     [
         ({}, 240),
         ({"rated_power": 20_000, "max_current": 350}, 350),
-        ({"variant": "hv", "rated_power": 20_000, "max_current": 100}, 185),
+        ({"variant": "hv", "rated_power": 20_000, "max_current": 100}, 350),
     ],
 )
 async def test_current_limits_go_as_far_as_the_inverter(
@@ -948,14 +948,39 @@ async def test_no_more_than_permitted_is_granted(
             assert units.units[1][130] == 0
 
 
-async def test_a_stop_soc_that_is_known_counts() -> None:
-    """The inverter's own maximum, where firmware has one."""
+@pytest.mark.parametrize("word", [50, 1, 90, 0])
+async def test_a_stop_soc_bounds_nothing(word: int) -> None:
+    """No public list has register 267: whatever it holds, the battery is charged."""
     async with (
-        simulator(plant=house(soc=92), settings={267: 90}) as inverter,
+        simulator(plant=house(soc=92), settings={267: word}) as inverter,
         connected(inverter) as battery,
     ):
-        await battery.read(["max_soc"])
-        assert (await battery.set_power_setpoint(2000)).power == 0
+        await battery.read()
+        assert await battery.set_power_setpoint(2000) == Grant(2000, None)
+        assert inverter.inverter.words[166] == 100
+
+
+@pytest.mark.parametrize(
+    ("word", "is_offered"), [(1, False), (50, False), (90, True), (100, True)]
+)
+async def test_a_stop_soc_is_offered_where_it_can_be_one(
+    word: int, is_offered: bool
+) -> None:
+    """Not before it was read, and only from 90 to 100 %."""
+    async with (
+        simulator(settings={267: word}) as inverter,
+        connected(inverter) as battery,
+    ):
+        before = "max_soc" in battery.settings
+        await battery.read()
+
+        assert not before
+        assert ("max_soc" in battery.settings) is is_offered
+        assert ("max_soc" in battery.measurements) is is_offered
+        if not is_offered:
+            with pytest.raises(NotSupportedError):
+                await battery.set_value("max_soc", 95)
+            assert inverter.inverter.words[267] == word
 
 
 async def test_where_nothing_may_be_sold_the_load_is_served() -> None:

@@ -910,7 +910,9 @@ async def test_a_second_unit_alone_gives_the_temperature() -> None:
 async def test_older_batteries_are_read_as_the_first_unit() -> None:
     """LG RESU: no block of totals, no table of the LUNA2000, other working modes."""
     vector = changed(
-        PV_CHARGING, {47000: LG_RESU}, *range(37758, 37788), *range(47255, 47298)
+        PV_CHARGING,
+        {47000: LG_RESU, 47102: 120},  # no lower backup SOC is in range
+        *(*range(37758, 37788), *range(47255, 47298)),
     )
     async with ModbusImage(vector) as image, connected(image) as battery:
         readings = await battery.read()

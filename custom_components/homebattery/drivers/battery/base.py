@@ -25,7 +25,7 @@ from ..errors import (
     TakenOverError,
 )
 from ..flash import FlashWear
-from ..measurements import MOST_POWER, Value
+from ..measurements import MOST_POWER, Value, as_number
 from ..modbus.probe import Detected, Probe
 from .controller import (
     DeviceIssue,
@@ -147,6 +147,10 @@ class Battery(MeasuringDevice):
             self._must_be_certain,
         )
         """The check that the device is still the same one."""
+        self._numbers: frozenset[str] | None = None
+        """The settings that are numbers; None: to be determined."""
+        self._shown: dict[str, tuple[float, float]] = {}
+        """The lowest and the highest value of each, as the device has shown it."""
         self._is_waiting = False
         """Whether all requests wait until the serial number is answered."""
         self._is_renewing = False
@@ -232,7 +236,27 @@ class Battery(MeasuringDevice):
         await self.identity_check.confirm()
         readings = await super().read(keys)
         self.identity_check.raise_if_doubtful()
+        self._note_numbers(readings, is_everything=keys is None)
         return readings
+
+    def _note_numbers(self, readings: Readings, *, is_everything: bool) -> None:
+        """Note the extremes of settings: their ranges hold what the device shows."""
+        if self._numbers is None or is_everything:
+            self._numbers = frozenset(
+                key
+                for key, setting in self.settings.items()
+                if isinstance(setting, NumberSetting)
+            )
+        for key in self._numbers & readings.keys():
+            value = as_number(readings[key])
+            if value is not None:
+                lowest, highest = self._shown.get(key, (value, value))
+                self._shown[key] = min(lowest, value), max(highest, value)
+
+    @override
+    def _forget_measurements(self) -> None:
+        super()._forget_measurements()
+        self._numbers = None
 
     @property
     def gateway(self) -> Identity | None:
@@ -248,6 +272,17 @@ class Battery(MeasuringDevice):
     @abstractmethod
     def settings(self) -> Mapping[str, Setting]:
         """The settings that the device has, by key."""
+
+    def setting(self, key: str) -> Setting | None:
+        """Return a setting; None if the device has none of that name.
+
+        The range of a number holds each value that the device has shown: whatever it
+        is set to can be set again.
+        """
+        setting = self.settings.get(key)
+        if isinstance(setting, NumberSetting):
+            return setting.extended_to(self._shown.get(key, ()))
+        return setting
 
     @property
     def setpoint_limits(self) -> SetpointLimits | None:
@@ -466,7 +501,7 @@ class Battery(MeasuringDevice):
         Raises NotSupportedError, InvalidValueError, NotConfirmedError, and what
         `read` raises.
         """
-        setting = self.settings.get(key)
+        setting = self.setting(key)
         if setting is None:
             raise NotSupportedError(f"{self.address}: has no setting {key}")
         setting.check(key, value)

@@ -107,6 +107,8 @@ class DeviceIssue(StrEnum):
     """A model of SMA that takes no setpoint as the others do."""
     NOT_BY_CAPACITY = "not_by_capacity"
     """A Deye that is set to control its battery otherwise, or to another battery."""
+    PARALLEL = "parallel"
+    """A Deye that works in parallel with others: a setpoint counts for each."""
     GATEWAY_OVERRULES = "gateway_overrules"
     """An EMMA manages the battery of an inverter by settings of its own."""
     PV_CURTAILED = "pv_curtailed"

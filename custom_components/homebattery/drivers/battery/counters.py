@@ -5,8 +5,9 @@ again when it is back; and a leap counts as energy. Inverters that wake up show 
 while, answers get mixed up, a data logger makes up words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+import math
 from types import MappingProxyType
 from typing import Final
 
@@ -138,6 +139,18 @@ class CounterFilter:
         since = run.since if run is not None and goes_on else now
         self._suspect[key] = Suspect(since, value, now)
         return now - since >= self.ACCEPTED_AFTER
+
+    def round_down(self, keys: Iterable[str]) -> None:
+        """Round accepted counters down: the device counts whole units from now on.
+
+        They have not fallen for that: their totals stay.
+        """
+        for key in self._accepted.keys() & keys:
+            last = self._accepted[key]
+            value = math.floor(last.value)
+            self._accepted[key] = Counted(
+                value, last.at, last.offset + value - last.value
+            )
 
     def counted(self, key: str) -> Counted | None:
         """Return the last accepted value of a counter; None if there is none."""

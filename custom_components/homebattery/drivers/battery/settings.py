@@ -1,6 +1,8 @@
 """The kinds of setting of a battery: a number, one of several options, a switch."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 
 from ..errors import InvalidValueError
 from ..measurements import Value
@@ -18,6 +20,13 @@ class NumberSetting:
     maximum: float
     step: float = 1
     unlimited: bool = False
+
+    def extended_to(self, values: Iterable[float]) -> Self:
+        """Return the setting with a range that holds some values, too."""
+        if self.unlimited:
+            return self
+        all_values = (self.minimum, self.maximum, *values)
+        return replace(self, minimum=min(all_values), maximum=max(all_values))
 
     def check(self, key: str, value: Value) -> None:
         """Raise InvalidValueError when `value` cannot be set."""

@@ -1,5 +1,6 @@
 """The conditions of a Deye setpoint, and the reasons to suspend it."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..battery.controller import KNOWN_FOR, LimitReason, loop_time
@@ -7,7 +8,6 @@ from ..battery.export import Export
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
 from ..modbus.cache import RegisterCache
-from .blocks import RegisterBlock
 from .decision import Conditions
 from .inputs import (
     BATTERY,
@@ -39,7 +39,6 @@ _REGISTERS: Final = frozenset(
 _LIVE: Final = frozenset({*("battery_voltage", "soc", "relays"), *BMS})
 """Those of them that change by themselves."""
 _POWER: Final = "battery_power"
-_STOP_SOC: Final = "max_soc"
 
 
 class Suspension(NamedTuple):
@@ -50,12 +49,13 @@ class Suspension(NamedTuple):
 
 
 class InverterFacts(NamedTuple):
-    """The properties of an inverter that do not change while it is connected."""
+    """The properties of an inverter that only another firmware or option changes."""
 
     kind: Kind
     rated_power: float
     """W"""
     firmware_release: int
+    """0 where it is no number"""
     inputs: Inputs
     export: Export
     """The user's choice whether a discharge may feed into the grid."""
@@ -64,23 +64,25 @@ class InverterFacts(NamedTuple):
 class ConditionReader:
     """Reads the registers that a setpoint depends on, as `Conditions`."""
 
-    def __init__(self, battery: ModbusBattery, facts: InverterFacts) -> None:
-        """Read the registers of `battery`; nothing is read yet."""
+    def __init__(
+        self, battery: ModbusBattery, facts: Callable[[], InverterFacts]
+    ) -> None:
+        """Read the registers of `battery`; nothing is read yet.
+
+        `facts` returns its properties as they are known now.
+        """
         self._battery = battery
         self._facts = facts
 
     @property
+    def firmware_release(self) -> int:
+        """The inverter's release now; 0 where it is no number."""
+        return self._facts().firmware_release
+
+    @property
     def _names(self) -> frozenset[str]:
-        # The stop SOC is seldom there, and not worth a try.
-        known = any(
-            isinstance(device, RegisterBlock)
-            and device.there
-            and _STOP_SOC in device.registers
-            for device in self._battery.devices
-        )
-        names = _REGISTERS | {_STOP_SOC} if known else _REGISTERS
-        two = self._facts.inputs.has_two_batteries(self._battery.cache.values)
-        return names | SECOND_BMS if two else names
+        two = self._facts().inputs.has_two_batteries(self._battery.cache.values)
+        return _REGISTERS | SECOND_BMS if two else _REGISTERS
 
     async def read(self) -> Values:
         """Read the registers; return them as `last` does.
@@ -124,7 +126,7 @@ class ConditionReader:
         """Return the conditions of a setpoint; None without a battery."""
         if not v.get("battery_voltage") or v.get("soc") is None:
             return None
-        facts = self._facts
+        facts = self._facts()
         low_soc = v.get("low_soc")
         return Conditions(
             volts=number(v["battery_voltage"]),
@@ -132,7 +134,6 @@ class ConditionReader:
             battery_power=_known_power(v, facts.inputs),
             rated_power=facts.rated_power,
             min_soc=_SAFE_MIN_SOC if low_soc is None else word(low_soc),
-            max_soc=min(100, word(v.get(_STOP_SOC)) or 100),
             bms_charge_amps=bms_limit(v, "bms_charge_amps"),
             bms_discharge_amps=bms_limit(v, "bms_discharge_amps"),
             watts_per_word=10 if facts.kind is Kind.HIGH_VOLTAGE else 1,

@@ -162,10 +162,16 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         held.change(grant, loop_time())
         return grant
 
-    @staticmethod
-    def _next(request: SetpointRequest, before: DeyeSetpoint | None) -> DeyeSetpoint:
+    def _next(
+        self, request: SetpointRequest, before: DeyeSetpoint | None
+    ) -> DeyeSetpoint:
         """Return the record of a setpoint that comes after another, or the first one."""
-        held = DeyeSetpoint(request=request, grant=Grant(0), changed_at=loop_time())
+        held = DeyeSetpoint(
+            request=request,
+            grant=Grant(0),
+            changed_at=loop_time(),
+            firmware_release=self._conditions.firmware_release,
+        )
         if before is not None:
             held.replaces = True
             held.suspended_at, held.unchecked = before.suspended_at, before.unchecked
@@ -234,6 +240,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             )
         if reason := self._reason_to_suspend(held, held.grant.power, v):
             return await self._suspend(held, reason, snapshot)
+        if held.firmware_release != self._conditions.firmware_release:
+            _LOGGER.info("%s: has other firmware, setpoint written anew", self._name)
+            return await self._apply_again(held, snapshot)
         return await self._renew(held, v, snapshot)
 
     async def _renew(
@@ -287,13 +296,16 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             return await self._suspend(held, reason, snapshot)
         elif now - suspended_at >= RESUME_AFTER:
             _LOGGER.info("%s: resuming the setpoint", self._name)
-            try:
-                return await self.apply(held.request, snapshot)
-            except BatteryError:
-                # It is still wanted.
-                self.held, held.suspended_at = held, now
-                raise
+            return await self._apply_again(held, snapshot)
         return held.grant
+
+    async def _apply_again(self, held: DeyeSetpoint, snapshot: Snapshot) -> Grant:
+        """Apply a setpoint anew; where that fails it is suspended, and still wanted."""
+        try:
+            return await self.apply(held.request, snapshot)
+        except BatteryError:
+            self.held, held.suspended_at = held, loop_time()
+            raise
 
 
 def _is_word(value: object) -> bool:

@@ -11,6 +11,7 @@ from ..battery.export import Export
 from .plans import (
     CURRENTS,
     FLAGS,
+    FULL_SOC,
     MAX_SELL_POWER,
     PEAK_SHAVING_BITS,
     PEAK_SHAVING_POWER,
@@ -40,8 +41,6 @@ class Conditions:
     """W"""
     min_soc: int
     """% at which discharging ends"""
-    max_soc: int
-    """% at which charging ends"""
     bms_charge_amps: float | None = None
     bms_discharge_amps: float | None = None
     watts_per_word: int = 1
@@ -60,7 +59,7 @@ class Conditions:
         amps = self.bms_charge_amps if power > 0 else self.bms_discharge_amps
         if amps is not None:
             bounds.append(Bound(amps * self.volts, LimitReason.BATTERY))
-        if power > 0 and self.soc >= self.max_soc:
+        if power > 0 and self.soc >= FULL_SOC:
             bounds = [Bound(0, LimitReason.FULL)]
         if power < 0 and self.soc <= self.min_soc:
             bounds = [Bound(0, LimitReason.EMPTY)]
@@ -121,7 +120,6 @@ def _decide_charge(
         snapshot,
         amps=amps,
         words=words,
-        max_soc=now.max_soc,
         grid_charge_latent=grid_charge_latent,
     )
     return Decision(_sent_power(power, amps, now), plan, reason)

@@ -29,6 +29,7 @@ from ..modbus.register import Register
 from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
+from .firmware import release_number
 from .inputs import LASTING, LASTING_POWERS, SECOND_BMS, UNKNOWN, Inputs
 from .measurements import firmware, formulas, number, word
 from .registers import (
@@ -39,6 +40,7 @@ from .registers import (
     PACK_COUNT,
     SERIES,
     SERIES_OF_TYPE,
+    STOP_SOCS,
     Kind,
     RegisterMap,
     Run,
@@ -51,8 +53,6 @@ from .single_phase import DECIDING, SinglePhase, firmware as single_phase_firmwa
 _IDENTITY_WORDS: Final = 37
 _LIVE: Final = 586
 """Where the live values of a three-phase inverter begin."""
-_WHOLE_KWH_RELEASE: Final = 0x1098
-"""The firmware of high-voltage inverters from which counters count whole kWh."""
 
 _NO_POWER: Final = 0xFFFF_FFFF
 """The two words of a rated power that is not there."""
@@ -108,7 +108,7 @@ class DeyeDevice(ModbusBattery):
     """W; 0 while it is not known."""
     inputs: Inputs = UNKNOWN
     firmware_release = 0
-    """The firmware's release, as its hex digits read."""
+    """The firmware's release, as its hex digits read; 0 where that is no number."""
     _single_phase: SinglePhase | None = None
     """The scales of a single-phase inverter as learned, reconnects included."""
 
@@ -169,8 +169,9 @@ class DeyeDevice(ModbusBattery):
             where = 16 if self.kind is Kind.SINGLE_PHASE else 20
             rated = words[where] | words[where + 1] << 16
             self.rated_power = 0 if rated == _NO_POWER else rated / 10
-            self.firmware_release = 0 if self.kind is Kind.SINGLE_PHASE else words[15]
-            if self.kind is not Kind.SINGLE_PHASE:
+            is_single = self.kind is Kind.SINGLE_PHASE
+            self.firmware_release = 0 if is_single else release_number(words[15])
+            if not is_single:
                 self.inputs = Inputs(batteries=words[24], mppts=words[22] >> 8 & 0x0F)
         all_formulas = formulas(self.kind, self.inputs, self.rated_power)
         if self.kind is Kind.SINGLE_PHASE:
@@ -191,10 +192,8 @@ class DeyeDevice(ModbusBattery):
     def _map(self) -> RegisterMap:
         if self.kind is Kind.SINGLE_PHASE:
             return single_phase()
-        high_voltage = self.kind is Kind.HIGH_VOLTAGE
         return three_phase(
-            high_voltage=high_voltage,
-            whole_kwh=high_voltage and self.firmware_release >= _WHOLE_KWH_RELEASE,
+            high_voltage=self.kind is Kind.HIGH_VOLTAGE,
             more_pvs=self.inputs.may_have_more_pvs,
         )
 
@@ -246,7 +245,7 @@ class DeyeDevice(ModbusBattery):
         """Return the control board's firmware as the display shows it, if it is known."""
         if self.kind is Kind.SINGLE_PHASE:
             return single_phase_firmware(self._identity_words)
-        return str(firmware(values)) if self.firmware_release else None
+        return str(firmware(values)) if values.get("firmware_release") else None
 
     @property
     @override
@@ -363,6 +362,7 @@ class DeyeDevice(ModbusBattery):
             key: setting
             for key, setting in known.items()
             if key not in self._unsupported
+            and (key != "max_soc" or self.cache.values.get(key) in STOP_SOCS)
         }
 
     @override

@@ -41,10 +41,11 @@ from ..errors import BatteryError, NotSupportedError
 from ..measurements import Value
 from .conditions import ConditionReader, InverterFacts
 from .controller import NO_SETPOINT, DeyeController
-from .device import DeyeDevice
+from .counter_unit import CounterUnit
 from .measurements import number
 from .methods import ByRemoteMode, BySettings, has_remote_mode
 from .plans import CHEMISTRY, CONTROL_MODE, Image, goes_another_way
+from .reading import DeyeReader
 from .registers import Kind
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ class DeyeOptions(TypedDict, total=False):
     load at most."""
     allow_export: bool
     """The earlier form of `export`: always, or never."""
+    counter_unit: str
+    """One of `CounterUnit`: that of the energy counters with a high-voltage battery."""
     remote_mode: bool
     """Whether remote mode is used if there is one; it does not heed `export`."""
 
 
-class DeyeInverter(DeyeDevice):
+class DeyeInverter(DeyeReader):
     """A Deye hybrid inverter that can be held at a battery power."""
 
     # The conditions are read, and remote mode is renewed, in this time: within a third
@@ -79,6 +82,12 @@ class DeyeInverter(DeyeDevice):
     option_fields: ClassVar[tuple[SetupField, ...]] = (
         export_field(Export.NEVER),
         SetupField("remote_mode", False, advanced=True),
+        SetupField(
+            "counter_unit",
+            CounterUnit.AUTOMATIC.value,
+            advanced=True,
+            choices=tuple(CounterUnit),
+        ),
     )
 
     def __init__(
@@ -102,6 +111,9 @@ class DeyeInverter(DeyeDevice):
             unit_id=options.get("unit_id", 1),
         )
         self.export = Export(with_export(options).get("export", Export.NEVER))
+        self.counter_unit = CounterUnit(
+            options.get("counter_unit", CounterUnit.AUTOMATIC)
+        )
         self.remote_mode = options.get("remote_mode", False)
         self._firmware_has_remote_mode = False
 
@@ -143,11 +155,7 @@ class DeyeInverter(DeyeDevice):
     def _make_controller(self) -> DeyeController | None:
         if self.kind is Kind.SINGLE_PHASE:
             return None
-        facts = InverterFacts(
-            *(self.kind, self.rated_power, self.firmware_release),
-            *(self.inputs, self.export),
-        )
-        conditions = ConditionReader(self, facts)
+        conditions = ConditionReader(self, self._facts)
         settings, _ = self._register("working_mode")
         by_settings = BySettings(
             self._name, settings, self.settle, self.wear, conditions.read_soc
@@ -162,6 +170,13 @@ class DeyeInverter(DeyeDevice):
         if by_settings.works:
             self._add_formulas(controller)
         return controller
+
+    def _facts(self) -> InverterFacts:
+        """Return the properties that a setpoint depends on, as known by now."""
+        return InverterFacts(
+            *(self.kind, self.rated_power, self.firmware_release),
+            *(self.inputs, self.export),
+        )
 
     def _add_formulas(self, controller: DeyeController) -> None:
         """Add to two formulas the registers that show issues and the setpoint.
@@ -207,7 +222,11 @@ class DeyeInverter(DeyeDevice):
             controller.preferred, BySettings
         )
         wrong = by_settings and goes_another_way(self._last_words)
-        return frozenset({DeviceIssue.NOT_BY_CAPACITY} if wrong else ())
+        applies = {
+            DeviceIssue.NOT_BY_CAPACITY: wrong,
+            DeviceIssue.PARALLEL: self.is_parallel and self.setpoint_limits is not None,
+        }
+        return frozenset(issue for issue in applies if applies[issue])
 
     @property
     def _last_words(self) -> Image:

@@ -14,6 +14,7 @@ from .registers import (
     SLOT_CHARGE,
     SLOTS,
     SPLIT_POWERS,
+    STOP_SOCS,
     WARNINGS,
     Kind,
     high,
@@ -190,6 +191,13 @@ def _slot_charge(name: str) -> Formula:
     )
 
 
+def _stop_soc(v: Values) -> Value:
+    """Return the stop SOC, %; raises KeyError where its register is something else."""
+    if v["max_soc"] not in STOP_SOCS:
+        raise KeyError("max_soc")
+    return v["max_soc"]
+
+
 def firmware(v: Values) -> Value:
     """Return the control board's firmware as the display shows it."""
     return _hex(v, "firmware_family", "firmware_release", "firmware_end")
@@ -242,6 +250,7 @@ _THREE_PHASE: Final = (
         _active_current,
     ),
     _temperature("battery_2_temperature"),
+    Formula("max_soc", ("max_soc",), _stop_soc),
     _flag("grid_connected", "relays", GRID_RELAY),
     _flag("generator_connected", "relays", GENERATOR_RELAY),
     _flag("grid_peak_shaving", "switches", PEAK_SHAVING),

@@ -64,6 +64,9 @@ START_SOC: Final = 127
 """Below it the battery is charged from the grid while time of use is off."""
 LATENT_DISTANCE: Final = 40
 """% of SOC, which a battery takes hours to lose [chosen here]."""
+FULL_SOC: Final = 100
+"""% at which charging ends. The stop SOC of some firmware (267) is in no public list of
+registers, and bounds nothing here: the inverter heeds it by itself, if at all."""
 MAX_SELL_POWER: Final = 143
 SWITCHES: Final = 178
 PEAK_SHAVING_BITS: Final = 0x30
@@ -128,10 +131,9 @@ def charge(
     *,
     amps: int,
     words: int,
-    max_soc: int,
     grid_charge_latent: bool = False,
 ) -> Plan:
-    """Return the plan to charge with `amps`, up to `max_soc` %.
+    """Return the plan to charge with `amps`, as far as the battery takes it.
 
     `words` is the power as slots count it; `grid_charge_latent`, here and below, the
     result of `is_grid_charge_latent`.
@@ -142,7 +144,7 @@ def charge(
             _CHARGE_CURRENT: amps,
             _GRID_CURRENT: amps,
             _GRID_CHARGE: 1,
-            **dict.fromkeys(SOCS, max_soc),
+            **dict.fromkeys(SOCS, FULL_SOC),
             **{flags: (snapshot[flags] | GRID_FLAG) & ~SELL_FLAG for flags in FLAGS},
             **{power: max(snapshot[power], words) for power in POWERS},
             _WORKING_MODE: _not_selling(snapshot),
@@ -226,7 +228,7 @@ def hold_by_soc(snapshot: Image, *, grid_charge_latent: bool = False) -> Plan:
             **snapshot,
             _CHARGE_CURRENT: 0,
             _GRID_CHARGE: 0,
-            **dict.fromkeys(SOCS, 100),
+            **dict.fromkeys(SOCS, FULL_SOC),
             **{flags: snapshot[flags] & ~(GRID_FLAG | SELL_FLAG) for flags in FLAGS},
             _WORKING_MODE: _not_selling(snapshot),
             _TOU: EVERY_DAY,

@@ -94,6 +94,9 @@ SLOT_CHARGE = {0: "none", 1: "grid", 2: "generator", 3: "both"}
 """By bits 0 and 1 of a slot's flags."""
 ENERGY_PATTERN = {0: "battery_first", 1: "load_first"}
 """By bit 0, the same in both ways of counting that are in the field."""
+STOP_SOCS: Final = range(90, 101)
+"""% that the stop SOC (267) can be [uncertain: it is in no public list]; where the
+register has another word, it has another meaning."""
 
 WARNINGS: Final[Mapping[int, str]] = {
     2: "fan",
@@ -408,8 +411,13 @@ def _bms_2(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
     )
 
 
-def _counters(kwh: float) -> tuple[Register, ...]:
-    """Return status and counters; `kwh` is the gain of the energies."""
+def _counters() -> tuple[Register, ...]:
+    """Return status and counters.
+
+    The energies are read as tenths of a kWh, which they are not everywhere: see
+    `counter_unit.py`.
+    """
+    kwh = 10
     return (
         Register(500, "device_status", enum=DEVICE_STATUS, poll=SLOW),
         # 501 to 507: which is active and which reactive energy is disputed.
@@ -508,6 +516,11 @@ def _live(volts: float, watts: float) -> tuple[Register, ...]:
         *_power_words(),
     )
 
+
+ENERGIES: Final = frozenset(
+    register.name for register in _counters() if register.unit == "kWh"
+)
+"""The counters of energy of three-phase inverters."""
 
 PACK_COUNT: Final = "battery_pack_count"
 PACKS: Final = range(1, 21)
@@ -614,13 +627,11 @@ def with_absence(run: Run, may_be_full: Collection[str] = _MAY_BE_FULL) -> Run:
     )
 
 
-def three_phase(
-    *, high_voltage: bool, whole_kwh: bool = False, more_pvs: bool = True
-) -> RegisterMap:
+def three_phase(*, high_voltage: bool, more_pvs: bool = True) -> RegisterMap:
     """Return the registers of a three-phase hybrid.
 
-    With a high-voltage battery the same registers count more coarsely. `whole_kwh`:
-    its newer firmware counts energy in kWh. `more_pvs`: it may have PV 5 to 8.
+    With a high-voltage battery the same registers count more coarsely. `more_pvs`: it
+    may have PV 5 to 8.
     """
     kind = Kind.HIGH_VOLTAGE if high_voltage else Kind.THREE_PHASE
     volts, watts, amps = (10, 0.1, 10) if high_voltage else (100, 1, 1)
@@ -638,7 +649,7 @@ def three_phase(
         Run("settings", _settings(volts, watts), optional=False),
         Run(
             "status",
-            _counters(1 if whole_kwh else 10),
+            _counters(),
             optional=False,
             proof=("dc_temperature_raw", "device_temperature_raw"),
         ),

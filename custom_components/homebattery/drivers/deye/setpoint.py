@@ -41,6 +41,9 @@ class DeyeSetpoint(HeldSetpoint):
     foreign: ForeignSetpoint = field(
         default_factory=lambda: ForeignSetpoint(FOREIGN_READS)
     )
+    firmware_release: int = 0
+    """The firmware's release that it was written for; another one may need other
+    registers."""
     replaces: bool = False
     """Whether the inverter was held at another one before."""
     conditions_read: Span | None = None

@@ -1,13 +1,14 @@
 """The settings of a Deye inverter, and the words of their registers."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
 from ..measurements import Value
 from .measurements import TOU_ENABLED
 from .plans import GRID_FLAG, PEAK_SHAVING_BITS, SELL_FLAG
-from .registers import SLOT_CHARGE, SLOTS, WORKING_MODE, Kind
+from .registers import SLOT_CHARGE, SLOTS, STOP_SOCS, WORKING_MODE, Kind
 
 _ANY_DAY: Final = 0xFE
 _EXPORT_TARGET: Final = 500
@@ -15,8 +16,11 @@ _EXPORT_TARGET: Final = 500
 _NEGATIVE_TARGET_RELEASE: Final = 0x1183
 """The firmware from which the zero-export target may be below zero."""
 _MOST_AMPS: Final = ((12_000, 240), (1_000_000, 350))
-"""Most battery current, A, by rated power, W, as three-phase inverters take it."""
-_MOST_AMPS_OTHERS: Final = 185
+"""Most battery current, A, by rated power, W, as low-voltage inverters take it."""
+_MOST_AMPS_OTHERS: Final = {Kind.HIGH_VOLTAGE: 350, Kind.SINGLE_PHASE: 240}
+"""The same of others, A, whatever their size."""
+_MOST_SOLAR: Final = {Kind.THREE_PHASE: 32_000, Kind.HIGH_VOLTAGE: 128_000}
+"""Most PV power, W: inverters take more than their rated power."""
 
 
 def settings(
@@ -42,7 +46,7 @@ def settings(
         "min_soc": percent,
         "shutdown_soc": percent,
         "restart_soc": percent,
-        "max_soc": NumberSetting(minimum=90, maximum=100),
+        "max_soc": NumberSetting(minimum=STOP_SOCS[0], maximum=STOP_SOCS[-1]),
         "working_mode": SelectSetting(options=tuple(WORKING_MODE.values())),
         "zero_export_power": NumberSetting(
             minimum=-_EXPORT_TARGET if release >= _NEGATIVE_TARGET_RELEASE else 0,
@@ -62,7 +66,7 @@ def settings(
     if kind is not Kind.SINGLE_PHASE:
         charge = SelectSetting(options=tuple(SLOT_CHARGE.values()))
         known |= {f"tou_{slot}_charge": charge for slot in SLOTS}
-        known["max_solar_power"] = watts
+        known["max_solar_power"] = replace(watts, maximum=_MOST_SOLAR[kind])
     return {
         key: setting for key, setting in known.items() if register_of(key) in registers
     }
@@ -70,7 +74,7 @@ def settings(
 
 def _most_amps(kind: Kind, rated_power: float) -> int:
     if kind is not Kind.THREE_PHASE:
-        return _MOST_AMPS_OTHERS
+        return _MOST_AMPS_OTHERS[kind]
     return next(amps for most, amps in _MOST_AMPS if rated_power <= most)
 
 

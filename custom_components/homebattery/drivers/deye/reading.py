@@ -1,0 +1,167 @@
+"""The part of a Deye driver that judges readings, by the inverter's size and firmware."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+import logging
+import math
+from typing import Final, override
+
+from ..battery.controller import loop_time
+from ..battery.readings import SIGNED, Values
+from ..measurements import Poll, Value, as_number
+from ..modbus.register import WORD
+from ..report import Report
+from .counter_unit import CounterUnit, CounterUnitWatch, unit_of
+from .device import DeyeDevice
+from .firmware import PARTS, Firmware, FirmwareWatch
+from .inputs import LASTING
+from .limits import most_powers
+from .measurements import number, word
+from .registers import ENERGIES, KINDS, Kind
+
+_LOGGER = logging.getLogger(__name__)
+
+_WATCHED: Final = frozenset({"device_type", "serial_number", *PARTS})
+"""The registers of the firmware, and those that prove them to be of this inverter."""
+_PARALLEL: Final = "parallel"
+_PARALLEL_BIT: Final = 0x01
+"""The bit of an inverter that works in parallel with others [uncertain]; where the
+register is not there, all of its bits are set."""
+
+
+class DeyeReader(DeyeDevice):
+    """A Deye inverter whose firmware is watched, and whose readings are judged."""
+
+    counter_unit = CounterUnit.AUTOMATIC
+    """The user's choice of the unit of energy counters, with a high-voltage battery."""
+    is_parallel = False
+    """Whether it works in parallel with other inverters, as far as known by now."""
+
+    @override
+    async def _find_units(self) -> None:
+        await super()._find_units()
+        words = self._identity_words
+        self._firmware_watch: FirmwareWatch | None = None
+        if words and self.kind is not Kind.SINGLE_PHASE:
+            self._firmware_watch = FirmwareWatch(
+                Firmware.at_first(words), loop_time(), self.connection.connects
+            )
+        self._unit_watch = CounterUnitWatch()
+        self._has_other_firmware = self.is_parallel = False
+        self._limit_powers()
+
+    @override
+    async def has_new_parts(self) -> bool:
+        """Return True also for another firmware: it may have other registers."""
+        return self._has_other_firmware or await super().has_new_parts()
+
+    # Firmware
+
+    @override
+    async def _read_report(
+        self,
+        names: Collection[str],
+        again: Collection[str] | None = None,
+        *,
+        answered: bool = False,
+    ) -> Report:
+        """Read registers, and with them now and then those of the firmware.
+
+        With these, be it for a measurement, whether other inverters are parallel.
+        """
+        watch = self._watch_due(names)
+        watched = frozenset() if watch is None else _WATCHED
+        if watched or not _WATCHED.isdisjoint(names):
+            names = {*names, *watched, _PARALLEL}
+        for name in watched:
+            self._once.pop(name, None)
+        report = await super()._read_report(names, again, answered=answered)
+        if (parallel := report.values.get(_PARALLEL)) is not None:
+            self._note_parallel(word(parallel))
+        if watch is not None:
+            watch.note_read(loop_time(), self.connection.connects)
+            self._note_firmware(watch, report.values)
+        if self._counter_unit is None:
+            self._watch_counters(report.values)
+        return report
+
+    def _watch_due(self, names: Collection[str]) -> FirmwareWatch | None:
+        """Return the watch when the firmware is to be read with registers."""
+        connects, watch = self.connection.connects, self._firmware_watch
+
+        def is_slow() -> bool:
+            return any(
+                device.registers[name].poll is not Poll.FAST
+                for device in self.devices
+                for name in (device.registers.keys() & names) - LASTING
+            )
+
+        is_due = watch is not None and watch.is_due(loop_time(), connects, is_slow)
+        return watch if is_due else None
+
+    def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:
+        """Learn anew what depends on the firmware when that is another one."""
+        if (
+            values.get("serial_number") != self.identity.serial_number
+            or KINDS.get(word(values.get("device_type"))) is not self.kind
+        ):
+            # An inverter that starts, or an answer to another client.
+            return
+        present = Firmware.of(values)
+        if present is not None and watch.is_another(present):
+            _LOGGER.info("%s: has firmware %s now", self.address, present.text)
+            self._has_other_firmware = True
+            self.firmware_release = present.release
+            self._unit_watch = CounterUnitWatch()
+            if self._counter_unit is not CounterUnit.TENTHS:
+                self.counters.round_down(ENERGIES)
+            self._identity = replace(self.identity, firmware=str(present.text))
+
+    # Limits
+
+    def _note_parallel(self, bits: int) -> None:
+        self.is_parallel = bool(bits & _PARALLEL_BIT) and bits != WORD
+        self._limit_powers()
+
+    def _limit_powers(self) -> None:
+        """Determine the most power that each measurement can have, W."""
+        self._most = most_powers(self.rated_power, is_parallel=self.is_parallel)
+
+    @override
+    def _compute(self, key: str, values: Values) -> Value:
+        value = super()._compute(key, values)
+        if not isinstance(value, float | int):
+            return value
+        if key in ENERGIES:
+            return self._energy(value)
+        return None if abs(value) > self._most.get(key, math.inf) else value
+
+    # Energy counters
+
+    @property
+    def _counter_unit(self) -> CounterUnit | None:
+        """The unit of energy counters; None while it is not known."""
+        chosen, kind = self.counter_unit, self.kind
+        if kind is Kind.HIGH_VOLTAGE and chosen is not CounterUnit.AUTOMATIC:
+            return chosen
+        return unit_of(kind, self.firmware_release) or self._unit_watch.unit
+
+    def _watch_counters(self, values: Values) -> None:
+        """Compare the battery's counters with its power, as far as both were read."""
+        with suppress(KeyError):
+            power = as_number(self._compute(SIGNED, values))
+            self._unit_watch.note_power(power, loop_time())
+            kwh = number(values["energy_charged_total"]) + number(
+                values["energy_discharged_total"]
+            )
+            self._unit_watch.note_counts(round(10 * kwh))
+
+    def _energy(self, tenths: float) -> float | None:
+        """Return a counter, kWh, that was read as tenths; None in an unknown unit."""
+        match self._counter_unit:
+            case CounterUnit.WHOLE:
+                return round(10 * tenths)
+            case CounterUnit.TENTHS:
+                return tenths
+        return None

@@ -1,0 +1,331 @@
+"""Firmware that is updated while a Deye inverter is connected, and odd releases."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from custom_components.homebattery.drivers.battery.controller import Grant
+from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
+from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
+from custom_components.homebattery.drivers.errors import (
+    CannotConnectError,
+    DeviceRefusedError,
+)
+from custom_components.homebattery.drivers.measurements import Poll
+from tests.drivers.conftest import Leap
+from tests.simulators import ManualClock
+from tests.simulators.deye import DeyeSimulator
+
+from .support import (
+    HIGH_VOLTAGE,
+    MIDDAY,
+    WAYS,
+    connected,
+    house,
+    no_waiting,
+    on_image,
+    simulator,
+    vector,
+)
+
+__all__ = ["no_waiting"]
+
+pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
+
+both_ways = pytest.mark.parametrize("way", WAYS)
+
+MINUTES_TO_LEARN = 8
+"""Within ten a counter in another unit would be taken for another counter."""
+
+
+def high_voltage(way: str, **options: Any) -> DeyeSimulator:
+    """Return a high-voltage inverter whose battery serves a load of 3 kW."""
+    plant = house(soc=95, capacity=30_000)
+    plant.fixed_load = 3000
+    return simulator(way, plant=plant, variant="hv", **options)
+
+
+def passing(inverter: DeyeSimulator, leap: Leap) -> Callable[[float], None]:
+    """Return a function that lets time pass for driver and inverter, s."""
+    clock = inverter.plant.clock
+    assert isinstance(clock, ManualClock)
+
+    def let_pass(seconds: float) -> None:
+        leap(seconds)
+        clock.advance(seconds)
+
+    return let_pass
+
+
+def firmware_reads(inverter: DeyeSimulator, since: int) -> list[int]:
+    """Return the addresses of reads of the release, from a read's number on."""
+    reads = inverter.units.traffic.reads[since:]
+    return [
+        read.address for read in reads if read.address <= 15 < read.address + read.words
+    ]
+
+
+async def totals(
+    battery: DeyeInverter, let_pass: Callable[[float], None], minutes: int
+) -> list[Any]:
+    """Return the total of grid export as it is read each minute, None without one."""
+    seen: list[Any] = []
+    for _ in range(minutes):
+        let_pass(60)
+        seen.append(None)
+        with suppress(CannotConnectError):
+            seen[-1] = (await battery.read())["grid_export_total"]
+    return seen
+
+
+@both_ways
+async def test_counters_go_on_in_another_unit_after_an_update(
+    way: str, leap: Leap
+) -> None:
+    """From 1095 to 1098, by remote, over a connection that lasts: whole kWh then."""
+    async with (
+        high_voltage(way, release="1095") as inverter,
+        connected(inverter) as battery,
+    ):
+        before = (await battery.read())["grid_export_total"]
+        await inverter.misbehave("firmware", release="1098")
+        seen = await totals(battery, passing(inverter, leap), MINUTES_TO_LEARN)
+
+        assert before == 7012.2
+        assert set(seen) <= {None, 7012}
+        assert seen[-1] == 7012
+        assert battery.identity.firmware == "3002-1098-1808"
+        assert await battery.has_new_parts()
+
+
+@both_ways
+async def test_an_update_that_ends_the_connection_is_learned_sooner(
+    way: str, leap: Leap
+) -> None:
+    """A new connection is a reason to read the firmware again."""
+    async with (
+        high_voltage(way, release="1095") as inverter,
+        connected(inverter) as battery,
+    ):
+        await battery.read()
+        await inverter.misbehave("firmware", release="1098")
+        await inverter.misbehave("restart")
+        seen = await totals(battery, passing(inverter, leap), 4)
+
+    assert set(seen[:-1]) <= {None, 7012}
+    assert seen[-1] == 7012
+
+
+@both_ways
+async def test_live_polls_take_one_request_however_old_the_firmware(
+    way: str, leap: Leap
+) -> None:
+    """It is read with the registers that are read once a minute."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        live = [
+            key for key in battery.measurements if battery.poll_rate(key) is Poll.FAST
+        ]
+        assert {"battery_power", "grid_power", "pv_power"} <= set(live)
+        before = len(inverter.units.traffic.reads)
+        await battery.read(live)
+        assert len(inverter.units.traffic.reads) == before + 1
+        leap(400)
+        before = len(inverter.units.traffic.reads)
+        await battery.read(live)
+        assert not firmware_reads(inverter, before)
+        await battery.read([*live, "low_soc"])
+        assert firmware_reads(inverter, before)
+
+
+async def test_a_damaged_word_is_no_other_firmware(leap: Leap) -> None:
+    """Another one counts once it was read twice."""
+    async with on_image(vector(HIGH_VOLTAGE, r516=4821, r517=0)) as (battery, units):
+        words = units.units[1]
+        good = words[15]
+        firmware = battery.identity.firmware
+        await battery.read()
+        for word in (0x7856, good, 0x7856):
+            words[15] = word
+            leap(310)
+            await battery.read(["low_soc"])
+
+        assert battery.identity.firmware == firmware
+        assert not await battery.has_new_parts()
+
+
+async def test_the_firmware_of_another_inverter_is_not_learned(leap: Leap) -> None:
+    """A gateway may pass on the answer to another client."""
+    async with on_image(vector(HIGH_VOLTAGE)) as (battery, units):
+        firmware = battery.identity.firmware
+        units.units[1] |= {15: 0x1234, 3: 0x3939}
+        for _ in range(3):
+            leap(310)
+            await battery.read(["low_soc"])
+
+        assert battery.identity.firmware == firmware
+
+
+@both_ways
+async def test_slots_get_their_permission_to_sell_after_an_update(
+    way: str, leap: Leap
+) -> None:
+    """From 1147 to 1184 the slots must be allowed to sell."""
+    plant = house(soc=60)
+    plant.fixed_load = 500
+    async with (
+        simulator(way, plant=plant, release="1147") as inverter,
+        connected(inverter, export="always") as battery,
+    ):
+        await battery.read()
+        await inverter.misbehave("firmware", release="1184")
+        await totals(battery, passing(inverter, leap), MINUTES_TO_LEARN)
+        assert await battery.set_power_setpoint(-2500) == Grant(-2500, None)
+
+        assert inverter.inverter.words[172] & 0x20
+        assert inverter.state()["battery_power"] == pytest.approx(-2500, abs=60)
+
+
+async def test_a_setpoint_that_is_held_is_written_anew_after_an_update(
+    leap: Leap,
+) -> None:
+    """It would sell no longer without the permission; the rest stays as it is."""
+    plant = house(soc=60)
+    plant.fixed_load = 500
+    async with (
+        simulator(plant=plant, release="1147") as inverter,
+        connected(inverter, export="always") as battery,
+    ):
+        let_pass = passing(inverter, leap)
+        await battery.set_power_setpoint(-2500)
+        flags_before = inverter.inverter.words[172]
+        await inverter.misbehave("firmware", release="1184")
+        lost = inverter.state()["battery_power"]
+        for _ in range(MINUTES_TO_LEARN):
+            let_pass(60)
+            await battery.read()
+            await battery.keep_alive()
+        writes = len(inverter.trail)
+        let_pass(60)
+        await battery.keep_alive()
+
+        assert not flags_before & 0x20
+        assert lost > -1000
+        assert inverter.inverter.words[172] & 0x20
+        assert inverter.state()["battery_power"] == pytest.approx(-2500, abs=60)
+        assert len(inverter.trail) == writes
+        await battery.release()
+
+
+async def test_a_setpoint_that_cannot_be_written_anew_is_tried_again(
+    leap: Leap,
+) -> None:
+    """The inverter has the user's settings meanwhile."""
+    async with (
+        simulator(plant=house(soc=60), release="1147") as inverter,
+        connected(inverter, export="always") as battery,
+    ):
+        let_pass = passing(inverter, leap)
+        await battery.read()
+        await battery.set_power_setpoint(-2500)
+        await inverter.misbehave("firmware", release="1184")
+        await totals(battery, let_pass, MINUTES_TO_LEARN)
+        await inverter.misbehave("refuse_writes", code=4)
+        with pytest.raises(DeviceRefusedError):
+            await battery.keep_alive()
+        await inverter.misbehave("refuse_writes", code=0)
+        for _ in range(5):
+            let_pass(30)
+            await battery.keep_alive()
+
+        assert inverter.inverter.words[172] & 0x20
+        await battery.release()
+
+
+# Releases with a letter -------------------------------------------------------
+
+
+@both_ways
+@pytest.mark.parametrize(("energies", "factor"), [("tenths", 1), ("whole", 10)])
+async def test_the_unit_of_counters_is_seen_where_the_release_decides_nothing(
+    way: str, energies: str, factor: int, leap: Leap
+) -> None:
+    """Unknown until the battery's counters have grown; the right one from then on."""
+    async with (
+        high_voltage(way, release="F052", energies=energies) as inverter,
+        connected(inverter) as battery,
+    ):
+        let_pass = passing(inverter, leap)
+        readings = await battery.read()
+        keys = [key for key in readings if "energy" in key or key.startswith("grid_")]
+        unknown = {key for key in keys if readings[key] is None}
+        keys = ["battery_power", "energy_charged_total", "energy_discharged_total"]
+        polls = 0
+        while (await battery.read(keys))["energy_charged_total"] is None:
+            let_pass(30)
+            polls += 1
+            assert polls < 300
+        readings = await battery.read()
+
+        assert {"energy_charged_total", "grid_export_total"} <= unknown
+        assert {"pv_energy_today", "load_energy_today"} <= unknown
+        assert battery.identity.firmware == "3002-F052-1808"
+        assert readings["energy_charged_total"] == pytest.approx(7000.1, abs=0.5)
+        assert readings["grid_export_total"] == pytest.approx(7012.2, abs=0.5)
+        assert readings["load_energy_today"] == pytest.approx(
+            0.025 * polls, abs=0.6 * factor / 10 + 0.1
+        )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kwh"), [("automatic", None), ("tenths", 4821.3), ("whole", 48_213)]
+)
+async def test_the_users_choice_of_the_unit_comes_first(
+    chosen: str, kwh: float | None
+) -> None:
+    """F052 has been seen with tenths; whole kWh would be ten times as much."""
+    words = {f"r{at}": word for at, word in STATUS.items()}
+    image = vector(HIGH_VOLTAGE, r15=0xF052, **words)
+    async with on_image(image, counter_unit=chosen) as (battery, _):
+        readings = await battery.read()
+
+    assert readings["energy_charged_total"] == kwh
+
+
+@pytest.mark.parametrize("chosen", ["automatic", "whole"])
+async def test_low_voltage_inverters_count_tenths(chosen: str) -> None:
+    """With any release; the choice is for those with a high-voltage battery."""
+    async with on_image(vector(MIDDAY, r15=0xF052), counter_unit=chosen) as (
+        battery,
+        _,
+    ):
+        assert await battery.get("energy_charged_total") == 4821.3
+
+
+async def test_a_release_with_a_letter_is_after_none_with_digits() -> None:
+    """No negative zero-export power, and no permission to sell, for its sake."""
+    plant = house(soc=60)
+    async with (
+        simulator(plant=plant, release="F052") as inverter,
+        connected(inverter, export="always") as battery,
+    ):
+        setting: Any = battery.settings["zero_export_power"]
+        await battery.set_power_setpoint(-2500)
+
+        assert setting.minimum == 0
+        assert not inverter.inverter.words[172] & 0x20
+
+
+def test_an_unknown_choice_of_the_unit_is_refused() -> None:
+    """It can only come from a damaged configuration."""
+    with pytest.raises(ValueError, match="dozens"):
+        DeyeModbusInverter("127.0.0.1", counter_unit="dozens")
+
+
+STATUS = {
+    int(address): word
+    for address, word in vector(MIDDAY)["units"]["1"].items()
+    if 500 <= int(address) <= 558
+}
