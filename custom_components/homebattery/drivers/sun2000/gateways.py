@@ -223,7 +223,7 @@ async def _listed_inverters(
 ) -> tuple[int, ...]:
     """Return the units of the inverters that a manager lists."""
     listed = await read_device_list(connection, unit_id)
-    return tuple(each.unit_id for each in listed if each.is_inverter)
+    return tuple(each.unit_id for each in listed or () if each.is_inverter)
 
 
 class _Search:
