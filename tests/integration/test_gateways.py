@@ -22,6 +22,8 @@ from custom_components.homebattery.drivers.battery.base import SCAN_INTERVAL
 from custom_components.homebattery.drivers.detection import detect
 from tests.home import Home, MakeHome, Warp, house_of
 from tests.simulators import HuaweiSimulator, ManualClock
+from tests.simulators.huawei_registers import Setting
+from tests.simulators.words import Value
 
 FIRST, SECOND = "HV2250123456", "HV2250654321"
 
@@ -341,6 +343,31 @@ async def test_a_hold_that_an_emma_refuses_is_released_cleanly(first: Home) -> N
     assert first.state("control_status") == "automatic"
     assert first.simulator.mode == "automatic"
     assert first.simulator.device.number("charge_limit") == 5000
+
+
+async def test_the_setpoint_before_a_hold_that_an_emma_refuses_goes_on(
+    first: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
+) -> None:
+    """It answers the writes of the limits, and keeps its own; commands go past it."""
+    assert isinstance(first.simulator, HuaweiSimulator)
+    device = first.simulator.device
+    write = device.write
+
+    def keep_limits(row: Setting, value: Value) -> None:
+        if row.name not in ("charge_limit", "discharge_limit"):
+            write(row, value)
+
+    monkeypatch.setattr(device, "write", keep_limits)
+    await first.set_power(1000)
+    with pytest.raises(Exception, match="does not show it"):
+        await first.set_power(0)
+    await warp(31)
+
+    assert first.state("power_setpoint") == "1000"
+    assert (device.forcible.name, device.forcible_power) == ("CHARGE", 1000)
+    await first.choose("automatic")
+    assert first.state("control_status") == "automatic"
+    assert device.number("charge_limit") == 5000
 
 
 # Adding them

@@ -6,8 +6,10 @@ open library huawei-solar, ioBroker.sun2000. [uncertain] is the sign of a SmartL
 grid power (evcc takes it as here, ioBroker the other way round) and which of its meter's
 two energies is the import; so these are not read.
 
-The AC power of all inverters is 30364 at an EMMA, and 40525 at a SmartLogger: that of
-its inverters and PCS [huawei-solar; Huawei's list of SmartLogger registers, issue 47].
+The AC power of all inverters is 30364 at an EMMA (that it is their sum is inferred
+[uncertain]: it stands beside other values of the whole house), and 40525 at a
+SmartLogger: that of its inverters and PCS [huawei-solar; Huawei's list of SmartLogger
+registers, issue 47].
 
 A SmartGuard has an EMMA inside; that it answers as one is inferred [uncertain].
 """
