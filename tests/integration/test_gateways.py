@@ -242,7 +242,7 @@ async def test_the_house_is_counted_once_whatever_the_gateway_is_called(
     await unload_all(hass, first, second)
 
 
-async def test_the_next_one_shows_the_house_while_the_first_sleeps(
+async def test_the_next_one_shows_the_house_while_the_first_is_away_at_night(
     hass: HomeAssistant, site: HuaweiSimulator
 ) -> None:
     """As after a restart at night; by day the first shows it again, never both."""
@@ -438,7 +438,7 @@ async def test_one_of_two_is_taken_without_a_question_when_the_other_has_an_entr
     assert created["result"].unique_id == SECOND
 
 
-async def test_an_inverter_that_sleeps_is_offered_and_found_by_daylight(
+async def test_an_inverter_at_night_is_offered_and_added_by_daylight(
     hass: HomeAssistant, listening: HuaweiSimulator
 ) -> None:
     """The gateway lists it; choosing it says what to wait for."""

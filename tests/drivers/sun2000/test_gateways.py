@@ -354,7 +354,7 @@ async def test_a_smart_logger_without_a_meter_is_a_gateway_only() -> None:
 
 
 @pytest.mark.parametrize("silent", [True, False])
-async def test_the_meter_of_a_smart_logger_without_a_list_is_looked_for(
+async def test_the_meter_of_a_smart_logger_without_a_list_is_detected(
     monkeypatch: pytest.MonkeyPatch, *, silent: bool
 ) -> None:
     """By its grid power, which no inverter has there."""
@@ -393,7 +393,7 @@ async def test_the_search_for_a_meter_ends_at_three_silent_units(
 @pytest.mark.parametrize(
     ("access", "serial"), [("emma", 30015), ("smartlogger", 40713)]
 )
-async def test_a_gateway_that_does_not_say_who_it_is_is_looked_for_again(
+async def test_a_gateway_without_an_answer_for_its_serial_number_is_asked_again(
     access: Any, serial: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise it would be another one for the next inverter: the house, twice."""
@@ -499,7 +499,7 @@ async def test_the_second_of_a_cascade_is_detected_among_silent_units(
 
 
 @pytest.mark.parametrize("dark", [1, 27])
-async def test_a_listed_inverter_that_sleeps_is_detected(
+async def test_a_listed_inverter_is_detected_at_night(
     closed_port: int, dark: int
 ) -> None:
     """The list has its model and serial number."""
@@ -586,7 +586,7 @@ async def test_several_inverters_are_offered_while_it_is_set_up() -> None:
 
 
 @pytest.mark.parametrize(("dark", "unit"), [(16, 1), (1, 16)])
-async def test_a_listed_inverter_that_sleeps_is_offered(dark: int, unit: int) -> None:
+async def test_a_listed_inverter_is_offered_at_night(dark: int, unit: int) -> None:
     """Without present values; choosing it says to try by daylight."""
     async with HuaweiSimulator(access="emma", unit_id=1, second_unit=16) as simulator:
         await simulator.misbehave("sleep", unit=dark)

@@ -106,6 +106,9 @@ class Battery(MeasuringDevice):
     searches = False
     """Whether connecting finds out what was not given of the `fields`, also where it
     can do without: while the battery is set up."""
+    claim_house: Callable[[Identity], bool] = staticmethod(lambda _gateway: True)
+    """Claims the house that a gateway measures; False leaves it to another battery
+    behind it, for the house is counted once."""
     shows_house: bool | None = None
     """Whether it shows the house that its gateway measures; None where none does."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
@@ -132,9 +135,6 @@ class Battery(MeasuringDevice):
         self.max_charge_power = max_charge_power
         self.max_discharge_power = max_discharge_power
         self.snapshot: Snapshot | None = None
-        self.claim_house: Callable[[Identity], bool] = lambda _gateway: True
-        """Claims the house that a gateway measures; False leaves it to another battery
-        behind it, for the house is counted once."""
         """The state that a release restores; None while there is nothing to restore."""
         self.keep_snapshot: Keep = keep_nowhere
         """Saves a snapshot that a setpoint corrects, before the first write that

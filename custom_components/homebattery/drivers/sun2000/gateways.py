@@ -321,8 +321,8 @@ class _Search:
             if each is not None:
                 await add(each)
             elif unit_id in listed:
-                asleep = _candidate(listed[unit_id])
-                seen.setdefault(asleep.serial_number or unit_id, asleep)
+                sleeping = _candidate(listed[unit_id])
+                seen.setdefault(sleeping.serial_number or unit_id, sleeping)
             else:
                 silences += unit_id in self._silent and not was_silent
             if silences == _SILENCES:

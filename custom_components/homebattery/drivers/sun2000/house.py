@@ -50,7 +50,7 @@ _NO_VALUE: Final[Mapping[DataType, int]] = {
 }
 _NO_SUCH_REGISTER: Final = (2, 3)
 _METER_UNITS: Final = (11, 1, 2, 3, 4, 5, 6, 16)
-"""Unit ids where the meter of a SmartLogger is looked for that has no list."""
+"""Unit ids of the meter, in the search behind a SmartLogger without a list."""
 _SILENCES: Final = 3
 """Number of silent units that end this: each costs seconds."""
 INVERTERS_POWER: Final = "inverters_power"
