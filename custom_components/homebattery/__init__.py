@@ -6,6 +6,7 @@ and a control that holds it at a setpoint and releases it.
 
 from collections.abc import Container
 from datetime import datetime
+from functools import partial
 import logging
 from typing import Final
 
@@ -83,6 +84,7 @@ async def _async_set_up(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> N
     except BatteryError as err:
         # A host, say, that there cannot be: only reconfiguring helps.
         raise translated(ConfigEntryError, entry.title, err) from err
+    battery.claim_house = partial(neighbours.async_claim_house, hass, entry)
     await _async_connect(hass, entry, battery)
     try:
         await _async_start(hass, entry, battery)
@@ -151,7 +153,6 @@ def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery
         {**entry.data, **entry.options}, session=async_get_clientsession(hass)
     )
     battery.identity_check.expected = entry.unique_id
-    battery.is_first = neighbours.is_first(hass, entry)
     return battery
 
 

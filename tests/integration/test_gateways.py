@@ -4,8 +4,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from homeassistant.config_entries import SOURCE_USER, ConfigEntryDisabler
-from homeassistant.core import HomeAssistant
+from homeassistant.config_entries import (
+    SOURCE_USER,
+    ConfigEntryDisabler,
+    ConfigEntryState,
+)
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
 import pytest
@@ -17,6 +22,8 @@ from custom_components.homebattery.drivers.battery.base import SCAN_INTERVAL
 from custom_components.homebattery.drivers.detection import detect
 from tests.home import Home, MakeHome, Warp, house_of
 from tests.simulators import HuaweiSimulator, ManualClock
+from tests.simulators.huawei_registers import Setting
+from tests.simulators.words import Value
 
 FIRST, SECOND = "HV2250123456", "HV2250654321"
 
@@ -158,7 +165,7 @@ async def test_a_battery_that_is_held_is_not_set_up_again_for_that(
     await hass.async_block_till_done()
     await first.set_power(1000)
     # As if another entry had been there before.
-    first.data.battery.is_first = False
+    first.data.battery.shows_house = False
     await hass.config_entries.async_set_disabled_by(second.entry.entry_id, None)
     await hass.async_block_till_done()
     assert first.state("control_mode") == "manual"
@@ -168,6 +175,151 @@ async def test_a_battery_that_is_held_is_not_set_up_again_for_that(
     await warp(SCAN_INTERVAL + 1)
     await hass.async_block_till_done()
     assert first.data.battery is not battery
+
+
+def behind(
+    hass: HomeAssistant, site: HuaweiSimulator, unit_id: int, **setup: Any
+) -> Home:
+    """Return an entry that is not set up yet, of an inverter behind the gateway."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        title=f"Unit {unit_id}",
+        unique_id={1: FIRST, 16: SECOND}[unit_id],
+        data={
+            CONF_BATTERY_TYPE: "sun2000",
+            **site.setup,
+            "unit_id": unit_id,
+            **setup,
+        },
+    )
+    entry.add_to_hass(hass)
+    return Home(hass, site, entry)
+
+
+async def set_up_all(hass: HomeAssistant, *homes: Home) -> None:
+    """Set up entries, as when Home Assistant starts."""
+    for home in homes:
+        if home.entry.state is ConfigEntryState.NOT_LOADED:
+            await hass.config_entries.async_setup(home.entry.entry_id)
+    await hass.async_block_till_done()
+
+
+async def unload_all(hass: HomeAssistant, *homes: Home) -> None:
+    for home in homes:
+        if home.entry.state is ConfigEntryState.LOADED:
+            await hass.config_entries.async_unload(home.entry.entry_id)
+    await hass.async_block_till_done()
+
+
+class Counted:
+    """Watches how many batteries show the house, at each change of any state."""
+
+    def __init__(self, hass: HomeAssistant, *homes: Home) -> None:
+        self.most = 0
+
+        @callback
+        def count(_event: Event[Any]) -> None:
+            self.most = max(self.most, sum(shows_house(home) for home in homes))
+
+        hass.bus.async_listen(EVENT_STATE_CHANGED, count)
+
+
+async def test_the_house_is_counted_once_whatever_the_gateway_is_called(
+    hass: HomeAssistant, site: HuaweiSimulator
+) -> None:
+    """It is known by its serial number, not by the address that was typed."""
+    site.server.set_faults(one_client=False)
+    first, second = behind(hass, site, 1), behind(hass, site, 16, host="localhost")
+    await set_up_all(hass, first, second)
+
+    assert shows_house(first)
+    assert not shows_house(second)
+    counted = Counted(hass, first, second)
+    await unload_all(hass, first, second)
+    await set_up_all(hass, second, first)
+    assert shows_house(first)
+    assert counted.most == 1
+    await unload_all(hass, first, second)
+
+
+async def test_the_next_one_shows_the_house_while_the_first_is_away_at_night(
+    hass: HomeAssistant, site: HuaweiSimulator
+) -> None:
+    """As after a restart at night; by day the first shows it again, never both."""
+    sleeper, hybrid = behind(hass, site, 16), behind(hass, site, 1)
+    counted = Counted(hass, sleeper, hybrid)
+    await site.misbehave("sleep", unit=16)
+    await set_up_all(hass, sleeper, hybrid)
+    assert sleeper.entry.state is ConfigEntryState.SETUP_RETRY
+    assert shows_house(hybrid)
+
+    await site.misbehave("sleep", unit=16, on=False)
+    await hass.config_entries.async_reload(sleeper.entry.entry_id)
+    await hass.async_block_till_done()
+    assert shows_house(sleeper)
+    assert not shows_house(hybrid)
+
+    await unload_all(hass, hybrid, sleeper)
+    await site.misbehave("sleep", unit=16)
+    await set_up_all(hass, hybrid, sleeper)
+    assert shows_house(hybrid)
+    assert counted.most == 1
+    await unload_all(hass, hybrid)
+
+
+async def test_a_try_of_the_first_that_fails_takes_the_house_from_no_one(
+    hass: HomeAssistant, site: HuaweiSimulator
+) -> None:
+    """Else each try would set up the one that shows it again."""
+    sleeper, hybrid = behind(hass, site, 16), behind(hass, site, 1)
+    await set_up_all(hass, sleeper, hybrid)
+    await unload_all(hass, sleeper)
+    await site.misbehave("sleep", unit=16)
+    await set_up_all(hass, sleeper)
+    battery = hybrid.data.battery
+    assert shows_house(hybrid)
+
+    for _ in range(2):
+        await hass.config_entries.async_reload(sleeper.entry.entry_id)
+        await hass.async_block_till_done()
+        assert hybrid.data.battery is battery
+    await unload_all(hass, hybrid)
+
+
+async def test_a_battery_that_is_held_keeps_the_house_until_it_is_released(
+    hass: HomeAssistant, site: HuaweiSimulator, warp: Warp
+) -> None:
+    """Setting it up again would end its setpoint."""
+    sleeper, hybrid = behind(hass, site, 16), behind(hass, site, 1)
+    await site.misbehave("sleep", unit=16)
+    await set_up_all(hass, sleeper, hybrid)
+    await hybrid.set_power(1000)
+    await site.misbehave("sleep", unit=16, on=False)
+    await hass.config_entries.async_reload(sleeper.entry.entry_id)
+    await hass.async_block_till_done()
+    assert hybrid.state("control_mode") == "manual"
+    assert (shows_house(sleeper), shows_house(hybrid)) == (False, True)
+
+    await hybrid.choose("automatic")
+    await warp(SCAN_INTERVAL + 1)
+    await hass.async_block_till_done()
+    assert (shows_house(sleeper), shows_house(hybrid)) == (True, False)
+    await unload_all(hass, hybrid, sleeper)
+
+
+async def test_an_inverter_with_its_own_meter_leaves_the_house_to_others(
+    hass: HomeAssistant, site: HuaweiSimulator
+) -> None:
+    """It names the gateway, and shows what its own meter measures."""
+    site.device.meter = "present"
+    metered, other = behind(hass, site, 1), behind(hass, site, 16)
+    await set_up_all(hass, metered, other)
+
+    assert gateway_of(metered) is not None
+    assert metered.find("meter_status") is not None
+    assert shows_house(other)
+    assert other.find("meter_status") is None
+    await unload_all(hass, metered, other)
 
 
 async def test_an_emma_is_said_to_overrule_settings(first: Home) -> None:
@@ -191,6 +343,31 @@ async def test_a_hold_that_an_emma_refuses_is_released_cleanly(first: Home) -> N
     assert first.state("control_status") == "automatic"
     assert first.simulator.mode == "automatic"
     assert first.simulator.device.number("charge_limit") == 5000
+
+
+async def test_the_setpoint_before_a_hold_that_an_emma_refuses_goes_on(
+    first: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
+) -> None:
+    """It answers the writes of the limits, and keeps its own; commands go past it."""
+    assert isinstance(first.simulator, HuaweiSimulator)
+    device = first.simulator.device
+    write = device.write
+
+    def keep_limits(row: Setting, value: Value) -> None:
+        if row.name not in ("charge_limit", "discharge_limit"):
+            write(row, value)
+
+    monkeypatch.setattr(device, "write", keep_limits)
+    await first.set_power(1000)
+    with pytest.raises(Exception, match="does not show it"):
+        await first.set_power(0)
+    await warp(31)
+
+    assert first.state("power_setpoint") == "1000"
+    assert (device.forcible.name, device.forcible_power) == ("CHARGE", 1000)
+    await first.choose("automatic")
+    assert first.state("control_status") == "automatic"
+    assert device.number("charge_limit") == 5000
 
 
 # Adding them
@@ -257,5 +434,23 @@ async def test_one_of_two_is_taken_without_a_question_when_the_other_has_an_entr
         hass, form, {"host": site.host, "port": site.port, "advanced": {}}
     )
 
+    assert created["type"] is FlowResultType.CREATE_ENTRY
+    assert created["result"].unique_id == SECOND
+
+
+async def test_an_inverter_at_night_is_offered_and_added_by_daylight(
+    hass: HomeAssistant, listening: HuaweiSimulator
+) -> None:
+    """The gateway lists it; choosing it says what to wait for."""
+    await listening.misbehave("sleep", unit=16)
+    form = await begin_to_detect(hass, listening)
+    where = {"host": listening.host, "port": listening.port, "advanced": {}}
+    form = await submit(hass, form, where)
+    assert form["step_id"] == "choose"
+    form = await submit(hass, form, {"unit_id": "16"})
+    assert (form["step_id"], form["errors"]) == ("choose", {"base": "device_failure"})
+
+    await listening.misbehave("sleep", unit=16, on=False)
+    created = await submit(hass, form, {"unit_id": "16"})
     assert created["type"] is FlowResultType.CREATE_ENTRY
     assert created["result"].unique_id == SECOND

@@ -75,3 +75,8 @@ def second_inverter(values: Sun2000Values) -> Values:
         "state_1": own["state_1"],
         "frequency": own["frequency"],
     }
+
+
+def logger_values(values: Values, _plant_load: float) -> Values:
+    """Return a SmartLogger's values of the same house."""
+    return {**values, "model": "SmartLogger3000", "serial": LOGGER_SERIAL}

@@ -340,11 +340,12 @@ DONGLE_SPANS: Final[tuple[Span, ...]] = ((30000, 30014), (37498, 37517))
 # The length of the name is uncertain.
 SMART_LOGGER: Final = (
     Register(40521, U32, 1, "pv_power"),
+    Register(40525, I32, 1, "active_power"),
     Register(40713, Text(10), 1, "serial"),
     Register(65524, Text(10), 1, "model"),
 )
 SMART_LOGGER_SPANS: Final[tuple[Span, ...]] = (
-    *((40521, 40522), (40713, 40722), (65524, 65533)),
+    *((40521, 40526), (40713, 40722), (65524, 65533)),
 )
 # A meter of a SmartLogger, at a unit of its own. The sign of its power and which of its
 # energies is the import are uncertain: here positive = import, as evcc takes it.

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from .huawei_gateways import (
-    LOGGER_SERIAL,
     METER_UNIT,
     SECOND_SERIAL,
     Listed,
     list_devices,
+    logger_values,
     second_inverter,
 )
 from .huawei_inverter import NotTaken
@@ -294,11 +294,7 @@ class HuaweiUnits(Units):
                 self.listeners[MANAGER_UNIT] = Listener(
                     by_word(SMART_LOGGER),
                     lambda: list(SMART_LOGGER_SPANS),
-                    lambda: {
-                        "model": "SmartLogger3000",
-                        "serial": LOGGER_SERIAL,
-                        "pv_power": self.device.plant.pv_dc,
-                    },
+                    lambda: self._house_values(logger_values),
                 )
                 self.listeners[METER_UNIT] = Listener(
                     by_word(LOGGER_METER),

@@ -14,14 +14,16 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
 )
 from custom_components.homebattery.drivers.measurements import Value
+from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.sun2000 import (
     device_list,
     gateways as sun2000_gateways,
+    house,
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator, ManualClock
-from tests.simulators.modbus import Read
+from tests.simulators.modbus import DEVICE_BUSY, Read, Refused
 
 from .bench import bench, connected, without_pauses
 
@@ -45,6 +47,21 @@ def live_keys(battery: Sun2000Inverter) -> set[str]:
     return {
         key for key in battery.measurements if battery.poll_rate(key).name == "FAST"
     }
+
+
+def units_asked(
+    simulator: HuaweiSimulator, monkeypatch: pytest.MonkeyPatch
+) -> set[int]:
+    """Return the unit ids that are read from now on, also those that are silent."""
+    asked = set()
+    read = simulator.units.read
+
+    def note(unit: int, address: int, count: int) -> list[int]:
+        asked.add(unit)
+        return read(unit, address, count)
+
+    monkeypatch.setattr(simulator.units, "read", note)
+    return asked
 
 
 # The house
@@ -125,26 +142,34 @@ async def test_the_gateway_is_named(access: Any, names: tuple[str, ...] | None) 
     assert seen == names
 
 
-async def test_an_inverter_with_a_meter_asks_no_gateway() -> None:
-    """Its own meter is that of the house."""
-    async with HuaweiSimulator(access="emma") as simulator:
+async def test_an_inverter_with_a_meter_measures_the_house_itself() -> None:
+    """It names the gateway, and says what that overrules; it asks it once."""
+    async with HuaweiSimulator(access="emma", unit_id=4) as simulator:
         simulator.device.meter = "present"
         async with connected(simulator) as battery:
             await battery.read()
-            assert battery.gateway is None
-        log = simulator.server.traffic.log
+            assert battery.gateway is not None
+            assert battery.gateway.serial_number == "EM2250000001"
+            assert battery.shows_house is None
+            assert DeviceIssue.GATEWAY_OVERRULES in battery.issues
 
-    assert {each.unit for each in log if isinstance(each, Read)} == {1}
+            log = simulator.server.traffic.log
+            log.clear()
+            assert not await battery.has_new_parts()
+            readings = await battery.read(live_keys(battery))
+
+    assert readings["grid_power"] is not None
+    assert {each.unit for each in log if isinstance(each, Read)} == {4}
 
 
 @pytest.mark.parametrize(
     ("access", "second_unit", "requests"),
-    [("emma", 0, 3), ("smartlogger", 0, 3), ("emma", 16, 4)],
+    [("emma", 0, 4), ("emma", 16, 4), ("smartlogger", 0, 3), ("smartlogger", 16, 4)],
 )
-async def test_a_live_poll_behind_a_gateway_costs_no_more_than_one_with_a_meter(
+async def test_a_live_poll_behind_a_gateway_costs_one_request_more_at_most(
     access: Any, second_unit: int, requests: int
 ) -> None:
-    """Inverter, battery and gateway; one more for the power of several inverters."""
+    """Inverter, battery and meter; one more for the power of all inverters."""
     async with bench(access=access, unit_id=4, second_unit=second_unit) as at:
         await at.battery.read()
         keys = live_keys(at.battery)
@@ -162,7 +187,7 @@ async def test_only_the_first_of_several_shows_the_house(access: Any) -> None:
     """Else the energy dashboard would count it twice. Each names the gateway."""
     async with HuaweiSimulator(access=access) as simulator:
         battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=1)
-        battery.is_first = False
+        battery.claim_house = lambda _gateway: False
         async with battery:
             readings = await battery.read()
 
@@ -171,21 +196,99 @@ async def test_only_the_first_of_several_shows_the_house(access: Any) -> None:
             assert battery.gateway is not None
 
 
-@pytest.mark.parametrize(("access", "load"), [("emma", 600), ("smartlogger", None)])
-async def test_the_load_behind_several_inverters_counts_all_of_them(
-    access: Any, load: float | None
-) -> None:
-    """An EMMA knows their power; without it, a load would lack that of the others."""
-    clock = ManualClock()
-    plant = HuaweiSimulator.house(clock=clock, pv_dc_share=0.5)
+def site_of_two(access: Any, **options: Any) -> HuaweiSimulator:
+    """Return a house of 600 W, half of whose PV feeds in by another inverter."""
+    plant = HuaweiSimulator.house(clock=ManualClock(), pv_dc_share=0.5)
     plant.fixed_pv, plant.fixed_load = 2000, 600
+    return HuaweiSimulator(plant, access=access, **options)
+
+
+def without_sum(simulator: HuaweiSimulator) -> None:
+    """Take the power of all inverters (40525) from a SmartLogger."""
+    logger = simulator.units.listeners[0]
+    spans = [(40713, 40722), (65524, 65533)]
+    simulator.units.listeners[0] = logger._replace(spans=lambda: spans)
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_the_load_behind_several_inverters_counts_all_of_them(
+    access: Any, *, has_list: bool
+) -> None:
+    """A gateway knows their power, also one that does not list them."""
+    async with site_of_two(access, second_unit=16) as simulator:
+        simulator.units.lists_devices = has_list
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+
+    assert readings["load_power"] == pytest.approx(600, abs=2)
+
+
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_the_load_is_right_where_the_list_is_refused_for_once(
+    access: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be busy at the start: that does not mean that there is one inverter."""
+    async with site_of_two(access, second_unit=16) as simulator:
+        with monkeypatch.context() as busy:
+            busy.setattr(simulator.units, "other", refuse_as_busy)
+            await simulator_reads(simulator, 600)
+        await simulator_reads(simulator, 600)
+
+
+def refuse_as_busy(_unit: int, _pdu: bytes) -> bytes:
+    raise Refused(DEVICE_BUSY)
+
+
+async def simulator_reads(simulator: HuaweiSimulator, load: float) -> None:
+    """Connect to the first inverter, and expect a load, W."""
+    async with connected(simulator) as battery:
+        readings = await battery.read()
+    assert readings["load_power"] == pytest.approx(load, abs=2)
+
+
+async def test_an_emma_counts_an_inverter_that_comes_later() -> None:
+    async with site_of_two("emma") as simulator, connected(simulator) as battery:
+        simulator.units.add_inverter(16)
+        assert not await battery.has_new_parts()
+        assert (await battery.read())["load_power"] == pytest.approx(600, abs=2)
+
+
+async def test_a_second_inverter_behind_a_smart_logger_is_news() -> None:
+    """The load needs the power of both from then on; one is enough to say it once."""
     async with (
-        HuaweiSimulator(plant, access=access, second_unit=16) as simulator,
+        site_of_two("smartlogger") as simulator,
         connected(simulator) as battery,
     ):
-        readings = await battery.read()
+        await battery.read()
+        assert not await battery.has_new_parts()
+        simulator.units.add_inverter(16)
+        assert await battery.has_new_parts()
 
-    assert readings.get("load_power") == (load and pytest.approx(load, abs=2))
+        await battery.connect()
+        assert (await battery.read())["load_power"] == pytest.approx(600, abs=2)
+        assert not await battery.has_new_parts()
+
+
+async def test_there_is_no_load_where_the_power_of_other_inverters_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Old firmware lacks the sum, and the list may be refused: a failure is no news."""
+    async with site_of_two("smartlogger") as simulator:
+        without_sum(simulator)
+        async with connected(simulator) as battery:
+            assert "load_power" in battery.measurements
+            with monkeypatch.context() as busy:
+                busy.setattr(simulator.units, "other", refuse_as_busy)
+                assert not await battery.has_new_parts()
+                await battery.connect()
+                assert "load_power" not in battery.measurements
+            assert await battery.has_new_parts()
+
+            simulator.units.add_inverter(16)
+            await battery.connect()
+            assert "load_power" not in battery.measurements
+            assert "grid_power" in battery.measurements
 
 
 async def test_a_gateway_that_fails_costs_its_own_values() -> None:
@@ -248,6 +351,67 @@ async def test_a_smart_logger_without_a_meter_is_a_gateway_only() -> None:
             assert not await battery.has_new_parts()
             simulator.units.listed.append(meter)
             assert await battery.has_new_parts()
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_the_meter_of_a_smart_logger_without_a_list_is_detected(
+    monkeypatch: pytest.MonkeyPatch, *, silent: bool
+) -> None:
+    """By its grid power, which no inverter has there."""
+    monkeypatch.setattr(house, "PROBE_TIMEOUT", 0.1)
+    async with HuaweiSimulator(
+        access="smartlogger",
+        unit_id=26,
+        other_units="silent" if silent else "refuse",
+    ) as simulator:
+        simulator.units.lists_devices = False
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+
+    assert readings["grid_power"] is not None
+    assert readings["load_power"] is not None
+
+
+async def test_the_search_for_a_meter_ends_at_three_silent_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each costs seconds."""
+    monkeypatch.setattr(house, "PROBE_TIMEOUT", 0.1)
+    async with HuaweiSimulator(
+        access="smartlogger", unit_id=26, other_units="silent"
+    ) as simulator:
+        simulator.units.lists_devices = False
+        simulator.units.listeners.pop(11)
+        asked = units_asked(simulator, monkeypatch)
+        async with connected(simulator) as battery:
+            assert battery.gateway is not None
+            assert battery.shows_house is None
+
+    assert asked == {26, 0, 11, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("access", "serial"), [("emma", 30015), ("smartlogger", 40713)]
+)
+async def test_a_gateway_without_an_answer_for_its_serial_number_is_asked_again(
+    access: Any, serial: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would be another one for the next inverter: the house, twice."""
+    async with HuaweiSimulator(access=access) as simulator:
+        read = simulator.units.read
+
+        def refuse(unit: int, address: int, count: int) -> list[int]:
+            if address == serial and unit == 0:
+                raise Refused(DEVICE_BUSY)
+            return read(unit, address, count)
+
+        with monkeypatch.context() as busy:
+            busy.setattr(simulator.units, "read", refuse)
+            battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=1)
+            await battery.connect()
+            assert battery.gateway is None
+        assert await battery.has_new_parts()
+        await battery.close()
 
 
 # Control
@@ -315,6 +479,41 @@ async def test_inverters_without_a_list_are_detected_at_the_usual_units(
         detected = await detect(simulator.host, ports={8899: closed_port, **ports})
 
     assert [each.setup["unit_id"] for each in detected] == [1, 16]
+
+
+@pytest.mark.parametrize("second", [16, 2, 3])
+async def test_the_second_of_a_cascade_is_detected_among_silent_units(
+    closed_port: int, second: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to three silent units are borne in a search without a list."""
+    monkeypatch.setattr(Probe, "timeout", 0.1)
+    monkeypatch.setattr(Probe, "connect_delay", 0)
+    async with HuaweiSimulator(
+        unit_id=1, second_unit=second, other_units="silent"
+    ) as simulator:
+        simulator.units.lists_devices = False
+        ports = {502: simulator.port, 6607: closed_port, 80: closed_port}
+        detected = await detect(simulator.host, ports={8899: closed_port, **ports})
+
+    assert [each.setup["unit_id"] for each in detected] == [1, second]
+
+
+@pytest.mark.parametrize("dark", [1, 27])
+async def test_a_listed_inverter_is_detected_at_night(
+    closed_port: int, dark: int
+) -> None:
+    """The list has its model and serial number."""
+    async with HuaweiSimulator(access="emma", second_unit=27) as simulator:
+        await simulator.misbehave("sleep", unit=dark)
+        ports = {502: simulator.port, 6607: closed_port, 80: closed_port}
+        detected = await detect(simulator.host, ports={8899: closed_port, **ports})
+
+    assert {
+        each.setup["unit_id"]: (each.model, each.serial_number) for each in detected
+    } == {
+        1: ("SUN2000-6KTL-M1", "HV2250123456"),
+        27: ("SUN2000-6KTL-M1", "HV2250654321"),
+    }
 
 
 @pytest.mark.parametrize("access", ["emma", "smartlogger"])
@@ -387,14 +586,32 @@ async def test_several_inverters_are_offered_while_it_is_set_up() -> None:
 
 
 @pytest.mark.parametrize(("dark", "unit"), [(16, 1), (1, 16)])
-async def test_an_inverter_at_night_is_not_offered(dark: int, unit: int) -> None:
-    """The others do not wait for daylight."""
+async def test_a_listed_inverter_is_offered_at_night(dark: int, unit: int) -> None:
+    """Without present values; choosing it says to try by daylight."""
     async with HuaweiSimulator(access="emma", unit_id=1, second_unit=16) as simulator:
         await simulator.misbehave("sleep", unit=dark)
         battery = Sun2000Inverter(simulator.host, simulator.port)
         battery.searches = True
         async with battery:
+            (choices,) = battery.choices.values()
             assert battery.unit_id == unit
+        texts = {choice.value: choice.text for choice in choices}
+
+    assert texts.keys() == {1, 16}
+    serial_number = {1: "HV2250123456", 16: "HV2250654321"}[dark]
+    assert texts[dark] == f"{dark}: SUN2000-6KTL-M1, {serial_number}"
+    assert "PV" in texts[unit]
+
+
+async def test_an_inverter_at_night_without_a_list_is_not_offered() -> None:
+    """The others do not wait for daylight."""
+    async with HuaweiSimulator(unit_id=1, second_unit=16) as simulator:
+        simulator.units.lists_devices = False
+        await simulator.misbehave("sleep", unit=16)
+        battery = Sun2000Inverter(simulator.host, simulator.port)
+        battery.searches = True
+        async with battery:
+            assert battery.unit_id == 1
             assert not battery.choices
 
 
@@ -428,17 +645,18 @@ async def test_an_inverter_that_is_busy_again_after_it_answered_is_kept() -> Non
 async def test_silent_units_are_not_searched_for_further_inverters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first one ends the search: each costs seconds."""
+    """Three of them end the search: each costs seconds."""
     monkeypatch.setattr(sun2000_gateways, "PROBE_TIMEOUT", 0.1)
+    monkeypatch.setattr(house, "PROBE_TIMEOUT", 0.1)
     async with HuaweiSimulator(access="wlan", other_units="silent") as simulator:
+        asked = units_asked(simulator, monkeypatch)
         battery = Sun2000Inverter(simulator.host, simulator.port)
         battery.searches = True
         async with battery:
             assert battery.unit_id == 1
             assert not battery.choices
-        connections = simulator.server.connections
 
-    assert connections <= 5
+    assert asked == {1, 0, 100, 16, 2, 3}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ Constructing, connecting and reading never write to a device.
 """
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -106,9 +106,11 @@ class Battery(MeasuringDevice):
     searches = False
     """Whether connecting finds out what was not given of the `fields`, also where it
     can do without: while the battery is set up."""
-    is_first = True
-    """Whether it is the first of the batteries at its address. Only that one measures
-    what they share: the house is counted once."""
+    claim_house: Callable[[Identity], bool] = staticmethod(lambda _gateway: True)
+    """Claims the house that a gateway measures; False leaves it to another battery
+    behind it, for the house is counted once."""
+    shows_house: bool | None = None
+    """Whether it shows the house that its gateway measures; None where none does."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
     """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"

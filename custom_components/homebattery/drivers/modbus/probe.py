@@ -5,6 +5,7 @@ devices of the others: few of them, with the function that all devices know (rea
 holding registers), at units where a device of the kind is likely to be.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -89,9 +90,14 @@ class Probe:
         return {"host": self.host, "port": self.port}
 
     async def read(
-        self, unit_id: int, registers: Sequence[Register]
+        self,
+        unit_id: int,
+        registers: Sequence[Register],
+        patience: float | None = None,
     ) -> dict[str, Value]:
         """Read registers, which are one block, with one request over Modbus TCP.
+
+        `patience` are the seconds to wait for the answer, where less than usual will do.
 
         Returns their values by name; none where the device refuses or keeps
         silent. Raises CannotConnectError or ProtocolError when no Modbus is spoken.
@@ -101,11 +107,12 @@ class Probe:
         self.is_silent = False
         unit = connection.unit(unit_id)
         try:
-            words = await unit.read_holding_registers(block.address, block.count)
+            async with asyncio.timeout(patience):
+                words = await unit.read_holding_registers(block.address, block.count)
         except DeviceRefusedError:
             self.speaks_modbus = True
             return {}
-        except RequestTimeoutError:
+        except RequestTimeoutError, TimeoutError:
             self.is_silent = True
             return {}
         except CannotConnectError, ProtocolError:

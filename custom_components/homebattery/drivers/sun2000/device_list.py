@@ -41,15 +41,15 @@ class Listed:
 
 async def read_device_list(
     connection: ModbusConnection, unit_id: int
-) -> tuple[Listed, ...]:
-    """Return the devices that the gateway at a unit lists; none without a list.
+) -> tuple[Listed, ...] | None:
+    """Return the devices that the gateway at a unit lists; None without a list.
 
     Only a Huawei device should be asked: others may not know the function.
     """
     try:
         return parse(await connection.read_objects(unit_id, FIRST_OBJECT))
     except BatteryError:
-        return ()
+        return None
 
 
 def parse(objects: Sequence[bytes]) -> tuple[Listed, ...]:

@@ -25,7 +25,7 @@ from ..modbus.connection import ModbusConnection
 from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
-from .device_list import INVERTERS, read_device_list
+from .device_list import INVERTERS, Listed, read_device_list
 from .house import EMMAS, LOGGER_NAME, LOGGER_SERIAL, MANAGER_UNIT
 from .unit import RetryingUnit
 
@@ -34,9 +34,15 @@ UNITS: Final = (1, 0, 2, 3, 4, 5, 6, 11, 16)
 a cascade."""
 _LIKELY: Final = 2
 """Number of the unit ids, the first ones, that nearly all sites use."""
+_FURTHER: Final = (1, 0, 16, 2, 3, 4, 5, 6, 11)
+"""The same, in the order in which there are further inverters."""
 SDONGLE_UNIT: Final = 100
 PROBE_TIMEOUT: Final = 5.0
 """Seconds to wait for a unit that may not exist; an SDongle needs 1.5 s to answer."""
+_PATIENCE: Final = 2.5
+"""The same, once an inverter has answered at the address."""
+_SILENCES: Final = 3
+"""Number of silent units that end the search for further inverters without a list."""
 
 _MODEL: Final = Register(30000, "model", DataType.STRING, length=15)
 _SERIAL: Final = Register(30015, "serial_number", DataType.STRING, length=10)
@@ -70,7 +76,7 @@ type Reader = Callable[[int, Register], Awaitable[Value]]
 
 
 class Candidate(NamedTuple):
-    """An inverter that answered."""
+    """An inverter that answered, or is listed."""
 
     unit_id: int
     model: str
@@ -88,7 +94,9 @@ async def find_inverters(
     search = _Search(where, unit)
     first = (
         await search.first(UNITS)
-        or await search.first(await search.listed(connection))
+        or await search.first(
+            [each.unit_id for each in await search.listed(connection)]
+        )
         or await search.first(tuple(search.busy), retrying=True)
     )
     if first is None:
@@ -100,14 +108,18 @@ async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
     """Return what distinguishes an inverter in a list, with its present values."""
     parts = [candidate.model, candidate.serial_number]
     for register in _DESCRIBED:
-        with suppress(BatteryError, TimeoutError):
+        try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 words = await unit.read_holding_registers(
                     register.address, register.count
                 )
-            value = register.decode(words)
-            if isinstance(value, int | float):
-                parts.append(f"{register.name} {value:g} {register.unit}")
+        except DeviceRefusedError:
+            continue
+        except BatteryError, TimeoutError:
+            break
+        value = register.decode(words)
+        if isinstance(value, int | float):
+            parts.append(f"{register.name} {value:g} {register.unit}")
     return f"{candidate.unit_id}: {', '.join(filter(None, parts))}"
 
 
@@ -153,15 +165,16 @@ def _described(model: str | None) -> str:
 
 
 async def detect_inverters(probe: Probe) -> list[Candidate]:
-    """Return the inverters at a port, each once.
+    """Return the inverters at a port, each once, also those that only a list has.
 
     Units beyond the likeliest two are asked only where something speaks Modbus: each
-    silent unit costs seconds. Once there is an inverter, the first of them ends it.
+    silent unit costs seconds. Once there is an inverter, three of them end it.
     """
     seen: dict[object, Candidate] = {}
 
     async def read(unit_id: int, register: Register) -> Value:
-        return (await probe.read(unit_id, [register])).get(register.name)
+        patience = _PATIENCE if seen else None
+        return (await probe.read(unit_id, [register], patience)).get(register.name)
 
     async def ask(unit_id: int) -> str | None:
         model = await read(unit_id, _MODEL)
@@ -174,13 +187,18 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
     models = {unit_id: await ask(unit_id) for unit_id in UNITS[:_LIKELY]}
     if not probe.speaks_modbus:
         return []
-    listed: Sequence[int] = ()
+    listed: Sequence[Listed] = ()
     manager = await _manager(read, models, is_silent=probe.is_silent)
     if manager is not None:
         listed = await _listed_inverters(await probe.connected(), manager)
-    for unit_id in listed or UNITS[_LIKELY:]:
+    for each in listed:
+        if not models.get(each.unit_id) and await ask(each.unit_id) is None:
+            seen.setdefault(each.serial_number or each.unit_id, _candidate(each))
+    silences = 0
+    for unit_id in () if listed else _FURTHER[_LIKELY:]:
         await ask(unit_id)
-        if seen and probe.is_silent and not listed:
+        silences += bool(seen) and probe.is_silent
+        if silences == _SILENCES:
             break
     return list(seen.values())
 
@@ -220,10 +238,15 @@ async def _manager(
 
 async def _listed_inverters(
     connection: ModbusConnection, unit_id: int
-) -> tuple[int, ...]:
-    """Return the units of the inverters that a manager lists."""
+) -> tuple[Listed, ...]:
+    """Return the inverters that a manager lists."""
     listed = await read_device_list(connection, unit_id)
-    return tuple(each.unit_id for each in listed if each.is_inverter)
+    return tuple(each for each in listed or () if each.is_inverter)
+
+
+def _candidate(listed: Listed) -> Candidate:
+    """Return an inverter as a list has it: it may sleep."""
+    return Candidate(listed.unit_id, listed.model or "", listed.serial_number)
 
 
 class _Search:
@@ -240,6 +263,8 @@ class _Search:
         self._nameless: list[int] = []
         """Units that have no model."""
         self._answered = False
+        self._patience = PROBE_TIMEOUT
+        """Seconds to wait for an answer."""
         self._silent: set[int] = set()
         """Units that gave no answer."""
 
@@ -256,8 +281,8 @@ class _Search:
                 return Candidate(unit_id, model)
         return None
 
-    async def listed(self, connection: ModbusConnection) -> tuple[int, ...]:
-        """Return the units of the inverters that a gateway lists."""
+    async def listed(self, connection: ModbusConnection) -> tuple[Listed, ...]:
+        """Return the inverters that a gateway lists."""
         manager = await _manager(
             self._read, self.models, is_silent=MANAGER_UNIT in self._silent
         )
@@ -270,28 +295,44 @@ class _Search:
     ) -> list[Candidate]:
         """Return the `first` inverter and all others at its address, each once.
 
-        By the list of the gateway; without one, the first unit that is silent ends it.
+        By the list of the gateway, also those that sleep; without one, three units
+        that are silent end it.
         """
+        self._patience = min(_PATIENCE, PROBE_TIMEOUT)
         seen: dict[object, Candidate] = {}
+
+        async def add(each: Candidate) -> None:
+            serial = await self._read(each.unit_id, _SERIAL)
+            serial_number = str(serial) if serial else None
+            seen.setdefault(
+                serial or each.unit_id, each._replace(serial_number=serial_number)
+            )
+
+        await add(first)
         if MANAGER_UNIT not in self.models:
             await self.first([MANAGER_UNIT])
-        listed = await self.listed(connection)
-        for unit_id in dict.fromkeys((first.unit_id, *(listed or UNITS))):
-            each = first if unit_id == first.unit_id else await self.first([unit_id])
+        listed = {each.unit_id: each for each in await self.listed(connection)}
+        silences = 0
+        for unit_id in listed or _FURTHER:
+            if unit_id == first.unit_id:
+                continue
+            was_silent = unit_id in self._silent
+            each = None if was_silent else await self.first([unit_id])
             if each is not None:
-                serial = await self._read(unit_id, _SERIAL)
-                serial_number = str(serial) if serial else None
-                seen.setdefault(
-                    serial or unit_id, each._replace(serial_number=serial_number)
-                )
-            elif unit_id in self._silent and not listed:
+                await add(each)
+            elif unit_id in listed:
+                sleeping = _candidate(listed[unit_id])
+                seen.setdefault(sleeping.serial_number or unit_id, sleeping)
+            else:
+                silences += unit_id in self._silent and not was_silent
+            if silences == _SILENCES:
                 break
         return list(seen.values())
 
     async def _read(self, unit_id: int, register: Register) -> Value:
         """Return a register; None where it is refused, or nothing answers."""
         with suppress(BatteryError, TimeoutError):
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 words = await self._unit(unit_id).read_holding_registers(
                     register.address, register.count
                 )
@@ -304,7 +345,7 @@ class _Search:
         try:
             if retrying:
                 return await _read_model(RetryingUnit(unit))
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 return await _read_model(unit)
         except DeviceFailureError:
             self._failed.append(unit_id)

@@ -6,12 +6,17 @@ open library huawei-solar, ioBroker.sun2000. [uncertain] is the sign of a SmartL
 grid power (evcc takes it as here, ioBroker the other way round) and which of its meter's
 two energies is the import; so these are not read.
 
+The AC power of all inverters is 30364 at an EMMA (that it is their sum is inferred
+[uncertain]: it stands beside other values of the whole house), and 40525 at a
+SmartLogger: that of its inverters and PCS [huawei-solar; Huawei's list of SmartLogger
+registers, issue 47].
+
 A SmartGuard has an EMMA inside; that it answers as one is inferred [uncertain].
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..battery.measuring import Identity
@@ -44,6 +49,11 @@ _NO_VALUE: Final[Mapping[DataType, int]] = {
     _UINT64: 0xFFFF_FFFF_FFFF_FFFF,
 }
 _NO_SUCH_REGISTER: Final = (2, 3)
+_METER_UNITS: Final = (11, 1, 2, 3, 4, 5, 6, 16)
+"""Unit ids of the meter, in the search behind a SmartLogger without a list."""
+_SILENCES: Final = 3
+"""Number of silent units that end this: each costs seconds."""
+INVERTERS_POWER: Final = "inverters_power"
 
 
 def _r(
@@ -96,7 +106,7 @@ _EMMA_HOUSE: Final = (
     _r(30356, "house_load_power", _UINT32, 1, "W"),
     _r(30358, "house_feed_in_power", _INT32, 1, "W"),
     _r(30360, "house_battery_power", _INT32, 1, "W"),
-    _r(30364, "inverters_power", _INT32, 1, "W", _FAST),
+    _r(30364, INVERTERS_POWER, _INT32, 1, "W", _FAST),
     _r(30368, "house_soc", _UINT16, 100, "%"),
     _r(40000, "house_storage_mode"),
     _r(40001, "house_surplus_pv_use"),
@@ -126,6 +136,7 @@ _LOGGER_METER: Final = (
     ),
     _r(32278, "grid_power", _INT32, 1, "W", _FAST),
 )
+_LOGGER_POWER: Final = _r(40525, INVERTERS_POWER, _INT32, 1, "W", _FAST)
 
 _MODEL: Final = _text(30000, "model", 15)
 _SERIAL: Final = _text(30015, "serial_number", 10)
@@ -140,14 +151,16 @@ LOGGER_SERIAL: Final = _text(40713, "serial_number", 10)
 class Gateway:
     """An EMMA or a SmartLogger, and the registers by which it measures the house.
 
-    There are none where no meter is known. `inverters` are those behind it; their power
-    is needed for the load: with several, that is known at an EMMA only.
+    There are none where no meter is known, or where the inverter has its own.
     """
 
     identity: Identity
     meter_unit: int = MANAGER_UNIT
     registers: tuple[Register, ...] = ()
-    inverters: int = 1
+    own_registers: tuple[Register, ...] = ()
+    """Those at its own unit, of one whose meter has another."""
+    inverters: int | None = None
+    """The number of those behind a SmartLogger; None without a list."""
 
     @property
     def is_emma(self) -> bool:
@@ -156,10 +169,21 @@ class Gateway:
 
     @property
     def inverters_power(self) -> str | None:
-        """The register of the AC power of all inverters, W; None if it is unknown."""
-        if self.inverters == 1:
-            return "active_power"
-        return "inverters_power" if self.is_emma else None
+        """The register of the AC power of all inverters, W; None if it is unknown.
+
+        That of a single inverter is its own, but only a list can say that it is one.
+        """
+        if any(
+            each.name == INVERTERS_POWER
+            for each in (*self.registers, *self.own_registers)
+        ):
+            return INVERTERS_POWER
+        return "active_power" if self.inverters == 1 else None
+
+    @property
+    def without_meter(self) -> Gateway:
+        """The gateway of an inverter that has a meter of its own."""
+        return replace(self, registers=(), own_registers=())
 
 
 async def discover_gateway(
@@ -167,45 +191,52 @@ async def discover_gateway(
 ) -> Gateway | None:
     """Return the gateway that answers at its unit; None without one, or an answer.
 
-    `where` is the address, which identifies a gateway without a serial number.
+    `where` is the address, which identifies a gateway without a serial number. One that
+    does not answer what that is would be another one the next time: it is none yet.
     """
     asked = _Asked(unit(MANAGER_UNIT))
     model = await asked.text(_MODEL)
     if model is not None and model.startswith(EMMAS):
-        return await _emma(where, connection, asked, model)
+        return await _emma(where, asked, model)
     if model is not None or not asked.answers:
         return None
     name = await asked.text(LOGGER_NAME)
     serial_number = await asked.text(LOGGER_SERIAL)
-    if name is None and serial_number is None:
+    if (name is None and serial_number is None) or not asked.answers:
         return None
+    identity = Identity(
+        serial_number=serial_number or where,
+        manufacturer="Huawei",
+        model=name or SMART_LOGGER,
+        name=SMART_LOGGER,
+    )
     listed = await read_device_list(connection, MANAGER_UNIT)
-    meter = next((each for each in listed if each.is_meter), None)
+    meter_unit = await _meter_unit(listed, unit)
+    if meter_unit is None:
+        return Gateway(identity=identity)
+    inverters = None if listed is None else sum(each.is_inverter for each in listed)
+    has_power = inverters != 1 and await asked.has(_LOGGER_POWER)
     return Gateway(
-        identity=Identity(
-            serial_number=serial_number or where,
-            manufacturer="Huawei",
-            model=name or SMART_LOGGER,
-            name=SMART_LOGGER,
-        ),
-        meter_unit=MANAGER_UNIT if meter is None else meter.unit_id,
-        registers=() if meter is None else _LOGGER_METER,
-        inverters=_inverters(listed),
+        identity=identity,
+        meter_unit=meter_unit,
+        registers=_LOGGER_METER,
+        own_registers=(_LOGGER_POWER,) if has_power else (),
+        inverters=inverters,
     )
 
 
-async def _emma(
-    where: str, connection: ModbusConnection, asked: _Asked, model: str
-) -> Gateway:
+async def _emma(where: str, asked: _Asked, model: str) -> Gateway | None:
+    serial_number = await asked.text(_SERIAL)
+    if not asked.answers:
+        return None
     identity = Identity(
-        serial_number=await asked.text(_SERIAL) or where,
+        serial_number=serial_number or where,
         manufacturer="Huawei",
         model=await asked.text(_EMMA_MODEL) or model,
         name=EMMA,
         firmware=await asked.text(_FIRMWARE),
     )
     has_totals = await asked.has(_EMMA_TOTALS[0])
-    inverters = _inverters(await read_device_list(connection, MANAGER_UNIT))
     return Gateway(
         identity=identity,
         registers=(
@@ -213,13 +244,26 @@ async def _emma(
             *_EMMA_HOUSE,
             *(_EMMA_TOTALS if has_totals else _SENSOR_TOTALS),
         ),
-        inverters=inverters,
     )
 
 
-def _inverters(listed: Sequence[Listed]) -> int:
-    """Return the number of inverters in a list; 1 without any."""
-    return max(1, sum(each.is_inverter for each in listed))
+async def _meter_unit(listed: Sequence[Listed] | None, unit: Units) -> int | None:
+    """Return the unit id of the meter that a SmartLogger lists; None without one.
+
+    Without a list, that of the first unit which has a meter's grid power: inverters do
+    not [huawei-solar, which detects meters by it].
+    """
+    if listed is not None:
+        return next((each.unit_id for each in listed if each.is_meter), None)
+    silences = 0
+    for unit_id in _METER_UNITS:
+        asked = _Asked(unit(unit_id))
+        if await asked.words(_LOGGER_METER[-1]) is not None:
+            return unit_id
+        silences += not asked.answers
+        if silences == _SILENCES:
+            break
+    return None
 
 
 class _Asked:
@@ -233,23 +277,27 @@ class _Asked:
 
     async def text(self, register: Register) -> str | None:
         """Return a text; None where it is refused, or empty, or nothing answers."""
-        words = await self._words(register)
+        words = await self.words(register)
         value: Value = None if words is None else register.decode(words)
         return str(value) if value else None
 
     async def has(self, register: Register) -> bool:
         """Return False for a register that the device does not have."""
-        return await self._words(register) is not None or not self.answers
+        return await self.words(register) is not None or not self.answers
 
-    async def _words(self, register: Register) -> list[int] | None:
+    async def words(self, register: Register) -> list[int] | None:
+        """Return the words of a register; None as for a text."""
         block = Block((register,))
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                return await self._unit.read_holding_registers(
+                words = await self._unit.read_holding_registers(
                     block.address, block.count
                 )
         except DeviceRefusedError as err:
             self.answers = err.code in _NO_SUCH_REGISTER
         except BatteryError, TimeoutError:
             self.answers = False
+        else:
+            self.answers = True
+            return words
         return None

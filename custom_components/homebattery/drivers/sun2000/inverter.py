@@ -41,7 +41,7 @@ from .connection import LostConnections
 from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import check_inverter, describe, detect_inverters, find_inverters
-from .house import Gateway, discover_gateway
+from .house import MANAGER_UNIT, Gateway, discover_gateway
 from .limits import own_limits
 from .measurements import (
     BATTERY_STATES,
@@ -204,6 +204,10 @@ class Sun2000Inverter(ModbusBattery):
             model = await check_inverter(f"{where} unit {self.unit_id}", self._inverter)
         self._once["model"] = self._model = model
         self.topology = await self._discover()
+        gateway = self._house
+        self.shows_house = (
+            None if gateway is None else self.claim_house(gateway.identity)
+        )
         for key in OF_THE_HOUSE:
             self._formulas.pop(key, None)
         self._formulas.update((each.key, each) for each in self._house_formulas())
@@ -223,13 +227,20 @@ class Sun2000Inverter(ModbusBattery):
             }
         return candidates[0].unit_id, candidates[0].model
 
-    async def _discover(self) -> Topology:
-        """Return the topology; a gateway is of interest to an inverter without meter."""
+    async def _discover(self, known: Topology | None = None) -> Topology:
+        """Return the topology, with the gateway.
+
+        An inverter with a meter of its own needs it for its name and advice only, and
+        does not ask for it again: it has that of the topology that is `known`.
+        """
         topology = await discover(self._part("SUN2000", ASKED), self._model)
-        if topology.meter_phases is not None:
-            return topology
+        has_meter = topology.meter_phases is not None
+        if has_meter and known is not None:
+            return replace(topology, gateway=known.gateway)
         where = f"{self.address}:{self.port}"
         gateway = await discover_gateway(where, self.connection, self.unit)
+        if has_meter and gateway is not None:
+            gateway = gateway.without_meter
         return replace(topology, gateway=gateway)
 
     @override
@@ -260,11 +271,20 @@ class Sun2000Inverter(ModbusBattery):
         if gateway is None:
             name = f"Meter (unit {self.unit_id})"
             return [Meter(name, self._unit, self.topology.meter, LAYOUT, main)]
-        if not self.is_first:
+        if not self.shows_house:
             return []
-        unit = RetryingUnit(self.unit(gateway.meter_unit))
-        name = f"{gateway.identity.name} (unit {gateway.meter_unit})"
-        return [ModbusDevice(name, unit, gateway.registers, LAYOUT)]
+        parts = {gateway.meter_unit: gateway.registers}
+        if gateway.own_registers:
+            parts[MANAGER_UNIT] = gateway.own_registers
+        return [
+            ModbusDevice(
+                f"{gateway.identity.name} (unit {unit_id})",
+                RetryingUnit(self.unit(unit_id)),
+                registers,
+                LAYOUT,
+            )
+            for unit_id, registers in parts.items()
+        ]
 
     def _house_formulas(self) -> Iterator[Formula]:
         """Yield the formulas that depend on what measures the grid."""
@@ -273,7 +293,7 @@ class Sun2000Inverter(ModbusBattery):
             yield load_of("active_power")
             if self.topology.has_single_phase_meter:
                 yield L1_OR_TOTAL
-        elif self.is_first and gateway.inverters_power is not None:
+        elif self.shows_house and gateway.inverters_power is not None:
             yield load_of(gateway.inverters_power)
 
     @override
@@ -335,7 +355,7 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     async def has_new_parts(self) -> bool:
-        now = await self._discover()
+        now = await self._discover(self.topology)
         # What was not answered is no news.
         has_more = now.is_whole and now.has_more(self.topology)
         return has_more or await super().has_new_parts()

@@ -17,7 +17,7 @@ from ..measurements import Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
 from ..modbus.silence import MOST_AT_FIRST, Silence
-from .house import Gateway
+from .house import INVERTERS_POWER, Gateway
 from .measurements import number
 from .registers import (
     BATTERY_MODELS,
@@ -78,7 +78,7 @@ class Topology:
     is_whole: bool = True
     """Whether no question failed."""
     gateway: Gateway | None = None
-    """That which measures the house instead of a meter of its own."""
+    """That in front of it, which measures the house where it has no meter."""
 
     def has_more(self, before: Topology) -> bool:
         """Return True for something that was not known `before`."""
@@ -95,12 +95,23 @@ class Topology:
         )
 
     def _measures_otherwise(self, before: Topology) -> bool:
-        """Return True for a gateway, or a meter, that was not there `before`."""
-        if before.gateway is None:
-            return self.gateway is not None
-        if not before.gateway.registers:
-            return self.gateway is not None and bool(self.gateway.registers)
-        return self.meter_phases is not None
+        """Return True for a gateway, or a meter, that was not there `before`.
+
+        Or where the load needs the power of more inverters, or of one only.
+        """
+        now, then = self.gateway, before.gateway
+        if then is None:
+            return now is not None
+        if not then.registers:
+            return now is not None and bool(now.registers)
+        if self.meter_phases is not None:
+            return True
+        # The sum of all is right for any number of them.
+        return (
+            now is not None
+            and now.inverters is not None
+            and then.inverters_power not in (INVERTERS_POWER, now.inverters_power)
+        )
 
     @property
     def inverter(self) -> tuple[Register, ...]:
