@@ -16,15 +16,17 @@ from custom_components.homebattery.drivers.measurements import (
 )
 from tests.simulators import Simulator
 
-_COUNTING: Final = frozenset(
+_STEADY: Final = frozenset(
     {
+        Quantity.SOC,
         Quantity.ENERGY_TOTAL,
         Quantity.ENERGY_TODAY,
         Quantity.ENERGY_SINCE_START,
         Quantity.DURATION,
     }
 )
-"""Quantities that are true anywhere between the lowest and the highest true value."""
+"""Quantities that are true anywhere between the lowest and the highest true value: they
+go on between two reads."""
 _PASSING: Final = ("energy", "soc", "hour")
 """Words in the names of a simulator's state that change by themselves."""
 _TOLERANCE: Final = 1e-3
@@ -141,7 +143,7 @@ class Truth:
         if not isinstance(value, int | float):
             return False
         numbers = [each for each in true if isinstance(each, int | float)]
-        if numbers and MEASUREMENTS[key].quantity in _COUNTING:
+        if numbers and MEASUREMENTS[key].quantity in _STEADY:
             return min(numbers) <= value <= max(numbers)
         return any(
             math.isclose(value, each, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
