@@ -566,7 +566,7 @@ async def test_two_changes_in_a_row_are_read_back_once(
 ) -> None:
     await home.set_power(1000)
     await home.set_power(500)
-    await warp(SETTLED)
+    await warp(SETTLED + home.data.battery.change_interval)
     assert home.state("power_setpoint") == "500"
     assert float(home.state("battery_power")) == pytest.approx(500, rel=0.15)
 

@@ -24,7 +24,6 @@ from custom_components.homebattery import setup_flow
 from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
-from custom_components.homebattery.drivers.battery.export import Export
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
@@ -154,14 +153,15 @@ async def test_any_options_are_within_their_bounds_or_refused(
     options = home.hass.config_entries.options
     result: Any = await options.async_init(home.entry.entry_id)
     names = ["max_charge_power", "max_discharge_power", "scan_interval"]
-    sections = ["setpoint_timeout", "capacity", "export", "odd"]
+    fields = home.data.battery.option_fields
+    choices = {field.name: field.choices for field in fields if field.choices}
+    sections = ["setpoint_timeout", "capacity", *choices, "odd"]
+    chosen = st.sampled_from([*sum(choices.values(), ()), "never"])
     typed: dict[str, Any] = data.draw(
         st.dictionaries(st.sampled_from(names), NUMBERS | LEAVES)
     )
     typed[SECTION_ADVANCED] = data.draw(
-        st.dictionaries(
-            st.sampled_from(sections), NUMBERS | LEAVES | st.sampled_from(Export)
-        )
+        st.dictionaries(st.sampled_from(sections), NUMBERS | LEAVES | chosen)
     )
     try:
         await options.async_configure(result["flow_id"], typed)
@@ -169,9 +169,10 @@ async def test_any_options_are_within_their_bounds_or_refused(
         options.async_abort(result["flow_id"])
         return
     await home.hass.async_block_till_done()
-    numbers = dict(home.entry.options)
-    assert numbers.pop("export", Export.NEVER) in Export
-    for value in numbers.values():
+    for name, value in home.entry.options.items():
+        if name in choices:
+            assert value in choices[name]
+            continue
         assert isinstance(value, int)
         assert 0 <= value <= 10_000_000
     assert home.state("control_mode") == "automatic"
