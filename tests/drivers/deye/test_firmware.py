@@ -279,6 +279,54 @@ async def test_the_unit_of_counters_is_seen_where_the_release_decides_nothing(
         )
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("key", "kwh"),
+    [
+        ("energy_charged_total", 7000),
+        ("energy_discharged_total", 6607),
+        ("grid_export_total", 7012),
+    ],
+)
+async def test_the_unit_is_seen_whichever_counter_is_shown(
+    way: str, key: str, kwh: int, leap: Leap
+) -> None:
+    """Both totals of the battery are read for it, whatever entities there are."""
+    async with (
+        high_voltage(way, release="F052", energies="whole") as inverter,
+        connected(inverter) as battery,
+    ):
+        let_pass = passing(inverter, leap)
+        for _ in range(240):
+            let_pass(60)
+            shown = (await battery.read(["battery_power", key]))[key]
+            if shown is not None:
+                break
+
+        assert shown == pytest.approx(kwh, abs=20)
+
+
+@both_ways
+async def test_one_damaged_counter_does_not_decide_the_unit(
+    way: str, leap: Leap
+) -> None:
+    """Whole kWh at 3 kW, and one read that is 4 kWh too high."""
+    words = {f"r{at}": word for at, word in STATUS.items()}
+    charging = {"r590": 0x10000 - 300, "r595": 0, "r24": 1, "r110": 0}
+    image = vector(HIGH_VOLTAGE, r15=0xF052, **words | charging)
+    keys = ["battery_power", "energy_charged_total"]
+    seen: set[Any] = set()
+    async with on_image(image, way) as (battery, units):
+        for minute in range(240):
+            leap(60)
+            units.units[1][516] = 48_213 + minute // 20 + (4 if minute == 5 else 0)
+            seen.add((await battery.read(keys))["energy_charged_total"])
+
+    seen.remove(None)
+    assert seen
+    assert min(seen) >= 48_213
+
+
 @pytest.mark.parametrize(
     ("chosen", "kwh"), [("automatic", None), ("tenths", 4821.3), ("whole", 48_213)]
 )
