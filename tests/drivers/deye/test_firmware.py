@@ -169,6 +169,40 @@ async def test_the_firmware_of_another_inverter_is_not_learned(leap: Leap) -> No
 
 
 @both_ways
+async def test_the_firmware_is_watched_without_that_of_the_display(
+    way: str, leap: Leap
+) -> None:
+    """The words of the display's firmware are not there on some inverters."""
+    image = vector(HIGH_VOLTAGE, r15=0x1095, r17=0xFFFF, r18=0xFFFF)
+    async with on_image(image, way) as (battery, units):
+        await battery.read()
+        units.units[1][15] = 0x1098
+        for _ in range(2):
+            leap(310)
+            await battery.read(["low_soc"])
+
+        assert battery.firmware_release == 0x1098
+        assert await battery.has_new_parts()
+
+
+@both_ways
+@pytest.mark.parametrize("filler", [0, 0xFFFF])
+async def test_firmware_words_of_an_inverter_that_starts_are_no_other_firmware(
+    way: str, filler: int, leap: Leap
+) -> None:
+    """However often they are read beside a good serial number."""
+    async with on_image(vector(HIGH_VOLTAGE), way) as (battery, units):
+        firmware = battery.identity.firmware
+        units.units[1] |= dict.fromkeys((11, 14, 15, 17, 18), filler)
+        for _ in range(3):
+            leap(310)
+            await battery.read(["low_soc"])
+
+        assert battery.identity.firmware == firmware
+        assert not await battery.has_new_parts()
+
+
+@both_ways
 async def test_slots_get_their_permission_to_sell_after_an_update(
     way: str, leap: Leap
 ) -> None:
