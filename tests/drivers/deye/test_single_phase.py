@@ -176,20 +176,52 @@ async def test_grid_power_is_the_meters_in_every_working_mode(mode: int) -> None
 @pytest.mark.parametrize(
     "words", [{162: 0, 172: 3312}, {162: 1377, 172: 0}, {162: 0, 172: 0, 244: 2}]
 )
-async def test_a_meter_that_was_seen_once_is_remembered(words: dict[int, int]) -> None:
+async def test_a_meter_that_was_seen_twice_is_remembered(
+    words: dict[int, int],
+) -> None:
     """By its power, its current, or the working mode that needs one."""
     async with site(TO_LOAD, words) as at:
-        await at.battery.read()
+        for _ in range(2):
+            await at.battery.read()
         assert await at.get("grid_power", r162=0, r169=21, r172=0, r244=1) == 0
         assert await at.get("grid_power", r172=-700) == -700
 
 
 async def test_a_meter_is_remembered_over_a_reconnect() -> None:
     async with site(TO_LOAD) as at:
-        await at.battery.read()
+        for _ in range(2):
+            await at.battery.read()
         await at.battery.close()
         await at.battery.connect()
         assert await at.get("grid_power", r162=0, r172=0) == 0
+
+
+@pytest.mark.parametrize(
+    "damage", [{"r172": 3}, {"r162": 1377}, {"r162": 30_806, "r172": 30_806}]
+)
+@both_ways
+async def test_words_of_a_meter_in_one_read_are_none(
+    way: str, damage: dict[str, int]
+) -> None:
+    """A damaged word may pass for a meter, in that read only."""
+    none = {162: 0, 172: 0, 244: TO_LOAD_MODE}
+    async with site(NO_METER, none, way) as at:
+        await at.battery.read()
+        for _ in range(3):
+            await at.get("grid_power", **damage)
+            assert await at.get("grid_power", r162=0, r172=0) == 113
+
+
+async def test_one_damaged_working_mode_makes_no_meter() -> None:
+    """Live values are read many times before the mode is read again."""
+    none = {162: 0, 172: 0, 244: TO_LOAD_MODE}
+    async with site(NO_METER, none) as at:
+        await at.battery.read()
+        await at.get("working_mode", r244=TO_CT_MODE)
+        for _ in range(3):
+            await at.get("grid_power")
+        await at.get("working_mode", r244=TO_LOAD_MODE)
+        assert await at.get("grid_power") == 113
 
 
 @pytest.mark.parametrize("filler", [0, 0xFFFF])

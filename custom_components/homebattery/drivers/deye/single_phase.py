@@ -43,6 +43,23 @@ DECIDING: Final = ("power_ratio", "working_mode", "gen_port_mode")
 """Registers that the meaning of others depends on; read before them."""
 
 
+class SeenTwice:
+    """A fact that two reads in a row prove for good, and one only for itself."""
+
+    def __init__(self) -> None:
+        """Begin without knowing."""
+        self.holds = False
+        """Whether the last read shows it, or two did before."""
+        self._is_proven = False
+        self._was_shown = False
+
+    def note(self, is_shown: bool) -> None:
+        """Note whether a read shows it."""
+        self._is_proven |= is_shown and self._was_shown
+        self._was_shown = is_shown
+        self.holds = is_shown or self._is_proven
+
+
 class LearnedScale:
     """A scale that the values themselves show: two that agree change it, not one."""
 
@@ -99,8 +116,13 @@ class SinglePhase:
         self._step = LearnedScale()
         self._working_mode: Value = None
         self._gen_port_mode: Value = None
-        self.has_meter = False
+        self._meter_by_words = SeenTwice()
+        self._meter_by_mode = SeenTwice()
+
+    @property
+    def has_meter(self) -> bool:
         """Whether a meter was ever seen: at night, and without a load, it shows 0."""
+        return self._meter_by_words.holds or self._meter_by_mode.holds
 
     @property
     def ratio(self) -> int:
@@ -116,16 +138,17 @@ class SinglePhase:
         self._step.note(fitting_step(v))
         self._working_mode = v.get("working_mode", self._working_mode)
         self._gen_port_mode = v.get("gen_port_mode", self._gen_port_mode)
-        self.has_meter |= self._sees_meter(v)
+        if "working_mode" in v:
+            self._meter_by_mode.note(v["working_mode"] == ZERO_EXPORT_TO_CT)
+        if "meter_raw" in v or "meter_current_raw" in v:
+            self._meter_by_words.note(self._sees_meter(v))
 
     def _sees_meter(self, v: Values) -> bool:
-        """Return True if these values show that there is a meter, or a CT.
+        """Return True if the words of a meter, or of a CT, show that there is one.
 
         A 10K that sells first showed some power as the meter's, without any current of
         it, while its display took 169. In that mode only a current counts.
         """
-        if self._working_mode == ZERO_EXPORT_TO_CT:
-            return True
         names = ["meter_current_raw"]
         if self._working_mode != SELLING_FIRST:
             names.append("meter_raw")
