@@ -276,6 +276,33 @@ async def test_one_odd_balance_does_not_change_the_ratio_and_two_do() -> None:
         assert await at.get("grid_power", **odd) == -140
 
 
+@both_ways
+async def test_the_first_balance_that_contradicts_the_stated_ratio_is_one_of_two(
+    way: str,
+) -> None:
+    """It may come long after the first read, at night for instance."""
+    little = {175: 100, 169: -14, 172: -14, 178: 86}
+    odd = {"r175": 3210, "r169": -140, "r172": -140, "r178": 3070}
+    async with site(LARGE, little, way) as at:
+        assert await at.get("grid_power") == -140
+        assert await at.get("grid_power", **odd) == -1400
+        assert await at.get("grid_power", r178=181) == -1400
+        await at.get("grid_power", **odd)
+        assert await at.get("grid_power", **odd) == -140
+
+
+async def test_one_damaged_ratio_changes_nothing_and_two_do() -> None:
+    little = {175: 100, 169: -14, 172: -14, 178: 86}
+    async with site(LARGE, little) as at:
+        await at.battery.read()
+        for word in (1, 10, 30_806, 10):
+            await at.get("problem", r54=word)
+            assert await at.get("grid_power") == -140
+        for _ in range(2):
+            await at.get("problem", r54=1)
+        assert await at.get("grid_power") == -14
+
+
 async def test_power_of_the_inverter_and_of_pv_has_no_ratio() -> None:
     async with site(LARGE, {244: 1, 235: MICRO_INVERTER, 166: -500}) as at:
         await at.battery.read()

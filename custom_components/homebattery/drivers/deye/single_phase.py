@@ -68,14 +68,18 @@ class LearnedScale:
         self.value: int | None = None
         self._contrary: int | None = None
 
-    def note(self, fitting: int | None) -> None:
-        """Note the scale that fits the values of a read; None says nothing."""
+    def note(self, fitting: int | None, assumed: int | None = None) -> None:
+        """Note the scale that fits the values of a read; None says nothing.
+
+        `assumed` is the scale in use while none is known; with None the first that
+        fits is taken at once.
+        """
         if fitting is None:
             return
-        if self.value is None or fitting == self._contrary:
+        if (self.value or assumed) in (None, fitting) or fitting == self._contrary:
             self.value, self._contrary = fitting, None
         else:
-            self._contrary = None if fitting == self.value else fitting
+            self._contrary = fitting
 
 
 def fitting_ratio(v: Values) -> int | None:
@@ -112,7 +116,8 @@ class SinglePhase:
     def __init__(self) -> None:
         """Begin without knowing anything."""
         self._ratio = LearnedScale()
-        self._stated_ratio = 1
+        self._stated_ratio = LearnedScale()
+        self._was_read = False
         self._step = LearnedScale()
         self._working_mode: Value = None
         self._gen_port_mode: Value = None
@@ -127,14 +132,16 @@ class SinglePhase:
     @property
     def ratio(self) -> int:
         """The W that power words count."""
-        return self._ratio.value or self._stated_ratio
+        return self._ratio.value or self._stated_ratio.value or 1
 
     def observe(self, v: Values) -> None:
         """Learn from the values of a read, whatever it was for."""
         stated = v.get("power_ratio")
         if stated is not None:
-            self._stated_ratio = 10 if stated == 10 else 1
-        self._ratio.note(fitting_ratio(v))
+            self._stated_ratio.note(10 if stated == 10 else 1)
+        # Only the first powers correct the stated ratio at once.
+        self._ratio.note(fitting_ratio(v), self.ratio if self._was_read else None)
+        self._was_read |= "active_power" in v
         self._step.note(fitting_step(v))
         self._working_mode = v.get("working_mode", self._working_mode)
         self._gen_port_mode = v.get("gen_port_mode", self._gen_port_mode)
