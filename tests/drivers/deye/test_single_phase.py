@@ -379,6 +379,26 @@ BMS_KEYS: Final = (
 )
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("address", "keys"),
+    [
+        (314, {"max_charge_current", "max_charge_power"}),
+        (315, {"max_discharge_current", "max_discharge_power"}),
+        (183, {"max_charge_power", "max_discharge_power"}),
+    ],
+)
+async def test_a_power_limit_is_unknown_without_its_current_or_voltage(
+    way: str, address: int, keys: set[str]
+) -> None:
+    """0 W would be a BMS that refuses."""
+    limits = [each for each in BMS_KEYS if each.startswith("max_")]
+    async with site(LARGE, {address: 0xFFFF}, way) as at:
+        shown = dict(zip(limits, await at.get(*limits), strict=True))
+
+    assert {each for each in limits if shown[each] is None} == keys
+
+
 @pytest.mark.parametrize("filler", [0, 0xFFFF])
 async def test_without_a_bms_its_block_is_void(filler: int) -> None:
     words = dict.fromkeys(range(312, 326), filler)

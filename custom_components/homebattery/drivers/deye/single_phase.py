@@ -313,9 +313,12 @@ def _bms_value(key: str, name: str) -> Formula:
 
 def _bms_power(key: str, name: str) -> Formula:
     """Return a limit of the BMS as power, W, at the voltage of this moment."""
-    formula = _of_bms(
-        key, name, lambda v: round(number(v[name]) * number(v["battery_voltage"]))
-    )
+
+    def compute(v: Values) -> Value:
+        amps, volts = as_number(v[name]), as_number(v["battery_voltage"])
+        return None if amps is None or volts is None else round(amps * volts)
+
+    formula = _of_bms(key, name, compute)
     return replace(formula, needs=(*formula.needs, "battery_voltage"))
 
 
