@@ -36,7 +36,7 @@ def test_unit_is_that_of_the_growth(
     kwh_per_count: float, unit: CounterUnit, watts: float, losses: float
 ) -> None:
     """At any power in either direction, and where the counter counts less."""
-    hours = 5000 / abs(watts)
+    hours = 10_000 / abs(watts)
     assert watch(watts, kwh_per_count, losses=losses, hours=hours) is unit
 
 
@@ -62,6 +62,57 @@ def test_counters_that_stand_still_or_leap_show_no_unit() -> None:
         watched.note_power(5000, now)
         watched.note_counts(48_213 if now < 18_000 else 1_048_213)
     assert watched.unit is None
+
+
+class Counting:
+    """A battery that charges with 3 kW, its counters, and a watch that reads them."""
+
+    def __init__(self, kwh_per_count: float = 1, late: float = 0) -> None:
+        """Count `kwh_per_count`, `late` s after the power."""
+        self.watch = CounterUnitWatch()
+        self.kwh_per_count = kwh_per_count
+        self._late = late
+        self._now = self._kwh = 0.0
+
+    def count(self, kwh: float, damage: int = 0) -> set[CounterUnit | None]:
+        """Let so much energy pass, kWh; return the units seen. The first count is damaged."""
+        seen: set[CounterUnit | None] = set()
+        end = self._now + 1200 * kwh
+        while self._now < end:
+            late = max(0, self._now - self._late)
+            counts = 48_213 + int(late / 1200 / self.kwh_per_count)
+            self.watch.note_power(3000, self._now)
+            self.watch.note_counts(counts + damage)
+            seen.add(self.watch.unit)
+            damage = 0
+            self._now += 60
+        return seen
+
+
+@pytest.mark.parametrize("damage", [4, -4, 30, 20_000])
+@pytest.mark.parametrize("kwh_per_count", [0.1, 1])
+def test_one_damaged_count_shows_no_unit(kwh_per_count: float, damage: int) -> None:
+    """Whether it comes at first or between good ones, before or after the unit."""
+    unit = CounterUnit.WHOLE if kwh_per_count == 1 else CounterUnit.TENTHS
+    meter = Counting(kwh_per_count)
+    for kwh in (0.5, 1.3, 2.5, 4, 20, 4, 20):
+        assert meter.count(kwh, damage) <= {None, unit}
+    assert meter.watch.unit is unit
+
+
+@pytest.mark.parametrize("late", [70, 180, 600, 1200])
+def test_counters_that_are_late_show_their_own_unit(late: float) -> None:
+    """They stand still while the power is there already: no energy is counted yet."""
+    meter = Counting(kwh_per_count=0.1, late=late)
+    assert meter.count(20) == {None, CounterUnit.TENTHS}
+
+
+def test_a_unit_is_corrected_when_two_judgements_agree() -> None:
+    """The unit that was seen is never final."""
+    meter = Counting(kwh_per_count=0.1)
+    assert meter.count(5) == {None, CounterUnit.TENTHS}
+    meter.kwh_per_count = 1
+    assert meter.count(20) == {CounterUnit.TENTHS, CounterUnit.WHOLE}
 
 
 @pytest.mark.parametrize(

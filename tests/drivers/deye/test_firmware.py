@@ -169,6 +169,40 @@ async def test_the_firmware_of_another_inverter_is_not_learned(leap: Leap) -> No
 
 
 @both_ways
+async def test_the_firmware_is_watched_without_that_of_the_display(
+    way: str, leap: Leap
+) -> None:
+    """The words of the display's firmware are not there on some inverters."""
+    image = vector(HIGH_VOLTAGE, r15=0x1095, r17=0xFFFF, r18=0xFFFF)
+    async with on_image(image, way) as (battery, units):
+        await battery.read()
+        units.units[1][15] = 0x1098
+        for _ in range(2):
+            leap(310)
+            await battery.read(["low_soc"])
+
+        assert battery.firmware_release == 0x1098
+        assert await battery.has_new_parts()
+
+
+@both_ways
+@pytest.mark.parametrize("filler", [0, 0xFFFF])
+async def test_firmware_words_of_an_inverter_that_starts_are_no_other_firmware(
+    way: str, filler: int, leap: Leap
+) -> None:
+    """However often they are read beside a good serial number."""
+    async with on_image(vector(HIGH_VOLTAGE), way) as (battery, units):
+        firmware = battery.identity.firmware
+        units.units[1] |= dict.fromkeys((11, 14, 15, 17, 18), filler)
+        for _ in range(3):
+            leap(310)
+            await battery.read(["low_soc"])
+
+        assert battery.identity.firmware == firmware
+        assert not await battery.has_new_parts()
+
+
+@both_ways
 async def test_slots_get_their_permission_to_sell_after_an_update(
     way: str, leap: Leap
 ) -> None:
@@ -277,6 +311,54 @@ async def test_the_unit_of_counters_is_seen_where_the_release_decides_nothing(
         assert readings["load_energy_today"] == pytest.approx(
             0.025 * polls, abs=0.6 * factor / 10 + 0.1
         )
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("key", "kwh"),
+    [
+        ("energy_charged_total", 7000),
+        ("energy_discharged_total", 6607),
+        ("grid_export_total", 7012),
+    ],
+)
+async def test_the_unit_is_seen_whichever_counter_is_shown(
+    way: str, key: str, kwh: int, leap: Leap
+) -> None:
+    """Both totals of the battery are read for it, whatever entities there are."""
+    async with (
+        high_voltage(way, release="F052", energies="whole") as inverter,
+        connected(inverter) as battery,
+    ):
+        let_pass = passing(inverter, leap)
+        for _ in range(240):
+            let_pass(60)
+            shown = (await battery.read(["battery_power", key]))[key]
+            if shown is not None:
+                break
+
+        assert shown == pytest.approx(kwh, abs=20)
+
+
+@both_ways
+async def test_one_damaged_counter_does_not_decide_the_unit(
+    way: str, leap: Leap
+) -> None:
+    """Whole kWh at 3 kW, and one read that is 4 kWh too high."""
+    words = {f"r{at}": word for at, word in STATUS.items()}
+    charging = {"r590": 0x10000 - 300, "r595": 0, "r24": 1, "r110": 0}
+    image = vector(HIGH_VOLTAGE, r15=0xF052, **words | charging)
+    keys = ["battery_power", "energy_charged_total"]
+    seen: set[Any] = set()
+    async with on_image(image, way) as (battery, units):
+        for minute in range(240):
+            leap(60)
+            units.units[1][516] = 48_213 + minute // 20 + (4 if minute == 5 else 0)
+            seen.add((await battery.read(keys))["energy_charged_total"])
+
+    seen.remove(None)
+    assert seen
+    assert min(seen) >= 48_213
 
 
 @pytest.mark.parametrize(

@@ -429,6 +429,28 @@ async def test_pv_5_to_8_belong_to_the_pv_power(
     assert (readings["pv8_voltage"], readings["pv8_current"]) == (430, 1.9)
 
 
+@both_ways
+async def test_pv_power_is_unknown_without_the_strings_that_are_counted(
+    way: str, leap: Leap
+) -> None:
+    """The first four are no total of eight; the last values count for a while."""
+    more = dict.fromkeys(range(719, 731), 50)
+    case = with_words(vector(HIGH_VOLTAGE), more | {22: 8 << 8 | 3})
+    keys = ["pv_power", "low_soc"]
+    async with on_image(case, way) as (battery, units):
+        power = await battery.get("pv_power")
+        for address in more:
+            del units.units[1][address]
+        seen = []
+        for _ in range(10):
+            leap(60)
+            seen.append((await battery.read(keys)).get("pv_power"))
+
+    assert power
+    assert set(seen) <= {power, None}
+    assert seen[-1] is None
+
+
 async def test_an_inverter_with_fewer_strings_is_not_asked_for_pv_5_to_8() -> None:
     """Register 22 says that it has two."""
     async with simulator() as inverter, connected(inverter) as battery:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.deye.limits import most_powers
 
 from .support import HIGH_VOLTAGE, MIDDAY, WAYS, no_waiting, on_image, vector
@@ -87,3 +88,17 @@ async def test_the_meter_of_parallel_inverters_shows_all_of_them() -> None:
 def test_an_unknown_size_limits_nothing() -> None:
     """As behind gateways that do not answer for the first registers."""
     assert most_powers(0, is_parallel=False) == {}
+
+
+@both_ways
+@pytest.mark.parametrize("address", [587, 588])
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+async def test_a_setpoint_heeds_no_impossible_voltage_or_soc(
+    way: str, name: str, address: int
+) -> None:
+    """Nor is a battery of 30806 % full: it is held still until that is known."""
+    async with on_image(vector(name, **{f"r{address}": 30_806}), way) as (battery, _):
+        grant = await battery.set_power_setpoint(2000)
+        await battery.release()
+
+    assert grant == Grant(0, LimitReason.UNKNOWN_STATE)

@@ -176,20 +176,52 @@ async def test_grid_power_is_the_meters_in_every_working_mode(mode: int) -> None
 @pytest.mark.parametrize(
     "words", [{162: 0, 172: 3312}, {162: 1377, 172: 0}, {162: 0, 172: 0, 244: 2}]
 )
-async def test_a_meter_that_was_seen_once_is_remembered(words: dict[int, int]) -> None:
+async def test_a_meter_that_was_seen_twice_is_remembered(
+    words: dict[int, int],
+) -> None:
     """By its power, its current, or the working mode that needs one."""
     async with site(TO_LOAD, words) as at:
-        await at.battery.read()
+        for _ in range(2):
+            await at.battery.read()
         assert await at.get("grid_power", r162=0, r169=21, r172=0, r244=1) == 0
         assert await at.get("grid_power", r172=-700) == -700
 
 
 async def test_a_meter_is_remembered_over_a_reconnect() -> None:
     async with site(TO_LOAD) as at:
-        await at.battery.read()
+        for _ in range(2):
+            await at.battery.read()
         await at.battery.close()
         await at.battery.connect()
         assert await at.get("grid_power", r162=0, r172=0) == 0
+
+
+@pytest.mark.parametrize(
+    "damage", [{"r172": 3}, {"r162": 1377}, {"r162": 30_806, "r172": 30_806}]
+)
+@both_ways
+async def test_words_of_a_meter_in_one_read_are_none(
+    way: str, damage: dict[str, int]
+) -> None:
+    """A damaged word may pass for a meter, in that read only."""
+    none = {162: 0, 172: 0, 244: TO_LOAD_MODE}
+    async with site(NO_METER, none, way) as at:
+        await at.battery.read()
+        for _ in range(3):
+            await at.get("grid_power", **damage)
+            assert await at.get("grid_power", r162=0, r172=0) == 113
+
+
+async def test_one_damaged_working_mode_makes_no_meter() -> None:
+    """Live values are read many times before the mode is read again."""
+    none = {162: 0, 172: 0, 244: TO_LOAD_MODE}
+    async with site(NO_METER, none) as at:
+        await at.battery.read()
+        await at.get("working_mode", r244=TO_CT_MODE)
+        for _ in range(3):
+            await at.get("grid_power")
+        await at.get("working_mode", r244=TO_LOAD_MODE)
+        assert await at.get("grid_power") == 113
 
 
 @pytest.mark.parametrize("filler", [0, 0xFFFF])
@@ -242,6 +274,33 @@ async def test_one_odd_balance_does_not_change_the_ratio_and_two_do() -> None:
             assert await at.get("grid_power", **even) == -1400
         await at.get("grid_power", **odd)
         assert await at.get("grid_power", **odd) == -140
+
+
+@both_ways
+async def test_the_first_balance_that_contradicts_the_stated_ratio_is_one_of_two(
+    way: str,
+) -> None:
+    """It may come long after the first read, at night for instance."""
+    little = {175: 100, 169: -14, 172: -14, 178: 86}
+    odd = {"r175": 3210, "r169": -140, "r172": -140, "r178": 3070}
+    async with site(LARGE, little, way) as at:
+        assert await at.get("grid_power") == -140
+        assert await at.get("grid_power", **odd) == -1400
+        assert await at.get("grid_power", r178=181) == -1400
+        await at.get("grid_power", **odd)
+        assert await at.get("grid_power", **odd) == -140
+
+
+async def test_one_damaged_ratio_changes_nothing_and_two_do() -> None:
+    little = {175: 100, 169: -14, 172: -14, 178: 86}
+    async with site(LARGE, little) as at:
+        await at.battery.read()
+        for word in (1, 10, 30_806, 10):
+            await at.get("problem", r54=word)
+            assert await at.get("grid_power") == -140
+        for _ in range(2):
+            await at.get("problem", r54=1)
+        assert await at.get("grid_power") == -14
 
 
 async def test_power_of_the_inverter_and_of_pv_has_no_ratio() -> None:
@@ -318,6 +377,26 @@ BMS_KEYS: Final = (
     *("max_charge_current", "max_discharge_current"),
     *("max_charge_power", "max_discharge_power"),
 )
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("address", "keys"),
+    [
+        (314, {"max_charge_current", "max_charge_power"}),
+        (315, {"max_discharge_current", "max_discharge_power"}),
+        (183, {"max_charge_power", "max_discharge_power"}),
+    ],
+)
+async def test_a_power_limit_is_unknown_without_its_current_or_voltage(
+    way: str, address: int, keys: set[str]
+) -> None:
+    """0 W would be a BMS that refuses."""
+    limits = [each for each in BMS_KEYS if each.startswith("max_")]
+    async with site(LARGE, {address: 0xFFFF}, way) as at:
+        shown = dict(zip(limits, await at.get(*limits), strict=True))
+
+    assert {each for each in limits if shown[each] is None} == keys
 
 
 @pytest.mark.parametrize("filler", [0, 0xFFFF])

@@ -3,7 +3,8 @@
 The firmware decides it: whole kWh from release 1098 on. A release with a letter does
 not tell; the unit is then seen from the growth of the battery's counters against its
 power over time, and unknown before that. The two differ by ten, so that a few counts
-and a rough power are enough.
+and a rough power are enough; but any count may be damaged, so that two judgements in a
+row decide.
 """
 
 from enum import StrEnum
@@ -53,9 +54,13 @@ class CounterUnitWatch:
     def __init__(self) -> None:
         """Begin with nothing seen."""
         self.unit: CounterUnit | None = None
-        """The unit; None until it is seen."""
-        self._began_with: int | None = None
-        """The counters when the run began."""
+        """The unit that two judgements in a row agreed on last; None before that."""
+        self._judged: CounterUnit | None = None
+        """The last judgement."""
+        self._counts: int | None = None
+        """The counters when the run began; None while there is no run."""
+        self._has_grown = False
+        """Whether the run began at a growth: counters may be behind the power."""
         self._kwh = 0.0
         """The energy of the battery in the run, in either direction."""
         self._power: tuple[float, float] | None = None
@@ -69,11 +74,11 @@ class CounterUnitWatch:
         """
         last, self._power = self._power, None
         if power is None or abs(power) < self.LEAST_POWER:
-            self._began_with = None
+            self._counts = None
             return
         self._power = abs(power), now
         if last is None or now - last[1] > self.MOST_GAP:
-            self._began_with = None
+            self._counts = None
             return
         hours = (now - last[1]) / 3600
         self._kwh += (last[0] + abs(power)) / 2 * hours / 1000
@@ -82,17 +87,25 @@ class CounterUnitWatch:
         """Judge by the counts of charge and discharge together, read with the power."""
         if self._power is None:
             return
-        if self._began_with is None or counts < self._began_with:
+        if self._counts is None:
             self._begin(counts)
-            return
-        grown = counts - self._began_with
-        if grown < self.COUNTS:
-            return
-        ratio = self._kwh / grown
-        for unit, (least, most) in self._KWH_PER_COUNT.items():
-            if least <= ratio < most:
-                self.unit = unit
-        self._begin(counts)
+        elif counts < self._counts:
+            # One of the two was damaged, and what was judged by it.
+            self._judged = None
+            self._begin(counts)
+        elif not self._has_grown:
+            if counts > self._counts:
+                self._begin(counts, has_grown=True)
+        elif counts - self._counts >= self.COUNTS:
+            self._judge(self._kwh / (counts - self._counts))
+            self._begin(counts, has_grown=True)
 
-    def _begin(self, counts: int) -> None:
-        self._began_with, self._kwh = counts, 0.0
+    def _judge(self, kwh_per_count: float) -> None:
+        for unit, (least, most) in self._KWH_PER_COUNT.items():
+            if least <= kwh_per_count < most:
+                if unit is self._judged:
+                    self.unit = unit
+                self._judged = unit
+
+    def _begin(self, counts: int, *, has_grown: bool = False) -> None:
+        self._counts, self._has_grown, self._kwh = counts, has_grown, 0.0

@@ -9,13 +9,12 @@ from typing import Final, NamedTuple, Self
 
 from ..battery.readings import Values
 from ..measurements import Value
+from ..modbus.register import WORD
 from .measurements import firmware, word
 from .registers import IDENTITY
 
-PARTS: Final = (
-    *("firmware_family", "firmware_release", "firmware_end"),
-    *("hmi_firmware_family", "hmi_firmware_release"),
-)
+_BOARD: Final = ("firmware_family", "firmware_release", "firmware_end")
+PARTS: Final = (*_BOARD, "hmi_firmware_family", "hmi_firmware_release")
 """The registers of the firmware: that of the control board, and of the display."""
 _ADDRESSES: Final = tuple(
     register.address for part in PARTS for register in IDENTITY if register.name == part
@@ -30,6 +29,11 @@ def release_number(release: int) -> int:
     return release if f"{release:04x}".isdecimal() else 0
 
 
+def _known(part: Value) -> int:
+    """Return a word of the firmware; 0 for one that is not there."""
+    return 0 if part == WORD else word(part)
+
+
 class Firmware(NamedTuple):
     """The words of an inverter's firmware, as `PARTS` has them."""
 
@@ -37,15 +41,18 @@ class Firmware(NamedTuple):
 
     @classmethod
     def of(cls, v: Values) -> Self | None:
-        """Return the firmware among some values; None unless all of it is there."""
-        if any(v.get(part) is None for part in PARTS):
+        """Return the firmware among some values; None without the control board's.
+
+        An inverter that starts may have a release of 0. The display's may be not there.
+        """
+        if any(v.get(part) is None for part in _BOARD) or not v["firmware_release"]:
             return None
-        return cls(tuple(word(v[part]) for part in PARTS))
+        return cls(tuple(_known(v.get(part)) for part in PARTS))
 
     @classmethod
     def at_first(cls, words: Sequence[int]) -> Self:
         """Return the firmware among the first words of an inverter."""
-        return cls(tuple(words[address] for address in _ADDRESSES))
+        return cls(tuple(_known(words[address]) for address in _ADDRESSES))
 
     @property
     def release(self) -> int:

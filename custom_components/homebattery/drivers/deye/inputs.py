@@ -216,13 +216,20 @@ def _micro_inverter_power(v: Values, port: Formula) -> float:
 
 
 def _pv_power(inputs: Inputs, port: Formula) -> Formula:
-    """Return the formula of the PV power: of all strings, and at the GEN port."""
+    """Return the formula of the PV power: of all strings, and at the GEN port.
+
+    Of the strings beyond the fourth, those are known to be there that the inverter
+    counts.
+    """
     more = _MORE_POWERS if inputs.may_have_more_pvs else ()
     strings = (*_FIRST_POWERS, *more)
 
     def compute(v: Values) -> Value:
         powers = [as_number(v[_FIRST_POWERS[0]])]
         powers += [as_number(v.get(string)) for string in strings[1:]]
+        if inputs.mppts > len(_FIRST_POWERS) and None in powers[: inputs.mppts]:
+            # The others would pass for all of them.
+            return None
         known = [power for power in powers if power is not None]
         return sum(known) + _micro_inverter_power(v, port) if known else None
 

@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _WATCHED: Final = frozenset({"device_type", "serial_number", *PARTS})
 """The registers of the firmware, and those that prove them to be of this inverter."""
+_BATTERY_TOTALS: Final = ("energy_charged_total", "energy_discharged_total")
+"""The counters that are compared with the battery's power, to see their unit."""
 _PARALLEL: Final = "parallel"
 _PARALLEL_BIT: Final = 0x01
 """The bit of an inverter that works in parallel with others [uncertain]; where the
@@ -74,6 +76,8 @@ class DeyeReader(DeyeDevice):
         watched = frozenset() if watch is None else _WATCHED
         if watched or not _WATCHED.isdisjoint(names):
             names = {*names, *watched, _PARALLEL}
+        if self._sees_unit and not ENERGIES.isdisjoint(names):
+            names = {*names, *_BATTERY_TOTALS}
         for name in watched:
             self._once.pop(name, None)
         report = await super()._read_report(names, again, answered=answered)
@@ -82,7 +86,7 @@ class DeyeReader(DeyeDevice):
         if watch is not None:
             watch.note_read(loop_time(), self.connection.connects)
             self._note_firmware(watch, report.values)
-        if self._counter_unit is None:
+        if self._sees_unit:
             self._watch_counters(report.values)
         return report
 
@@ -140,21 +144,29 @@ class DeyeReader(DeyeDevice):
     # Energy counters
 
     @property
-    def _counter_unit(self) -> CounterUnit | None:
-        """The unit of energy counters; None while it is not known."""
+    def _stated_unit(self) -> CounterUnit | None:
+        """The unit of energy counters by the user's choice or the firmware, if any."""
         chosen, kind = self.counter_unit, self.kind
         if kind is Kind.HIGH_VOLTAGE and chosen is not CounterUnit.AUTOMATIC:
             return chosen
-        return unit_of(kind, self.firmware_release) or self._unit_watch.unit
+        return unit_of(kind, self.firmware_release)
+
+    @property
+    def _sees_unit(self) -> bool:
+        """Whether the unit is that which is seen: it may be corrected at any time."""
+        return self._stated_unit is None
+
+    @property
+    def _counter_unit(self) -> CounterUnit | None:
+        """The unit of energy counters; None while it is not known."""
+        return self._stated_unit or self._unit_watch.unit
 
     def _watch_counters(self, values: Values) -> None:
         """Compare the battery's counters with its power, as far as both were read."""
         with suppress(KeyError):
             power = as_number(self._compute(SIGNED, values))
             self._unit_watch.note_power(power, loop_time())
-            kwh = number(values["energy_charged_total"]) + number(
-                values["energy_discharged_total"]
-            )
+            kwh = sum(number(values[name]) for name in _BATTERY_TOTALS)
             self._unit_watch.note_counts(round(10 * kwh))
 
     def _energy(self, tenths: float) -> float | None:

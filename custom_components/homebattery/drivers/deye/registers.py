@@ -367,8 +367,7 @@ with something else.
 
 def _bms(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
     """Return the registers of the BMS, and the settings behind them."""
-    lowest, highest = (round(each * volts) for each in SANE_VOLTS[kind])
-    sane = range(lowest, highest + 1)
+    sane = _sane_volts(kind, volts)
     return (
         Register(210, "battery_bms_charge_voltage", UINT16, volts, "V", poll=SLOW),
         Register(211, "battery_bms_discharge_voltage", UINT16, volts, "V", poll=SLOW),
@@ -458,13 +457,25 @@ def _counters() -> tuple[Register, ...]:
     )
 
 
-def _live(volts: float, watts: float) -> tuple[Register, ...]:
-    """Return the live values; the device counts discharging positive, here negative."""
+def _sane_volts(kind: Kind, volts: float) -> range:
+    """Return the words that a battery's voltage can have, in parts of a volt."""
+    lowest, highest = (round(each * volts) for each in SANE_VOLTS[kind])
+    return range(lowest, highest + 1)
+
+
+def _live(kind: Kind, volts: float, watts: float) -> tuple[Register, ...]:
+    """Return the live values; the device counts discharging positive, here negative.
+
+    A setpoint depends on SOC and voltage: words that they cannot have are not known.
+    """
+    # 0 V is no battery.
+    possible = range(_sane_volts(kind, volts).stop)
+    percent = range(101)
     return (
         Register(586, "battery_temperature_raw", UINT16, 10, "°C"),
-        Register(587, "battery_voltage", UINT16, volts, "V"),
-        Register(588, "soc", UINT16, 1, "%"),
-        Register(589, "battery_2_soc", UINT16, 1, "%"),
+        Register(587, "battery_voltage", UINT16, volts, "V", valid=possible),
+        Register(588, "soc", UINT16, 1, "%", valid=percent),
+        Register(589, "battery_2_soc", UINT16, 1, "%", valid=percent),
         Register(590, "battery_power", INT16, -watts, "W"),
         Register(591, "battery_current", INT16, -100, "A"),
         Register(592, "corrected_capacity_ah", UINT16, 1, "Ah", poll=SLOW),
@@ -655,7 +666,7 @@ def three_phase(*, high_voltage: bool, more_pvs: bool = True) -> RegisterMap:
         ),
         Run(
             "live values",
-            _live(volts, watts),
+            _live(kind, volts, watts),
             optional=False,
             proof=("battery_temperature_raw", "battery_voltage", "grid_frequency"),
         ),

@@ -16,9 +16,10 @@ _EXPORT_TARGET: Final = 500
 _NEGATIVE_TARGET_RELEASE: Final = 0x1183
 """The firmware from which the zero-export target may be below zero."""
 _MOST_AMPS: Final = ((12_000, 240), (1_000_000, 350))
-"""Most battery current, A, by rated power, W, as low-voltage inverters take it."""
-_MOST_AMPS_OTHERS: Final = {Kind.HIGH_VOLTAGE: 350, Kind.SINGLE_PHASE: 240}
-"""The same of others, A, whatever their size."""
+"""Most battery current, A, by rated power, W, with a low-voltage battery: 290 A are
+those of a single-phase inverter of 16 kW."""
+_MOST_AMPS_HIGH_VOLTAGE: Final = 350
+"""The same with a high-voltage battery, A, whatever the size."""
 _MOST_SOLAR: Final = {Kind.THREE_PHASE: 32_000, Kind.HIGH_VOLTAGE: 128_000}
 """Most PV power, W: inverters take more than their rated power."""
 
@@ -73,8 +74,8 @@ def settings(
 
 
 def _most_amps(kind: Kind, rated_power: float) -> int:
-    if kind is not Kind.THREE_PHASE:
-        return _MOST_AMPS_OTHERS[kind]
+    if kind is Kind.HIGH_VOLTAGE:
+        return _MOST_AMPS_HIGH_VOLTAGE
     return next(amps for most, amps in _MOST_AMPS if rated_power <= most)
 
 

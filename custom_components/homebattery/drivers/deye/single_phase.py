@@ -43,6 +43,23 @@ DECIDING: Final = ("power_ratio", "working_mode", "gen_port_mode")
 """Registers that the meaning of others depends on; read before them."""
 
 
+class SeenTwice:
+    """A fact that two reads in a row prove for good, and one only for itself."""
+
+    def __init__(self) -> None:
+        """Begin without knowing."""
+        self.holds = False
+        """Whether the last read shows it, or two did before."""
+        self._is_proven = False
+        self._was_shown = False
+
+    def note(self, is_shown: bool) -> None:
+        """Note whether a read shows it."""
+        self._is_proven |= is_shown and self._was_shown
+        self._was_shown = is_shown
+        self.holds = is_shown or self._is_proven
+
+
 class LearnedScale:
     """A scale that the values themselves show: two that agree change it, not one."""
 
@@ -51,14 +68,18 @@ class LearnedScale:
         self.value: int | None = None
         self._contrary: int | None = None
 
-    def note(self, fitting: int | None) -> None:
-        """Note the scale that fits the values of a read; None says nothing."""
+    def note(self, fitting: int | None, assumed: int | None = None) -> None:
+        """Note the scale that fits the values of a read; None says nothing.
+
+        `assumed` is the scale in use while none is known; with None the first that
+        fits is taken at once.
+        """
         if fitting is None:
             return
-        if self.value is None or fitting == self._contrary:
+        if (self.value or assumed) in (None, fitting) or fitting == self._contrary:
             self.value, self._contrary = fitting, None
         else:
-            self._contrary = None if fitting == self.value else fitting
+            self._contrary = fitting
 
 
 def fitting_ratio(v: Values) -> int | None:
@@ -95,37 +116,46 @@ class SinglePhase:
     def __init__(self) -> None:
         """Begin without knowing anything."""
         self._ratio = LearnedScale()
-        self._stated_ratio = 1
+        self._stated_ratio = LearnedScale()
+        self._was_read = False
         self._step = LearnedScale()
         self._working_mode: Value = None
         self._gen_port_mode: Value = None
-        self.has_meter = False
+        self._meter_by_words = SeenTwice()
+        self._meter_by_mode = SeenTwice()
+
+    @property
+    def has_meter(self) -> bool:
         """Whether a meter was ever seen: at night, and without a load, it shows 0."""
+        return self._meter_by_words.holds or self._meter_by_mode.holds
 
     @property
     def ratio(self) -> int:
         """The W that power words count."""
-        return self._ratio.value or self._stated_ratio
+        return self._ratio.value or self._stated_ratio.value or 1
 
     def observe(self, v: Values) -> None:
         """Learn from the values of a read, whatever it was for."""
         stated = v.get("power_ratio")
         if stated is not None:
-            self._stated_ratio = 10 if stated == 10 else 1
-        self._ratio.note(fitting_ratio(v))
+            self._stated_ratio.note(10 if stated == 10 else 1)
+        # Only the first powers correct the stated ratio at once.
+        self._ratio.note(fitting_ratio(v), self.ratio if self._was_read else None)
+        self._was_read |= "active_power" in v
         self._step.note(fitting_step(v))
         self._working_mode = v.get("working_mode", self._working_mode)
         self._gen_port_mode = v.get("gen_port_mode", self._gen_port_mode)
-        self.has_meter |= self._sees_meter(v)
+        if "working_mode" in v:
+            self._meter_by_mode.note(v["working_mode"] == ZERO_EXPORT_TO_CT)
+        if "meter_raw" in v or "meter_current_raw" in v:
+            self._meter_by_words.note(self._sees_meter(v))
 
     def _sees_meter(self, v: Values) -> bool:
-        """Return True if these values show that there is a meter, or a CT.
+        """Return True if the words of a meter, or of a CT, show that there is one.
 
         A 10K that sells first showed some power as the meter's, without any current of
         it, while its display took 169. In that mode only a current counts.
         """
-        if self._working_mode == ZERO_EXPORT_TO_CT:
-            return True
         names = ["meter_current_raw"]
         if self._working_mode != SELLING_FIRST:
             names.append("meter_raw")
@@ -283,9 +313,12 @@ def _bms_value(key: str, name: str) -> Formula:
 
 def _bms_power(key: str, name: str) -> Formula:
     """Return a limit of the BMS as power, W, at the voltage of this moment."""
-    formula = _of_bms(
-        key, name, lambda v: round(number(v[name]) * number(v["battery_voltage"]))
-    )
+
+    def compute(v: Values) -> Value:
+        amps, volts = as_number(v[name]), as_number(v["battery_voltage"])
+        return None if amps is None or volts is None else round(amps * volts)
+
+    formula = _of_bms(key, name, compute)
     return replace(formula, needs=(*formula.needs, "battery_voltage"))
 
 
