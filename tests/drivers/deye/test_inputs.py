@@ -257,6 +257,15 @@ async def test_bits_that_are_not_there_are_not_written() -> None:
         assert units.traffic.writes == []
 
 
+async def test_an_impossible_rated_power_does_no_harm() -> None:
+    """Words of a damaged answer: 429 MW."""
+    case = with_words(vector(MIDDAY), {20: 0xFFF0, 21: 0xFFFF})
+    async with on_image(case) as (battery, _):
+        readings = await battery.read()
+        assert readings["battery_soc"] == 78
+        assert "charge_current_limit" in battery.settings
+
+
 async def test_a_rated_power_that_is_not_there_is_unknown() -> None:
     """So there is no setpoint, instead of one of 429 MW."""
     case = with_words(vector(MIDDAY), {20: ABSENT, 21: ABSENT})

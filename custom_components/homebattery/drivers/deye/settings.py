@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+import math
 from typing import Final
 
 from ..battery.settings import NumberSetting, SelectSetting, Setting, SwitchSetting
@@ -15,7 +16,7 @@ _EXPORT_TARGET: Final = 500
 """W either way to which the zero-export target can be set [uncertain]."""
 _NEGATIVE_TARGET_RELEASE: Final = 0x1183
 """The firmware from which the zero-export target may be below zero."""
-_MOST_AMPS: Final = ((12_000, 240), (1_000_000, 350))
+_MOST_AMPS: Final = ((12_000, 240), (math.inf, 350))
 """Most battery current, A, by rated power, W, with a low-voltage battery: 290 A are
 those of a single-phase inverter of 16 kW."""
 _MOST_AMPS_HIGH_VOLTAGE: Final = 350
