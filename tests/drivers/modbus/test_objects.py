@@ -12,7 +12,7 @@ from custom_components.homebattery.drivers.errors import (
 )
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.solarman.transport import SolarmanConnection
-from tests.simulators.modbus import Units
+from tests.simulators.modbus import ILLEGAL_FUNCTION, Refused, Units
 from tests.simulators.modbus_server import ModbusServer
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -32,7 +32,7 @@ class Listing(Units):
         return [address] * count
 
     def write(self, unit: int, address: int, words: list[int]) -> None:
-        raise NotImplementedError
+        raise Refused(ILLEGAL_FUNCTION)
 
     def other(self, unit: int, pdu: bytes) -> bytes:
         self.asked.append(pdu[-1])

@@ -550,20 +550,24 @@ async def test_a_smart_logger_lists_its_inverters_by_whatever_it_is_known(
     assert [choice.value for choice in choices] == [26, 27]
 
 
+class SearchedUnit:
+    """A unit that is searched, which never writes to it."""
+
+    def __init__(self, unit_id: int) -> None:
+        self.unit_id = unit_id
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        pytest.fail(f"{values} were written to {address}")
+
+
 async def test_numbers_in_the_place_of_a_serial_number_are_no_smart_logger() -> None:
     """SunSpec devices have registers there, too."""
 
-    class Unit:
-        def __init__(self, unit_id: int) -> None:
-            self.unit_id = unit_id
-
+    class Unit(SearchedUnit):
         async def read_holding_registers(self, address: int, count: int) -> list[int]:
             if (self.unit_id, address) != (0, 40713):
                 raise DeviceRefusedError("illegal address", 2)
             return [0x0103, 0xFFFF, *[0] * (count - 2)]
-
-        async def write_registers(self, address: int, values: list[int]) -> None:
-            raise NotImplementedError
 
     connection = ModbusTcpConnection("elsewhere", 502, 1)
     with pytest.raises(UndetectedUnitError) as error:
@@ -619,10 +623,7 @@ async def test_an_inverter_that_is_busy_again_after_it_answered_is_kept() -> Non
     """It is not asked for its model once more, to be compared with the others."""
     asked = 0
 
-    class Unit:
-        def __init__(self, unit_id: int) -> None:
-            self.unit_id = unit_id
-
+    class Unit(SearchedUnit):
         async def read_holding_registers(self, address: int, count: int) -> list[int]:
             nonlocal asked
             if self.unit_id != 1:
@@ -631,9 +632,6 @@ async def test_an_inverter_that_is_busy_again_after_it_answered_is_kept() -> Non
             if asked != 2:
                 raise DeviceBusyError("busy", 6)
             return [int.from_bytes(b"SU"), int.from_bytes(b"N\0"), *[0] * (count - 2)]
-
-        async def write_registers(self, address: int, values: list[int]) -> None:
-            raise NotImplementedError
 
     candidates = await sun2000_gateways.find_inverters(
         "inverter", ModbusTcpConnection("inverter", 502, 1), Unit, every=True
