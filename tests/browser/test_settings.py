@@ -66,6 +66,42 @@ def test_choices_among_the_options_keep_what_was_chosen(
     dialog.close()
 
 
+@pytest.mark.parametrize(
+    ("battery_type", "option", "before", "after"),
+    [
+        ("sun2000", "sunshine", "keep_setpoint", "keep_pv"),
+        ("deye_modbus", "counter_unit", "automatic", "tenths"),
+    ],
+)
+def test_a_choice_of_one_make_is_shown_as_it_was_saved(
+    stage: Stage,
+    frontend: Frontend,
+    battery_type: str,
+    option: str,
+    before: str,
+    after: str,
+) -> None:
+    texts = {
+        each: english(f"selector.{option}.options.{each}") for each in (before, after)
+    }
+    stage.add(battery_type)
+    dialog = frontend.options(title(stage))
+    dialog.open_section()
+    assert dialog.chosen(option_of(option)) == texts[before]
+    dialog.pick(option_of(option), texts[after])
+    dialog.submit()
+    dialog.finish()
+    stage.until(
+        "the option to be stored",
+        lambda: stored_options(stage, battery_type),
+        lambda stored: stored.get(option) == after,
+    )
+    dialog = frontend.options(title(stage))
+    dialog.open_section()
+    assert dialog.chosen(option_of(option)) == texts[after]
+    dialog.close()
+
+
 @pytest.mark.parametrize("battery_type", ["sessy", "deye_modbus"])
 def test_options_are_shown_as_they_were_saved_and_keep_each_other(
     stage: Stage, frontend: Frontend, battery_type: str
