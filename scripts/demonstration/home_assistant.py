@@ -112,16 +112,19 @@ def check_alive(child: Child) -> None:
 async def wait_until_it_answers(
     child: Child, session: aiohttp.ClientSession, url: str
 ) -> None:
-    """Wait until the page with the log-in can be had."""
+    """Wait until the page with the log-in can be had; else raise DemoError with the log."""
 
     async def observe() -> str:
         check_alive(child)
         async with session.get(f"{url}/manifest.json") as response:
             return f"HTTP status {response.status}"
 
-    await wait_for(
-        "Home Assistant to answer",
-        observe,
-        lambda seen: seen == "HTTP status 200",
-        seconds=180,
-    )
+    try:
+        await wait_for(
+            f"Home Assistant to answer at {url}",
+            observe,
+            lambda seen: seen == "HTTP status 200",
+            seconds=180,
+        )
+    except DemoError as err:
+        raise DemoError(f"{err}\n{child.last_words(200)}") from None

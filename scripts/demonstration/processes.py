@@ -5,18 +5,25 @@ from collections.abc import Mapping
 from contextlib import suppress
 import os
 from pathlib import Path
+import secrets
 import shutil
 import signal
 import socket
-from typing import Self
+from typing import Final, Self
+
+PORTS: Final = range(20000, 30000)
+"""Ports to listen on later: a system gives none of these to who asks for any port."""
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on 127.0.0.1 that is free now, and that only who names it takes.
+
+    A simulated device that listens on any port could else get it before Home Assistant,
+    which then listens elsewhere.
+    """
+    while not is_free(port := secrets.choice(PORTS)):
+        pass
+    return port
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
