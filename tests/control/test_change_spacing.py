@@ -114,6 +114,29 @@ async def test_a_setpoint_that_waits_after_a_release_can_be_released(
     assert home.state("control_status") == "automatic"
 
 
+@pytest.mark.parametrize("between", [None, 0, "automatic"])
+async def test_a_setpoint_that_waits_is_the_one_that_is_shown(
+    home: Home, warp: Warp, between: int | str | None
+) -> None:
+    """The user sees what was asked for, and that it is not in force yet."""
+    await home.set_power(600)
+    if between == "automatic":
+        await home.choose("automatic")
+        assert home.state("power_setpoint") == "unknown"
+    elif between is not None:
+        await home.set_power(0)
+    await home.set_power(800)
+    for _ in range(2):
+        assert home.state("power_setpoint") == "800"
+        assert home.state("control_mode") == "manual"
+        assert home.state("control_status") == "pending"
+        assert forced(home) == (600 if between is None else 0)
+        await warp(10)
+    await warp(INTERVAL - 18)
+    assert forced(home) == 800
+    assert home.state("power_setpoint") == "800"
+
+
 async def test_a_release_does_not_wait(home: Home, warp: Warp) -> None:
     await home.set_power(600)
     await home.set_power(800)
