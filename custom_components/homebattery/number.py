@@ -115,10 +115,15 @@ POWER: Final = SetpointNumberDescription(
     device_class=NumberDeviceClass.POWER,
     native_step=POWER_STEP,
     native_unit_of_measurement=UnitOfPower.WATT,
-    value_fn=lambda control: control.granted_power,
+    value_fn=lambda control: (
+        control.requested_power
+        if control.granted_power is None
+        else control.granted_power
+    ),
     set_fn=lambda control, power: control.async_set_power(power),
 )
-"""Battery power: above zero charges, below zero discharges, zero holds."""
+"""Battery power: above zero charges, below zero discharges, zero holds. What is granted;
+of a setpoint that waits its turn, what was asked for."""
 CURRENT: Final = SetpointNumberDescription(
     key=CURRENT_SETPOINT,
     reads=(BATTERY_VOLTAGE,),

@@ -158,7 +158,9 @@ class Frontend:
         self.go("/config/integrations/dashboard")
         self.page.get_by_role("button", name="Add integration").click()
         self.page.get_by_placeholder("Search for a brand name").fill("home battery")
-        self.page.get_by_text("Home Battery", exact=True).first.click()
+        # A battery that is set up has a card of that name on the page behind.
+        brands = self.page.locator("dialog-add-integration")
+        brands.get_by_text("Home Battery", exact=True).first.click()
         return Dialog(self.page)
 
     def entry(self, title: str) -> Locator:

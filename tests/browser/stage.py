@@ -4,7 +4,7 @@ It runs in a thread of its own, so that tests can be plain functions (playwright
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 import json
 from pathlib import Path
@@ -207,15 +207,23 @@ class Stage:
         self._spoilt.add(battery_type)
         self._do(self.device(battery_type).child.stop(seconds=10))
 
-    def start_device(self, battery_type: str, host: str | None = None) -> None:
-        """Switch a device on, as it is when new, at its usual host or at another."""
+    def start_device(
+        self, battery_type: str, host: str | None = None, options: Sequence[str] = ()
+    ) -> None:
+        """Switch a device on, as it is when new, at its usual host or at another.
+
+        `options` are further ones of its simulator's command line, until the test ends.
+        """
         device, place = self.device(battery_type), PLACES[battery_type]
         if host is not None:
             place = place._replace(host=host)
         self._house.devices[self._house.devices.index(device)] = self._do(
-            start_device(battery_type, self._folder, place)
+            start_device(battery_type, self._folder, place, options)
         )
-        self._spoilt.discard(battery_type)
+        if options:
+            self._spoilt.add(battery_type)
+        else:
+            self._spoilt.discard(battery_type)
 
     # Between tests
 

@@ -106,6 +106,34 @@ def test_a_battery_of_several_is_chosen_from_a_list(
     again.close()
 
 
+def test_each_inverter_behind_a_gateway_is_added_after_the_other(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """One is chosen from the list; the next time, the one that remains is added."""
+    stage.stop_device("sun2000")
+    stage.start_device("sun2000", options=("--access", "emma", "--second-unit", "16"))
+    dialog = begin(frontend, "sun2000")
+    fill(dialog, "sun2000", visible(stage, "sun2000"))
+    dialog.submit()
+    dialog.expect_text(english("config.step.choose.data_description.unit_id"))
+    for line in ("1: SUN2000-6KTL-M1, HV2250123456, ", "16: SUN2000-6KTL-M1, "):
+        assert line in dialog.text
+    frontend.picture("list")
+    dialog.choose_line("16: ")
+    dialog.submit()
+    dialog.finish()
+    assert stage.stored("sun2000")["data"]["unit_id"] == 16
+
+    dialog = begin(frontend, "sun2000")
+    fill(dialog, "sun2000", visible(stage, "sun2000"))
+    dialog.submit()
+    dialog.finish()
+    entries = stage.entries()
+    assert [entry["state"] for entry in entries] == ["loaded", "loaded"]
+    # The same model: its name says which.
+    assert "SUN2000-6KTL-M1 3456" in {entry["title"] for entry in entries}
+
+
 def test_a_wrong_address_is_reported_and_can_be_corrected(
     stage: Stage, frontend: Frontend
 ) -> None:

@@ -180,6 +180,6 @@ class Outcome:
 
     requested: int
     granted: int | None
-    """None while it waits because flash was written too often just now."""
+    """None while it waits its turn, for the device or to spare flash."""
     limit_reason: LimitReason | None
     expires: datetime | None

@@ -91,6 +91,45 @@ async def test_another_power_in_the_same_direction_is_one_write() -> None:
         assert b.power == pytest.approx(1800, abs=5)
 
 
+@pytest.mark.parametrize("detour", [[], [0], ["release"], [0, "release"], [600]])
+async def test_another_power_in_the_same_direction_should_wait_whatever_was_between(
+    monkeypatch: pytest.MonkeyPatch, detour: list[Any]
+) -> None:
+    async with bench() as b:
+        leap = leaping(monkeypatch)
+        assert b.battery.seconds_to_wait(600) == 0
+        await b.battery.set_power_setpoint(600)
+        leap(5)
+        for step in detour:
+            if step == "release":
+                await b.battery.release()
+            else:
+                assert b.battery.seconds_to_wait(step) == 0
+                await b.battery.set_power_setpoint(step)
+        wait = Sun2000Inverter.change_interval - 5
+
+        assert b.battery.seconds_to_wait(800) == pytest.approx(wait, abs=1)
+        assert b.battery.seconds_to_wait(-800) == b.battery.seconds_to_wait(0) == 0
+        leap(wait)
+        assert b.battery.seconds_to_wait(800) == 0
+
+
+async def test_the_same_power_after_a_hold_should_wait_and_a_reversal_should_not() -> (
+    None
+):
+    """It is a command like any other, in the direction of the last one."""
+    async with bench() as b:
+        for power in (600, 0):
+            await b.battery.set_power_setpoint(power)
+        assert b.battery.seconds_to_wait(600) > 0
+        for power in (-600, 0):
+            assert b.battery.seconds_to_wait(power) == 0
+            await b.battery.set_power_setpoint(power)
+
+        assert b.battery.seconds_to_wait(-600) > 0
+        assert b.battery.seconds_to_wait(600) == 0
+
+
 async def test_another_controllers_command_is_replaced_as_a_whole() -> None:
     """Its duration, and its end, were the other controller's."""
     async with bench() as b:

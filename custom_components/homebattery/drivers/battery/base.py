@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
+import math
 import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, override
@@ -102,7 +103,8 @@ class Battery(MeasuringDevice):
     """Seconds within which a held setpoint must be renewed or checked; None: it
     holds, and no other controller can change it."""
     change_interval: ClassVar[float] = 0.0
-    """Seconds from one power of a setpoint to another in the same direction."""
+    """Seconds from one power of a setpoint to another in the same direction, whatever
+    was in between."""
     searches = False
     """Whether connecting finds out what was not given of the `fields`, also where it
     can do without: while the battery is set up."""
@@ -141,6 +143,9 @@ class Battery(MeasuringDevice):
         depends on it: the user has changed what a release restores."""
         self.controller: SetpointController[Any] | None = None
         """The controller that holds the device at a setpoint; None if it takes none."""
+        self._last_change = 0.0, -math.inf
+        """The power, W, and the loop time, s, of the last setpoint other than 0. A hold
+        and a release leave it."""
         self.wear = FlashWear()
         self.identity_check = IdentityCheck(
             f"{address}:{port}",
@@ -370,7 +375,14 @@ class Battery(MeasuringDevice):
             raise
         # A release in the meantime has forgotten it.
         self.snapshot = snapshot
+        self._note_change()
         return grant
+
+    def _note_change(self) -> None:
+        """Note when the power of a setpoint has last changed."""
+        held = self.held
+        if held is not None and held.request.power != 0:
+            self._last_change = held.request.power, held.changed_at
 
     def _controlled(self) -> SetpointController[Any]:
         """Return the controller; raises NotSupportedError if there is none."""
@@ -422,15 +434,16 @@ class Battery(MeasuringDevice):
     def seconds_to_wait(self, power: float) -> float:
         """Return the seconds until a setpoint of `power`, W, should be sent.
 
-        0 for a reversal, a hold and a first setpoint: only another power in the same
-        direction should wait, where the device needs that.
+        0 for the one that is held, a reversal, a hold and a first setpoint: only another
+        power in the direction of the last one should wait, where the device needs that,
+        also when it was held at 0 W or released since.
         """
-        held = self.held
-        if held is None or power == held.request.power:
+        if self.held is not None and power == self.held.request.power:
             return 0
-        if power * held.request.power <= 0:
+        last, changed_at = self._last_change
+        if power * last <= 0:
             return 0
-        return max(0, held.changed_at + self.change_interval - loop_time())
+        return max(0, changed_at + self.change_interval - loop_time())
 
     async def is_held(self) -> bool:
         """Return False when the device surely no longer shows the setpoint.
@@ -477,6 +490,7 @@ class Battery(MeasuringDevice):
             raise
         finally:
             self._is_renewing = False
+        self._note_change()
         # Renewing may have needed no answer.
         self.identity_check.raise_if_doubtful()
         return grant
