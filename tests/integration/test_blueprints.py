@@ -481,6 +481,7 @@ async def test_charges_in_the_cheapest_hours(
     assert site.power == pytest.approx(1500, rel=0.1)
 
 
+@pytest.mark.long
 async def test_dearer_hour_between_cheap_ones_is_skipped(
     victron_site: Site, until: At, passes: Passes
 ) -> None:
@@ -593,6 +594,7 @@ async def test_battery_is_released_when_the_prices_are_lost(
     assert site.is_released()
 
 
+@pytest.mark.long
 async def test_hours_of_a_night_wait_for_the_prices_of_its_second_day(
     victron_site: Site, until: At, passes: Passes
 ) -> None:
@@ -934,7 +936,10 @@ async def test_battery_is_released_after_the_regulator_was_stopped(
 
 @pytest.mark.parametrize(
     ("name", "inputs"),
-    [("zero_export", {}), ("peak_shaving", {"between": "recharge"})],
+    [
+        ("zero_export", {}),
+        pytest.param("peak_shaving", {"between": "recharge"}, marks=pytest.mark.long),
+    ],
 )
 async def test_battery_stays_held_from_one_run_to_the_next(
     sessy_site: Site,

@@ -334,6 +334,7 @@ async def test_time_of_the_last_reading_is_shown(home: Home, warp: Warp) -> None
     assert shown() == fresh.replace(microsecond=0)
 
 
+@one_of_each_protocol
 async def test_device_that_is_away_costs_one_line_in_the_log(
     home: Home, warp: Warp, caplog: pytest.LogCaptureFixture
 ) -> None:

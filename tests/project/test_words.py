@@ -7,6 +7,7 @@ docstring but its first line.
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 import re
 from typing import Final, NamedTuple
@@ -42,6 +43,7 @@ WORDS: Final[Mapping[str, str]] = {
 }
 """Each word that no name has (as a pattern), and the trade's word."""
 
+ANY_WORD: Final = re.compile(rf"\b(?:{'|'.join(WORDS)})\b")
 RIDDLES: Final = re.compile(
     r"(what|how|who|whom|whose|whoever|whatever)\b", re.IGNORECASE
 )
@@ -64,11 +66,14 @@ def plain(name: str) -> str:
     return " ".join(apart.lower().split("_")).strip()
 
 
-def words_in(text: str) -> Iterator[str]:
-    """Yield the words of `WORDS` that a text has."""
-    for pattern in WORDS:
-        if match := re.search(rf"\b(?:{pattern})\b", text.lower()):
-            yield match[0]
+@cache
+def words_in(text: str) -> tuple[str, ...]:
+    """Return the words of `WORDS` that a text has."""
+    lower = text.lower()
+    if not ANY_WORD.search(lower):
+        return ()
+    matches = (re.search(rf"\b(?:{pattern})\b", lower) for pattern in WORDS)
+    return tuple(match[0] for match in matches if match)
 
 
 def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:

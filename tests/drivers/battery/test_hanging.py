@@ -19,7 +19,7 @@ from custom_components.homebattery.drivers.modbus.silence import (
     MOST_TIMEOUTS,
 )
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import MODBUS_DEVICES, Leap, one_plain
 from tests.simulators import Simulator
 from tests.simulators.modbus import Refused, Silent
 
@@ -154,7 +154,13 @@ BESIDE_SOC: Final[list[tuple[str, Span]]] = [
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["at once", "later"])
 @pytest.mark.parametrize(
-    ("modbus_simulator", "hangs"), BESIDE_SOC, indirect=["modbus_simulator"], ids=str
+    ("modbus_simulator", "hangs"),
+    [
+        pytest.param(name, span, marks=[] if index == 0 else pytest.mark.long)
+        for index, (name, span) in enumerate(BESIDE_SOC)
+    ],
+    indirect=["modbus_simulator"],
+    ids=str,
 )
 async def test_values_beside_words_that_hang_are_read_after_a_few_polls(
     modbus_simulator: Simulator,
@@ -210,6 +216,7 @@ def _reads(line: Line) -> list[Span]:
     return spans
 
 
+@one_plain(MODBUS_DEVICES)
 async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
     modbus_simulator: Any, line: Line, leap: Leap
 ) -> None:
@@ -239,7 +246,7 @@ async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
         assert modbus_simulator.mode == "automatic"
 
 
-@pytest.mark.parametrize("modbus_simulator", CONDITIONS, indirect=True)
+@one_plain(CONDITIONS)
 async def test_a_condition_that_hangs_for_long_ends_the_setpoint_until_it_answers(
     modbus_simulator: Any, line: Line, leap: Leap
 ) -> None:

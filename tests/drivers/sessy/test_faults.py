@@ -388,6 +388,7 @@ async def test_password_that_a_device_echoes_goes_no_further(
         pytest.param("S\u00c9CRET12", "S\u00c9CRET12".encode(), id="not ASCII"),
         pytest.param("S\u00c9CRET12", b"S\xc9CRET12", id="not UTF-8"),
         pytest.param("S\U0001f512CRET", rb"S\ud83d\udd12CRET", id="two words long"),
+        pytest.param("SECRET" * 20, b"SECRET" * 20, id="very long"),
     ],
 )
 @pytest.mark.parametrize("status", ["200 OK", "500 Oops"])

@@ -611,6 +611,7 @@ async def test_strings_that_report_nothing_at_night_are_in_the_dark(
         assert await renew(b) == Grant(-1000)
 
 
+@pytest.mark.long
 async def test_a_day_of_clouds_stays_within_the_budget_of_flash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

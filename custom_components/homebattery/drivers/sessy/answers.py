@@ -27,6 +27,8 @@ MAX_QUOTE: Final = 100
 
 _SHORTEST_SECRET: Final = 4
 """Letters of the shortest password that is redacted: shorter ones are in any text."""
+_SEARCHED: Final = 64
+"""Letters of a password that are searched for; with a longer one goes all that follows."""
 _REDACTED: Final = "***"
 
 type Redact = Callable[[str], str]
@@ -49,10 +51,15 @@ def redacting(username: str, passwords: Iterable[str]) -> Redact:
         return str
     longest_first = sorted(secrets, key=len, reverse=True)
     pattern = re.compile(
-        "|".join("".join(map(_any_form, secret)) for secret in longest_first),
-        re.IGNORECASE,
+        "|".join(map(_any_form_of, longest_first)), re.IGNORECASE | re.DOTALL
     )
     return lambda text: pattern.sub(_REDACTED, text)
+
+
+def _any_form_of(secret: str) -> str:
+    """Return the pattern of a secret, and of what follows one too long to search for."""
+    pattern = "".join(map(_any_form, secret[:_SEARCHED]))
+    return pattern if len(secret) <= _SEARCHED else f"{pattern}.*"
 
 
 def _any_form(letter: str) -> str:
