@@ -1,6 +1,6 @@
 """A simulated battery in Home Assistant, for the tests of control and integration."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -93,20 +93,26 @@ WITH_WORKING_MODE: Final = [
     if KINDS[battery_type].select == WORKING_MODE
 ]
 
-one_of_each_protocol: Final = pytest.mark.parametrize(
-    "simulator",
-    [
-        pytest.param(
-            name, marks=[] if name in ("victron", "sessy") else pytest.mark.long
-        )
-        for name in DRIVERS
-    ],
-    indirect=True,
-)
-"""A mark for tests above the drivers: one device by Modbus and one by REST are enough.
 
-The other kinds show the same; with them the test is marked `long`.
-"""
+def plain_with(
+    *plain: str, of: Iterable[str] = DRIVERS, fixture: str = "simulator"
+) -> pytest.MarkDecorator:
+    """Return a mark that gives a test each of these devices in turn.
+
+    With those that are not `plain` it is marked `long`: they show the same.
+    """
+    return pytest.mark.parametrize(
+        fixture,
+        [
+            pytest.param(name, marks=[] if name in plain else pytest.mark.long)
+            for name in of
+        ],
+        indirect=True,
+    )
+
+
+one_of_each_protocol: Final = plain_with("victron", "sessy")
+"""A mark for tests above the drivers: one device by Modbus and one by REST are enough."""
 
 CONTROL_KEYS: Final = (
     "battery_power",

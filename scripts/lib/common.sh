@@ -1,6 +1,9 @@
 # Sourced by the scripts: how they speak to the person who started them, and how they set up.
 # shellcheck shell=bash
 
+# With its bytecode at hand a Home Assistant starts in half the time, and so does each worker.
+unset PYTHONDONTWRITEBYTECODE
+
 say() {
   printf '%s\n' "$*" >&2
 }

@@ -13,7 +13,7 @@ import pytest
 
 from custom_components.homebattery.control.lease_file import former_file_name
 from custom_components.homebattery.control.store import COPY
-from tests.home import Home, MakeHome, one_of_each_protocol
+from tests.home import Home, MakeHome, one_of_each_protocol, plain_with
 from tests.simulators import HuaweiSimulator
 
 from .lease_support import changed, file_of, issues
@@ -163,7 +163,7 @@ async def start_damaged(
 
 
 @pytest.mark.parametrize("form", HARMLESS)
-@one_of_each_protocol
+@plain_with("sessy")
 async def test_file_with_all_that_is_needed_is_used_as_it_is(
     held: Home, make_home: MakeHome, folder: Path, form: str
 ) -> None:
@@ -173,7 +173,7 @@ async def test_file_with_all_that_is_needed_is_used_as_it_is(
 
 
 @pytest.mark.parametrize("form", MILD)
-@one_of_each_protocol
+@plain_with("sessy")
 async def test_battery_is_restored_where_the_snapshot_is_whole(
     held: Home, make_home: MakeHome, folder: Path, form: str
 ) -> None:
@@ -189,7 +189,7 @@ async def test_battery_is_restored_where_the_snapshot_is_whole(
 
 
 @pytest.mark.parametrize("form", SEVERE)
-@one_of_each_protocol
+@plain_with("sessy")
 async def test_held_state_is_never_taken_for_the_users_own(
     held: Home, make_home: MakeHome, folder: Path, form: str
 ) -> None:

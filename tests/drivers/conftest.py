@@ -1,7 +1,7 @@
 """Fixtures of the driver library's own tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import pytest
@@ -22,22 +22,6 @@ async def until(condition: Callable[[], bool]) -> None:
 
 MODBUS_DEVICES: Final = [name for name in DRIVERS if name != "sessy"]
 """The kinds of battery that speak Modbus."""
-
-
-def one_plain(battery_types: Iterable[str]) -> pytest.MarkDecorator:
-    """Return a mark that gives a test each of these devices; but for one it is `long`.
-
-    For tests of silence, which wait for the ends of time-outs: the others show the same
-    of the code that they share.
-    """
-    return pytest.mark.parametrize(
-        "modbus_simulator",
-        [
-            pytest.param(name, marks=[] if name == "victron" else pytest.mark.long)
-            for name in battery_types
-        ],
-        indirect=True,
-    )
 
 
 @pytest.fixture(params=MODBUS_DEVICES)

@@ -19,7 +19,7 @@ from custom_components.homebattery.drivers.errors import (
     WrongLoggerError,
 )
 from tests.drivers.conftest import Leap
-from tests.home import KINDS, another, house_of
+from tests.home import KINDS, another, house_of, one_of_each_protocol
 from tests.nameless import TIMEOUT, Nameless
 from tests.simulators import ManualClock, SessySimulator, Simulator, SmaSimulator
 from tests.simulators.switch import Switch
@@ -256,6 +256,7 @@ async def test_first_write_waits_while_the_serial_number_is_not_answered(
     assert device.mode == "controlled"
 
 
+@one_of_each_protocol
 async def test_reads_and_renewals_go_on_while_the_question_gets_no_answer(
     simulator: Simulator, leap: Leap, monkeypatch: pytest.MonkeyPatch
 ) -> None:

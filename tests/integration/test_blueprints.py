@@ -934,12 +934,10 @@ async def test_battery_is_released_after_the_regulator_was_stopped(
     assert site.is_released()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "inputs"),
-    [
-        ("zero_export", {}),
-        pytest.param("peak_shaving", {"between": "recharge"}, marks=pytest.mark.long),
-    ],
+    [("zero_export", {}), ("peak_shaving", {"between": "recharge"})],
 )
 async def test_battery_stays_held_from_one_run_to_the_next(
     sessy_site: Site,

@@ -19,7 +19,8 @@ from custom_components.homebattery.drivers.modbus.silence import (
     MOST_TIMEOUTS,
 )
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
-from tests.drivers.conftest import MODBUS_DEVICES, Leap, one_plain
+from tests.drivers.conftest import MODBUS_DEVICES, Leap
+from tests.home import plain_with
 from tests.simulators import Simulator
 from tests.simulators.modbus import Refused, Silent
 
@@ -216,7 +217,7 @@ def _reads(line: Line) -> list[Span]:
     return spans
 
 
-@one_plain(MODBUS_DEVICES)
+@plain_with("victron", of=MODBUS_DEVICES, fixture="modbus_simulator")
 async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
     modbus_simulator: Any, line: Line, leap: Leap
 ) -> None:
@@ -246,7 +247,7 @@ async def test_a_condition_that_hangs_keeps_no_renewal_from_the_device(
         assert modbus_simulator.mode == "automatic"
 
 
-@one_plain(CONDITIONS)
+@plain_with("victron", of=CONDITIONS, fixture="modbus_simulator")
 async def test_a_condition_that_hangs_for_long_ends_the_setpoint_until_it_answers(
     modbus_simulator: Any, line: Line, leap: Leap
 ) -> None:

@@ -35,6 +35,10 @@ __all__ = ["no_waiting"]
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
 
 both_ways = pytest.mark.parametrize("way", WAYS)
+one_way_is_plain = pytest.mark.parametrize(
+    "way", [WAYS[0], pytest.param(WAYS[1], marks=pytest.mark.long)]
+)
+"""A mark for tests that poll for hours: what is learnt does not come of the transport."""
 
 MINUTES_TO_LEARN = 8
 """Within ten a counter in another unit would be taken for another counter."""
@@ -281,7 +285,7 @@ async def test_a_setpoint_that_cannot_be_written_anew_is_tried_again(
 # Releases with a letter -------------------------------------------------------
 
 
-@both_ways
+@one_way_is_plain
 @pytest.mark.parametrize(("energies", "factor"), [("tenths", 1), ("whole", 10)])
 async def test_the_unit_of_counters_is_seen_where_the_release_decides_nothing(
     way: str, energies: str, factor: int, leap: Leap
@@ -313,7 +317,7 @@ async def test_the_unit_of_counters_is_seen_where_the_release_decides_nothing(
         )
 
 
-@both_ways
+@one_way_is_plain
 @pytest.mark.parametrize(
     ("key", "kwh"),
     [

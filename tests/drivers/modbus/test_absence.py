@@ -20,7 +20,8 @@ from custom_components.homebattery.drivers.errors import (
     StartingError,
 )
 from custom_components.homebattery.drivers.sun2000 import unit as sun2000_unit
-from tests.drivers.conftest import MODBUS_DEVICES, Leap, one_plain
+from tests.drivers.conftest import MODBUS_DEVICES, Leap
+from tests.home import plain_with
 from tests.simulators import Simulator, VictronSimulator
 from tests.simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, Refused, Silent
 
@@ -133,7 +134,7 @@ async def test_a_part_that_is_refused_for_a_while_is_back_after_it(
     assert await known(battery) == before
 
 
-@one_plain(MODBUS_DEVICES)
+@plain_with("victron", of=MODBUS_DEVICES, fixture="modbus_simulator")
 @pytest.mark.parametrize("battery", [TIMEOUT], indirect=True)
 async def test_a_part_without_an_answer_costs_its_own_values_and_few_time_outs(
     battery: ModbusBattery, spoiler: Spoiler, modbus_simulator: Simulator, leap: Leap

@@ -14,6 +14,7 @@ Temperatures count from -100 °C.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
+from functools import cache
 from typing import Final, NamedTuple
 
 from ..measurements import Poll
@@ -638,6 +639,7 @@ def with_absence(run: Run, may_be_full: Collection[str] = _MAY_BE_FULL) -> Run:
     )
 
 
+@cache
 def three_phase(*, high_voltage: bool, more_pvs: bool = True) -> RegisterMap:
     """Return the registers of a three-phase hybrid.
 
@@ -685,6 +687,7 @@ def three_phase(*, high_voltage: bool, more_pvs: bool = True) -> RegisterMap:
     return tuple(map(with_absence, runs))
 
 
+@cache
 def single_phase() -> RegisterMap:
     """Return the registers of a single-phase hybrid: another map altogether.
 
