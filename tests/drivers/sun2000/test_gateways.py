@@ -657,6 +657,31 @@ async def test_silent_units_are_not_searched_for_further_inverters(
     assert asked == {1, 0, 100, 16, 2, 3}
 
 
+@pytest.mark.parametrize("is_detected", [True, False])
+async def test_a_slow_gateway_is_waited_for_from_the_request_on(
+    monkeypatch: pytest.MonkeyPatch, is_detected: bool
+) -> None:
+    """Not from before the new connection, which a silent unit makes necessary, rests."""
+    monkeypatch.setattr(sun2000_gateways, "_PATIENCE", 0.09)
+    monkeypatch.setattr(Probe, "timeout", 0.15)
+    monkeypatch.setattr(Probe, "connect_delay", 0.06)
+    async with HuaweiSimulator(second_unit=16, other_units="silent") as simulator:
+        simulator.server.set_faults(delay=0.04)
+        at = (simulator.host, simulator.port)
+        probe = Probe(*at, ModbusTcpConnection.shared)
+        connection = await probe.connected()
+        found = (
+            await sun2000_gateways.detect_inverters(probe)
+            if is_detected
+            else await sun2000_gateways.find_inverters(
+                "dongle", connection, connection.unit, every=True
+            )
+        )
+        await probe.close()
+
+    assert [each.unit_id for each in found] == [1, 16]
+
+
 @pytest.mark.parametrize(
     ("objects", "units"),
     [

@@ -6,7 +6,6 @@ site to site, and that they list. None of the four is controlled itself; what an
 and a SmartLogger measure is in `house.py`.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -21,7 +20,7 @@ from ..errors import (
     WrongUnitError,
 )
 from ..measurements import Value
-from ..modbus.connection import ModbusConnection
+from ..modbus.connection import ModbusConnection, patience
 from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
@@ -109,13 +108,13 @@ async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
     parts = [candidate.model, candidate.serial_number]
     for register in _DESCRIBED:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            with patience(PROBE_TIMEOUT):
                 words = await unit.read_holding_registers(
                     register.address, register.count
                 )
         except DeviceRefusedError:
             continue
-        except BatteryError, TimeoutError:
+        except BatteryError:
             break
         value = register.decode(words)
         if isinstance(value, int | float):
@@ -173,8 +172,8 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
     seen: dict[object, Candidate] = {}
 
     async def read(unit_id: int, register: Register) -> Value:
-        patience = _PATIENCE if seen else None
-        return (await probe.read(unit_id, [register], patience)).get(register.name)
+        within = _PATIENCE if seen else None
+        return (await probe.read(unit_id, [register], within)).get(register.name)
 
     async def ask(unit_id: int) -> str | None:
         model = await read(unit_id, _MODEL)
@@ -331,8 +330,8 @@ class _Search:
 
     async def _read(self, unit_id: int, register: Register) -> Value:
         """Return a register; None where it is refused, or nothing answers."""
-        with suppress(BatteryError, TimeoutError):
-            async with asyncio.timeout(self._patience):
+        with suppress(BatteryError):
+            with patience(self._patience):
                 words = await self._unit(unit_id).read_holding_registers(
                     register.address, register.count
                 )
@@ -345,7 +344,7 @@ class _Search:
         try:
             if retrying:
                 return await _read_model(RetryingUnit(unit))
-            async with asyncio.timeout(self._patience):
+            with patience(self._patience):
                 return await _read_model(unit)
         except DeviceFailureError:
             self._failed.append(unit_id)
@@ -355,7 +354,7 @@ class _Search:
                 self.busy.append(unit_id)
             elif err.code in _NO_SUCH_REGISTER:
                 self._nameless.append(unit_id)
-        except RequestTimeoutError, TimeoutError:
+        except RequestTimeoutError:
             self._silent.add(unit_id)
         return None
 
