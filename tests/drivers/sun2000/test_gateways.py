@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from custom_components.homebattery.drivers import SmaInverter, detection
 from custom_components.homebattery.drivers.battery.controller import DeviceIssue
-from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.detection import detect, detect_at
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     DeviceBusyError,
@@ -35,6 +36,7 @@ HOUSE = ("grid_power", "load_power", "grid_import_total", "grid_export_total")
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     without_pauses(monkeypatch)
+    monkeypatch.setattr(Probe, "connect_delay", 0)
 
 
 def number(value: Value) -> float:
@@ -487,7 +489,6 @@ async def test_the_second_of_a_cascade_is_detected_among_silent_units(
 ) -> None:
     """Up to three silent units are borne in a search without a list."""
     monkeypatch.setattr(Probe, "timeout", 0.1)
-    monkeypatch.setattr(Probe, "connect_delay", 0)
     async with HuaweiSimulator(
         unit_id=1, second_unit=second, other_units="silent"
     ) as simulator:
@@ -514,6 +515,34 @@ async def test_a_listed_inverter_is_detected_at_night(
         1: ("SUN2000-6KTL-M1", "HV2250123456"),
         27: ("SUN2000-6KTL-M1", "HV2250654321"),
     }
+
+
+async def test_what_was_detected_is_kept_when_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The time is each driver's own: those before have waited for silent units."""
+    monkeypatch.setattr(detection, "LIMIT", 0.3)
+    monkeypatch.setattr(sun2000_gateways, "_DETECTION_LIMIT", 0.25)
+    monkeypatch.setattr(Probe, "timeout", 30)
+    async with HuaweiSimulator(other_units="silent") as simulator:
+        at = (simulator.host, simulator.port)
+        detected = await detect_at(*at, [SmaInverter, Sun2000Inverter])
+
+    assert [each.setup["unit_id"] for each in detected] == [1]
+
+
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_a_listed_inverter_is_detected_without_being_asked(
+    access: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sleeps in silence would cost seconds."""
+    async with HuaweiSimulator(access=access, unit_id=26, second_unit=27) as simulator:
+        asked = units_asked(simulator, monkeypatch)
+        at = (simulator.host, simulator.port)
+        detected = await detect_at(*at, [Sun2000Inverter])
+
+    assert [each.setup["unit_id"] for each in detected] == [26, 27]
+    assert asked == {0, 1}
 
 
 @pytest.mark.parametrize("access", ["emma", "smartlogger"])

@@ -6,6 +6,7 @@ site to site, and that they list. None of the four is controlled itself; what an
 and a SmartLogger measure is in `house.py`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -40,6 +41,8 @@ PROBE_TIMEOUT: Final = 5.0
 """Seconds to wait for a unit that may not exist; an SDongle needs 1.5 s to answer."""
 _PATIENCE: Final = 2.5
 """The same, once an inverter has answered at the address."""
+_DETECTION_LIMIT: Final = 25.0
+"""Seconds after which detection ends with the inverters that it has found."""
 _SILENCES: Final = 3
 """Number of silent units that end the search for further inverters without a list."""
 
@@ -167,9 +170,18 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
     """Return the inverters at a port, each once, also those that only a list has.
 
     Units beyond the likeliest two are asked only where something speaks Modbus: each
-    silent unit costs seconds. Once there is an inverter, three of them end it.
+    silent unit costs seconds. Once there is an inverter, three of them end it. So does
+    the end of the time for it.
     """
     seen: dict[object, Candidate] = {}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DETECTION_LIMIT):
+            await _detect_into(seen, probe)
+    return list(seen.values())
+
+
+async def _detect_into(seen: dict[object, Candidate], probe: Probe) -> None:
+    """Put the inverters at a port into `seen`, by serial number, as they are found."""
 
     async def read(unit_id: int, register: Register) -> Value:
         within = _PATIENCE if seen else None
@@ -185,13 +197,15 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
 
     models = {unit_id: await ask(unit_id) for unit_id in UNITS[:_LIKELY]}
     if not probe.speaks_modbus:
-        return []
+        return
     listed: Sequence[Listed] = ()
     manager = await _manager(read, models, is_silent=probe.is_silent)
     if manager is not None:
         listed = await _listed_inverters(await probe.connected(), manager)
-    for each in listed:
-        if not models.get(each.unit_id) and await ask(each.unit_id) is None:
+    others = [each for each in listed if not models.get(each.unit_id)]
+    # One with a serial number need not be asked, which may cost the time for all.
+    for each in sorted(others, key=lambda each: each.serial_number is None):
+        if each.serial_number or await ask(each.unit_id) is None:
             seen.setdefault(each.serial_number or each.unit_id, _candidate(each))
     silences = 0
     for unit_id in () if listed else _FURTHER[_LIKELY:]:
@@ -199,7 +213,6 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
         silences += bool(seen) and probe.is_silent
         if silences == _SILENCES:
             break
-    return list(seen.values())
 
 
 async def _is_logger(read: Reader, unit_id: int) -> bool:
