@@ -24,6 +24,7 @@ from custom_components.homebattery.drivers.sun2000 import (
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator, ManualClock
+from tests.simulators.huawei_gateways import METER_UNIT
 from tests.simulators.modbus import DEVICE_BUSY, Read, Refused
 
 from .bench import bench, connected, without_pauses
@@ -341,18 +342,128 @@ async def test_a_meter_of_its_own_is_news_behind_a_gateway() -> None:
         assert await battery.has_new_parts()
 
 
+async def test_a_meter_of_its_own_that_does_not_report_its_kind_is_one() -> None:
+    """It has the phases of the inverter."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        simulator.device.meter = "present"
+        await simulator.misbehave("unknown", address=37125)
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+            assert battery.shows_house is None
+            assert readings["meter_status"] == "normal"
+            assert readings["grid_power_l3"] is not None
+
+
 async def test_a_smart_logger_without_a_meter_is_a_gateway_only() -> None:
     """The inverter's own meter may come back; its state is read now and then."""
     async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
-        meter = simulator.units.listed.pop()
+        meter = simulator.units.listeners.pop(METER_UNIT)
+        listed = simulator.units.listed.pop()
         async with connected(simulator) as battery:
             readings = await battery.read()
             assert battery.gateway is not None
             assert readings["meter_status"] == "offline"
             assert readings["load_power"] is None
             assert not await battery.has_new_parts()
-            simulator.units.listed.append(meter)
+            simulator.units.listeners[METER_UNIT] = meter
+            simulator.units.listed.append(listed)
             assert await battery.has_new_parts()
+
+
+def refuse(
+    simulator: HuaweiSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    *,
+    count: int,
+    code: int = 2,
+) -> None:
+    """Let a gateway refuse reads from an address on, so many of them."""
+    read = simulator.units.read
+    refusals = iter(range(count))
+
+    def refusing(unit: int, address: int, words: int) -> list[int]:
+        if (unit, address) == (0, at) and next(refusals, None) is not None:
+            raise Refused(code)
+        return read(unit, address, words)
+
+    monkeypatch.setattr(simulator.units, "read", refusing)
+
+
+@pytest.mark.parametrize(
+    ("access", "serial", "number"),
+    [("emma", 30015, "EM2250000001"), ("smartlogger", 40713, "SL2250000001")],
+)
+async def test_a_gateway_that_refuses_its_serial_number_for_once_has_one(
+    access: Any, serial: int, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next inverter would show the house, too."""
+    async with HuaweiSimulator(access=access) as simulator:
+        refuse(simulator, monkeypatch, serial, count=1)
+        async with connected(simulator) as battery:
+            assert battery.gateway is not None
+            assert battery.gateway.serial_number == number
+
+
+async def test_a_gateway_that_has_another_serial_number_is_news() -> None:
+    """It was exchanged; the next inverter behind it would show the house, too."""
+    async with (
+        HuaweiSimulator(access="emma") as simulator,
+        connected(simulator) as battery,
+    ):
+        assert not await battery.has_new_parts()
+        emma = simulator.units.listeners[0]
+        simulator.units.listeners[0] = emma._replace(
+            values=lambda: {**emma.values(), "serial": "EM2250000002"}
+        )
+        assert await battery.has_new_parts()
+
+
+async def test_totals_that_an_emma_refuses_for_once_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of its sensor would be other counters in the energy dashboard."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        refuse(simulator, monkeypatch, 30332, count=1)
+        async with connected(simulator) as battery:
+            await simulator.misbehave("unknown", address=30338)
+            assert (await battery.read())["grid_import_total"] is None
+
+
+async def test_totals_of_an_emma_that_come_later_are_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A question for them without an answer is none."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        with monkeypatch.context() as refused:
+            refuse(simulator, refused, 30332, count=2)
+            battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=1)
+            await battery.connect()
+        with monkeypatch.context() as busy:
+            refuse(simulator, busy, 30332, count=9, code=6)
+            assert not await battery.has_new_parts()
+        assert await battery.has_new_parts()
+        await battery.close()
+
+
+async def test_a_meter_that_gets_another_unit_is_news() -> None:
+    """As when a SmartLogger is set up anew."""
+    async with (
+        HuaweiSimulator(access="smartlogger", unit_id=26) as simulator,
+        connected(simulator) as battery,
+    ):
+        assert not await battery.has_new_parts()
+        units = simulator.units
+        units.listeners[12] = units.listeners.pop(METER_UNIT)
+        units.listed.append(units.listed.pop()._replace(unit=12))
+        assert await battery.has_new_parts()
+
+
+async def test_a_meter_that_a_smart_logger_does_not_list_is_found() -> None:
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        simulator.units.listed.pop()
+        async with connected(simulator) as battery:
+            assert (await battery.read())["grid_power"] is not None
 
 
 @pytest.mark.parametrize("silent", [True, False])
