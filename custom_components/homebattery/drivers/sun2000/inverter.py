@@ -308,7 +308,6 @@ class Sun2000Inverter(ModbusBattery):
             duration_min=self.duration_min,
             sunshine=self.sunshine or Sunshine.KEEP_SETPOINT,
             strings=self.topology.strings,
-            is_overruled=self._is_overruled,
         )
         # What the battery permits has just been read with the identity.
         controller.observe(self.cache.values)
