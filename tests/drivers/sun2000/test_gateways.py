@@ -10,6 +10,7 @@ from custom_components.homebattery.drivers.detection import detect, detect_at
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     UndetectedUnitError,
     UnitAbsentError,
@@ -745,6 +746,34 @@ async def test_a_listed_inverter_is_offered_at_night(dark: int, unit: int) -> No
     serial_number = {1: "HV2250123456", 16: "HV2250654321"}[dark]
     assert texts[dark] == f"{dark}: SUN2000-6KTL-M1, {serial_number}"
     assert "PV" in texts[unit]
+
+
+@pytest.mark.parametrize("unit_id", [None, 27])
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_listed_inverters_that_do_not_answer_may_sleep(
+    access: Any, unit_id: int | None
+) -> None:
+    """Whether one of them is chosen or not: nothing is wrong with the unit ids."""
+    async with HuaweiSimulator(access=access, unit_id=26, second_unit=27) as simulator:
+        for unit in (26, 27):
+            simulator.units.listeners.pop(unit)
+        battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=unit_id)
+        battery.searches = True
+        with pytest.raises(BatteryError) as caught:
+            await battery.connect()
+        err = await battery.explain(caught.value)
+
+    assert isinstance(err, DeviceFailureError)
+    assert f"unit {unit_id or 26}: is listed" in str(err)
+
+
+async def test_an_inverter_that_is_not_listed_is_absent() -> None:
+    async with HuaweiSimulator(access="emma", unit_id=26) as simulator:
+        battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=27)
+        with pytest.raises(UnitAbsentError) as caught:
+            await battery.connect()
+        assert await battery.explain(caught.value) is caught.value
+    assert await battery.explain(caught.value) is caught.value
 
 
 async def test_an_inverter_at_night_without_a_list_is_not_offered() -> None:

@@ -94,16 +94,31 @@ async def find_inverters(
     what answers instead, and RequestTimeoutError when nothing answers at all.
     """
     search = _Search(where, unit)
-    first = (
-        await search.first(UNITS)
-        or await search.first(
-            [each.unit_id for each in await search.listed(connection)]
-        )
-        or await search.first(tuple(search.busy), retrying=True)
-    )
+    first, listed = await search.first(UNITS), []
     if first is None:
-        raise await search.explanation()
+        listed = [each.unit_id for each in await search.listed(connection)]
+        first = await search.first(listed) or await search.first(
+            tuple(search.busy), retrying=True
+        )
+    if first is None:
+        raise await search.explanation(listed)
     return await search.all_beside(first, connection) if every else [first]
+
+
+async def is_listed(where: str, connection: ModbusConnection, unit_id: int) -> bool:
+    """Return whether a gateway at an address lists an inverter at this unit."""
+    search = _Search(where, connection.unit)
+    await search.first([MANAGER_UNIT])
+    return any(each.unit_id == unit_id for each in await search.listed(connection))
+
+
+def asleep(where: str, unit_id: int, answer: str) -> DeviceFailureError:
+    """Return the error of an inverter that may sleep; `answer` is what came of it."""
+    return DeviceFailureError(
+        f"{where} unit {unit_id}: {answer}; an inverter that sleeps at night is found "
+        "by daylight",
+        _FAILED,
+    )
 
 
 async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
@@ -371,14 +386,17 @@ class _Search:
             self._silent.add(unit_id)
         return None
 
-    async def explanation(self) -> BatteryError:
-        """Return the error that names what answers instead of an inverter."""
+    async def explanation(self, listed: Sequence[int]) -> BatteryError:
+        """Return the error that names what answers instead of an inverter.
+
+        `listed` are the unit ids of those that a gateway lists, and none of which does.
+        """
         if self._failed:
-            return DeviceFailureError(
-                f"{self._where} unit {self._failed[0]}: answers, but only that it "
-                "fails; an inverter that sleeps at night is found by daylight",
-                _FAILED,
+            return asleep(
+                self._where, self._failed[0], "answers, but only that it fails"
             )
+        if listed:
+            return asleep(self._where, listed[0], "is listed, but does not answer")
         tried = ", ".join(str(unit_id) for unit_id in UNITS)
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:
