@@ -290,7 +290,7 @@ async def test_reads_and_renewals_go_on_while_the_question_gets_no_answer(
 async def test_refusal_of_the_serial_number_that_passes_is_no_answer(
     address: Address, leap: Leap
 ) -> None:
-    """Busy, failing, asleep behind a gateway: reads and renewals go on."""
+    """Busy, failing, absent behind a gateway: reads and renewals go on."""
     battery, device = address.battery, address.device
     await battery.set_power_setpoint(1000)
     for code in (4, 5, 6, 10, 11):

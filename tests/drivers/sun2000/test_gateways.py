@@ -460,7 +460,7 @@ async def test_a_meter_that_gets_another_unit_is_news() -> None:
         assert await battery.has_new_parts()
 
 
-async def test_a_meter_that_a_smart_logger_does_not_list_is_found() -> None:
+async def test_a_meter_that_a_smart_logger_does_not_list_is_detected() -> None:
     async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
         simulator.units.listed.pop()
         async with connected(simulator) as battery:
@@ -647,7 +647,7 @@ async def test_what_was_detected_is_kept_when_the_time_is_up(
 async def test_a_listed_inverter_is_detected_without_being_asked(
     access: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that sleeps in silence would cost seconds."""
+    """One that is silent at night would cost seconds."""
     async with HuaweiSimulator(access=access, unit_id=26, second_unit=27) as simulator:
         asked = units_asked(simulator, monkeypatch)
         at = (simulator.host, simulator.port)
@@ -839,7 +839,7 @@ async def test_a_slow_gateway_is_waited_for_from_the_request_on(
         at = (simulator.host, simulator.port)
         probe = Probe(*at, ModbusTcpConnection.shared)
         connection = await probe.connected()
-        found = (
+        candidates = (
             await sun2000_gateways.detect_inverters(probe)
             if is_detected
             else await sun2000_gateways.find_inverters(
@@ -848,7 +848,7 @@ async def test_a_slow_gateway_is_waited_for_from_the_request_on(
         )
         await probe.close()
 
-    assert [each.unit_id for each in found] == [1, 16]
+    assert [each.unit_id for each in candidates] == [1, 16]
 
 
 @pytest.mark.parametrize(

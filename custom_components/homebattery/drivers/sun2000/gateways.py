@@ -42,7 +42,7 @@ PROBE_TIMEOUT: Final = 5.0
 _PATIENCE: Final = 2.5
 """The same, once an inverter has answered at the address."""
 _DETECTION_LIMIT: Final = 25.0
-"""Seconds after which detection ends with the inverters that it has found."""
+"""Seconds after which detection ends with the inverters that have answered so far."""
 _SILENCES: Final = 3
 """Number of silent units that end the search for further inverters without a list."""
 
@@ -112,7 +112,7 @@ async def is_listed(where: str, connection: ModbusConnection, unit_id: int) -> b
     return any(each.unit_id == unit_id for each in await search.listed(connection))
 
 
-def asleep(where: str, unit_id: int, answer: str) -> DeviceFailureError:
+def dormant(where: str, unit_id: int, answer: str) -> DeviceFailureError:
     """Return the error of an inverter that may sleep; `answer` is what came of it."""
     return DeviceFailureError(
         f"{where} unit {unit_id}: {answer}; an inverter that sleeps at night is found "
@@ -196,7 +196,7 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
 
 
 async def _detect_into(seen: dict[object, Candidate], probe: Probe) -> None:
-    """Put the inverters at a port into `seen`, by serial number, as they are found."""
+    """Put the inverters at a port into `seen`, by serial number, one by one."""
 
     async def read(unit_id: int, register: Register) -> Value:
         within = _PATIENCE if seen else None
@@ -392,11 +392,11 @@ class _Search:
         `listed` are the unit ids of those that a gateway lists, and none of which does.
         """
         if self._failed:
-            return asleep(
+            return dormant(
                 self._where, self._failed[0], "answers, but only that it fails"
             )
         if listed:
-            return asleep(self._where, listed[0], "is listed, but does not answer")
+            return dormant(self._where, listed[0], "is listed, but does not answer")
         tried = ", ".join(str(unit_id) for unit_id in UNITS)
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:

@@ -183,7 +183,7 @@ class Gateway:
             return INVERTERS_POWER
         return "active_power" if self.inverters == 1 else None
 
-    def is_moved_from(self, before: Gateway) -> bool:
+    def is_elsewhere(self, before: Gateway) -> bool:
         """Return True if the meter surely has other registers or another unit id."""
         now, then = ((each.meter_unit, each.registers) for each in (self, before))
         return self.is_certain and bool(self.registers) and now != then

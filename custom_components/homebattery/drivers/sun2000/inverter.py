@@ -46,10 +46,10 @@ from .connection import LostConnections
 from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
 from .gateways import (
-    asleep,
     check_inverter,
     describe,
     detect_inverters,
+    dormant,
     find_inverters,
     is_listed,
 )
@@ -162,7 +162,7 @@ class Sun2000Inverter(ModbusBattery):
 
     @override
     async def explain(self, err: BatteryError) -> BatteryError:
-        """Return that an inverter sleeps, where it is listed but silent; else `err`."""
+        """Return that an inverter may be dormant, if it is listed; else `err`."""
         unit_id = self.unit_id
         if unit_id is None or not isinstance(
             err, UnitAbsentError | RequestTimeoutError
@@ -174,11 +174,11 @@ class Sun2000Inverter(ModbusBattery):
         except BatteryError:
             return err
         try:
-            is_asleep = await is_listed(where, connection, unit_id)
+            is_dormant = await is_listed(where, connection, unit_id)
         finally:
             await connection.close()
-        if is_asleep:
-            return asleep(where, unit_id, "is listed, but does not answer")
+        if is_dormant:
+            return dormant(where, unit_id, "is listed, but does not answer")
         return err
 
     def _add_formulas(self) -> None:

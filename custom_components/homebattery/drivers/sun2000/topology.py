@@ -109,7 +109,7 @@ class Topology:
             return True
         if not then.registers:
             return bool(now.registers)
-        if has_meter or now.is_moved_from(then):
+        if has_meter or now.is_elsewhere(then):
             return True
         # The sum of all is right for any number of them.
         return now.inverters is not None and then.inverters_power not in (
