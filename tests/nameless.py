@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.simulators import SessySimulator
-from tests.simulators.modbus import DEVICE_BUSY, Refused, Silent
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused, Silent
 
 _SERIAL_AT: Final = {
     "victron": 800,
@@ -27,9 +27,9 @@ TIMEOUT: Final = 0.5
 class Nameless:
     """A way in which a device, otherwise well, gives no serial number."""
 
-    def __init__(self, device: Any, way: str) -> None:
-        """Prepare it: `refused`, `empty` or `silent`."""
-        self._device, self._way = device, way
+    def __init__(self, device: Any, way: str, code: int = ILLEGAL_ADDRESS) -> None:
+        """Prepare it: `refused` (over Modbus with `code`), `empty` or `silent`."""
+        self._device, self._way, self._code = device, way, code
         self._patch = pytest.MonkeyPatch()
 
     async def begin(self) -> None:
@@ -60,7 +60,7 @@ class Nameless:
             return read(unit, start, count)
         match self._way:
             case "refused":
-                raise Refused(DEVICE_BUSY)
+                raise Refused(self._code)
             case "empty":
                 return [0] * count
         raise Silent

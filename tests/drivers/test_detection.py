@@ -352,7 +352,7 @@ async def test_a_silent_port_is_given_up(
     monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     """It takes connections, and says nothing."""
-    monkeypatch.setattr(detection, "PORT_LIMIT", 0.05)
+    monkeypatch.setattr(detection, "LIMIT", 0.05)
     async with ModbusImage(VICTRON) as image:
         image.set_faults(hang=True)
         detected = await detect(image.host, ports=only(closed_port, p502=image))

@@ -14,6 +14,7 @@ from custom_components.homebattery.drivers.errors import (
     AnotherDeviceError,
     BatteryError,
     CannotConnectError,
+    DeviceRefusedError,
     RequestTimeoutError,
     UnidentifiedError,
     WrongLoggerError,
@@ -284,6 +285,30 @@ async def test_reads_and_renewals_go_on_while_the_question_gets_no_answer(
         await nameless.end()
         await battery.release()
         assert simulator.mode == "automatic"
+
+
+@pytest.mark.parametrize("simulator", LASTING, indirect=True)
+async def test_refusal_of_the_serial_number_that_passes_is_no_answer(
+    address: Address, leap: Leap
+) -> None:
+    """Busy, failing, absent behind a gateway: reads and renewals go on."""
+    battery, device = address.battery, address.device
+    await battery.set_power_setpoint(1000)
+    for code in (4, 5, 6, 10, 11):
+        nameless = Nameless(device, "refused", code)
+        await nameless.begin()
+        await address.pass_to(device)
+        back_off(leap)
+
+        assert await battery.get("battery_soc") == pytest.approx(50, abs=0.5), code
+        await battery.keep_alive()
+        assert battery.held is not None
+        with pytest.raises(DeviceRefusedError):
+            await battery.release()
+
+        await nameless.end()
+    await battery.release()
+    assert device.mode == "automatic"
 
 
 # Behind a data logger

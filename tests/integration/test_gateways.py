@@ -155,6 +155,38 @@ async def test_the_next_one_shows_the_house_while_the_first_is_disabled(
     assert not shows_house(second)
 
 
+async def test_the_house_is_shown_once_behind_a_gateway_that_is_exchanged(
+    hass: HomeAssistant, site: HuaweiSimulator, first: Home, warp: Warp
+) -> None:
+    """From the next scan on: an entry that is added meanwhile knows the new one."""
+    emma = site.units.listeners[0]
+    site.units.listeners[0] = emma._replace(
+        values=lambda: {**emma.values(), "serial": "EM2250000002"}
+    )
+    second = behind(hass, site, 16)
+    await set_up_all(hass, second)
+
+    await warp(SCAN_INTERVAL + 1)
+    await hass.async_block_till_done()
+    assert [shows_house(home) for home in (first, second)] == [True, False]
+    await unload_all(hass, second)
+
+
+async def test_an_inverter_that_sleeps_behind_a_new_connection_shows_the_house(
+    hass: HomeAssistant, site: HuaweiSimulator, warp: Warp
+) -> None:
+    """It refuses even its serial number; the gateway is awake."""
+    home = behind(hass, site, 16)
+    await set_up_all(hass, home)
+    await site.misbehave("sleep", unit=16)
+    await site.misbehave("cut")
+    for _ in range(3):
+        await warp(31)
+
+    assert shows_house(home)
+    await unload_all(hass, home)
+
+
 async def test_a_battery_that_is_held_is_not_set_up_again_for_that(
     hass: HomeAssistant, first: Home, second: Home, warp: Warp
 ) -> None:

@@ -24,8 +24,8 @@ __all__ = ["Detected", "detect", "detect_at"]
 
 _LOGGER = logging.getLogger(__name__)
 
-PORT_LIMIT: Final = 30.0
-"""Seconds after which a port that keeps silent is given up."""
+LIMIT: Final = 30.0
+"""Seconds after which a driver that has detected nothing at a port is ended."""
 
 
 async def detect(
@@ -66,11 +66,10 @@ async def detect_at(
     """
     probe = Probe(host, port, ModbusTcpConnection.shared, session)
     try:
-        async with asyncio.timeout(PORT_LIMIT):
-            for driver in drivers:
-                if devices := await _ask(probe, driver):
-                    return devices
-    except (TimeoutError, CannotConnectError) as err:
+        for driver in drivers:
+            if devices := await _ask(probe, driver):
+                return devices
+    except CannotConnectError as err:
         _LOGGER.debug("%s:%s: nothing found (%r)", probe.host, probe.port, err)
     finally:
         await probe.close()
@@ -80,9 +79,10 @@ async def detect_at(
 async def _ask(probe: Probe, driver: type[Battery]) -> list[Detected]:
     """Return the devices that a driver detects; none when only its request fails."""
     try:
-        return await driver.detect(probe)
+        async with asyncio.timeout(LIMIT):
+            return await driver.detect(probe)
     except CannotConnectError:
         raise
-    except BatteryError as err:
-        _LOGGER.debug("%s: %s", driver.battery_type, err)
+    except (BatteryError, TimeoutError) as err:
+        _LOGGER.debug("%s: %r", driver.battery_type, err)
         return []

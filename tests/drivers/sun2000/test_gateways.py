@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from custom_components.homebattery.drivers import SmaInverter, detection
 from custom_components.homebattery.drivers.battery.controller import DeviceIssue
-from custom_components.homebattery.drivers.detection import detect
+from custom_components.homebattery.drivers.detection import detect, detect_at
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     UndetectedUnitError,
     UnitAbsentError,
@@ -23,6 +25,7 @@ from custom_components.homebattery.drivers.sun2000 import (
 )
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator, ManualClock
+from tests.simulators.huawei_gateways import METER_UNIT
 from tests.simulators.modbus import DEVICE_BUSY, Read, Refused
 
 from .bench import bench, connected, without_pauses
@@ -35,6 +38,7 @@ HOUSE = ("grid_power", "load_power", "grid_import_total", "grid_export_total")
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     without_pauses(monkeypatch)
+    monkeypatch.setattr(Probe, "connect_delay", 0)
 
 
 def number(value: Value) -> float:
@@ -339,18 +343,128 @@ async def test_a_meter_of_its_own_is_news_behind_a_gateway() -> None:
         assert await battery.has_new_parts()
 
 
+async def test_a_meter_of_its_own_that_does_not_report_its_kind_is_one() -> None:
+    """It has the phases of the inverter."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        simulator.device.meter = "present"
+        await simulator.misbehave("unknown", address=37125)
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+            assert battery.shows_house is None
+            assert readings["meter_status"] == "normal"
+            assert readings["grid_power_l3"] is not None
+
+
 async def test_a_smart_logger_without_a_meter_is_a_gateway_only() -> None:
     """The inverter's own meter may come back; its state is read now and then."""
     async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
-        meter = simulator.units.listed.pop()
+        meter = simulator.units.listeners.pop(METER_UNIT)
+        listed = simulator.units.listed.pop()
         async with connected(simulator) as battery:
             readings = await battery.read()
             assert battery.gateway is not None
             assert readings["meter_status"] == "offline"
             assert readings["load_power"] is None
             assert not await battery.has_new_parts()
-            simulator.units.listed.append(meter)
+            simulator.units.listeners[METER_UNIT] = meter
+            simulator.units.listed.append(listed)
             assert await battery.has_new_parts()
+
+
+def refuse(
+    simulator: HuaweiSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    *,
+    count: int,
+    code: int = 2,
+) -> None:
+    """Let a gateway refuse reads from an address on, so many of them."""
+    read = simulator.units.read
+    refusals = iter(range(count))
+
+    def refusing(unit: int, address: int, words: int) -> list[int]:
+        if (unit, address) == (0, at) and next(refusals, None) is not None:
+            raise Refused(code)
+        return read(unit, address, words)
+
+    monkeypatch.setattr(simulator.units, "read", refusing)
+
+
+@pytest.mark.parametrize(
+    ("access", "serial", "number"),
+    [("emma", 30015, "EM2250000001"), ("smartlogger", 40713, "SL2250000001")],
+)
+async def test_a_gateway_that_refuses_its_serial_number_for_once_has_one(
+    access: Any, serial: int, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next inverter would show the house, too."""
+    async with HuaweiSimulator(access=access) as simulator:
+        refuse(simulator, monkeypatch, serial, count=1)
+        async with connected(simulator) as battery:
+            assert battery.gateway is not None
+            assert battery.gateway.serial_number == number
+
+
+async def test_a_gateway_that_has_another_serial_number_is_news() -> None:
+    """It was exchanged; the next inverter behind it would show the house, too."""
+    async with (
+        HuaweiSimulator(access="emma") as simulator,
+        connected(simulator) as battery,
+    ):
+        assert not await battery.has_new_parts()
+        emma = simulator.units.listeners[0]
+        simulator.units.listeners[0] = emma._replace(
+            values=lambda: {**emma.values(), "serial": "EM2250000002"}
+        )
+        assert await battery.has_new_parts()
+
+
+async def test_totals_that_an_emma_refuses_for_once_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of its sensor would be other counters in the energy dashboard."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        refuse(simulator, monkeypatch, 30332, count=1)
+        async with connected(simulator) as battery:
+            await simulator.misbehave("unknown", address=30338)
+            assert (await battery.read())["grid_import_total"] is None
+
+
+async def test_totals_of_an_emma_that_come_later_are_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A question for them without an answer is none."""
+    async with HuaweiSimulator(access="emma") as simulator:
+        with monkeypatch.context() as refused:
+            refuse(simulator, refused, 30332, count=2)
+            battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=1)
+            await battery.connect()
+        with monkeypatch.context() as busy:
+            refuse(simulator, busy, 30332, count=9, code=6)
+            assert not await battery.has_new_parts()
+        assert await battery.has_new_parts()
+        await battery.close()
+
+
+async def test_a_meter_that_gets_another_unit_is_news() -> None:
+    """As when a SmartLogger is set up anew."""
+    async with (
+        HuaweiSimulator(access="smartlogger", unit_id=26) as simulator,
+        connected(simulator) as battery,
+    ):
+        assert not await battery.has_new_parts()
+        units = simulator.units
+        units.listeners[12] = units.listeners.pop(METER_UNIT)
+        units.listed.append(units.listed.pop()._replace(unit=12))
+        assert await battery.has_new_parts()
+
+
+async def test_a_meter_that_a_smart_logger_does_not_list_is_detected() -> None:
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        simulator.units.listed.pop()
+        async with connected(simulator) as battery:
+            assert (await battery.read())["grid_power"] is not None
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -487,7 +601,6 @@ async def test_the_second_of_a_cascade_is_detected_among_silent_units(
 ) -> None:
     """Up to three silent units are borne in a search without a list."""
     monkeypatch.setattr(Probe, "timeout", 0.1)
-    monkeypatch.setattr(Probe, "connect_delay", 0)
     async with HuaweiSimulator(
         unit_id=1, second_unit=second, other_units="silent"
     ) as simulator:
@@ -514,6 +627,34 @@ async def test_a_listed_inverter_is_detected_at_night(
         1: ("SUN2000-6KTL-M1", "HV2250123456"),
         27: ("SUN2000-6KTL-M1", "HV2250654321"),
     }
+
+
+async def test_what_was_detected_is_kept_when_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The time is each driver's own: those before have waited for silent units."""
+    monkeypatch.setattr(detection, "LIMIT", 0.3)
+    monkeypatch.setattr(sun2000_gateways, "_DETECTION_LIMIT", 0.25)
+    monkeypatch.setattr(Probe, "timeout", 30)
+    async with HuaweiSimulator(other_units="silent") as simulator:
+        at = (simulator.host, simulator.port)
+        detected = await detect_at(*at, [SmaInverter, Sun2000Inverter])
+
+    assert [each.setup["unit_id"] for each in detected] == [1]
+
+
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_a_listed_inverter_is_detected_without_being_asked(
+    access: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is silent at night would cost seconds."""
+    async with HuaweiSimulator(access=access, unit_id=26, second_unit=27) as simulator:
+        asked = units_asked(simulator, monkeypatch)
+        at = (simulator.host, simulator.port)
+        detected = await detect_at(*at, [Sun2000Inverter])
+
+    assert [each.setup["unit_id"] for each in detected] == [26, 27]
+    assert asked == {0, 1}
 
 
 @pytest.mark.parametrize("access", ["emma", "smartlogger"])
@@ -607,6 +748,34 @@ async def test_a_listed_inverter_is_offered_at_night(dark: int, unit: int) -> No
     assert "PV" in texts[unit]
 
 
+@pytest.mark.parametrize("unit_id", [None, 27])
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_listed_inverters_that_do_not_answer_may_sleep(
+    access: Any, unit_id: int | None
+) -> None:
+    """Whether one of them is chosen or not: nothing is wrong with the unit ids."""
+    async with HuaweiSimulator(access=access, unit_id=26, second_unit=27) as simulator:
+        for unit in (26, 27):
+            simulator.units.listeners.pop(unit)
+        battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=unit_id)
+        battery.searches = True
+        with pytest.raises(BatteryError) as caught:
+            await battery.connect()
+        err = await battery.explain(caught.value)
+
+    assert isinstance(err, DeviceFailureError)
+    assert f"unit {unit_id or 26}: is listed" in str(err)
+
+
+async def test_an_inverter_that_is_not_listed_is_absent() -> None:
+    async with HuaweiSimulator(access="emma", unit_id=26) as simulator:
+        battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=27)
+        with pytest.raises(UnitAbsentError) as caught:
+            await battery.connect()
+        assert await battery.explain(caught.value) is caught.value
+    assert await battery.explain(caught.value) is caught.value
+
+
 async def test_an_inverter_at_night_without_a_list_is_not_offered() -> None:
     """The others do not wait for daylight."""
     async with HuaweiSimulator(unit_id=1, second_unit=16) as simulator:
@@ -655,6 +824,31 @@ async def test_silent_units_are_not_searched_for_further_inverters(
             assert not battery.choices
 
     assert asked == {1, 0, 100, 16, 2, 3}
+
+
+@pytest.mark.parametrize("is_detected", [True, False])
+async def test_a_slow_gateway_is_waited_for_from_the_request_on(
+    monkeypatch: pytest.MonkeyPatch, is_detected: bool
+) -> None:
+    """Not from before the new connection, which a silent unit makes necessary, rests."""
+    monkeypatch.setattr(sun2000_gateways, "_PATIENCE", 0.09)
+    monkeypatch.setattr(Probe, "timeout", 0.15)
+    monkeypatch.setattr(Probe, "connect_delay", 0.06)
+    async with HuaweiSimulator(second_unit=16, other_units="silent") as simulator:
+        simulator.server.set_faults(delay=0.04)
+        at = (simulator.host, simulator.port)
+        probe = Probe(*at, ModbusTcpConnection.shared)
+        connection = await probe.connected()
+        candidates = (
+            await sun2000_gateways.detect_inverters(probe)
+            if is_detected
+            else await sun2000_gateways.find_inverters(
+                "dongle", connection, connection.unit, every=True
+            )
+        )
+        await probe.close()
+
+    assert [each.unit_id for each in candidates] == [1, 16]
 
 
 @pytest.mark.parametrize(

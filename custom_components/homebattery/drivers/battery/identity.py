@@ -5,8 +5,9 @@ the serial number is compared before anything else is asked of a device that may
 another: over a new connection, and after it was out of reach.
 
 A device that reported its number once, and then answers without it, may be another one:
-nothing is asked of it until it reports one again. Silence for that one question, or
-garbage, is no answer, and reads go on. A data logger with another serial number than
+nothing is asked of it until it reports one again. Silence for that one question,
+garbage, or a refusal that passes (busy, failing, asleep behind a gateway) is no answer,
+and reads go on. A data logger with another serial number than
 that given for it is another device, too.
 
 Where no connection lasts (HTTP, or a logger that hangs up after each answer) a new one
@@ -23,6 +24,8 @@ from ..errors import (
     AuthenticationError,
     BatteryError,
     CannotConnectError,
+    DeviceBusyError,
+    DeviceRefusedError,
     ProtocolError,
     RequestTimeoutError,
     UnidentifiedError,
@@ -202,7 +205,14 @@ class IdentityCheck:
                 case CannotConnectError() | AuthenticationError():
                     self._is_certain = False
                     raise
-                case RequestTimeoutError() | ProtocolError():
+                case (
+                    RequestTimeoutError()
+                    | ProtocolError()
+                    | DeviceBusyError()
+                    | UnitAbsentError()
+                    | DeviceRefusedError(code=4)
+                ):
+                    # Of these refusals 4 is a failure. They pass.
                     if must_be_certain or self._is_doubtful:
                         raise
                     self._not_before = loop_time() + ASK_AGAIN

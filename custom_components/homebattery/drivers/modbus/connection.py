@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 import socket
 from typing import Any, ClassVar, Final, Protocol, Self
 from weakref import WeakValueDictionary
@@ -24,6 +25,23 @@ from .unit import (
 _CONNECTIONS: Final[WeakValueDictionary[tuple[object, ...], SharedConnection[Any]]] = (
     WeakValueDictionary()
 )
+
+
+_PATIENCE: Final[ContextVar[float | None]] = ContextVar("patience", default=None)
+
+
+@contextmanager
+def patience(seconds: float | None) -> Iterator[None]:
+    """Wait less than usual for each answer to this task, s; None: as usual.
+
+    From when a request is sent: not while others are served, the connection is made
+    again, or rests.
+    """
+    token = _PATIENCE.set(seconds)
+    try:
+        yield
+    finally:
+        _PATIENCE.reset(token)
 
 
 async def resolve(host: str, port: int, timeout: float) -> None:
@@ -216,6 +234,11 @@ class SharedConnection[C: Client](ABC):
         if request.connects not in (None, self.connects):
             raise NewConnectionError(f"{self}: there is a new connection")
         return client
+
+    @property
+    def _patience(self) -> float | None:
+        """Seconds to wait for an answer to the present task; None: as usual."""
+        return _PATIENCE.get()
 
     def _disconnect(self) -> None:
         if self._client is not None:

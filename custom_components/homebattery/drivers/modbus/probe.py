@@ -5,7 +5,6 @@ devices of the others: few of them, with the function that all devices know (rea
 holding registers), at units where a device of the kind is likely to be.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -17,7 +16,7 @@ from ..errors import (
     RequestTimeoutError,
 )
 from ..measurements import Value
-from .connection import ModbusConnection
+from .connection import ModbusConnection, patience
 from .planning import Block
 from .register import Register
 
@@ -93,11 +92,11 @@ class Probe:
         self,
         unit_id: int,
         registers: Sequence[Register],
-        patience: float | None = None,
+        within: float | None = None,
     ) -> dict[str, Value]:
         """Read registers, which are one block, with one request over Modbus TCP.
 
-        `patience` are the seconds to wait for the answer, where less than usual will do.
+        `within` are the seconds to wait for the answer, where less than usual will do.
 
         Returns their values by name; none where the device refuses or keeps
         silent. Raises CannotConnectError or ProtocolError when no Modbus is spoken.
@@ -107,12 +106,12 @@ class Probe:
         self.is_silent = False
         unit = connection.unit(unit_id)
         try:
-            async with asyncio.timeout(patience):
+            with patience(within):
                 words = await unit.read_holding_registers(block.address, block.count)
         except DeviceRefusedError:
             self.speaks_modbus = True
             return {}
-        except RequestTimeoutError, TimeoutError:
+        except RequestTimeoutError:
             self.is_silent = True
             return {}
         except CannotConnectError, ProtocolError:

@@ -182,14 +182,15 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             self.requests += 1
             self._answers.begin(request)
             cancels = _cancels()
+            limit = asyncio.timeout(
+                self.GREETING_TIMEOUT if self._foreign else self._patience
+            )
             try:
                 # A task, so that a lost connection can end it: pymodbus would go on
                 # waiting for the answer until the time is up.
                 with quiet_pymodbus():
                     self._sending = asyncio.ensure_future(_send(client, request))
-                async with asyncio.timeout(
-                    self.GREETING_TIMEOUT if self._foreign else None
-                ):
+                async with limit:
                     response = await self._sending
             except (
                 ModbusException,
@@ -201,7 +202,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                     # This task was cancelled; pymodbus 3.13 makes an error of that.
                     self._disconnect()
                     raise asyncio.CancelledError from err
-                raise self._failure(client, where, err) from err
+                raise self._failure(
+                    client, where, err, is_late=limit.expired()
+                ) from err
             finally:
                 self._sending = None
                 self._keep_quiet_for(self.spacing)
@@ -274,8 +277,12 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         client: AsyncModbusTcpClient,
         where: str,
         err: BaseException,
+        *,
+        is_late: bool,
     ) -> BatteryError:
         """Return the error of a failed request, and drop the connection.
+
+        `is_late`: the time that this side waits is over.
 
         Dropped, because a late answer would otherwise be taken for that of the
         next request.
@@ -290,8 +297,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         if lost:
             kind = CannotConnectError if self._has_answered else ConnectionClosedError
             return kind(f"{where}: the connection was closed")
-        if "No response" in str(err):
-            return RequestTimeoutError(f"{where}: no answer in {self._timeout:g} s")
+        if is_late or "No response" in str(err):
+            waited = self._patience or self._timeout
+            return RequestTimeoutError(f"{where}: no answer in {waited:g} s")
         return ProtocolError(f"{where}: {err}")
 
 

@@ -76,8 +76,10 @@ _JUST_READ: Final = 2.0
 needs more than 1 s for each answer."""
 SPARED_FOR: Final = 900.0
 """Seconds from power limits to the next command, unless another setpoint is asked for:
-with clouds all day, that leaves half of the daily budget of writes to flash. And from
-limits that did not stay to the next ones."""
+with the worst of clouds for 16 h, that costs 172 of the day's 240 writes to flash. And
+from limits that did not stay to the next ones; twice as long after each further time."""
+_LONGEST_SPARED: Final = 4 * 3600.0
+"""The most of these seconds: what does not stay behind an EMMA may never do."""
 type Reader = Callable[[Collection[str]], Awaitable[Mapping[str, Value]]]
 """Reads registers by name; those that fail are absent."""
 
@@ -86,8 +88,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     """Holds the batteries of an inverter at a power.
 
     `duration_min` are the minutes after which the device ends a forced command;
-    `sunshine` is the user's choice where one would cost PV; `is_overruled`: a gateway
-    has power limits of its own.
+    `sunshine` is the user's choice where one would cost PV.
     """
 
     def __init__(
@@ -100,7 +101,6 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         duration_min: int,
         sunshine: Sunshine,
         strings: int,
-        is_overruled: bool,
     ) -> None:
         """Hold by the registers of `device`.
 
@@ -114,7 +114,7 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         self.has_curtailed = False
         """Whether PV was proven to be curtailed for a setpoint so far."""
         self._sky = Sky(strings)
-        self._limits_fail_for = math.inf if is_overruled else SPARED_FOR
+        self._limits_fail_for = SPARED_FOR
         self._limits_fail_until = -math.inf
         self.highest: dict[str, float] = {}
         """The most that the battery was ever seen to permit, W, by register."""
@@ -162,9 +162,10 @@ class Sun2000Controller(SetpointController[HeldCommand]):
                 if power == 0:
                     raise
                 # As behind an EMMA: the setpoint is held at the cost of PV.
-                self._limits_fail_until = loop_time() + self._limits_fail_for
+                self._note_limits_fail()
                 state = await self._commands.read_state()
                 return await self._hold(request, state, snapshot)
+            self._limits_fail_for = SPARED_FOR
             grant = by_limits(power, reason)
             self.held = begun(request, grant, snapshot, loop_time(), means, power)
         elif before is not None and is_running(before, power, state):
@@ -182,6 +183,11 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         if before is not None and before.sent == self.held.sent:
             self.held.changed_at = before.changed_at
         return self.held.grant
+
+    def _note_limits_fail(self) -> None:
+        """Note that power limits did not stay, and spare them for a while."""
+        self._limits_fail_until = loop_time() + self._limits_fail_for
+        self._limits_fail_for = min(2 * self._limits_fail_for, _LONGEST_SPARED)
 
     async def _keep_bound(
         self, power: int, state: ControlState, snapshot: Snapshot

@@ -21,7 +21,7 @@ from ..errors import (
     WrongUnitError,
 )
 from ..measurements import Value
-from ..modbus.connection import ModbusConnection
+from ..modbus.connection import ModbusConnection, patience
 from ..modbus.probe import Probe
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
@@ -41,6 +41,8 @@ PROBE_TIMEOUT: Final = 5.0
 """Seconds to wait for a unit that may not exist; an SDongle needs 1.5 s to answer."""
 _PATIENCE: Final = 2.5
 """The same, once an inverter has answered at the address."""
+_DETECTION_LIMIT: Final = 25.0
+"""Seconds after which detection ends with the inverters that have answered so far."""
 _SILENCES: Final = 3
 """Number of silent units that end the search for further inverters without a list."""
 
@@ -92,16 +94,31 @@ async def find_inverters(
     what answers instead, and RequestTimeoutError when nothing answers at all.
     """
     search = _Search(where, unit)
-    first = (
-        await search.first(UNITS)
-        or await search.first(
-            [each.unit_id for each in await search.listed(connection)]
-        )
-        or await search.first(tuple(search.busy), retrying=True)
-    )
+    first, listed = await search.first(UNITS), []
     if first is None:
-        raise await search.explanation()
+        listed = [each.unit_id for each in await search.listed(connection)]
+        first = await search.first(listed) or await search.first(
+            tuple(search.busy), retrying=True
+        )
+    if first is None:
+        raise await search.explanation(listed)
     return await search.all_beside(first, connection) if every else [first]
+
+
+async def is_listed(where: str, connection: ModbusConnection, unit_id: int) -> bool:
+    """Return whether a gateway at an address lists an inverter at this unit."""
+    search = _Search(where, connection.unit)
+    await search.first([MANAGER_UNIT])
+    return any(each.unit_id == unit_id for each in await search.listed(connection))
+
+
+def dormant(where: str, unit_id: int, answer: str) -> DeviceFailureError:
+    """Return the error of an inverter that may sleep; `answer` is what came of it."""
+    return DeviceFailureError(
+        f"{where} unit {unit_id}: {answer}; an inverter that sleeps at night is found "
+        "by daylight",
+        _FAILED,
+    )
 
 
 async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
@@ -109,13 +126,13 @@ async def describe(unit: ModbusUnit, candidate: Candidate) -> str:
     parts = [candidate.model, candidate.serial_number]
     for register in _DESCRIBED:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            with patience(PROBE_TIMEOUT):
                 words = await unit.read_holding_registers(
                     register.address, register.count
                 )
         except DeviceRefusedError:
             continue
-        except BatteryError, TimeoutError:
+        except BatteryError:
             break
         value = register.decode(words)
         if isinstance(value, int | float):
@@ -168,13 +185,22 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
     """Return the inverters at a port, each once, also those that only a list has.
 
     Units beyond the likeliest two are asked only where something speaks Modbus: each
-    silent unit costs seconds. Once there is an inverter, three of them end it.
+    silent unit costs seconds. Once there is an inverter, three of them end it. So does
+    the end of the time for it.
     """
     seen: dict[object, Candidate] = {}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DETECTION_LIMIT):
+            await _detect_into(seen, probe)
+    return list(seen.values())
+
+
+async def _detect_into(seen: dict[object, Candidate], probe: Probe) -> None:
+    """Put the inverters at a port into `seen`, by serial number, one by one."""
 
     async def read(unit_id: int, register: Register) -> Value:
-        patience = _PATIENCE if seen else None
-        return (await probe.read(unit_id, [register], patience)).get(register.name)
+        within = _PATIENCE if seen else None
+        return (await probe.read(unit_id, [register], within)).get(register.name)
 
     async def ask(unit_id: int) -> str | None:
         model = await read(unit_id, _MODEL)
@@ -186,13 +212,15 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
 
     models = {unit_id: await ask(unit_id) for unit_id in UNITS[:_LIKELY]}
     if not probe.speaks_modbus:
-        return []
+        return
     listed: Sequence[Listed] = ()
     manager = await _manager(read, models, is_silent=probe.is_silent)
     if manager is not None:
         listed = await _listed_inverters(await probe.connected(), manager)
-    for each in listed:
-        if not models.get(each.unit_id) and await ask(each.unit_id) is None:
+    others = [each for each in listed if not models.get(each.unit_id)]
+    # One with a serial number need not be asked, which may cost the time for all.
+    for each in sorted(others, key=lambda each: each.serial_number is None):
+        if each.serial_number or await ask(each.unit_id) is None:
             seen.setdefault(each.serial_number or each.unit_id, _candidate(each))
     silences = 0
     for unit_id in () if listed else _FURTHER[_LIKELY:]:
@@ -200,7 +228,6 @@ async def detect_inverters(probe: Probe) -> list[Candidate]:
         silences += bool(seen) and probe.is_silent
         if silences == _SILENCES:
             break
-    return list(seen.values())
 
 
 async def _is_logger(read: Reader, unit_id: int) -> bool:
@@ -331,8 +358,8 @@ class _Search:
 
     async def _read(self, unit_id: int, register: Register) -> Value:
         """Return a register; None where it is refused, or nothing answers."""
-        with suppress(BatteryError, TimeoutError):
-            async with asyncio.timeout(self._patience):
+        with suppress(BatteryError):
+            with patience(self._patience):
                 words = await self._unit(unit_id).read_holding_registers(
                     register.address, register.count
                 )
@@ -345,7 +372,7 @@ class _Search:
         try:
             if retrying:
                 return await _read_model(RetryingUnit(unit))
-            async with asyncio.timeout(self._patience):
+            with patience(self._patience):
                 return await _read_model(unit)
         except DeviceFailureError:
             self._failed.append(unit_id)
@@ -355,18 +382,21 @@ class _Search:
                 self.busy.append(unit_id)
             elif err.code in _NO_SUCH_REGISTER:
                 self._nameless.append(unit_id)
-        except RequestTimeoutError, TimeoutError:
+        except RequestTimeoutError:
             self._silent.add(unit_id)
         return None
 
-    async def explanation(self) -> BatteryError:
-        """Return the error that names what answers instead of an inverter."""
+    async def explanation(self, listed: Sequence[int]) -> BatteryError:
+        """Return the error that names what answers instead of an inverter.
+
+        `listed` are the unit ids of those that a gateway lists, and none of which does.
+        """
         if self._failed:
-            return DeviceFailureError(
-                f"{self._where} unit {self._failed[0]}: answers, but only that it "
-                "fails; an inverter that sleeps at night is found by daylight",
-                _FAILED,
+            return dormant(
+                self._where, self._failed[0], "answers, but only that it fails"
             )
+        if listed:
+            return dormant(self._where, listed[0], "is listed, but does not answer")
         tried = ", ".join(str(unit_id) for unit_id in UNITS)
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:

@@ -15,10 +15,11 @@ A SmartGuard has an EMMA inside; that it answers as one is inferred [uncertain].
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ..absence import CERTAIN_REFUSALS
 from ..battery.measuring import Identity
 from ..errors import BatteryError, DeviceRefusedError
 from ..measurements import Poll, Value
@@ -26,7 +27,7 @@ from ..modbus.connection import ModbusConnection
 from ..modbus.planning import Block
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
-from .device_list import Listed, read_device_list
+from .device_list import read_device_list
 from .unit import RetryingUnit
 
 MANAGER_UNIT: Final = 0
@@ -50,7 +51,7 @@ _NO_VALUE: Final[Mapping[DataType, int]] = {
 }
 _NO_SUCH_REGISTER: Final = (2, 3)
 _METER_UNITS: Final = (11, 1, 2, 3, 4, 5, 6, 16)
-"""Unit ids of the meter, in the search behind a SmartLogger without a list."""
+"""Unit ids of the meter, in the search for one that a SmartLogger does not list."""
 _SILENCES: Final = 3
 """Number of silent units that end this: each costs seconds."""
 INVERTERS_POWER: Final = "inverters_power"
@@ -161,6 +162,8 @@ class Gateway:
     """Those at its own unit, of one whose meter has another."""
     inverters: int | None = None
     """The number of those behind a SmartLogger; None without a list."""
+    is_certain: bool = True
+    """False where an answer that says which registers these are, or where, is missing."""
 
     @property
     def is_emma(self) -> bool:
@@ -179,6 +182,11 @@ class Gateway:
         ):
             return INVERTERS_POWER
         return "active_power" if self.inverters == 1 else None
+
+    def is_elsewhere(self, before: Gateway) -> bool:
+        """Return True if the meter surely has other registers or another unit id."""
+        now, then = ((each.meter_unit, each.registers) for each in (self, before))
+        return self.is_certain and bool(self.registers) and now != then
 
     @property
     def without_meter(self) -> Gateway:
@@ -211,7 +219,8 @@ async def discover_gateway(
         name=SMART_LOGGER,
     )
     listed = await read_device_list(connection, MANAGER_UNIT)
-    meter_unit = await _meter_unit(listed, unit)
+    listed_meter = next((each.unit_id for each in listed or () if each.is_meter), None)
+    meter_unit = await _meter_unit(unit) if listed_meter is None else listed_meter
     if meter_unit is None:
         return Gateway(identity=identity)
     inverters = None if listed is None else sum(each.is_inverter for each in listed)
@@ -222,6 +231,7 @@ async def discover_gateway(
         registers=_LOGGER_METER,
         own_registers=(_LOGGER_POWER,) if has_power else (),
         inverters=inverters,
+        is_certain=listed_meter is not None,
     )
 
 
@@ -244,17 +254,16 @@ async def _emma(where: str, asked: _Asked, model: str) -> Gateway | None:
             *_EMMA_HOUSE,
             *(_EMMA_TOTALS if has_totals else _SENSOR_TOTALS),
         ),
+        is_certain=asked.answers,
     )
 
 
-async def _meter_unit(listed: Sequence[Listed] | None, unit: Units) -> int | None:
-    """Return the unit id of the meter that a SmartLogger lists; None without one.
+async def _meter_unit(unit: Units) -> int | None:
+    """Return the unit id of a meter that a SmartLogger does not list; None without one.
 
-    Without a list, that of the first unit which has a meter's grid power: inverters do
-    not [huawei-solar, which detects meters by it].
+    That of the first unit which has a meter's grid power: inverters do not [huawei-solar,
+    which detects meters by it].
     """
-    if listed is not None:
-        return next((each.unit_id for each in listed if each.is_meter), None)
     silences = 0
     for unit_id in _METER_UNITS:
         asked = _Asked(unit(unit_id))
@@ -286,8 +295,17 @@ class _Asked:
         return await self.words(register) is not None or not self.answers
 
     async def words(self, register: Register) -> list[int] | None:
-        """Return the words of a register; None as for a text."""
-        block = Block((register,))
+        """Return the words of a register; None as for a text.
+
+        A single refusal may be a passing one.
+        """
+        for _ in range(CERTAIN_REFUSALS):
+            words = await self._words(Block((register,)))
+            if words is not None or not self.answers:
+                return words
+        return None
+
+    async def _words(self, block: Block) -> list[int] | None:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 words = await self._unit.read_holding_registers(

@@ -29,7 +29,12 @@ from ..battery.parts import Part
 from ..battery.readings import Formula, Values
 from ..battery.settings import Setting
 from ..battery.sunshine import SUNSHINE_FIELD, Sunshine
-from ..errors import WrongDeviceError
+from ..errors import (
+    BatteryError,
+    RequestTimeoutError,
+    UnitAbsentError,
+    WrongDeviceError,
+)
 from ..measurements import Poll, Value
 from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
@@ -40,7 +45,14 @@ from .commands import COMMAND, PERMITTED, limits_of
 from .connection import LostConnections
 from .controller import DISCHARGE_FLOOR, MAX_GRID_CHARGE, Sun2000Controller
 from .devices import Meter, Table
-from .gateways import check_inverter, describe, detect_inverters, find_inverters
+from .gateways import (
+    check_inverter,
+    describe,
+    detect_inverters,
+    dormant,
+    find_inverters,
+    is_listed,
+)
 from .house import MANAGER_UNIT, Gateway, discover_gateway
 from .limits import own_limits
 from .measurements import (
@@ -147,6 +159,27 @@ class Sun2000Inverter(ModbusBattery):
             )
             for unit_id, model, serial_number in await detect_inverters(probe)
         ]
+
+    @override
+    async def explain(self, err: BatteryError) -> BatteryError:
+        """Return that an inverter may be dormant, if it is listed; else `err`."""
+        unit_id = self.unit_id
+        if unit_id is None or not isinstance(
+            err, UnitAbsentError | RequestTimeoutError
+        ):
+            return err
+        where, connection = f"{self.address}:{self.port}", self._make_connection()
+        try:
+            await connection.open()
+        except BatteryError:
+            return err
+        try:
+            is_dormant = await is_listed(where, connection, unit_id)
+        finally:
+            await connection.close()
+        if is_dormant:
+            return dormant(where, unit_id, "is listed, but does not answer")
+        return err
 
     def _add_formulas(self) -> None:
         """Add the measurements that depend on more than registers."""
@@ -308,7 +341,6 @@ class Sun2000Inverter(ModbusBattery):
             duration_min=self.duration_min,
             sunshine=self.sunshine or Sunshine.KEEP_SETPOINT,
             strings=self.topology.strings,
-            is_overruled=self._is_overruled,
         )
         # What the battery permits has just been read with the identity.
         controller.observe(self.cache.values)

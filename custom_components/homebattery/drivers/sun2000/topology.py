@@ -41,6 +41,7 @@ _SINGLE_PHASE_NAMES: Final = re.compile(r"^SUN2000L-|-(L[0-9A-Z]*|[A-Z]+L[0-9]+)
 _THREE_PHASE_NAMES: Final = re.compile(r"-M[0-9A-Z]*(-|$)")
 """M0, M1, MAP0, MB0…"""
 
+_METER_PHASES: Final[Mapping[Value, int]] = {"single_phase": 1, "three_phase": 3}
 _SOC: Final = "battery_soc"
 _UNKNOWN: Final = -1
 """The kind of a battery that does not report it now."""
@@ -97,20 +98,23 @@ class Topology:
     def _measures_otherwise(self, before: Topology) -> bool:
         """Return True for a gateway, or a meter, that was not there `before`.
 
-        Or where the load needs the power of more inverters, or of one only.
+        Or where the gateway's meter has another place, or the load needs the power of
+        more inverters, or of one only.
         """
         now, then = self.gateway, before.gateway
-        if then is None:
-            return now is not None
+        has_meter = self.meter_phases is not None
+        if now is None:
+            return has_meter and then is not None and bool(then.registers)
+        if then is None or now.identity.serial_number != then.identity.serial_number:
+            return True
         if not then.registers:
-            return now is not None and bool(now.registers)
-        if self.meter_phases is not None:
+            return bool(now.registers)
+        if has_meter or now.is_elsewhere(then):
             return True
         # The sum of all is right for any number of them.
-        return (
-            now is not None
-            and now.inverters is not None
-            and then.inverters_power not in (INVERTERS_POWER, now.inverters_power)
+        return now.inverters is not None and then.inverters_power not in (
+            INVERTERS_POWER,
+            now.inverters_power,
         )
 
     @property
@@ -201,7 +205,7 @@ class _Discovery:
             power=number(identity.get("max_active_power"))
             or number(identity.get("rated_power"))
             or None,
-            meter_phases=await self._meter_phases(),
+            meter_phases=await self._meter_phases(phases),
             products=products,
             packs=packs,
             # What fails otherwise than by being absent counts as there.
@@ -227,13 +231,16 @@ class _Discovery:
         first, *others = (number(lines.get(line)) for line in LINE_VOLTAGES)
         return 1 if first > 0 and not any(others) else 3
 
-    async def _meter_phases(self) -> int | None:
-        """Return the phases of the meter; None while it is offline."""
+    async def _meter_phases(self, phases: int) -> int | None:
+        """Return the phases of the meter; None while it is offline.
+
+        One that does not report its kind has the `phases` of the inverter.
+        """
         status = await self._read(["meter_status"])
         if status.get("meter_status") != "normal":
             return None
         kind = (await self._read(["meter_type"])).get("meter_type")
-        return None if kind is None else 1 if kind == "single_phase" else 3
+        return _METER_PHASES.get(kind, phases)
 
     async def _products(self) -> dict[int, int]:
         """Return the kind of battery that each battery unit is.
