@@ -26,6 +26,7 @@ from .plans import (
     CHEMISTRY,
     CONTROL_MODE,
     CURRENTS,
+    DECIDING,
     LITHIUM,
     REMOTE,
     REMOTE_MODE,
@@ -51,6 +52,8 @@ _LOGGER = logging.getLogger(__name__)
 SNAPSHOT_FRESH: Final = 2.0
 """Seconds for which the registers of a snapshot serve to begin a setpoint: enough to
 read its conditions, and too short for a user at the display."""
+_CONFIRM_TRIES: Final = 2
+"""Reads after which a change counts as not made; one answer may be damaged."""
 REMOTE_CHECK_AFTER: Final = 30.0
 """Seconds after which the battery must have followed the sign of remote mode."""
 CLEAR_MOVE: Final = 300
@@ -84,8 +87,15 @@ class Method(ABC):
         """Return all its registers as they are now."""
         return await self._device.read_words(self.registers)
 
+    async def read_steady(self) -> dict[int, int]:
+        """Return all its registers, checked as far as they are restored into flash."""
+        return await self.read()
+
     async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
-        """Return its registers as `read` does, or those of a snapshot just taken."""
+        """Return its registers to begin a setpoint: also those of a snapshot just taken.
+
+        As `read_steady`.
+        """
         names = {
             register.name
             for register in self._device.registers.values()
@@ -94,7 +104,7 @@ class Method(ABC):
         device = self._device
         stale = device.cache.older_than(SNAPSHOT_FRESH, names, loop_time())
         if held.replaces or stale or not device.words.keys() >= {*self.registers}:
-            return await self.read()
+            return await self.read_steady()
         return {address: device.words[address] for address in self.registers}
 
     async def has_changed(self, snapshot: Image) -> bool:
@@ -145,7 +155,10 @@ class Method(ABC):
             await self._device.write_words(address, words)
         if writes:
             await self._device.confirm_words(
-                plan.target, self.registers, settle=self._settle
+                plan.target,
+                self.registers,
+                settle=self._settle,
+                tries=_CONFIRM_TRIES,
             )
 
 
@@ -174,6 +187,14 @@ class BySettings(Method):
         self._zero_amps_refused = False
 
     @override
+    async def read_steady(self) -> dict[int, int]:
+        """Return all settings; those of a plan as two reads in a row have them.
+
+        They go back into flash. Raises ProtocolError when no two reads agree.
+        """
+        return await self._device.steady(self.read, (*SNAPSHOT, *DECIDING))
+
+    @override
     async def refresh(self, held: DeyeSetpoint) -> None:
         target = held.target
         seen = await self.read()
@@ -185,7 +206,7 @@ class BySettings(Method):
     @override
     async def take_snapshot(self) -> Image:
         """Return the user's settings."""
-        settings = await self.read()
+        settings = await self.read_steady()
         self._refuse_unless_possible(settings, 0)
         return {address: settings[address] for address in SNAPSHOT}
 
@@ -268,11 +289,12 @@ class BySettings(Method):
         Where some are unknown, as after damage to what was stored, the battery is held
         at 0 W by the others: a part of them might charge or discharge it.
         """
-        known = await self.read()
         if missing := [each for each in SNAPSHOT if each not in snapshot]:
+            known = await self.read_steady()
             mixed = {**{each: known[each] for each in missing}, **snapshot}
             await self._write(hold(mixed), known)
             return
+        known = await self.read()
         grid_charge_latent = await self._is_grid_charge_latent(snapshot, known)
         if grid_charge_latent:
             first = stop_grid_charge(snapshot)

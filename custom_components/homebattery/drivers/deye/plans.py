@@ -86,6 +86,13 @@ SELL_FLAG: Final = 0x20
 """A slot may sell; on newer firmware of three-phase inverters only."""
 
 
+DECIDING: Final = (
+    *(CHEMISTRY, CONTROL_MODE, START_SOC),
+    *(MAX_SELL_POWER, SWITCHES, PEAK_SHAVING_POWER),
+)
+"""The registers that decide besides about an action."""
+
+
 def goes_another_way(settings: Image) -> bool:
     """Return True when the battery is not controlled by capacity, as plans need it.
 
