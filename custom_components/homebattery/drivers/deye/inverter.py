@@ -162,7 +162,9 @@ class DeyeInverter(DeyeReader):
         )
         by_settings.works = self.setpoint_limits is not None
         block, _ = self._register("remote_mode")
-        by_remote_mode = ByRemoteMode(self._name, block, self.settle, self.rated_power)
+        by_remote_mode = ByRemoteMode(
+            self._name, block, self.settle, self.rated_power, conditions.read_now
+        )
         by_remote_mode.works = self._firmware_has_remote_mode
         controller = DeyeController(
             self.address, (by_remote_mode, by_settings), conditions, self._clamp
