@@ -166,6 +166,16 @@ class Sky:
         is_known = loop_time() - self._free_at <= SHORTLY
         return is_known and self._free - self.harvest >= FALL
 
+    @property
+    def unchanged(self) -> float:
+        """The harvest shortly before, while no command stood, if it is the same now, W.
+
+        0 where it is not, or not known.
+        """
+        is_known = loop_time() - self._free_at <= SHORTLY
+        most = max(OVERSHOOT, STEADINESS * self._free)
+        return self._free * (is_known and abs(self._free - self.harvest) <= most)
+
     def _value(self, name: str) -> float:
         """Return a value; 0 where it was read too long ago, as by strings at night."""
         is_known = loop_time() - self._read_at[name] <= FORGOTTEN_AFTER
@@ -224,6 +234,9 @@ class Evidence:
     _since: float = math.inf
     _share: float = 0.0
     """Since when it was seen, and the share of the harvest in the power then."""
+    _natural: float | None = None
+    """The harvest, W, that a charge did not change when it had begun: near its power by
+    itself, and no ceiling. 0 without one, None before that was seen."""
     _is_bounded: bool = True
     """False once more was harvested than a charge would have allowed."""
 
@@ -236,10 +249,14 @@ class Evidence:
         if sky.harvest_read_at < steady_at:
             return
         harvest = sky.harvest
+        if self._natural is None:
+            self._natural = sky.unchanged
         has_followed = sky.harvest_read_at >= changed_at + STEADY_AFTER
         if has_followed and power > 0 and exceeds(harvest, power):
             self._is_bounded = False
-        self.is_seen = self._is_bounded and is_curtailed(
+        is_natural = is_curtailed(power, self._natural, is_idle=False, has_fallen=False)
+        may_cost = self._is_bounded and not is_natural
+        self.is_seen = may_cost and is_curtailed(
             power,
             harvest,
             is_idle=sky.is_idle(steady_at),
