@@ -152,7 +152,7 @@ def test_a_command_may_curtail_the_pv(
         (-3000, 0, True, False, True),
         (-3000, 0, False, True, False),
         # Some watts come at dawn, too; not where there was far more just before.
-        (-3000, 5, True, False, False),
+        (-3000, 2, True, False, False),
         (-3000, 45, True, False, False),
         (-3000, 45, True, True, True),
         # Below 100 W the current of a string reads 0 all the same.
@@ -262,7 +262,7 @@ async def test_firmware_that_curtails_nothing_is_not_said_to(
         (3000, 3400, False),
         (400, 480, False),
         # A discharge at dusk and dawn.
-        (-500, 5, False),
+        (-500, 2, False),
         (-500, 30, False),
         (-500, 45, False),
     ],

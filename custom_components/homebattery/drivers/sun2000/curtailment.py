@@ -35,9 +35,10 @@ OVERSHOOT_SHARE: Final = 0.02
 """or this share of the power. More than that is not bounded by the charge."""
 IDLE_CURRENT: Final = 0.3
 """A of a string below which next to nothing flows: 0.00 A was seen [uncertain]."""
-IDLE_HARVEST: Final = 5.0
+IDLE_HARVEST: Final = 2.0
 """W of all strings below which nothing is harvested [uncertain]: the current of a
-string reads 0 below about 100 W, and dawn gives some W where nothing is curtailed."""
+string reads 0 below about 100 W, and a rainy dawn gives some W for long where nothing
+is curtailed."""
 FALLEN_HARVEST: Final = 50.0
 """The same, where far more was harvested shortly before [uncertain]."""
 FALL: Final = 100.0
