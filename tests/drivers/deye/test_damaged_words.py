@@ -221,3 +221,28 @@ async def test_one_damaged_power_does_not_end_remote_mode(
                 assert await renewed(battery) == Grant(2500)
 
         assert "remote" in (battery.snapshot or {})
+
+
+# Settings that share a word
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "before", "after"),
+    [
+        ("tou_enabled", 146, 0b0101_0100, 0b0101_0101),
+        ("grid_peak_shaving", 178, 0x3FEF, 0x3FFF),
+    ],
+)
+@pytest.mark.parametrize("is_read", [True, False], ids=["polled", "not polled"])
+async def test_damaged_bits_are_not_written(
+    key: str, address: int, before: int, after: int, is_read: bool
+) -> None:
+    """A word is written as it was read, but for the bits of one setting."""
+    case = vector(MIDDAY, **{f"r{address}": before})
+    async with on_image(case) as (battery, units):
+        if is_read:
+            await battery.read()
+        with damaged(units, address, 30_806, first=2 - is_read):
+            await battery.set_value(key, True)
+
+        assert units.units[1][address] == after
