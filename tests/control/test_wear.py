@@ -14,8 +14,8 @@ from custom_components.homebattery.control.flash_spacing import (
 )
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
-from tests.home import KINDS, Home, MakeHome, Warp, one_of_each_protocol
-from tests.simulators import SessySimulator, Simulator
+from tests.home import KINDS, Home, MakeHome, Warp, house_of, one_of_each_protocol
+from tests.simulators import HuaweiSimulator, ManualClock, SessySimulator, Simulator
 from tests.simulators.deye import DeyeSimulator
 
 from .lease_support import after_a_crash, changed, file_of, stored
@@ -29,6 +29,9 @@ POWERS: Final = (600, -500, 700, -600, 800, -700, 900, -800, 1000, -900)
 CHARGES: Final = (600, 1100, 700, 1200, 800, 1300, 900, 1400, 1000, 1500)
 """W."""
 SESSY_FLASH: Final = ("/api/v1/power/active_strategy", "/api/v1/system/settings")
+
+BUS_VOLTAGE: Final = 37763
+"""The register of a Huawei from which the power of a current is computed."""
 
 
 def flash_writes(simulator: Simulator) -> int:
@@ -403,3 +406,44 @@ async def test_settings_obey_the_budget(
     next_day()
     await home.call("number.set_value", key, value=value)
     assert float(home.state(key)) == value
+
+
+@pytest.mark.parametrize("current", [5, -3])
+async def test_current_held_by_limits_follows_only_large_changes_of_voltage(
+    make_home: MakeHome, clock: ManualClock, warp: Warp, current: float
+) -> None:
+    """A Huawei that keeps the PV: its limits are in flash, and its bus is restless."""
+    house = house_of(HuaweiSimulator, clock)
+    house.fixed_pv = 5000.0
+    async with HuaweiSimulator(house) as simulator:
+        home = make_home(simulator, sunshine="keep_pv")
+        assert await home.set_up()
+        await home.enable("current_setpoint")
+        await warp(40)
+        await home.call("number.set_value", "current_setpoint", value=current)
+        asked, writes = home.data.control.requested_power, flash_writes(simulator)
+        read, volts = simulator.units.read, 0
+
+        def shown(unit: int, address: int, count: int) -> list[int]:
+            words = list(read(unit, address, count))
+            if address <= BUS_VOLTAGE < address + count:
+                words[BUS_VOLTAGE - address] += 10 * volts
+            return words
+
+        simulator.units.read = shown  # type: ignore[method-assign]
+
+        async def move(by: int) -> None:
+            nonlocal volts
+            volts = by
+            await warp(40)
+
+        for by in (12, -12, 6, -10, 11, 0):
+            await move(by)
+        assert flash_writes(simulator) == writes
+        await move(60)
+
+        assert flash_writes(simulator) > writes
+        assert asked is not None
+        assert home.data.control.requested_power == pytest.approx(
+            1.14 * asked, rel=0.02
+        )

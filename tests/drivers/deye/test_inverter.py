@@ -1130,6 +1130,7 @@ async def test_registers_of_a_fresh_snapshot_are_not_read_again(
         connected(inverter, remote_mode=remote_mode) as battery,
     ):
         traffic = inverter.units.traffic
+        await battery.read()
 
         async def reads_for(power: float) -> int:
             before = len(traffic.reads)

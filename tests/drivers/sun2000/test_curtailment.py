@@ -152,7 +152,7 @@ def test_a_command_may_curtail_the_pv(
         (-3000, 0, True, False, True),
         (-3000, 0, False, True, False),
         # Some watts come at dawn, too; not where there was far more just before.
-        (-3000, 5, True, False, False),
+        (-3000, 2, True, False, False),
         (-3000, 45, True, False, False),
         (-3000, 45, True, True, True),
         # Below 100 W the current of a string reads 0 all the same.
@@ -262,7 +262,7 @@ async def test_firmware_that_curtails_nothing_is_not_said_to(
         (3000, 3400, False),
         (400, 480, False),
         # A discharge at dusk and dawn.
-        (-500, 5, False),
+        (-500, 2, False),
         (-500, 30, False),
         (-500, 45, False),
     ],
@@ -311,6 +311,41 @@ async def test_no_question_comes_of_a_harvest_that_rises_past_a_charge(
             await renew(b)
 
         assert b.battery.issues == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("pv", "power"), [(SUN, 2000), (2700, 2950), (470, 500), (1000, 1000)]
+)
+async def test_a_steady_harvest_just_below_a_charge_is_not_bounded_by_it(
+    monkeypatch: pytest.MonkeyPatch, pv: float, power: int
+) -> None:
+    """Noon under a clear sky: as much was harvested before the command."""
+    async with bench(pv=pv, curtails=False, soc=20) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(power)
+        for _ in range(round(LONG / 30) + 4):
+            b.simulator.plant.fixed_pv += 0.5
+            time.advance(30)
+            await renew(b)
+            held = b.battery.held
+            assert held is not None and not held.curtails_pv
+
+        assert b.battery.issues == frozenset()
+
+
+async def test_a_harvest_that_rises_to_the_power_of_a_charge_is_seen_to_be_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Less was harvested before the command: it says nothing of that ceiling."""
+    async with bench(pv=1000, soc=20) as b:
+        time = Time(b, monkeypatch)
+        await b.battery.set_power_setpoint(2000)
+        for pv, curtails in ((1000, False), (2800, True)):
+            b.simulator.plant.fixed_pv = pv
+            time.advance(30)
+            await renew(b)
+            held = b.battery.held
+            assert held is not None and held.curtails_pv is curtails
 
 
 @pytest.mark.parametrize("power", [400, -500])

@@ -117,8 +117,6 @@ class Battery(MeasuringDevice):
     """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
     """The error's text for a battery that cannot be held."""
-    current_step: ClassVar[float] = 0.01
-    """Share by which the battery voltage must change to set a held current again."""
     discharge_floor: ClassVar[float] = 0
     """% at which the device may end a discharge, whatever minimum SOC is set on it."""
 
@@ -300,6 +298,14 @@ class Battery(MeasuringDevice):
     def setpoint_phases(self) -> int:
         """Number of phases that have a setpoint of their own; 0 if none has."""
         return 0
+
+    @property
+    def current_step(self) -> float:
+        """Share by which the battery voltage must change to set a held current again.
+
+        Larger where that is known to write to flash.
+        """
+        return 0.01
 
     @property
     def issues(self) -> frozenset[DeviceIssue]:

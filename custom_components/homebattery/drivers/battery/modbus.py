@@ -416,7 +416,7 @@ class RegisterController(SetpointController[HeldSetpoint]):
 
     @override
     async def take_snapshot(self) -> Snapshot:
-        return {self._name: await self._device.read_register(self._name)}
+        return {self._name: await self._device.read_steady(self._name)}
 
     @override
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:

@@ -117,9 +117,13 @@ class ConditionReader:
         known = cache.values.keys() & _LIVE
         return bool(cache.older_than(KNOWN_FOR, known, loop_time()))
 
+    async def read_now(self) -> Conditions | None:
+        """Read the conditions of this moment; None without a battery."""
+        return self.of(await self.read())
+
     async def read_soc(self) -> float | None:
         """Return the SOC, %; None without a battery."""
-        now = self.of(await self.read())
+        now = await self.read_now()
         return None if now is None else now.soc
 
     def of(self, v: Values) -> Conditions | None:

@@ -34,7 +34,8 @@ NO_SETPOINT: Final = (
     "rated power, is not known well enough"
 )
 RESUME_AFTER: Final = 60.0
-"""Seconds without a reason to suspend before a setpoint is resumed."""
+"""Seconds without a reason to suspend before a setpoint is resumed; and from a write
+to the next decision on one whose conditions were not known."""
 _FRESH: Final = 10.0
 """Seconds for which the conditions of a setpoint are not read again."""
 
@@ -137,13 +138,15 @@ class DeyeController(SetpointController[DeyeSetpoint]):
 
         `held` is then None, unless restoring fails as well.
         """
+        before = self.held
+        held = self._next(request, before)
         v = await self._conditions.read()
+        if self._is_cut(held, v):
+            v = await self._read_again(v)
         if request.current is not None and not v.get("battery_voltage"):
             raise NotSupportedError(
                 f"{self._name}: no battery voltage, so no current setpoint"
             )
-        before = self.held
-        held = self._next(request, before)
         wanted = self._wanted(request, v)
         if reason := self._reason_to_suspend(held, wanted.power, v):
             self.held = held
@@ -161,6 +164,23 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             raise
         held.change(grant, loop_time())
         return grant
+
+    def _is_cut(self, held: DeyeSetpoint, v: Values) -> bool:
+        """Return whether these conditions grant less than asked, or are not known."""
+        now, power = self._conditions.of(v), self._wanted(held.request, v).power
+        if now is None or v.get("low_soc") is None:
+            return True
+        cut = now.permitted(power)[1] or self._reason_to_suspend(held, power, v)
+        return cut is not None
+
+    async def _read_again(self, v: Values) -> Values:
+        """Read the conditions once more: one answer may be damaged.
+
+        Without an answer the last ones, `v`, count.
+        """
+        with suppress(BatteryError):
+            return await self._conditions.read()
+        return v
 
     def _next(
         self, request: SetpointRequest, before: DeyeSetpoint | None
@@ -224,7 +244,11 @@ class DeyeController(SetpointController[DeyeSetpoint]):
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
-        """Suspend a setpoint that cannot be held, resume it, renew it in remote mode."""
+        """Suspend a setpoint that cannot be held, resume it, renew it in remote mode.
+
+        One that was cut since the conditions were not known is decided anew when they
+        are, a while after the last write at the earliest.
+        """
         await self.refresh(snapshot)
         held = self.held
         if held is None:
@@ -238,12 +262,25 @@ class DeyeController(SetpointController[DeyeSetpoint]):
                 f"{self._name}: the settings that hold the battery differ from those "
                 "written; another controller has changed them"
             )
-        if reason := self._reason_to_suspend(held, held.grant.power, v):
-            return await self._suspend(held, reason, snapshot)
+        if self._reason_to_suspend(held, held.grant.power, v):
+            v = await self._read_again(v)
+            if reason := self._reason_to_suspend(held, held.grant.power, v):
+                return await self._suspend(held, reason, snapshot)
+        if self._is_known_by_now(held, v):
+            _LOGGER.info("%s: its state is known, setpoint decided anew", self._name)
+            return await self._apply_again(held, snapshot)
         if held.firmware_release != self._conditions.firmware_release:
             _LOGGER.info("%s: has other firmware, setpoint written anew", self._name)
             return await self._apply_again(held, snapshot)
         return await self._renew(held, v, snapshot)
+
+    def _is_known_by_now(self, held: DeyeSetpoint, v: Values) -> bool:
+        """Return whether conditions that were not known can decide a setpoint now."""
+        return (
+            held.grant.reason is LimitReason.UNKNOWN_STATE
+            and loop_time() - held.written_at >= RESUME_AFTER
+            and self._conditions.of(v) is not None
+        )
 
     async def _renew(
         self, held: DeyeSetpoint, v: Values, snapshot: Snapshot

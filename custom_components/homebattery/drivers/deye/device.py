@@ -376,7 +376,7 @@ class DeyeDevice(ModbusBattery):
             await super()._write_setting(key, value)
             return
         device, register = self._register(register_of(key))
-        seen = await device.read_register(register.name)
+        seen = await device.read_steady(register.name)
         if seen is None:
             raise NotSupportedError(
                 f"{self.address}: register {register.address} is not there"

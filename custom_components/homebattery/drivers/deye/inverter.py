@@ -76,8 +76,6 @@ class DeyeInverter(DeyeReader):
     # The conditions are read, and remote mode is renewed, in this time: within a third
     # of its watchdog. Settings are not written by it.
     keep_alive_interval = 20.0
-    # Currents are set as currents; the settings that follow the voltage are in flash.
-    current_step = 0.03
     no_setpoint = NO_SETPOINT
     option_fields: ClassVar[tuple[SetupField, ...]] = (
         export_field(Export.NEVER),
@@ -162,7 +160,9 @@ class DeyeInverter(DeyeReader):
         )
         by_settings.works = self.setpoint_limits is not None
         block, _ = self._register("remote_mode")
-        by_remote_mode = ByRemoteMode(self._name, block, self.settle, self.rated_power)
+        by_remote_mode = ByRemoteMode(
+            self._name, block, self.settle, self.rated_power, conditions.read_now
+        )
         by_remote_mode.works = self._firmware_has_remote_mode
         controller = DeyeController(
             self.address, (by_remote_mode, by_settings), conditions, self._clamp
@@ -213,6 +213,12 @@ class DeyeInverter(DeyeReader):
         """The controller, by its own type; None where there is none."""
         controller = self.controller
         return controller if isinstance(controller, DeyeController) else None
+
+    @property
+    @override
+    def current_step(self) -> float:
+        # Currents are set as currents; the settings that follow the voltage are in flash.
+        return 0.03
 
     @property
     @override

@@ -7,7 +7,9 @@ is used, and when the battery must not be held at all, is decided by the control
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 import logging
+import math
 from typing import ClassVar, Final, override
 
 from ..battery.controller import Grant, LimitReason, loop_time
@@ -26,7 +28,10 @@ from .plans import (
     CHEMISTRY,
     CONTROL_MODE,
     CURRENTS,
+    DECIDING,
+    FULL_SOC,
     LITHIUM,
+    LOW_SOC,
     REMOTE,
     REMOTE_MODE,
     REMOTE_POWER,
@@ -51,6 +56,8 @@ _LOGGER = logging.getLogger(__name__)
 SNAPSHOT_FRESH: Final = 2.0
 """Seconds for which the registers of a snapshot serve to begin a setpoint: enough to
 read its conditions, and too short for a user at the display."""
+_CONFIRM_TRIES: Final = 2
+"""Reads after which a change counts as not made; one answer may be damaged."""
 REMOTE_CHECK_AFTER: Final = 30.0
 """Seconds after which the battery must have followed the sign of remote mode."""
 CLEAR_MOVE: Final = 300
@@ -79,23 +86,26 @@ class Method(ABC):
         self._name = name
         self._device = device
         self._settle = settle
+        self._taken: tuple[float, Image] = (-math.inf, {})
+        """The registers as read for a snapshot, and when, loop time, s."""
 
     async def read(self) -> dict[int, int]:
         """Return all its registers as they are now."""
         return await self._device.read_words(self.registers)
 
+    async def read_steady(self) -> dict[int, int]:
+        """Return all its registers, checked as far as they are restored into flash."""
+        return await self.read()
+
     async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
-        """Return its registers as `read` does, or those of a snapshot just taken."""
-        names = {
-            register.name
-            for register in self._device.registers.values()
-            if register.address in self.registers
-        }
-        device = self._device
-        stale = device.cache.older_than(SNAPSHOT_FRESH, names, loop_time())
-        if held.replaces or stale or not device.words.keys() >= {*self.registers}:
-            return await self.read()
-        return {address: device.words[address] for address in self.registers}
+        """Return its registers to begin a setpoint: also those of a snapshot just taken.
+
+        As `read_steady`.
+        """
+        taken_at, words = self._taken
+        if held.replaces or loop_time() - taken_at >= SNAPSHOT_FRESH:
+            return await self.read_steady()
+        return dict(words)
 
     async def has_changed(self, snapshot: Image) -> bool:
         """Return True when the device is not as the snapshot has it."""
@@ -141,11 +151,15 @@ class Method(ABC):
         Raises NotConfirmedError when a register shows something else.
         """
         writes = list(plan.writes(known))
+        self._taken = -math.inf, {}
         for address, words in writes:
             await self._device.write_words(address, words)
         if writes:
             await self._device.confirm_words(
-                plan.target, self.registers, settle=self._settle
+                plan.target,
+                self.registers,
+                settle=self._settle,
+                tries=_CONFIRM_TRIES,
             )
 
 
@@ -174,9 +188,17 @@ class BySettings(Method):
         self._zero_amps_refused = False
 
     @override
+    async def read_steady(self) -> dict[int, int]:
+        """Return all settings; those of a plan as two reads in a row have them.
+
+        They go back into flash. Raises ProtocolError when no two reads agree.
+        """
+        return await self._device.steady(self.read, (*SNAPSHOT, *DECIDING))
+
+    @override
     async def refresh(self, held: DeyeSetpoint) -> None:
         target = held.target
-        seen = await self.read()
+        seen = await self.read_steady()
         # What was read while something else was written says nothing; nor do the zeros
         # of an inverter that starts.
         if held.target is target and any(seen.values()):
@@ -185,8 +207,9 @@ class BySettings(Method):
     @override
     async def take_snapshot(self) -> Image:
         """Return the user's settings."""
-        settings = await self.read()
+        settings = await self.read_steady()
         self._refuse_unless_possible(settings, 0)
+        self._taken = loop_time(), settings
         return {address: settings[address] for address in SNAPSHOT}
 
     def _refuse_unless_possible(self, settings: Image, power: float) -> None:
@@ -216,6 +239,8 @@ class BySettings(Method):
         self._refuse_unless_possible(known, wanted.power)
         decision = Decision(reason=LimitReason.UNKNOWN_STATE)
         if now is not None:
+            if known[LOW_SOC] <= FULL_SOC:
+                now = replace(now, min_soc=known[LOW_SOC])
             decision = decide(wanted.power, snapshot, known, now, amps=wanted.amps)
         if decision.plan is None:
             soc = None if now is None else now.soc
@@ -268,11 +293,12 @@ class BySettings(Method):
         Where some are unknown, as after damage to what was stored, the battery is held
         at 0 W by the others: a part of them might charge or discharge it.
         """
-        known = await self.read()
         if missing := [each for each in SNAPSHOT if each not in snapshot]:
+            known = await self.read_steady()
             mixed = {**{each: known[each] for each in missing}, **snapshot}
             await self._write(hold(mixed), known)
             return
+        known = await self.read()
         grid_charge_latent = await self._is_grid_charge_latent(snapshot, known)
         if grid_charge_latent:
             first = stop_grid_charge(snapshot)
@@ -298,20 +324,31 @@ class ByRemoteMode(Method):
     registers = REMOTE
 
     def __init__(
-        self, name: str, device: ModbusDevice, settle: float, rated_power: float
+        self,
+        name: str,
+        device: ModbusDevice,
+        settle: float,
+        rated_power: float,
+        read_now: Callable[[], Awaitable[Conditions | None]],
     ) -> None:
-        """Hold by remote mode of `device` (`rated_power` in W); nothing is read."""
+        """Hold by remote mode of `device` (`rated_power` in W); nothing is read.
+
+        `read_now` reads the conditions, None without a battery.
+        """
         super().__init__(name, device, settle)
         self._rated_power = rated_power
+        self._read_now = read_now
 
     @override
     async def take_snapshot(self) -> Image:
         """Return remote mode: off; raises NotSupportedError while it is on."""
-        mode = (await self.read())[REMOTE_MODE]
+        words = await self.read()
+        mode = words[REMOTE_MODE]
         if mode:
             raise NotSupportedError(
                 f"{self._name}: another controller uses remote mode ({mode})"
             )
+        self._taken = loop_time(), words
         return {REMOTE_MODE: mode}
 
     @override
@@ -353,7 +390,7 @@ class ByRemoteMode(Method):
         self, held: DeyeSetpoint, wanted: Wanted, now: Conditions | None
     ) -> Grant | None:
         """Feed the watchdog, and check the direction of the battery."""
-        self._refuse_wrong_way(held, now)
+        await self._refuse_wrong_way(held, now)
         grant = self._permitted(wanted, now)
         try:
             known: Image = await self.read()
@@ -365,32 +402,47 @@ class ByRemoteMode(Method):
         await self._steer(held, grant, known)
         return grant
 
-    def _refuse_wrong_way(self, held: DeyeSetpoint, now: Conditions | None) -> None:
-        """Raise NotConfirmedError when the battery goes the wrong way.
+    async def _refuse_wrong_way(
+        self, held: DeyeSetpoint, now: Conditions | None
+    ) -> None:
+        """Raise NotConfirmedError when the battery goes the wrong way in two reads.
 
         Each time, until the inverter is restored.
         """
         start = held.unchecked
-        if start is None or now is None or now.battery_power is None:
-            return
-        if loop_time() - start.at < REMOTE_CHECK_AFTER:
+        if start is None or loop_time() - start.at < REMOTE_CHECK_AFTER:
             return
         meant = held.grant.power - start.power
-        change = now.battery_power - start.power
-        if abs(meant) >= CLEAR_MOVE and meant * change <= 0:
+        change = _change_since(start, now)
+        if _is_wrong(meant, change):
+            change = _change_since(start, await self._read_now())
+        if _is_wrong(meant, change):
             # It is to be restored all the same, and then never used again.
             self.works = False
             raise NotConfirmedError(
                 f"{self._name}: in remote mode the battery moved by {change:g} W instead "
                 f"of {meant:g} W; remote mode is not used again"
             )
-        held.unchecked = None
+        if change is not None:
+            held.unchecked = None
 
     @override
     async def restore(self, snapshot: Image) -> None:
         """Leave remote mode."""
         order = tuple(range(address, address + 1) for address in snapshot)
         await self._write(Plan(snapshot, order), await self.read())
+
+
+def _change_since(start: Start, now: Conditions | None) -> float | None:
+    """Return the change of the battery power, W; None where that is not known."""
+    if now is None or now.battery_power is None:
+        return None
+    return now.battery_power - start.power
+
+
+def _is_wrong(meant: float, change: float | None) -> bool:
+    """Return whether the battery power has clearly not changed as it was meant to, W."""
+    return change is not None and abs(meant) >= CLEAR_MOVE and meant * change <= 0
 
 
 async def has_remote_mode(name: str, device: ModbusDevice) -> bool:

@@ -60,6 +60,8 @@ LITHIUM: Final = 1
 CONTROL_MODE: Final = 111
 BY_VOLTAGE: Final = 0
 BY_SOC: Final = 1
+LOW_SOC: Final = 117
+"""The minimum SOC, %."""
 START_SOC: Final = 127
 """Below it the battery is charged from the grid while time of use is off."""
 LATENT_DISTANCE: Final = 40
@@ -84,6 +86,13 @@ EVERY_DAY: Final = 0x00FF
 GRID_FLAG: Final = 0x01
 SELL_FLAG: Final = 0x20
 """A slot may sell; on newer firmware of three-phase inverters only."""
+
+
+DECIDING: Final = (
+    *(CHEMISTRY, CONTROL_MODE, LOW_SOC, START_SOC),
+    *(MAX_SELL_POWER, SWITCHES, PEAK_SHAVING_POWER),
+)
+"""The registers that decide besides about an action."""
 
 
 def goes_another_way(settings: Image) -> bool:

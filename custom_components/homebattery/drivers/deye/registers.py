@@ -248,6 +248,11 @@ def _setting(
     )
 
 
+def _percent(address: int, name: str) -> Register:
+    """Return a setting of an SOC, %, on which a setpoint depends."""
+    return replace(_setting(address, name, UINT16, 1, "%", rw=True), valid=range(101))
+
+
 IDENTITY: Final = (
     Register(0, "device_type", poll=ONCE),
     Register(1, "modbus_address", poll=ONCE),
@@ -301,9 +306,9 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
         _setting(112, "lithium_wake_up"),
         _setting(113, "battery_resistance"),
         _setting(114, "charge_efficiency", UINT16, 10, "%"),
-        _setting(115, "shutdown_soc", UINT16, 1, "%", rw=True),
-        _setting(116, "restart_soc", UINT16, 1, "%", rw=True),
-        _setting(117, "low_soc", UINT16, 1, "%", rw=True),
+        _percent(115, "shutdown_soc"),
+        _percent(116, "restart_soc"),
+        _percent(117, "low_soc"),
         _setting(118, "shutdown_voltage", UINT16, volts, "V"),
         _setting(119, "restart_voltage", UINT16, volts, "V"),
         _setting(120, "low_voltage", UINT16, volts, "V"),
@@ -383,7 +388,9 @@ def _bms(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
         Register(217, "bms_temperature_raw", UINT16, 10, "°C", poll=SLOW),
         Register(218, "bms_max_charge_current", UINT16, 1, "A", poll=SLOW),
         Register(219, "bms_max_discharge_current", UINT16, 1, "A", poll=SLOW),
-        *_plain(("bms_alarm_bits", "bms_fault_bits", "bms_requests"), 220),
+        *_plain(("bms_alarm_bits", "bms_fault_bits"), 220),
+        # Four bits are known: 1 and 2 force a charge. With others it is no request.
+        Register(222, "bms_requests", poll=SLOW, valid=range(0x10)),
         Register(223, "bms_protocol", poll=SLOW),
         # Many say 0 % for 'unknown'.
         Register(224, "battery_soh", UINT16, 1, "%", poll=SLOW, sentinels=(0,)),
@@ -752,9 +759,9 @@ def single_phase() -> RegisterMap:
         _setting(210, "charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(211, "discharge_current_limit", UINT16, 1, "A", rw=True),
         _setting(213, "battery_control_mode", enum=BATTERY_CONTROL_MODE),
-        _setting(217, "shutdown_soc", UINT16, 1, "%", rw=True),
-        _setting(218, "restart_soc", UINT16, 1, "%", rw=True),
-        _setting(219, "low_soc", UINT16, 1, "%", rw=True),
+        _percent(217, "shutdown_soc"),
+        _percent(218, "restart_soc"),
+        _percent(219, "low_soc"),
         _setting(229, "grid_charge_start_soc", UINT16, 1, "%"),
         _setting(230, "grid_charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(232, "grid_charge", rw=True),

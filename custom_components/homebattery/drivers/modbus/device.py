@@ -38,6 +38,8 @@ _SILENCE: Final = (RequestTimeoutError, ProtocolError)
 """Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
+_STEADY_TRIES: Final = 4
+"""Reads within which two in a row must agree."""
 _TRIES: Final = 3
 """Number of time-outs, from the second in a row on, that cause no pause yet."""
 
@@ -197,6 +199,37 @@ class ModbusDevice:
         self.cache.note_read(values, began, asyncio.get_running_loop().time())
         return seen
 
+    def addresses(self, names: Collection[str]) -> list[int]:
+        """Return the addresses of all words of registers."""
+        registers = [self.registers[name] for name in names]
+        return [each for row in registers for each in range(row.address, row.end)]
+
+    async def read_steady(self, name: str) -> Value:
+        """Read one register as `read_register` does, and as `steady` says."""
+        return await self.steady(
+            lambda: self.read_register(name), self.addresses([name])
+        )
+
+    async def steady[T](
+        self, read: Callable[[], Awaitable[T]], addresses: Collection[int]
+    ) -> T:
+        """Return the result of a read whose words agree with those of the read before.
+
+        One answer may be damaged. An earlier read of `addresses`, also by a poll, counts:
+        there is a second request only where they were not read yet, or differ.
+        Raises ProtocolError when reads go on to differ, and what `read` raises.
+        """
+        for _ in range(_STEADY_TRIES):
+            before = {address: self.words.get(address) for address in addresses}
+            result = await read()
+            after = {address: self.words.get(address) for address in addresses}
+            if after == before:
+                return result
+        raise ProtocolError(
+            f"{self.name}: each read shows other settings, so none counts; try "
+            "again later"
+        )
+
     async def write(self, name: str, value: Value) -> None:
         """Write one register; more than one word always goes in one request.
 
@@ -288,13 +321,14 @@ class ModbusDevice:
         addresses: range,
         *,
         settle: float,
+        tries: int = 1,
     ) -> Mapping[int, int]:
         """Read words until those that were written are there; return all of them.
 
         As `confirm`, by address.
         """
         return await self._until_shown(
-            lambda: self.read_words(addresses), wanted, settle, tries=1
+            lambda: self.read_words(addresses), wanted, settle, tries
         )
 
     async def _until_shown[K, V](

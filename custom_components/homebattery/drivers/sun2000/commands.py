@@ -98,12 +98,19 @@ class ForcedCommands:
         self._settle = settle
 
     async def read_state(self, fresh_for: float = 0) -> ControlState:
-        """Return the command and the limits, read at most `fresh_for` s ago."""
-        cache = self._device.cache
+        """Return the command and the limits, read at most `fresh_for` s ago.
+
+        The limits, which go back into flash, as two reads in a row have them.
+        """
+        device = self._device
+        cache = device.cache
         values: Mapping[str, Value] = cache.values
         if cache.older_than(fresh_for, {COMMAND, *LIMITS}, loop_time()):
             # The duration bridges the gap between the others: one request for all.
-            values = await self._read({COMMAND, _DURATION, *LIMITS})
+            values = await device.steady(
+                lambda: self._read({COMMAND, _DURATION, *LIMITS}),
+                device.addresses(LIMITS),
+            )
         return ControlState(
             values[COMMAND],
             {

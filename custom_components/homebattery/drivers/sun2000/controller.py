@@ -197,14 +197,13 @@ class Sun2000Controller(SetpointController[HeldCommand]):
 
     def _decide(self, power: int) -> Means:
         """Return the means by which to hold `power`, W, now."""
-        held = self.held
         limits_stay = loop_time() >= self._limits_fail_until
         return decide(
             power,
             self._sky.harvest,
             is_light=self._sky.is_light,
             sunshine=self.sunshine if limits_stay else Sunshine.KEEP_SETPOINT,
-            near=held is not None and held.means is Means.LIMITS and held.sent != 0,
+            near=self.spares_pv,
         )
 
     async def _read_sky(self, *wanted: str) -> None:
@@ -223,6 +222,12 @@ class Sun2000Controller(SetpointController[HeldCommand]):
     def _is_commanding(self) -> bool:
         """Whether a forced command of this driver should be running."""
         return self.held is not None and self.held.is_command
+
+    @property
+    def spares_pv(self) -> bool:
+        """Whether it holds a setpoint by power limits, to keep the PV."""
+        held = self.held
+        return held is not None and held.means is Means.LIMITS and held.sent != 0
 
     @override
     async def _refresh(self, snapshot: Snapshot) -> None:

@@ -35,9 +35,10 @@ OVERSHOOT_SHARE: Final = 0.02
 """or this share of the power. More than that is not bounded by the charge."""
 IDLE_CURRENT: Final = 0.3
 """A of a string below which next to nothing flows: 0.00 A was seen [uncertain]."""
-IDLE_HARVEST: Final = 5.0
+IDLE_HARVEST: Final = 2.0
 """W of all strings below which nothing is harvested [uncertain]: the current of a
-string reads 0 below about 100 W, and dawn gives some W where nothing is curtailed."""
+string reads 0 below about 100 W, and a rainy dawn gives some W for long where nothing
+is curtailed."""
 FALLEN_HARVEST: Final = 50.0
 """The same, where far more was harvested shortly before [uncertain]."""
 FALL: Final = 100.0
@@ -166,6 +167,16 @@ class Sky:
         is_known = loop_time() - self._free_at <= SHORTLY
         return is_known and self._free - self.harvest >= FALL
 
+    @property
+    def unchanged(self) -> float:
+        """The harvest shortly before, while no command stood, if it is the same now, W.
+
+        0 where it is not, or not known.
+        """
+        is_known = loop_time() - self._free_at <= SHORTLY
+        most = max(OVERSHOOT, STEADINESS * self._free)
+        return self._free * (is_known and abs(self._free - self.harvest) <= most)
+
     def _value(self, name: str) -> float:
         """Return a value; 0 where it was read too long ago, as by strings at night."""
         is_known = loop_time() - self._read_at[name] <= FORGOTTEN_AFTER
@@ -224,6 +235,9 @@ class Evidence:
     _since: float = math.inf
     _share: float = 0.0
     """Since when it was seen, and the share of the harvest in the power then."""
+    _natural: float | None = None
+    """The harvest, W, that a charge did not change when it had begun: near its power by
+    itself, and no ceiling. 0 without one, None before that was seen."""
     _is_bounded: bool = True
     """False once more was harvested than a charge would have allowed."""
 
@@ -236,10 +250,14 @@ class Evidence:
         if sky.harvest_read_at < steady_at:
             return
         harvest = sky.harvest
+        if self._natural is None:
+            self._natural = sky.unchanged
         has_followed = sky.harvest_read_at >= changed_at + STEADY_AFTER
         if has_followed and power > 0 and exceeds(harvest, power):
             self._is_bounded = False
-        self.is_seen = self._is_bounded and is_curtailed(
+        is_natural = is_curtailed(power, self._natural, is_idle=False, has_fallen=False)
+        may_cost = self._is_bounded and not is_natural
+        self.is_seen = may_cost and is_curtailed(
             power,
             harvest,
             is_idle=sky.is_idle(steady_at),

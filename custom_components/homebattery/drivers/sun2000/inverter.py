@@ -329,6 +329,14 @@ class Sun2000Inverter(ModbusBattery):
         elif self.shows_house and gateway.inverters_power is not None:
             yield load_of(gateway.inverters_power)
 
+    @property
+    @override
+    def current_step(self) -> float:
+        # The power limits are in flash.
+        controller = self.controller
+        is_limited = controller is not None and controller.spares_pv
+        return 0.1 if is_limited else super().current_step
+
     @override
     def _make_controller(self) -> Sun2000Controller | None:
         if not self.has_battery:

@@ -125,7 +125,7 @@ class VictronController(SetpointController[HeldBlock]):
 
     @override
     async def take_snapshot(self) -> Snapshot:
-        await self._gx.read_register(_MODE)
+        await self._gx.read_steady(_MODE)
         return {_MODE: self._mode_seen}
 
     @override
@@ -180,7 +180,7 @@ class VictronController(SetpointController[HeldBlock]):
             self.held is not None
             or cache.seconds_since_read(_MODE, loop_time()) >= _JUST_READ
         ):
-            await self._gx.read_register(_MODE)
+            await self._gx.read_steady(_MODE)
         return self._mode_seen
 
     @property
