@@ -396,7 +396,7 @@ class _Search:
                 self._where, self._failed[0], "answers, but only that it fails"
             )
         if listed:
-            return dormant(self._where, listed[0], "is listed, but does not answer")
+            return dormant(self._where, listed[0], "is listed, but gives no model")
         tried = ", ".join(str(unit_id) for unit_id in UNITS)
         enter = f"no inverter at the units {tried}; enter its unit id"
         if self.models:
