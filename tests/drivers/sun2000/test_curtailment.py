@@ -323,8 +323,8 @@ async def test_a_steady_harvest_just_below_a_charge_is_not_bounded_by_it(
     async with bench(pv=pv, curtails=False, soc=20) as b:
         time = Time(b, monkeypatch)
         await b.battery.set_power_setpoint(power)
-        for _ in range(round(LONG / 30) + 4):
-            b.simulator.plant.fixed_pv += 0.5
+        for number in range(round(LONG / 30) + 4):
+            b.simulator.plant.fixed_pv = pv + number / 2
             time.advance(30)
             await renew(b)
             held = b.battery.held
