@@ -172,7 +172,7 @@ async def test_the_house_is_shown_once_behind_a_gateway_that_is_exchanged(
     await unload_all(hass, second)
 
 
-async def test_an_inverter_that_answers_with_failures_over_a_new_connection_shows_the_house(
+async def test_an_inverter_at_night_behind_a_new_connection_shows_the_house(
     hass: HomeAssistant, site: HuaweiSimulator, warp: Warp
 ) -> None:
     """It refuses even its serial number; the gateway is awake."""

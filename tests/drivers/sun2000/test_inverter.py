@@ -407,7 +407,8 @@ async def test_a_busy_unit_is_asked_again_after_the_others() -> None:
 
 
 async def test_a_unit_that_stays_busy_is_not_taken_for_an_inverter() -> None:
-    async with HuaweiSimulator() as simulator:
+    """Unless a gateway lists it as one."""
+    async with HuaweiSimulator(access="wlan") as simulator:
         await simulator.misbehave("absent", first=30000, last=30014, code=6)
         with pytest.raises(DeviceFailureError, match="unit 1: is listed, but gives no"):
             await Sun2000Inverter(simulator.host, simulator.port).connect()
