@@ -105,10 +105,11 @@ async def find_inverters(
     return await search.all_beside(first, connection) if every else [first]
 
 
-async def is_listed(where: str, connection: ModbusConnection, unit_id: int) -> bool:
-    """Return whether a gateway at an address lists an inverter at this unit."""
+async def is_dormant(where: str, connection: ModbusConnection, unit_id: int) -> bool:
+    """Return whether a gateway lists an inverter at a unit that does not answer."""
     search = _Search(where, connection.unit)
-    await search.first([MANAGER_UNIT])
+    if await search.first([unit_id, MANAGER_UNIT]) is not None:
+        return False
     return any(each.unit_id == unit_id for each in await search.listed(connection))
 
 

@@ -51,7 +51,7 @@ from .gateways import (
     detect_inverters,
     dormant,
     find_inverters,
-    is_listed,
+    is_dormant,
 )
 from .house import MANAGER_UNIT, Gateway, discover_gateway
 from .limits import own_limits
@@ -174,10 +174,10 @@ class Sun2000Inverter(ModbusBattery):
         except BatteryError:
             return err
         try:
-            is_dormant = await is_listed(where, connection, unit_id)
+            may_sleep = await is_dormant(where, connection, unit_id)
         finally:
             await connection.close()
-        if is_dormant:
+        if may_sleep:
             return dormant(where, unit_id, "is listed, but does not answer")
         return err
 
