@@ -140,6 +140,31 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
         assert firmware_reads(inverter, before)
 
 
+@both_ways
+async def test_live_polls_over_a_new_connection_read_no_settings(
+    way: str, leap: Leap
+) -> None:
+    """Only who answers there, and a while later its firmware, cost a request more."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        live = [
+            key for key in battery.measurements if battery.poll_rate(key) is Poll.FAST
+        ]
+        traffic = inverter.units.traffic
+        await inverter.misbehave("restart")
+        polls = []
+        for _ in range(8):
+            leap(10)
+            before = len(traffic.reads)
+            with suppress(CannotConnectError):
+                await battery.read(live)
+            polls.append([read.address for read in traffic.reads[before:]])
+
+    others = [at for poll in polls for at in poll if at != 586]
+    assert others == [3, 0]
+    assert max(map(len, polls)) == 2
+
+
 async def test_a_damaged_word_is_no_other_firmware(leap: Leap) -> None:
     """Another one counts once it was read twice."""
     async with on_image(vector(HIGH_VOLTAGE, r516=4821, r517=0)) as (battery, units):
