@@ -126,7 +126,7 @@ class DeyeReader(DeyeDevice):
             self.firmware_release = present.release
             self._unit_watch = CounterUnitWatch()
             if self._counter_unit is not CounterUnit.TENTHS:
-                self.counters.round_down(ENERGIES)
+                self.counters.rescale(ENERGIES, 1)
             self._identity = replace(self.identity, firmware=str(present.text))
 
     # Limits
@@ -174,7 +174,11 @@ class DeyeReader(DeyeDevice):
             power = as_number(self._compute(SIGNED, values))
             self._unit_watch.note_power(power, loop_time())
             kwh = sum(number(values[name]) for name in _BATTERY_TOTALS)
+            before = self._unit_watch.unit
             self._unit_watch.note_counts(round(10 * kwh))
+            if before is not None and self._unit_watch.unit is not before:
+                factor = 0.1 if before is CounterUnit.WHOLE else 10
+                self.counters.rescale(ENERGIES, factor)
 
     def _energy(self, tenths: float) -> float | None:
         """Return a counter, kWh, that was read as tenths; None in an unknown unit."""
