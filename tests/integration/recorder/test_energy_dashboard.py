@@ -293,7 +293,7 @@ TODAY: Final = "energy_discharged_today"
 async def lettered(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> AsyncIterator[DeyeModbusSimulator]:
-    """Yield an inverter whose release does not tell the unit of its counters."""
+    """Yield an inverter whose release does not show the unit of its counters."""
     house = DeyeModbusSimulator.house(soc=95, capacity=60_000, clock=clock)
     house.fixed_pv, house.fixed_load = 0, BATTERY_LOAD
     async with DeyeModbusSimulator(

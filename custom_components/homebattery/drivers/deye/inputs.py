@@ -12,7 +12,7 @@ import math
 from operator import itemgetter
 from typing import Final
 
-from ..battery.controller import KNOWN_FOR, loop_time
+from ..battery.controller import KNOWN_FOR
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
 from .registers import FIRST_PVS, GEN_PORT_MODE, MORE_PVS, second
@@ -62,27 +62,26 @@ class SecondBattery:
 
     def __init__(self) -> None:
         """Begin without one."""
+        self.is_used = False
+        """Whether the user's setting is to use it, or was so a short while ago."""
+        self.was_there = False
+        """Whether it is there, or was there a short while ago."""
         self._used_at = self._seen_at = self._soc_at = -math.inf
         self._soc: float | None = None
 
     def note(self, v: Values, now: float) -> None:
         """Note values that were read now."""
-        if v.get(BATTERIES_PARALLEL) == 1:
-            self._used_at = now
-        if v.get(_SECOND_VOLTAGE) is None:
-            return
-        self._seen_at = now
-        # An inverter that does not know it may leave 0 [uncertain].
-        if soc := as_number(v.get(SECOND_SOC)):
+        if BATTERIES_PARALLEL in v:
+            if v[BATTERIES_PARALLEL] == 1:
+                self._used_at = now
+            self.is_used = now - self._used_at < KNOWN_FOR
+        if _SECOND_VOLTAGE in v:
+            if v[_SECOND_VOLTAGE] is not None:
+                self._seen_at = now
+            self.was_there = now - self._seen_at < KNOWN_FOR
+        # An inverter that does not know its SOC may leave 0 [uncertain].
+        if self._seen_at == now and (soc := as_number(v.get(SECOND_SOC))):
             self._soc, self._soc_at = soc, now
-
-    def was_used(self, now: float) -> bool:
-        """Return whether it was used by the user's setting a short while ago."""
-        return now - self._used_at < KNOWN_FOR
-
-    def was_there(self, now: float) -> bool:
-        """Return whether it was there a short while ago."""
-        return now - self._seen_at < KNOWN_FOR
 
     def soc(self, now: float) -> float | None:
         """Return its SOC, %; None if it has not been known for a while."""
@@ -104,7 +103,7 @@ class Inputs:
 
     def has_two_batteries(self, v: Values) -> bool:
         """Return whether two batteries are in use: by size, or by the user's setting."""
-        is_set = v.get(BATTERIES_PARALLEL) == 1 or self.second.was_used(loop_time())
+        is_set = v.get(BATTERIES_PARALLEL) == 1 or self.second.is_used
         return self.batteries == 2 or is_set
 
 
@@ -128,7 +127,7 @@ def _of_batteries(v: Values, inputs: Inputs, what: str) -> float | None:
         return first
     if v[_SECOND_VOLTAGE] is None:
         # Half of it would pass for all.
-        return None if inputs.second.was_there(loop_time()) else first
+        return None if inputs.second.was_there else first
     other = _of_second_battery(v, what)
     if other is None or _is_filler("battery", v, what):
         return None
@@ -146,7 +145,8 @@ def _of_second_battery(v: Values, what: str) -> float | None:
 def _is_filler(battery: str, v: Values, what: str) -> bool:
     """Return whether a power or current of -1 count is 0xFFFF that means nothing.
 
-    The other of the two tells: it is 0xFFFF as well, or that of a battery in use.
+    That is so where the other of the two is 0xFFFF as well, or that of a battery in
+    use.
     """
     other = "current" if what == "power" else "power"
     if v.get(f"{battery}_{what}") not in _FULL_WORDS[what]:
