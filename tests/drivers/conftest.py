@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from tests.home import house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
 
@@ -18,6 +20,15 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition that other tasks bring about."""
     while not condition():
         await asyncio.sleep(0.001)
+
+
+def fast_keys(battery: Battery) -> list[str]:
+    """Return the keys that Home Assistant shows at first, and asks for at each poll."""
+    return [
+        key
+        for key in battery.measurements
+        if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
+    ]
 
 
 @pytest.fixture(params=[name for name in DRIVERS if name != "sessy"])

@@ -18,8 +18,7 @@ from custom_components.homebattery.drivers.errors import (
     NotConfirmedError,
     NotSupportedError,
 )
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import Leap, fast_keys
 from tests.simulators.deye import DeyeSimulator
 from tests.simulators.image import Vector
 
@@ -27,22 +26,17 @@ from .support import (
     HIGH_VOLTAGE,
     MIDDAY,
     REMOTE,
-    WAYS,
+    both_ways,
     connected,
     house,
     is_released,
-    no_waiting,
     on_image,
     renewed,
     simulator,
     vector,
 )
 
-__all__ = ["no_waiting"]
-
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 ABSENT: Final = 0xFFFF
 
@@ -565,7 +559,7 @@ async def test_a_discharge_is_judged_by_the_lower_soc_a_charge_by_the_higher(
 async def test_the_soc_of_a_battery_that_is_not_there_is_not_heeded(
     words: dict[int, int],
 ) -> None:
-    """Whatever its register has."""
+    """Its register may have anything."""
     case = with_words(TWO_SOCS, {588: 60, 589: 5} | words)
     async with on_image(case, export="always") as (battery, _):
         assert (await battery.set_power_setpoint(-2000)).power == -2000
@@ -753,7 +747,7 @@ async def test_the_fast_poll_takes_one_request_whatever_is_connected(
         connected(inverter) as battery,
     ):
         everything = await battery.read()
-        fast = fast_keys(battery.measurements, battery.poll_rate)
+        fast = fast_keys(battery)
         before = inverter.units.traffic.requests
         readings = [await battery.read(fast) for _ in range(3)]
         requests = inverter.units.traffic.requests - before
@@ -762,13 +756,6 @@ async def test_the_fast_poll_takes_one_request_whatever_is_connected(
     for key in ("battery_power", "pv_power", "load_power"):
         assert key in fast
         assert {each[key] for each in readings} == {everything[key]}
-
-
-def fast_keys(keys: Any, poll_rate: Any) -> list[str]:
-    """Return the keys of the fast poll that are shown by default."""
-    return [
-        key for key in keys if MEASUREMENTS[key].enabled and poll_rate(key) is Poll.FAST
-    ]
 
 
 @both_ways
