@@ -7,6 +7,8 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from tests.home import house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
 
@@ -38,6 +40,15 @@ def one_plain(battery_types: Iterable[str]) -> pytest.MarkDecorator:
         ],
         indirect=True,
     )
+
+
+def fast_keys(battery: Battery) -> list[str]:
+    """Return the keys that Home Assistant shows at first, and asks for at each poll."""
+    return [
+        key
+        for key in battery.measurements
+        if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
+    ]
 
 
 @pytest.fixture(params=MODBUS_DEVICES)

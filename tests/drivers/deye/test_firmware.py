@@ -13,28 +13,22 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceRefusedError,
 )
-from custom_components.homebattery.drivers.measurements import Poll
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import Leap, fast_keys
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
 
 from .support import (
     HIGH_VOLTAGE,
     MIDDAY,
-    WAYS,
+    both_ways,
     connected,
     house,
-    no_waiting,
     on_image,
     simulator,
     vector,
 )
 
-__all__ = ["no_waiting"]
-
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 MINUTES_TO_LEARN = 8
 """Within ten a counter in another unit would be taken for another counter."""
@@ -125,9 +119,7 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
     """It is read with the registers that are read once a minute."""
     async with simulator(way) as inverter, connected(inverter) as battery:
         await battery.read()
-        live = [
-            key for key in battery.measurements if battery.poll_rate(key) is Poll.FAST
-        ]
+        live = fast_keys(battery)
         assert {"battery_power", "grid_power", "pv_power"} <= set(live)
         before = len(inverter.units.traffic.reads)
         await battery.read(live)
@@ -138,6 +130,29 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
         assert not firmware_reads(inverter, before)
         await battery.read([*live, "low_soc"])
         assert firmware_reads(inverter, before)
+
+
+@both_ways
+async def test_live_polls_over_a_new_connection_read_no_settings(
+    way: str, leap: Leap
+) -> None:
+    """Only who answers there, and a while later its firmware, cost a request more."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        live = fast_keys(battery)
+        traffic = inverter.units.traffic
+        await inverter.misbehave("restart")
+        polls = []
+        for _ in range(8):
+            leap(10)
+            before = len(traffic.reads)
+            with suppress(CannotConnectError):
+                await battery.read(live)
+            polls.append([read.address for read in traffic.reads[before:]])
+
+    others = [at for poll in polls for at in poll if at != 586]
+    assert others == [3, 0]
+    assert max(map(len, polls)) == 2
 
 
 async def test_a_damaged_word_is_no_other_firmware(leap: Leap) -> None:

@@ -5,13 +5,9 @@ import pytest
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.deye.limits import most_powers
 
-from .support import HIGH_VOLTAGE, MIDDAY, WAYS, no_waiting, on_image, vector
-
-__all__ = ["no_waiting"]
+from .support import HIGH_VOLTAGE, MIDDAY, both_ways, on_image, vector
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 MADE_UP = 30_806
 """The word that one logger put into many registers for a moment, at a 12K."""

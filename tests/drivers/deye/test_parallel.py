@@ -5,13 +5,9 @@ import pytest
 from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from tests.drivers.conftest import Leap
 
-from .support import MIDDAY, WAYS, no_waiting, on_image, vector
-
-__all__ = ["no_waiting"]
+from .support import MIDDAY, both_ways, on_image, vector
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 
 @both_ways

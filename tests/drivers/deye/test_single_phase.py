@@ -14,19 +14,15 @@ from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
 from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
 from custom_components.homebattery.drivers.deye.registers import Kind
 from custom_components.homebattery.drivers.errors import NotSupportedError
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from tests.drivers.conftest import fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators.image import ModbusImage, Vector, VectorUnits, load
 
-from .support import WAYS, connected, house, no_waiting, on_image, simulator
-
-__all__ = ["no_waiting"]
+from .support import both_ways, connected, house, on_image, simulator
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 VECTORS: Final = load("deye_single_phase")
 TO_CT: Final = "sg1p_8k_zero_export_to_ct"
@@ -101,11 +97,7 @@ async def test_the_fast_poll_takes_one_request(way: str) -> None:
     """All that is lively by default lies in one block."""
     async with on_image(image(TO_CT), way) as (battery, units):
         await battery.read()
-        fast = [
-            key
-            for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(battery)
         before = units.traffic.requests
         readings = await battery.read(fast)
 

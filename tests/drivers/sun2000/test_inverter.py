@@ -41,6 +41,7 @@ from custom_components.homebattery.drivers.sun2000.registers import (
     TOU_TABLE,
 )
 from custom_components.homebattery.drivers.sun2000.topology import ASKED, Topology
+from tests.drivers.conftest import fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.image import ModbusImage, Vector, load
@@ -686,11 +687,7 @@ async def test_the_fast_poll_takes_few_requests(options: dict[str, Any]) -> None
     """With battery and meter, the lively default values take three requests."""
     async with bench(**options) as b:
         await b.battery.read()
-        fast = [
-            key
-            for key in b.battery.measurements
-            if MEASUREMENTS[key].enabled and b.battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(b.battery)
         before = b.simulator.server.traffic.requests
         readings = await b.battery.read(fast)
         requests = b.simulator.server.traffic.requests - before

@@ -161,7 +161,7 @@ class DeyeDevice(ModbusBattery):
     def _learn(self, words: list[int]) -> None:
         """Take over kind, size and firmware from the first words of the inverter."""
         self._identity_words = words
-        self.inputs = UNKNOWN
+        self.inputs = Inputs()
         if not words:
             self.kind, self.rated_power, self.firmware_release = Kind.THREE_PHASE, 0, 0
         else:
@@ -281,6 +281,7 @@ class DeyeDevice(ModbusBattery):
     @override
     def _observe(self, report: Report) -> None:
         super()._observe(report)
+        self.inputs.second.note(report.values, loop_time())
         if self._single_phase is not None:
             self._single_phase.observe(report.values)
 

@@ -7,10 +7,12 @@ load.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+import math
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
+from ..battery.controller import KNOWN_FOR
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
 from .registers import FIRST_PVS, GEN_PORT_MODE, MORE_PVS, second
@@ -24,9 +26,17 @@ BATTERIES_PARALLEL: Final = "batteries_parallel"
 GEN_PORT: Final = "gen_port_mode"
 _MICRO_INVERTER: Final = GEN_PORT_MODE[2]
 
-_SECOND_BATTERY: Final = ("battery_2_power", "battery_2_current", "battery_2_voltage")
-BATTERY: Final = ("battery_power", *_SECOND_BATTERY, BATTERIES_PARALLEL)
-"""The registers of the power and the number of the batteries."""
+SECOND_SOC: Final = "battery_2_soc"
+_SECOND_VOLTAGE: Final = "battery_2_voltage"
+_SECOND_BATTERY: Final = ("battery_2_power", "battery_2_current", _SECOND_VOLTAGE)
+POWERS: Final = ("battery_power", "battery_current", *_SECOND_BATTERY)
+"""The registers of the power and current of both batteries."""
+BATTERY: Final = (*POWERS, "battery_voltage", BATTERIES_PARALLEL)
+"""Those, and those that say whether they mean something."""
+_FULL_WORDS: Final = {"power": (1, 10), "current": (0.01,)}
+"""The values of 0xFFFF, -1 count of discharge: W with either kind of battery, and A."""
+_CLEAR: Final = 200
+"""W that a battery has at least where a power of -1 count is none [chosen here]."""
 _BMS_VOLTAGE: Final = "battery_bms_voltage"
 _BMS_REQUESTS: Final = "bms_requests"
 BMS: Final = (_BMS_VOLTAGE, "bms_charge_amps", "bms_discharge_amps", _BMS_REQUESTS)
@@ -42,11 +52,49 @@ LASTING: Final = frozenset({BATTERIES_PARALLEL, GEN_PORT}) | LASTING_POWERS
 powers."""
 
 
-class Inputs(NamedTuple):
+class SecondBattery:
+    """The second battery as it was read last. Times are the event loop's, s.
+
+    It is there while it has a voltage that a battery can have, and used while the
+    user's setting is so. For `KNOWN_FOR` seconds after that it may be a damaged word
+    that says otherwise.
+    """
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.is_used = False
+        """Whether the user's setting is to use it, or was so a short while ago."""
+        self.was_there = False
+        """Whether it is there, or was there a short while ago."""
+        self._used_at = self._seen_at = self._soc_at = -math.inf
+        self._soc: float | None = None
+
+    def note(self, v: Values, now: float) -> None:
+        """Note values that were read now."""
+        if BATTERIES_PARALLEL in v:
+            if v[BATTERIES_PARALLEL] == 1:
+                self._used_at = now
+            self.is_used = now - self._used_at < KNOWN_FOR
+        if _SECOND_VOLTAGE in v:
+            if v[_SECOND_VOLTAGE] is not None:
+                self._seen_at = now
+            self.was_there = now - self._seen_at < KNOWN_FOR
+        # An inverter that does not know its SOC may leave 0 [uncertain].
+        if self._seen_at == now and (soc := as_number(v.get(SECOND_SOC))):
+            self._soc, self._soc_at = soc, now
+
+    def soc(self, now: float) -> float | None:
+        """Return its SOC, %; None if it has not been known for a while."""
+        return self._soc if now - self._soc_at < KNOWN_FOR else None
+
+
+@dataclass(frozen=True)
+class Inputs:
     """The inputs that an inverter reports to have; 0 where it does not say."""
 
     batteries: int = 0
     mppts: int = 0
+    second: SecondBattery = field(default_factory=SecondBattery)
 
     @property
     def may_have_more_pvs(self) -> bool:
@@ -55,7 +103,8 @@ class Inputs(NamedTuple):
 
     def has_two_batteries(self, v: Values) -> bool:
         """Return whether two batteries are in use: by size, or by the user's setting."""
-        return self.batteries == 2 or v.get(BATTERIES_PARALLEL) == 1
+        is_set = v.get(BATTERIES_PARALLEL) == 1 or self.second.is_used
+        return self.batteries == 2 or is_set
 
 
 UNKNOWN: Final = Inputs()
@@ -76,13 +125,35 @@ def _of_batteries(v: Values, inputs: Inputs, what: str) -> float | None:
     first = as_number(v[f"battery_{what}"])
     if first is None or not inputs.has_two_batteries(v):
         return first
-    other = as_number(_of_second_battery(v, what)) or 0
+    if v[_SECOND_VOLTAGE] is None:
+        # Half of it would pass for all.
+        return None if inputs.second.was_there else first
+    other = _of_second_battery(v, what)
+    if other is None or _is_filler("battery", v, what):
+        return None
     return round(first + other, 2)
 
 
-def _of_second_battery(v: Values, what: str) -> Value:
+def _of_second_battery(v: Values, what: str) -> float | None:
     """Return a value of the second battery; None without a voltage that it can have."""
-    return None if v["battery_2_voltage"] is None else v[f"battery_2_{what}"]
+    value = as_number(v[f"battery_2_{what}"])
+    if v[_SECOND_VOLTAGE] is None or _is_filler("battery_2", v, what):
+        return None
+    return value
+
+
+def _is_filler(battery: str, v: Values, what: str) -> bool:
+    """Return whether a power or current of -1 count is 0xFFFF that means nothing.
+
+    That is so where the other of the two is 0xFFFF as well, or that of a battery in
+    use.
+    """
+    other = "current" if what == "power" else "power"
+    if v.get(f"{battery}_{what}") not in _FULL_WORDS[what]:
+        return False
+    value, volts = (v.get(f"{battery}_{each}") for each in (other, "voltage"))
+    watts = (as_number(value) or 0) * (1 if other == "power" else as_number(volts) or 0)
+    return value in _FULL_WORDS[other] or abs(watts) >= _CLEAR
 
 
 def battery_status(inputs: Inputs) -> Formula:
@@ -105,7 +176,7 @@ def _battery_formulas(inputs: Inputs) -> Iterator[Formula]:
     yield Formula("battery_power", BATTERY, lambda v: battery_power(v, inputs))
     yield Formula(
         "battery_current",
-        ("battery_current", *_SECOND_BATTERY, BATTERIES_PARALLEL),
+        BATTERY,
         lambda v: _of_batteries(v, inputs, "current"),
     )
     yield battery_status(inputs)

@@ -70,12 +70,15 @@ class DeyeReader(DeyeDevice):
     ) -> Report:
         """Read registers, and with them now and then those of the firmware.
 
-        With these, be it for a measurement, whether other inverters are parallel.
+        With these, be it for a measurement, whether other inverters are parallel, if
+        slow registers are read anyway.
         """
         watch = self._watch_due(names)
         watched = frozenset() if watch is None else _WATCHED
         if watched or not _WATCHED.isdisjoint(names):
-            names = {*names, *watched, _PARALLEL}
+            # A live poll would take requests more for whether others are parallel.
+            slow = {_PARALLEL} if Poll.SLOW in self._rates(names) else set()
+            names = {*names, *watched, *slow}
         if self._sees_unit and not ENERGIES.isdisjoint(names):
             names = {*names, *_BATTERY_TOTALS}
         for name in watched:
@@ -95,14 +98,18 @@ class DeyeReader(DeyeDevice):
         connects, watch = self.connection.connects, self._firmware_watch
 
         def is_slow() -> bool:
-            return any(
-                device.registers[name].poll is not Poll.FAST
-                for device in self.devices
-                for name in (device.registers.keys() & names) - LASTING
-            )
+            return bool(self._rates(names) - {Poll.FAST})
 
         is_due = watch is not None and watch.is_due(loop_time(), connects, is_slow)
         return watch if is_due else None
+
+    def _rates(self, names: Collection[str]) -> set[Poll]:
+        """Return the rates of registers, without lasting ones."""
+        return {
+            device.registers[name].poll
+            for device in self.devices
+            for name in (device.registers.keys() & names) - LASTING
+        }
 
     def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:
         """Learn anew what depends on the firmware when that is another one."""
@@ -119,7 +126,7 @@ class DeyeReader(DeyeDevice):
             self.firmware_release = present.release
             self._unit_watch = CounterUnitWatch()
             if self._counter_unit is not CounterUnit.TENTHS:
-                self.counters.round_down(ENERGIES)
+                self.counters.rescale(ENERGIES, 1)
             self._identity = replace(self.identity, firmware=str(present.text))
 
     # Limits
@@ -167,7 +174,11 @@ class DeyeReader(DeyeDevice):
             power = as_number(self._compute(SIGNED, values))
             self._unit_watch.note_power(power, loop_time())
             kwh = sum(number(values[name]) for name in _BATTERY_TOTALS)
+            before = self._unit_watch.unit
             self._unit_watch.note_counts(round(10 * kwh))
+            if before is not None and self._unit_watch.unit is not before:
+                factor = 0.1 if before is CounterUnit.WHOLE else 10
+                self.counters.rescale(ENERGIES, factor)
 
     def _energy(self, tenths: float) -> float | None:
         """Return a counter, kWh, that was read as tenths; None in an unknown unit."""

@@ -468,8 +468,9 @@ def _live(kind: Kind, volts: float, watts: float) -> tuple[Register, ...]:
 
     A setpoint depends on SOC and voltage: words that they cannot have are not known.
     """
+    sane = _sane_volts(kind, volts)
     # 0 V is no battery.
-    possible = range(_sane_volts(kind, volts).stop)
+    possible = range(sane.stop)
     percent = range(101)
     return (
         Register(586, "battery_temperature_raw", UINT16, 10, "°C"),
@@ -479,7 +480,7 @@ def _live(kind: Kind, volts: float, watts: float) -> tuple[Register, ...]:
         Register(590, "battery_power", INT16, -watts, "W"),
         Register(591, "battery_current", INT16, -100, "A"),
         Register(592, "corrected_capacity_ah", UINT16, 1, "Ah", poll=SLOW),
-        Register(593, "battery_2_voltage", UINT16, volts, "V"),
+        Register(593, "battery_2_voltage", UINT16, volts, "V", valid=sane),
         Register(594, "battery_2_current", INT16, -100, "A"),
         Register(595, "battery_2_power", INT16, -watts, "W"),
         Register(596, "battery_2_temperature_raw", UINT16, 10, "°C"),
