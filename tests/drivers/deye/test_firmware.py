@@ -133,6 +133,29 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
 
 
 @both_ways
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+async def test_live_polls_do_not_try_what_was_absent(
+    name: str, way: str, leap: Leap
+) -> None:
+    """Blocks that this inverter lacks are tried again with the slow registers."""
+    async with on_image(vector(name), way) as (battery, units):
+        await battery.read()
+        live = fast_keys(battery)
+        traffic = units.traffic
+        polls = []
+        for seconds, keys in ((61, ["low_soc"]), (10, []), (50, ["low_soc"]), (10, [])):
+            leap(seconds)
+            before, read_before = traffic.requests, len(traffic.reads)
+            await battery.read([*live, *keys])
+            requests = traffic.requests - before
+            polls.append((requests, requests - (len(traffic.reads) - read_before)))
+
+    slow, in_between = polls[::2], polls[1::2]
+    assert in_between == [(1, 0), (1, 0)]
+    assert all(refused for _, refused in slow)
+
+
+@both_ways
 async def test_live_polls_over_a_new_connection_read_no_settings(
     way: str, leap: Leap
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 import logging
 import math
 from typing import Final, override
@@ -71,13 +72,15 @@ class DeyeReader(DeyeDevice):
         """Read registers, and with them now and then those of the firmware.
 
         With these, be it for a measurement, whether other inverters are parallel, if
-        slow registers are read anyway.
+        slow registers are read anyway; then also one that was absent before.
         """
+        if again is None and not self._reads_slow(names):
+            again = ()
         watch = self._watch_due(names)
         watched = frozenset() if watch is None else _WATCHED
         if watched or not _WATCHED.isdisjoint(names):
             # A live poll would take requests more for whether others are parallel.
-            slow = {_PARALLEL} if Poll.SLOW in self._rates(names) else set()
+            slow = {_PARALLEL} if self._reads_slow(names) else set()
             names = {*names, *watched, *slow}
         if self._sees_unit and not ENERGIES.isdisjoint(names):
             names = {*names, *_BATTERY_TOTALS}
@@ -96,20 +99,17 @@ class DeyeReader(DeyeDevice):
     def _watch_due(self, names: Collection[str]) -> FirmwareWatch | None:
         """Return the watch when the firmware is to be read with registers."""
         connects, watch = self.connection.connects, self._firmware_watch
-
-        def is_slow() -> bool:
-            return bool(self._rates(names) - {Poll.FAST})
-
+        is_slow = partial(self._reads_slow, names)
         is_due = watch is not None and watch.is_due(loop_time(), connects, is_slow)
         return watch if is_due else None
 
-    def _rates(self, names: Collection[str]) -> set[Poll]:
-        """Return the rates of registers, without lasting ones."""
-        return {
-            device.registers[name].poll
+    def _reads_slow(self, names: Collection[str]) -> bool:
+        """Return whether some registers are no live ones; lasting ones do not count."""
+        return any(
+            device.registers[name].poll is not Poll.FAST
             for device in self.devices
             for name in (device.registers.keys() & names) - LASTING
-        }
+        )
 
     def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:
         """Learn anew what depends on the firmware when that is another one."""
