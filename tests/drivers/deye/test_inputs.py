@@ -645,10 +645,29 @@ async def test_an_inverter_with_fewer_strings_is_not_asked_for_pv_5_to_8() -> No
     assert "pv5_power" not in battery.measurements
 
 
-async def test_a_string_that_is_not_there_is_none() -> None:
-    """The others are the PV power; without any it is unknown."""
-    case = vector(MIDDAY, r673=ABSENT, r674=ABSENT, r675=ABSENT)
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+@pytest.mark.parametrize("address", [672, 673])
+async def test_pv_power_is_unknown_without_one_of_two_strings(
+    name: str, address: int
+) -> None:
+    """That are counted; those that are not are none."""
+    case = vector(name, r22=0x0203, r674=ABSENT, r675=ABSENT)
     async with on_image(case) as (battery, units):
+        assert await battery.get("pv_power") == await battery.get(
+            "pv1_power"
+        ) + await battery.get("pv2_power")
+        units.units[1][address] = ABSENT
+        assert await battery.get("pv_power") is None
+
+
+@both_ways
+@pytest.mark.parametrize("count", [0x0003, ABSENT, 0x0903])
+async def test_without_a_count_a_string_that_is_not_there_is_none(
+    count: int, way: str
+) -> None:
+    """Nor is there one for a count that no inverter has; without any it is unknown."""
+    case = vector(MIDDAY, r22=count, r673=ABSENT, r674=ABSENT, r675=ABSENT)
+    async with on_image(case, way) as (battery, units):
         assert await battery.get("pv_power") == 4470
         assert await battery.get("pv2_power") is None
         units.units[1][672] = ABSENT

@@ -445,7 +445,17 @@ async def test_words_that_are_not_there_are_no_power_nor_voltage() -> None:
         assert await at.get("battery_voltage", "battery_soc", "pv1_power") == (
             *(None, None, None),
         )
-        assert await at.get("pv_power") == 295
+        assert await at.get("pv_power") is None
+
+
+@pytest.mark.parametrize(("count", "power"), [(0x202, None), (0, 295), (0xFFFF, 295)])
+async def test_pv_power_is_that_of_all_strings_that_are_counted(
+    count: int, power: int | None
+) -> None:
+    """Without a count it is that of those that are known."""
+    async with site(TO_CT, {18: count}) as at:
+        assert await at.get("pv_power") == 556
+        assert await at.get("pv_power", r186=0xFFFF) == power
 
 
 async def test_counters_of_an_inverter_that_wakes_up_are_dropped() -> None:

@@ -1,11 +1,10 @@
 """The part of a Deye driver that reads: identity, registers, parts and settings."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 import re
 from typing import ClassVar, Final, override
 
-from ..absence import CERTAIN_REFUSALS
 from ..battery.controller import KNOWN_FOR, loop_time
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
@@ -30,7 +29,7 @@ from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
 from .firmware import release_number
-from .inputs import LASTING, LASTING_POWERS, SECOND_BMS, UNKNOWN, Inputs
+from .inputs import LASTING, LASTING_POWERS, SECOND_BMS, UNKNOWN, Inputs, mppt_count
 from .measurements import firmware, formulas, number, word
 from .registers import (
     IDENTITY,
@@ -51,6 +50,15 @@ from .settings import register_of, settings, word_maker
 from .single_phase import DECIDING, SinglePhase, firmware as single_phase_firmware
 
 _IDENTITY_WORDS: Final = 37
+_CONSTANT_WORDS: Final[Mapping[Kind, int]] = {
+    Kind.THREE_PHASE: 25,
+    Kind.HIGH_VOLTAGE: 25,
+    # Its clock comes next.
+    Kind.SINGLE_PHASE: 22,
+}
+"""Number of those that stay the same: kind to firmware, size and inputs."""
+_MOST_READS: Final = 5
+"""Reads of which two in a row must agree."""
 _LIVE: Final = 586
 """Where the live values of a three-phase inverter begin."""
 
@@ -79,6 +87,12 @@ def detected_serial(plate: Mapping[str, Value]) -> str | None:
     if plate.get("device_type") not in KINDS or not isinstance(serial, str):
         return None
     return serial if re.fullmatch("[0-9A-Za-z]{10}", serial) else None
+
+
+def _constant(words: Sequence[int]) -> Sequence[int]:
+    """Return those of an inverter's first words that stay the same; none of others."""
+    kind = KINDS.get(words[0]) if words else None
+    return () if kind is None else words[: _CONSTANT_WORDS[kind]]
 
 
 def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int, ...]:
@@ -118,7 +132,7 @@ class DeyeDevice(ModbusBattery):
     async def _find_units(self) -> None:
         """Read the kind, size and firmware of the inverter."""
         self._unit = unit = ChunkedUnit(self.unit(self._unit_id))
-        words = await self._read_first_words()
+        words = await self._agreed(self._read_first_words, _constant)
         if not words:
             # Behind some gateways only the live values can be read. An inverter
             # that has those is a three-phase one, probably of the usual kind
@@ -128,14 +142,25 @@ class DeyeDevice(ModbusBattery):
         self.counters.rated_power = self.rated_power
 
     async def _read_first_words(self) -> list[int]:
-        """Return the words of kind, size and firmware; none where they are refused.
-
-        One refusal says little.
-        """
-        for _ in range(CERTAIN_REFUSALS):
-            with suppress(IllegalAddressError):
-                return await self._unit.read_holding_registers(0, _IDENTITY_WORDS)
+        """Return the words of kind, size and firmware; none where they are refused."""
+        with suppress(IllegalAddressError):
+            return await self._unit.read_holding_registers(0, _IDENTITY_WORDS)
         return []
+
+    async def _agreed[T](
+        self, read: Callable[[], Awaitable[T]], judged: Callable[[T], object]
+    ) -> T:
+        """Return what is read, as two reads in a row agree on what is `judged` of it.
+
+        A word may be damaged, and one refusal says little. Raises ProtocolError when no
+        two agree.
+        """
+        last = await read()
+        for _ in range(_MOST_READS - 1):
+            before, last = last, await read()
+            if judged(before) == judged(last):
+                return last
+        raise ProtocolError(f"{self.address}:{self.port}: each answer is another one")
 
     @override
     async def has_new_parts(self) -> bool:
@@ -171,12 +196,14 @@ class DeyeDevice(ModbusBattery):
             self.rated_power = 0 if rated == _NO_POWER else rated / 10
             is_single = self.kind is Kind.SINGLE_PHASE
             self.firmware_release = 0 if is_single else release_number(words[15])
-            if not is_single:
-                self.inputs = Inputs(batteries=words[24], mppts=words[22] >> 8 & 0x0F)
+            self.inputs = Inputs(
+                batteries=0 if is_single else words[24],
+                mppts=mppt_count(words[18 if is_single else 22]),
+            )
         all_formulas = formulas(self.kind, self.inputs, self.rated_power)
         if self.kind is Kind.SINGLE_PHASE:
             self._single_phase = self._single_phase or SinglePhase()
-            all_formulas = self._single_phase.formulas(all_formulas)
+            all_formulas = self._single_phase.formulas(all_formulas, self.inputs)
         self._formulas = {formula.key: formula for formula in all_formulas}
 
     def _kind_of(self, device_type: int) -> Kind:
@@ -223,7 +250,7 @@ class DeyeDevice(ModbusBattery):
         words = self._identity_words
         series = SERIES[self.kind]
         if self.kind is Kind.SINGLE_PHASE:
-            await self.read_registers(DECIDING)
+            await self._agreed(lambda: self.read_registers(DECIDING), dict)
             series = SERIES_OF_TYPE.get(words[0], series)
         values: dict[str, Value] = {
             register.name: register.decode(

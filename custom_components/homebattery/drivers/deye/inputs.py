@@ -15,6 +15,7 @@ from typing import Final
 from ..battery.controller import KNOWN_FOR
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
+from ..modbus.register import WORD
 from .registers import FIRST_PVS, GEN_PORT_MODE, MORE_PVS, second
 
 RESTING: Final = 50
@@ -108,6 +109,12 @@ class Inputs:
 
 
 UNKNOWN: Final = Inputs()
+
+
+def mppt_count(mppts_and_phases: int) -> int:
+    """Return the PV inputs that an identity word counts; 0 for a count that none has."""
+    count = mppts_and_phases >> 8 & 0x0F
+    return count if count <= MORE_PVS[-1] and mppts_and_phases != WORD else 0
 
 
 # Batteries -------------------------------------------------------------------
@@ -286,23 +293,27 @@ def _micro_inverter_power(v: Values, port: Formula) -> float:
     return max(0, as_number(port.compute(v)) or 0)
 
 
-def _pv_power(inputs: Inputs, port: Formula) -> Formula:
-    """Return the formula of the PV power: of all strings, and at the GEN port.
+def power_of_strings(powers: Sequence[Value], inputs: Inputs) -> float | None:
+    """Return the power of all strings, W; None without one of those that are counted.
 
-    Of the strings beyond the fourth, those are known to be there that the inverter
-    counts.
+    The others would pass for all of them. Without a count all are those that are known.
     """
+    if None in powers[: inputs.mppts]:
+        return None
+    known = [power for each in powers if (power := as_number(each)) is not None]
+    return sum(known) if known else None
+
+
+def _pv_power(inputs: Inputs, port: Formula) -> Formula:
+    """Return the formula of the PV power: of all strings, and at the GEN port."""
     more = _MORE_POWERS if inputs.may_have_more_pvs else ()
     strings = (*_FIRST_POWERS, *more)
 
     def compute(v: Values) -> Value:
-        powers = [as_number(v[_FIRST_POWERS[0]])]
-        powers += [as_number(v.get(string)) for string in strings[1:]]
-        if inputs.mppts > len(_FIRST_POWERS) and None in powers[: inputs.mppts]:
-            # The others would pass for all of them.
-            return None
-        known = [power for power in powers if power is not None]
-        return sum(known) + _micro_inverter_power(v, port) if known else None
+        power = power_of_strings(
+            [v[_FIRST_POWERS[0]], *map(v.get, strings[1:])], inputs
+        )
+        return None if power is None else power + _micro_inverter_power(v, port)
 
     return Formula("pv_power", (*strings, *port.needs, GEN_PORT), compute)
 

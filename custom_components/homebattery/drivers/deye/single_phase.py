@@ -18,7 +18,7 @@ from typing import Final
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
 from ..modbus.register import WORD
-from .inputs import FORCE_CHARGE
+from .inputs import FORCE_CHARGE, UNKNOWN, Inputs, power_of_strings
 from .measurements import number, word
 from .registers import GEN_PORT_MODE, WORKING_MODE
 
@@ -38,6 +38,7 @@ _NOISE: Final = 1
 SELLING_FIRST: Final = WORKING_MODE[0]
 ZERO_EXPORT_TO_CT: Final = WORKING_MODE[2]
 MICRO_INVERTER: Final = GEN_PORT_MODE[2]
+_OTHER_PVS: Final = ("pv2_power", "pv3_power", "pv4_power")
 
 DECIDING: Final = ("power_ratio", "working_mode", "gen_port_mode")
 """Registers that the meaning of others depends on; read before them."""
@@ -115,6 +116,7 @@ class SinglePhase:
 
     def __init__(self) -> None:
         """Begin without knowing anything."""
+        self.inputs = UNKNOWN
         self._ratio = LearnedScale()
         self._stated_ratio = LearnedScale()
         self._was_read = False
@@ -189,8 +191,8 @@ class SinglePhase:
         return number(v["active_power"]) + self._grid_port_power(v) + self._fed_in(v)
 
     def _pv_power(self, v: Values) -> Value:
-        others = (number(v.get(f"pv{string}_power")) for string in (2, 3, 4))
-        return number(v["pv1_power"]) + sum(others) + self._fed_in(v)
+        power = power_of_strings([v["pv1_power"], *map(v.get, _OTHER_PVS)], self.inputs)
+        return None if power is None else power + self._fed_in(v)
 
     def _battery_current(self, v: Values) -> Value:
         """Return the battery current, A; by power and voltage where that is surer."""
@@ -202,11 +204,15 @@ class SinglePhase:
 
     # The formulas
 
-    def formulas(self, common: Iterable[Formula]) -> tuple[Formula, ...]:
+    def formulas(
+        self, common: Iterable[Formula], inputs: Inputs
+    ) -> tuple[Formula, ...]:
         """Return all formulas, with those in `common` that other kinds share.
 
+        `inputs` are those of the inverter as it is now.
         Two that are read once a minute fetch the deciding registers along with theirs.
         """
+        self.inputs = inputs
         also = {
             "min_soc": ("working_mode", "gen_port_mode"),
             "problem": ("power_ratio",),
@@ -231,7 +237,6 @@ class SinglePhase:
         )
         load = (*grid, "gen_port_power")
         port = ("grid_port_l1_raw", "grid_port_l2_raw", *load)
-        strings = tuple(f"pv{string}_power" for string in (1, 2, 3, 4))
         current = ("battery_current_raw", "battery_power", "battery_voltage")
         return (
             Formula("grid_power", grid, self._grid_power),
@@ -241,7 +246,11 @@ class SinglePhase:
             Formula("internal_power", port, self._grid_port_power),
             Formula("ups_power", port, self._ups_power),
             Formula("external_ct_power", grid, lambda v: self._watts(v["meter_raw"])),
-            Formula("pv_power", (*strings, "gen_port_power"), self._pv_power),
+            Formula(
+                "pv_power",
+                ("pv1_power", *_OTHER_PVS, "gen_port_power"),
+                self._pv_power,
+            ),
             Formula("battery_current", current, self._battery_current),
         )
 
