@@ -399,6 +399,30 @@ async def test_one_damaged_counter_does_not_decide_the_unit(
     assert min(seen) >= 48_213
 
 
+@pytest.mark.parametrize("missing", [516, 518])
+async def test_one_counter_of_the_battery_shows_no_unit(
+    missing: int, leap: Leap
+) -> None:
+    """The power of both directions is no measure of it: tenths passed for whole kWh."""
+    words = {f"r{at}": word for at, word in STATUS.items()}
+    gone = {f"r{missing}": 0xFFFF, f"r{missing + 1}": 0xFFFF}
+    image = vector(HIGH_VOLTAGE, r15=0xF052, r595=0, r24=1, r110=0, **words | gone)
+    there = 516 if missing == 518 else 518
+    counts = image["units"]["1"][str(there)]
+    seen = set()
+    async with on_image(image) as (battery, units):
+        for minute in range(100):
+            leap(60)
+            charges = minute // 10 % 2 == 0
+            counts += minute % 2 if charges is (there == 516) else 0
+            power = -300 if charges else 300
+            units.units[1] |= {there: counts, 590: power & 0xFFFF}
+            readings = await battery.read(["battery_power", "grid_export_total"])
+            seen.add(readings["grid_export_total"])
+
+    assert seen == {None}
+
+
 @pytest.mark.parametrize(
     ("chosen", "kwh"), [("automatic", None), ("tenths", 4821.3), ("whole", 48_213)]
 )

@@ -18,7 +18,7 @@ from .device import DeyeDevice
 from .firmware import PARTS, Firmware, FirmwareWatch
 from .inputs import LASTING
 from .limits import most_powers
-from .measurements import number, word
+from .measurements import word
 from .registers import ENERGIES, KINDS, Kind
 
 _LOGGER = logging.getLogger(__name__)
@@ -169,13 +169,19 @@ class DeyeReader(DeyeDevice):
         return self._stated_unit or self._unit_watch.unit
 
     def _watch_counters(self, values: Values) -> None:
-        """Compare the battery's counters with its power, as far as both were read."""
+        """Compare the battery's counters with its power, as far as all were read.
+
+        With one of the counters alone, what the other one counts would be its energy.
+        """
         with suppress(KeyError):
             power = as_number(self._compute(SIGNED, values))
             self._unit_watch.note_power(power, loop_time())
-            kwh = sum(number(values[name]) for name in _BATTERY_TOTALS)
+            totals = [as_number(values[name]) for name in _BATTERY_TOTALS]
+            known = [total for total in totals if total is not None]
+            if len(known) < len(totals):
+                return
             before = self._unit_watch.unit
-            self._unit_watch.note_counts(round(10 * kwh))
+            self._unit_watch.note_counts(round(10 * sum(known)))
             if before is not None and self._unit_watch.unit is not before:
                 factor = 0.1 if before is CounterUnit.WHOLE else 10
                 self.counters.rescale(ENERGIES, factor)
