@@ -72,6 +72,32 @@ async def test_a_high_voltage_inverter_has_its_own_size() -> None:
         assert await battery.get("battery_power") == -20_000
 
 
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+@pytest.mark.parametrize(
+    ("kilowatts", "filled", "power"),
+    [
+        pytest.param(16, True, None, id="16K: more than the house"),
+        pytest.param(20, True, 35_000, id="20K"),
+        pytest.param(30, True, 35_000, id="30K"),
+        pytest.param(50, True, 35_000, id="50K"),
+        pytest.param(20, False, -30_536, id="20K, old firmware"),
+    ],
+)
+async def test_a_house_may_import_more_than_its_inverter_has(
+    name: str, kilowatts: int, filled: bool, power: int | None
+) -> None:
+    """35 kW are no export, where the firmware is known to fill the high words."""
+    words = {"r625": 35_000, "r690": 0, "r653": 35_000, "r659": 0}
+    other = {"r636": 0xFFF0, "r694": 0xFFFF} if filled else {"r636": 100}
+    size = with_size(kilowatts * 10_000)
+    blank = dict.fromkeys((f"r{each}" for each in range(687, 709)), 0)
+    case = vector(name, **blank | words | other | size)
+    async with on_image(case) as (battery, _):
+        readings = await battery.read(["grid_power", "load_power"])
+
+    assert dict(readings) == {"grid_power": power, "load_power": power}
+
+
 async def test_the_meter_of_parallel_inverters_shows_all_of_them() -> None:
     """Three of 12 kW feed in more than one could."""
     words = {"r336": 0x0003, "r625": 0x10000 - 32_000, "r690": 0xFFFF}

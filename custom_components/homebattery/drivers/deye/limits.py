@@ -40,9 +40,13 @@ def most_powers(rated_power: float, *, is_parallel: bool) -> Mapping[str, float]
     """
     if not rated_power:
         return {}
-    own = _OVERLOAD * rated_power
-    limits = dict.fromkeys(_OF_THE_INVERTER, own)
+    limits = dict.fromkeys(_OF_THE_INVERTER, _OVERLOAD * rated_power)
     limits |= dict.fromkeys(_OF_PV, _PV * rated_power)
     if not is_parallel:
-        limits |= dict.fromkeys(_OF_THE_HOUSE, max(own, _HOUSE))
+        limits |= dict.fromkeys(_OF_THE_HOUSE, most_house_power(rated_power))
     return limits
+
+
+def most_house_power(rated_power: float) -> float:
+    """Return the most power, W, between grid and house of one inverter of that size."""
+    return max(_OVERLOAD * rated_power, _HOUSE)

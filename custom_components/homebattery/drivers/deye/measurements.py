@@ -7,6 +7,7 @@ from ..battery.readings import Formula, Values
 from ..measurements import Value
 from ..modbus.register import WORD
 from .inputs import UNKNOWN, Inputs, battery_status, with_inputs
+from .limits import most_house_power
 from .registers import (
     ENERGY_PATTERN,
     FAULTS,
@@ -64,9 +65,9 @@ def join(low_word: int, high_word: int, *, wide: bool = False) -> int:
     """Return a power, W, from its two words.
 
     Old firmware leaves the high word 0, also below zero: the low word alone is then
-    signed. `wide`: this inverter is large enough for more than 32767 W, and its
-    firmware is known to fill the high words. A high word of 0xFFFF only ever extends
-    the sign, and may come a moment before or after its low word.
+    signed. `wide`: this inverter, or its house, is large enough for more than 32767 W,
+    and its firmware is known to fill the high words. A high word of 0xFFFF only ever
+    extends the sign, and may come a moment before or after its low word.
     """
     if high_word == 0 and wide:
         return low_word
@@ -82,7 +83,7 @@ _HIGH_WORDS: Final = tuple(map(high, SPLIT_POWERS))
 def _split_power(key: str, *, may_be_wide: bool) -> Formula:
     """Return the formula of a power whose two words are apart.
 
-    `may_be_wide`: this inverter is large enough for more than 32767 W.
+    `may_be_wide`: it is large enough for more than 32767 W, or its house is.
     """
     if not may_be_wide:
         return Formula(
@@ -297,7 +298,11 @@ def formulas(
     """
     if kind is Kind.SINGLE_PHASE:
         return (*_COMMON, battery_status(UNKNOWN))
-    may_be_wide = kind is Kind.HIGH_VOLTAGE and not 0 < rated_power < _SIGN
+    # A house may take more than its inverter has; where nothing is known of that, only
+    # a high-voltage one is large.
+    may_be_wide = kind is Kind.HIGH_VOLTAGE
+    if rated_power:
+        may_be_wide = most_house_power(rated_power) >= _SIGN
     powers = [
         _split_power(key, may_be_wide=may_be_wide)
         for key in SPLIT_POWERS
