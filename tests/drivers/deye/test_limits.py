@@ -76,18 +76,23 @@ async def test_a_high_voltage_inverter_has_its_own_size() -> None:
 @pytest.mark.parametrize(
     ("kilowatts", "filled", "power"),
     [
-        pytest.param(16, True, None, id="16K: more than the house"),
+        pytest.param(16, True, 33_000, id="16K"),
         pytest.param(20, True, 35_000, id="20K"),
         pytest.param(30, True, 35_000, id="30K"),
         pytest.param(50, True, 35_000, id="50K"),
+        pytest.param(20, True, -20_000, id="20K, exporting"),
         pytest.param(20, False, -30_536, id="20K, old firmware"),
     ],
 )
 async def test_a_house_may_import_more_than_its_inverter_has(
-    name: str, kilowatts: int, filled: bool, power: int | None
+    name: str, kilowatts: int, filled: bool, power: int
 ) -> None:
-    """35 kW are no export, where the firmware is known to fill the high words."""
-    words = {"r625": 35_000, "r690": 0, "r653": 35_000, "r659": 0}
+    """35 kW are no export, where the firmware is known to fill high words.
+
+    Some leave one 0 beside others: what is too much for the house is export.
+    """
+    low = power & 0xFFFF
+    words = {"r625": low, "r690": 0, "r653": low, "r659": 0}
     other = {"r636": 0xFFF0, "r694": 0xFFFF} if filled else {"r636": 100}
     size = with_size(kilowatts * 10_000)
     blank = dict.fromkeys((f"r{each}" for each in range(687, 709)), 0)

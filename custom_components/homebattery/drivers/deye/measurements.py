@@ -80,12 +80,13 @@ def join(low_word: int, high_word: int, *, wide: bool = False) -> int:
 _HIGH_WORDS: Final = tuple(map(high, SPLIT_POWERS))
 
 
-def _split_power(key: str, *, may_be_wide: bool) -> Formula:
+def _split_power(key: str, most: float) -> Formula:
     """Return the formula of a power whose two words are apart.
 
-    `may_be_wide`: it is large enough for more than 32767 W, or its house is.
+    `most` is the most power, W, of an inverter and house of that size: a low word above
+    that is a negative one, whose high word some firmware leaves 0.
     """
-    if not may_be_wide:
+    if most < _SIGN:
         return Formula(
             key,
             (low(key), high(key)),
@@ -97,7 +98,7 @@ def _split_power(key: str, *, may_be_wide: bool) -> Formula:
         lambda v: join(
             word(v[low(key)]),
             word(v.get(high(key))),
-            wide=any(v.get(name) for name in _HIGH_WORDS),
+            wide=word(v[low(key)]) <= most and any(v.get(name) for name in _HIGH_WORDS),
         ),
     )
 
@@ -300,12 +301,9 @@ def formulas(
         return (*_COMMON, battery_status(UNKNOWN))
     # A house may take more than its inverter has; where nothing is known of that, only
     # a high-voltage one is large.
-    may_be_wide = kind is Kind.HIGH_VOLTAGE
-    if rated_power:
-        may_be_wide = most_house_power(rated_power) >= _SIGN
+    unsized = WORD if kind is Kind.HIGH_VOLTAGE else 0
+    most = most_house_power(rated_power) if rated_power else unsized
     powers = [
-        _split_power(key, may_be_wide=may_be_wide)
-        for key in SPLIT_POWERS
-        if key != "apparent_power"
+        _split_power(key, most) for key in SPLIT_POWERS if key != "apparent_power"
     ]
     return (*_COMMON, *_THREE_PHASE, *with_inputs(powers, inputs))
