@@ -723,6 +723,38 @@ async def test_a_gen_port_with_something_else_is_no_pv(mode: int) -> None:
     assert readings["load_power"] == 2513
 
 
+@both_ways
+@pytest.mark.parametrize("word", [ABSENT, 30_806])
+async def test_one_damaged_setting_does_not_change_what_is_connected(
+    word: int, way: str, leap: Leap
+) -> None:
+    """Live values depend on it until it is read again, a minute later."""
+    async with on_image(with_words(vector(MIDDAY), GEN_PORT), way) as (battery, units):
+        expected = await battery.get("pv_power")
+        units.damaged = {133: word}
+        seen = []
+        for keys in (["low_soc"], [], [], ["low_soc"], []):
+            leap(31)
+            seen.append((await battery.read(["pv_power", *keys]))["pv_power"])
+
+    assert units.damaged == {}
+    assert seen == [expected] * 5
+
+
+async def test_a_setting_without_a_meaning_that_stays_is_unknown(leap: Leap) -> None:
+    """After some minutes a micro-inverter is no longer taken for granted."""
+    async with on_image(with_words(vector(MIDDAY), GEN_PORT)) as (battery, units):
+        await battery.get("pv_power")
+        units.units[1][133] = 30_806
+        seen = []
+        for _ in range(6):
+            leap(61)
+            readings = await battery.read(["pv_power", "low_soc"])
+            seen.append(readings["pv_power"])
+
+    assert seen == [10_280] * 4 + [8480] * 2
+
+
 async def test_what_a_micro_inverter_takes_at_night_is_no_pv() -> None:
     """A few watts."""
     case = with_words(vector(MIDDAY), GEN_PORT | {667: signed(-6), 671: ABSENT})

@@ -345,6 +345,15 @@ async def test_a_current_that_fits_no_scale_says_nothing() -> None:
 # GEN port
 
 
+async def test_one_damaged_mode_of_the_gen_port_changes_nothing() -> None:
+    """It is read once a minute, live values in between."""
+    async with site(TO_CT, {235: MICRO_INVERTER, 166: -500}) as at:
+        assert await at.get("pv_power") == 1056
+        for word in (30_806, 0xFFFF):
+            await at.get("min_soc", r235=word)
+            assert await at.get("pv_power") == 1056
+
+
 async def test_a_micro_inverter_at_the_gen_port_is_pv_and_load() -> None:
     """Power that it feeds in is negative in its register."""
     async with site(TO_CT, {166: -800}) as at:

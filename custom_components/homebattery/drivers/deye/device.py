@@ -29,7 +29,15 @@ from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
 from .firmware import release_number
-from .inputs import LASTING, LASTING_POWERS, SECOND_BMS, UNKNOWN, Inputs, mppt_count
+from .inputs import (
+    LASTING,
+    LASTING_POWERS,
+    LASTING_SETTINGS,
+    SECOND_BMS,
+    UNKNOWN,
+    Inputs,
+    mppt_count,
+)
 from .measurements import firmware, formulas, number, word
 from .registers import (
     IDENTITY,
@@ -186,6 +194,8 @@ class DeyeDevice(ModbusBattery):
     def _learn(self, words: list[int]) -> None:
         """Take over kind, size and firmware from the first words of the inverter."""
         self._identity_words = words
+        self._meant: dict[str, tuple[Value, float]] = {}
+        """The last value of each lasting setting that had one, and the time, s."""
         self.inputs = Inputs()
         if not words:
             self.kind, self.rated_power, self.firmware_release = Kind.THREE_PHASE, 0, 0
@@ -346,8 +356,8 @@ class DeyeDevice(ModbusBattery):
         """Read registers; of lasting ones that live values need, the last value serves.
 
         So live values take one request. It is read again with the slow registers, or
-        after a while. While it gets no answer the last value counts, that of a power for
-        `KNOWN_FOR` seconds.
+        after a while. While it gets no answer the last value counts; for `KNOWN_FOR`
+        seconds that of a power, and of a setting whose word has no meaning.
         """
         report = await super()._read_report(
             {*names} - self._spared(names), again, answered=answered
@@ -356,7 +366,19 @@ class DeyeDevice(ModbusBattery):
         old = self.cache.older_than(KNOWN_FOR, lasting & LASTING_POWERS, loop_time())
         values = self.cache.values
         kept = {name: values[name] for name in lasting - old if name in values}
-        return Report({**report.values, **kept}, report.failures)
+        known = {**report.values, **kept}
+        return Report({**known, **self._settings_of(known)}, report.failures)
+
+    def _settings_of(self, v: Values) -> Values:
+        """Return the lasting settings among values, as their last words that meant one."""
+        now = loop_time()
+        found: dict[str, Value] = {}
+        for name in LASTING_SETTINGS & v.keys():
+            if v[name] is not None:
+                self._meant[name] = v[name], now
+            value, since = self._meant.get(name, (None, now))
+            found[name] = value if now - since < KNOWN_FOR else None
+        return found
 
     def _spared(self, names: Collection[str]) -> set[str]:
         """Return the lasting registers that need not be read with the others now."""

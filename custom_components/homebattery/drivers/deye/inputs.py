@@ -48,7 +48,8 @@ _FIRST_POWERS: Final = tuple(f"pv{number}_power" for number in FIRST_PVS)
 _MORE_POWERS: Final = tuple(f"pv{number}_power" for number in MORE_PVS)
 
 LASTING_POWERS: Final = frozenset(_MORE_POWERS)
-LASTING: Final = frozenset({BATTERIES_PARALLEL, GEN_PORT}) | LASTING_POWERS
+LASTING_SETTINGS: Final = frozenset({BATTERIES_PARALLEL, GEN_PORT})
+LASTING: Final = LASTING_SETTINGS | LASTING_POWERS
 """Registers outside of the live values on which live measurements depend: settings, and
 powers."""
 

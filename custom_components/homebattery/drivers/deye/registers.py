@@ -295,7 +295,7 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
         _setting(107, "temperature_compensation", INT16, 1, "mV/°C"),
         _setting(108, "charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(109, "discharge_current_limit", UINT16, 1, "A", rw=True),
-        _setting(110, "batteries_parallel"),
+        replace(_setting(110, "batteries_parallel"), valid=range(2)),
         _setting(111, "battery_control_mode", enum=BATTERY_CONTROL_MODE),
         _setting(112, "lithium_wake_up"),
         _setting(113, "battery_resistance"),

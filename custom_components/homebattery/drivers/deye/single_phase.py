@@ -145,8 +145,9 @@ class SinglePhase:
         self._ratio.note(fitting_ratio(v), self.ratio if self._was_read else None)
         self._was_read |= "active_power" in v
         self._step.note(fitting_step(v))
-        self._working_mode = v.get("working_mode", self._working_mode)
-        self._gen_port_mode = v.get("gen_port_mode", self._gen_port_mode)
+        # A word without a meaning is damaged.
+        self._working_mode = v.get("working_mode") or self._working_mode
+        self._gen_port_mode = v.get("gen_port_mode") or self._gen_port_mode
         if "working_mode" in v:
             self._meter_by_mode.note(v["working_mode"] == ZERO_EXPORT_TO_CT)
         if "meter_raw" in v or "meter_current_raw" in v:
