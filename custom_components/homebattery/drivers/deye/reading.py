@@ -10,8 +10,8 @@ from typing import Final, override
 
 from ..battery.controller import loop_time
 from ..battery.readings import SIGNED, Values
+from ..errors import BatteryError
 from ..measurements import Poll, Value, as_number
-from ..modbus.register import WORD
 from ..report import Report
 from .counter_unit import CounterUnit, CounterUnitWatch, unit_of
 from .device import DeyeDevice
@@ -31,6 +31,10 @@ _PARALLEL: Final = "parallel"
 _PARALLEL_BIT: Final = 0x01
 """The bit of an inverter that works in parallel with others [uncertain]; where the
 register is not there, all of its bits are set."""
+
+
+def _is_parallel(bits: Value) -> bool:
+    return bool(word(bits) & _PARALLEL_BIT)
 
 
 class DeyeReader(DeyeDevice):
@@ -87,8 +91,8 @@ class DeyeReader(DeyeDevice):
         for name in watched:
             self._once.pop(name, None)
         report = await super()._read_report(names, again, answered=answered)
-        if (parallel := report.values.get(_PARALLEL)) is not None:
-            self._note_parallel(word(parallel))
+        if _PARALLEL in report.values:
+            await self._note_parallel(report.values[_PARALLEL])
         if watch is not None:
             watch.note_read(loop_time(), self.connection.connects)
             self._note_firmware(watch, report.values)
@@ -131,9 +135,14 @@ class DeyeReader(DeyeDevice):
 
     # Limits
 
-    def _note_parallel(self, bits: int) -> None:
-        self.is_parallel = bool(bits & _PARALLEL_BIT) and bits != WORD
-        self._limit_powers()
+    async def _note_parallel(self, bits: Value) -> None:
+        """Note whether others are parallel; a change only if a second read shows it."""
+        if _is_parallel(bits) is self.is_parallel:
+            return
+        with suppress(BatteryError, KeyError):
+            again = await super()._read_report({_PARALLEL}, (), answered=True)
+            self.is_parallel = _is_parallel(again.values[_PARALLEL])
+            self._limit_powers()
 
     def _limit_powers(self) -> None:
         """Determine the most power that each measurement can have, W."""
