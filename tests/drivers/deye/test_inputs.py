@@ -445,6 +445,31 @@ async def test_the_limits_of_two_bms_bound_a_setpoint_together() -> None:
     assert 3500 < too_much.power < 4700
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("address", "charge", "discharge"),
+    [(212, None, 90), (243, None, 90), (213, 80, None), (244, 80, None), (246, 40, 45)],
+)
+async def test_a_limit_of_one_bms_is_not_shown_as_that_of_both(
+    address: int, charge: int | None, discharge: int | None, way: str
+) -> None:
+    """One that reports a voltage lacks the limit; without a voltage there is no such BMS."""
+    limits = dict.fromkeys([*range(210, 228), *range(241, 259)], 0)
+    limits |= {212: 40, 213: 45, 215: 2650, 243: 40, 244: 45, 246: 2650}
+    keys = ("max_charge_current", "max_discharge_current")
+    powers = ("max_charge_power", "max_discharge_power")
+    async with on_image(with_words(TWO_INPUTS, limits), way) as (battery, units):
+        both = await battery.read([*keys, *powers])
+        units.units[1][address] = ABSENT
+        seen = await battery.read([*keys, *powers])
+
+    assert [both[key] for key in keys] == [80, 90]
+    assert [seen[key] for key in keys] == [charge, discharge]
+    assert [seen[key] for key in powers] == [
+        None if amps is None else amps * 265 for amps in (charge, discharge)
+    ]
+
+
 @pytest.mark.parametrize("voltage", [2650, 0, ABSENT])
 async def test_the_second_bms_is_heeded_if_it_has_a_voltage(voltage: int) -> None:
     """It asks for charging, and the first one does not."""

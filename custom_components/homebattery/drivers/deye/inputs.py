@@ -199,8 +199,8 @@ def _battery_formulas(inputs: Inputs) -> Iterator[Formula]:
 # BMS -------------------------------------------------------------------------
 
 
-def _reported(v: Values, name: str) -> list[float]:
-    """Return a register of each BMS, as far as they report it.
+def _of_each_bms(v: Values, name: str) -> list[float | None]:
+    """Return a register of each BMS that is there; None where it does not report it.
 
     A BMS without a voltage that a battery can have reports nothing: neither its limits
     nor what it asks for mean anything.
@@ -208,16 +208,29 @@ def _reported(v: Values, name: str) -> list[float]:
     names = (name, second(name))
     voltages = (_BMS_VOLTAGE, second(_BMS_VOLTAGE))
     return [
-        value
+        as_number(v.get(each))
         for each, voltage in zip(names, voltages, strict=True)
-        if v.get(voltage) and (value := as_number(v.get(each))) is not None
+        if v.get(voltage)
     ]
 
 
+def _reported(v: Values, name: str) -> list[float]:
+    """Return a register of each BMS, as far as they report it."""
+    return [value for value in _of_each_bms(v, name) if value is not None]
+
+
 def bms_limit(v: Values, name: str) -> float | None:
-    """Return a limit of the BMS, A, with two of them their sum; None if not reported."""
+    """Return a limit of the BMS, A, with two of them their sum; None if not reported.
+
+    That of one alone is less than both of them permit.
+    """
     limits = _reported(v, name)
     return sum(limits) if limits else None
+
+
+def _whole_bms_limit(v: Values, name: str) -> float | None:
+    """Return such a limit; None also where one BMS of two does not report it."""
+    return None if None in _of_each_bms(v, name) else bms_limit(v, name)
 
 
 def is_charge_forced(v: Values) -> bool | None:
@@ -239,14 +252,14 @@ def _of_both_bms(key: str, name: str, compute: Callable[[Values], Value]) -> For
 
 def _current_limit(key: str, name: str) -> Formula:
     """Return the formula of a limit of the BMS, A."""
-    return _of_both_bms(key, name, lambda v: bms_limit(v, name))
+    return _of_both_bms(key, name, lambda v: _whole_bms_limit(v, name))
 
 
 def _power_limit(key: str, name: str) -> Formula:
     """Return the formula of a limit of the BMS as power, W, at the present voltage."""
 
     def compute(v: Values) -> Value:
-        limit, volts = bms_limit(v, name), as_number(v["battery_voltage"])
+        limit, volts = _whole_bms_limit(v, name), as_number(v["battery_voltage"])
         return None if limit is None or volts is None else round(limit * volts)
 
     formula = _of_both_bms(key, name, compute)
