@@ -66,6 +66,27 @@ async def test_what_is_possible_at_a_12k_is_shown(
         assert await battery.get(key) == power
 
 
+@both_ways
+async def test_nothing_follows_from_a_power_that_is_too_much(way: str) -> None:
+    """The battery charges; one damaged word does not make it discharge."""
+    async with on_image(vector(MIDDAY), way) as (battery, units):
+        assert await battery.get("battery_status") == "charging"
+        units.damaged = {590: MADE_UP}
+        readings = await battery.read(["battery_power", "battery_status"])
+
+    assert dict(readings) == {"battery_power": None, "battery_status": None}
+
+
+async def test_a_power_coupled_at_the_ac_side_is_one_of_the_house() -> None:
+    """Its words count 10 W; 0xFFFF is one that is not there."""
+    words = {"r684": MADE_UP, "r685": 2700, "r686": 0xFFFF}
+    keys = [f"ac_coupled_power_l{phase}" for phase in (1, 2, 3)]
+    async with on_image(vector(MIDDAY, **words)) as (battery, _):
+        readings = await battery.read(keys)
+
+    assert [readings[key] for key in keys] == [None, 27_000, None]
+
+
 async def test_a_high_voltage_inverter_has_its_own_size() -> None:
     """Its words count 10 W: 20 kW are no more than it can have."""
     async with on_image(vector(HIGH_VOLTAGE, r590=2000)) as (battery, _):

@@ -336,6 +336,36 @@ async def test_one_odd_current_does_not_change_the_scale_and_two_do() -> None:
         assert await at.get("battery_current", r190=-106, r191=-20) == 2
 
 
+@pytest.mark.parametrize("is_learned", [True, False])
+async def test_no_current_follows_from_a_power_that_is_too_much(
+    is_learned: bool,
+) -> None:
+    """5 kW have no 30 kW; the current's own word counts once its scale was seen."""
+    little, much = {"r190": -106, "r191": -20}, {"r190": -1016, "r191": -189}
+    keys = ("battery_current", "battery_power", "battery_status")
+    async with site(NEW_FIRMWARE, {190: -106, 191: -20}) as at:
+        await at.get("battery_current", **(much if is_learned else little))
+        assert await at.get(*keys, r190=30_806, r191=-20) == (
+            *(2 if is_learned else None, None, None),
+        )
+
+
+@pytest.mark.parametrize(
+    ("word", "is_on"), [(0, False), (1, True), (2, False), (0xFFFF, None)]
+)
+async def test_a_switch_that_is_not_there_is_not_off(
+    word: int, is_on: bool | None
+) -> None:
+    async with site(TO_CT, {43: word}) as at:
+        assert await at.get("inverter_on") is is_on
+
+
+async def test_a_voltage_that_no_battery_has_is_unknown() -> None:
+    """Such a word comes from a logger."""
+    async with site(TO_CT, {183: 30_806}) as at:
+        assert await at.get("battery_voltage", "battery_soc") == (None, None)
+
+
 async def test_a_current_that_fits_no_scale_says_nothing() -> None:
     async with site(NEW_FIRMWARE, {191: -40_000}) as at:
         assert await at.get("battery_current") == 19.17

@@ -38,6 +38,7 @@ from .inputs import (
     Inputs,
     mppt_count,
 )
+from .limits import most_battery_power
 from .measurements import firmware, formulas, number, word
 from .registers import (
     IDENTITY,
@@ -209,6 +210,7 @@ class DeyeDevice(ModbusBattery):
             self.inputs = Inputs(
                 batteries=0 if is_single else words[24],
                 mppts=mppt_count(words[18 if is_single else 22]),
+                most_power=most_battery_power(self.rated_power),
             )
         all_formulas = formulas(self.kind, self.inputs, self.rated_power)
         if self.kind is Kind.SINGLE_PHASE:

@@ -96,6 +96,8 @@ class Inputs:
 
     batteries: int = 0
     mppts: int = 0
+    most_power: float = math.inf
+    """W that its batteries can have together."""
     second: SecondBattery = field(default_factory=SecondBattery)
 
     @property
@@ -124,9 +126,11 @@ def mppt_count(mppts_and_phases: int) -> int:
 def battery_power(v: Values, inputs: Inputs) -> float | None:
     """Return the power of all batteries, W, + = charging; None if it is not known.
 
-    Raises KeyError with the name of a register that was not read.
+    More than the inverter can have is a damaged word. Raises KeyError with the name of
+    a register that was not read.
     """
-    return _of_batteries(v, inputs, "power")
+    power = _of_batteries(v, inputs, "power")
+    return None if power is None or abs(power) > inputs.most_power else power
 
 
 def _of_batteries(v: Values, inputs: Inputs, what: str) -> float | None:

@@ -298,7 +298,7 @@ def formulas(
     the common ones are in `single_phase.py`.
     """
     if kind is Kind.SINGLE_PHASE:
-        return (*_COMMON, battery_status(UNKNOWN))
+        return (*_COMMON, battery_status(inputs))
     # A house may take more than its inverter has; where nothing is known of that, only
     # a high-voltage one is large.
     unsized = WORD if kind is Kind.HIGH_VOLTAGE else 0

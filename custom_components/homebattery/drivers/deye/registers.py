@@ -733,7 +733,8 @@ def single_phase() -> RegisterMap:
         # 175 + 169, whatever that is.
         Register(178, "load_raw", INT16),
         Register(182, "battery_temperature_raw", UINT16, 10, "°C"),
-        Register(183, "battery_voltage", UINT16, 100, "V"),
+        # 0 V is no battery.
+        Register(183, "battery_voltage", UINT16, 100, "V", valid=range(100 * 100 + 1)),
         Register(184, "soc", UINT16, 1, "%"),
         Register(186, "pv1_power", UINT16, 1, "W"),
         Register(187, "pv2_power", UINT16, 1, "W"),

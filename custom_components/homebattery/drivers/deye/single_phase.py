@@ -11,14 +11,14 @@
 What was learned stays: it changes only when two reads in a row agree on it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
 from ..modbus.register import WORD
-from .inputs import FORCE_CHARGE, UNKNOWN, Inputs, power_of_strings
+from .inputs import FORCE_CHARGE, UNKNOWN, Inputs, battery_power, power_of_strings
 from .measurements import number, word
 from .registers import GEN_PORT_MODE, WORKING_MODE
 
@@ -198,10 +198,10 @@ class SinglePhase:
     def _battery_current(self, v: Values) -> Value:
         """Return the battery current, A; by power and voltage where that is surer."""
         raw, step = number(v["battery_current_raw"]), self._step.value
-        power, volts = number(v["battery_power"]), number(v["battery_voltage"])
-        if step is not None and fitting_step(v) in (None, step):
+        power, volts = battery_power(v, self.inputs), number(v["battery_voltage"])
+        if step is not None and (power is None or fitting_step(v) in (None, step)):
             return raw / step
-        return round(power / volts, 2) if volts else None
+        return round(power / volts, 2) if volts and power is not None else None
 
     # The formulas
 
@@ -290,6 +290,8 @@ def _firmware(key: str, addresses: Iterable[int]) -> Formula:
     return Formula(key, names, lambda v: _joined(v[name] for name in names))
 
 
+_IS_ON: Final[Mapping[Value, bool]] = {0: False, 1: True, 2: False}
+
 _PLAIN: Final = (
     Formula(
         "grid_import_total",
@@ -297,7 +299,7 @@ _PLAIN: Final = (
         _import_total,
     ),
     Formula("active_power_l1", ("active_power",), lambda v: v["active_power"]),
-    Formula("inverter_on", ("on_or_2",), lambda v: v["on_or_2"] == 1),
+    Formula("inverter_on", ("on_or_2",), lambda v: _IS_ON.get(v["on_or_2"])),
     # As on other inverters, what comes in at the port is positive.
     Formula(
         "generator_power", ("gen_port_power",), lambda v: -number(v["gen_port_power"])
