@@ -211,7 +211,7 @@ async def test_one_damaged_working_mode_makes_no_meter() -> None:
         await at.battery.read()
         await at.get("working_mode", r244=TO_CT_MODE)
         for _ in range(3):
-            await at.get("grid_power")
+            assert await at.get("grid_power") == 113
         await at.get("working_mode", r244=TO_LOAD_MODE)
         assert await at.get("grid_power") == 113
 
@@ -293,6 +293,35 @@ async def test_one_damaged_ratio_changes_nothing_and_two_do() -> None:
         for _ in range(2):
             await at.get("problem", r54=1)
         assert await at.get("grid_power") == -14
+
+
+@both_ways
+@pytest.mark.parametrize("word", [0, 1, 5, 30_806, 0xFFFF])
+async def test_a_ratio_damaged_when_connecting_changes_nothing(
+    word: int, way: str
+) -> None:
+    """Nor does a damaged mode: both are read until two reads in a row agree."""
+    little = {175: 100, 169: -14, 172: -14, 178: 86, 162: 0}
+    damaged = {"damaged": {54: word, 244: TO_CT_MODE}}
+    async with on_image(image(LARGE, little) | damaged, way) as (battery, units):
+        at = Site(battery, units)
+        assert units.damaged == {}
+        assert await at.get("grid_power") == -140
+        assert await at.get("grid_power", r54=word) == -140
+    async with on_image(image(NO_METER, {162: 0, 172: 0, 244: 1}) | damaged, way) as (
+        battery,
+        units,
+    ):
+        assert await Site(battery, units).get("grid_power") == 113
+
+
+async def test_words_that_are_no_ratio_state_none() -> None:
+    """However often they are read: 10 is the last one stated."""
+    little = {175: 100, 169: -14, 172: -14, 178: 86}
+    async with site(LARGE, little) as at:
+        for _ in range(3):
+            await at.get("problem", r54=30_806)
+        assert await at.get("grid_power") == -140
 
 
 async def test_power_of_the_inverter_and_of_pv_has_no_ratio() -> None:

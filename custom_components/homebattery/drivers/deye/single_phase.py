@@ -24,6 +24,8 @@ from .registers import GEN_PORT_MODE, WORKING_MODE
 
 RATIOS: Final = (1, 10)
 """W that a power word may count."""
+_STATED_RATIOS: Final[Mapping[Value, int]] = {0: 1, 1: 1, 10: 10}
+"""The same by register 54; other words state nothing."""
 _BALANCE_FROM: Final = 500
 """W of AC power from which one ratio only fits the balance."""
 _STEPS: Final = (100, 10)
@@ -51,14 +53,15 @@ class SeenTwice:
         """Begin without knowing."""
         self.holds = False
         """Whether the last read shows it, or two did before."""
-        self._is_proven = False
+        self.is_proven = False
+        """Whether two reads in a row did."""
         self._was_shown = False
 
     def note(self, is_shown: bool) -> None:
         """Note whether a read shows it."""
-        self._is_proven |= is_shown and self._was_shown
+        self.is_proven |= is_shown and self._was_shown
         self._was_shown = is_shown
-        self.holds = is_shown or self._is_proven
+        self.holds = is_shown or self.is_proven
 
 
 class LearnedScale:
@@ -129,7 +132,7 @@ class SinglePhase:
     @property
     def has_meter(self) -> bool:
         """Whether a meter was ever seen: at night, and without a load, it shows 0."""
-        return self._meter_by_words.holds or self._meter_by_mode.holds
+        return self._meter_by_words.holds or self._meter_by_mode.is_proven
 
     @property
     def ratio(self) -> int:
@@ -138,9 +141,7 @@ class SinglePhase:
 
     def observe(self, v: Values) -> None:
         """Learn from the values of a read, whatever it was for."""
-        stated = v.get("power_ratio")
-        if stated is not None:
-            self._stated_ratio.note(10 if stated == 10 else 1)
+        self._stated_ratio.note(_STATED_RATIOS.get(v.get("power_ratio")))
         # Only the first powers correct the stated ratio at once.
         self._ratio.note(fitting_ratio(v), self.ratio if self._was_read else None)
         self._was_read |= "active_power" in v
