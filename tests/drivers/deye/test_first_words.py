@@ -44,7 +44,7 @@ async def test_one_damaged_word_does_not_make_another_inverter(
 
 
 @both_ways
-async def test_words_that_change_with_each_read_are_not_believed(
+async def test_words_that_change_with_each_read_fail(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connecting fails, and is tried again later."""

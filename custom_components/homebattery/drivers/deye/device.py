@@ -374,13 +374,13 @@ class DeyeDevice(ModbusBattery):
     def _settings_of(self, v: Values) -> Values:
         """Return the lasting settings among values, as their last words that meant one."""
         now = loop_time()
-        found: dict[str, Value] = {}
+        meant: dict[str, Value] = {}
         for name in LASTING_SETTINGS & v.keys():
             if v[name] is not None:
                 self._meant[name] = v[name], now
             value, since = self._meant.get(name, (None, now))
-            found[name] = value if now - since < KNOWN_FOR else None
-        return found
+            meant[name] = value if now - since < KNOWN_FOR else None
+        return meant
 
     def _spared(self, names: Collection[str]) -> set[str]:
         """Return the lasting registers that need not be read with the others now."""
