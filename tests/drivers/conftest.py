@@ -7,6 +7,8 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from tests.home import house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
 
@@ -22,6 +24,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 MODBUS_DEVICES: Final = [name for name in DRIVERS if name != "sessy"]
 """The kinds of battery that speak Modbus."""
+
+
+def fast_keys(battery: Battery) -> list[str]:
+    """Return the keys that Home Assistant shows at first, and asks for at each poll."""
+    return [
+        key
+        for key in battery.measurements
+        if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
+    ]
 
 
 @pytest.fixture(params=MODBUS_DEVICES)

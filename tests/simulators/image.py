@@ -65,6 +65,8 @@ class VectorUnits(Units):
             int(unit): {int(address): word for address, word in words.items()}
             for unit, words in vector["units"].items()
         }
+        self.damaged: dict[int, int] = dict(vector.get("damaged", {}))
+        """Words that are other ones in their next read only, by address."""
         self._other_unit = OTHER_UNIT.get(kind, NO_RESPONSE)
         self._unused_word: int | None = vector.get("unused_word", UNUSED_WORD.get(kind))
         # Some registers can only be written; reading them stays an error.
@@ -76,9 +78,12 @@ class VectorUnits(Units):
         }
 
     def read(self, unit: int, address: int, count: int) -> list[int]:
-        """Return the words if all of them are there."""
-        words = self._unit(unit)
+        """Return the words if all of them are there; damage is gone after that."""
         addresses = range(address, address + count)
+        damaged = {
+            each: self.damaged.pop(each) for each in addresses if each in self.damaged
+        }
+        words = {**self._unit(unit), **damaged}
         unused = self._unused_word
         if unused is not None and address in words and addresses[-1] in words:
             return [words.get(each, unused) for each in addresses]

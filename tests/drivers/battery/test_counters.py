@@ -100,6 +100,36 @@ def test_the_total_is_without_the_offset() -> None:
     assert (counted.value, counted.offset, counted.total) == (4711.5, 4701, 10.5)
 
 
+@pytest.mark.parametrize(
+    ("readings", "total"),
+    [
+        pytest.param([10, *[64] * LONG, 65], 11, id="a leap"),
+        pytest.param([10, *[64] * LONG, 65, *[0] * LONG, 1], 1, id="midnight after it"),
+    ],
+)
+def test_a_leap_of_a_days_counter_is_not_counted_until_it_starts_again(
+    readings: list[Any], total: float
+) -> None:
+    """Its total starts again with it."""
+    counters = CounterFilter()
+    seen(TODAY, readings, counters)
+    assert counters.accepted[TODAY].total == total
+
+
+@pytest.mark.parametrize(("factor", "value"), [(1, 66), (10, 667), (0.1, 6)])
+def test_totals_stay_when_a_counter_is_read_in_another_unit(
+    factor: float, value: float
+) -> None:
+    """It goes on from the value in that unit, which may be whole."""
+    counters = CounterFilter()
+    seen(CHARGED, [66.7], counters)
+    counters.rescale([CHARGED, IMPORTED], factor)
+    assert counters.accepted[CHARGED].value == value
+    assert counters.check(CHARGED, value + 1, MINUTE) == value + 1
+    assert counters.accepted[CHARGED].total == pytest.approx(67.7)
+    assert IMPORTED not in counters.accepted
+
+
 def test_accepted_and_suspect_readings_are_exposed() -> None:
     counters = CounterFilter()
     seen(CHARGED, [10, 3, 3.1], counters)

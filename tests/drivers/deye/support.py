@@ -9,12 +9,10 @@ import pytest
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.deye import (
-    blocks as deye_blocks,
     modbus_tcp as deye_modbus_tcp,
     solarman as deye_solarman,
 )
 from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
-from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.simulators import ManualClock, Plant
 from tests.simulators.deye import DeyeModbusSimulator, DeyeSimulator
 from tests.simulators.deye_solarman import DeyeSolarmanSimulator
@@ -24,19 +22,8 @@ from tests.simulators.solarman import SERIAL, SolarmanLogger
 VECTORS: Final = load("deye")
 WAYS: Final = ("deye_modbus", "deye_solarman")
 
-PROBE_TIMEOUTS: Final = (5.0,)
-"""Seconds. A device answers at once, on a busy machine a little later."""
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out the pauses."""
-    monkeypatch.setattr(DeyeInverter, "settle", 0)
-    monkeypatch.setattr(deye_modbus_tcp, "REQUEST_SPACING", 0)
-    monkeypatch.setattr(deye_solarman, "REQUEST_SPACING", 0)
-    monkeypatch.setattr(deye_blocks, "PROBE_TIMEOUTS", PROBE_TIMEOUTS)
-    monkeypatch.setattr(ModbusTcpConnection, "FIRST_BACK_OFF", 0)
-    monkeypatch.setattr(ModbusTcpConnection, "LONGEST_BACK_OFF", 0)
+both_ways = pytest.mark.parametrize("way", WAYS)
+"""A mark for tests of each way to an inverter."""
 
 
 def house(**arguments: Any) -> Plant:

@@ -13,8 +13,7 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     DeviceRefusedError,
 )
-from custom_components.homebattery.drivers.measurements import Poll
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import Leap, fast_keys
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
 
@@ -22,19 +21,16 @@ from .support import (
     HIGH_VOLTAGE,
     MIDDAY,
     WAYS,
+    both_ways,
     connected,
     house,
-    no_waiting,
     on_image,
     simulator,
     vector,
 )
 
-__all__ = ["no_waiting"]
-
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
 
-both_ways = pytest.mark.parametrize("way", WAYS)
 one_way_is_plain = pytest.mark.parametrize(
     "way", [WAYS[0], pytest.param(WAYS[1], marks=pytest.mark.long)]
 )
@@ -129,9 +125,7 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
     """It is read with the registers that are read once a minute."""
     async with simulator(way) as inverter, connected(inverter) as battery:
         await battery.read()
-        live = [
-            key for key in battery.measurements if battery.poll_rate(key) is Poll.FAST
-        ]
+        live = fast_keys(battery)
         assert {"battery_power", "grid_power", "pv_power"} <= set(live)
         before = len(inverter.units.traffic.reads)
         await battery.read(live)
@@ -142,6 +136,52 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
         assert not firmware_reads(inverter, before)
         await battery.read([*live, "low_soc"])
         assert firmware_reads(inverter, before)
+
+
+@both_ways
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+async def test_live_polls_do_not_try_what_was_absent(
+    name: str, way: str, leap: Leap
+) -> None:
+    """Blocks that this inverter lacks are tried again with the slow registers."""
+    async with on_image(vector(name), way) as (battery, units):
+        await battery.read()
+        live = fast_keys(battery)
+        traffic = units.traffic
+        polls = []
+        for seconds, keys in ((61, ["low_soc"]), (10, []), (50, ["low_soc"]), (10, [])):
+            leap(seconds)
+            before, read_before = traffic.requests, len(traffic.reads)
+            await battery.read([*live, *keys])
+            requests = traffic.requests - before
+            polls.append((requests, requests - (len(traffic.reads) - read_before)))
+
+    slow, in_between = polls[::2], polls[1::2]
+    assert in_between == [(1, 0), (1, 0)]
+    assert all(refused for _, refused in slow)
+
+
+@both_ways
+async def test_live_polls_over_a_new_connection_read_no_settings(
+    way: str, leap: Leap
+) -> None:
+    """Only who answers there, and a while later its firmware, cost a request more."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        live = fast_keys(battery)
+        traffic = inverter.units.traffic
+        await inverter.misbehave("restart")
+        polls = []
+        for _ in range(8):
+            leap(10)
+            before = len(traffic.reads)
+            with suppress(CannotConnectError):
+                await battery.read(live)
+            polls.append([read.address for read in traffic.reads[before:]])
+
+    others = [at for poll in polls for at in poll if at != 586]
+    assert others == [3, 0]
+    assert max(map(len, polls)) == 2
 
 
 async def test_a_damaged_word_is_no_other_firmware(leap: Leap) -> None:
@@ -363,6 +403,30 @@ async def test_one_damaged_counter_does_not_decide_the_unit(
     seen.remove(None)
     assert seen
     assert min(seen) >= 48_213
+
+
+@pytest.mark.parametrize("missing", [516, 518])
+async def test_one_counter_of_the_battery_shows_no_unit(
+    missing: int, leap: Leap
+) -> None:
+    """The power of both directions is no measure of it: tenths passed for whole kWh."""
+    words = {f"r{at}": word for at, word in STATUS.items()}
+    gone = {f"r{missing}": 0xFFFF, f"r{missing + 1}": 0xFFFF}
+    image = vector(HIGH_VOLTAGE, r15=0xF052, r595=0, r24=1, r110=0, **words | gone)
+    there = 516 if missing == 518 else 518
+    counts = image["units"]["1"][str(there)]
+    seen = set()
+    async with on_image(image) as (battery, units):
+        for minute in range(100):
+            leap(60)
+            charges = minute // 10 % 2 == 0
+            counts += minute % 2 if charges is (there == 516) else 0
+            power = -300 if charges else 300
+            units.units[1] |= {there: counts, 590: power & 0xFFFF}
+            readings = await battery.read(["battery_power", "grid_export_total"])
+            seen.add(readings["grid_export_total"])
+
+    assert seen == {None}
 
 
 @pytest.mark.parametrize(

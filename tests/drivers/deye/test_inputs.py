@@ -18,8 +18,7 @@ from custom_components.homebattery.drivers.errors import (
     NotConfirmedError,
     NotSupportedError,
 )
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import Leap, fast_keys
 from tests.simulators.deye import DeyeSimulator
 from tests.simulators.image import Vector
 
@@ -27,22 +26,17 @@ from .support import (
     HIGH_VOLTAGE,
     MIDDAY,
     REMOTE,
-    WAYS,
+    both_ways,
     connected,
     house,
     is_released,
-    no_waiting,
     on_image,
     renewed,
     simulator,
     vector,
 )
 
-__all__ = ["no_waiting"]
-
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 ABSENT: Final = 0xFFFF
 
@@ -326,6 +320,90 @@ async def test_two_batteries_are_summed(
     assert readings["battery_current"] == pytest.approx(amps)
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("words", "power", "amps"),
+    [
+        pytest.param({595: ABSENT}, None, 14.9, id="power of the second"),
+        pytest.param({594: ABSENT}, 3790, None, id="current of the second"),
+        pytest.param({590: ABSENT}, None, 14.9, id="power of the first"),
+        pytest.param({591: ABSENT}, 3790, None, id="current of the first"),
+        pytest.param({594: ABSENT, 595: ABSENT}, None, None, id="all of the second"),
+        pytest.param({594: signed(-4), 595: ABSENT}, 1910, 7.54, id="-1 at rest"),
+    ],
+)
+async def test_the_total_is_unknown_without_one_of_two_batteries(
+    words: dict[int, int], power: float | None, amps: float | None, way: str
+) -> None:
+    """The other one is no total; 0xFFFF is -1 only beside a battery at rest."""
+    async with on_image(with_words(TWO_INPUTS, words), way) as (battery, _):
+        readings = await battery.read()
+
+    assert readings["battery_power"] == readings["battery_charge_power"] == power
+    assert readings["battery_current"] == pytest.approx(amps)
+    if power is None:
+        assert readings["battery_status"] is None
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("address", "lost"),
+    [
+        (593, {"battery_power", "battery_current"}),
+        (594, {"battery_current"}),
+        (595, {"battery_power"}),
+    ],
+)
+async def test_the_total_fails_while_one_of_two_batteries_gets_no_answer(
+    address: int, lost: set[str], way: str
+) -> None:
+    """Of the register alone, or of its block: the first one is never the total."""
+    keys = {"battery_power": 3790, "battery_current": 14.9}
+    async with on_image(TWO_INPUTS, way) as (battery, units):
+        await battery.read(keys)
+        del units.units[1][address]
+        for _ in range(4):
+            seen = await battery.read()
+            assert all(seen.get(key) in (None, keys[key]) for key in keys)
+
+    assert seen.keys() & keys == keys.keys() - lost
+
+
+@both_ways
+@pytest.mark.parametrize("voltage", [0, 30, ABSENT, 30_806])
+async def test_a_second_battery_without_a_voltage_is_missed_for_a_while(
+    voltage: int, way: str, leap: Leap
+) -> None:
+    """It may be a damaged word, and half a total; later it was disconnected."""
+    async with on_image(TWO_INPUTS, way) as (battery, units):
+        seen = [await battery.get("battery_power")]
+        units.units[1] |= {593: voltage, 594: 0, 595: 0}
+        for seconds in (0, 10, 280, 20):
+            leap(seconds)
+            seen.append(await battery.get("battery_power"))
+        units.units[1] |= {593: 2650, 595: signed(-189)}
+        seen.append(await battery.get("battery_power"))
+
+    assert seen == [3790, None, None, None, 1900, 3790]
+
+
+@both_ways
+@pytest.mark.parametrize("word", [0, ABSENT, 30_806])
+async def test_a_damaged_setting_does_not_make_one_of_two_batteries(
+    word: int, way: str, leap: Leap
+) -> None:
+    """Unless it stays: then the user has changed it."""
+    keys = ["battery_power", "low_soc"]
+    async with on_image(with_words(TWO_INPUTS, {24: 0}), way) as (battery, units):
+        seen = []
+        for parallel in (1, word, 1, word, *[word] * 5):
+            leap(60)
+            units.units[1][110] = parallel
+            seen.append((await battery.read(keys))["battery_power"])
+
+    assert seen == [3790] * 7 + [1900] * 2
+
+
 async def test_two_batteries_decide_the_status_together() -> None:
     """30 W into each are more than idle."""
     words = {590: signed(-3), 595: signed(-3)}
@@ -365,6 +443,31 @@ async def test_the_limits_of_two_bms_bound_a_setpoint_together() -> None:
 
     assert too_much.reason is LimitReason.BATTERY
     assert 3500 < too_much.power < 4700
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("address", "charge", "discharge"),
+    [(212, None, 90), (243, None, 90), (213, 80, None), (244, 80, None), (246, 40, 45)],
+)
+async def test_a_limit_of_one_bms_is_not_shown_as_that_of_both(
+    address: int, charge: int | None, discharge: int | None, way: str
+) -> None:
+    """One that reports a voltage lacks the limit; without a voltage there is no such BMS."""
+    limits = dict.fromkeys([*range(210, 228), *range(241, 259)], 0)
+    limits |= {212: 40, 213: 45, 215: 2650, 243: 40, 244: 45, 246: 2650}
+    keys = ("max_charge_current", "max_discharge_current")
+    powers = ("max_charge_power", "max_discharge_power")
+    async with on_image(with_words(TWO_INPUTS, limits), way) as (battery, units):
+        both = await battery.read([*keys, *powers])
+        units.units[1][address] = ABSENT
+        seen = await battery.read([*keys, *powers])
+
+    assert [both[key] for key in keys] == [80, 90]
+    assert [seen[key] for key in keys] == [charge, discharge]
+    assert [seen[key] for key in powers] == [
+        None if amps is None else amps * 265 for amps in (charge, discharge)
+    ]
 
 
 @pytest.mark.parametrize("voltage", [2650, 0, ABSENT])
@@ -412,6 +515,103 @@ async def test_the_direction_of_remote_mode_is_judged_by_both_batteries(
         units.units[1] |= {590: 100, 595: 2100}
         with pytest.raises(NotConfirmedError, match="instead of"):
             await battery.keep_alive()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param({595: None}, id="no answer"),
+        pytest.param({593: None, 594: None, 595: None}, id="no answer of any"),
+        pytest.param({593: ABSENT}, id="no voltage"),
+        pytest.param({594: signed(-4000), 595: ABSENT}, id="no power"),
+    ],
+)
+async def test_the_direction_of_remote_mode_is_not_judged_by_one_of_two_batteries(
+    monkeypatch: pytest.MonkeyPatch, words: dict[int, int | None]
+) -> None:
+    """The other one charges as asked; only that is not read now."""
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    case = with_words(
+        vector(REMOTE),
+        {24: 2, 587: 5250, 593: 5250, 590: 0, 594: 0, 595: 0},
+    )
+    async with on_image(case, remote_mode=True) as (battery, units):
+        await battery.set_power_setpoint(2000)
+        units.units[1] |= {590: 100, 591: 190}
+        for address, word in words.items():
+            if word is None:
+                del units.units[1][address]
+            else:
+                units.units[1][address] = word
+        assert await renewed(battery) == Grant(2000)
+        await battery.release()
+
+
+TWO_SOCS: Final = with_words(TWO_INPUTS, {110: 0, 115: 10, 117: 15, 552: 4})
+"""A minimum SOC of 15 %, a shutdown SOC of 10 %."""
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("first", "second", "power", "reason"),
+    [
+        pytest.param(60, 15, -2000, LimitReason.EMPTY, id="second is empty"),
+        pytest.param(15, 60, -2000, LimitReason.EMPTY, id="first is empty"),
+        pytest.param(60, 10, -2000, LimitReason.PROTECTION, id="about to shut down"),
+        pytest.param(60, 100, 5000, LimitReason.FULL, id="second is full"),
+        pytest.param(100, 60, 5000, LimitReason.FULL, id="first is full"),
+        pytest.param(15, 60, 5000, None, id="charging an empty one"),
+        pytest.param(60, 100, -2000, None, id="discharging a full one"),
+        pytest.param(60, 0, -2000, None, id="not reported"),
+        pytest.param(60, ABSENT, -2000, None, id="not there"),
+        pytest.param(60, 30_806, 5000, None, id="damaged"),
+    ],
+)
+async def test_a_discharge_is_judged_by_the_lower_soc_a_charge_by_the_higher(
+    first: int, second: int, power: int, reason: LimitReason | None, way: str
+) -> None:
+    """Of two batteries, as far as both are known."""
+    case = with_words(TWO_SOCS, {588: first, 589: second})
+    async with on_image(case, way, export="always") as (battery, _):
+        grant = await battery.set_power_setpoint(power)
+        await battery.release()
+
+    assert grant.reason is reason
+    assert bool(grant.power) == (reason is None)
+
+
+@pytest.mark.parametrize("words", [{24: 1}, {593: 0}, {593: ABSENT}], ids=str)
+async def test_the_soc_of_a_battery_that_is_not_there_is_not_heeded(
+    words: dict[int, int],
+) -> None:
+    """Its register may have anything."""
+    case = with_words(TWO_SOCS, {588: 60, 589: 5} | words)
+    async with on_image(case, export="always") as (battery, _):
+        assert (await battery.set_power_setpoint(-2000)).power == -2000
+        await battery.release()
+
+
+@pytest.mark.parametrize("address", [589, 593])
+@pytest.mark.parametrize("word", [0, ABSENT, None])
+async def test_the_last_soc_of_a_second_battery_counts_for_a_while(
+    address: int, word: int | None, leap: Leap
+) -> None:
+    """As that of the first one does: one damaged word does not empty the other one."""
+    case = with_words(TWO_SOCS, {588: 60, 589: 15})
+    async with on_image(case, export="always") as (battery, units):
+        await battery.set_power_setpoint(0)
+        if word is None:
+            del units.units[1][address]
+        else:
+            units.units[1][address] = word
+        leap(100)
+        soon = await battery.set_power_setpoint(-2000)
+        leap(250)
+        later = await battery.set_power_setpoint(-2000)
+        await battery.release()
+
+    assert soon == Grant(0, LimitReason.EMPTY)
+    assert later.power == -2000
 
 
 # PV and the GEN port
@@ -470,10 +670,29 @@ async def test_an_inverter_with_fewer_strings_is_not_asked_for_pv_5_to_8() -> No
     assert "pv5_power" not in battery.measurements
 
 
-async def test_a_string_that_is_not_there_is_none() -> None:
-    """The others are the PV power; without any it is unknown."""
-    case = vector(MIDDAY, r673=ABSENT, r674=ABSENT, r675=ABSENT)
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+@pytest.mark.parametrize("address", [672, 673])
+async def test_pv_power_is_unknown_without_one_of_two_strings(
+    name: str, address: int
+) -> None:
+    """That are counted; those that are not are none."""
+    case = vector(name, r22=0x0203, r674=ABSENT, r675=ABSENT)
     async with on_image(case) as (battery, units):
+        assert await battery.get("pv_power") == await battery.get(
+            "pv1_power"
+        ) + await battery.get("pv2_power")
+        units.units[1][address] = ABSENT
+        assert await battery.get("pv_power") is None
+
+
+@both_ways
+@pytest.mark.parametrize("count", [0x0003, ABSENT, 0x0903])
+async def test_without_a_count_a_string_that_is_not_there_is_none(
+    count: int, way: str
+) -> None:
+    """Nor is there one for a count that no inverter has; without any it is unknown."""
+    case = vector(MIDDAY, r22=count, r673=ABSENT, r674=ABSENT, r675=ABSENT)
+    async with on_image(case, way) as (battery, units):
         assert await battery.get("pv_power") == 4470
         assert await battery.get("pv2_power") is None
         units.units[1][672] = ABSENT
@@ -529,6 +748,38 @@ async def test_a_gen_port_with_something_else_is_no_pv(mode: int) -> None:
     assert readings["load_power"] == 2513
 
 
+@both_ways
+@pytest.mark.parametrize("word", [ABSENT, 30_806])
+async def test_one_damaged_setting_does_not_change_what_is_connected(
+    word: int, way: str, leap: Leap
+) -> None:
+    """Live values depend on it until it is read again, a minute later."""
+    async with on_image(with_words(vector(MIDDAY), GEN_PORT), way) as (battery, units):
+        expected = await battery.get("pv_power")
+        units.damaged = {133: word}
+        seen = []
+        for keys in (["low_soc"], [], [], ["low_soc"], []):
+            leap(31)
+            seen.append((await battery.read(["pv_power", *keys]))["pv_power"])
+
+    assert units.damaged == {}
+    assert seen == [expected] * 5
+
+
+async def test_a_setting_without_a_meaning_that_stays_is_unknown(leap: Leap) -> None:
+    """After some minutes a micro-inverter is no longer taken for granted."""
+    async with on_image(with_words(vector(MIDDAY), GEN_PORT)) as (battery, units):
+        await battery.get("pv_power")
+        units.units[1][133] = 30_806
+        seen = []
+        for _ in range(6):
+            leap(61)
+            readings = await battery.read(["pv_power", "low_soc"])
+            seen.append(readings["pv_power"])
+
+    assert seen == [10_280] * 4 + [8480] * 2
+
+
 async def test_what_a_micro_inverter_takes_at_night_is_no_pv() -> None:
     """A few watts."""
     case = with_words(vector(MIDDAY), GEN_PORT | {667: signed(-6), 671: ABSENT})
@@ -572,7 +823,7 @@ async def test_the_fast_poll_takes_one_request_whatever_is_connected(
         connected(inverter) as battery,
     ):
         everything = await battery.read()
-        fast = fast_keys(battery.measurements, battery.poll_rate)
+        fast = fast_keys(battery)
         before = inverter.units.traffic.requests
         readings = [await battery.read(fast) for _ in range(3)]
         requests = inverter.units.traffic.requests - before
@@ -581,13 +832,6 @@ async def test_the_fast_poll_takes_one_request_whatever_is_connected(
     for key in ("battery_power", "pv_power", "load_power"):
         assert key in fast
         assert {each[key] for each in readings} == {everything[key]}
-
-
-def fast_keys(keys: Any, poll_rate: Any) -> list[str]:
-    """Return the keys of the fast poll that are shown by default."""
-    return [
-        key for key in keys if MEASUREMENTS[key].enabled and poll_rate(key) is Poll.FAST
-    ]
 
 
 @both_ways

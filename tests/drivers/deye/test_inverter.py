@@ -49,9 +49,9 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from tests.drivers.conftest import fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
@@ -63,22 +63,17 @@ from .support import (
     REMOTE,
     SELLING,
     VECTORS,
-    WAYS,
+    both_ways,
     connected,
     house,
     is_released,
-    no_waiting,
     on_image,
     renewed,
     simulator,
     vector,
 )
 
-__all__ = ["no_waiting"]
-
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 NEVER_WRITE: Final = {81, 91, 92}
 """Registers that reset a three-phase inverter to its factory settings."""
@@ -208,11 +203,7 @@ async def test_the_fast_poll_takes_one_request(way: str) -> None:
     """All values of the fast default poll come in one request; two would be allowed."""
     async with simulator(way) as inverter, connected(inverter) as battery:
         await battery.read()
-        fast = [
-            key
-            for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(battery)
         before = inverter.units.traffic.requests
         readings = await battery.read(fast)
         requests = inverter.units.traffic.requests - before

@@ -5,13 +5,9 @@ import pytest
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.deye.limits import most_powers
 
-from .support import HIGH_VOLTAGE, MIDDAY, WAYS, no_waiting, on_image, vector
-
-__all__ = ["no_waiting"]
+from .support import HIGH_VOLTAGE, MIDDAY, both_ways, on_image, vector
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 MADE_UP = 30_806
 """The word that one logger put into many registers for a moment, at a 12K."""
@@ -70,10 +66,62 @@ async def test_what_is_possible_at_a_12k_is_shown(
         assert await battery.get(key) == power
 
 
+@both_ways
+async def test_nothing_follows_from_a_power_that_is_too_much(way: str) -> None:
+    """The battery charges; one damaged word does not make it discharge."""
+    async with on_image(vector(MIDDAY), way) as (battery, units):
+        assert await battery.get("battery_status") == "charging"
+        units.damaged = {590: MADE_UP}
+        readings = await battery.read(["battery_power", "battery_status"])
+
+    assert dict(readings) == {"battery_power": None, "battery_status": None}
+
+
+async def test_a_power_coupled_at_the_ac_side_is_one_of_the_house() -> None:
+    """Its words count 10 W; 0xFFFF is one that is not there."""
+    words = {"r684": MADE_UP, "r685": 2700, "r686": 0xFFFF}
+    keys = [f"ac_coupled_power_l{phase}" for phase in (1, 2, 3)]
+    async with on_image(vector(MIDDAY, **words)) as (battery, _):
+        readings = await battery.read(keys)
+
+    assert [readings[key] for key in keys] == [None, 27_000, None]
+
+
 async def test_a_high_voltage_inverter_has_its_own_size() -> None:
     """Its words count 10 W: 20 kW are no more than it can have."""
     async with on_image(vector(HIGH_VOLTAGE, r590=2000)) as (battery, _):
         assert await battery.get("battery_power") == -20_000
+
+
+@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
+@pytest.mark.parametrize(
+    ("kilowatts", "filled", "power"),
+    [
+        pytest.param(16, True, 33_000, id="16K"),
+        pytest.param(20, True, 35_000, id="20K"),
+        pytest.param(30, True, 35_000, id="30K"),
+        pytest.param(50, True, 35_000, id="50K"),
+        pytest.param(20, True, -20_000, id="20K, exporting"),
+        pytest.param(20, False, -30_536, id="20K, old firmware"),
+    ],
+)
+async def test_a_house_may_import_more_than_its_inverter_has(
+    name: str, kilowatts: int, filled: bool, power: int
+) -> None:
+    """35 kW are no export, where the firmware is known to fill high words.
+
+    Some leave one 0 beside others: what is too much for the house is export.
+    """
+    low = power & 0xFFFF
+    words = {"r625": low, "r690": 0, "r653": low, "r659": 0}
+    other = {"r636": 0xFFF0, "r694": 0xFFFF} if filled else {"r636": 100}
+    size = with_size(kilowatts * 10_000)
+    blank = dict.fromkeys((f"r{each}" for each in range(687, 709)), 0)
+    case = vector(name, **blank | words | other | size)
+    async with on_image(case) as (battery, _):
+        readings = await battery.read(["grid_power", "load_power"])
+
+    assert dict(readings) == {"grid_power": power, "load_power": power}
 
 
 async def test_the_meter_of_parallel_inverters_shows_all_of_them() -> None:

@@ -5,13 +5,9 @@ import pytest
 from custom_components.homebattery.drivers.battery.controller import DeviceIssue
 from tests.drivers.conftest import Leap
 
-from .support import MIDDAY, WAYS, no_waiting, on_image, vector
-
-__all__ = ["no_waiting"]
+from .support import MIDDAY, both_ways, on_image, vector
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 
 @both_ways
@@ -34,6 +30,25 @@ async def test_a_setpoint_counts_for_each_of_parallel_inverters(
         assert battery.issues == set()
         await battery.read()
         assert battery.issues == issues
+
+
+@both_ways
+@pytest.mark.parametrize(("bits", "damaged"), [(0, 30_807), (3, 30_806), (3, 0xFFFF)])
+async def test_one_damaged_word_does_not_change_that_there_are_others(
+    bits: int, damaged: int, way: str, leap: Leap
+) -> None:
+    """A change is read twice: neither issue nor limits change for a while."""
+    words = {"r336": bits, "r625": 0x10000 - 32_000, "r690": 0xFFFF}
+    async with on_image(vector(MIDDAY, **words), way) as (battery, units):
+        for first in (True, False):
+            units.damaged = {336: damaged}
+            if not first:
+                leap(310)
+            readings = await battery.read()
+
+            assert units.damaged == {}
+            assert bool(battery.issues) == bool(bits)
+            assert readings["grid_power"] == (-32_000 if bits else None)
 
 
 async def test_an_inverter_that_is_alone_again_has_no_issue(

@@ -11,20 +11,15 @@ from custom_components.homebattery.drivers.errors import InvalidValueError
 from .support import (
     HIGH_VOLTAGE,
     MIDDAY,
-    WAYS,
+    both_ways,
     connected,
     house,
-    no_waiting,
     on_image,
     simulator,
     vector,
 )
 
-__all__ = ["no_waiting"]
-
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 
 def range_of(battery: DeyeInverter, key: str) -> tuple[float, float]:

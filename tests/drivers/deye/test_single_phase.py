@@ -14,19 +14,15 @@ from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
 from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
 from custom_components.homebattery.drivers.deye.registers import Kind
 from custom_components.homebattery.drivers.errors import NotSupportedError
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from tests.drivers.conftest import fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators.image import ModbusImage, Vector, VectorUnits, load
 
-from .support import WAYS, connected, house, no_waiting, on_image, simulator
-
-__all__ = ["no_waiting"]
+from .support import both_ways, connected, house, on_image, simulator
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
-
-both_ways = pytest.mark.parametrize("way", WAYS)
 
 VECTORS: Final = load("deye_single_phase")
 TO_CT: Final = "sg1p_8k_zero_export_to_ct"
@@ -101,11 +97,7 @@ async def test_the_fast_poll_takes_one_request(way: str) -> None:
     """All that is lively by default lies in one block."""
     async with on_image(image(TO_CT), way) as (battery, units):
         await battery.read()
-        fast = [
-            key
-            for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(battery)
         before = units.traffic.requests
         readings = await battery.read(fast)
 
@@ -219,7 +211,7 @@ async def test_one_damaged_working_mode_makes_no_meter() -> None:
         await at.battery.read()
         await at.get("working_mode", r244=TO_CT_MODE)
         for _ in range(3):
-            await at.get("grid_power")
+            assert await at.get("grid_power") == 113
         await at.get("working_mode", r244=TO_LOAD_MODE)
         assert await at.get("grid_power") == 113
 
@@ -303,6 +295,35 @@ async def test_one_damaged_ratio_changes_nothing_and_two_do() -> None:
         assert await at.get("grid_power") == -14
 
 
+@both_ways
+@pytest.mark.parametrize("word", [0, 1, 5, 30_806, 0xFFFF])
+async def test_a_ratio_damaged_when_connecting_changes_nothing(
+    word: int, way: str
+) -> None:
+    """Nor does a damaged mode: both are read until two reads in a row agree."""
+    little = {175: 100, 169: -14, 172: -14, 178: 86, 162: 0}
+    damaged = {"damaged": {54: word, 244: TO_CT_MODE}}
+    async with on_image(image(LARGE, little) | damaged, way) as (battery, units):
+        at = Site(battery, units)
+        assert units.damaged == {}
+        assert await at.get("grid_power") == -140
+        assert await at.get("grid_power", r54=word) == -140
+    async with on_image(image(NO_METER, {162: 0, 172: 0, 244: 1}) | damaged, way) as (
+        battery,
+        units,
+    ):
+        assert await Site(battery, units).get("grid_power") == 113
+
+
+async def test_words_that_are_no_ratio_state_none() -> None:
+    """However often they are read: 10 is the last one stated."""
+    little = {175: 100, 169: -14, 172: -14, 178: 86}
+    async with site(LARGE, little) as at:
+        for _ in range(3):
+            await at.get("problem", r54=30_806)
+        assert await at.get("grid_power") == -140
+
+
 async def test_power_of_the_inverter_and_of_pv_has_no_ratio() -> None:
     async with site(LARGE, {244: 1, 235: MICRO_INVERTER, 166: -500}) as at:
         await at.battery.read()
@@ -344,6 +365,36 @@ async def test_one_odd_current_does_not_change_the_scale_and_two_do() -> None:
         assert await at.get("battery_current", r190=-106, r191=-20) == 2
 
 
+@pytest.mark.parametrize("is_learned", [True, False])
+async def test_no_current_follows_from_a_power_that_is_too_much(
+    is_learned: bool,
+) -> None:
+    """5 kW have no 30 kW; the current's own word counts once its scale was seen."""
+    little, much = {"r190": -106, "r191": -20}, {"r190": -1016, "r191": -189}
+    keys = ("battery_current", "battery_power", "battery_status")
+    async with site(NEW_FIRMWARE, {190: -106, 191: -20}) as at:
+        await at.get("battery_current", **(much if is_learned else little))
+        assert await at.get(*keys, r190=30_806, r191=-20) == (
+            *(2 if is_learned else None, None, None),
+        )
+
+
+@pytest.mark.parametrize(
+    ("word", "is_on"), [(0, False), (1, True), (2, False), (0xFFFF, None)]
+)
+async def test_a_switch_that_is_not_there_is_not_off(
+    word: int, is_on: bool | None
+) -> None:
+    async with site(TO_CT, {43: word}) as at:
+        assert await at.get("inverter_on") is is_on
+
+
+async def test_a_voltage_that_no_battery_has_is_unknown() -> None:
+    """Such a word comes from a logger."""
+    async with site(TO_CT, {183: 30_806}) as at:
+        assert await at.get("battery_voltage", "battery_soc") == (None, None)
+
+
 async def test_a_current_that_fits_no_scale_says_nothing() -> None:
     async with site(NEW_FIRMWARE, {191: -40_000}) as at:
         assert await at.get("battery_current") == 19.17
@@ -351,6 +402,15 @@ async def test_a_current_that_fits_no_scale_says_nothing() -> None:
 
 
 # GEN port
+
+
+async def test_one_damaged_mode_of_the_gen_port_changes_nothing() -> None:
+    """It is read once a minute, live values in between."""
+    async with site(TO_CT, {235: MICRO_INVERTER, 166: -500}) as at:
+        assert await at.get("pv_power") == 1056
+        for word in (30_806, 0xFFFF):
+            await at.get("min_soc", r235=word)
+            assert await at.get("pv_power") == 1056
 
 
 async def test_a_micro_inverter_at_the_gen_port_is_pv_and_load() -> None:
@@ -453,7 +513,17 @@ async def test_words_that_are_not_there_are_no_power_nor_voltage() -> None:
         assert await at.get("battery_voltage", "battery_soc", "pv1_power") == (
             *(None, None, None),
         )
-        assert await at.get("pv_power") == 295
+        assert await at.get("pv_power") is None
+
+
+@pytest.mark.parametrize(("count", "power"), [(0x202, None), (0, 295), (0xFFFF, 295)])
+async def test_pv_power_is_that_of_all_strings_that_are_counted(
+    count: int, power: int | None
+) -> None:
+    """Without a count it is that of those that are known."""
+    async with site(TO_CT, {18: count}) as at:
+        assert await at.get("pv_power") == 556
+        assert await at.get("pv_power", r186=0xFFFF) == power
 
 
 async def test_counters_of_an_inverter_that_wakes_up_are_dropped() -> None:

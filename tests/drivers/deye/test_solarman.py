@@ -22,9 +22,7 @@ from custom_components.homebattery.drivers.solarman import (
 from custom_components.homebattery.drivers.solarman.transport import SolarmanConnection
 from tests.simulators.deye_solarman import DeyeSolarmanSimulator
 
-from .support import connected, house, is_released, no_waiting
-
-__all__ = ["no_waiting"]
+from .support import connected, house, is_released
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
 

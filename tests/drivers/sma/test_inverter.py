@@ -29,7 +29,7 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
+from custom_components.homebattery.drivers.measurements import MEASUREMENTS
 from custom_components.homebattery.drivers.modbus.planning import plan_blocks
 from custom_components.homebattery.drivers.modbus.register import DataType
 from custom_components.homebattery.drivers.sma import conditions as sma_conditions
@@ -40,7 +40,7 @@ from custom_components.homebattery.drivers.sma.measurements import (
     model,
 )
 from custom_components.homebattery.drivers.sma.registers import LAYOUT, REGISTERS
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import Leap, fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock, Plant, SmaSimulator
 from tests.simulators.image import ModbusImage, Vector, load
@@ -347,11 +347,7 @@ async def test_the_fast_poll_takes_few_requests(
     """The lively default values take at most six requests, four with all registers."""
     async with device(FULL, **numbers) as image, connected(image) as battery:
         await battery.read()
-        fast = [
-            key
-            for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(battery)
         before = image.traffic.requests
         readings = await battery.read(fast)
         requests = image.traffic.requests - before

@@ -41,6 +41,7 @@ from custom_components.homebattery.drivers.sun2000.registers import (
     TOU_TABLE,
 )
 from custom_components.homebattery.drivers.sun2000.topology import ASKED, Topology
+from tests.drivers.conftest import fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.image import ModbusImage, Vector, load
@@ -410,7 +411,7 @@ async def test_a_unit_that_stays_busy_is_not_taken_for_an_inverter() -> None:
     """Unless a gateway lists it as one."""
     async with HuaweiSimulator(access="wlan") as simulator:
         await simulator.misbehave("absent", first=30000, last=30014, code=6)
-        with pytest.raises(DeviceFailureError, match="unit 1: is listed, but gives no"):
+        with pytest.raises(WrongDeviceError, match="no inverter at the units"):
             await Sun2000Inverter(simulator.host, simulator.port).connect()
 
 
@@ -687,11 +688,7 @@ async def test_the_fast_poll_takes_few_requests(options: dict[str, Any]) -> None
     """With battery and meter, the lively default values take three requests."""
     async with bench(**options) as b:
         await b.battery.read()
-        fast = [
-            key
-            for key in b.battery.measurements
-            if MEASUREMENTS[key].enabled and b.battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(b.battery)
         before = b.simulator.server.traffic.requests
         readings = await b.battery.read(fast)
         requests = b.simulator.server.traffic.requests - before

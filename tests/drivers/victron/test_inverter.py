@@ -28,7 +28,6 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
     WrongDeviceError,
 )
-from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.victron import (
     controller as victron_controller,
@@ -36,7 +35,7 @@ from custom_components.homebattery.drivers.victron import (
 )
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
 from custom_components.homebattery.drivers.victron.setpoint import split, within_ratings
-from tests.drivers.conftest import Leap
+from tests.drivers.conftest import Leap, fast_keys
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock, Plant, VictronSimulator
 from tests.simulators.image import ModbusImage, Vector, load
@@ -296,11 +295,7 @@ async def test_pv_inverter_is_read_where_the_user_names_it() -> None:
 async def test_the_fast_poll_takes_few_requests(firmware: Any, most: int) -> None:
     """With battery and meter; servers of 2025 have the wide registers behind a gap."""
     async with VictronSimulator(firmware=firmware) as gx, connected(gx) as battery:
-        fast = [
-            key
-            for key in battery.measurements
-            if MEASUREMENTS[key].enabled and battery.poll_rate(key) is Poll.FAST
-        ]
+        fast = fast_keys(battery)
         for _ in range(3):  # an old server is learned block by block
             await battery.read(fast)
         before = gx.server.traffic.requests

@@ -8,6 +8,7 @@ itself makes the statistics, from devices whose readings are wrong at times.
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 from homeassistant.components.recorder.statistics import get_last_short_term_statistics
@@ -29,7 +30,13 @@ from custom_components.homebattery.drivers.battery.counters import CounterFilter
 from custom_components.homebattery.energy import Source
 from scripts.demonstration import dashboard
 from tests.home import LOAD, Home, MakeHome, Warp, house_of, one_of_each_protocol
-from tests.simulators import SIMULATORS, ManualClock, Simulator, VictronSimulator
+from tests.simulators import (
+    SIMULATORS,
+    DeyeModbusSimulator,
+    ManualClock,
+    Simulator,
+    VictronSimulator,
+)
 
 CHARGED: Final = "energy_charged_total"
 DISCHARGED: Final = "energy_discharged_total"
@@ -272,6 +279,76 @@ async def test_a_device_out_of_reach_adds_nothing_twice(home: Home, warp: Warp) 
     shown = await see(home, warp, minutes=3)
     assert float(shown) == pytest.approx(counter.kwh, abs=STEP)
     assert await on_dashboard.total() == pytest.approx(counter.kwh - before, abs=STEP)
+
+
+# The unit of a Deye's counters with a high-voltage battery
+
+
+BATTERY_LOAD: Final = 6000.0
+"""Power that the battery supplies, W."""
+TODAY: Final = "energy_discharged_today"
+
+
+@pytest.fixture(params=["tenths", "whole"])
+async def lettered(
+    request: pytest.FixtureRequest, clock: ManualClock
+) -> AsyncIterator[DeyeModbusSimulator]:
+    """Yield an inverter whose release does not show the unit of its counters."""
+    house = DeyeModbusSimulator.house(soc=95, capacity=60_000, clock=clock)
+    house.fixed_pv, house.fixed_load = 0, BATTERY_LOAD
+    async with DeyeModbusSimulator(
+        house, variant="hv", release="F052", energies=request.param
+    ) as simulator:
+        yield simulator
+
+
+async def test_a_unit_that_is_learnt_and_corrected_adds_nothing(
+    make_home: MakeHome, lettered: DeyeModbusSimulator, warp: Warp
+) -> None:
+    """A counter that runs fast or slow for a while shows the wrong unit at first.
+
+    That is corrected later, and learnt anew after a restart.
+    """
+    home = make_home(lettered)
+    assert await home.set_up()
+    await home.enable(TODAY)
+    on_dashboard = Dashboard(home)
+    energies = lettered.inverter.energies
+    totals: list[float] = []
+    days: list[float] = []
+
+    async def pass_minutes(minutes: int, speed: float = 1) -> None:
+        extra = (speed - 1) * BATTERY_LOAD * MINUTE / 3600
+        for _ in range(minutes):
+            energies.total["discharged"] += extra
+            energies.today["discharged"] += extra
+            await warp(MINUTE)
+            for key, shown in ((DISCHARGED, totals), (TODAY, days)):
+                if home.state(key) != "unknown":
+                    shown.append(float(home.state(key)))
+
+    def counted() -> float:
+        return home.data.battery.counters.accepted[DISCHARGED].value
+
+    is_whole = lettered.units.identity.whole_kwh
+    await pass_minutes(120, speed=10 if is_whole else 0.1)
+    wrong = counted()
+    await pass_minutes(120)
+    right = counted()
+    await restart(home)
+    assert home.state(DISCHARGED) == home.state(TODAY) == "unknown"
+    await pass_minutes(120)
+
+    assert right == pytest.approx(7000, abs=700)
+    assert right / wrong == pytest.approx(10 if is_whole else 0.1, rel=0.1)
+    for shown in (totals, days):
+        assert len(shown) > 200
+        steps = [after - before for before, after in pairwise(shown)]
+        assert min(steps) > -1e-6
+        # The energy while the unit is learnt, which takes up to eight counts.
+        assert max(steps) < 10
+    added = totals[-1] - totals[0]
+    assert await on_dashboard.total() == pytest.approx(added, abs=STEP)
 
 
 # Restarts

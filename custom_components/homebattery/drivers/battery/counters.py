@@ -61,8 +61,8 @@ class CounterFilter:
     accepted: the counter has been cleared, has wrapped around or is another one. 0 is
     never accepted that way, except where nothing was counted before.
 
-    Counters of a day, or of a run of the device, do start again at 0; only not for
-    a moment.
+    Counters of a day, or of a run of the device, do start again at 0, as do their
+    totals; only not for a moment.
 
     Times in s, by any clock that does not jump; counters in kWh, or m³ of gas.
     """
@@ -117,8 +117,9 @@ class CounterFilter:
             # accepted yet (see `counted`).
             return value if last is None else None
         offset = 0.0 if last is None else last.offset
-        if last is not None and not likely and not restarts:
-            offset += value - last.value
+        if last is not None and not likely:
+            has_restarted = restarts and value < last.value
+            offset = 0.0 if has_restarted else offset + value - last.value
         self._accepted[key] = Counted(value, now, offset)
         self._suspect.pop(key, None)
         return value
@@ -140,14 +141,15 @@ class CounterFilter:
         self._suspect[key] = Suspect(since, value, now)
         return now - since >= self.ACCEPTED_AFTER
 
-    def round_down(self, keys: Iterable[str]) -> None:
-        """Round accepted counters down: the device counts whole units from now on.
+    def rescale(self, keys: Iterable[str], factor: float) -> None:
+        """Multiply accepted counters: from now on they are read in another unit.
 
-        They have not fallen for that: their totals stay.
+        They are rounded down, since that may be a whole one. They have neither fallen
+        nor leapt for that: their totals stay.
         """
         for key in self._accepted.keys() & keys:
             last = self._accepted[key]
-            value = math.floor(last.value)
+            value = math.floor(factor * last.value)
             self._accepted[key] = Counted(
                 value, last.at, last.offset + value - last.value
             )

@@ -109,7 +109,7 @@ class ChunkedUnit:
 class RegisterBlock(ModbusDevice):
     """A block of registers that an inverter may lack as a whole.
 
-    So a single word is read first. Where an `optional` block gets no answer while the
+    So single words are read first, up to three. Where an `optional` block gets no answer while the
     inverter `lives`, it is not there, and is seldom tried again. While all of its
     `proof` is 0, the inverter has not filled it yet, and its values are dropped.
     """
@@ -144,6 +144,10 @@ class RegisterBlock(ModbusDevice):
 
     @override
     def due_again(self) -> set[str]:
+        """Return a register to try again, if there is one.
+
+        A try of a block that is absent takes up to three requests.
+        """
         if self.is_present:
             return super().due_again()
         return {next(iter(self.registers))} if self._pause.is_over else set()

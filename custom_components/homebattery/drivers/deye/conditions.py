@@ -1,18 +1,21 @@
 """The conditions of a Deye setpoint, and the reasons to suspend it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from ..battery.controller import KNOWN_FOR, LimitReason, loop_time
 from ..battery.export import Export
 from ..battery.modbus import ModbusBattery
 from ..battery.readings import Values
+from ..measurements import as_number
 from ..modbus.cache import RegisterCache
 from .decision import Conditions
 from .inputs import (
     BATTERY,
     BMS,
+    POWERS,
     SECOND_BMS,
+    SECOND_SOC,
     Inputs,
     battery_power,
     bms_limit,
@@ -36,9 +39,10 @@ _REGISTERS: Final = frozenset(
     }
 )
 """The registers that a setpoint depends on."""
+_OF_TWO: Final = SECOND_BMS | {SECOND_SOC}
+"""The registers that it depends on besides, where there are two batteries."""
 _LIVE: Final = frozenset({*("battery_voltage", "soc", "relays"), *BMS})
 """Those of them that change by themselves."""
-_POWER: Final = "battery_power"
 
 
 class Suspension(NamedTuple):
@@ -73,6 +77,8 @@ class ConditionReader:
         """
         self._battery = battery
         self._facts = facts
+        self._unanswered: Collection[str] = ()
+        """Those of `POWERS` that the last read gave no answer for."""
 
     @property
     def firmware_release(self) -> int:
@@ -81,8 +87,11 @@ class ConditionReader:
 
     @property
     def _names(self) -> frozenset[str]:
-        two = self._facts().inputs.has_two_batteries(self._battery.cache.values)
-        return _REGISTERS | SECOND_BMS if two else _REGISTERS
+        return _REGISTERS | _OF_TWO if self._has_two else _REGISTERS
+
+    @property
+    def _has_two(self) -> bool:
+        return self._facts().inputs.has_two_batteries(self._battery.cache.values)
 
     async def read(self) -> Values:
         """Read the registers; return them as `last` does.
@@ -90,25 +99,33 @@ class ConditionReader:
         Raises what `read` raises when the inverter is out of reach.
         """
         began = loop_time()
-        await self._battery.read_registers(self._names)
+        values = await self._battery.read_registers(self._names)
+        self._unanswered = set(POWERS) - values.keys()
         return self.last(began)
 
     def last(self, began: float) -> Values:
         """Return the registers as last read, by a poll too; without those not known.
 
-        One that gets no answer counts as it was for `KNOWN_FOR` seconds; the battery
-        power only if it was read since `began`.
+        One that gets no answer counts as it was for `KNOWN_FOR` seconds, as does the
+        SOC of a second battery; a battery power only if it was read since `began`.
         """
         cache: RegisterCache = self._battery.cache
         now = loop_time()
         old = cache.older_than(KNOWN_FOR, _LIVE | SECOND_BMS, now)
-        if cache.seconds_since_read(_POWER, now) > now - began:
-            old.add(_POWER)
-        return {
+        old |= {
+            name
+            for name in POWERS
+            if name in self._unanswered
+            or cache.seconds_since_read(name, now) > now - began
+        }
+        values = {
             name: cache.values[name]
             for name in self._names - old
             if name in cache.values
         }
+        if self._has_two:
+            values[SECOND_SOC] = self._facts().inputs.second.soc(now)
+        return values
 
     @property
     def are_lost(self) -> bool:
@@ -134,7 +151,8 @@ class ConditionReader:
         low_soc = v.get("low_soc")
         return Conditions(
             volts=number(v["battery_voltage"]),
-            soc=number(v["soc"]),
+            soc=min(_socs(v)),
+            higher_soc=max(_socs(v)),
             battery_power=_known_power(v, facts.inputs),
             rated_power=facts.rated_power,
             min_soc=_SAFE_MIN_SOC if low_soc is None else word(low_soc),
@@ -145,6 +163,12 @@ class ConditionReader:
             sell_flag=facts.kind is Kind.THREE_PHASE
             and facts.firmware_release >= _SELL_FLAG_RELEASE,
         )
+
+
+def _socs(v: Values) -> list[float]:
+    """Return the SOC of each battery, %, as far as it is known."""
+    socs = (as_number(v.get(name)) for name in ("soc", SECOND_SOC))
+    return [soc for soc in socs if soc is not None]
 
 
 def _known_power(v: Values, inputs: Inputs) -> float | None:
@@ -168,7 +192,7 @@ def reason_to_suspend(
     margin = SHUTDOWN_MARGIN if is_suspended else 0
     known = v.get("soc") is not None and v.get("shutdown_soc") is not None
     if v.get("battery_voltage") and known:
-        if number(v["soc"]) <= number(v["shutdown_soc"]) + margin:
+        if min(_socs(v)) <= number(v["shutdown_soc"]) + margin:
             return Suspension(
                 "the battery is about to shut down", LimitReason.PROTECTION
             )

@@ -35,12 +35,15 @@ class Conditions:
 
     volts: float
     soc: float
+    """%; with two batteries that of the lower one."""
     battery_power: float | None
     """W, + = charging; None if it is not known now."""
     rated_power: float
     """W"""
     min_soc: int
     """% at which discharging ends"""
+    higher_soc: float | None = None
+    """%, that of the fuller of two batteries; None: as `soc`."""
     bms_charge_amps: float | None = None
     bms_discharge_amps: float | None = None
     watts_per_word: int = 1
@@ -59,7 +62,7 @@ class Conditions:
         amps = self.bms_charge_amps if power > 0 else self.bms_discharge_amps
         if amps is not None:
             bounds.append(Bound(amps * self.volts, LimitReason.BATTERY))
-        if power > 0 and self.soc >= FULL_SOC:
+        if power > 0 and (self.higher_soc or self.soc) >= FULL_SOC:
             bounds = [Bound(0, LimitReason.FULL)]
         if power < 0 and self.soc <= self.min_soc:
             bounds = [Bound(0, LimitReason.EMPTY)]

@@ -1,11 +1,10 @@
 """The part of a Deye driver that reads: identity, registers, parts and settings."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 import re
 from typing import ClassVar, Final, override
 
-from ..absence import CERTAIN_REFUSALS
 from ..battery.controller import KNOWN_FOR, loop_time
 from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
@@ -30,7 +29,16 @@ from ..modbus.unit import ModbusUnit
 from ..report import Report
 from .blocks import BatteryPack, ChunkedUnit, RegisterBlock, answers
 from .firmware import release_number
-from .inputs import LASTING, LASTING_POWERS, SECOND_BMS, UNKNOWN, Inputs
+from .inputs import (
+    LASTING,
+    LASTING_POWERS,
+    LASTING_SETTINGS,
+    SECOND_BMS,
+    UNKNOWN,
+    Inputs,
+    mppt_count,
+)
+from .limits import most_battery_power
 from .measurements import firmware, formulas, number, word
 from .registers import (
     IDENTITY,
@@ -51,6 +59,15 @@ from .settings import register_of, settings, word_maker
 from .single_phase import DECIDING, SinglePhase, firmware as single_phase_firmware
 
 _IDENTITY_WORDS: Final = 37
+_CONSTANT_WORDS: Final[Mapping[Kind, int]] = {
+    Kind.THREE_PHASE: 25,
+    Kind.HIGH_VOLTAGE: 25,
+    # Its clock comes next.
+    Kind.SINGLE_PHASE: 22,
+}
+"""Number of those that stay the same: kind to firmware, size and inputs."""
+_MOST_READS: Final = 5
+"""Reads of which two in a row must agree."""
 _LIVE: Final = 586
 """Where the live values of a three-phase inverter begin."""
 
@@ -79,6 +96,12 @@ def detected_serial(plate: Mapping[str, Value]) -> str | None:
     if plate.get("device_type") not in KINDS or not isinstance(serial, str):
         return None
     return serial if re.fullmatch("[0-9A-Za-z]{10}", serial) else None
+
+
+def _constant(words: Sequence[int]) -> Sequence[int]:
+    """Return those of an inverter's first words that stay the same; none of others."""
+    kind = KINDS.get(words[0]) if words else None
+    return () if kind is None else words[: _CONSTANT_WORDS[kind]]
 
 
 def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int, ...]:
@@ -118,7 +141,7 @@ class DeyeDevice(ModbusBattery):
     async def _find_units(self) -> None:
         """Read the kind, size and firmware of the inverter."""
         self._unit = unit = ChunkedUnit(self.unit(self._unit_id))
-        words = await self._read_first_words()
+        words = await self._agreed(self._read_first_words, _constant)
         if not words:
             # Behind some gateways only the live values can be read. An inverter
             # that has those is a three-phase one, probably of the usual kind
@@ -128,14 +151,25 @@ class DeyeDevice(ModbusBattery):
         self.counters.rated_power = self.rated_power
 
     async def _read_first_words(self) -> list[int]:
-        """Return the words of kind, size and firmware; none where they are refused.
-
-        One refusal says little.
-        """
-        for _ in range(CERTAIN_REFUSALS):
-            with suppress(IllegalAddressError):
-                return await self._unit.read_holding_registers(0, _IDENTITY_WORDS)
+        """Return the words of kind, size and firmware; none where they are refused."""
+        with suppress(IllegalAddressError):
+            return await self._unit.read_holding_registers(0, _IDENTITY_WORDS)
         return []
+
+    async def _agreed[T](
+        self, read: Callable[[], Awaitable[T]], judged: Callable[[T], object]
+    ) -> T:
+        """Return what is read, as two reads in a row agree on what is `judged` of it.
+
+        A word may be damaged, and one refusal says little. Raises ProtocolError when no
+        two agree.
+        """
+        last = await read()
+        for _ in range(_MOST_READS - 1):
+            before, last = last, await read()
+            if judged(before) == judged(last):
+                return last
+        raise ProtocolError(f"{self.address}:{self.port}: each answer is another one")
 
     @override
     async def has_new_parts(self) -> bool:
@@ -161,7 +195,9 @@ class DeyeDevice(ModbusBattery):
     def _learn(self, words: list[int]) -> None:
         """Take over kind, size and firmware from the first words of the inverter."""
         self._identity_words = words
-        self.inputs = UNKNOWN
+        self._meant: dict[str, tuple[Value, float]] = {}
+        """The last value of each lasting setting that had one, and the time, s."""
+        self.inputs = Inputs()
         if not words:
             self.kind, self.rated_power, self.firmware_release = Kind.THREE_PHASE, 0, 0
         else:
@@ -171,12 +207,15 @@ class DeyeDevice(ModbusBattery):
             self.rated_power = 0 if rated == _NO_POWER else rated / 10
             is_single = self.kind is Kind.SINGLE_PHASE
             self.firmware_release = 0 if is_single else release_number(words[15])
-            if not is_single:
-                self.inputs = Inputs(batteries=words[24], mppts=words[22] >> 8 & 0x0F)
+            self.inputs = Inputs(
+                batteries=0 if is_single else words[24],
+                mppts=mppt_count(words[18 if is_single else 22]),
+                most_power=most_battery_power(self.rated_power),
+            )
         all_formulas = formulas(self.kind, self.inputs, self.rated_power)
         if self.kind is Kind.SINGLE_PHASE:
             self._single_phase = self._single_phase or SinglePhase()
-            all_formulas = self._single_phase.formulas(all_formulas)
+            all_formulas = self._single_phase.formulas(all_formulas, self.inputs)
         self._formulas = {formula.key: formula for formula in all_formulas}
 
     def _kind_of(self, device_type: int) -> Kind:
@@ -223,7 +262,7 @@ class DeyeDevice(ModbusBattery):
         words = self._identity_words
         series = SERIES[self.kind]
         if self.kind is Kind.SINGLE_PHASE:
-            await self.read_registers(DECIDING)
+            await self._agreed(lambda: self.read_registers(DECIDING), dict)
             series = SERIES_OF_TYPE.get(words[0], series)
         values: dict[str, Value] = {
             register.name: register.decode(
@@ -281,6 +320,7 @@ class DeyeDevice(ModbusBattery):
     @override
     def _observe(self, report: Report) -> None:
         super()._observe(report)
+        self.inputs.second.note(report.values, loop_time())
         if self._single_phase is not None:
             self._single_phase.observe(report.values)
 
@@ -318,8 +358,8 @@ class DeyeDevice(ModbusBattery):
         """Read registers; of lasting ones that live values need, the last value serves.
 
         So live values take one request. It is read again with the slow registers, or
-        after a while. While it gets no answer the last value counts, that of a power for
-        `KNOWN_FOR` seconds.
+        after a while. While it gets no answer the last value counts; for `KNOWN_FOR`
+        seconds that of a power, and of a setting whose word has no meaning.
         """
         report = await super()._read_report(
             {*names} - self._spared(names), again, answered=answered
@@ -328,7 +368,19 @@ class DeyeDevice(ModbusBattery):
         old = self.cache.older_than(KNOWN_FOR, lasting & LASTING_POWERS, loop_time())
         values = self.cache.values
         kept = {name: values[name] for name in lasting - old if name in values}
-        return Report({**report.values, **kept}, report.failures)
+        known = {**report.values, **kept}
+        return Report({**known, **self._settings_of(known)}, report.failures)
+
+    def _settings_of(self, v: Values) -> Values:
+        """Return the lasting settings among values, as their last words that meant one."""
+        now = loop_time()
+        meant: dict[str, Value] = {}
+        for name in LASTING_SETTINGS & v.keys():
+            if v[name] is not None:
+                self._meant[name] = v[name], now
+            value, since = self._meant.get(name, (None, now))
+            meant[name] = value if now - since < KNOWN_FOR else None
+        return meant
 
     def _spared(self, names: Collection[str]) -> set[str]:
         """Return the lasting registers that need not be read with the others now."""

@@ -7,12 +7,15 @@ load.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+import math
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
+from ..battery.controller import KNOWN_FOR
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
+from ..modbus.register import WORD
 from .registers import FIRST_PVS, GEN_PORT_MODE, MORE_PVS, second
 
 RESTING: Final = 50
@@ -24,9 +27,17 @@ BATTERIES_PARALLEL: Final = "batteries_parallel"
 GEN_PORT: Final = "gen_port_mode"
 _MICRO_INVERTER: Final = GEN_PORT_MODE[2]
 
-_SECOND_BATTERY: Final = ("battery_2_power", "battery_2_current", "battery_2_voltage")
-BATTERY: Final = ("battery_power", *_SECOND_BATTERY, BATTERIES_PARALLEL)
-"""The registers of the power and the number of the batteries."""
+SECOND_SOC: Final = "battery_2_soc"
+_SECOND_VOLTAGE: Final = "battery_2_voltage"
+_SECOND_BATTERY: Final = ("battery_2_power", "battery_2_current", _SECOND_VOLTAGE)
+POWERS: Final = ("battery_power", "battery_current", *_SECOND_BATTERY)
+"""The registers of the power and current of both batteries."""
+BATTERY: Final = (*POWERS, "battery_voltage", BATTERIES_PARALLEL)
+"""Those, and those that say whether they mean something."""
+_FULL_WORDS: Final = {"power": (1, 10), "current": (0.01,)}
+"""The values of 0xFFFF, -1 count of discharge: W with either kind of battery, and A."""
+_CLEAR: Final = 200
+"""W that a battery has at least where a power of -1 count is none [chosen here]."""
 _BMS_VOLTAGE: Final = "battery_bms_voltage"
 _BMS_REQUESTS: Final = "bms_requests"
 BMS: Final = (_BMS_VOLTAGE, "bms_charge_amps", "bms_discharge_amps", _BMS_REQUESTS)
@@ -37,16 +48,57 @@ _FIRST_POWERS: Final = tuple(f"pv{number}_power" for number in FIRST_PVS)
 _MORE_POWERS: Final = tuple(f"pv{number}_power" for number in MORE_PVS)
 
 LASTING_POWERS: Final = frozenset(_MORE_POWERS)
-LASTING: Final = frozenset({BATTERIES_PARALLEL, GEN_PORT}) | LASTING_POWERS
+LASTING_SETTINGS: Final = frozenset({BATTERIES_PARALLEL, GEN_PORT})
+LASTING: Final = LASTING_SETTINGS | LASTING_POWERS
 """Registers outside of the live values on which live measurements depend: settings, and
 powers."""
 
 
-class Inputs(NamedTuple):
+class SecondBattery:
+    """The second battery as it was read last. Times are the event loop's, s.
+
+    It is there while it has a voltage that a battery can have, and used while the
+    user's setting is so. For `KNOWN_FOR` seconds after that it may be a damaged word
+    that says otherwise.
+    """
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.is_used = False
+        """Whether the user's setting is to use it, or was so a short while ago."""
+        self.was_there = False
+        """Whether it is there, or was there a short while ago."""
+        self._used_at = self._seen_at = self._soc_at = -math.inf
+        self._soc: float | None = None
+
+    def note(self, v: Values, now: float) -> None:
+        """Note values that were read now."""
+        if BATTERIES_PARALLEL in v:
+            if v[BATTERIES_PARALLEL] == 1:
+                self._used_at = now
+            self.is_used = now - self._used_at < KNOWN_FOR
+        if _SECOND_VOLTAGE in v:
+            if v[_SECOND_VOLTAGE] is not None:
+                self._seen_at = now
+            self.was_there = now - self._seen_at < KNOWN_FOR
+        # An inverter that does not know its SOC may leave 0 [uncertain].
+        if self._seen_at == now and (soc := as_number(v.get(SECOND_SOC))):
+            self._soc, self._soc_at = soc, now
+
+    def soc(self, now: float) -> float | None:
+        """Return its SOC, %; None if it has not been known for a while."""
+        return self._soc if now - self._soc_at < KNOWN_FOR else None
+
+
+@dataclass(frozen=True)
+class Inputs:
     """The inputs that an inverter reports to have; 0 where it does not say."""
 
     batteries: int = 0
     mppts: int = 0
+    most_power: float = math.inf
+    """W that its batteries can have together."""
+    second: SecondBattery = field(default_factory=SecondBattery)
 
     @property
     def may_have_more_pvs(self) -> bool:
@@ -55,10 +107,17 @@ class Inputs(NamedTuple):
 
     def has_two_batteries(self, v: Values) -> bool:
         """Return whether two batteries are in use: by size, or by the user's setting."""
-        return self.batteries == 2 or v.get(BATTERIES_PARALLEL) == 1
+        is_set = v.get(BATTERIES_PARALLEL) == 1 or self.second.is_used
+        return self.batteries == 2 or is_set
 
 
 UNKNOWN: Final = Inputs()
+
+
+def mppt_count(mppts_and_phases: int) -> int:
+    """Return the PV inputs that an identity word counts; 0 for a count that none has."""
+    count = mppts_and_phases >> 8 & 0x0F
+    return count if count <= MORE_PVS[-1] and mppts_and_phases != WORD else 0
 
 
 # Batteries -------------------------------------------------------------------
@@ -67,22 +126,46 @@ UNKNOWN: Final = Inputs()
 def battery_power(v: Values, inputs: Inputs) -> float | None:
     """Return the power of all batteries, W, + = charging; None if it is not known.
 
-    Raises KeyError with the name of a register that was not read.
+    More than the inverter can have is a damaged word. Raises KeyError with the name of
+    a register that was not read.
     """
-    return _of_batteries(v, inputs, "power")
+    power = _of_batteries(v, inputs, "power")
+    return None if power is None or abs(power) > inputs.most_power else power
 
 
 def _of_batteries(v: Values, inputs: Inputs, what: str) -> float | None:
     first = as_number(v[f"battery_{what}"])
     if first is None or not inputs.has_two_batteries(v):
         return first
-    other = as_number(_of_second_battery(v, what)) or 0
+    if v[_SECOND_VOLTAGE] is None:
+        # Half of it would pass for all.
+        return None if inputs.second.was_there else first
+    other = _of_second_battery(v, what)
+    if other is None or _is_filler("battery", v, what):
+        return None
     return round(first + other, 2)
 
 
-def _of_second_battery(v: Values, what: str) -> Value:
+def _of_second_battery(v: Values, what: str) -> float | None:
     """Return a value of the second battery; None without a voltage that it can have."""
-    return None if v["battery_2_voltage"] is None else v[f"battery_2_{what}"]
+    value = as_number(v[f"battery_2_{what}"])
+    if v[_SECOND_VOLTAGE] is None or _is_filler("battery_2", v, what):
+        return None
+    return value
+
+
+def _is_filler(battery: str, v: Values, what: str) -> bool:
+    """Return whether a power or current of -1 count is 0xFFFF that means nothing.
+
+    That is so where the other of the two is 0xFFFF as well, or that of a battery in
+    use.
+    """
+    other = "current" if what == "power" else "power"
+    if v.get(f"{battery}_{what}") not in _FULL_WORDS[what]:
+        return False
+    value, volts = (v.get(f"{battery}_{each}") for each in (other, "voltage"))
+    watts = (as_number(value) or 0) * (1 if other == "power" else as_number(volts) or 0)
+    return value in _FULL_WORDS[other] or abs(watts) >= _CLEAR
 
 
 def battery_status(inputs: Inputs) -> Formula:
@@ -105,7 +188,7 @@ def _battery_formulas(inputs: Inputs) -> Iterator[Formula]:
     yield Formula("battery_power", BATTERY, lambda v: battery_power(v, inputs))
     yield Formula(
         "battery_current",
-        ("battery_current", *_SECOND_BATTERY, BATTERIES_PARALLEL),
+        BATTERY,
         lambda v: _of_batteries(v, inputs, "current"),
     )
     yield battery_status(inputs)
@@ -120,8 +203,8 @@ def _battery_formulas(inputs: Inputs) -> Iterator[Formula]:
 # BMS -------------------------------------------------------------------------
 
 
-def _reported(v: Values, name: str) -> list[float]:
-    """Return a register of each BMS, as far as they report it.
+def _of_each_bms(v: Values, name: str) -> list[float | None]:
+    """Return a register of each BMS that is there; None where it does not report it.
 
     A BMS without a voltage that a battery can have reports nothing: neither its limits
     nor what it asks for mean anything.
@@ -129,16 +212,29 @@ def _reported(v: Values, name: str) -> list[float]:
     names = (name, second(name))
     voltages = (_BMS_VOLTAGE, second(_BMS_VOLTAGE))
     return [
-        value
+        as_number(v.get(each))
         for each, voltage in zip(names, voltages, strict=True)
-        if v.get(voltage) and (value := as_number(v.get(each))) is not None
+        if v.get(voltage)
     ]
 
 
+def _reported(v: Values, name: str) -> list[float]:
+    """Return a register of each BMS, as far as they report it."""
+    return [value for value in _of_each_bms(v, name) if value is not None]
+
+
 def bms_limit(v: Values, name: str) -> float | None:
-    """Return a limit of the BMS, A, with two of them their sum; None if not reported."""
+    """Return a limit of the BMS, A, with two of them their sum; None if not reported.
+
+    That of one alone is less than both of them permit.
+    """
     limits = _reported(v, name)
     return sum(limits) if limits else None
+
+
+def _whole_bms_limit(v: Values, name: str) -> float | None:
+    """Return such a limit; None also where one BMS of two does not report it."""
+    return None if None in _of_each_bms(v, name) else bms_limit(v, name)
 
 
 def is_charge_forced(v: Values) -> bool | None:
@@ -160,14 +256,14 @@ def _of_both_bms(key: str, name: str, compute: Callable[[Values], Value]) -> For
 
 def _current_limit(key: str, name: str) -> Formula:
     """Return the formula of a limit of the BMS, A."""
-    return _of_both_bms(key, name, lambda v: bms_limit(v, name))
+    return _of_both_bms(key, name, lambda v: _whole_bms_limit(v, name))
 
 
 def _power_limit(key: str, name: str) -> Formula:
     """Return the formula of a limit of the BMS as power, W, at the present voltage."""
 
     def compute(v: Values) -> Value:
-        limit, volts = bms_limit(v, name), as_number(v["battery_voltage"])
+        limit, volts = _whole_bms_limit(v, name), as_number(v["battery_voltage"])
         return None if limit is None or volts is None else round(limit * volts)
 
     formula = _of_both_bms(key, name, compute)
@@ -215,23 +311,27 @@ def _micro_inverter_power(v: Values, port: Formula) -> float:
     return max(0, as_number(port.compute(v)) or 0)
 
 
-def _pv_power(inputs: Inputs, port: Formula) -> Formula:
-    """Return the formula of the PV power: of all strings, and at the GEN port.
+def power_of_strings(powers: Sequence[Value], inputs: Inputs) -> float | None:
+    """Return the power of all strings, W; None without one of those that are counted.
 
-    Of the strings beyond the fourth, those are known to be there that the inverter
-    counts.
+    The others would pass for all of them. Without a count all are those that are known.
     """
+    if None in powers[: inputs.mppts]:
+        return None
+    known = [power for each in powers if (power := as_number(each)) is not None]
+    return sum(known) if known else None
+
+
+def _pv_power(inputs: Inputs, port: Formula) -> Formula:
+    """Return the formula of the PV power: of all strings, and at the GEN port."""
     more = _MORE_POWERS if inputs.may_have_more_pvs else ()
     strings = (*_FIRST_POWERS, *more)
 
     def compute(v: Values) -> Value:
-        powers = [as_number(v[_FIRST_POWERS[0]])]
-        powers += [as_number(v.get(string)) for string in strings[1:]]
-        if inputs.mppts > len(_FIRST_POWERS) and None in powers[: inputs.mppts]:
-            # The others would pass for all of them.
-            return None
-        known = [power for power in powers if power is not None]
-        return sum(known) + _micro_inverter_power(v, port) if known else None
+        power = power_of_strings(
+            [v[_FIRST_POWERS[0]], *map(v.get, strings[1:])], inputs
+        )
+        return None if power is None else power + _micro_inverter_power(v, port)
 
     return Formula("pv_power", (*strings, *port.needs, GEN_PORT), compute)
 

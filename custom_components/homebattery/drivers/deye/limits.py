@@ -7,6 +7,7 @@ house as well.
 """
 
 from collections.abc import Mapping
+import math
 from typing import Final
 
 from .registers import SPLIT_POWERS
@@ -25,10 +26,13 @@ _OF_THE_INVERTER: Final = (
     *("active_power", "active_power_l1", "active_power_l2", "active_power_l3"),
 )
 _OF_PV: Final = ("pv_power", *(f"pv{string}_power" for string in range(1, 9)))
-_OF_THE_HOUSE: Final = tuple(
-    key
-    for key in SPLIT_POWERS
-    if key not in _OF_THE_INVERTER and key != "apparent_power"
+_OF_THE_HOUSE: Final = (
+    *(
+        key
+        for key in SPLIT_POWERS
+        if key not in _OF_THE_INVERTER and key != "apparent_power"
+    ),
+    *(f"ac_coupled_power_l{phase}" for phase in (1, 2, 3)),
 )
 
 
@@ -40,9 +44,18 @@ def most_powers(rated_power: float, *, is_parallel: bool) -> Mapping[str, float]
     """
     if not rated_power:
         return {}
-    own = _OVERLOAD * rated_power
-    limits = dict.fromkeys(_OF_THE_INVERTER, own)
+    limits = dict.fromkeys(_OF_THE_INVERTER, most_battery_power(rated_power))
     limits |= dict.fromkeys(_OF_PV, _PV * rated_power)
     if not is_parallel:
-        limits |= dict.fromkeys(_OF_THE_HOUSE, max(own, _HOUSE))
+        limits |= dict.fromkeys(_OF_THE_HOUSE, most_house_power(rated_power))
     return limits
+
+
+def most_battery_power(rated_power: float) -> float:
+    """Return the most power, W, of the batteries; infinite for a rated power of 0."""
+    return _OVERLOAD * rated_power if rated_power else math.inf
+
+
+def most_house_power(rated_power: float) -> float:
+    """Return the most power, W, between grid and house of one inverter of that size."""
+    return max(_OVERLOAD * rated_power, _HOUSE)

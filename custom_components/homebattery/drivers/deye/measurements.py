@@ -7,6 +7,7 @@ from ..battery.readings import Formula, Values
 from ..measurements import Value
 from ..modbus.register import WORD
 from .inputs import UNKNOWN, Inputs, battery_status, with_inputs
+from .limits import most_house_power
 from .registers import (
     ENERGY_PATTERN,
     FAULTS,
@@ -64,9 +65,9 @@ def join(low_word: int, high_word: int, *, wide: bool = False) -> int:
     """Return a power, W, from its two words.
 
     Old firmware leaves the high word 0, also below zero: the low word alone is then
-    signed. `wide`: this inverter is large enough for more than 32767 W, and its
-    firmware is known to fill the high words. A high word of 0xFFFF only ever extends
-    the sign, and may come a moment before or after its low word.
+    signed. `wide`: this inverter, or its house, is large enough for more than 32767 W,
+    and its firmware is known to fill the high words. A high word of 0xFFFF only ever
+    extends the sign, and may come a moment before or after its low word.
     """
     if high_word == 0 and wide:
         return low_word
@@ -79,12 +80,13 @@ def join(low_word: int, high_word: int, *, wide: bool = False) -> int:
 _HIGH_WORDS: Final = tuple(map(high, SPLIT_POWERS))
 
 
-def _split_power(key: str, *, may_be_wide: bool) -> Formula:
+def _split_power(key: str, most: float) -> Formula:
     """Return the formula of a power whose two words are apart.
 
-    `may_be_wide`: this inverter is large enough for more than 32767 W.
+    `most` is the most power, W, of an inverter and house of that size: a low word above
+    that is a negative one, whose high word some firmware leaves 0.
     """
-    if not may_be_wide:
+    if most < _SIGN:
         return Formula(
             key,
             (low(key), high(key)),
@@ -96,7 +98,7 @@ def _split_power(key: str, *, may_be_wide: bool) -> Formula:
         lambda v: join(
             word(v[low(key)]),
             word(v.get(high(key))),
-            wide=any(v.get(name) for name in _HIGH_WORDS),
+            wide=word(v[low(key)]) <= most and any(v.get(name) for name in _HIGH_WORDS),
         ),
     )
 
@@ -296,11 +298,12 @@ def formulas(
     the common ones are in `single_phase.py`.
     """
     if kind is Kind.SINGLE_PHASE:
-        return (*_COMMON, battery_status(UNKNOWN))
-    may_be_wide = kind is Kind.HIGH_VOLTAGE and not 0 < rated_power < _SIGN
+        return (*_COMMON, battery_status(inputs))
+    # A house may take more than its inverter has; where nothing is known of that, only
+    # a high-voltage one is large.
+    unsized = WORD if kind is Kind.HIGH_VOLTAGE else 0
+    most = most_house_power(rated_power) if rated_power else unsized
     powers = [
-        _split_power(key, may_be_wide=may_be_wide)
-        for key in SPLIT_POWERS
-        if key != "apparent_power"
+        _split_power(key, most) for key in SPLIT_POWERS if key != "apparent_power"
     ]
     return (*_COMMON, *_THREE_PHASE, *with_inputs(powers, inputs))

@@ -3,21 +3,22 @@
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 import logging
 import math
 from typing import Final, override
 
 from ..battery.controller import loop_time
 from ..battery.readings import SIGNED, Values
+from ..errors import BatteryError
 from ..measurements import Poll, Value, as_number
-from ..modbus.register import WORD
 from ..report import Report
 from .counter_unit import CounterUnit, CounterUnitWatch, unit_of
 from .device import DeyeDevice
 from .firmware import PARTS, Firmware, FirmwareWatch
 from .inputs import LASTING
 from .limits import most_powers
-from .measurements import number, word
+from .measurements import word
 from .registers import ENERGIES, KINDS, Kind
 
 _LOGGER = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ _PARALLEL: Final = "parallel"
 _PARALLEL_BIT: Final = 0x01
 """The bit of an inverter that works in parallel with others [uncertain]; where the
 register is not there, all of its bits are set."""
+
+
+def _is_parallel(bits: Value) -> bool:
+    return bool(word(bits) & _PARALLEL_BIT)
 
 
 class DeyeReader(DeyeDevice):
@@ -70,19 +75,24 @@ class DeyeReader(DeyeDevice):
     ) -> Report:
         """Read registers, and with them now and then those of the firmware.
 
-        With these, be it for a measurement, whether other inverters are parallel.
+        With these, be it for a measurement, whether other inverters are parallel, if
+        slow registers are read anyway; then also one that was absent before.
         """
+        if again is None and not self._reads_slow(names):
+            again = ()
         watch = self._watch_due(names)
         watched = frozenset() if watch is None else _WATCHED
         if watched or not _WATCHED.isdisjoint(names):
-            names = {*names, *watched, _PARALLEL}
+            # A live poll would take requests more for whether others are parallel.
+            slow = {_PARALLEL} if self._reads_slow(names) else set()
+            names = {*names, *watched, *slow}
         if self._sees_unit and not ENERGIES.isdisjoint(names):
             names = {*names, *_BATTERY_TOTALS}
         for name in watched:
             self._once.pop(name, None)
         report = await super()._read_report(names, again, answered=answered)
-        if (parallel := report.values.get(_PARALLEL)) is not None:
-            self._note_parallel(word(parallel))
+        if _PARALLEL in report.values:
+            await self._note_parallel(report.values[_PARALLEL])
         if watch is not None:
             watch.note_read(loop_time(), self.connection.connects)
             self._note_firmware(watch, report.values)
@@ -93,16 +103,17 @@ class DeyeReader(DeyeDevice):
     def _watch_due(self, names: Collection[str]) -> FirmwareWatch | None:
         """Return the watch when the firmware is to be read with registers."""
         connects, watch = self.connection.connects, self._firmware_watch
-
-        def is_slow() -> bool:
-            return any(
-                device.registers[name].poll is not Poll.FAST
-                for device in self.devices
-                for name in (device.registers.keys() & names) - LASTING
-            )
-
+        is_slow = partial(self._reads_slow, names)
         is_due = watch is not None and watch.is_due(loop_time(), connects, is_slow)
         return watch if is_due else None
+
+    def _reads_slow(self, names: Collection[str]) -> bool:
+        """Return whether some registers are no live ones; lasting ones do not count."""
+        return any(
+            device.registers[name].poll is not Poll.FAST
+            for device in self.devices
+            for name in (device.registers.keys() & names) - LASTING
+        )
 
     def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:
         """Learn anew what depends on the firmware when that is another one."""
@@ -119,14 +130,19 @@ class DeyeReader(DeyeDevice):
             self.firmware_release = present.release
             self._unit_watch = CounterUnitWatch()
             if self._counter_unit is not CounterUnit.TENTHS:
-                self.counters.round_down(ENERGIES)
+                self.counters.rescale(ENERGIES, 1)
             self._identity = replace(self.identity, firmware=str(present.text))
 
     # Limits
 
-    def _note_parallel(self, bits: int) -> None:
-        self.is_parallel = bool(bits & _PARALLEL_BIT) and bits != WORD
-        self._limit_powers()
+    async def _note_parallel(self, bits: Value) -> None:
+        """Note whether others are parallel; a change only if a second read shows it."""
+        if _is_parallel(bits) is self.is_parallel:
+            return
+        with suppress(BatteryError, KeyError):
+            again = await super()._read_report({_PARALLEL}, (), answered=True)
+            self.is_parallel = _is_parallel(again.values[_PARALLEL])
+            self._limit_powers()
 
     def _limit_powers(self) -> None:
         """Determine the most power that each measurement can have, W."""
@@ -162,12 +178,22 @@ class DeyeReader(DeyeDevice):
         return self._stated_unit or self._unit_watch.unit
 
     def _watch_counters(self, values: Values) -> None:
-        """Compare the battery's counters with its power, as far as both were read."""
+        """Compare the battery's counters with its power, as far as all were read.
+
+        With one of the counters alone, what the other one counts would be its energy.
+        """
         with suppress(KeyError):
             power = as_number(self._compute(SIGNED, values))
             self._unit_watch.note_power(power, loop_time())
-            kwh = sum(number(values[name]) for name in _BATTERY_TOTALS)
-            self._unit_watch.note_counts(round(10 * kwh))
+            totals = [as_number(values[name]) for name in _BATTERY_TOTALS]
+            known = [total for total in totals if total is not None]
+            if len(known) < len(totals):
+                return
+            before = self._unit_watch.unit
+            self._unit_watch.note_counts(round(10 * sum(known)))
+            if before is not None and self._unit_watch.unit is not before:
+                factor = 0.1 if before is CounterUnit.WHOLE else 10
+                self.counters.rescale(ENERGIES, factor)
 
     def _energy(self, tenths: float) -> float | None:
         """Return a counter, kWh, that was read as tenths; None in an unknown unit."""

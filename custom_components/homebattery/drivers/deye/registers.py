@@ -301,7 +301,7 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
         _setting(107, "temperature_compensation", INT16, 1, "mV/°C"),
         _setting(108, "charge_current_limit", UINT16, 1, "A", rw=True),
         _setting(109, "discharge_current_limit", UINT16, 1, "A", rw=True),
-        _setting(110, "batteries_parallel"),
+        replace(_setting(110, "batteries_parallel"), valid=range(2)),
         _setting(111, "battery_control_mode", enum=BATTERY_CONTROL_MODE),
         _setting(112, "lithium_wake_up"),
         _setting(113, "battery_resistance"),
@@ -476,8 +476,9 @@ def _live(kind: Kind, volts: float, watts: float) -> tuple[Register, ...]:
 
     A setpoint depends on SOC and voltage: words that they cannot have are not known.
     """
+    sane = _sane_volts(kind, volts)
     # 0 V is no battery.
-    possible = range(_sane_volts(kind, volts).stop)
+    possible = range(sane.stop)
     percent = range(101)
     return (
         Register(586, "battery_temperature_raw", UINT16, 10, "°C"),
@@ -487,7 +488,7 @@ def _live(kind: Kind, volts: float, watts: float) -> tuple[Register, ...]:
         Register(590, "battery_power", INT16, -watts, "W"),
         Register(591, "battery_current", INT16, -100, "A"),
         Register(592, "corrected_capacity_ah", UINT16, 1, "Ah", poll=SLOW),
-        Register(593, "battery_2_voltage", UINT16, volts, "V"),
+        Register(593, "battery_2_voltage", UINT16, volts, "V", valid=sane),
         Register(594, "battery_2_current", INT16, -100, "A"),
         Register(595, "battery_2_power", INT16, -watts, "W"),
         Register(596, "battery_2_temperature_raw", UINT16, 10, "°C"),
@@ -742,7 +743,8 @@ def single_phase() -> RegisterMap:
         # 175 + 169, whatever that is.
         Register(178, "load_raw", INT16),
         Register(182, "battery_temperature_raw", UINT16, 10, "°C"),
-        Register(183, "battery_voltage", UINT16, 100, "V"),
+        # 0 V is no battery.
+        Register(183, "battery_voltage", UINT16, 100, "V", valid=range(100 * 100 + 1)),
         Register(184, "soc", UINT16, 1, "%"),
         Register(186, "pv1_power", UINT16, 1, "W"),
         Register(187, "pv2_power", UINT16, 1, "W"),

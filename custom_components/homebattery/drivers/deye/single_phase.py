@@ -11,19 +11,21 @@
 What was learned stays: it changes only when two reads in a row agree on it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from ..battery.readings import Formula, Values
 from ..measurements import Value, as_number
 from ..modbus.register import WORD
-from .inputs import FORCE_CHARGE
+from .inputs import FORCE_CHARGE, UNKNOWN, Inputs, battery_power, power_of_strings
 from .measurements import number, word
 from .registers import GEN_PORT_MODE, WORKING_MODE
 
 RATIOS: Final = (1, 10)
 """W that a power word may count."""
+_STATED_RATIOS: Final[Mapping[Value, int]] = {0: 1, 1: 1, 10: 10}
+"""The same by register 54; other words state nothing."""
 _BALANCE_FROM: Final = 500
 """W of AC power from which one ratio only fits the balance."""
 _STEPS: Final = (100, 10)
@@ -38,6 +40,7 @@ _NOISE: Final = 1
 SELLING_FIRST: Final = WORKING_MODE[0]
 ZERO_EXPORT_TO_CT: Final = WORKING_MODE[2]
 MICRO_INVERTER: Final = GEN_PORT_MODE[2]
+_OTHER_PVS: Final = ("pv2_power", "pv3_power", "pv4_power")
 
 DECIDING: Final = ("power_ratio", "working_mode", "gen_port_mode")
 """Registers that the meaning of others depends on; read before them."""
@@ -50,14 +53,15 @@ class SeenTwice:
         """Begin without knowing."""
         self.holds = False
         """Whether the last read shows it, or two did before."""
-        self._is_proven = False
+        self.is_proven = False
+        """Whether two reads in a row did."""
         self._was_shown = False
 
     def note(self, is_shown: bool) -> None:
         """Note whether a read shows it."""
-        self._is_proven |= is_shown and self._was_shown
+        self.is_proven |= is_shown and self._was_shown
         self._was_shown = is_shown
-        self.holds = is_shown or self._is_proven
+        self.holds = is_shown or self.is_proven
 
 
 class LearnedScale:
@@ -115,6 +119,7 @@ class SinglePhase:
 
     def __init__(self) -> None:
         """Begin without knowing anything."""
+        self.inputs = UNKNOWN
         self._ratio = LearnedScale()
         self._stated_ratio = LearnedScale()
         self._was_read = False
@@ -127,7 +132,7 @@ class SinglePhase:
     @property
     def has_meter(self) -> bool:
         """Whether a meter was ever seen: at night, and without a load, it shows 0."""
-        return self._meter_by_words.holds or self._meter_by_mode.holds
+        return self._meter_by_words.holds or self._meter_by_mode.is_proven
 
     @property
     def ratio(self) -> int:
@@ -136,15 +141,14 @@ class SinglePhase:
 
     def observe(self, v: Values) -> None:
         """Learn from the values of a read, whatever it was for."""
-        stated = v.get("power_ratio")
-        if stated is not None:
-            self._stated_ratio.note(10 if stated == 10 else 1)
+        self._stated_ratio.note(_STATED_RATIOS.get(v.get("power_ratio")))
         # Only the first powers correct the stated ratio at once.
         self._ratio.note(fitting_ratio(v), self.ratio if self._was_read else None)
         self._was_read |= "active_power" in v
         self._step.note(fitting_step(v))
-        self._working_mode = v.get("working_mode", self._working_mode)
-        self._gen_port_mode = v.get("gen_port_mode", self._gen_port_mode)
+        # A word without a meaning is damaged.
+        self._working_mode = v.get("working_mode") or self._working_mode
+        self._gen_port_mode = v.get("gen_port_mode") or self._gen_port_mode
         if "working_mode" in v:
             self._meter_by_mode.note(v["working_mode"] == ZERO_EXPORT_TO_CT)
         if "meter_raw" in v or "meter_current_raw" in v:
@@ -189,24 +193,28 @@ class SinglePhase:
         return number(v["active_power"]) + self._grid_port_power(v) + self._fed_in(v)
 
     def _pv_power(self, v: Values) -> Value:
-        others = (number(v.get(f"pv{string}_power")) for string in (2, 3, 4))
-        return number(v["pv1_power"]) + sum(others) + self._fed_in(v)
+        power = power_of_strings([v["pv1_power"], *map(v.get, _OTHER_PVS)], self.inputs)
+        return None if power is None else power + self._fed_in(v)
 
     def _battery_current(self, v: Values) -> Value:
         """Return the battery current, A; by power and voltage where that is surer."""
         raw, step = number(v["battery_current_raw"]), self._step.value
-        power, volts = number(v["battery_power"]), number(v["battery_voltage"])
-        if step is not None and fitting_step(v) in (None, step):
+        power, volts = battery_power(v, self.inputs), number(v["battery_voltage"])
+        if step is not None and (power is None or fitting_step(v) in (None, step)):
             return raw / step
-        return round(power / volts, 2) if volts else None
+        return round(power / volts, 2) if volts and power is not None else None
 
     # The formulas
 
-    def formulas(self, common: Iterable[Formula]) -> tuple[Formula, ...]:
+    def formulas(
+        self, common: Iterable[Formula], inputs: Inputs
+    ) -> tuple[Formula, ...]:
         """Return all formulas, with those in `common` that other kinds share.
 
+        `inputs` are those of the inverter as it is now.
         Two that are read once a minute fetch the deciding registers along with theirs.
         """
+        self.inputs = inputs
         also = {
             "min_soc": ("working_mode", "gen_port_mode"),
             "problem": ("power_ratio",),
@@ -231,7 +239,6 @@ class SinglePhase:
         )
         load = (*grid, "gen_port_power")
         port = ("grid_port_l1_raw", "grid_port_l2_raw", *load)
-        strings = tuple(f"pv{string}_power" for string in (1, 2, 3, 4))
         current = ("battery_current_raw", "battery_power", "battery_voltage")
         return (
             Formula("grid_power", grid, self._grid_power),
@@ -241,7 +248,11 @@ class SinglePhase:
             Formula("internal_power", port, self._grid_port_power),
             Formula("ups_power", port, self._ups_power),
             Formula("external_ct_power", grid, lambda v: self._watts(v["meter_raw"])),
-            Formula("pv_power", (*strings, "gen_port_power"), self._pv_power),
+            Formula(
+                "pv_power",
+                ("pv1_power", *_OTHER_PVS, "gen_port_power"),
+                self._pv_power,
+            ),
             Formula("battery_current", current, self._battery_current),
         )
 
@@ -280,6 +291,8 @@ def _firmware(key: str, addresses: Iterable[int]) -> Formula:
     return Formula(key, names, lambda v: _joined(v[name] for name in names))
 
 
+_IS_ON: Final[Mapping[Value, bool]] = {0: False, 1: True, 2: False}
+
 _PLAIN: Final = (
     Formula(
         "grid_import_total",
@@ -287,7 +300,7 @@ _PLAIN: Final = (
         _import_total,
     ),
     Formula("active_power_l1", ("active_power",), lambda v: v["active_power"]),
-    Formula("inverter_on", ("on_or_2",), lambda v: v["on_or_2"] == 1),
+    Formula("inverter_on", ("on_or_2",), lambda v: _IS_ON.get(v["on_or_2"])),
     # As on other inverters, what comes in at the port is positive.
     Formula(
         "generator_power", ("gen_port_power",), lambda v: -number(v["gen_port_power"])
