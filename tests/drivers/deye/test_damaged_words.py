@@ -18,14 +18,11 @@ from .support import (
     WAYS,
     connected,
     house,
-    no_waiting,
     on_image,
     renewed,
     simulator,
     vector,
 )
-
-__all__ = ["no_waiting"]
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "no_waiting")
 

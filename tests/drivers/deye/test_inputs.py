@@ -18,6 +18,7 @@ from custom_components.homebattery.drivers.errors import (
     NotConfirmedError,
     NotSupportedError,
 )
+from custom_components.homebattery.drivers.measurements import as_number
 from tests.drivers.conftest import Leap, fast_keys
 from tests.simulators.deye import DeyeSimulator
 from tests.simulators.image import Vector
@@ -678,9 +679,9 @@ async def test_pv_power_is_unknown_without_one_of_two_strings(
     """That are counted; those that are not are none."""
     case = vector(name, r22=0x0203, r674=ABSENT, r675=ABSENT)
     async with on_image(case) as (battery, units):
-        assert await battery.get("pv_power") == await battery.get(
-            "pv1_power"
-        ) + await battery.get("pv2_power")
+        strings = [as_number(await battery.get(f"pv{each}_power")) for each in (1, 2)]
+        assert None not in strings
+        assert await battery.get("pv_power") == sum(filter(None, strings))
         units.units[1][address] = ABSENT
         assert await battery.get("pv_power") is None
 
