@@ -320,6 +320,8 @@ async def cut_at_each_moment(
         assert await bench.start_again()
         if bench.held_power in change.with_end:
             await release(bench)
+            # The same power again waits for its turn.
+            await bench.warp(round(bench.home.data.battery.change_interval))
         if bench.remains or is_last:
             return moment, {moment: bench.remains} if bench.remains else {}
     raise AssertionError

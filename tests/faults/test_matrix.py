@@ -216,8 +216,12 @@ async def hold(bench: Bench) -> None:
 
 
 def going(time: SteeredTime, row: Row) -> AbstractContextManager[None]:
-    """Let the time go as it does where something is to time out."""
-    return time.real() if row.live is Live.LOST else nullcontext()
+    """Let the time go as it does where something is to time out.
+
+    Not where a fault is seen at once: it answers.
+    """
+    times_out = row.live is Live.LOST and not row.at_once
+    return time.real() if times_out else nullcontext()
 
 
 def check_shown(bench: Bench, row: Row) -> None:
