@@ -128,6 +128,69 @@ async def test_a_setpoint_is_not_cut_by_one_damaged_word(
             assert units.units[1][166] == units.units[1][117]
 
 
+@pytest.mark.parametrize("power", [2000, -2000])
+@pytest.mark.parametrize(
+    ("word", "bms", "is_read"),
+    [
+        pytest.param(3, {"r215": 0}, True, id="no BMS"),
+        pytest.param(1000, {}, True, id="impossible"),
+        pytest.param(2000, {}, True, id="possible"),
+        pytest.param(2000, {}, False, id="possible, not polled"),
+    ],
+)
+async def test_a_setpoint_does_not_follow_from_one_damaged_voltage(
+    word: int, bms: dict[str, int], is_read: bool, power: int
+) -> None:
+    """Amperes follow from it, and stay in the settings."""
+    async with on_image(vector(MIDDAY, **bms)) as (battery, units):
+        await battery.set_power_setpoint(power)
+        meant = settings_of(units)
+    async with on_image(vector(MIDDAY, **bms)) as (battery, units):
+        if is_read:
+            await battery.read()
+        with damaged(units, 587, word):
+            assert await battery.set_power_setpoint(power) == Grant(power)
+
+        assert settings_of(units) == meant
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [(213, 0), (588, 3), (587, 2000), (222, 2)],
+)
+async def test_the_read_that_confirms_a_cut_may_be_damaged(
+    address: int, word: int
+) -> None:
+    """A third one decides."""
+    async with on_image(vector(MIDDAY, r213=60)) as (battery, units):
+        await battery.read()
+        meant = await battery.set_power_setpoint(-12000)
+        assert meant.reason is LimitReason.BATTERY
+    async with on_image(vector(MIDDAY, r213=60)) as (battery, units):
+        await battery.read()
+        with damaged(units, address, word, first=2):
+            assert await battery.set_power_setpoint(-12000) == meant
+
+
+async def test_conditions_are_read_once_more_only_for_a_cut_or_another_voltage() -> (
+    None
+):
+    """A setpoint that is granted as it was asked takes one read of them."""
+
+    def reads(units: VectorUnits) -> int:
+        return sum(
+            each.address <= 587 < each.address + each.words
+            for each in units.traffic.reads
+        )
+
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        for power, most in ((2000, 1), (-2000, 1), (20_000, 2)):
+            before = reads(units)
+            await battery.set_power_setpoint(power)
+            assert reads(units) - before == most
+
+
 async def test_a_setpoint_is_decided_anew_when_its_conditions_are_known(
     leap: Leap,
 ) -> None:

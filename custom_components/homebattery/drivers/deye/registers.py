@@ -363,11 +363,12 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
 SANE_VOLTS: Final[Mapping[Kind, tuple[int, int]]] = {
     Kind.THREE_PHASE: (20, 80),
     Kind.HIGH_VOLTAGE: (60, 1500),
+    Kind.SINGLE_PHASE: (20, 100),
 }
-"""The lowest and the highest battery voltage, V, that a BMS can mean [chosen here].
+"""The lowest and the highest voltage, V, that a battery can have [chosen here].
 
-Without one it reports nothing: it is off the line, or the inverter fills its registers
-with something else.
+Without one a BMS reports nothing: it is off the line, or the inverter fills its
+registers with something else.
 """
 
 
