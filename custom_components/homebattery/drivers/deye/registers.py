@@ -390,8 +390,8 @@ def _bms(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
         Register(218, "bms_max_charge_current", UINT16, 1, "A", poll=SLOW),
         Register(219, "bms_max_discharge_current", UINT16, 1, "A", poll=SLOW),
         *_plain(("bms_alarm_bits", "bms_fault_bits"), 220),
-        # Four bits are known: 1 and 2 force a charge. With others it is no request.
-        Register(222, "bms_requests", poll=SLOW, valid=range(0x10)),
+        # Few of its bits are known. With any of the upper byte it is no request.
+        Register(222, "bms_requests", poll=SLOW, valid=range(0x100)),
         Register(223, "bms_protocol", poll=SLOW),
         # Many say 0 % for 'unknown'.
         Register(224, "battery_soh", UINT16, 1, "%", poll=SLOW, sentinels=(0,)),
