@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 import logging
+import math
 from typing import Final, override
 
 from ..absence import BackOff, Refusals
@@ -15,11 +16,12 @@ from ..errors import (
     StartingError,
     UnitAbsentError,
 )
+from ..measurements import as_number
 from ..modbus.device import ModbusDevice
 from ..modbus.silence import Silence
 from ..modbus.unit import ModbusUnit
 from ..report import Report
-from .registers import LAYOUT, Run
+from .registers import LAYOUT, PACK_COUNT, Run
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -143,14 +145,15 @@ class RegisterBlock(ModbusDevice):
         return set(names) if self._absences.are_uncertain else set()
 
     @override
-    def due_again(self) -> set[str]:
-        """Return a register to try again, if there is one.
+    def due_again(self) -> tuple[float, str] | None:
+        """Return a register to try again, after the time that its pause ended, s.
 
         A try of a block that is absent takes up to three requests.
         """
         if self.is_present:
             return super().due_again()
-        return {next(iter(self.registers))} if self._pause.is_over else set()
+        pause = self._pause
+        return (pause.until, next(iter(self.registers))) if pause.is_over else None
 
     @override
     async def read(
@@ -233,6 +236,15 @@ class BatteryPack(RegisterBlock):
         super().__init__(name, unit, run, lives)
         self.number = run.pack
         self._is_counted = is_counted
+
+    @override
+    def due_again(self) -> tuple[float, str] | None:
+        """Return a register to try again; after all others if it is not counted."""
+        due = super().due_again()
+        count = as_number(self.cache.values.get(PACK_COUNT)) or 0
+        if due is None or self.is_present or count >= self.number:
+            return due
+        return math.inf, due[1]
 
     @override
     async def _is_there(self) -> bool:
