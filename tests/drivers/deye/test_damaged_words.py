@@ -8,7 +8,8 @@ import pytest
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.deye import methods as deye_methods
 from custom_components.homebattery.drivers.deye.plans import SNAPSHOT
-from custom_components.homebattery.drivers.errors import ProtocolError
+from custom_components.homebattery.drivers.errors import ProtocolError, TakenOverError
+from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 from tests.drivers.conftest import Leap
 from tests.drivers.damage import damaged
 from tests.simulators.image import VectorUnits
@@ -212,6 +213,23 @@ async def test_a_setpoint_is_decided_anew_when_its_conditions_are_known(
         leap(100)
         assert await battery.keep_alive() is None
         assert len(units.traffic.writes) == written
+
+
+async def test_without_flash_writes_left_nothing_is_decided_anew(leap: Leap) -> None:
+    """It is held at 0 W, is not suspended, and another controller is still noticed."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        with damaged(units, 588, 0xFFFF, reads=3):
+            await battery.set_power_setpoint(2500)
+        for _ in range(DAILY_BUDGET):
+            battery.wear.note()
+        for _ in range(5):
+            leap(20)
+            assert await battery.keep_alive() is None
+        units.units[1][108] = 77
+        leap(20)
+        with pytest.raises(TakenOverError):
+            await battery.keep_alive()
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             v = await self._read_again(v)
             if reason := self._reason_to_suspend(held, held.grant.power, v):
                 return await self._suspend(held, reason, snapshot)
+        method, _ = self.method_of(snapshot)
+        if method.is_worn:
+            return await self._renew(held, v, snapshot)
         if self._is_known_by_now(held, v):
             _LOGGER.info("%s: its state is known, setpoint decided anew", self._name)
             return await self._apply_again(held, snapshot)

@@ -89,6 +89,11 @@ class Method(ABC):
         self._taken: tuple[float, Image] = (-math.inf, {})
         """The registers as read for a snapshot, and when, loop time, s."""
 
+    @property
+    def is_worn(self) -> bool:
+        """Whether nothing new may be written today: a setpoint stays as it is."""
+        return False
+
     async def read(self) -> dict[int, int]:
         """Return all its registers as they are now."""
         return await self._device.read_words(self.registers)
@@ -186,6 +191,11 @@ class BySettings(Method):
         self._wear = wear
         self._read_soc = read_soc
         self._zero_amps_refused = False
+
+    @property
+    @override
+    def is_worn(self) -> bool:
+        return self._wear.is_used_up
 
     @override
     async def read_steady(self) -> dict[int, int]:
