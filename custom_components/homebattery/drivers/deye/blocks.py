@@ -111,9 +111,10 @@ class ChunkedUnit:
 class RegisterBlock(ModbusDevice):
     """A block of registers that an inverter may lack as a whole.
 
-    So single words are read first, up to three. Where an `optional` block gets no answer while the
-    inverter `lives`, it is not there, and is seldom tried again. While all of its
-    `proof` is 0, the inverter has not filled it yet, and its values are dropped.
+    So single words are read first, up to three. Where an `optional` block gets no
+    answer while the inverter `lives`, it is not there, and is seldom tried again. While
+    all of its `proof` is 0, the inverter has not filled it yet, and its values are
+    dropped.
     """
 
     def __init__(
@@ -165,7 +166,8 @@ class RegisterBlock(ModbusDevice):
         if not names:
             return Report()
         is_asked = any(name in again or not self._is_paused(name) for name in names)
-        if (self.there is None and is_asked) or (not self.is_present and again):
+        is_again = not self.registers.keys().isdisjoint(again)
+        if (self.there is None and is_asked) or (not self.is_present and is_again):
             whole = Silence() if silence is None else silence
             try:
                 await self._check_presence(whole)
@@ -205,10 +207,10 @@ class RegisterBlock(ModbusDevice):
         It is not there when its first, middle and last word are refused: to try each
         register would take hundreds of requests.
         """
-        rows = list(self.registers.values())
-        for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+        rows = [row.address for row in self.registers.values()]
+        for address in dict.fromkeys((rows[0], rows[len(rows) // 2], rows[-1])):
             try:
-                await probe(self._unit, row.address)
+                await probe(self._unit, address)
             except IllegalAddressError:
                 continue
             except (RequestTimeoutError, UnitAbsentError) as err:
