@@ -23,6 +23,8 @@ class Start(NamedTuple):
 
     power: float
     at: float
+    seems_wrong: bool = False
+    """Whether one read has shown the battery to go the wrong way since."""
 
 
 class Span(NamedTuple):
