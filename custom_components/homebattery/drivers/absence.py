@@ -41,18 +41,19 @@ class BackOff:
     def __init__(self, free: int = 0) -> None:
         """Begin without a pause, which the first `free` time-outs do not cause either."""
         self._count = -free
-        self._until = -math.inf
+        self.until = -math.inf
+        """The time of the event loop, s, at which it ends."""
 
     def note(self) -> None:
         """Note another time-out, and pause from now on."""
         if self._count >= 0:
-            self._until = _now() + BACK_OFF[min(self._count, len(BACK_OFF) - 1)]
+            self.until = _now() + BACK_OFF[min(self._count, len(BACK_OFF) - 1)]
         self._count += 1
 
     @property
     def is_over(self) -> bool:
         """Whether the question may be asked again."""
-        return _now() >= self._until
+        return _now() >= self.until
 
 
 def _now() -> float:

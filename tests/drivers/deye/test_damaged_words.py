@@ -8,7 +8,8 @@ import pytest
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
 from custom_components.homebattery.drivers.deye import methods as deye_methods
 from custom_components.homebattery.drivers.deye.plans import SNAPSHOT
-from custom_components.homebattery.drivers.errors import ProtocolError
+from custom_components.homebattery.drivers.errors import ProtocolError, TakenOverError
+from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 from tests.drivers.conftest import Leap
 from tests.drivers.damage import damaged
 from tests.simulators.image import VectorUnits
@@ -128,6 +129,69 @@ async def test_a_setpoint_is_not_cut_by_one_damaged_word(
             assert units.units[1][166] == units.units[1][117]
 
 
+@pytest.mark.parametrize("power", [2000, -2000])
+@pytest.mark.parametrize(
+    ("word", "bms", "is_read"),
+    [
+        pytest.param(3, {"r215": 0}, True, id="no BMS"),
+        pytest.param(1000, {}, True, id="impossible"),
+        pytest.param(2000, {}, True, id="possible"),
+        pytest.param(2000, {}, False, id="possible, not polled"),
+    ],
+)
+async def test_a_setpoint_does_not_follow_from_one_damaged_voltage(
+    word: int, bms: dict[str, int], is_read: bool, power: int
+) -> None:
+    """Amperes follow from it, and stay in the settings."""
+    async with on_image(vector(MIDDAY, **bms)) as (battery, units):
+        await battery.set_power_setpoint(power)
+        meant = settings_of(units)
+    async with on_image(vector(MIDDAY, **bms)) as (battery, units):
+        if is_read:
+            await battery.read()
+        with damaged(units, 587, word):
+            assert await battery.set_power_setpoint(power) == Grant(power)
+
+        assert settings_of(units) == meant
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [(213, 0), (588, 3), (587, 2000), (222, 2)],
+)
+async def test_the_read_that_confirms_a_cut_may_be_damaged(
+    address: int, word: int
+) -> None:
+    """A third one decides."""
+    async with on_image(vector(MIDDAY, r213=60)) as (battery, units):
+        await battery.read()
+        meant = await battery.set_power_setpoint(-12000)
+        assert meant.reason is LimitReason.BATTERY
+    async with on_image(vector(MIDDAY, r213=60)) as (battery, units):
+        await battery.read()
+        with damaged(units, address, word, first=2):
+            assert await battery.set_power_setpoint(-12000) == meant
+
+
+async def test_conditions_are_read_once_more_only_for_a_cut_or_another_voltage() -> (
+    None
+):
+    """A setpoint that is granted as it was asked takes one read of them."""
+
+    def reads(units: VectorUnits) -> int:
+        return sum(
+            each.address <= 587 < each.address + each.words
+            for each in units.traffic.reads
+        )
+
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        for power, most in ((2000, 1), (-2000, 1), (20_000, 2)):
+            before = reads(units)
+            await battery.set_power_setpoint(power)
+            assert reads(units) - before == most
+
+
 async def test_a_setpoint_is_decided_anew_when_its_conditions_are_known(
     leap: Leap,
 ) -> None:
@@ -149,6 +213,23 @@ async def test_a_setpoint_is_decided_anew_when_its_conditions_are_known(
         leap(100)
         assert await battery.keep_alive() is None
         assert len(units.traffic.writes) == written
+
+
+async def test_without_flash_writes_left_nothing_is_decided_anew(leap: Leap) -> None:
+    """It is held at 0 W, is not suspended, and another controller is still noticed."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        with damaged(units, 588, 0xFFFF, reads=3):
+            await battery.set_power_setpoint(2500)
+        for _ in range(DAILY_BUDGET):
+            battery.wear.note()
+        for _ in range(5):
+            leap(20)
+            assert await battery.keep_alive() is None
+        units.units[1][108] = 77
+        leap(20)
+        with pytest.raises(TakenOverError):
+            await battery.keep_alive()
 
 
 @pytest.mark.parametrize(

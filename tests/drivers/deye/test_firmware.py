@@ -138,6 +138,31 @@ async def test_live_polls_take_one_request_however_old_the_firmware(
         assert firmware_reads(inverter, before)
 
 
+async def test_an_absent_block_is_not_tried_in_the_turn_of_another() -> None:
+    """One of a single register takes one request."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        for again in ("max_soc", "parallel"):
+            before = units.traffic.requests
+            await battery.read_registers({"parallel"}, [again])
+            assert units.traffic.requests - before == 1
+
+
+async def test_each_absent_block_has_its_turn_again(leap: Leap) -> None:
+    """One of them a minute, that whose pause ended first; packs come last."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        remote_mode = battery.devices[-1]
+        assert not remote_mode.is_present
+        registers = remote_mode.registers.values()
+        units.units[1] |= {each.address: 1 for each in registers}
+        for _ in range(10):
+            leap(600)
+            await battery.read()
+
+        assert remote_mode.is_present
+
+
 @both_ways
 @pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
 async def test_live_polls_do_not_try_what_was_absent(

@@ -1,11 +1,18 @@
 """The first words of a Deye inverter: what it is, read once a connection."""
 
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
+from custom_components.homebattery.drivers.battery.readings import Values
 from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
-from custom_components.homebattery.drivers.errors import ProtocolError
+from custom_components.homebattery.drivers.deye.single_phase import DECIDING
+from custom_components.homebattery.drivers.errors import (
+    ProtocolError,
+    RequestTimeoutError,
+)
 from tests.simulators.image import Vector, VectorUnits, load
 
 from .support import HIGH_VOLTAGE, MIDDAY, both_ways, on_image, vector
@@ -59,6 +66,53 @@ async def test_words_that_change_with_each_read_fail(
     with pytest.raises(ProtocolError):
         async with on_image(vector(MIDDAY), way):
             pass
+
+
+@pytest.mark.parametrize(
+    ("lost", "connects"), [({1}, False), ({2}, True), ({2, 3}, False)]
+)
+async def test_one_lost_answer_after_the_first_does_not_end_connecting(
+    lost: set[int], connects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two answers are needed; on a bad link that must not fail twice as often."""
+    read, reads = DeyeInverter._read_first_words, 0
+
+    async def shown(battery: DeyeInverter) -> list[int]:
+        nonlocal reads
+        reads += 1
+        if reads in lost:
+            raise RequestTimeoutError("no answer")
+        return await read(battery)
+
+    monkeypatch.setattr(DeyeInverter, "_read_first_words", shown)
+    expected: AbstractContextManager[object] = nullcontext()
+    if not connects:
+        expected = pytest.raises(RequestTimeoutError)
+    with expected:
+        async with on_image(vector(MIDDAY)) as (battery, _):
+            assert battery.rated_power == 12_000
+
+
+async def test_a_deciding_register_that_answers_now_and_then_does_not_end_connecting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is compared where both reads have it."""
+    read, reads = DeyeInverter.read_registers, 0
+
+    async def shown(
+        battery: DeyeInverter,
+        names: Collection[str],
+        again: Collection[str] | None = None,
+    ) -> Values:
+        nonlocal reads
+        reads += 1
+        values = await read(battery, names, again)
+        return {name: values[name] for name in values if name != DECIDING[reads % 2]}
+
+    monkeypatch.setattr(DeyeInverter, "read_registers", shown)
+    async with on_image(SINGLE_PHASE) as (battery, _):
+        assert battery.rated_power == 8000
+        assert reads == 2
 
 
 async def test_the_clock_of_a_single_phase_inverter_is_no_damage() -> None:

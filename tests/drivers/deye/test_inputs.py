@@ -167,6 +167,19 @@ async def test_a_bms_is_void_without_a_voltage_that_a_battery_has(
         assert charged == Grant(0, LimitReason.BATTERY)
 
 
+@pytest.mark.parametrize(
+    ("word", "is_forced"), [(0x82, True), (0x12, True), (0xF0, False)]
+)
+async def test_a_bms_may_have_other_requests_as_well(
+    word: int, is_forced: bool
+) -> None:
+    """What its other bits mean is not known."""
+    async with on_image(vector(MIDDAY, r222=word)) as (battery, _):
+        assert await battery.get("battery_force_charge") is is_forced
+        held = await battery.set_power_setpoint(-1000)
+        assert (held.reason is LimitReason.PROTECTION) is is_forced
+
+
 async def test_a_bms_that_becomes_blank_does_not_end_a_setpoint() -> None:
     """It is held as before, and by the former limits again afterwards."""
     async with (

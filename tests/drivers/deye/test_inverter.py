@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 import itertools
 import json
 from typing import Any, Final
@@ -24,6 +25,8 @@ from custom_components.homebattery.drivers.deye import (
     methods as deye_methods,
 )
 from custom_components.homebattery.drivers.deye.blocks import ChunkedUnit, answers
+from custom_components.homebattery.drivers.deye.conditions import ConditionReader
+from custom_components.homebattery.drivers.deye.decision import Conditions
 from custom_components.homebattery.drivers.deye.inverter import DeyeInverter
 from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
 from custom_components.homebattery.drivers.deye.plans import (
@@ -52,6 +55,7 @@ from custom_components.homebattery.drivers.errors import (
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from tests.drivers.conftest import fast_keys
+from tests.drivers.damage import damaged
 from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
@@ -1765,6 +1769,38 @@ async def test_a_battery_that_goes_the_wrong_way_ends_remote_mode(
         await battery.set_power_setpoint(2500)
         assert "settings" in (battery.snapshot or {})
         assert inverter.state()["battery_power"] > 2000
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["wrong way", "one damaged power"])
+async def test_a_lost_read_of_the_direction_ends_no_remote_mode(
+    sign: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog is fed, and the next renewal decides."""
+
+    async def lost(_: ConditionReader) -> Conditions | None:
+        raise RequestTimeoutError("no answer")
+
+    monkeypatch.setattr(deye_methods, "REMOTE_CHECK_AFTER", 0)
+    monkeypatch.setattr(ConditionReader, "read_now", lost)
+    async with (
+        simulator(
+            plant=house(soc=60), remote=True, remote_charge_sign=sign
+        ) as inverter,
+        connected(inverter, remote_mode=True) as battery,
+    ):
+        await battery.set_power_setpoint(2500)
+        damage = damaged(inverter.units, 590, 20_000) if sign < 0 else nullcontext()
+        written = len(inverter.units.traffic.writes)
+        with damage:
+            assert await renewed(battery) == Grant(2500)
+        assert len(inverter.units.traffic.writes) == written + 1
+        if sign < 0:
+            assert await renewed(battery) == Grant(2500)
+            return
+        with pytest.raises(NotConfirmedError, match="instead of"):
+            await battery.keep_alive()
+
+        assert is_released(inverter)
 
 
 async def test_a_battery_that_goes_the_wrong_way_is_not_renewed(

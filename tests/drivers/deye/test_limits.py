@@ -93,16 +93,18 @@ async def test_a_high_voltage_inverter_has_its_own_size() -> None:
         assert await battery.get("battery_power") == -20_000
 
 
-@pytest.mark.parametrize("name", [MIDDAY, HIGH_VOLTAGE])
 @pytest.mark.parametrize(
-    ("kilowatts", "filled", "power"),
+    ("name", "kilowatts", "filled", "power"),
     [
-        pytest.param(16, True, 33_000, id="16K"),
-        pytest.param(20, True, 35_000, id="20K"),
-        pytest.param(30, True, 35_000, id="30K"),
-        pytest.param(50, True, 35_000, id="50K"),
-        pytest.param(20, True, -20_000, id="20K, exporting"),
-        pytest.param(20, False, -30_536, id="20K, old firmware"),
+        pytest.param(HIGH_VOLTAGE, 25, True, 35_000, id="25K"),
+        pytest.param(HIGH_VOLTAGE, 30, True, 44_000, id="30K"),
+        pytest.param(HIGH_VOLTAGE, 50, True, 64_000, id="50K"),
+        pytest.param(HIGH_VOLTAGE, 30, True, -3000, id="30K, exporting"),
+        pytest.param(HIGH_VOLTAGE, 30, True, -20_000, id="30K, exporting more"),
+        pytest.param(HIGH_VOLTAGE, 25, True, -25_000, id="25K, exporting"),
+        pytest.param(HIGH_VOLTAGE, 20, True, -30_000, id="20K, exporting"),
+        pytest.param(HIGH_VOLTAGE, 30, False, -30_536, id="30K, old firmware"),
+        pytest.param(MIDDAY, 20, True, -30_000, id="low voltage, exporting"),
     ],
 )
 async def test_a_house_may_import_more_than_its_inverter_has(
@@ -110,7 +112,7 @@ async def test_a_house_may_import_more_than_its_inverter_has(
 ) -> None:
     """35 kW are no export, where the firmware is known to fill high words.
 
-    Some leave one 0 beside others: what is too much for the house is export.
+    Some leave one 0 beside others: what is much for the inverter is export.
     """
     low = power & 0xFFFF
     words = {"r625": low, "r690": 0, "r653": low, "r659": 0}

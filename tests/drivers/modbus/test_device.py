@@ -618,21 +618,35 @@ async def test_a_missing_register_is_polled_again_now_and_then(leap: Leap) -> No
     unit = FakeUnit([100])
     device = ModbusDevice("device", unit, registers_at(100, 101, 102), Layout())
     await device.read(device.registers)
-    assert device.due_again() == set()
+    assert device.due_again() is None
     for pause in (*BACK_OFF, BACK_OFF[-1]):
         leap(pause)
         for name in ("r101", "r102"):
-            assert device.due_again() == {name}
-            await device.read(["r100"], again=device.due_again())
-            await device.read([name], again=device.due_again())
-        assert device.due_again() == set()
+            due = device.due_again()
+            assert due is not None
+            assert due[1] == name
+            await device.read(["r100"], again=[name])
+            await device.read([name], again=[name])
+        assert device.due_again() is None
 
     unit.present = [100, 101, 102]
     leap(BACK_OFF[-1])
-    (name,) = device.due_again()
+    _, name = device.due_again() or (0, "")
     await device.read([name], again=[name])
     assert device.missing == set()
     assert (await device.read(device.registers)).failures == {}
+
+
+async def test_the_missing_register_that_paused_longest_comes_first(leap: Leap) -> None:
+    unit = FakeUnit([100])
+    device = ModbusDevice("device", unit, registers_at(100, 101, 102), Layout())
+    await device.read(device.registers)
+    leap(BACK_OFF[0])
+    await device.read(["r101"], again=["r101"])
+    leap(2 * BACK_OFF[-1])
+    due = device.due_again()
+    assert due is not None
+    assert due[1] == "r102"
 
 
 # Blocks without an answer ------------------------------------------------------

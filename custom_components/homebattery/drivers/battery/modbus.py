@@ -263,7 +263,8 @@ class ModbusBattery(Battery):
         """
         self._relearn_after_reconnect()
         if again is None:
-            again = next(filter(None, (each.due_again() for each in self.devices)), ())
+            due = [each for device in self.devices if (each := device.due_again())]
+            again = {min(due)[1]} if due else ()
         once = self._once
         report = Report({name: once[name] for name in names if name in once})
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 import logging
+import math
 from typing import Final, override
 
 from ..absence import BackOff, Refusals
@@ -15,11 +16,12 @@ from ..errors import (
     StartingError,
     UnitAbsentError,
 )
+from ..measurements import as_number
 from ..modbus.device import ModbusDevice
 from ..modbus.silence import Silence
 from ..modbus.unit import ModbusUnit
 from ..report import Report
-from .registers import LAYOUT, Run
+from .registers import LAYOUT, PACK_COUNT, Run
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -109,9 +111,10 @@ class ChunkedUnit:
 class RegisterBlock(ModbusDevice):
     """A block of registers that an inverter may lack as a whole.
 
-    So single words are read first, up to three. Where an `optional` block gets no answer while the
-    inverter `lives`, it is not there, and is seldom tried again. While all of its
-    `proof` is 0, the inverter has not filled it yet, and its values are dropped.
+    So single words are read first, up to three. Where an `optional` block gets no
+    answer while the inverter `lives`, it is not there, and is seldom tried again. While
+    all of its `proof` is 0, the inverter has not filled it yet, and its values are
+    dropped.
     """
 
     def __init__(
@@ -143,14 +146,15 @@ class RegisterBlock(ModbusDevice):
         return set(names) if self._absences.are_uncertain else set()
 
     @override
-    def due_again(self) -> set[str]:
-        """Return a register to try again, if there is one.
+    def due_again(self) -> tuple[float, str] | None:
+        """Return a register to try again, after the time that its pause ended, s.
 
         A try of a block that is absent takes up to three requests.
         """
         if self.is_present:
             return super().due_again()
-        return {next(iter(self.registers))} if self._pause.is_over else set()
+        pause = self._pause
+        return (pause.until, next(iter(self.registers))) if pause.is_over else None
 
     @override
     async def read(
@@ -162,7 +166,8 @@ class RegisterBlock(ModbusDevice):
         if not names:
             return Report()
         is_asked = any(name in again or not self._is_paused(name) for name in names)
-        if (self.there is None and is_asked) or (not self.is_present and again):
+        is_again = not self.registers.keys().isdisjoint(again)
+        if (self.there is None and is_asked) or (not self.is_present and is_again):
             whole = Silence() if silence is None else silence
             try:
                 await self._check_presence(whole)
@@ -202,10 +207,10 @@ class RegisterBlock(ModbusDevice):
         It is not there when its first, middle and last word are refused: to try each
         register would take hundreds of requests.
         """
-        rows = list(self.registers.values())
-        for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+        rows = [row.address for row in self.registers.values()]
+        for address in dict.fromkeys((rows[0], rows[len(rows) // 2], rows[-1])):
             try:
-                await probe(self._unit, row.address)
+                await probe(self._unit, address)
             except IllegalAddressError:
                 continue
             except (RequestTimeoutError, UnitAbsentError) as err:
@@ -233,6 +238,15 @@ class BatteryPack(RegisterBlock):
         super().__init__(name, unit, run, lives)
         self.number = run.pack
         self._is_counted = is_counted
+
+    @override
+    def due_again(self) -> tuple[float, str] | None:
+        """Return a register to try again; after all others if it is not counted."""
+        due = super().due_again()
+        count = as_number(self.cache.values.get(PACK_COUNT)) or 0
+        if due is None or self.is_present or count >= self.number:
+            return due
+        return math.inf, due[1]
 
     @override
     async def _is_there(self) -> bool:

@@ -22,7 +22,7 @@ from .inputs import (
     is_charge_forced,
 )
 from .measurements import GRID_RELAY, number, word
-from .registers import Kind
+from .registers import SANE_VOLTS, Kind
 
 SHUTDOWN_MARGIN: Final = 3
 """% above the shutdown SOC from which a suspended setpoint may be resumed."""
@@ -134,6 +134,11 @@ class ConditionReader:
         known = cache.values.keys() & _LIVE
         return bool(cache.older_than(KNOWN_FOR, known, loop_time()))
 
+    @property
+    def last_volts(self) -> float:
+        """The battery's voltage as last read, also by a poll; 0 where it is not known."""
+        return number(self._battery.cache.values.get("battery_voltage"))
+
     async def read_now(self) -> Conditions | None:
         """Read the conditions of this moment; None without a battery."""
         return self.of(await self.read())
@@ -145,12 +150,13 @@ class ConditionReader:
 
     def of(self, v: Values) -> Conditions | None:
         """Return the conditions of a setpoint; None without a battery."""
-        if not v.get("battery_voltage") or v.get("soc") is None:
+        facts, volts = self._facts(), number(v.get("battery_voltage"))
+        lowest, highest = SANE_VOLTS[facts.kind]
+        if not lowest <= volts <= highest or v.get("soc") is None:
             return None
-        facts = self._facts()
         low_soc = v.get("low_soc")
         return Conditions(
-            volts=number(v["battery_voltage"]),
+            volts=volts,
             soc=min(_socs(v)),
             higher_soc=max(_socs(v)),
             battery_power=_known_power(v, facts.inputs),

@@ -7,7 +7,8 @@ setpoint while it would do harm.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 import logging
-from typing import Final, override
+import math
+from typing import Final, NamedTuple, override
 
 from ..battery.controller import (
     Grant,
@@ -36,8 +37,30 @@ NO_SETPOINT: Final = (
 RESUME_AFTER: Final = 60.0
 """Seconds without a reason to suspend before a setpoint is resumed; and from a write
 to the next decision on one whose conditions were not known."""
+_MOST_READS: Final = 3
+"""Reads of the conditions of which two must agree."""
 _FRESH: Final = 10.0
 """Seconds for which the conditions of a setpoint are not read again."""
+
+
+class _Verdict(NamedTuple):
+    """What conditions make of a setpoint, before the settings."""
+
+    power: float
+    """W that are permitted."""
+    reason: LimitReason | None
+    """The reason of a cut."""
+    suspension: Suspension | None
+    volts: float
+    """0 where the conditions are not known."""
+
+    def agrees_with(self, other: _Verdict) -> bool:
+        """Return whether both come to about the same."""
+        return (
+            (self.reason, self.suspension) == (other.reason, other.suspension)
+            and _is_about(self.power, other.power)
+            and _is_about(self.volts, other.volts)
+        )
 
 
 class DeyeController(SetpointController[DeyeSetpoint]):
@@ -140,9 +163,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         """
         before = self.held
         held = self._next(request, before)
-        v = await self._conditions.read()
-        if self._is_cut(held, v):
-            v = await self._read_again(v)
+        v = await self._read_to_decide(held)
         if request.current is not None and not v.get("battery_voltage"):
             raise NotSupportedError(
                 f"{self._name}: no battery voltage, so no current setpoint"
@@ -165,13 +186,36 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         held.change(grant, loop_time())
         return grant
 
-    def _is_cut(self, held: DeyeSetpoint, v: Values) -> bool:
-        """Return whether these conditions grant less than asked, or are not known."""
+    async def _read_to_decide(self, held: DeyeSetpoint) -> Values:
+        """Read the conditions; what cuts the setpoint, as two reads of three have it.
+
+        One answer may be damaged, and what follows from it is written into flash. Also
+        where the voltage is unlike that of the read before: amperes follow from it.
+        Where no two reads agree, that counts which permits most.
+        """
+        volts = self._conditions.last_volts
+        v = await self._conditions.read()
+        verdict = self._judge(held, v)
+        is_cut = verdict.reason or verdict.suspension or v.get("low_soc") is None
+        if not is_cut and _is_about(verdict.volts, volts):
+            return v
+        reads = [(verdict, v)]
+        with suppress(BatteryError):
+            while len(reads) < _MOST_READS:
+                v = await self._conditions.read()
+                verdict = self._judge(held, v)
+                if any(verdict.agrees_with(other) for other, _ in reads):
+                    return v
+                reads.append((verdict, v))
+        return max(reversed(reads), key=lambda read: abs(read[0].power))[1]
+
+    def _judge(self, held: DeyeSetpoint, v: Values) -> _Verdict:
+        """Return what a setpoint would be under these conditions."""
         now, power = self._conditions.of(v), self._wanted(held.request, v).power
-        if now is None or v.get("low_soc") is None:
-            return True
-        cut = now.permitted(power)[1] or self._reason_to_suspend(held, power, v)
-        return cut is not None
+        suspension = self._reason_to_suspend(held, power, v)
+        if now is None:
+            return _Verdict(0, LimitReason.UNKNOWN_STATE, suspension, 0)
+        return _Verdict(*now.permitted(power), suspension, now.volts)
 
     async def _read_again(self, v: Values) -> Values:
         """Read the conditions once more: one answer may be damaged.
@@ -266,6 +310,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             v = await self._read_again(v)
             if reason := self._reason_to_suspend(held, held.grant.power, v):
                 return await self._suspend(held, reason, snapshot)
+        method, _ = self.method_of(snapshot)
+        if method.is_worn:
+            return await self._renew(held, v, snapshot)
         if self._is_known_by_now(held, v):
             _LOGGER.info("%s: its state is known, setpoint decided anew", self._name)
             return await self._apply_again(held, snapshot)
@@ -343,6 +390,11 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         except BatteryError:
             self.held, held.suspended_at = held, loop_time()
             raise
+
+
+def _is_about(value: float, other: float) -> bool:
+    """Return whether two powers or voltages are the same but for 10 %."""
+    return math.isclose(value, other, rel_tol=0.1)
 
 
 def _is_word(value: object) -> bool:

@@ -104,6 +104,11 @@ def _constant(words: Sequence[int]) -> Sequence[int]:
     return () if kind is None else words[: _CONSTANT_WORDS[kind]]
 
 
+def _do_agree(before: Values, last: Values) -> bool:
+    """Return whether two reads agree on the registers that both have."""
+    return all(before[name] == last[name] for name in before.keys() & last.keys())
+
+
 def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int, ...]:
     """Return the ports where a Deye may speak another protocol, after `err` at `port`.
 
@@ -141,7 +146,10 @@ class DeyeDevice(ModbusBattery):
     async def _find_units(self) -> None:
         """Read the kind, size and firmware of the inverter."""
         self._unit = unit = ChunkedUnit(self.unit(self._unit_id))
-        words = await self._agreed(self._read_first_words, _constant)
+        words = await self._agreed(
+            self._read_first_words,
+            lambda before, last: _constant(before) == _constant(last),
+        )
         if not words:
             # Behind some gateways only the live values can be read. An inverter
             # that has those is a three-phase one, probably of the usual kind
@@ -157,17 +165,24 @@ class DeyeDevice(ModbusBattery):
         return []
 
     async def _agreed[T](
-        self, read: Callable[[], Awaitable[T]], judged: Callable[[T], object]
+        self, read: Callable[[], Awaitable[T]], agree: Callable[[T, T], bool]
     ) -> T:
-        """Return what is read, as two reads in a row agree on what is `judged` of it.
+        """Return what is read, as two reads in a row `agree` on it.
 
-        A word may be damaged, and one refusal says little. Raises ProtocolError when no
-        two agree.
+        A word may be damaged, and one refusal says little. After the first answer one
+        may be lost. Raises ProtocolError when no two agree, and what `read` raises.
         """
         last = await read()
+        is_lost = False
         for _ in range(_MOST_READS - 1):
-            before, last = last, await read()
-            if judged(before) == judged(last):
+            try:
+                before, last = last, await read()
+            except RequestTimeoutError:
+                if is_lost:
+                    raise
+                is_lost = True
+                continue
+            if agree(before, last):
                 return last
         raise ProtocolError(f"{self.address}:{self.port}: each answer is another one")
 
@@ -262,7 +277,9 @@ class DeyeDevice(ModbusBattery):
         words = self._identity_words
         series = SERIES[self.kind]
         if self.kind is Kind.SINGLE_PHASE:
-            await self._agreed(lambda: self.read_registers(DECIDING), dict)
+            # The polls read them as well, and go on to learn from them.
+            with suppress(ProtocolError):
+                await self._agreed(lambda: self.read_registers(DECIDING), _do_agree)
             series = SERIES_OF_TYPE.get(words[0], series)
         values: dict[str, Value] = {
             register.name: register.decode(

@@ -7,7 +7,6 @@ from ..battery.readings import Formula, Values
 from ..measurements import Value
 from ..modbus.register import WORD
 from .inputs import UNKNOWN, Inputs, battery_status, with_inputs
-from .limits import most_house_power
 from .registers import (
     ENERGY_PATTERN,
     FAULTS,
@@ -30,6 +29,9 @@ GRID_RELAY: Final = 0x04
 GENERATOR_RELAY: Final = 0x08
 
 _SIGN: Final = 0x8000
+_WIDE: Final = 1.5
+"""Most power of a house with a smaller inverter than 32768 W, as a multiple of the rated
+one [chosen here]: the same word may be an export."""
 _PHASES: Final = (1, 2, 3)
 
 
@@ -83,8 +85,8 @@ _HIGH_WORDS: Final = tuple(map(high, SPLIT_POWERS))
 def _split_power(key: str, most: float) -> Formula:
     """Return the formula of a power whose two words are apart.
 
-    `most` is the most power, W, of an inverter and house of that size: a low word above
-    that is a negative one, whose high word some firmware leaves 0.
+    `most` is the most power, W, of a low word whose high word is 0: above that it is a
+    negative one, whose high word some firmware leaves 0, or fills a moment later.
     """
     if most < _SIGN:
         return Formula(
@@ -289,6 +291,17 @@ _THREE_PHASE: Final = (
 )
 
 
+def _most_of_a_word(kind: Kind, rated_power: float) -> float:
+    """Return the most power, W, that a low word without its high word can mean.
+
+    Above that it is a negative one. Only a high-voltage inverter is large enough for
+    more than 32767 W, or its house is.
+    """
+    if kind is not Kind.HIGH_VOLTAGE:
+        return 0
+    return _WIDE * rated_power if 0 < rated_power < _SIGN else WORD
+
+
 def formulas(
     kind: Kind, inputs: Inputs = UNKNOWN, rated_power: float = 0
 ) -> tuple[Formula, ...]:
@@ -299,10 +312,7 @@ def formulas(
     """
     if kind is Kind.SINGLE_PHASE:
         return (*_COMMON, battery_status(inputs))
-    # A house may take more than its inverter has; where nothing is known of that, only
-    # a high-voltage one is large.
-    unsized = WORD if kind is Kind.HIGH_VOLTAGE else 0
-    most = most_house_power(rated_power) if rated_power else unsized
+    most = _most_of_a_word(kind, rated_power)
     powers = [
         _split_power(key, most) for key in SPLIT_POWERS if key != "apparent_power"
     ]

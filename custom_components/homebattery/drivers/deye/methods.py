@@ -89,6 +89,11 @@ class Method(ABC):
         self._taken: tuple[float, Image] = (-math.inf, {})
         """The registers as read for a snapshot, and when, loop time, s."""
 
+    @property
+    def is_worn(self) -> bool:
+        """Whether nothing new may be written today: a setpoint stays as it is."""
+        return False
+
     async def read(self) -> dict[int, int]:
         """Return all its registers as they are now."""
         return await self._device.read_words(self.registers)
@@ -186,6 +191,11 @@ class BySettings(Method):
         self._wear = wear
         self._read_soc = read_soc
         self._zero_amps_refused = False
+
+    @property
+    @override
+    def is_worn(self) -> bool:
+        return self._wear.is_used_up
 
     @override
     async def read_steady(self) -> dict[int, int]:
@@ -407,15 +417,20 @@ class ByRemoteMode(Method):
     ) -> None:
         """Raise NotConfirmedError when the battery goes the wrong way in two reads.
 
-        Each time, until the inverter is restored.
+        Each time, until the inverter is restored. Where the second one gets no answer,
+        that of the next renewal counts as such.
         """
         start = held.unchecked
         if start is None or loop_time() - start.at < REMOTE_CHECK_AFTER:
             return
         meant = held.grant.power - start.power
         change = _change_since(start, now)
-        if _is_wrong(meant, change):
-            change = _change_since(start, await self._read_now())
+        if _is_wrong(meant, change) and not start.seems_wrong:
+            held.unchecked = start._replace(seems_wrong=True)
+            again = None
+            with suppress(RequestTimeoutError):
+                again = await self._read_now()
+            change = _change_since(start, again)
         if _is_wrong(meant, change):
             # It is to be restored all the same, and then never used again.
             self.works = False

@@ -363,11 +363,12 @@ def _settings(volts: float, watts: float) -> tuple[Register, ...]:
 SANE_VOLTS: Final[Mapping[Kind, tuple[int, int]]] = {
     Kind.THREE_PHASE: (20, 80),
     Kind.HIGH_VOLTAGE: (60, 1500),
+    Kind.SINGLE_PHASE: (20, 100),
 }
-"""The lowest and the highest battery voltage, V, that a BMS can mean [chosen here].
+"""The lowest and the highest voltage, V, that a battery can have [chosen here].
 
-Without one it reports nothing: it is off the line, or the inverter fills its registers
-with something else.
+Without one a BMS reports nothing: it is off the line, or the inverter fills its
+registers with something else.
 """
 
 
@@ -389,8 +390,8 @@ def _bms(kind: Kind, volts: float, amps: float) -> tuple[Register, ...]:
         Register(218, "bms_max_charge_current", UINT16, 1, "A", poll=SLOW),
         Register(219, "bms_max_discharge_current", UINT16, 1, "A", poll=SLOW),
         *_plain(("bms_alarm_bits", "bms_fault_bits"), 220),
-        # Four bits are known: 1 and 2 force a charge. With others it is no request.
-        Register(222, "bms_requests", poll=SLOW, valid=range(0x10)),
+        # Few of its bits are known. With any of the upper byte it is no request.
+        Register(222, "bms_requests", poll=SLOW, valid=range(0x100)),
         Register(223, "bms_protocol", poll=SLOW),
         # Many say 0 % for 'unknown'.
         Register(224, "battery_soh", UINT16, 1, "%", poll=SLOW, sentinels=(0,)),

@@ -7,8 +7,8 @@ from ..battery.controller import ForeignSetpoint, HeldSetpoint, loop_time
 from .plans import Image
 
 FOREIGN_READS = 1
-"""Reads of foreign settings that mean another controller. They are compared only where
-nothing was written meanwhile, so that one is enough."""
+"""Reads of foreign settings that mean another controller. Each goes on until two answers
+agree, and counts only where nothing was written meanwhile, so that one is enough."""
 
 
 class Wanted(NamedTuple):
@@ -23,6 +23,8 @@ class Start(NamedTuple):
 
     power: float
     at: float
+    seems_wrong: bool = False
+    """Whether one read has shown the battery to go the wrong way since."""
 
 
 class Span(NamedTuple):

@@ -20,7 +20,7 @@ from ..measurements import Value, as_number
 from ..modbus.register import WORD
 from .inputs import FORCE_CHARGE, UNKNOWN, Inputs, battery_power, power_of_strings
 from .measurements import number, word
-from .registers import GEN_PORT_MODE, WORKING_MODE
+from .registers import GEN_PORT_MODE, SANE_VOLTS, WORKING_MODE, Kind
 
 RATIOS: Final = (1, 10)
 """W that a power word may count."""
@@ -32,8 +32,6 @@ _STEPS: Final = (100, 10)
 """Parts of an ampere that the battery current may count."""
 _CURRENT_FROM: Final = 300
 """W of battery power from which one scale only fits power and voltage."""
-_SANE_VOLTS: Final = (20, 100)
-"""V between which a BMS's voltage is one; 0 and 655.35 V are those of no BMS."""
 _NOISE: Final = 1
 """Count up to which a meter's word may be no measurement: 0xFFFF reads as -1."""
 
@@ -312,7 +310,7 @@ _PLAIN: Final = (
 
 def _of_bms(key: str, name: str, compute: Callable[[Values], Value]) -> Formula:
     """Return the formula of a BMS's value; void without a sane voltage of it."""
-    low, high = _SANE_VOLTS
+    low, high = SANE_VOLTS[Kind.SINGLE_PHASE]
     return Formula(
         key,
         (name, "bms_volts"),

@@ -120,15 +120,18 @@ class ModbusDevice:
             )
         }
 
-    def due_again(self) -> set[str]:
-        """Return a missing register whose pause is over, if there is one.
+    def due_again(self) -> tuple[float, str] | None:
+        """Return the missing register whose pause ended first, after the time of that, s.
 
-        No more than one, so that a poll costs one request more at most.
+        None while all pause. No more than one, so that a poll costs one request more at
+        most.
         """
-        for name, pause in self._pauses.items():
-            if name in self.missing and pause.is_over:
-                return {name}
-        return set()
+        due = (
+            (pause.until, name)
+            for name, pause in self._pauses.items()
+            if name in self.missing and pause.is_over
+        )
+        return min(due, default=None)
 
     async def read(
         self,
