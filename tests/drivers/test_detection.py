@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS, detection
+from custom_components.homebattery.drivers import DRIVERS, SmaInverter, detection
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.detection import detect, detect_at
@@ -359,6 +359,28 @@ async def test_a_silent_port_is_given_up(
         await asyncio.sleep(0)
 
     assert detected == []
+
+
+@pytest.mark.parametrize(("last", "types"), [(10, ["sma"]), (0.01, [])])
+async def test_no_further_driver_is_asked_after_a_long_time(
+    monkeypatch: pytest.MonkeyPatch, last: float, types: list[str]
+) -> None:
+    """Each waits for its own time: together they would hold the form for long."""
+
+    async def hang(probe: Probe) -> list[Detected]:
+        await asyncio.Event().wait()
+        return []
+
+    async def answer(probe: Probe) -> list[Detected]:
+        return [Detected(battery_type="sma", model="Sunny Island", setup=probe.setup)]
+
+    monkeypatch.setattr(VictronInverter, "detect", hang)
+    monkeypatch.setattr(SmaInverter, "detect", answer)
+    monkeypatch.setattr(detection, "LIMIT", 0.05)
+    monkeypatch.setattr(detection, "LAST", last)
+    detected = await detect_at("127.0.0.1", 502, [VictronInverter, SmaInverter])
+
+    assert [device.battery_type for device in detected] == types
 
 
 class PageServer(JsonServer):

@@ -26,6 +26,9 @@ _LOGGER = logging.getLogger(__name__)
 
 LIMIT: Final = 30.0
 """Seconds after which a driver that has detected nothing at a port is ended."""
+LAST: Final = 35.0
+"""Seconds after which no further driver is asked at a port, so that all ends after
+about a minute; one that is being asked keeps its time, and what it has found."""
 
 
 async def detect(
@@ -65,8 +68,12 @@ async def detect_at(
     As by `detect`, nothing is written, and no password is sent.
     """
     probe = Probe(host, port, ModbusTcpConnection.shared, session)
+    loop = asyncio.get_running_loop()
+    last = loop.time() + LAST
     try:
         for driver in drivers:
+            if loop.time() > last:
+                break
             if devices := await _ask(probe, driver):
                 return devices
     except CannotConnectError as err:

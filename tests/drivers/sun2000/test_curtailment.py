@@ -28,6 +28,7 @@ from custom_components.homebattery.drivers.sun2000.curtailment import (
     HARVEST_KNOWN_FOR,
     LIGHT_KNOWN_FOR,
     LONG,
+    NATURAL_FOR,
     STEADY_AFTER,
     Means,
     decide,
@@ -331,6 +332,49 @@ async def test_a_steady_harvest_just_below_a_charge_is_not_bounded_by_it(
             assert held is not None and not held.curtails_pv
 
         assert b.battery.issues == frozenset()
+
+
+async def test_a_harvest_from_before_a_charge_is_no_proof_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A charge just above the harvest of the morning becomes its ceiling at noon."""
+    async with bench(pv=1850, soc=20) as b:
+        time = Time(b, monkeypatch)
+
+        async def is_seen_after(seconds: float) -> bool:
+            for _ in range(round(seconds / 30)):
+                time.advance(30)
+                await renew(b)
+            held = b.battery.held
+            assert held is not None
+            return held.curtails_pv
+
+        await b.battery.set_power_setpoint(2000)
+        assert not await is_seen_after(60)
+        b.simulator.plant.fixed_pv = 2800
+        assert not await is_seen_after(NATURAL_FOR - 180)
+        assert await is_seen_after(240)
+        assert await is_seen_after(LONG)
+        assert DeviceIssue.PV_CURTAILED in b.battery.issues
+
+
+async def test_a_harvest_from_before_a_charge_is_no_proof_after_another_power(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(pv=905, soc=20) as b:
+        time = Time(b, monkeypatch)
+        for power, pv, curtails in (
+            (1000, 905, False),
+            (1001, 905, False),
+            (2500, 1800, False),
+            (1000, 1800, True),
+        ):
+            b.simulator.plant.fixed_pv = pv
+            await b.battery.set_power_setpoint(power)
+            time.advance(30)
+            await renew(b)
+            held = b.battery.held
+            assert held is not None and held.curtails_pv is curtails
 
 
 async def test_a_harvest_that_rises_to_the_power_of_a_charge_is_seen_to_be_bounded(

@@ -26,7 +26,7 @@ from custom_components.homebattery.drivers.sun2000 import (
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.huawei_gateways import METER_UNIT
-from tests.simulators.modbus import DEVICE_BUSY, Read, Refused
+from tests.simulators.modbus import DEVICE_BUSY, Dropped, Read, Refused
 
 from .bench import bench, connected, without_pauses
 
@@ -774,6 +774,28 @@ async def test_an_inverter_that_is_not_listed_is_absent() -> None:
             await battery.connect()
         assert await battery.explain(caught.value) is caught.value
     assert await battery.explain(caught.value) is caught.value
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_a_gateway_that_answers_garbage_or_hangs_up_explains_nothing(
+    monkeypatch: pytest.MonkeyPatch, hangs_up: bool
+) -> None:
+    """The error of the unit that was asked for stays."""
+    async with HuaweiSimulator(access="emma", unit_id=26) as simulator:
+        battery = Sun2000Inverter(simulator.host, simulator.port, unit_id=27)
+        with pytest.raises(UnitAbsentError) as caught:
+            await battery.connect()
+        answer = simulator.units.answer
+
+        def confused(unit: int, pdu: bytes) -> bytes | None:
+            if unit != 0:
+                return answer(unit, pdu)
+            if hangs_up:
+                raise Dropped
+            return bytes((pdu[0], 2, 0, 1))
+
+        monkeypatch.setattr(simulator.units, "answer", confused)
+        assert await battery.explain(caught.value) is caught.value
 
 
 async def test_an_inverter_at_night_without_a_list_is_not_offered() -> None:

@@ -54,6 +54,9 @@ only passes the power of the charge varies more in that time."""
 STEADY_AFTER: Final = 20.0
 """Seconds that the trackers may take to follow a command [uncertain]: they needed 7
 to recover from one, and the battery 11 to 20 to reach its power."""
+NATURAL_FOR: Final = 3600.0
+"""Seconds after which the harvest from before a charge says nothing of it any more
+[uncertain]: it may have risen to a ceiling so near."""
 HARVEST_KNOWN_FOR: Final = 20.0
 LIGHT_KNOWN_FOR: Final = 60.0
 """Seconds for which the harvest, and the strings, are not read again."""
@@ -237,7 +240,8 @@ class Evidence:
     """Since when it was seen, and the share of the harvest in the power then."""
     _natural: float | None = None
     """The harvest, W, that a charge did not change when it had begun: near its power by
-    itself, and no ceiling. 0 without one, None before that was seen."""
+    itself, and no ceiling. 0 without one: after a long time, too, or once the power was
+    far from it. None before that was seen."""
     _is_bounded: bool = True
     """False once more was harvested than a charge would have allowed."""
 
@@ -256,6 +260,8 @@ class Evidence:
         if has_followed and power > 0 and exceeds(harvest, power):
             self._is_bounded = False
         is_natural = is_curtailed(power, self._natural, is_idle=False, has_fallen=False)
+        if not is_natural or loop_time() - self.begun_at >= NATURAL_FOR:
+            self._natural = 0.0
         may_cost = self._is_bounded and not is_natural
         self.is_seen = may_cost and is_curtailed(
             power,

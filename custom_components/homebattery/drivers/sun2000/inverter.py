@@ -175,6 +175,8 @@ class Sun2000Inverter(ModbusBattery):
             return err
         try:
             may_sleep = await is_dormant(where, connection, unit_id)
+        except BatteryError:
+            return err
         finally:
             await connection.close()
         if may_sleep:
