@@ -7,7 +7,6 @@ from typing import Any, Final
 import pytest
 
 from custom_components.homebattery.drivers.battery.controller import Grant
-from custom_components.homebattery.drivers.battery.identity import ASK_AGAIN
 from custom_components.homebattery.drivers.battery.parts import PartKind
 from custom_components.homebattery.drivers.battery.settings import SelectSetting
 from custom_components.homebattery.drivers.errors import (
@@ -561,32 +560,6 @@ async def test_a_sleeping_inverter_keeps_none_from_the_other() -> None:
         with pytest.raises(DeviceFailureError, match="unit 16.*is it asleep"):
             await Sun2000Inverter(simulator.host, simulator.port, unit_id=16).connect()
         assert await battery.get("battery_soc") == 50
-
-
-async def test_an_inverter_that_is_away_is_asked_who_it_is_once_a_minute(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its gateway answers for it, and goes on to measure the house."""
-    async with (
-        HuaweiSimulator(access="emma", unit_id=4) as simulator,
-        connected(simulator) as battery,
-    ):
-        leap = leaping(monkeypatch)
-        polled = {"grid_power", "pv_power", "battery_soc"}
-
-        async def questions() -> int:
-            simulator.server.traffic.clear()
-            for _ in range(3):
-                assert "grid_power" in await battery.read(polled)
-            refusals = simulator.server.traffic.refusals
-            at = (30015).to_bytes(2)
-            return sum(each.unit == 4 and each.pdu[1:3] == at for each in refusals)
-
-        simulator.units.listeners.pop(4)
-        assert await questions() == 1
-        assert await questions() == 0
-        leap(ASK_AGAIN)
-        assert await questions() == 1
 
 
 async def test_a_search_at_night_says_what_to_wait_for() -> None:

@@ -168,10 +168,7 @@ class IdentityCheck:
         Raises AnotherDeviceError when another data logger answered.
         """
         if isinstance(err, _OUT_OF_REACH):
-            # One that sleeps behind a gateway is not asked again at each request.
-            if self._is_certain or not isinstance(err, UnitAbsentError):
-                self._not_before = 0.0
-            self._is_certain = False
+            self._is_certain, self._not_before = False, 0.0
         if isinstance(err, WrongLoggerError) and self.expected is not None:
             self._is_certain = False
             self.present = f"data logger {err.serial or 'unknown'}"
