@@ -295,6 +295,24 @@ async def test_there_is_no_load_where_the_power_of_other_inverters_is_unknown(
             assert "grid_power" in battery.measurements
 
 
+@pytest.mark.parametrize("has_sum", [True, False])
+async def test_a_list_without_the_meter_does_not_say_that_there_is_one_inverter(
+    *, has_sum: bool
+) -> None:
+    """It is not whole; a load of this inverter alone would be too low."""
+    async with site_of_two("smartlogger", second_unit=16) as simulator:
+        del simulator.units.listed[1:]
+        if not has_sum:
+            without_sum(simulator)
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+
+    assert readings["grid_power"] is not None
+    assert readings.get("load_power") == (
+        pytest.approx(600, abs=2) if has_sum else None
+    )
+
+
 async def test_a_gateway_that_fails_costs_its_own_values() -> None:
     async with bench(access="emma", unit_id=4) as at:
         await at.battery.read()

@@ -161,7 +161,7 @@ class Gateway:
     own_registers: tuple[Register, ...] = ()
     """Those at its own unit, of one whose meter has another."""
     inverters: int | None = None
-    """The number of those behind a SmartLogger; None without a list."""
+    """The number of those behind a SmartLogger; None without a list, or a whole one."""
     is_certain: bool = True
     """False where an answer that says which registers these are, or where, is missing."""
 
@@ -223,7 +223,10 @@ async def discover_gateway(
     meter_unit = await _meter_unit(unit) if listed_meter is None else listed_meter
     if meter_unit is None:
         return Gateway(identity=identity)
-    inverters = None if listed is None else sum(each.is_inverter for each in listed)
+    # A list that lacks the meter may lack inverters, too.
+    inverters = (
+        None if listed_meter is None else sum(each.is_inverter for each in listed or ())
+    )
     has_power = inverters != 1 and await asked.has(_LOGGER_POWER)
     return Gateway(
         identity=identity,
