@@ -522,6 +522,34 @@ async def test_the_search_for_a_meter_ends_at_three_silent_units(
     assert asked == {26, 0, 11, 1, 2}
 
 
+async def test_no_other_meter_is_searched_for_where_the_inverter_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Absent units that are silent made each start of such a site slow."""
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        simulator.device.meter = "present"
+        del simulator.units.listed[1:]
+        asked = units_asked(simulator, monkeypatch)
+        async with connected(simulator) as battery:
+            assert battery.gateway is not None
+
+    assert asked == {26, 0}
+
+
+async def test_a_meter_is_searched_for_once_beside_a_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not each hour: silent units disturb the others behind the gateway."""
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        simulator.units.listeners.pop(METER_UNIT)
+        del simulator.units.listed[1:]
+        async with connected(simulator) as battery:
+            asked = units_asked(simulator, monkeypatch)
+            assert not await battery.has_new_parts()
+
+    assert asked == {26, 0}
+
+
 @pytest.mark.parametrize(
     ("access", "serial"), [("emma", 30015), ("smartlogger", 40713)]
 )

@@ -195,12 +195,19 @@ class Gateway:
 
 
 async def discover_gateway(
-    where: str, connection: ModbusConnection, unit: Units
+    where: str,
+    connection: ModbusConnection,
+    unit: Units,
+    *,
+    has_meter: bool = False,
+    is_known: bool = False,
 ) -> Gateway | None:
     """Return the gateway that answers at its unit; None without one, or an answer.
 
     `where` is the address, which identifies a gateway without a serial number. One that
     does not answer what that is would be another one the next time: it is none yet.
+    A meter that it does not list is searched for: not for an inverter that has one of
+    its own, nor again where the gateway `is_known` and has a list.
     """
     asked = _Asked(unit(MANAGER_UNIT))
     model = await asked.text(_MODEL)
@@ -220,7 +227,9 @@ async def discover_gateway(
     )
     listed = await read_device_list(connection, MANAGER_UNIT)
     listed_meter = next((each.unit_id for each in listed or () if each.is_meter), None)
-    meter_unit = await _meter_unit(unit) if listed_meter is None else listed_meter
+    meter_unit = listed_meter
+    if meter_unit is None and not has_meter and (listed is None or not is_known):
+        meter_unit = await _meter_unit(unit)
     if meter_unit is None:
         return Gateway(identity=identity)
     # A list that lacks the meter may lack inverters, too.
