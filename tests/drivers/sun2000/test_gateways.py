@@ -438,6 +438,22 @@ async def test_a_gateway_that_has_another_serial_number_is_news() -> None:
         assert await battery.has_new_parts()
 
 
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_a_gateway_without_its_serial_number_is_not_another_one(
+    access: Any,
+) -> None:
+    """As one that restarts and answers zeros; its number is news where it was not."""
+    async with HuaweiSimulator(access=access) as simulator:
+        gateway = simulator.units.listeners[0]
+        nameless = gateway._replace(values=lambda: {**gateway.values(), "serial": ""})
+        async with connected(simulator) as battery:
+            simulator.units.listeners[0] = nameless
+            assert not await battery.has_new_parts()
+            await battery.connect()
+            simulator.units.listeners[0] = gateway
+            assert await battery.has_new_parts()
+
+
 async def test_totals_that_an_emma_refuses_for_once_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

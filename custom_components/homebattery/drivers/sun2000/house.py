@@ -164,6 +164,8 @@ class Gateway:
     """The number of those behind a SmartLogger; None without a list, or a whole one."""
     is_certain: bool = True
     """False where an answer that says which registers these are, or where, is missing."""
+    has_serial_number: bool = True
+    """False where the address identifies it, for now at least."""
 
     @property
     def is_emma(self) -> bool:
@@ -187,6 +189,11 @@ class Gateway:
         """Return True if the meter surely has other registers or another unit id."""
         now, then = ((each.meter_unit, each.registers) for each in (self, before))
         return self.is_certain and bool(self.registers) and now != then
+
+    def is_another(self, before: Gateway) -> bool:
+        """Return True if it surely is not the gateway that was there `before`."""
+        now, then = (each.identity.serial_number for each in (self, before))
+        return self.has_serial_number and now != then
 
     @property
     def without_meter(self) -> Gateway:
@@ -231,7 +238,7 @@ async def discover_gateway(
     if meter_unit is None and not has_meter and (listed is None or not is_known):
         meter_unit = await _meter_unit(unit)
     if meter_unit is None:
-        return Gateway(identity=identity)
+        return Gateway(identity=identity, has_serial_number=serial_number is not None)
     # A list that lacks the meter may lack inverters, too.
     inverters = (
         None if listed_meter is None else sum(each.is_inverter for each in listed or ())
@@ -244,6 +251,7 @@ async def discover_gateway(
         own_registers=(_LOGGER_POWER,) if has_power else (),
         inverters=inverters,
         is_certain=listed_meter is not None,
+        has_serial_number=serial_number is not None,
     )
 
 
@@ -267,6 +275,7 @@ async def _emma(where: str, asked: _Asked, model: str) -> Gateway | None:
             *(_EMMA_TOTALS if has_totals else _SENSOR_TOTALS),
         ),
         is_certain=asked.answers,
+        has_serial_number=serial_number is not None,
     )
 
 

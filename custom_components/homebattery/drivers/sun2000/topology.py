@@ -114,7 +114,7 @@ class Topology:
         has_meter = self.meter_phases is not None
         if now is None:
             return has_meter and then is not None and bool(then.registers)
-        if then is None or now.identity.serial_number != then.identity.serial_number:
+        if then is None or now.is_another(then):
             return True
         if not then.registers:
             return bool(now.registers)
