@@ -424,6 +424,30 @@ async def test_a_gateway_that_refuses_its_serial_number_for_once_has_one(
             assert battery.gateway.serial_number == number
 
 
+@pytest.mark.parametrize(
+    ("code", "addresses"), [(2, [30000, 65524, 40713]), (11, [30000])]
+)
+async def test_unit_0_is_asked_three_times_at_most_where_there_is_no_gateway(
+    code: int, addresses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind an SDongle each question costs 1.5 s."""
+    async with HuaweiSimulator(access="wlan") as simulator:
+        asked = []
+        read = simulator.units.read
+
+        def refusing(unit: int, address: int, words: int) -> list[int]:
+            if unit == 0:
+                asked.append(address)
+                raise Refused(code)
+            return read(unit, address, words)
+
+        monkeypatch.setattr(simulator.units, "read", refusing)
+        async with connected(simulator) as battery:
+            assert battery.gateway is None
+
+    assert asked == addresses
+
+
 async def test_a_gateway_that_has_another_serial_number_is_news() -> None:
     """It was exchanged; the next inverter behind it would show the house, too."""
     async with (

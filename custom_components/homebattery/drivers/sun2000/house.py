@@ -223,7 +223,8 @@ async def discover_gateway(
     if model is not None or not asked.answers:
         return None
     name = await asked.text(LOGGER_NAME)
-    serial_number = await asked.text(LOGGER_SERIAL)
+    tries = 1 if name is None else CERTAIN_REFUSALS
+    serial_number = await asked.text(LOGGER_SERIAL, tries)
     if (name is None and serial_number is None) or not asked.answers:
         return None
     identity = Identity(
@@ -256,7 +257,7 @@ async def discover_gateway(
 
 
 async def _emma(where: str, asked: _Asked, model: str) -> Gateway | None:
-    serial_number = await asked.text(_SERIAL)
+    serial_number = await asked.text(_SERIAL, CERTAIN_REFUSALS)
     if not asked.answers:
         return None
     identity = Identity(
@@ -305,22 +306,23 @@ class _Asked:
         self.answers = True
         """Whether the last question was answered, be it with a refusal."""
 
-    async def text(self, register: Register) -> str | None:
+    async def text(self, register: Register, tries: int = 1) -> str | None:
         """Return a text; None where it is refused, or empty, or nothing answers."""
-        words = await self.words(register)
+        words = await self.words(register, tries)
         value: Value = None if words is None else register.decode(words)
         return str(value) if value else None
 
     async def has(self, register: Register) -> bool:
         """Return False for a register that the device does not have."""
-        return await self.words(register) is not None or not self.answers
+        words = await self.words(register, CERTAIN_REFUSALS)
+        return words is not None or not self.answers
 
-    async def words(self, register: Register) -> list[int] | None:
+    async def words(self, register: Register, tries: int = 1) -> list[int] | None:
         """Return the words of a register; None as for a text.
 
-        A single refusal may be a passing one.
+        A single refusal may be a passing one, which needs further `tries`.
         """
-        for _ in range(CERTAIN_REFUSALS):
+        for _ in range(tries):
             words = await self._words(Block((register,)))
             if words is not None or not self.answers:
                 return words
