@@ -1,5 +1,6 @@
 """Inverters behind an EMMA or a SmartLogger, which measures the house for them."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from custom_components.homebattery.drivers.errors import (
     DeviceBusyError,
     DeviceFailureError,
     DeviceRefusedError,
+    RequestTimeoutError,
     UndetectedUnitError,
     UnitAbsentError,
 )
@@ -422,6 +424,24 @@ async def test_a_gateway_that_refuses_its_serial_number_for_once_has_one(
         async with connected(simulator) as battery:
             assert battery.gateway is not None
             assert battery.gateway.serial_number == number
+
+
+async def test_a_gateway_is_detected_while_another_inverter_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is waited for from the question on: not while it serves the other entry."""
+    monkeypatch.setattr(house, "PROBE_TIMEOUT", 0.1)
+    async with HuaweiSimulator(access="emma", other_units="silent") as simulator:
+        connection = ModbusTcpConnection(simulator.host, simulator.port, 0.2)
+        await connection.open()
+        other = asyncio.create_task(connection.unit(9).read_holding_registers(1, 1))
+        await asyncio.sleep(0)
+        gateway = await house.discover_gateway("emma", connection, connection.unit)
+        with pytest.raises(RequestTimeoutError):
+            await other
+        await connection.close()
+
+    assert gateway is not None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ registers, issue 47].
 A SmartGuard has an EMMA inside; that it answers as one is inferred [uncertain].
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -23,7 +22,7 @@ from ..absence import CERTAIN_REFUSALS
 from ..battery.measuring import Identity
 from ..errors import BatteryError, DeviceRefusedError
 from ..measurements import Poll, Value
-from ..modbus.connection import ModbusConnection
+from ..modbus.connection import ModbusConnection, patience
 from ..modbus.planning import Block
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
@@ -33,7 +32,9 @@ from .unit import RetryingUnit
 MANAGER_UNIT: Final = 0
 """The unit id of an EMMA and of a SmartLogger."""
 PROBE_TIMEOUT: Final = 5.0
-"""Seconds to wait for a unit that may not exist."""
+"""Seconds to wait for an answer of a unit that may not exist."""
+_RETRIES: Final = 2
+"""Number of further tries while it is busy."""
 EMMA: Final = "EMMA"
 SMART_LOGGER: Final = "SmartLogger"
 EMMAS: Final = ("SmartHEMS", "SmartGuard")
@@ -302,7 +303,7 @@ class _Asked:
 
     def __init__(self, unit: ModbusUnit) -> None:
         """Ask `unit`, with patience while it is busy."""
-        self._unit = RetryingUnit(unit)
+        self._unit = RetryingUnit(unit, _RETRIES)
         self.answers = True
         """Whether the last question was answered, be it with a refusal."""
 
@@ -330,13 +331,13 @@ class _Asked:
 
     async def _words(self, block: Block) -> list[int] | None:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            with patience(PROBE_TIMEOUT):
                 words = await self._unit.read_holding_registers(
                     block.address, block.count
                 )
         except DeviceRefusedError as err:
             self.answers = err.code in _NO_SUCH_REGISTER
-        except BatteryError, TimeoutError:
+        except BatteryError:
             self.answers = False
         else:
             self.answers = True
