@@ -1,5 +1,6 @@
 """Inverters behind an EMMA or a SmartLogger, which measures the house for them."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from custom_components.homebattery.drivers.errors import (
     DeviceBusyError,
     DeviceFailureError,
     DeviceRefusedError,
+    RequestTimeoutError,
     UndetectedUnitError,
     UnitAbsentError,
 )
@@ -295,6 +297,24 @@ async def test_there_is_no_load_where_the_power_of_other_inverters_is_unknown(
             assert "grid_power" in battery.measurements
 
 
+@pytest.mark.parametrize("has_sum", [True, False])
+async def test_a_list_without_the_meter_does_not_say_that_there_is_one_inverter(
+    *, has_sum: bool
+) -> None:
+    """It is not whole; a load of this inverter alone would be too low."""
+    async with site_of_two("smartlogger", second_unit=16) as simulator:
+        del simulator.units.listed[1:]
+        if not has_sum:
+            without_sum(simulator)
+        async with connected(simulator) as battery:
+            readings = await battery.read()
+
+    assert readings["grid_power"] is not None
+    assert readings.get("load_power") == (
+        pytest.approx(600, abs=2) if has_sum else None
+    )
+
+
 async def test_a_gateway_that_fails_costs_its_own_values() -> None:
     async with bench(access="emma", unit_id=4) as at:
         await at.battery.read()
@@ -406,6 +426,48 @@ async def test_a_gateway_that_refuses_its_serial_number_for_once_has_one(
             assert battery.gateway.serial_number == number
 
 
+async def test_a_gateway_is_detected_while_another_inverter_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is waited for from the question on: not while it serves the other entry."""
+    monkeypatch.setattr(house, "PROBE_TIMEOUT", 0.1)
+    async with HuaweiSimulator(access="emma", other_units="silent") as simulator:
+        connection = ModbusTcpConnection(simulator.host, simulator.port, 0.2)
+        await connection.open()
+        other = asyncio.create_task(connection.unit(9).read_holding_registers(1, 1))
+        await asyncio.sleep(0)
+        gateway = await house.discover_gateway("emma", connection, connection.unit)
+        with pytest.raises(RequestTimeoutError):
+            await other
+        await connection.close()
+
+    assert gateway is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "addresses"), [(2, [30000, 65524, 40713]), (11, [30000])]
+)
+async def test_unit_0_is_asked_three_times_at_most_where_there_is_no_gateway(
+    code: int, addresses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind an SDongle each question costs 1.5 s."""
+    async with HuaweiSimulator(access="wlan") as simulator:
+        asked = []
+        read = simulator.units.read
+
+        def refusing(unit: int, address: int, words: int) -> list[int]:
+            if unit == 0:
+                asked.append(address)
+                raise Refused(code)
+            return read(unit, address, words)
+
+        monkeypatch.setattr(simulator.units, "read", refusing)
+        async with connected(simulator) as battery:
+            assert battery.gateway is None
+
+    assert asked == addresses
+
+
 async def test_a_gateway_that_has_another_serial_number_is_news() -> None:
     """It was exchanged; the next inverter behind it would show the house, too."""
     async with (
@@ -418,6 +480,22 @@ async def test_a_gateway_that_has_another_serial_number_is_news() -> None:
             values=lambda: {**emma.values(), "serial": "EM2250000002"}
         )
         assert await battery.has_new_parts()
+
+
+@pytest.mark.parametrize("access", ["emma", "smartlogger"])
+async def test_a_gateway_without_its_serial_number_is_not_another_one(
+    access: Any,
+) -> None:
+    """As one that restarts and answers zeros; its number is news where it was not."""
+    async with HuaweiSimulator(access=access) as simulator:
+        gateway = simulator.units.listeners[0]
+        nameless = gateway._replace(values=lambda: {**gateway.values(), "serial": ""})
+        async with connected(simulator) as battery:
+            simulator.units.listeners[0] = nameless
+            assert not await battery.has_new_parts()
+            await battery.connect()
+            simulator.units.listeners[0] = gateway
+            assert await battery.has_new_parts()
 
 
 async def test_totals_that_an_emma_refuses_for_once_are_read(
@@ -502,6 +580,34 @@ async def test_the_search_for_a_meter_ends_at_three_silent_units(
             assert battery.shows_house is None
 
     assert asked == {26, 0, 11, 1, 2}
+
+
+async def test_no_other_meter_is_searched_for_where_the_inverter_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Absent units that are silent made each start of such a site slow."""
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        simulator.device.meter = "present"
+        del simulator.units.listed[1:]
+        asked = units_asked(simulator, monkeypatch)
+        async with connected(simulator) as battery:
+            assert battery.gateway is not None
+
+    assert asked == {26, 0}
+
+
+async def test_a_meter_is_searched_for_once_beside_a_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not each hour: silent units disturb the others behind the gateway."""
+    async with HuaweiSimulator(access="smartlogger", unit_id=26) as simulator:
+        simulator.units.listeners.pop(METER_UNIT)
+        del simulator.units.listed[1:]
+        async with connected(simulator) as battery:
+            asked = units_asked(simulator, monkeypatch)
+            assert not await battery.has_new_parts()
+
+    assert asked == {26, 0}
 
 
 @pytest.mark.parametrize(

@@ -810,6 +810,17 @@ async def test_a_three_phase_meter_at_a_single_phase_inverter_shows_all_three() 
         assert await battery.get("grid_power_l2") == -250
 
 
+async def test_a_meter_that_does_not_report_its_kind_for_once_is_no_news() -> None:
+    """Its kind is, as soon as it is reported."""
+    vector = changed(PV_CHARGING, {37100: 1, 37125: 0})
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        words = image.units.units[image.setup["unit_id"]]
+        words[37125] = 0xFFFF
+        assert not await battery.has_new_parts()
+        words[37125] = 1
+        assert await battery.has_new_parts()
+
+
 async def test_without_battery_the_inverter_is_still_read() -> None:
     """Sensors, no setpoint, no setting of a battery, and nothing written."""
     async with bench(battery_units=0, pv=2000) as b:

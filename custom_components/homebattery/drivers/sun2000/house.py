@@ -14,7 +14,6 @@ registers, issue 47].
 A SmartGuard has an EMMA inside; that it answers as one is inferred [uncertain].
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -23,7 +22,7 @@ from ..absence import CERTAIN_REFUSALS
 from ..battery.measuring import Identity
 from ..errors import BatteryError, DeviceRefusedError
 from ..measurements import Poll, Value
-from ..modbus.connection import ModbusConnection
+from ..modbus.connection import ModbusConnection, patience
 from ..modbus.planning import Block
 from ..modbus.register import DataType, Register
 from ..modbus.unit import ModbusUnit, Units
@@ -33,7 +32,9 @@ from .unit import RetryingUnit
 MANAGER_UNIT: Final = 0
 """The unit id of an EMMA and of a SmartLogger."""
 PROBE_TIMEOUT: Final = 5.0
-"""Seconds to wait for a unit that may not exist."""
+"""Seconds to wait for an answer of a unit that may not exist."""
+_RETRIES: Final = 2
+"""Number of further tries while it is busy."""
 EMMA: Final = "EMMA"
 SMART_LOGGER: Final = "SmartLogger"
 EMMAS: Final = ("SmartHEMS", "SmartGuard")
@@ -161,9 +162,11 @@ class Gateway:
     own_registers: tuple[Register, ...] = ()
     """Those at its own unit, of one whose meter has another."""
     inverters: int | None = None
-    """The number of those behind a SmartLogger; None without a list."""
+    """The number of those behind a SmartLogger; None without a list, or a whole one."""
     is_certain: bool = True
     """False where an answer that says which registers these are, or where, is missing."""
+    has_serial_number: bool = True
+    """False where the address identifies it, for now at least."""
 
     @property
     def is_emma(self) -> bool:
@@ -188,6 +191,11 @@ class Gateway:
         now, then = ((each.meter_unit, each.registers) for each in (self, before))
         return self.is_certain and bool(self.registers) and now != then
 
+    def is_another(self, before: Gateway) -> bool:
+        """Return True if it surely is not the gateway that was there `before`."""
+        now, then = (each.identity.serial_number for each in (self, before))
+        return self.has_serial_number and now != then
+
     @property
     def without_meter(self) -> Gateway:
         """The gateway of an inverter that has a meter of its own."""
@@ -195,12 +203,19 @@ class Gateway:
 
 
 async def discover_gateway(
-    where: str, connection: ModbusConnection, unit: Units
+    where: str,
+    connection: ModbusConnection,
+    unit: Units,
+    *,
+    has_meter: bool = False,
+    is_known: bool = False,
 ) -> Gateway | None:
     """Return the gateway that answers at its unit; None without one, or an answer.
 
     `where` is the address, which identifies a gateway without a serial number. One that
     does not answer what that is would be another one the next time: it is none yet.
+    A meter that it does not list is searched for: not for an inverter that has one of
+    its own, nor again where the gateway `is_known` and has a list.
     """
     asked = _Asked(unit(MANAGER_UNIT))
     model = await asked.text(_MODEL)
@@ -209,7 +224,8 @@ async def discover_gateway(
     if model is not None or not asked.answers:
         return None
     name = await asked.text(LOGGER_NAME)
-    serial_number = await asked.text(LOGGER_SERIAL)
+    tries = 1 if name is None else CERTAIN_REFUSALS
+    serial_number = await asked.text(LOGGER_SERIAL, tries)
     if (name is None and serial_number is None) or not asked.answers:
         return None
     identity = Identity(
@@ -220,10 +236,15 @@ async def discover_gateway(
     )
     listed = await read_device_list(connection, MANAGER_UNIT)
     listed_meter = next((each.unit_id for each in listed or () if each.is_meter), None)
-    meter_unit = await _meter_unit(unit) if listed_meter is None else listed_meter
+    meter_unit = listed_meter
+    if meter_unit is None and not has_meter and (listed is None or not is_known):
+        meter_unit = await _meter_unit(unit)
     if meter_unit is None:
-        return Gateway(identity=identity)
-    inverters = None if listed is None else sum(each.is_inverter for each in listed)
+        return Gateway(identity=identity, has_serial_number=serial_number is not None)
+    # A list that lacks the meter may lack inverters, too.
+    inverters = (
+        None if listed_meter is None else sum(each.is_inverter for each in listed or ())
+    )
     has_power = inverters != 1 and await asked.has(_LOGGER_POWER)
     return Gateway(
         identity=identity,
@@ -232,11 +253,12 @@ async def discover_gateway(
         own_registers=(_LOGGER_POWER,) if has_power else (),
         inverters=inverters,
         is_certain=listed_meter is not None,
+        has_serial_number=serial_number is not None,
     )
 
 
 async def _emma(where: str, asked: _Asked, model: str) -> Gateway | None:
-    serial_number = await asked.text(_SERIAL)
+    serial_number = await asked.text(_SERIAL, CERTAIN_REFUSALS)
     if not asked.answers:
         return None
     identity = Identity(
@@ -255,6 +277,7 @@ async def _emma(where: str, asked: _Asked, model: str) -> Gateway | None:
             *(_EMMA_TOTALS if has_totals else _SENSOR_TOTALS),
         ),
         is_certain=asked.answers,
+        has_serial_number=serial_number is not None,
     )
 
 
@@ -280,26 +303,27 @@ class _Asked:
 
     def __init__(self, unit: ModbusUnit) -> None:
         """Ask `unit`, with patience while it is busy."""
-        self._unit = RetryingUnit(unit)
+        self._unit = RetryingUnit(unit, _RETRIES)
         self.answers = True
         """Whether the last question was answered, be it with a refusal."""
 
-    async def text(self, register: Register) -> str | None:
+    async def text(self, register: Register, tries: int = 1) -> str | None:
         """Return a text; None where it is refused, or empty, or nothing answers."""
-        words = await self.words(register)
+        words = await self.words(register, tries)
         value: Value = None if words is None else register.decode(words)
         return str(value) if value else None
 
     async def has(self, register: Register) -> bool:
         """Return False for a register that the device does not have."""
-        return await self.words(register) is not None or not self.answers
+        words = await self.words(register, CERTAIN_REFUSALS)
+        return words is not None or not self.answers
 
-    async def words(self, register: Register) -> list[int] | None:
+    async def words(self, register: Register, tries: int = 1) -> list[int] | None:
         """Return the words of a register; None as for a text.
 
-        A single refusal may be a passing one.
+        A single refusal may be a passing one, which needs further `tries`.
         """
-        for _ in range(CERTAIN_REFUSALS):
+        for _ in range(tries):
             words = await self._words(Block((register,)))
             if words is not None or not self.answers:
                 return words
@@ -307,13 +331,13 @@ class _Asked:
 
     async def _words(self, block: Block) -> list[int] | None:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            with patience(PROBE_TIMEOUT):
                 words = await self._unit.read_holding_registers(
                     block.address, block.count
                 )
         except DeviceRefusedError as err:
             self.answers = err.code in _NO_SUCH_REGISTER
-        except BatteryError, TimeoutError:
+        except BatteryError:
             self.answers = False
         else:
             self.answers = True

@@ -273,7 +273,13 @@ class Sun2000Inverter(ModbusBattery):
         if has_meter and known is not None:
             return replace(topology, gateway=known.gateway)
         where = f"{self.address}:{self.port}"
-        gateway = await discover_gateway(where, self.connection, self.unit)
+        gateway = await discover_gateway(
+            where,
+            self.connection,
+            self.unit,
+            has_meter=has_meter,
+            is_known=known is not None and known.gateway is not None,
+        )
         if has_meter and gateway is not None:
             gateway = gateway.without_meter
         return replace(topology, gateway=gateway)

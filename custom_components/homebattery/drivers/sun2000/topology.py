@@ -44,7 +44,7 @@ _THREE_PHASE_NAMES: Final = re.compile(r"-M[0-9A-Z]*(-|$)")
 _METER_PHASES: Final[Mapping[Value, int]] = {"single_phase": 1, "three_phase": 3}
 _SOC: Final = "battery_soc"
 _UNKNOWN: Final = -1
-"""The kind of a battery that does not report it now."""
+"""The kind of a battery, or the phases of a meter, that does not report it now."""
 
 _EVERY_PACK: Final = [
     pack_serial_number(unit, pack) for unit in UNITS for pack in PACKS
@@ -70,6 +70,8 @@ class Topology:
     """The most it puts out, W."""
     meter_phases: int | None = None
     """Those of the power meter; None while it is offline."""
+    is_meter_kind_known: bool = True
+    """False where an online meter does not report it now."""
     products: Mapping[int, int] = field(default_factory=dict)
     """The kind of battery by battery unit; absent units are not in it."""
     packs: Collection[tuple[int, int]] = ()
@@ -91,8 +93,15 @@ class Topology:
             or self.phases < before.phases
             or (bool(known) and self.has_totals > before.has_totals)
             or (before.power is None and self.power is not None)
-            or self.meter_phases not in (None, before.meter_phases or before.phases)
+            or self._has_another_meter(before)
             or self._measures_otherwise(before)
+        )
+
+    def _has_another_meter(self, before: Topology) -> bool:
+        """Return True for a meter that has other phases than were known `before`."""
+        return self.is_meter_kind_known and self.meter_phases not in (
+            None,
+            before.meter_phases or before.phases,
         )
 
     def _measures_otherwise(self, before: Topology) -> bool:
@@ -105,7 +114,7 @@ class Topology:
         has_meter = self.meter_phases is not None
         if now is None:
             return has_meter and then is not None and bool(then.registers)
-        if then is None or now.identity.serial_number != then.identity.serial_number:
+        if then is None or now.is_another(then):
             return True
         if not then.registers:
             return bool(now.registers)
@@ -198,6 +207,7 @@ class _Discovery:
         products = await self._products()
         packs = await self._packs(products)
         totals = {} if not products else await self._read([_SOC])
+        meter_phases = await self._meter_phases()
         return Topology(
             phases=phases,
             strings=int(number(identity.get("pv_strings"))),
@@ -205,7 +215,8 @@ class _Discovery:
             power=number(identity.get("max_active_power"))
             or number(identity.get("rated_power"))
             or None,
-            meter_phases=await self._meter_phases(phases),
+            meter_phases=phases if meter_phases == _UNKNOWN else meter_phases,
+            is_meter_kind_known=meter_phases != _UNKNOWN,
             products=products,
             packs=packs,
             # What fails otherwise than by being absent counts as there.
@@ -231,16 +242,16 @@ class _Discovery:
         first, *others = (number(lines.get(line)) for line in LINE_VOLTAGES)
         return 1 if first > 0 and not any(others) else 3
 
-    async def _meter_phases(self, phases: int) -> int | None:
+    async def _meter_phases(self) -> int | None:
         """Return the phases of the meter; None while it is offline.
 
-        One that does not report its kind has the `phases` of the inverter.
+        They are _UNKNOWN where it does not report its kind: taken for the inverter's.
         """
         status = await self._read(["meter_status"])
         if status.get("meter_status") != "normal":
             return None
         kind = (await self._read(["meter_type"])).get("meter_type")
-        return _METER_PHASES.get(kind, phases)
+        return _METER_PHASES.get(kind, _UNKNOWN)
 
     async def _products(self) -> dict[int, int]:
         """Return the kind of battery that each battery unit is.

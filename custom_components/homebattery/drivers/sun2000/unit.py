@@ -49,9 +49,10 @@ class RetryingUnit:
     so are all others: a sleeping inverter must not be waited for at each block.
     """
 
-    def __init__(self, unit: ModbusUnit) -> None:
-        """Talk to `unit`."""
+    def __init__(self, unit: ModbusUnit, retries: int | None = None) -> None:
+        """Talk to `unit`; a read is retried so many times, None: as often as usual."""
         self._unit = unit
+        self._retries = retries
         self._failing: set[int] = set()
         self._retried_from = -math.inf
         """When reads are retried again, loop time, s."""
@@ -80,7 +81,9 @@ class RetryingUnit:
     def _back_offs(self, address: int) -> Iterator[float]:
         """Return the waits, s, before further tries to read a block."""
         is_retried = asyncio.get_running_loop().time() >= self._retried_from
-        return iter(BACK_OFFS if is_retried and address not in self._failing else ())
+        if not is_retried or address in self._failing:
+            return iter(())
+        return iter(BACK_OFFS[: self._retries])
 
     def _note_failing(self, address: int) -> None:
         """Note that a block failed in spite of all tries, or of the one it had."""
