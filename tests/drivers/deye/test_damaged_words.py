@@ -215,7 +215,9 @@ async def test_a_setpoint_is_decided_anew_when_its_conditions_are_known(
         assert len(units.traffic.writes) == written
 
 
-async def test_without_flash_writes_left_nothing_is_decided_anew(leap: Leap) -> None:
+async def test_with_the_flash_budget_used_up_nothing_is_decided_anew(
+    leap: Leap,
+) -> None:
     """It is held at 0 W, is not suspended, and another controller is still noticed."""
     async with on_image(vector(MIDDAY)) as (battery, units):
         await battery.read()

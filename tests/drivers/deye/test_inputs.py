@@ -173,7 +173,7 @@ async def test_a_bms_is_void_without_a_voltage_that_a_battery_has(
 async def test_a_bms_may_have_other_requests_as_well(
     word: int, is_forced: bool
 ) -> None:
-    """What its other bits mean is not known."""
+    """Its other bits mean nothing known."""
     async with on_image(vector(MIDDAY, r222=word)) as (battery, _):
         assert await battery.get("battery_force_charge") is is_forced
         held = await battery.set_power_setpoint(-1000)

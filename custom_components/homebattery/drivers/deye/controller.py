@@ -44,7 +44,7 @@ _FRESH: Final = 10.0
 
 
 class _Verdict(NamedTuple):
-    """What conditions make of a setpoint, before the settings."""
+    """The outcome of conditions for a setpoint, before the settings."""
 
     power: float
     """W that are permitted."""
