@@ -257,14 +257,14 @@ class ModbusBattery(Battery):
         """Read registers of all devices; identity only once.
 
         Missing registers, and those that failed alone a while ago, are only asked for
-        if they are among `again`; without it one of them in its turn. Where the device
-        has just `answered` something else, a time-out is one of these registers alone.
-        A read ends after a few time-outs, so what gave no answer comes last.
+        if they are among `again`; without it one of them in its turn, and one of what is
+        absent as a whole. Where the device has just `answered` something else, a time-out
+        is one of these registers alone. A read ends after a few time-outs, so what gave
+        no answer comes last.
         """
         self._relearn_after_reconnect()
         if again is None:
-            due = [each for device in self.devices if (each := device.due_again())]
-            again = {min(due)[1]} if due else ()
+            again = self._due_again()
         once = self._once
         report = Report({name: once[name] for name in names if name in once})
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
@@ -290,6 +290,17 @@ class ModbusBattery(Battery):
             self._observe(report)
         self._note_presence()
         return report
+
+    def _due_again(self) -> set[str]:
+        """Return what to try again: a missing register, and one of an absent device.
+
+        Of each those whose pause ended first. Neither waits for the other.
+        """
+        due: dict[bool, list[tuple[float, str]]] = {True: [], False: []}
+        for device in self.devices:
+            if (each := device.due_again()) is not None:
+                due[device.is_present].append(each)
+        return {min(each)[1] for each in due.values() if each}
 
     def _note_presence(self) -> None:
         """Determine the measurements anew when a block or register is back, or gone."""
