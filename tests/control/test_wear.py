@@ -410,7 +410,11 @@ async def test_settings_obey_the_budget(
 
 @pytest.mark.parametrize("current", [5, -3])
 async def test_current_held_by_limits_follows_only_large_changes_of_voltage(
-    make_home: MakeHome, clock: ManualClock, warp: Warp, current: float
+    make_home: MakeHome,
+    clock: ManualClock,
+    warp: Warp,
+    monkeypatch: pytest.MonkeyPatch,
+    current: float,
 ) -> None:
     """A Huawei that keeps the PV: its limits are in flash, and its bus is restless."""
     house = house_of(HuaweiSimulator, clock)
@@ -430,7 +434,7 @@ async def test_current_held_by_limits_follows_only_large_changes_of_voltage(
                 words[BUS_VOLTAGE - address] += 10 * volts
             return words
 
-        simulator.units.read = shown  # type: ignore[method-assign]
+        monkeypatch.setattr(simulator.units, "read", shown)
 
         async def move(by: int) -> None:
             nonlocal volts
