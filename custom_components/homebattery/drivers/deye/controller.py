@@ -54,6 +54,11 @@ class _Verdict(NamedTuple):
     volts: float
     """0 where the conditions are not known."""
 
+    @property
+    def permitted(self) -> float:
+        """The power, W, without sign; 0 where the setpoint is to be suspended."""
+        return 0 if self.suspension else abs(self.power)
+
     def agrees_with(self, other: _Verdict) -> bool:
         """Return whether both come to about the same."""
         return (
@@ -191,7 +196,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
 
         One answer may be damaged, and what follows from it is written into flash. Also
         where the voltage is unlike that of the read before: amperes follow from it.
-        Where no two reads agree, that counts which permits most.
+        Where no two reads agree, that counts which permits least.
         """
         volts = self._conditions.last_volts
         v = await self._conditions.read()
@@ -207,7 +212,7 @@ class DeyeController(SetpointController[DeyeSetpoint]):
                 if any(verdict.agrees_with(other) for other, _ in reads):
                     return v
                 reads.append((verdict, v))
-        return max(reversed(reads), key=lambda read: abs(read[0].power))[1]
+        return min(reads, key=lambda read: read[0].permitted)[1]
 
     def _judge(self, held: DeyeSetpoint, v: Values) -> _Verdict:
         """Return what a setpoint would be under these conditions."""
