@@ -173,6 +173,18 @@ async def test_the_read_that_confirms_a_cut_may_be_damaged(
             assert await battery.set_power_setpoint(-12000) == meant
 
 
+async def test_where_no_two_reads_agree_the_one_that_permits_least_counts() -> None:
+    """Whichever of three limits of the BMS is right, none is exceeded."""
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        await battery.read()
+        with damaged(units, 213, 9), damaged(units, 213, 3, first=2):
+            units.units[1][213] = 20
+            grant = await battery.set_power_setpoint(-12_000)
+
+    assert grant.reason is LimitReason.BATTERY
+    assert -200 < grant.power < -100
+
+
 async def test_conditions_are_read_once_more_only_for_a_cut_or_another_voltage() -> (
     None
 ):
