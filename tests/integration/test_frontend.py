@@ -3,6 +3,7 @@
 What it makes of the batteries is seen in a browser (tests/browser/test_dashboard.py).
 """
 
+from collections.abc import Iterator
 from http import HTTPStatus
 import json
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any, Final
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_integration
 from homeassistant.setup import async_setup_component
+from homeassistant.util import yaml
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN
+from tests.home import Home
 
 FOLDER: Final = Path(__file__).parents[2] / "custom_components" / DOMAIN
 SCRIPT: Final = (FOLDER / "frontend" / "strategy.js").read_text("utf-8")
@@ -95,3 +98,37 @@ def test_keys_are_those_of_entities() -> None:
     assert not [
         (domain, key) for domain, key in used if key not in entities.get(domain, {})
     ]
+
+
+# The same as cards to paste
+
+
+def cards_to_paste() -> list[dict[str, Any]]:
+    """Return the cards of the view that the documentation has to paste."""
+    page = (FOLDER.parents[1] / "docs" / "dashboard.md").read_text("utf-8")
+    (view,) = yaml.parse_yaml(page.rsplit("```yaml\n", 1)[1].split("```", 1)[0])
+    return [card for section in view["sections"] for card in section["cards"]]
+
+
+def entities_in(value: Any) -> Iterator[str]:
+    """Yield the ids of entities anywhere in a configuration."""
+    match value:
+        case dict():
+            for each in value.values():
+                yield from entities_in(each)
+        case list():
+            for each in value:
+                yield from entities_in(each)
+        case str() if re.fullmatch(r"[a-z_]+\.sessy_[a-z_]+", value):
+            yield value
+
+
+async def test_entities_on_cards_to_paste_are_there(sessy_home: Home) -> None:
+    ids = set(entities_in(cards_to_paste()))
+    assert ids
+    assert not ids.difference(sessy_home.hass.states.async_entity_ids())
+
+
+def test_cards_to_paste_are_of_the_types_on_the_page() -> None:
+    types = {card["type"] for card in cards_to_paste()}
+    assert types <= set(re.findall(r'type: "([a-z-]+)"', SCRIPT))
