@@ -106,7 +106,8 @@ def test_keys_are_those_of_entities() -> None:
 def cards_to_paste() -> list[dict[str, Any]]:
     """Return the cards of the view that the documentation has to paste."""
     page = (FOLDER.parents[1] / "docs" / "dashboard.md").read_text("utf-8")
-    (view,) = yaml.parse_yaml(page.rsplit("```yaml\n", 1)[1].split("```", 1)[0])
+    views: Any = yaml.parse_yaml(page.rsplit("```yaml\n", 1)[1].split("```", 1)[0])
+    (view,) = views
     return [card for section in view["sections"] for card in section["cards"]]
 
 

@@ -296,7 +296,7 @@ const TROUBLE = ["limited", "not_following", "release_failed"];
 function controlTiles(battery) {
   const mode = battery.id("select", "control_mode");
   const status = battery.id("sensor", "control_status");
-  const withReason = { state_content: ["state", "reason"], ...half };
+  const withReason = { state_content: ["state", "reason"], ...full };
   return [
     tile(mode, { color: "primary", ...half }),
     unless(status, ["automatic", ...TROUBLE], { color: "primary", ...withReason }),
