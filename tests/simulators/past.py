@@ -16,7 +16,7 @@ from .simulator import Simulator
 STEP: Final = 300.0
 """Seconds between two records of the past."""
 _SPEED: Final = 60.0
-"""How much faster than its clock the past goes by."""
+"""Seconds of the past that go by in one of its clock."""
 _DAY: Final = 24.0  # h
 _PERSISTENCE: Final = 0.9
 """Share of a deviation that is still there a step later."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,8 +24,8 @@ def lived(
 ) -> tuple[Simulator, list[Record]]:
     """Return a device at half past one, with the records of its past."""
     past = Past(days, HOUR)
-    kind = SIMULATORS[name]
-    simulator = kind(kind.house(soc=40, **past.begin()))
+    kind: Any = SIMULATORS[name]
+    simulator: Simulator = kind(kind.house(soc=40, **past.begin()))
     return simulator, past.live_through(simulator)
 
 
