@@ -10,13 +10,16 @@ from typing import Final
 
 import aiohttp
 
-from . import CHECK_FOLDER, DEMO_FOLDER, DemoError
+from . import CHECK_FOLDER, DEMO_FOLDER, DemoError, story
 from .checks import check
+from .devices import Place, real_places
 from .house import House
 from .processes import free_port, is_free
 from .waiting import describe
 
 _USUAL_PORT: Final = 8123
+FIRST_ADDRESS: Final = 21
+"""The first device is at 127.0.0.21; the browser suite has the addresses before."""
 
 
 def _options() -> argparse.Namespace:
@@ -80,8 +83,16 @@ def _house(options: argparse.Namespace, session: aiohttp.ClientSession) -> House
         session,
         port=_choose_port(options),
         keep=options.keep,
+        places={} if options.check else _free_places(),
         emma=options.emma,
+        lived_in=True,
     )
+
+
+def _free_places() -> dict[str, Place]:
+    """Return the places of real devices, if all of them are free."""
+    places = real_places(FIRST_ADDRESS)
+    return places if all(is_free(port, host) for host, port in places.values()) else {}
 
 
 async def _demo(options: argparse.Namespace) -> bool:
@@ -91,18 +102,13 @@ async def _demo(options: argparse.Namespace) -> bool:
     ):
         await house.add_batteries()
         # What was chosen there by hand since last time stays.
-        if not await house.api.has_dashboard():
-            print("Putting them on the energy dashboard …")
-            await house.fill_dashboard()
-        print(
-            f"\nHome Assistant is at {house.url}\n"
-            f"  user      {house.username}\n"
-            f"  password  {house.password}\n"
-        )
-        for battery in house.batteries:
-            device = battery.device
-            print(f"  {battery.title}: simulated {device.type}, {device.state_url}")
-        print("\nCtrl-C stops it all.", flush=True)
+        if not house.is_complete:
+            installed = await story.install(house)
+            await story.install_automations(house)
+            await story.hold_some(house)
+            await story.wait_until_written(house, installed.history)
+            house.complete()
+        print(story.welcome(house), flush=True)
         await house.serve()
     return True
 

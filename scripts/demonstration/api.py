@@ -59,8 +59,11 @@ class Api:
 
     async def call_service(self, service: str, entity_id: str, **data: Any) -> None:
         """Call a service on one entity, as an automation would."""
-        path = f"/api/services/{service.replace('.', '/')}"
-        await self.post(path, {"entity_id": entity_id, **data})
+        await self.call_action(service, entity_id=entity_id, **data)
+
+    async def call_action(self, action: str, **data: Any) -> None:
+        """Call an action with its data, among them the target."""
+        await self.post(f"/api/services/{action.replace('.', '/')}", data)
 
     async def state(self, entity_id: str) -> dict[str, Any]:
         """Return an entity's state with its attributes."""
@@ -85,6 +88,14 @@ class Api:
             entity
             for entity in await self.command("config/entity_registry/list")
             if entity["config_entry_id"] == entry_id and entity["disabled_by"] is None
+        ]
+
+    async def entities_of(self, platform: str) -> list[dict[str, Any]]:
+        """Return the entities of an integration."""
+        return [
+            entity
+            for entity in await self.command("config/entity_registry/list")
+            if entity["platform"] == platform
         ]
 
     async def has_dashboard(self) -> bool:

@@ -1,7 +1,9 @@
 """The check: try every battery through Home Assistant, and compare with its device."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+import math
 from pathlib import Path
 import re
 import time
@@ -9,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from . import DOMAIN, ROOT, DemoError, dashboard, home_assistant
+from . import DOMAIN, ROOT, DemoError, dashboard, home_assistant, past, story
 from .api import Api
 from .devices import read_state
 from .house import Battery, House
@@ -25,10 +27,12 @@ _DASHBOARD_SECONDS: Final = 60
 _TOLERANCE_SHARE: Final = 0.15
 _TOLERANCE_W: Final = 60
 
-# The charge powers that may be asked for, as shares of the most that the battery
-# allows, and a limit to them. The one taken must differ from the present power.
+# The powers that may be asked for, as shares of the most that the battery allows, and a
+# limit to them. The one taken must differ from the present power.
 _ASKED_SHARES: Final = (0.4, 0.2)
 _ASKED_AT_MOST_W: Final = 1500
+_NEARLY_FULL: Final = 85
+"""The SOC, %, from which a battery is discharged instead of charged."""
 
 # The state of a device that changes without a controller, or only counts, and the parts
 # of a forced command that have no effect once it has ended.
@@ -97,9 +101,14 @@ async def check(house: House) -> bool:
     start = time.monotonic()
     async with house:
         await house.add_batteries()
+        installed = await story.install(house)
         seen = [await _try(house, battery) for battery in house.batteries]
-        dashboard_trouble = await _try_dashboard(house)
-    trouble = dashboard_trouble + [
+        story_trouble = [
+            *await _try_dashboard(house, installed.sources),
+            *await _try_history(house, installed.history),
+            *await _try_page(house),
+        ]
+    trouble = story_trouble + [
         f"{row.title}: {text}" for row in seen for text in row.trouble
     ]
     if not house.batteries:
@@ -125,13 +134,12 @@ async def _try(house: House, battery: Battery) -> Seen:
     return seen
 
 
-async def _try_dashboard(house: House) -> list[str]:
-    """Put every battery on the energy dashboard; return what is wrong with that.
-
-    Statistics themselves come too late to wait for here; what they will be made of can
-    be checked at once.
-    """
+async def _try_dashboard(
+    house: House, sources: Sequence[dashboard.Source]
+) -> list[str]:
+    """Return what is wrong with the energy dashboard."""
     print("Trying the energy dashboard …")
+    of_batteries = [source for source in sources if source["type"] == "battery"]
 
     async def observe() -> list[str]:
         listed = await house.api.command("recorder/list_statistic_ids")
@@ -141,10 +149,10 @@ async def _try_dashboard(house: House) -> list[str]:
             for state in await house.api.get("/api/states")
         }
         return [
-            *dashboard.complaints(validation, ignored=[dashboard.NOT_YET]),
+            *dashboard.complaints(validation),
             *(
                 text
-                for source in stored
+                for source in of_batteries
                 for text in (
                     *dashboard.missing_statistics(source, listed),
                     *dashboard.wrong_classes(source, attributes),
@@ -152,17 +160,59 @@ async def _try_dashboard(house: House) -> list[str]:
             ),
         ]
 
-    try:
-        stored = await house.fill_dashboard()
-        await wait_for(
+    return await _trouble_of(
+        wait_for(
             "the energy dashboard to be content",
             observe,
             lambda seen: not seen,
             seconds=_DASHBOARD_SECONDS,
         )
+    )
+
+
+async def _try_history(house: House, history: Sequence[past.Series]) -> list[str]:
+    """Return what is wrong with the statistics of the last week."""
+    print("Trying the history …")
+
+    async def wrong() -> list[str]:
+        await story.wait_until_written(house, history)
+        statistics = await house.api.command(
+            "recorder/statistics_during_period",
+            statistic_ids=[series.entity_id for series in history],
+            start_time=datetime.fromtimestamp(history[0].begin, UTC).isoformat(),
+            period="hour",
+        )
+        return [
+            text
+            for series in history
+            for text in past.faults(
+                series.entity_id, statistics.get(series.entity_id, [])
+            )
+        ]
+
+    return await _trouble_of(wrong())
+
+
+async def _try_page(house: House) -> list[str]:
+    """Return what is wrong with the page that opens first."""
+    print("Trying the page …")
+
+    async def wrong() -> list[str]:
+        config = await house.api.command("lovelace/config", url_path=story.PAGE)
+        first = await house.api.command("frontend/get_system_data", key="core")
+        seen = config["strategy"]["type"], first["value"]["default_panel"]
+        expected = story.STRATEGY, story.PAGE
+        return [] if seen == expected else [f"the page is {seen}, not {expected}"]
+
+    return await _trouble_of(wrong())
+
+
+async def _trouble_of(trial: Awaitable[list[str]]) -> list[str]:
+    """Return what a trial returns, or its error."""
+    try:
+        return await trial
     except (DemoError, aiohttp.ClientError, TimeoutError) as err:
         return [describe(err)]
-    return []
 
 
 class _Trial:
@@ -184,7 +234,7 @@ class _Trial:
         if self._battery.device.type in self._house.behind_emma:
             await self._seen.note_trouble(self._see_house())
         # A battery that did not follow must be released, too.
-        await self._seen.note_trouble(self._charge())
+        await self._seen.note_trouble(self._hold())
         await self._seen.note_trouble(self._release(before))
 
     async def _see_soc(self) -> dict[str, Any]:
@@ -212,25 +262,28 @@ class _Trial:
             _FOLLOW_SECONDS,
         )
 
-    async def _charge(self) -> None:
-        """Ask for a charge power; wait for it in Home Assistant and on the device."""
+    async def _hold(self) -> None:
+        """Ask for a power; wait for it in Home Assistant and on the device."""
         number = self._entities["power_setpoint"]
         limits = (await self._api.state(number))["attributes"]
-        asked = _choose_power(limits["max"], (await self._device())["battery_power"])
+        device = await self._device()
+        # A battery that is nearly full takes less than it is asked for.
+        most = limits["min" if device["soc"] > _NEARLY_FULL else "max"]
+        asked = _choose_power(most, device["battery_power"])
         self._seen.asked = f"{asked:.0f} W"
         start = time.monotonic()
         await self._api.call_service("number.set_value", number, value=asked)
 
         def follows(power: float) -> bool:
             off = abs(power - asked)
-            return off <= max(_TOLERANCE_W, _TOLERANCE_SHARE * asked)
+            return off <= max(_TOLERANCE_W, _TOLERANCE_SHARE * abs(asked))
 
         def obeys(state: dict[str, Any]) -> bool:
             mode: str = state["mode"]
             return mode == "controlled" and follows(state["battery_power"])
 
         state = await wait_for(
-            f"{self._battery.title} itself to charge with {asked:.0f} W",
+            f"the power of {self._battery.title} itself to be {asked:.0f} W",
             self._device,
             obeys,
             seconds=_FOLLOW_SECONDS,
@@ -297,11 +350,9 @@ class _Trial:
 
 
 def _choose_power(most: float, now: float) -> float:
-    """Return the charge power to ask for, round and other than the present one."""
-    choices = [
-        round(min(share * most, share / _ASKED_SHARES[0] * _ASKED_AT_MOST_W), -2)
-        for share in _ASKED_SHARES
-    ]
+    """Return the power to ask for, round, of the sign of `most`, and other than `now`."""
+    least = min(abs(most), _ASKED_AT_MOST_W / _ASKED_SHARES[0])
+    choices = [round(math.copysign(share * least, most), -2) for share in _ASKED_SHARES]
     return max(choices, key=lambda power: abs(power - now))
 
 

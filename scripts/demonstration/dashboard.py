@@ -8,6 +8,10 @@ POWER: Final = "battery_power"
 POWERS: Final = ("battery_discharge_power", "battery_charge_power")
 SOC: Final = "battery_soc"
 NEEDED: Final = (*ENERGY, POWER, SOC)
+NEEDED_OF_HOUSE: Final = (
+    *("energy_imported", "energy_exported", "energy_pv"),
+    *("grid_power", "pv_power"),
+)
 
 NOT_YET: Final = "statistics_not_defined"
 """The issue of each new entity until statistics are made, every five minutes."""
@@ -41,6 +45,27 @@ def battery_source(
         "stat_energy_to": charged,
         "power_config": power,
         "stat_soc": entities[SOC],
+    }
+
+
+def grid_source(entities: Mapping[str, str]) -> Source:
+    """Return the house's grid meter as the dashboard stores it, by key."""
+    return {
+        "type": "grid",
+        "stat_energy_from": entities["energy_imported"],
+        "stat_energy_to": entities["energy_exported"],
+        "power_config": {"stat_rate": entities["grid_power"]},
+        "cost_adjustment_day": 0,
+    }
+
+
+def solar_source(entities: Mapping[str, str]) -> Source:
+    """Return the house's PV as the dashboard stores it, by key."""
+    return {
+        "type": "solar",
+        "stat_energy_from": entities["energy_pv"],
+        "stat_rate": entities["pv_power"],
+        "config_entry_solar_forecast": None,
     }
 
 

@@ -1,17 +1,17 @@
 """The simulated devices: one process for each type there is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
 import sys
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
 
 from tests.simulators import SIMULATORS
 
-from . import ROOT, DemoError
+from . import ROOT, DemoError, batteries
 from .processes import Child
 from .waiting import wait_for
 
@@ -25,12 +25,38 @@ class Place(NamedTuple):
     port: int = 0
 
 
+_REAL_PORTS: Final[Mapping[str, int]] = {
+    "victron": 502,
+    "sun2000": 502,
+    "deye_modbus": 502,
+    "deye_solarman": 8899,
+    "sessy": 80,
+    "sma": 502,
+}
+
+
+SPARE: Final = "spare"
+"""The place of a device that is not added."""
+
+
+def real_places(first: int) -> dict[str, Place]:
+    """Return a real device's port for each type, at addresses from 127.0.0.`first` on.
+
+    Another address, for a spare one, is after them.
+    """
+    ports = {**_REAL_PORTS, SPARE: _REAL_PORTS[batteries.SPARE]}
+    return {
+        name: Place(f"127.0.0.{first + number}", port)
+        for number, (name, port) in enumerate(ports.items())
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """A simulated device that listens, as it described itself."""
 
     type: str
-    port: int
+    place: Place
     setup: dict[str, Any]
     state_url: str
     child: Child
@@ -41,13 +67,15 @@ async def start_device(
     folder: Path,
     place: Place | None = None,
     options: Sequence[str] = (),
+    name: str = "",
 ) -> Device:
     """Start the simulator of this type, on any free port unless a place is given.
 
-    `options` are further ones of its command line.
+    `options` are further ones of its command line; its files are called by its `name`,
+    or else its type.
     """
     host, port = place or Place()
-    out = folder / f"{battery_type}.json"
+    out = folder / f"{name or battery_type}.json"
     command = [sys.executable, "-m", "tests.simulators", battery_type]
     child = await Child.start(
         f"The simulated {battery_type}",
@@ -64,7 +92,7 @@ async def start_device(
         raise
     return Device(
         type=described["type"],
-        port=described["port"],
+        place=Place(described["host"], described["port"]),
         setup=described["setup"],
         state_url=described["state_url"],
         child=child,
@@ -93,6 +121,18 @@ async def _first_line(child: Child, battery_type: str) -> str:
 
 async def read_state(session: aiohttp.ClientSession, device: Device) -> dict[str, Any]:
     """Return the state of the simulator itself, not through Home Assistant."""
-    async with session.get(device.state_url) as response:
+    return await _read(session, device.state_url)
+
+
+async def read_past(
+    session: aiohttp.ClientSession, device: Device
+) -> list[dict[str, float]]:
+    """Return what the simulator measured every five minutes before it was started."""
+    past = await _read(session, device.state_url.removesuffix("state") + "past")
+    return cast(list[dict[str, float]], past["records"])
+
+
+async def _read(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    async with session.get(url) as response:
         response.raise_for_status()
         return cast(dict[str, Any], await response.json())

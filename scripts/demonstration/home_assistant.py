@@ -1,7 +1,9 @@
 """A Home Assistant of its own: its folder, and its process."""
 
+from collections.abc import Sequence
 import json
 from pathlib import Path
+import shutil
 import sys
 from typing import Any, Final
 
@@ -14,7 +16,17 @@ from .waiting import wait_for
 # Home Assistant ends with this status when it was asked to start again.
 RESTART_STATUS: Final = 100
 
-_CONFIGURATION: Final = f"""\
+USUAL_TIME_ZONE: Final = "Europe/Amsterdam"
+HOUSE_DOMAIN: Final = "demo_house"
+"""The integration of the demo's own, which shows the house of all devices."""
+
+_COMPONENTS: Final = {
+    DOMAIN: ROOT / "custom_components" / DOMAIN,
+    HOUSE_DOMAIN: Path(__file__).parent / HOUSE_DOMAIN,
+}
+_BLUEPRINTS: Final = Path("blueprints", "automation", DOMAIN)
+
+_CONFIGURATION: Final = """\
 # Written anew at every start of the demo.
 homeassistant:
   name: Demo house
@@ -22,7 +34,7 @@ homeassistant:
   longitude: 4.89
   elevation: 0
   unit_system: metric
-  time_zone: Europe/Amsterdam
+  time_zone: {time_zone}
   currency: EUR
   country: NL
 frontend:
@@ -35,31 +47,59 @@ recorder:
 logger:
   default: warning
   logs:
-    custom_components.{DOMAIN}: info
+    custom_components.{domain}: info
 automation: !include automations.yaml
 script: []
 scene: []
 """
+_HOUSE: Final = """\
+{domain}:
+  state_urls: {state_urls}
+"""
 
 
-def prepare(config: Path, port: int) -> None:
-    """Make the configuration folder ready; what is already stored in it stays."""
-    component = ROOT / "custom_components" / DOMAIN
-    if not (component / "manifest.json").exists():
-        raise DemoError(f"the integration is not there: {component}")
+def prepare(
+    config: Path,
+    port: int,
+    *,
+    time_zone: str = USUAL_TIME_ZONE,
+    state_urls: Sequence[str] = (),
+) -> None:
+    """Make the configuration folder ready; what is already stored in it stays.
+
+    With `state_urls` of simulated devices their house has entities of its own, and the
+    blueprints are there.
+    """
     storage = config / ".storage"
     storage.mkdir(parents=True, exist_ok=True)
-    (config / "configuration.yaml").write_text(_CONFIGURATION)
+    configuration = _CONFIGURATION.format(time_zone=time_zone, domain=DOMAIN)
+    if state_urls:
+        configuration += _HOUSE.format(
+            domain=HOUSE_DOMAIN, state_urls=json.dumps(list(state_urls))
+        )
+        shutil.copytree(ROOT / _BLUEPRINTS, config / _BLUEPRINTS, dirs_exist_ok=True)
+    (config / "configuration.yaml").write_text(configuration)
     # Where automations go that are made on its pages.
     (config / "automations.yaml").touch()
-    link = config / "custom_components"
-    link.unlink(missing_ok=True)
-    link.symlink_to(component.parent)
+    _link_components(config / "custom_components")
     _store(storage / "http", version=2, minor_version=2, data=_http(port))
     if not (storage / "onboarding").exists():
         # Only the first user remains to be made; other steps would ask the internet.
         done = {"done": ["core_config", "analytics", "integration"]}
         _store(storage / "onboarding", version=4, minor_version=1, data=done)
+
+
+def _link_components(folder: Path) -> None:
+    """Let the folder have the integration, and that of the demo, as they are here."""
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
+    for domain, component in _COMPONENTS.items():
+        if not (component / "manifest.json").exists():
+            raise DemoError(f"the integration is not there: {component}")
+        link = folder / domain
+        link.unlink(missing_ok=True)
+        link.symlink_to(component)
 
 
 def _http(port: int) -> dict[str, Any]:

@@ -1,21 +1,23 @@
 """The whole demo: the simulated devices, Home Assistant, and a config entry for each device."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import fcntl
 import json
 from pathlib import Path
 import secrets
 import shutil
+import time
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import aiohttp
 from homeassistant.const import __version__ as RELEASE
 
-from . import DemoError, api as ha_api, dashboard, home_assistant
-from .devices import TYPES, Device, Place, start_device
+from . import DemoError, api as ha_api, batteries, dashboard, home_assistant
+from .daytime import LocalTime
+from .devices import SPARE, TYPES, Device, Place, start_device
 from .processes import Child, is_free
 from .waiting import wait_for
 
@@ -49,17 +51,22 @@ class House:
         keep: bool = False,
         places: Mapping[str, Place] | None = None,
         emma: bool = False,
+        lived_in: bool = False,
     ) -> None:
         """Plan a house in this folder; `keep` goes on with its content.
 
         `places` are where devices listen; others take any free port. With `emma` the
-        Huawei inverter is behind an EMMA, which measures the house.
+        Huawei inverter is behind an EMMA, which measures the house. A house that is
+        `lived_in` has entities, a past, and batteries that differ; it is day there.
         """
         self.url = f"http://127.0.0.1:{port}"
         self.username = "admin"
         self.password = secrets.token_urlsafe(6)
         self.session = session
         self.devices: list[Device] = []
+        self.spare: Device | None = None
+        """A device that is not added, and no part of the house."""
+        self.local_time = LocalTime.with_sunshine(time.time()) if lived_in else None
         self.batteries: list[Battery] = []
         self.exit_status: int | None = None
         self.behind_emma = ("sun2000",) if emma else ()
@@ -69,6 +76,8 @@ class House:
         self._places = places or {}
         self._home_assistant: Child | None = None
         self.token = ""
+        self.is_complete = False
+        """Whether everything was put into it the last time."""
         self._lock: IO[str] | None = None
 
     @property
@@ -105,10 +114,12 @@ class House:
             print("Stopping Home Assistant …")
             self.exit_status = await self._home_assistant.stop(seconds=60)
             self._home_assistant = None
+        spare = [self.spare] if self.spare else []
         await asyncio.gather(
-            *(device.child.stop(seconds=10) for device in self.devices)
+            *(device.child.stop(seconds=10) for device in (*self.devices, *spare))
         )
         self.devices.clear()
+        self.spare = None
         if self._lock:
             self._lock.close()
 
@@ -128,22 +139,49 @@ class House:
         self, battery: Battery, keys: Collection[str]
     ) -> dict[str, str]:
         """Return the entities by the ends of their unique ids, never by their names."""
+        return await self._find(
+            battery.title, keys, lambda: self.api.entities(battery.entry_id)
+        )
 
+    async def find_house_entities(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the entities of the house itself, by key."""
+        platform = home_assistant.HOUSE_DOMAIN
+        return await self._find(
+            "the house", keys, lambda: self.api.entities_of(platform)
+        )
+
+    async def _find(
+        self,
+        name: str,
+        keys: Collection[str],
+        entities: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
+    ) -> dict[str, str]:
         async def observe() -> dict[str, str]:
-            entities = await self.api.entities(battery.entry_id)
-            return {
-                key: entity["entity_id"]
-                for key in keys
-                for entity in entities
-                if entity["unique_id"].endswith(f"_{key}")
-            }
+            return by_key(keys, await entities())
 
         return await wait_for(
-            f"the entities {', '.join(keys)} of {battery.title}",
+            f"the entities {', '.join(keys)} of {name}",
             observe,
             lambda seen: len(seen) == len(keys),
             seconds=_ENTITIES_SECONDS,
         )
+
+    async def find_devices(self) -> dict[str, str]:
+        """Return the ids of the batteries' devices, by their types."""
+        devices = await self.api.command("config/device_registry/list")
+        return {
+            battery.device.type: device["id"]
+            for battery in self.batteries
+            for device in devices
+            if battery.entry_id in device["config_entries"]
+            and device["via_device_id"] is None
+        }
+
+    async def find_automations(self) -> list[str]:
+        """Return the automations' entities."""
+        return [
+            entity["entity_id"] for entity in await self.api.entities_of("automation")
+        ]
 
     async def add_batteries(self) -> None:
         """Add a config entry for each device, unless it is there from last time."""
@@ -159,14 +197,23 @@ class House:
             )
         self._write_record()
 
+    def complete(self) -> None:
+        """Note that everything has been put into it."""
+        self.is_complete = True
+        self._write_record()
+
     async def fill_dashboard(self) -> list[dashboard.Source]:
-        """Put every battery on the energy dashboard; return them as they are stored."""
+        """Put all there is on the energy dashboard; return it as it is stored."""
         sources = [
             dashboard.battery_source(
                 battery.title, await self.find_entities(battery, dashboard.NEEDED)
             )
             for battery in self.batteries
         ]
+        if self.local_time:
+            entities = await self.find_house_entities(dashboard.NEEDED_OF_HOUSE)
+            sources.append(dashboard.grid_source(entities))
+            sources.append(dashboard.solar_source(entities))
         saved = await self.api.command("energy/save_prefs", energy_sources=sources)
         stored: list[dashboard.Source] = saved["energy_sources"]
         return stored
@@ -176,9 +223,16 @@ class House:
         record = self._read_record()
         if not is_free(self._port):
             raise DemoError(f"port {self._port} is in use; choose another with --port")
-        home_assistant.prepare(self.config, self._port)
+        if record and "places" not in record:
+            raise DemoError("the last demo is too old to go on with; omit --keep")
+        self.is_complete = record.get("complete", False)
+        if self.local_time and "local_time" in record:
+            self.local_time = LocalTime.from_record(record["local_time"])
         print(f"Starting the simulated batteries: {', '.join(TYPES)} …")
-        await self._start_devices(record.get("ports", {}))
+        await self._start_devices(
+            {name: Place(*place) for name, place in record.get("places", {}).items()}
+        )
+        self._prepare()
         print(f"Starting Home Assistant {RELEASE} …")
         self._home_assistant = await home_assistant.start(self.config)
         await home_assistant.wait_until_it_answers(
@@ -192,6 +246,17 @@ class House:
             self._is_running,
             bool,
             seconds=120,
+        )
+
+    def _prepare(self) -> None:
+        if self.local_time is None:
+            home_assistant.prepare(self.config, self._port)
+            return
+        home_assistant.prepare(
+            self.config,
+            self._port,
+            time_zone=self.local_time.time_zone,
+            state_urls=[device.state_url for device in self.devices],
         )
 
     async def _is_running(self) -> bool:
@@ -213,30 +278,49 @@ class House:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(exist_ok=True)
 
-    async def _start_devices(self, ports: dict[str, int]) -> None:
+    async def _start_devices(self, known: Mapping[str, Place]) -> None:
+        """Start them where they are `known` to be, or else as planned."""
+
         async def start(battery_type: str) -> None:
-            # A kept config entry knows its device by the port.
-            place = self._places.get(battery_type)
-            if port := ports.get(battery_type, 0):
-                place = Place(port=port)
-                if not is_free(port):
-                    raise DemoError(
-                        f"port {port} of the simulated {battery_type} is in use;"
-                        " start without --keep"
-                    )
-            options = _EMMA if battery_type in self.behind_emma else ()
+            # A kept config entry knows its device by the address and port.
+            place = known.get(battery_type)
+            if place and not is_free(place.port, place.host):
+                raise DemoError(
+                    f"port {place.port} of {place.host}, of the simulated"
+                    f" {battery_type}, is not free; start without --keep"
+                )
             self.devices.append(
-                await start_device(battery_type, self._folder, place, options)
+                await start_device(
+                    battery_type,
+                    self._folder,
+                    place or self._places.get(battery_type),
+                    self._options(battery_type),
+                )
+            )
+
+        async def start_spare(local_time: LocalTime, place: Place) -> None:
+            options = batteries.spare_options(local_time, time.time())
+            self.spare = await start_device(
+                batteries.SPARE, self._folder, place, options, name=SPARE
             )
 
         try:
             async with asyncio.TaskGroup() as tasks:
                 for battery_type in TYPES:
                     tasks.create_task(start(battery_type))
+                if self.local_time and (place := self._places.get(SPARE)):
+                    tasks.create_task(start_spare(self.local_time, place))
         except ExceptionGroup as group:
             # The others were stopped because of this one.
             raise group.exceptions[0] from None
         self.devices.sort(key=lambda device: TYPES.index(device.type))
+
+    def _options(self, battery_type: str) -> list[str]:
+        """Return the options of a device's simulator."""
+        options = [*_EMMA] if battery_type in self.behind_emma else []
+        if self.local_time:
+            options += batteries.options(battery_type, self.local_time, time.time())
+        return options
 
     async def _make_user(self) -> str:
         return await ha_api.make_user(
@@ -255,13 +339,28 @@ class House:
             "username": self.username,
             "password": self.password,
             "token": self.token,
-            "ports": {device.type: device.port for device in self.devices},
+            "complete": self.is_complete,
+            "places": {device.type: device.place for device in self.devices},
             "state_urls": {device.type: device.state_url for device in self.devices},
             "entries": {b.device.type: b.entry_id for b in self.batteries},
         }
+        if self.local_time:
+            record["local_time"] = self.local_time.as_record()
         path = self._folder / _RECORD
         path.touch(mode=0o600)
         path.write_text(json.dumps(record, indent=2))
+
+
+def by_key(
+    keys: Collection[str], entities: Iterable[Mapping[str, Any]]
+) -> dict[str, str]:
+    """Return the ids of those of the entities whose unique ids end with a key."""
+    return {
+        key: entity["entity_id"]
+        for entity in entities
+        for key in keys
+        if f"_{entity['unique_id']}".endswith(f"_{key}")
+    }
 
 
 def read_record(folder: Path) -> dict[str, Any]:

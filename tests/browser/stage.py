@@ -16,7 +16,13 @@ import aiohttp
 
 from scripts.demonstration import DOMAIN, DemoError, home_assistant
 from scripts.demonstration.api import Api
-from scripts.demonstration.devices import TYPES, Device, Place, read_state, start_device
+from scripts.demonstration.devices import (
+    TYPES,
+    Device,
+    read_state,
+    real_places,
+    start_device,
+)
 from scripts.demonstration.house import House
 from scripts.demonstration.processes import free_port
 from scripts.demonstration.waiting import wait_for
@@ -24,14 +30,7 @@ from scripts.demonstration.waiting import wait_for
 _LONGEST: Final = 300
 """Seconds that a call of the stage may take, such as Home Assistant's start."""
 
-PLACES: Final = {
-    "victron": Place("127.0.0.11", 502),
-    "sun2000": Place("127.0.0.12", 502),
-    "deye_modbus": Place("127.0.0.13", 502),
-    "deye_solarman": Place("127.0.0.14", 8899),
-    "sessy": Place("127.0.0.15", 80),
-    "sma": Place("127.0.0.16", 502),
-}
+PLACES: Final = real_places(11)
 """The address and the usual port of each device. So a form can be submitted with only
 its empty visible fields filled in."""
 

@@ -5,7 +5,7 @@ Or the one of a diagnostics file: python -m tests.simulators replay FILE.
 
 import argparse
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import json
 from pathlib import Path
 import signal
@@ -24,6 +24,7 @@ from typing import (
 
 from . import SIMULATORS, Plant, Simulator
 from .http_server import UNKNOWN_PATH, Answer, Json, JsonServer, Request
+from .past import Past, Record
 from .replay import Replayed, replay_file
 
 REPLAY: Final = "replay"
@@ -49,10 +50,13 @@ CHANGEABLE: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
 class Control(JsonServer):
     """An HTTP server to inspect a simulator, and to change it while it runs."""
 
-    def __init__(self, simulator: Simulator, port: int) -> None:
+    def __init__(
+        self, simulator: Simulator, port: int, past: Sequence[Record] = ()
+    ) -> None:
         """Prepare to listen."""
         super().__init__(port=port)
         self.simulator = simulator
+        self.past = past
 
     async def answer(self, request: Request) -> Answer:
         """Answer one request."""
@@ -60,6 +64,8 @@ class Control(JsonServer):
             match request:
                 case ("GET", "/state", _):
                     return Answer(self.simulator.state())
+                case ("GET", "/past", _):
+                    return Answer({"records": self.past})
                 case ("POST", "/misbehave", dict(body)):
                     await self.simulator.misbehave(**body)
                 case ("POST", "/plant", dict(body)):
@@ -165,6 +171,7 @@ def _add_type(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"""control port:
   GET  /state       how things really are
+  GET  /past        how they were every five minutes since the first day of --weather
   POST /plant       change the house: {changeable}; null lets load and pv follow the day
                     curl -d '{{"soc": 20, "load": 1500}}' http://127.0.0.1:PORT/plant
   POST /misbehave   curl -d '{{"name": "delay", "seconds": 3}}' http://127.0.0.1:PORT/misbehave
@@ -186,6 +193,13 @@ ways to misbehave:
     for option, how in options(Plant.__init__).items():
         how["default"] = defaults.get(option, how["default"])
         house.add_argument(_flag(option), **how)
+    house.add_argument(
+        "--weather",
+        type=_shares,
+        metavar="SHARE,…",
+        help="shares of a clear sky on the last days and today: it lives through them "
+        "before it starts, from a midnight with the SOC given; then today's stays",
+    )
     device = one.add_argument_group("the device")
     for option, how in device_options(simulator).items():
         device.add_argument(_flag(option), **how)
@@ -200,19 +214,28 @@ def _hour_now() -> float:
     return round(now.tm_hour + now.tm_min / 60, 2)
 
 
-def build(arguments: argparse.Namespace) -> Simulator:
-    """Return the device that the command line asks for."""
+def _shares(text: str) -> tuple[float, ...]:
+    shares = tuple(float(share) for share in text.split(","))
+    if not all(0 <= share <= 1 for share in shares):
+        raise argparse.ArgumentTypeError("a share is between 0 and 1")
+    return shares
+
+
+def build(arguments: argparse.Namespace) -> tuple[Simulator, Sequence[Record]]:
+    """Return the device that the command line asks for, and the records of its past."""
     given = vars(arguments)
     kind: Any = SIMULATORS[arguments.type]
     house = {name: given[name] for name in options(Plant.__init__)}
     device = {name: given[name] for name in device_options(kind)}
+    past = Past(arguments.weather, arguments.time_of_day) if arguments.weather else None
+    begin = past.begin() if past else {"epoch": time.time() - time.monotonic()}
     simulator: Simulator = kind(
-        kind.house(**house, epoch=time.time() - time.monotonic()),
+        kind.house(**house | begin),
         host=arguments.host,
         port=arguments.port,
         **device,
     )
-    return simulator
+    return simulator, past.live_through(simulator) if past else ()
 
 
 def _where(kind: str, device: Simulator | Replayed) -> Json:
@@ -239,8 +262,8 @@ async def run(arguments: argparse.Namespace) -> None:
             print(json.dumps(_where(device.vector["battery_type"], device)), flush=True)
             await ended.wait()
         return
-    simulator = build(arguments)
-    async with simulator, Control(simulator, arguments.control_port) as control:
+    simulator, past = build(arguments)
+    async with simulator, Control(simulator, arguments.control_port, past) as control:
         where = {
             **_where(simulator.type, simulator),
             "state_url": f"http://{control.host}:{control.port}/state",

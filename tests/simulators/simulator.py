@@ -148,20 +148,31 @@ class Simulator(ABC):
         them.
         """
 
-    def state(self) -> State:
-        """Return the true state, whatever the device reports to its clients."""
+    def measured(self) -> dict[str, float]:
+        """Return true powers (W), SOC (%) and energies (Wh, since the start)."""
         plant = self.plant
         plant.run()
+        counters = plant.counters
         return {
             "soc": round(plant.soc, 2),
             "battery_power": round(plant.battery, 1),
-            "mode": self.mode,
             "grid_power": round(sum(plant.grid), 1),
             "pv_power": round(plant.pv, 1),
             "load_power": round(sum(plant.load), 1),
-            "hour": round(plant.hour, 3),
-            "energy_charged": round(plant.counters.charged, 1),
-            "energy_discharged": round(plant.counters.discharged, 1),
+            "energy_charged": round(counters.charged, 1),
+            "energy_discharged": round(counters.discharged, 1),
+            "energy_imported": round(sum(counters.imported), 1),
+            "energy_exported": round(sum(counters.exported), 1),
+            "energy_pv": round(counters.pv, 1),
+            "energy_load": round(counters.load, 1),
+        }
+
+    def state(self) -> State:
+        """Return the true state, whatever the device reports to its clients."""
+        return {
+            **self.measured(),
+            "mode": self.mode,
+            "hour": round(self.plant.hour, 3),
             "device": self.device_state(),
         }
 
