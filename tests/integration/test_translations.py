@@ -498,9 +498,14 @@ FULLY_EQUIPPED: Final[list[tuple[Any, Texts, Texts]]] = [
 ]
 """Devices with options of their houses and their own, fully equipped for their kind."""
 
+SUNNY_BOY_STORAGE: Final = 9356
+"""SBS3.7-10, by its type."""
+
 ONLY_SHOWN: Final[list[tuple[Any, Texts, Texts]]] = [
     (VictronSimulator, {"phases": 3}, {"ess": False}),
     (DeyeModbusSimulator, {"phases": 1}, {"variant": "single"}),
+    # A Sunny Boy Storage takes no setpoint, and its settings are those of another.
+    (SmaSimulator, {"phases": 3}, {"model": SUNNY_BOY_STORAGE}),
 ]
 """The same of devices that show settings which others let a user change."""
 
