@@ -105,9 +105,9 @@ async def _demo(options: argparse.Namespace) -> bool:
         if not house.is_complete:
             installed = await story.install(house)
             await story.install_automations(house)
-            await story.hold_some(house)
             await story.wait_until_written(house, installed.history)
             house.complete()
+        await story.hold_some(house)
         print(story.welcome(house), flush=True)
         await house.serve()
     return True

@@ -28,7 +28,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, float]]] = {
     "deye_solarman": {
         "capacity": 18_000,
         "soc": 60,
-        "max_charge": 3000,
+        "bms_charge": 60,
         "pv_peak": 1300,
         "mean_load": 320,
     },

@@ -177,11 +177,20 @@ class House:
             and device["via_device_id"] is None
         }
 
-    async def find_automations(self) -> list[str]:
-        """Return the automations' entities."""
-        return [
-            entity["entity_id"] for entity in await self.api.entities_of("automation")
-        ]
+    async def find_automations(self, count: int) -> list[str]:
+        """Return the automations, as soon as there are so many."""
+
+        async def observe() -> list[str]:
+            states = await self.api.get("/api/states")
+            ids: list[str] = [state["entity_id"] for state in states]
+            return [each for each in ids if each.startswith("automation.")]
+
+        return await wait_for(
+            f"{count} automations",
+            observe,
+            lambda seen: len(seen) == count,
+            seconds=_ENTITIES_SECONDS,
+        )
 
     async def add_batteries(self) -> None:
         """Add a config entry for each device, unless it is there from last time."""

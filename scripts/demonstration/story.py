@@ -42,16 +42,22 @@ AUTOMATIONS: Final = (
         "Keep a reserve in the Huawei for the evening",
         "keep_reserve",
         "sun2000",
-        {"reserve": 60, "end": "17:00:00", "grid_power": Key.GRID_POWER},
+        {
+            "reserve": 80,
+            "end": "17:00:00",
+            "grid_power": Key.GRID_POWER,
+            "charge_power": 2000,
+            "charge_from": "12:00:00",
+        },
     ),
     Automation(
         "Shave peaks with the Sunny Island",
         "peak_shaving",
         "sma",
-        {"limit": 2500, "grid_power": Key.GRID_POWER},
+        {"limit": 1000, "grid_power": Key.GRID_POWER},
     ),
     Automation(
-        "Take up what the house exports with the Sessy",
+        "Zero export with the Sessy",
         "zero_export",
         "sessy",
         {"grid_power": Key.GRID_POWER},
@@ -96,7 +102,7 @@ async def install_automations(house: House) -> None:
         }
         config = {"alias": automation.name, "use_blueprint": blueprint}
         await house.api.post(path, config)
-    for entity_id in await house.find_automations():
+    for entity_id in await house.find_automations(len(AUTOMATIONS)):
         await house.api.call_service("automation.turn_off", entity_id)
 
 
@@ -225,7 +231,8 @@ async def _wait_until_shown(
 
 _DETECTED: Final = "There: Add a battery → Find it by its address → {host}, and submit."
 _NOT_DETECTED: Final = """\
-Find it by its address finds nothing: the ports of real devices are in use or need root."""
+Find it by its address needs the ports of real devices: run as root, or free them."""
+_RANDOM_PORTS: Final = ", at random ports: those of real ones are in use, or need root"
 
 
 def welcome(house: House) -> str:
@@ -235,11 +242,13 @@ def welcome(house: House) -> str:
         f" port {battery.device.place.port}, {battery.device.state_url}"
         for battery in house.batteries
     )
-    detect = (
-        _DETECTED.format(host=house.spare.place.host) if house.spare else _NOT_DETECTED
+    ports, detect = (
+        ("", _DETECTED.format(host=house.spare.place.host))
+        if house.spare
+        else (_RANDOM_PORTS, _NOT_DETECTED)
     )
     return f"""
-Simulated batteries:
+Simulated batteries{ports}:
 {devices}
 
 Home Assistant is at {house.url}

@@ -326,7 +326,8 @@ def test_the_terminal_has_five_things_to_try_on_one_screen(house: House) -> None
     assert any(house.password in line for line in lines)
 
 
-def test_the_terminal_says_when_nothing_can_be_detected_by_its_address(
-    house: House,
-) -> None:
-    assert "Find it by its address finds nothing" in story.welcome(house)
+def test_the_terminal_says_when_the_ports_are_random(house: House) -> None:
+    text = story.welcome(house)
+
+    assert "Simulated batteries, at random ports: those of real ones are in use" in text
+    assert "Find it by its address needs the ports of real devices" in text

@@ -91,6 +91,7 @@ class DeyeSimulator(Simulator):
             bool, "AC-coupled PV is at the GEN port, and counted there"
         ] = False,
         packs: Annotated[int, "battery packs that tell of themselves"] = 0,
+        bms_charge: Annotated[int, "charge current that the BMS allows, A"] = 200,
         absent: Annotated[Absent, "what registers do that are not there"] = "refused",
         out_of_range: Annotated[
             OutOfRange, "what writes do that are out of range"
@@ -159,6 +160,7 @@ class DeyeSimulator(Simulator):
             settings={address: word for address, word in chosen.items() if address}
             | dict(settings or {}),
         )
+        self.inverter.bms.charge_current = bms_charge
         self.units = DeyeUnits(
             self.inverter,
             Identity(
