@@ -18,9 +18,10 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.typing import ConfigType
+from homeassistant.setup import async_when_setup
 from homeassistant.util.hass_dict import HassKey
 
-from . import device, neighbours, repairs
+from . import device, frontend, neighbours, repairs
 from .const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS, Issue
 from .control import Control
 from .control.store import LeaseStore
@@ -46,8 +47,9 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
-    """Register the actions, and start the scan for loggers."""
+    """Register the actions, start the scan for loggers, and serve the dashboard."""
     async_setup_services(hass)
+    async_when_setup(hass, "frontend", frontend.async_serve)
     async_scan_for_loggers(hass)
     return True
 

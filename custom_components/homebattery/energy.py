@@ -19,13 +19,8 @@ from typing import Any, Final, Self, override
 from homeassistant.components.recorder.history import state_changes_during_period
 from homeassistant.components.recorder.statistics import get_last_short_term_statistics
 from homeassistant.components.sensor import SensorEntity
-from homeassistant.const import (
-    ATTR_UNIT_OF_MEASUREMENT,
-    STATE_UNAVAILABLE,
-    STATE_UNKNOWN,
-    UnitOfEnergy,
-)
-from homeassistant.core import callback
+from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfEnergy
+from homeassistant.core import State, callback
 from homeassistant.helpers.recorder import DATA_INSTANCE, get_instance
 from homeassistant.helpers.restore_state import (
     ExtraStoredData,
@@ -190,6 +185,21 @@ class Source(StrEnum):
     POWER = "power"
 
 
+def _recorded_total(state: State) -> float:
+    """Return the total of a recorded state, kWh; 0 where it has none.
+
+    It may be unavailable or unknown, or empty, as at the end of a removed entity.
+    """
+    unit = state.attributes.get(ATTR_UNIT_OF_MEASUREMENT)
+    if unit not in EnergyConverter.VALID_UNITS:
+        return 0.0
+    try:
+        total = float(state.state)
+    except ValueError:
+        return 0.0
+    return EnergyConverter.convert(total, unit, UnitOfEnergy.KILO_WATT_HOUR)
+
+
 class EnergyTotalSensor(CounterEntity, SensorEntity):
     """Show the energy charged, or discharged, over the battery's life, kWh."""
 
@@ -247,18 +257,7 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
             else dt_util.utcnow() - _UNCOMPILED
         )
         states = state_changes_during_period(self.hass, since, None, self.entity_id)
-        return max(
-            (
-                EnergyConverter.convert(
-                    float(state.state),
-                    state.attributes[ATTR_UNIT_OF_MEASUREMENT],
-                    UnitOfEnergy.KILO_WATT_HOUR,
-                )
-                for state in states.get(self.entity_id, [])
-                if state.state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
-            ),
-            default=0.0,
-        )
+        return max(map(_recorded_total, states.get(self.entity_id, [])), default=0.0)
 
     @property
     @override

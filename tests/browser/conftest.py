@@ -33,6 +33,11 @@ WINDOWS: Final[dict[str, dict[str, Any]]] = {
         "color_scheme": "dark",
     },
 }
+_ENGLISH: Final = "en-GB"
+_IN_OTHER_LANGUAGES: Final = {
+    language: {**WINDOWS["desktop"], "locale": language}
+    for language in ("de", "nl", "fr")
+}
 
 _failed: Final = pytest.StashKey[bool]()
 
@@ -87,8 +92,8 @@ def frontend(
 ) -> Iterator[Frontend]:
     """Open a window on a Home Assistant without batteries."""
     stage.clear()
-    window = WINDOWS[getattr(request, "param", "desktop")]
-    context = browser.new_context(locale="en-GB", **window)
+    window = (WINDOWS | _IN_OTHER_LANGUAGES)[getattr(request, "param", "desktop")]
+    context = browser.new_context(**{"locale": _ENGLISH, **window})
     context.add_init_script(log_in_script(stage.url, stage.token))
     page = context.new_page()
     page.set_default_timeout(_TIMEOUT)

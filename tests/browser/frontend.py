@@ -133,6 +133,66 @@ class Dialog:
         expect(self.element.locator("ha-dialog")).to_be_hidden()
 
 
+class Dashboard:
+    """A dashboard that is open: its cards, by the texts on them."""
+
+    def __init__(self, page: Page) -> None:
+        """Use the page on which the dashboard is."""
+        self._page = page
+
+    def tiles(self, name: str | re.Pattern[str]) -> Locator:
+        """Return the tiles of a name."""
+        exactly = self._page.get_by_text(name, exact=True)
+        return self._page.locator("hui-tile-card").filter(has=exactly, visible=True)
+
+    def expect_tile(
+        self, name: str, state: str | re.Pattern[str] = "", seconds: float = 60
+    ) -> None:
+        """Wait until a tile of a name shows a state."""
+        shown = self.tiles(name).filter(has_text=state).first
+        expect(shown).to_be_visible(timeout=seconds * 1000)
+
+    def _heading(self, text: str) -> Locator:
+        return self._page.get_by_role("heading", name=text, exact=True)
+
+    def expect_heading(self, text: str) -> None:
+        """Wait until a heading is shown."""
+        expect(self._heading(text).first).to_be_visible()
+
+    def expect_no_heading(self, text: str) -> None:
+        """Wait until a heading is not there any more."""
+        expect(self._heading(text)).to_have_count(0)
+
+    def expect_no_errors(self) -> None:
+        """Check that no card complains."""
+        expect(self._page.locator("hui-error-card, hui-warning")).to_have_count(0)
+
+    def open(self, battery: str) -> None:
+        """Open the view of a battery, by its heading."""
+        self._heading(battery).click()
+        expect(self._page).to_have_url(re.compile("/battery-"))
+
+    def slide(self, name: str, share: float) -> None:
+        """Move the slider of a tile to this share of its way, 0 to 1."""
+        slider = self.tiles(name).get_by_role("slider")
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box is not None
+        slider.click(position={"x": box["width"] * share, "y": box["height"] / 2})
+
+    def press(self, name: str | re.Pattern[str]) -> None:
+        """Press the button of a name."""
+        self._page.locator("hui-button-card").get_by_role("button", name=name).click()
+
+    def go_back(self) -> None:
+        """Go back from a subview."""
+        self._page.locator("hui-root").locator("ha-icon-button-arrow-prev").click()
+
+    def go_to_overview(self) -> None:
+        """Go to the first view."""
+        self._page.get_by_role("tab").first.click()
+
+
 class Frontend:
     """One browser window on Home Assistant."""
 
@@ -259,6 +319,23 @@ class Frontend:
     def save_automation(self) -> None:
         """Save the automation under the proposed name."""
         self.page.get_by_role("button", name="Save").click()
+
+    # Dashboards
+
+    def add_dashboard(self, kind: str, title: str) -> None:
+        """Add a dashboard of a kind that the dialog offers, under a title."""
+        self.go("/config/lovelace/dashboards")
+        self.page.get_by_role("button", name="Add dashboard").click()
+        dialog = self.page.locator("ha-dialog", has_text=kind)
+        dialog.get_by_text(kind, exact=True).click()
+        details = self.page.locator("dialog-lovelace-dashboard-detail")
+        details.locator("input[name=title]").fill(title)
+        details.get_by_role("button", name="Create").click()
+
+    def dashboard(self, path: str) -> Dashboard:
+        """Go to a dashboard."""
+        self.go(path)
+        return Dashboard(self.page)
 
     # A device's page
 

@@ -4,7 +4,7 @@ It runs in a thread of its own, so that tests can be plain functions (playwright
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 import json
 from pathlib import Path
@@ -129,6 +129,10 @@ class Stage:
         entry_id: str = entry["entry_id"]
         return entry_id
 
+    def remove(self, entry_id: str) -> None:
+        """Remove a battery through the API."""
+        self._do(self._api.delete_entry(entry_id))
+
     def device_page(self, entry_id: str) -> str:
         """Return the path of the page of a battery's device."""
         devices = self._do(self._api.command("config/device_registry/list"))
@@ -170,6 +174,28 @@ class Stage:
             for issue in issues
             if issue["domain"] == DOMAIN and not issue["ignored"]
         ]
+
+    # Dashboards
+
+    def dashboards(self) -> list[dict[str, Any]]:
+        """Return the dashboards that were added."""
+        command = self._api.command("lovelace/dashboards/list")
+        return [each for each in self._do(command) if each["mode"] == "storage"]
+
+    def add_dashboard(self, config: Mapping[str, Any]) -> str:
+        """Add a dashboard of this configuration; return its path."""
+        path = "added-by-test"
+        self._do(
+            self._api.command(
+                "lovelace/dashboards/create",
+                url_path=path,
+                title="Added by test",
+                mode="storage",
+            )
+        )
+        save = self._api.command("lovelace/config/save", url_path=path, config=config)
+        self._do(save)
+        return f"/{path}"
 
     # The devices
 
@@ -234,6 +260,11 @@ class Stage:
             number = automation["attributes"]["id"]
             self._do(self._api.delete(f"/api/config/automation/config/{number}"))
         self._forget_blueprints()
+        for dashboard in self.dashboards():
+            number = dashboard["id"]
+            self._do(
+                self._api.command("lovelace/dashboards/delete", dashboard_id=number)
+            )
         for battery_type in TYPES:
             if not self._is_as_at_first(battery_type):
                 self.stop_device(battery_type)

@@ -40,3 +40,12 @@ def entity(platform: str, key: str) -> str:
 def state(platform: str, key: str, value: str) -> str:
     """Return the text of a state of an entity."""
     return english(f"entity.{platform}.{key}.state.{value}")
+
+
+def page_text(language: str, name: str) -> str:
+    """Return a text of the dashboard strategy's own."""
+    script = ROOT / "custom_components" / DOMAIN / "frontend" / "strategy.js"
+    _, _, tables = script.read_text().partition("const TEXTS = ")
+    texts: dict[str, dict[str, str]]
+    texts, _ = json.JSONDecoder().raw_decode(tables)
+    return texts[language][name]

@@ -419,6 +419,24 @@ async def test_a_power_cut_does_not_make_an_added_up_total_fall(
     assert await on_dashboard.total() == pytest.approx(after, abs=0.01)
 
 
+async def test_a_battery_that_was_removed_and_added_again_keeps_its_totals(
+    make_home: MakeHome, victron: VictronSimulator, warp: Warp
+) -> None:
+    """Home Assistant records an empty state for the end of an entity."""
+    home = make_home(victron, scan_interval=60)
+    await home.set_up()
+    for _ in range(20):
+        await warp(120)
+    before = float(home.state(DISCHARGED))
+    await async_wait_recording_done(home.hass)
+    await home.hass.config_entries.async_remove(home.entry.entry_id)
+    await async_wait_recording_done(home.hass)
+
+    again = make_home(victron, scan_interval=60)
+    await again.set_up()
+    assert float(again.state(DISCHARGED)) == before
+
+
 def test_a_changed_counter_is_accepted_after_ten_minutes() -> None:
     """These tests and the README rely on the time."""
     assert CounterFilter.ACCEPTED_AFTER == 600

@@ -1,0 +1,135 @@
+"""The dashboard strategy: it is served to browsers, and its texts are complete.
+
+What it makes of the batteries is seen in a browser (tests/browser/test_dashboard.py).
+"""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+import json
+from pathlib import Path
+import re
+from typing import Any, Final
+
+from homeassistant.core import HomeAssistant
+from homeassistant.loader import async_get_integration
+from homeassistant.setup import async_setup_component
+from homeassistant.util import yaml
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.homebattery.const import DOMAIN
+from tests.home import Home
+
+FOLDER: Final = Path(__file__).parents[2] / "custom_components" / DOMAIN
+SCRIPT: Final = (FOLDER / "frontend" / "strategy.js").read_text("utf-8")
+LANGUAGES: Final = sorted(file.stem for file in FOLDER.glob("translations/*.json"))
+
+
+def table(name: str) -> Any:
+    """Return a table of the script, which is JSON."""
+    declared = re.search(
+        rf"^const {name} = (\{{.*?^\}});$", SCRIPT, re.DOTALL | re.MULTILINE
+    )
+    assert declared is not None
+    return json.loads(declared[1])
+
+
+# Served
+
+
+async def test_the_pages_load_the_strategy_by_a_url_with_the_version(
+    hass: HomeAssistant,
+    hass_client_no_auth: ClientSessionGenerator,
+    hass_storage: dict[str, Any],
+) -> None:
+    done = {"done": ["user", "core_config", "analytics", "integration"]}
+    hass_storage["onboarding"] = {"version": 4, "data": done}
+    assert await async_setup_component(hass, DOMAIN, {})
+    assert await async_setup_component(hass, "frontend", {})
+    await hass.async_block_till_done()
+    client = await hass_client_no_auth()
+    page = await (await client.get("/")).text()
+    version = (await async_get_integration(hass, DOMAIN)).version
+    url = f"/{DOMAIN}/strategy.js?v={version}"
+    assert f'import("{url}")' in page
+
+    response = await client.get(url)
+    assert response.status == HTTPStatus.OK
+    assert "javascript" in response.content_type
+    assert await response.text() == SCRIPT
+
+
+async def test_without_a_frontend_nothing_is_served(hass: HomeAssistant) -> None:
+    assert await async_setup_component(hass, DOMAIN, {})
+    await hass.async_block_till_done()
+    assert "frontend" not in hass.config.components
+    assert "http" not in hass.config.components
+
+
+# Its tables
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_of_the_integration_has_all_texts(language: str) -> None:
+    texts, english = table("TEXTS")[language], table("TEXTS")["en"]
+    assert list(texts) == list(english)
+    assert all(text.strip() for text in texts.values())
+
+
+def test_texts_are_used_and_there_are_no_others() -> None:
+    used = set(re.findall(r"\bt\.([a-z_]+)", SCRIPT))
+    used |= set(re.findall(r'word: "([a-z_]+)"', SCRIPT))
+    used |= set(re.findall(r"\)\.(description)", SCRIPT))
+    assert used == set(table("TEXTS")["en"])
+
+
+def test_keys_are_those_of_entities() -> None:
+    entities = json.loads((FOLDER / "translations" / "en.json").read_text())["entity"]
+    used = {
+        (domain, key)
+        for domain, cards in table("KEYS").items()
+        for keys in cards.values()
+        for key in keys
+    }
+    used |= set(re.findall(r'\.id\("([a-z_]+)", "([a-z_]+)"\)', SCRIPT))
+    for domain, keys in re.findall(r'\.ids\("([a-z_]+)", \[(.*?)\]\)', SCRIPT):
+        used |= {(domain, key) for key in re.findall(r'"([a-z_]+)"', keys)}
+    assert used
+    assert not [
+        (domain, key) for domain, key in used if key not in entities.get(domain, {})
+    ]
+
+
+# The same as cards to paste
+
+
+def cards_to_paste() -> list[dict[str, Any]]:
+    """Return the cards of the view that the documentation has to paste."""
+    page = (FOLDER.parents[1] / "docs" / "dashboard.md").read_text("utf-8")
+    views: Any = yaml.parse_yaml(page.rsplit("```yaml\n", 1)[1].split("```", 1)[0])
+    (view,) = views
+    return [card for section in view["sections"] for card in section["cards"]]
+
+
+def entities_in(value: Any) -> Iterator[str]:
+    """Yield the ids of entities anywhere in a configuration."""
+    match value:
+        case dict():
+            for each in value.values():
+                yield from entities_in(each)
+        case list():
+            for each in value:
+                yield from entities_in(each)
+        case str() if re.fullmatch(r"[a-z_]+\.sessy_[a-z_]+", value):
+            yield value
+
+
+async def test_entities_on_cards_to_paste_are_there(sessy_home: Home) -> None:
+    ids = set(entities_in(cards_to_paste()))
+    assert ids
+    assert not ids.difference(sessy_home.hass.states.async_entity_ids())
+
+
+def test_cards_to_paste_are_of_the_types_on_the_page() -> None:
+    types = {card["type"] for card in cards_to_paste()}
+    assert types <= set(re.findall(r'type: "([a-z-]+)"', SCRIPT))
