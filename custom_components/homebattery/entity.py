@@ -11,13 +11,21 @@ from homeassistant.core import callback
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .const import ControlMode
+from .const import BATTERY_POWER, BATTERY_SOC, POWER_SETPOINT, ControlMode
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry
 from .device import device_info
 from .drivers.measurements import MEASUREMENTS, Value
 from .drivers.modbus.priority_lock import high_priority
 from .errors import translating
+
+ATTR_KEY: Final = "key"
+KEYS_FOR_TEMPLATES: Final = frozenset({BATTERY_POWER, BATTERY_SOC, POWER_SETPOINT})
+"""The keys of the entities that have theirs as an attribute.
+
+By it, a template finds them among those of a device: it sees no more of an entity than
+its state. Ids, names and units are the user's, and many share a device class.
+"""
 
 
 def _in_key(numbered: str) -> re.Pattern[str]:
@@ -92,6 +100,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
     """
 
     _attr_has_entity_name = True
+    _unrecorded_attributes = frozenset({ATTR_KEY})
 
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
@@ -111,6 +120,8 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
             f"{self._battery.identity.serial_number}_{description.key}"
         )
         self._attr_device_info = device_info(entry)
+        if description.key in KEYS_FOR_TEMPLATES:
+            self._attr_extra_state_attributes = {ATTR_KEY: description.key}
 
     @property
     def _value(self) -> Value:

@@ -37,6 +37,7 @@ from .drivers.battery.settings import NumberSetting
 from .drivers.errors import InvalidValueError
 from .drivers.measurements import MEASUREMENTS, Quantity, as_number
 from .entity import (
+    ATTR_KEY,
     ControlEntity,
     HomeBatteryEntityDescription,
     SettingEntity,
@@ -259,7 +260,9 @@ class SetpointNumber(ControlEntity, NumberEntity):
 
     entity_description: SetpointNumberDescription
 
-    _unrecorded_attributes = frozenset({ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO})
+    _unrecorded_attributes = frozenset(
+        {ATTR_KEY, ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
+    )
 
     def __init__(
         self,
@@ -298,6 +301,7 @@ class SetpointNumber(ControlEntity, NumberEntity):
     def extra_state_attributes(self) -> dict[str, Any]:
         # In words, for users who do not know which sign charges.
         return {
+            **(super().extra_state_attributes or {}),
             ATTR_CHARGES: self.native_max_value,
             ATTR_DISCHARGES: -self.native_min_value,
             ATTR_AT_ZERO: HOLDS,

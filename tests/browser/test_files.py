@@ -50,7 +50,6 @@ def test_a_blueprint_becomes_an_automation_by_its_form(
     frontend.import_blueprint(f"{web}/keep_reserve.yaml")
     form = frontend.new_automation("Keep a reserve in a home battery before a time")
     frontend.choose(form.locator("ha-device-picker"), entry["title"])
-    frontend.choose(form.locator("ha-entity-picker").first, "Power setpoint")
     frontend.picture("inputs")
     frontend.save_automation()
     (automation,) = stage.until("the automation", stage.automations, bool)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+import logging
 from pathlib import Path
 import re
 import shutil
@@ -21,7 +22,7 @@ from homeassistant.util import dt as dt_util, yaml as yaml_util
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from tests.home import LOAD, Home, MakeHome, one_of_each_protocol
+from tests.home import LOAD, Home, MakeHome, another, one_of_each_protocol
 from tests.simulators import (
     SIMULATORS,
     ManualClock,
@@ -76,6 +77,17 @@ async def test_blueprint_is_valid_and_described(file: Path) -> None:
         if "input" in section:
             assert section["collapsed"] and section["name"]
             assert all("default" in each for each in section["input"].values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blueprint_asks_for_the_battery_once(name: str) -> None:
+    blueprint = yaml_util.load_yaml_dict(ROOT / PATH.format(name))["blueprint"]
+    inputs = {
+        key: each
+        for group, section in blueprint["input"].items()
+        for key, each in section.get("input", {group: section}).items()
+    }
+    assert [key for key, each in inputs.items() if DOMAIN in str(each)] == ["battery"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -230,10 +242,7 @@ class Site:
             (DOMAIN, str(self.home.entry.unique_id)), self.home.entry.entry_id
         )
         assert device is not None
-        return {
-            "battery": device.id,
-            "setpoint": self.home.entity_id("power_setpoint"),
-        }
+        return {"battery": device.id}
 
     async def use(self, name: str, **inputs: Any) -> None:
         """Create an automation of a blueprint."""
@@ -270,7 +279,6 @@ class Site:
         known = str(blueprint["blueprint"]["input"])
         await self.use(
             name,
-            battery_power=self.home.entity_id("battery_power"),
             grid_power=GRID,
             **{key: each for key, each in inputs.items() if f"'{key}'" in known},
         )
@@ -394,9 +402,192 @@ async def test_meters_are_not_offered(other_home: Home) -> None:
         assert offered(other_home, name) == set()
 
 
-# Cheapest hours
+# The entities of the battery, which an automation finds itself
 
 PRICE: Final = "sensor.price"
+GRID: Final = "sensor.grid"
+EXPORT: Final = "sensor.grid_export"
+BUSY: Final[dict[str, dict[str, Any]]] = {
+    "cheapest_hours": {"price_sensor": PRICE, "price_limit": 1, "target_soc": 90},
+    "keep_reserve": {"reserve": 50},
+    "peak_shaving": {"grid_power": GRID, "limit": 400, "dead_band": 100},
+    "zero_export": {"grid_power": GRID, "target": 30},
+}
+"""Inputs by which each blueprint has a reason to hold the battery of a `busy` site."""
+HELD_AT: Final = {
+    "cheapest_hours": 2000,
+    "keep_reserve": 0,
+    "peak_shaving": 400 - 100 - LOAD,
+    "zero_export": 30 - LOAD,
+}
+"""The power at which each then holds it, W."""
+each_blueprint: Final = pytest.mark.parametrize("name", NAMES)
+
+
+async def busy(site: Site, passes: Passes, name: str, **inputs: Any) -> None:
+    """Create an automation that will hold the battery at its next turn."""
+    site.home.simulator.plant.soc = 40
+    # A turn at midnight would be due now; and the state of charge is to be read.
+    await passes(10)
+    site.set(PRICE, 0)
+    site.show_grid("W")
+    await site.use(name, **BUSY[name], **inputs)
+
+
+async def five_minutes(site: Site, passes: Passes) -> None:
+    """Let the meter report until each blueprint has had its turn."""
+    await site.reports(310, passes, 50)
+
+
+@pytest.fixture
+async def idle_site(sessy_site: Site) -> Site:
+    """Return a site whose battery does nothing by itself."""
+    await sessy_site.idle()
+    return sessy_site
+
+
+def rename_all(site: Site) -> None:
+    """Give the battery's entities other ids and names, hide them, and show power in kW."""
+    registry = er.async_get(site.hass)
+    entry_id = site.home.entry.entry_id
+    for number, entity in enumerate(
+        er.async_entries_for_config_entry(registry, entry_id)
+    ):
+        changes: dict[str, Any] = {
+            "new_entity_id": f"{entity.domain}.die_{number}",
+            "name": f"Die {number}",
+            "hidden_by": er.RegistryEntryHider.USER,
+        }
+        registry.async_update_entity(entity.entity_id, **changes)
+    for domain, key in (("number", "power_setpoint"), ("sensor", "battery_power")):
+        registry.async_update_entity_options(
+            site.home.entity_id(key), domain, {"unit_of_measurement": "kW"}
+        )
+
+
+def add_sensors_of_others(site: Site) -> None:
+    """Give the battery's device sensors of another integration."""
+    registry = er.async_get(site.hass)
+    for kind, unit in (("battery", "%"), ("power", "W")):
+        other = registry.async_get_or_create(
+            "sensor", "template", kind, device_id=site.inputs["battery"]
+        )
+        site.set(other.entity_id, 99, device_class=kind, unit_of_measurement=unit)
+
+
+@each_blueprint
+async def test_entities_may_be_renamed_and_shown_in_another_unit(
+    idle_site: Site, passes: Passes, name: str
+) -> None:
+    site = idle_site
+    await busy(site, passes, name)
+    add_sensors_of_others(site)
+    rename_all(site)
+    await site.hass.async_block_till_done()
+    assert site.home.state_of("power_setpoint").attributes["max"] < 10
+    await five_minutes(site, passes)
+    assert not site.is_idle()
+    assert site.power == pytest.approx(HELD_AT[name], abs=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("cheapest_hours", "power_setpoint"),
+        ("keep_reserve", "battery_soc"),
+        ("peak_shaving", "battery_power"),
+        ("zero_export", "battery_power"),
+    ],
+)
+async def test_battery_is_not_held_without_an_entity_that_is_needed(
+    idle_site: Site, passes: Passes, name: str, key: str
+) -> None:
+    site = idle_site
+    er.async_get(site.hass).async_update_entity(
+        site.home.entity_id(key), disabled_by=er.RegistryEntryDisabler.USER
+    )
+    await site.hass.async_block_till_done()
+    await busy(site, passes, name)
+    await five_minutes(site, passes)
+    assert site.is_idle()
+
+
+@each_blueprint
+async def test_battery_that_is_not_there_at_the_start_is_waited_for(
+    idle_site: Site, passes: Passes, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site, entry_id = idle_site, idle_site.home.entry.entry_id
+    assert await site.hass.config_entries.async_unload(entry_id)
+    caplog.clear()
+    await busy(site, passes, name)
+    await five_minutes(site, passes)
+    state = site.home.state_of("power_setpoint")
+    assert state.state == "unavailable" and state.attributes["max"] == 2200
+    # Asyncio complains of the leaps of time.
+    assert not [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name != "asyncio"
+    ]
+    assert await site.hass.config_entries.async_setup(entry_id)
+    await five_minutes(site, passes)
+    assert site.power == pytest.approx(HELD_AT[name], abs=60)
+    assert not site.is_idle()
+
+
+async def test_each_of_two_batteries_is_controlled_by_its_own_entities(
+    idle_site: Site,
+    make_home: MakeHome,
+    clock: ManualClock,
+    passes: Passes,
+) -> None:
+    full = idle_site
+    full.home.simulator.plant.soc = 95
+    async with another(full.home.simulator, clock) as simulator:
+        home = make_home(simulator, max_charge_power=1200)
+        full.hass.config_entries.async_update_entry(home.entry, unique_id="AXYZ9999")
+        assert await home.set_up()
+        empty = Site(home)
+        await empty.idle()
+        await busy(empty, passes, "cheapest_hours")
+        await five_minutes(empty, passes)
+        assert empty.power == pytest.approx(1200, rel=0.1)
+        assert full.is_idle()
+        await turn_off(full.hass)
+        assert await full.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+@pytest.mark.parametrize("name", ["peak_shaving", "zero_export"])
+async def test_discharge_is_bounded_by_the_number(
+    blueprints: None,
+    make_home: MakeHome,
+    sessy: SessySimulator,
+    passes: Passes,
+    name: str,
+) -> None:
+    home = make_home(sessy, max_discharge_power=200)
+    assert await home.set_up()
+    site = Site(home)
+    await site.idle()
+    await busy(site, passes, name)
+    await five_minutes(site, passes)
+    assert site.power == pytest.approx(-200, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["keep_reserve", "zero_export"])
+async def test_automation_of_an_earlier_version_goes_on_working(
+    idle_site: Site, passes: Passes, name: str
+) -> None:
+    """That asked for two of the entities, too."""
+    site = idle_site
+    await busy(site, passes, name, setpoint="number.gone", battery_power="sensor.gone")
+    await five_minutes(site, passes)
+    assert site.power == pytest.approx(HELD_AT[name], abs=60)
+    assert not site.is_idle()
+
+
+# Cheapest hours
+
 HOURS: Final = [*([0.30] * 3), 0.05, 0.10, 0.06, *([0.30] * 18)]
 """Prices of a day; the cheapest are from three to six."""
 
@@ -669,24 +860,6 @@ async def test_setpoint_set_by_hand_is_kept_outside_the_hours(
     assert site.power == pytest.approx(-500, rel=0.1)
 
 
-async def test_setpoint_of_another_battery_is_refused(
-    victron_site: Site,
-    sessy: SessySimulator,
-    make_home: MakeHome,
-    until: At,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    site, other = victron_site, make_home(sessy)
-    assert await other.set_up()
-    site.set(PRICE, 0.30, **as_numbers(HOURS, []))
-    await site.use(
-        "cheapest_hours", price_sensor=PRICE, setpoint=other.entity_id("power_setpoint")
-    )
-    await until("03:00")
-    assert "The power setpoint chosen is not that of the battery chosen" in caplog.text
-    assert site.is_released()
-
-
 # Keeping a reserve
 
 
@@ -706,10 +879,6 @@ async def reserve_site(
         home = make_home(simulator)
         assert await home.set_up()
         yield Site(home)
-
-
-GRID: Final = "sensor.grid"
-EXPORT: Final = "sensor.grid_export"
 
 
 def plant_of(site: Site) -> Plant:

@@ -17,7 +17,11 @@ from custom_components.homebattery.drivers.measurements import (
     UNITS,
     Quantity,
 )
-from custom_components.homebattery.entity import translation_of
+from custom_components.homebattery.entity import (
+    ATTR_KEY,
+    KEYS_FOR_TEMPLATES,
+    translation_of,
+)
 from custom_components.homebattery.sensor import KINDS
 from tests.home import Home, MakeHome, Warp
 from tests.simulators import (
@@ -130,6 +134,29 @@ async def test_every_entity_can_be_enabled(
         and "has not been tested by Home Assistant" not in record.getMessage()
     ]
     assert not complaints
+
+
+async def test_entities_for_templates_show_their_key(
+    make_home: MakeHome, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key is that of one entity, also when all the others are enabled."""
+    monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
+    home = make_home(simulator)
+    assert await home.set_up()
+    shown = [
+        (state.attributes[ATTR_KEY], state.entity_id)
+        for state in home.hass.states.async_all()
+        if ATTR_KEY in state.attributes
+    ]
+    assert sorted(shown) == [
+        (key, home.entity_id(key)) for key in sorted(KEYS_FOR_TEMPLATES)
+    ]
+    domains = {key: entity_id.partition(".")[0] for key, entity_id in shown}
+    assert domains == {
+        "battery_power": "sensor",
+        "battery_soc": "sensor",
+        "power_setpoint": "number",
+    }
 
 
 async def test_meter_has_neither_setpoint_nor_battery(

@@ -47,7 +47,11 @@ from custom_components.homebattery.drivers.sun2000.registers import (
     PEAK_SHAVING,
 )
 from custom_components.homebattery.drivers.victron.registers import SWITCH_POSITION
-from custom_components.homebattery.entity import translation_of
+from custom_components.homebattery.entity import (
+    ATTR_KEY,
+    KEYS_FOR_TEMPLATES,
+    translation_of,
+)
 from custom_components.homebattery.forms import SECTION_ADVANCED, SELECTORS
 from custom_components.homebattery.number import (
     ATTR_AT_ZERO,
@@ -434,8 +438,14 @@ async def test_each_of_a_family_is_named_by_its_number(
 def test_setpoints_have_texts_for_their_attributes(key: str) -> None:
     translation_key, _ = translation_of(key)
     attributes = entities(Platform.NUMBER)[translation_key]["state_attributes"]
-    assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO}
+    own = {ATTR_KEY} if key in KEYS_FOR_TEMPLATES else set()
+    assert attributes.keys() == {ATTR_CHARGES, ATTR_DISCHARGES, ATTR_AT_ZERO} | own
     assert attributes[ATTR_AT_ZERO]["state"].keys() == {HOLDS}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS_FOR_TEMPLATES - SETPOINTS))
+def test_sensors_for_templates_have_a_text_for_their_key(key: str) -> None:
+    assert entities(Platform.SENSOR)[key]["state_attributes"].keys() == {ATTR_KEY}
 
 
 def test_each_measurement_has_a_name() -> None:
