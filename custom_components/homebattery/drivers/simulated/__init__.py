@@ -1,0 +1,1 @@
+"""A simulated battery, to try what can be done with one."""
