@@ -18,6 +18,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.typing import ConfigType
+from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from . import device, neighbours, repairs
@@ -153,6 +154,7 @@ def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery
         {**entry.data, **entry.options}, session=async_get_clientsession(hass)
     )
     battery.identity_check.expected = entry.unique_id
+    battery.local_time = dt_util.now
     return battery
 
 

@@ -1,1 +1,5 @@
-"""A simulated battery, to try what can be done with one."""
+"""A simulated battery: to try the integration without a device."""
+
+from .battery import SimulatedBattery
+
+__all__ = ["SimulatedBattery"]

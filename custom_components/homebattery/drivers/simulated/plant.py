@@ -223,6 +223,13 @@ class Plant:
         )  # what was decided just now shows at once, as far as the ramp allows
         self._ran_until = now
 
+    def pass_hours(self, hours: float) -> None:
+        """Let hours of the day pass at once, in slices of a minute."""
+        minutes = math.ceil(hours * 60)
+        for _ in range(minutes):
+            self.controller(self._ran_until)
+            self._step(hours * 3600 / minutes / self.speed)
+
     def freeze(self, seconds: float = 0.0) -> None:
         """Stop the clock this many seconds from now, and settle at once."""
         until = self._ran_until = self.clock() + seconds
