@@ -127,7 +127,7 @@ def plain_with(
 each_on_a_socket: Final = pytest.mark.parametrize(
     "simulator", ON_A_SOCKET, indirect=True
 )
-"""A mark for tests of hosts, ports, requests and answers: a simulated battery has none."""
+"""A mark for tests of what a simulated battery lacks: a host, requests, flash."""
 one_of_each_protocol: Final = plain_with("victron", "sessy")
 """A mark for tests above the drivers: one device by Modbus and one by REST are enough."""
 

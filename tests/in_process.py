@@ -10,12 +10,14 @@ from typing import Any, Final, Literal
 from custom_components.homebattery.drivers.errors import (
     BatteryError,
     CannotConnectError,
+    DeviceRefusedError,
     RequestTimeoutError,
 )
+from custom_components.homebattery.drivers.measurements import Value
 from custom_components.homebattery.drivers.simulated.device import (
     EXTERNAL_CONTROL,
+    IDLE,
     MODE,
-    SELF_CONSUMPTION,
     SimulatedDevice,
 )
 from custom_components.homebattery.drivers.simulated.plant import BatteryPower, Plant
@@ -25,15 +27,35 @@ SERIAL: Final = "SIM-4F2A"
 
 
 class _FaultyDevice(SimulatedDevice):
-    """A device that can be out of reach."""
+    """A device that can be out of reach, and notes all that is written to it."""
 
     failure: BatteryError | None = None
     """The error of each read and write; None while it answers."""
+    refusal: BatteryError | None = None
+    """The error of each write alone."""
+
+    def __init__(self, serial_number: str, plant: Plant) -> None:
+        """Begin with nothing written."""
+        super().__init__(serial_number, plant)
+        self.written: list[tuple[str, Value]] = []
 
     def run(self) -> None:
         if self.failure is not None:
             raise self.failure
         super().run()
+
+    def write(self, key: str, value: Value) -> None:
+        self._note(key, value)
+        super().write(key, value)
+
+    def hold(self, power: float) -> None:
+        self._note("power_setpoint", power)
+        super().hold(power)
+
+    def _note(self, key: str, value: Value) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.written.append((key, value))
 
 
 class InProcessDevice(Simulator):
@@ -100,6 +122,11 @@ class InProcessDevice(Simulator):
         silent = RequestTimeoutError(f"{self.device.serial_number}: no answer")
         self.device.failure = silent if on else None
 
+    def fault_refuse_writes(self, code: int = 4) -> None:
+        """Refuse each write with this code; 0: they are taken again."""
+        refusal = DeviceRefusedError(f"{self.device.serial_number}: refused", code)
+        self.device.refusal = refusal if code else None
+
     def fault_other_controller(self) -> None:
         """End external control, as another controller would."""
-        self.device.write(MODE, SELF_CONSUMPTION)
+        self.device.settings[MODE] = IDLE
