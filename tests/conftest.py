@@ -48,7 +48,6 @@ from tests.home import (
     CONTROL_KEYS,
     DEVICES,
     KINDS,
-    ON_A_SOCKET,
     OTHERS,
     Home,
     MakeHome,
@@ -147,8 +146,8 @@ async def enable_event_loop_debug(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the pauses of the drivers."""
-    for driver in (ModbusBattery, *map(DRIVERS.__getitem__, ON_A_SOCKET)):
-        monkeypatch.setattr(driver, "settle", 0)
+    for driver in (ModbusBattery, *DRIVERS.values()):
+        monkeypatch.setattr(driver, "settle", 0, raising=False)
     monkeypatch.setattr(SessyClient, "retry_pause", 0)
     monkeypatch.setattr(SmaInverter, "spacing", 0)
     monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0)

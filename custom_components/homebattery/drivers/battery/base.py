@@ -179,9 +179,8 @@ class Battery(MeasuringDevice):
         for option in ("capacity", "max_charge_power", "max_discharge_power"):
             if setup.get(option) is not None:
                 arguments[option] = setup[option]
-        if "host" in arguments:
-            arguments["address"] = arguments.pop("host")
-        return cls(**arguments)
+        host = [arguments.pop("host")] if "host" in arguments else []
+        return cls(*host, **arguments)
 
     @classmethod
     async def detect(cls, probe: Probe) -> list[Detected]:
