@@ -108,7 +108,7 @@ WITH_WORKING_MODE: Final = [
 
 
 def plain_with(
-    *plain: str, of: Iterable[str] = DRIVERS, fixture: str = "simulator"
+    *plain: str, of: Iterable[str] = ON_A_SOCKET, fixture: str = "simulator"
 ) -> pytest.MarkDecorator:
     """Return a mark that gives a test each of these devices in turn.
 

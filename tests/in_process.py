@@ -67,7 +67,7 @@ class InProcessDevice(Simulator):
     plant: Any
     server: Any = None
 
-    def __init__(self, plant: Plant | None = None, *, serial: str = SERIAL) -> None:
+    def __init__(self, plant: Any = None, *, serial: str = SERIAL) -> None:
         """Install the battery in the house."""
         self.plant = plant or self.house()
         self.device = _FaultyDevice(serial, self.plant)
