@@ -44,14 +44,17 @@ from tests.faults.counting import (
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
-from tests.home import CONTROL_KEYS, KINDS, OTHERS, Home, MakeHome, Warp, house_of
-from tests.simulators import (
-    SIMULATORS,
-    ManualClock,
-    SessySimulator,
-    Simulator,
-    VictronSimulator,
+from tests.home import (
+    CONTROL_KEYS,
+    DEVICES,
+    KINDS,
+    OTHERS,
+    Home,
+    MakeHome,
+    Warp,
+    house_of,
 )
+from tests.simulators import ManualClock, SessySimulator, Simulator, VictronSimulator
 
 # Examples of property tests. The duration of one is no property of the code under test,
 # and the same are tried each time: a check that fails now and then says little.
@@ -144,7 +147,7 @@ async def enable_event_loop_debug(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the pauses of the drivers."""
     for driver in (ModbusBattery, *DRIVERS.values()):
-        monkeypatch.setattr(driver, "settle", 0)
+        monkeypatch.setattr(driver, "settle", 0, raising=False)
     monkeypatch.setattr(SessyClient, "retry_pause", 0)
     monkeypatch.setattr(SmaInverter, "spacing", 0)
     monkeypatch.setattr(sun2000_inverter, "CONNECT_DELAY", 0)
@@ -212,7 +215,7 @@ async def simulator(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> AsyncIterator[Simulator]:
     """Yield each kind of battery in turn."""
-    device: Any = SIMULATORS[request.param]  # each has options of its own
+    device: Any = DEVICES[request.param]  # each has options of its own
     async with device(house_of(device, clock)) as simulator:
         yield simulator
 

@@ -1,6 +1,6 @@
 """A simulated battery in Home Assistant, for the tests of control and integration."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,7 +14,9 @@ from custom_components.homebattery.const import DOMAIN, WORKING_MODE
 from custom_components.homebattery.data import HomeBatteryData
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import SetupField
+from tests.in_process import SERIAL, InProcessDevice
 from tests.simulators import (
+    SIMULATORS,
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
     HuaweiSimulator,
@@ -76,7 +78,17 @@ KINDS: Final = {
     ),
     "deye_modbus": _DEYE,
     "deye_solarman": replace(_DEYE, serial="2305112244"),
+    "simulated": Kind(serial=SERIAL, title="Simulated battery", requests=0),
 }
+DEVICES: Final[Mapping[str, type[Simulator]]] = {
+    **SIMULATORS,
+    InProcessDevice.type: InProcessDevice,
+}
+"""The device of each driver: those on a socket, and the simulated battery."""
+ON_A_SOCKET: Final = tuple(
+    battery_type for battery_type in DRIVERS if battery_type in SIMULATORS
+)
+"""The drivers whose device is on a socket, in the order of the registry."""
 _OTHER_SERIALS: Final[dict[str, Any]] = {
     "victron": "c0619a000002",
     "sun2000": "HV2250999999",
@@ -84,6 +96,7 @@ _OTHER_SERIALS: Final[dict[str, Any]] = {
     "deye_solarman": "2305119999",
     "sessy": "XYZ9999",
     "sma": 3012349999,
+    "simulated": "SIM-9999",
 }
 """The serial numbers of other devices, as the simulators take them."""
 OTHER_LOGGER: Final = 2799999999
@@ -95,7 +108,7 @@ WITH_WORKING_MODE: Final = [
 
 
 def plain_with(
-    *plain: str, of: Iterable[str] = DRIVERS, fixture: str = "simulator"
+    *plain: str, of: Iterable[str] = ON_A_SOCKET, fixture: str = "simulator"
 ) -> pytest.MarkDecorator:
     """Return a mark that gives a test each of these devices in turn.
 
@@ -111,6 +124,10 @@ def plain_with(
     )
 
 
+each_on_a_socket: Final = pytest.mark.parametrize(
+    "simulator", ON_A_SOCKET, indirect=True
+)
+"""A mark for tests of what a simulated battery lacks: a host, requests, flash."""
 one_of_each_protocol: Final = plain_with("victron", "sessy")
 """A mark for tests above the drivers: one device by Modbus and one by REST are enough."""
 

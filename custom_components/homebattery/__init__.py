@@ -19,6 +19,7 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.typing import ConfigType
 from homeassistant.setup import async_when_setup
+from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from . import device, frontend, neighbours, repairs
@@ -155,6 +156,7 @@ def _make_battery(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> Battery
         {**entry.data, **entry.options}, session=async_get_clientsession(hass)
     )
     battery.identity_check.expected = entry.unique_id
+    battery.local_time = dt_util.now
     return battery
 
 

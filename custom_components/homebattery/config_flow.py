@@ -57,8 +57,12 @@ MENU: Final = (
     "sessy",
     "sma",
     "victron",
+    "simulated",
 )
-"""The kinds of batteries by their English names: Deye, Huawei, Sessy, SMA, Victron."""
+"""The kinds of batteries by their English names: Deye, Huawei, Sessy, SMA, Victron.
+
+The simulated one comes last.
+"""
 
 
 class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
@@ -135,6 +139,12 @@ class HomeBatteryConfigFlow(SetupFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask how to reach an SMA Sunny Island."""
         return await self._async_step_battery("sma", user_input)
+
+    async def async_step_simulated(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the size of a simulated battery, and of its house."""
+        return await self._async_step_battery("simulated", user_input)
 
     async def async_step_sun2000(
         self, user_input: dict[str, Any] | None = None

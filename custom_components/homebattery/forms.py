@@ -10,6 +10,8 @@ from homeassistant.const import (
     CONF_PASSWORD,
     CONF_PORT,
     CONF_USERNAME,
+    UnitOfEnergy,
+    UnitOfPower,
 )
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
@@ -76,6 +78,10 @@ SELECTORS: Final[Mapping[str, object]] = {
     CONF_USERNAME: _TEXT,
     CONF_PASSWORD: TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD)),
     CONF_NAME: _TEXT,
+    "battery_capacity": number_box(1, 10_000, UnitOfEnergy.KILO_WATT_HOUR),
+    "rated_power": number_box(100, 500_000, UnitOfPower.WATT),
+    "pv_peak": number_box(0, 500_000, UnitOfPower.WATT),
+    "mean_load": number_box(0, 500_000, UnitOfPower.WATT),
 }
 """The selector of each field that a driver may have, of the name, and of each option
 that is no switch."""
@@ -99,7 +105,7 @@ def form_schema(
         return {
             _marker(field, known): selectors[field.name]
             for field in fields
-            if field.advanced == advanced
+            if field.advanced == advanced and not field.generated
         }
 
     schema: dict[vol.Marker, object] = form(advanced=False)
@@ -139,16 +145,18 @@ def flatten(
 ) -> dict[str, Any]:
     """Return the values of a form, those of its section among them.
 
-    A field that was emptied is not sent. A section that is not sent stays as it was.
+    A field that was emptied is not sent. A section that is not sent stays as it was, and
+    so does a generated one.
     """
     in_view = {key: user_input[key] for key in user_input if key != SECTION_ADVANCED}
     advanced = user_input.get(SECTION_ADVANCED)
-    if advanced is None:
-        values = {
-            field.name: _value(field, before) for field in fields if field.advanced
-        }
-        advanced = {name: values[name] for name in values if values[name] is not None}
-    return {**in_view, **advanced}
+    values = {
+        field.name: _value(field, before)
+        for field in fields
+        if field.generated or (advanced is None and field.advanced)
+    }
+    unsent = {name: values[name] for name in values if values[name] is not None}
+    return {**in_view, **(advanced or {}), **unsent}
 
 
 def errors_in_view(
@@ -165,9 +173,10 @@ def errors_in_view(
 def parse_setup(typed: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
     """Return the typed setup of a device; put invalid fields into `errors`."""
     setup = dict(typed)
-    host = setup[CONF_HOST] = setup[CONF_HOST].strip()
-    if not is_host(host):
-        errors[CONF_HOST] = "invalid_host"
+    if CONF_HOST in setup:
+        host = setup[CONF_HOST] = setup[CONF_HOST].strip()
+        if not is_host(host):
+            errors[CONF_HOST] = "invalid_host"
     if printed := str(setup.pop(CONF_LOGGER_SERIAL, "")).strip():
         setup[CONF_LOGGER_SERIAL] = serial = _logger_serial(printed)
         if serial == printed:

@@ -17,6 +17,7 @@ from homeassistant.core import callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.util import dt as dt_util
 
 from .const import CONF_BATTERY_TYPE, CONF_LOGGER_SERIAL, CONF_UNIT_ID
 from .device import device_name
@@ -146,6 +147,7 @@ class SetupFlow(ConfigFlow):
                 setup, session=async_get_clientsession(self.hass)
             )
             battery.searches = self._searches
+            battery.local_time = dt_util.now
             try:
                 async with battery:
                     setup.update(battery.detected_config)

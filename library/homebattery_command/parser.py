@@ -131,7 +131,7 @@ def _sentence(text: str) -> str:
 
 
 def fields_of(driver: type[Battery]) -> tuple[SetupField, ...]:
-    """Return all that a driver can be set up with, the host first."""
+    """Return all that a driver can be set up with, the host first where it has one."""
     return (*driver.fields, *driver.option_fields)
 
 
@@ -163,7 +163,7 @@ def type_of(item: SetupField) -> type[bool | str | int]:
     """Return the type of a field's values."""
     if isinstance(item.default, bool):
         return bool
-    if item.name in _TEXTS or isinstance(item.default, str):
+    if item.name in _TEXTS or item.generated or isinstance(item.default, str):
         return str
     return int
 
@@ -218,7 +218,9 @@ def ask_password(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 def command_line(command: str, battery_type: str, setup: Mapping[str, Any]) -> str:
     """Return a command for a shell, without the password."""
-    words = [PROGRAM, command, battery_type, str(setup["host"])]
+    words = [PROGRAM, command, battery_type]
+    if "host" in setup:
+        words.append(str(setup["host"]))
     for item in fields_of(DRIVERS[battery_type]):
         value = setup.get(item.name)
         if item.name in ("host", PASSWORD):

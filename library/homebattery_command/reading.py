@@ -15,9 +15,11 @@ from .printing import complain, describe, say, table
 def print_types() -> int:
     """Print each type, and what it takes to connect one."""
     for battery_type, driver in DRIVERS.items():
-        say(f"{battery_type:<16}{driver.manufacturer}", "    HOST")
+        say(f"{battery_type:<16}{driver.manufacturer}")
         for item in fields_of(driver):
-            if item.name != "host":
+            if item.name == "host":
+                say("    HOST")
+            else:
                 option = f"{option_of(item)} {metavar_of(item)}".rstrip()
                 say(f"    {option:<24}{explanation_of(item)}")
     return 0

@@ -50,10 +50,8 @@ class HeldDevice:
 
     def __str__(self) -> str:
         """Return which device it is."""
-        return (
-            f"{self.battery_type} at {self.setup['host']}, "
-            f"serial number {self.serial_number}"
-        )
+        where = f" at {self.setup['host']}" if "host" in self.setup else ""
+        return f"{self.battery_type}{where}, serial number {self.serial_number}"
 
 
 def folder() -> Path:
@@ -187,7 +185,7 @@ def _parsed(content: Any) -> HeldDevice:
             "version": int(version),
             "battery_type": str(battery_type),
             "serial_number": str(serial_number),
-            "setup": {"host": str()} as setup,
+            "setup": dict(setup),
             "snapshot": dict(snapshot),
         } if version == VERSION and battery_type in DRIVERS and snapshot:
             types = {
@@ -195,7 +193,10 @@ def _parsed(content: Any) -> HeldDevice:
                 for item in fields_of(DRIVERS[battery_type])
                 if item.name != PASSWORD
             }
-            if all(type(setup[name]) is types.get(name) for name in setup):
+            is_reachable = types.keys() & {"host"} <= setup.keys()
+            if is_reachable and all(
+                type(setup[name]) is types.get(name) for name in setup
+            ):
                 return HeldDevice(
                     battery_type=battery_type,
                     serial_number=serial_number,

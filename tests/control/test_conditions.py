@@ -19,6 +19,7 @@ from custom_components.homebattery.control.takeover import OF_LATE
 from custom_components.homebattery.drivers import DRIVERS
 from tests.control.lease_support import issues
 from tests.home import LOAD, Home, Warp, one_of_each_protocol
+from tests.in_process import InProcessDevice
 from tests.simulators import (
     HuaweiSimulator,
     SessySimulator,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("few_sensors")
 
 KEEP_ALIVE: Final = 5.0
 """s between two renewals of a Victron, which has the shortest time between them."""
-RENEWED: Final = ("victron", "sma", "sun2000")
+RENEWED: Final = ("victron", "sma", "sun2000", "simulated")
 """The devices that forget a setpoint in time, so that it is written again and again."""
 SETTINGS_ALONE: Final = ("deye_modbus", "deye_solarman")
 """The devices whose setpoint is made of settings."""
@@ -40,9 +41,14 @@ CHARGE_CURRENT: Final = 108
 RESTS: Final = 20
 """W at most of a battery that neither charges nor discharges."""
 
-MIN_SOC: Final = {"victron": 10, "sessy": 0, "sma": 2, "sun2000": 5} | dict.fromkeys(
-    SETTINGS_ALONE, 15
-)
+MIN_SOC: Final = {
+    "victron": 10,
+    "sessy": 0,
+    "sma": 2,
+    "sun2000": 5,
+    "simulated": 10,
+    **dict.fromkeys(SETTINGS_ALONE, 15),
+}
 """% down to which each device discharges at a setpoint, as it is simulated."""
 
 
@@ -78,6 +84,8 @@ def power(home: Home) -> float:
 
 def written(home: Home) -> list[Any]:
     """Return all writes that the device was sent, the oldest first."""
+    if isinstance(home.simulator, InProcessDevice):
+        return list(home.simulator.device.written)
     server: Any = home.simulator.server
     return list(
         server.posts if home.simulator.type == "sessy" else server.traffic.writes
@@ -464,6 +472,7 @@ TAKEOVERS: Final = {
     },
     "strategy": Takeover("sessy", "strategy", {"strategy": "IDLE"}),
     "setpoint": Takeover("sma", "other_controller", {"power": 700}),
+    "working mode": Takeover("simulated", "other_controller", {}),
 }
 
 

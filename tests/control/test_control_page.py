@@ -15,6 +15,7 @@ import pytest
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
+from tests.home import ON_A_SOCKET
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
@@ -51,7 +52,7 @@ class Written:
     memory: str
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=ON_A_SOCKET)
 async def simulator(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> AsyncIterator[Simulator]:
@@ -115,7 +116,7 @@ def addresses_on_page(battery_type: str) -> set[int | str]:
 
 
 def test_the_table_has_one_row_for_each_device() -> None:
-    assert [cells[0] for cells in rows()] == [NAMES[each] for each in DRIVERS]
+    assert [cells[0] for cells in rows()] == [NAMES[each] for each in ON_A_SOCKET]
     assert {len(cells) for cells in rows()} == {6}
     assert all(cell for cells in rows() for cell in cells)
 
@@ -238,7 +239,7 @@ async def test_the_remote_mode_of_a_deye_ends_by_itself(clock: ManualClock) -> N
     assert mode == "automatic"
 
 
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 def test_it_is_renewed_as_often_as_the_table_says(battery_type: str) -> None:
     """A Sessy needs no renewal: it is only read."""
     said = [float(each) for each in RENEWED.findall(without_integration(battery_type))]

@@ -20,8 +20,9 @@ import pytest
 from custom_components.homebattery.control import flash_spacing
 from custom_components.homebattery.drivers import flash
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
+from homebattery.simulated import plant
 from tests.home import LOAD, Home, MakeHome, Warp
-from tests.simulators import SIMULATORS, ManualClock, Simulator, plant
+from tests.simulators import SIMULATORS, ManualClock, Simulator
 
 from .lease_support import after_a_crash, stored
 from .watched import LONG, NOON, SOC, Flow, Watched, watched

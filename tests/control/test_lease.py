@@ -22,7 +22,15 @@ from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
     RequestTimeoutError,
 )
-from tests.home import Home, MakeHome, Warp, one_of_each_protocol, refuse_word
+from tests.home import (
+    Home,
+    MakeHome,
+    Warp,
+    each_on_a_socket,
+    one_of_each_protocol,
+    refuse_word,
+)
+from tests.in_process import InProcessDevice
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 from tests.simulators.http_server import Answer, Request
 from tests.simulators.modbus import Units
@@ -103,10 +111,13 @@ def taken(device: dict[str, Any]) -> dict[str, Any]:
 
 async def refuse_release(simulator: Simulator, on: bool) -> None:
     """Let a device refuse all writes, or accept them again."""
-    if simulator.type == "sessy":
-        await simulator.misbehave("error", path="setpoint", count=100 if on else 0)
-    else:
-        await simulator.misbehave("ignore_writes", on=on)
+    match simulator.type:
+        case "sessy":
+            await simulator.misbehave("error", path="setpoint", count=100 if on else 0)
+        case "simulated":
+            await simulator.misbehave("refuse_writes", code=4 if on else 0)
+        case _:
+            await simulator.misbehave("ignore_writes", on=on)
 
 
 async def test_a_release_that_fails_at_the_start_is_retried(
@@ -143,13 +154,13 @@ async def test_a_battery_still_held_is_released_within_30_s_of_its_answering(
     assert await dead.set_up()
     await dead.set_power(600)
     alive = await after_a_crash(dead, make_home, hass_storage)
-    await simulator.stop()
+    await simulator.misbehave("away")
     assert not await alive.set_up()
     for _ in range(60):
         await warp(10)
     assert alive.entry_is(ConfigEntryState.SETUP_RETRY)
     assert caplog.text.count("Retrying in 5 seconds") == 1
-    await simulator.start()
+    await simulator.misbehave("away", on=False)
     for _ in range(6):
         await warp(5)
     assert alive.entry_is(ConfigEntryState.LOADED)
@@ -493,6 +504,7 @@ def deny_all_after_writes(simulator: Simulator, count: int) -> None:
     server._answer = take_and_deny
 
 
+@each_on_a_socket
 @pytest.mark.parametrize("writes_taken", [1, 2])
 async def test_battery_that_denies_all_half_way_is_released(
     home: Home, hass_storage: dict[str, Any], warp: Warp, writes_taken: int
@@ -515,6 +527,8 @@ async def test_battery_that_denies_all_half_way_is_released(
 
 def writes(home: Home) -> int:
     """Return the number of writes to the device."""
+    if isinstance(home.simulator, InProcessDevice):
+        return len(home.simulator.device.written)
     server: Any = home.simulator.server
     if home.simulator.type == "sessy":
         return len(server.posts)

@@ -14,7 +14,15 @@ from custom_components.homebattery.control.flash_spacing import (
 )
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
-from tests.home import KINDS, Home, MakeHome, Warp, house_of, one_of_each_protocol
+from tests.home import (
+    KINDS,
+    Home,
+    MakeHome,
+    Warp,
+    each_on_a_socket,
+    house_of,
+    one_of_each_protocol,
+)
 from tests.simulators import HuaweiSimulator, ManualClock, SessySimulator, Simulator
 from tests.simulators.deye import DeyeSimulator
 
@@ -71,6 +79,7 @@ def of(*types: str) -> pytest.MarkDecorator:
 # Unchanged values are not written
 
 
+@each_on_a_socket
 async def test_same_setpoint_again_writes_no_flash(home: Home) -> None:
     for each in (600, 0):
         await home.set_power(each)
@@ -79,6 +88,7 @@ async def test_same_setpoint_again_writes_no_flash(home: Home) -> None:
         assert flash_writes(home.simulator) == before
 
 
+@each_on_a_socket
 async def test_same_setting_again_writes_nothing(home: Home) -> None:
     key, value = KINDS[home.simulator.type].number
     await home.call("number.set_value", key, value=value)
@@ -88,6 +98,7 @@ async def test_same_setting_again_writes_nothing(home: Home) -> None:
     assert flash_writes(home.simulator) == before
 
 
+@each_on_a_socket
 async def test_held_setpoint_writes_no_flash(home: Home, warp: Warp) -> None:
     for each in (600, 0):
         await home.set_power(each)
@@ -231,6 +242,7 @@ async def test_setpoints_that_are_released_each_time_wait_too(
 # The count
 
 
+@each_on_a_socket
 async def test_count_is_that_of_the_device(home: Home) -> None:
     assert counted(home) == 0
     key, value = KINDS[home.simulator.type].number
@@ -390,6 +402,7 @@ async def test_setpoint_that_waits_until_the_budget_is_gone_is_not_followed(
     assert home.state_of("control_status").attributes["reason"] == "flash"
 
 
+@each_on_a_socket
 async def test_settings_obey_the_budget(
     home: Home, next_day: Callable[[], None]
 ) -> None:

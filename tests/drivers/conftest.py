@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Poll
-from tests.home import house_of
+from tests.home import ON_A_SOCKET, house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
 
 type Leap = Callable[[float], None]
@@ -22,7 +21,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-MODBUS_DEVICES: Final = [name for name in DRIVERS if name != "sessy"]
+MODBUS_DEVICES: Final = [name for name in ON_A_SOCKET if name != "sessy"]
 """The kinds of battery that speak Modbus."""
 
 

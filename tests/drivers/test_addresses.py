@@ -22,6 +22,7 @@ from custom_components.homebattery.drivers.modbus.connection import (
 )
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.solarman.transport import SolarmanConnection
+from tests.home import ON_A_SOCKET
 
 HOSTS = [
     "",
@@ -52,7 +53,7 @@ def make(battery_type: str, *address: Any, **options: Any) -> Battery:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 def test_an_impossible_host_is_refused(battery_type: str, host: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         make(battery_type, host)
@@ -61,7 +62,7 @@ def test_an_impossible_host_is_refused(battery_type: str, host: str) -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536, 10**20])
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 def test_an_impossible_port_is_refused(battery_type: str, port: int) -> None:
     with pytest.raises(InvalidValueError, match="ports are 1 to 65535"):
         make(battery_type, "127.0.0.1", port)

@@ -18,6 +18,7 @@ from custom_components.homebattery.drivers.modbus.probe import Detected, Probe
 from custom_components.homebattery.drivers.modbus.register import DataType, Register
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.victron.inverter import VictronInverter
+from tests.home import each_on_a_socket
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
@@ -494,6 +495,7 @@ async def test_a_probe_reads_a_block_as_its_registers() -> None:
         assert image.traffic.requests == 3
 
 
+@each_on_a_socket
 async def test_each_battery_is_detected_at_a_port_of_which_nothing_is_known(
     simulator: Simulator,
 ) -> None:

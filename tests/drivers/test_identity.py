@@ -20,14 +20,21 @@ from custom_components.homebattery.drivers.errors import (
     WrongLoggerError,
 )
 from tests.drivers.conftest import Leap
-from tests.home import KINDS, another, house_of, one_of_each_protocol
+from tests.home import (
+    KINDS,
+    ON_A_SOCKET,
+    another,
+    each_on_a_socket,
+    house_of,
+    one_of_each_protocol,
+)
 from tests.nameless import TIMEOUT, Nameless
 from tests.simulators import ManualClock, SessySimulator, Simulator, SmaSimulator
 from tests.simulators.switch import Switch
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-LASTING = [kind for kind in DRIVERS if kind != "sessy"]
+LASTING = [kind for kind in ON_A_SOCKET if kind != "sessy"]
 """The kinds that keep a connection."""
 
 
@@ -85,6 +92,7 @@ CALLS: dict[str, Callable[[Battery, str], Awaitable[Any]]] = {
 }
 
 
+@each_on_a_socket
 async def test_every_call_to_another_device_is_an_error(
     address: Address, leap: Leap
 ) -> None:
@@ -107,6 +115,7 @@ async def test_every_call_to_another_device_is_an_error(
     assert battery.identity_check.present is not None
 
 
+@each_on_a_socket
 async def test_device_that_is_back_is_released(address: Address, leap: Leap) -> None:
     """It needs no new set-up."""
     battery, device = address.battery, address.device
@@ -173,6 +182,7 @@ def nameless(request: pytest.FixtureRequest, address: Address) -> Nameless:
     return Nameless(address.device, request.param)
 
 
+@each_on_a_socket
 async def test_nothing_is_read_or_renewed_while_the_serial_number_is_refused_or_empty(
     address: Address, leap: Leap, nameless: Nameless
 ) -> None:
@@ -197,6 +207,7 @@ async def test_nothing_is_read_or_renewed_while_the_serial_number_is_refused_or_
     assert battery.identity_check.present is None
 
 
+@each_on_a_socket
 async def test_device_that_reports_its_serial_number_again_is_back_at_once(
     address: Address, leap: Leap, nameless: Nameless
 ) -> None:
@@ -218,6 +229,7 @@ async def test_device_that_reports_its_serial_number_again_is_back_at_once(
     assert device.mode == "automatic"
 
 
+@each_on_a_socket
 async def test_serial_number_that_is_refused_while_in_reach_changes_nothing(
     address: Address, leap: Leap, nameless: Nameless
 ) -> None:
@@ -235,6 +247,7 @@ async def test_serial_number_that_is_refused_while_in_reach_changes_nothing(
     assert device.mode == "controlled"
 
 
+@each_on_a_socket
 async def test_first_write_waits_while_the_serial_number_is_not_answered(
     address: Address, leap: Leap, nameless: Nameless
 ) -> None:
@@ -438,6 +451,7 @@ async def test_device_without_a_serial_number_is_not_compared(
 # When connecting
 
 
+@each_on_a_socket
 async def test_device_with_another_serial_number_than_expected_is_not_asked_further(
     simulator: Simulator,
 ) -> None:

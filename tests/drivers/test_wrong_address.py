@@ -31,6 +31,7 @@ from custom_components.homebattery.drivers.errors import (
 )
 from custom_components.homebattery.drivers.modbus.connection import SharedConnection
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
+from tests.home import ON_A_SOCKET
 from tests.simulators import (
     DeyeModbusSimulator,
     DeyeSolarmanSimulator,
@@ -144,7 +145,7 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_names")
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 async def test_name_that_does_not_resolve_is_an_unknown_host(
     battery_type: str,
 ) -> None:
@@ -166,7 +167,7 @@ async def test_unknown_host_is_still_reported_between_tries(
             await connection.open()
 
 
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 async def test_closed_port_is_no_connection(battery_type: str) -> None:
     async with server(hang_up) as port:
         pass
@@ -178,7 +179,7 @@ async def test_closed_port_is_no_connection(battery_type: str) -> None:
 
 
 @pytest.mark.parametrize("talk", [web_server, ssh_server, tls_server])
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 async def test_another_protocol_is_distinguished_from_no_connection(
     battery_type: str, talk: Talk
 ) -> None:
@@ -199,7 +200,7 @@ async def test_another_protocol_than_rtu_frames_is_reported(
     assert type(failure) is ProtocolError
 
 
-@pytest.mark.parametrize("battery_type", DRIVERS)
+@pytest.mark.parametrize("battery_type", ON_A_SOCKET)
 async def test_connection_that_is_closed_without_an_answer_is_reported_as_such(
     battery_type: str,
 ) -> None:

@@ -34,6 +34,7 @@ from .framing import Protocol
 from .proxy import Behaviour
 from .surroundings import Happening, on_line
 
+# A simulated battery is not among them: no connection of it can fail.
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
     "victron": "modbus",
     "sun2000": "modbus",

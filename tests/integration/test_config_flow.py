@@ -60,10 +60,20 @@ from custom_components.homebattery.drivers.errors import (
     WrongDeviceError,
     WrongLoggerError,
 )
+from custom_components.homebattery.drivers.simulated import battery as simulated
 from custom_components.homebattery.drivers.solarman.discovery import Logger
 from custom_components.homebattery.forms import SECTION_ADVANCED
 from tests.drivers.victron.sites import BATTERY, METER, site
-from tests.home import KINDS, Home, MakeHome, another_value, one_of_each_protocol
+from tests.home import (
+    KINDS,
+    ON_A_SOCKET,
+    Home,
+    MakeHome,
+    another_value,
+    each_on_a_socket,
+    one_of_each_protocol,
+)
+from tests.in_process import SERIAL
 from tests.simulators import (
     SIMULATORS,
     DeyeModbusSimulator,
@@ -150,6 +160,12 @@ def shown(form: ConfigFlowResult) -> str:
     return text.format_map(form["description_placeholders"] or {})
 
 
+@pytest.fixture(autouse=True)
+def _serial_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a simulated battery that is added reach the device of the tests."""
+    monkeypatch.setattr(simulated, "new_serial_number", lambda: SERIAL)
+
+
 async def begin(hass: HomeAssistant, battery_type: str) -> ConfigFlowResult:
     """Open the form of a kind of battery."""
     menu = await hass.config_entries.flow.async_init(
@@ -179,14 +195,17 @@ def typed(simulator: Simulator, **changes: Any) -> dict[str, Any]:
 
 def typed_as(battery_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as the form of a kind of battery sends them; None is omitted."""
-    advanced = {field.name for field in DRIVERS[battery_type].fields if field.advanced}
-    values = {name: value for name, value in values.items() if value is not None}
-    return {
-        **{name: value for name, value in values.items() if name not in advanced},
-        SECTION_ADVANCED: {
-            name: value for name, value in values.items() if name in advanced
-        },
+    fields = DRIVERS[battery_type].fields
+    advanced = {field.name for field in fields if field.advanced}
+    generated = {field.name for field in fields if field.generated}
+    values = {
+        name: value
+        for name, value in values.items()
+        if value is not None and name not in generated
     }
+    in_view = {name: value for name, value in values.items() if name not in advanced}
+    section = {name: value for name, value in values.items() if name in advanced}
+    return in_view | ({SECTION_ADVANCED: section} if advanced else {})
 
 
 def defaults(battery_type: str) -> dict[str, Any]:
@@ -274,15 +293,16 @@ async def test_a_second_one_of_a_model_has_a_title_of_its_own(
 async def test_every_kind_of_battery_is_on_the_menu_by_its_english_name(
     hass: HomeAssistant,
 ) -> None:
-    """Detection, which needs no kind, stands before them."""
+    """Detection, which needs no kind, stands before them, and the simulated one last."""
     menu = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_USER}
     )
     texts = await async_get_translations(hass, "en", "config", [DOMAIN])
     step = f"component.{DOMAIN}.config.step.user"
     names = {kind: texts[f"{step}.menu_options.{kind}"] for kind in DRIVERS}
+    del names["simulated"]
     in_order = sorted(names, key=lambda kind: names[kind].casefold())
-    assert menu["menu_options"] == ["detect", *in_order]
+    assert menu["menu_options"] == ["detect", *in_order, "simulated"]
 
 
 @pytest.mark.parametrize("battery_type", DRIVERS)
@@ -296,7 +316,9 @@ async def test_every_kind_of_battery_has_a_step_of_its_own(
     assert form["type"] is FlowResultType.FORM
     assert form["step_id"] == battery_type
     fields = [
-        field.name for field in DRIVERS[battery_type].fields if not field.advanced
+        field.name
+        for field in DRIVERS[battery_type].fields
+        if not (field.advanced or field.generated)
     ]
     assert form["data_schema"] is not None
     asked = [str(field) for field in form["data_schema"].schema]
@@ -402,7 +424,7 @@ async def test_detecting_nothing_is_reported_and_can_be_tried_again(
 
 @pytest.mark.parametrize(
     "simulator",
-    [name for name in DRIVERS if name != "sessy"],  # which asks for a password
+    [name for name in ON_A_SOCKET if name != "sessy"],  # which asks for a password
     indirect=True,
 )
 async def test_detected_battery_fills_in_its_form(
@@ -518,6 +540,7 @@ async def test_unit_ids_are_detected_and_kept(
     assert created["result"].data == {CONF_BATTERY_TYPE: "victron", **victron.setup}
 
 
+@each_on_a_socket
 async def test_errors_name_the_cause_and_can_be_recovered_from(
     hass: HomeAssistant, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -593,7 +616,7 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_names")
-@pytest.mark.parametrize("step", ["detect", *DRIVERS])
+@pytest.mark.parametrize("step", ["detect", *ON_A_SOCKET])
 async def test_name_that_does_not_resolve_is_reported_at_its_field(
     hass: HomeAssistant, step: str
 ) -> None:
@@ -866,6 +889,7 @@ async def reconfigure(home: Home) -> ConfigFlowResult:
     return form
 
 
+@each_on_a_socket
 async def test_reconfiguring_changes_the_host_alone(
     make_home: MakeHome, simulator: Simulator
 ) -> None:
@@ -903,7 +927,7 @@ async def test_a_section_that_is_not_sent_stays_as_it_is(home: Home) -> None:
     hass, entry, simulator = home.hass, home.entry, home.simulator
     before = {**defaults(simulator.type), **entry.data}
     values = typed(simulator)
-    del values[SECTION_ADVANCED]
+    values.pop(SECTION_ADVANCED, None)
     form = await reconfigure(home)
     done = await answer(hass, form, values)
     assert done["reason"] == "reconfigure_successful"

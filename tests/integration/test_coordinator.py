@@ -19,7 +19,7 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
 )
 from custom_components.homebattery.drivers.measurements import Poll
-from tests.home import Home, MakeHome, Warp, one_of_each_protocol
+from tests.home import Home, MakeHome, Warp, each_on_a_socket, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
 
@@ -382,6 +382,7 @@ def refuse_a_part(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulator.server.units, "read", answer)
 
 
+@each_on_a_socket
 async def test_values_that_are_refused_after_all_fail_first_and_are_logged_once(
     make_home: MakeHome,
     simulator: Simulator,

@@ -30,7 +30,7 @@ from custom_components.homebattery.drivers.detection import detect
 from custom_components.homebattery.drivers.modbus.probe import Probe
 from scripts.demonstration.frontend_form import FormError, fill_in, prefilled
 from tests.drivers.victron.sites import pv_inverter, site
-from tests.home import Home, MakeHome, another_value, house_of
+from tests.home import Home, MakeHome, another_value, each_on_a_socket, house_of
 from tests.simulators import (
     DeyeSolarmanSimulator,
     ManualClock,
@@ -168,6 +168,7 @@ def the_entry(hass: HomeAssistant) -> ConfigEntry:
 # Setting up
 
 
+@each_on_a_socket
 async def test_fields_in_view_are_enough_to_add_a_battery(
     hass: HomeAssistant, dialog: MakeDialog, usual: Simulator
 ) -> None:
@@ -179,6 +180,7 @@ async def test_fields_in_view_are_enough_to_add_a_battery(
     assert the_entry(hass).data == stored(usual)
 
 
+@each_on_a_socket
 async def test_an_empty_field_in_view_is_not_sent(
     dialog: MakeDialog, usual: Simulator
 ) -> None:
@@ -189,6 +191,7 @@ async def test_an_empty_field_in_view_is_not_sent(
         await add.submit()
 
 
+@each_on_a_socket
 async def test_form_of_a_detected_battery_is_sent_as_it_stands(
     hass: HomeAssistant,
     dialog: MakeDialog,
@@ -299,6 +302,7 @@ def unusual(simulator: Simulator) -> dict[str, Any]:
     }
 
 
+@each_on_a_socket
 async def test_typed_values_come_back_after_an_error_in_an_open_section(
     hass: HomeAssistant, dialog: MakeDialog, simulator: Simulator
 ) -> None:
@@ -316,6 +320,7 @@ async def test_typed_values_come_back_after_an_error_in_an_open_section(
     assert the_entry(hass).data == stored(simulator)
 
 
+@each_on_a_socket
 async def test_a_section_with_nothing_unusual_stays_closed_after_an_error(
     dialog: MakeDialog, usual: Simulator
 ) -> None:
@@ -331,10 +336,13 @@ def stored_fields(simulator: Simulator) -> dict[str, Any]:
     """Return the stored value, or None, of each field on the form of a simulator."""
     data = stored(simulator)
     return {
-        field.name: data.get(field.name) for field in DRIVERS[simulator.type].fields
+        field.name: data.get(field.name)
+        for field in DRIVERS[simulator.type].fields
+        if not field.generated
     }
 
 
+@each_on_a_socket
 async def test_an_error_of_a_field_in_the_section_opens_it(
     dialog: MakeDialog, usual: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -511,7 +519,12 @@ async def test_reconfiguring_shows_and_keeps_what_is_stored(
     everything = put_into(home)
     again = dialog(CONFIG)
     await again.begin(handler=DOMAIN, entry_id=home.entry.entry_id)
-    assert {CONF_BATTERY_TYPE: simulator.type, **again.shown} == everything
+    of_connecting = {
+        field.name for field in DRIVERS[simulator.type].fields if field.generated
+    }
+    assert {CONF_BATTERY_TYPE: simulator.type, **again.shown} == {
+        name: everything[name] for name in everything.keys() - of_connecting
+    }
     await again.submit()
     assert again.step["reason"] == "reconfigure_successful"
     assert home.entry.data == everything

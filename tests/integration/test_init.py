@@ -17,7 +17,7 @@ from custom_components.homebattery.drivers.errors import (
     RequestTimeoutError,
 )
 from tests.control.lease_support import issues
-from tests.home import Home, MakeHome, Warp, one_of_each_protocol
+from tests.home import Home, MakeHome, Warp, each_on_a_socket, one_of_each_protocol
 from tests.simulators import SessySimulator, Simulator, VictronSimulator
 
 
@@ -69,19 +69,19 @@ async def test_device_is_described(home: Home) -> None:
     assert device.serial_number == home.entry.unique_id
     assert device.sw_version == identity.firmware
     assert device.hw_version == identity.hardware
-    page = None if home.simulator.type == "sun2000" else "http://127.0.0.1/"
-    assert device.configuration_url == page
+    has_page = home.simulator.type not in ("sun2000", "simulated")
+    assert device.configuration_url == ("http://127.0.0.1/" if has_page else None)
 
 
 async def test_set_up_is_tried_again_while_the_device_is_away(
     make_home: MakeHome, simulator: Simulator, warp: Warp
 ) -> None:
     home = make_home(simulator)
-    await simulator.stop()
+    await simulator.misbehave("away")
     assert not await home.set_up()
     assert home.entry_is(ConfigEntryState.SETUP_RETRY)
     assert home.entry.error_reason_translation_key == "cannot_connect"
-    await simulator.start()
+    await simulator.misbehave("away", on=False)
     await warp(60)
     assert home.entry_is(ConfigEntryState.LOADED)
 
@@ -139,6 +139,7 @@ async def test_set_up_is_tried_again_when_the_first_poll_fails(
 @pytest.mark.parametrize(
     "impossible", [{"host": "a\0b"}, {"host": "http://x/"}, {"port": 70000}]
 )
+@each_on_a_socket
 async def test_entry_with_an_impossible_address_can_be_reconfigured_or_removed(
     make_home: MakeHome,
     simulator: Simulator,

@@ -16,7 +16,7 @@ from tests.drivers.sma.test_inverter import NEVER_WRITE as SMA_NEVER
 from tests.drivers.sun2000.test_inverter import NEVER_WRITTEN as HUAWEI_NEVER
 from tests.drivers.tables import registers_in
 from tests.drivers.victron.test_inverter import NEVER_WRITE as VICTRON_NEVER
-from tests.home import KINDS, Home, MakeHome, Warp
+from tests.home import KINDS, Home, MakeHome, Warp, each_on_a_socket
 from tests.simulators import SessySimulator, Simulator
 from tests.simulators.modbus import ILLEGAL_ADDRESS, Read, Refused, Units, Write
 
@@ -45,6 +45,7 @@ def asked(simulator: Simulator) -> int:
     return units_of(simulator).traffic.requests
 
 
+@each_on_a_socket
 async def test_polling_live_values_takes_few_requests(home: Home, warp: Warp) -> None:
     """The house has a battery and a meter; only default entities are enabled."""
     assert home.find("battery_power")

@@ -44,7 +44,7 @@ def _quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Probe, "connect_delay", 0)
     monkeypatch.setattr(Probe, "timeout", 0.1)
     for driver in DRIVERS.values():
-        monkeypatch.setattr(driver, "settle", 0)
+        monkeypatch.setattr(driver, "settle", 0, raising=False)
     monkeypatch.delenv("HOMEBATTERY_PASSWORD", raising=False)
     loggers = [logging.getLogger(name) for name in ("asyncio", "pymodbus")]
     levels = [logger.level for logger in loggers]

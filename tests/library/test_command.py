@@ -52,8 +52,10 @@ def test_types_lists_each_driver_and_what_it_needs(output: Output) -> None:
 
     for name, driver in DRIVERS.items():
         assert re.search(rf"^{name} +{driver.manufacturer}$", output.text, re.MULTILINE)
-        for item in driver.fields[1:]:
-            assert f"--{item.name.replace('_', '-')} " in output.text
+        for item in driver.fields:
+            option = f"--{item.name.replace('_', '-')} "
+            assert (option in output.text) == (item.name != "host")
+    assert output.text.count("\n    HOST\n") == len(DRIVERS) - 1  # not the simulated
     assert re.search(r"--port N +else 502", output.text)
     assert re.search(r"--battery-unit-id N +may be left out", output.text)
     assert re.search(r"--username TEXT +needed", output.text)
@@ -108,6 +110,22 @@ def test_what_is_typed_reaches_the_driver(fake: type[FakeBattery]) -> None:
         "password": "secret",
     }
     assert fake.made.calls == ["connect", "read", "close"]
+
+
+async def test_a_simulated_battery_needs_no_device(
+    output: Output, no_process: WatchedGuard, state_folder: Path
+) -> None:
+    """It is made with the command, of the size that is asked for, and ends with it."""
+    words = ["simulated", "--battery-capacity", 5, "--rated-power", 2000]
+
+    assert await run(parsed("read", *words, "--all")) == 0
+    assert await run(parsed("set-power", *words, 900, "--seconds", "0.1")) == 0
+
+    assert re.search(r"Simulated battery, serial number SIM-[0-9A-F]{4}", output.text)
+    assert re.search(r"^rated_capacity +5 kWh$", output.text, re.MULTILINE)
+    assert "granted: charge 900 W" in output.text
+    assert "Released, and seen on the device" in output.text
+    assert stored_in(state_folder) == []
 
 
 # detect -----------------------------------------------------------------------

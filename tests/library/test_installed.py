@@ -281,7 +281,7 @@ async def ended(pid: int) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", DRIVERS)
+@pytest.mark.parametrize("kind", SIMULATORS)
 async def test_killed_command_leaves_its_device_as_it_was(
     python: Path, kind: str, state_folder: Path
 ) -> None:

@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from homebattery import DRIVERS
 from homebattery.battery.controller import Recovered, Snapshot
 from homebattery.errors import CannotConnectError, InvalidValueError, NotConfirmedError
 from homebattery_command import guard, state
@@ -202,6 +203,28 @@ def test_others_say_that_a_device_is_still_held(
         "Still held at a setpoint: fake at home.local, serial number S1. Release it "
         "with: homebattery release fake home.local --port 1502 --username me\n"
     )
+
+
+async def test_a_simulated_battery_is_released_without_a_host(
+    state_folder: Path, output: Output
+) -> None:
+    """It has ended with its command, so nothing is held any more."""
+    held = HeldDevice(
+        battery_type="simulated",
+        serial_number="SIM-4F2A",
+        setup={"rated_power": 2000, "serial_number": "SIM-4F2A"},
+        snapshot={"working_mode": "self_consumption"},
+    )
+    async with DRIVERS["simulated"].from_setup(held.setup) as battery:
+        StateFile.of(battery).save(held)
+
+    assert str(held) == "simulated, serial number SIM-4F2A"
+    command = held.release_command
+    assert command == (
+        "homebattery release simulated --rated-power 2000 --serial-number SIM-4F2A"
+    )
+    assert await run(parsed(*command.split()[1:])) == 0
+    assert stored_in(state_folder) == []
 
 
 def test_others_say_nothing_while_its_command_lives(

@@ -6,18 +6,26 @@
         await simulator.misbehave("hang")
 
 They are written from documents and recordings of the devices, and use no code of the
-integration, so that a mistake made there is not made here too. From the command line:
+integration, so that a mistake made there is not made here too; but for the house, which
+is that of the simulated battery. From the command line:
 
     python -m tests.simulators --help
 """
 
 from collections.abc import Mapping
+from pathlib import Path
+import sys
 from typing import Final
 
+# The library by itself: a simulator starts without Home Assistant.
+sys.path.append(str(Path(__file__).parents[2] / "library"))
+
+from homebattery.simulated.plant import Plant
+
+from .clock import ManualClock
 from .deye import DeyeModbusSimulator
 from .deye_solarman import DeyeSolarmanSimulator
 from .huawei import HuaweiSimulator
-from .plant import ManualClock, Plant
 from .sessy import SessySimulator
 from .simulator import Simulator
 from .sma import SmaSimulator

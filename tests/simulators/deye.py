@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
+from homebattery.simulated.plant import Plant
+
 from .deye_control import REMOTE, REMOTE_MODE, Habits, SellFlag, SlotPower
 from .deye_inverter import DeyeInverter, FedBy, Step
 from .deye_registers import (
@@ -24,7 +26,6 @@ from .deye_units import Absent, DeyeUnits, OutOfRange
 from .deye_values import Identity, live
 from .modbus import Silent
 from .modbus_server import ModbusServer
-from .plant import Plant
 from .rtu import RtuServer
 from .simulator import MODBUS_FAULTS, Simulator, State
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import struct
 from typing import Any, Final, Literal
 
+from homebattery.simulated.plant import InverterPower, Plant
+
 from .deye_control import (
     REMOTE,
     REMOTE_MODE,
@@ -24,7 +26,6 @@ from .deye_registers import (
     Settings,
     Words,
 )
-from .plant import Inverter as InverterPower, Plant
 
 type FedBy = Literal["write", "any"]
 """Requests that feed the watchdog: writes to remote mode's words, or any request."""

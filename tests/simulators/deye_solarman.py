@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Final, Literal
 
+from homebattery.simulated.plant import Plant
+
 from .deye import DeyeSimulator
-from .plant import Plant
 from .simulator import State
 from .solarman import MAC, SERIAL, Discovery, EthernetLogger, SolarmanLogger
 from .solarman_faults import SOLARMAN_FAULTS

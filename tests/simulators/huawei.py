@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Final, Literal
 
+from homebattery.simulated.plant import Plant
+
 from .huawei_inverter import FORCIBLE_POWERS, BatteryStatus, Command, Meter, Sun2000
 from .huawei_registers import ALARMS, PACKS
 from .huawei_units import PERMISSION_DENIED, Access, HuaweiUnits, OtherUnits
 from .huawei_values import Sun2000Values
 from .modbus import DEVICE_BUSY, WRITE_SINGLE
 from .modbus_server import ModbusServer
-from .plant import Plant
 from .simulator import MODBUS_FAULTS, Simulator, State
 from .words import Values
 

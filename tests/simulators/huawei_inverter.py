@@ -13,8 +13,9 @@ from enum import IntEnum
 import math
 from typing import Final, Literal, NamedTuple
 
+from homebattery.simulated.plant import InverterPower, Plant
+
 from .huawei_registers import BATTERY_SETTINGS, INVERTER_SETTINGS, Setting
-from .plant import Inverter, Plant
 from .words import Value
 
 type BatteryStatus = Literal["offline", "standby", "running", "fault", "asleep"]
@@ -402,7 +403,7 @@ class Sun2000:
         else:
             power = plant.may_discharge = plant.may_charge = 0.0
         phases = len(plant.inverter_phases)
-        plant.command = Inverter((power / phases,) * phases)
+        plant.command = InverterPower((power / phases,) * phases)
 
     def _watch_soc(self) -> None:
         """Notice a full or an empty battery, with some hysteresis."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
+from homebattery.simulated.plant import Plant
+
 from .http_server import Answer
-from .plant import Plant
 from .sessy_battery import API, MOST_WATTS, Firmware, SessyBattery
 from .sessy_dongles import BatteryDongle, Dongle
 from .sessy_meters import CtDongle, P1Dongle

@@ -6,7 +6,7 @@ Signs are the device's own: power and setpoint positive = discharging.
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from .plant import HOLD, Automatic, Inverter, Plant
+from homebattery.simulated.plant import HOLD, Automatic, InverterPower, Plant
 
 type Firmware = Literal["old", "new"]
 type Json = dict[str, Any]
@@ -119,7 +119,7 @@ class SessyBattery:
         plant.dead_band = float(self.settings.get("min_power", 0))
         plant.command = self._awake(now, self._command())
 
-    def _command(self) -> Automatic | Inverter:
+    def _command(self) -> Automatic | InverterPower:
         """Return the command of the present strategy."""
         if self.override is not None:
             return self._run_at(self.override)
@@ -137,20 +137,22 @@ class SessyBattery:
             case _:
                 return HOLD
 
-    def _eco(self) -> Automatic | Inverter:
+    def _eco(self) -> Automatic | InverterPower:
         """Return the eco command: charge in cheap hours, else keep the grid at zero."""
         hours = self.settings.get("eco_charge_hours", 0)
         if ECO_STARTS_AT <= self.plant.hour < ECO_STARTS_AT + hours:
             return self._run_at(-self.settings.get("eco_charge_power", 0))
         return Automatic(self.plant.grid_target)
 
-    def _run_at(self, power: float) -> Inverter:
+    def _run_at(self, power: float) -> InverterPower:
         # Below its least power the battery does not start: as with the hold command.
         if abs(power) < self.settings.get("min_power", 0):
             return HOLD
-        return Inverter((-power,))
+        return InverterPower((-power,))
 
-    def _awake(self, now: float, command: Automatic | Inverter) -> Automatic | Inverter:
+    def _awake(
+        self, now: float, command: Automatic | InverterPower
+    ) -> Automatic | InverterPower:
         """Return the command, or hold while the battery still wakes from standby."""
         wanted = command != HOLD
         if wanted and not self._wanted:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from homebattery.simulated.plant import Plant
+
 from .http_server import UNKNOWN_PATH, Answer, HangUp, Json, JsonServer, Request
-from .plant import Plant
 from .sessy_battery import API, MOST_WATTS, PREFIX, STRATEGIES, Firmware, SessyBattery
 
 OK: Final[Json] = {"status": "ok"}

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
+from homebattery.simulated.plant import Plant
+
 from .http_server import Answer, Json
-from .plant import Plant
 from .sessy_dongles import COUNTED_BEFORE, OK, Dongle
 
 MOST_GRID_TARGET: Final = 20_000  # W

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import inspect
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
+from homebattery.simulated.plant import Plant
+
 from .http_server import JsonServer
 from .modbus_server import TcpServer
-from .plant import Plant
 
 type State = dict[str, Any]
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Final, Literal
 
+from homebattery.simulated.plant import Plant
+
 from .modbus_server import ModbusServer
-from .plant import Plant
 from .simulator import MODBUS_FAULTS, Simulator, State
 from .sma_inverter import SunnyIsland
 from .sma_registers import STORAGES, Tag

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import math
 from typing import Final
 
-from .plant import HOLD, Automatic, Inverter, Plant
+from homebattery.simulated.plant import HOLD, Automatic, InverterPower, Plant
+
 from .sma_registers import SETTINGS, Setting, Tag
 from .words import Value
 
@@ -210,11 +211,11 @@ class SunnyIsland:
             and self.settings["self_consumption"] == Tag.YES
         )
 
-    def _output(self, power: float) -> Inverter:
+    def _output(self, power: float) -> InverterPower:
         """Return the command for this output, within the device's range."""
         most = self.rated_power * self.devices
         bounded = max(-most, min(most, power))
-        return Inverter((-bounded / self.devices,) * self.devices)
+        return InverterPower((-bounded / self.devices,) * self.devices)
 
     # Measuring.
 

@@ -10,6 +10,7 @@ import aiohttp
 from pymodbus.client import AsyncModbusTcpClient
 import pytest
 
+from homebattery.simulated.plant import HOLD, Automatic, BatteryPower, InverterPower
 from tests.simulators import (
     SIMULATORS,
     ManualClock,
@@ -21,7 +22,6 @@ from tests.simulators import (
 from .image import HttpImage, ModbusImage, load, serve
 from .modbus import ILLEGAL_ADDRESS, Units
 from .modbus_server import ModbusServer
-from .plant import HOLD, Automatic, Battery, Inverter
 from .raw_client import ModbusError, RawClient
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -54,7 +54,7 @@ def house(**arguments: Any) -> tuple[Plant, ManualClock]:
 
 @pytest.mark.parametrize("phases", [1, 2, 3])
 @pytest.mark.parametrize(
-    "command", [Automatic(50), Battery(2000), Battery(-2000), HOLD]
+    "command", [Automatic(50), BatteryPower(2000), BatteryPower(-2000), HOLD]
 )
 def test_energy_is_conserved_on_both_sides(phases: int, command: Any) -> None:
     plant, clock = house(phases=phases, pv_dc_share=0.3)
@@ -95,7 +95,7 @@ def test_solar_power_on_the_dc_side_can_stay_unharvested() -> None:
 
 def test_power_follows_no_faster_than_the_ramp() -> None:
     plant, clock = house(ramp=500.0)
-    plant.command = Inverter((2000.0,))
+    plant.command = InverterPower((2000.0,))
     before = plant.inverter[0]
     plant.run()
     assert plant.inverter[0] == before

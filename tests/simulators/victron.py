@@ -6,9 +6,10 @@ The server answers as the real one does, oddities included: see `VictronUnits`.
 from itertools import groupby
 from typing import Annotated, Any, Final, Literal
 
+from homebattery.simulated.plant import Plant
+
 from .modbus import ILLEGAL_ADDRESS, PATH_UNAVAILABLE, Dropped, Refused, Units
 from .modbus_server import ModbusServer
-from .plant import Plant
 from .simulator import MODBUS_FAULTS, Simulator, State
 from .victron_battery_life import ACTIVE_LIMIT, MIN_SOC, STATE
 from .victron_gx import (

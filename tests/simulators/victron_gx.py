@@ -8,7 +8,14 @@ from collections.abc import Mapping
 import math
 from typing import Final, Literal
 
-from .plant import HOLD, Automatic, Battery, Inverter, Plant
+from homebattery.simulated.plant import (
+    HOLD,
+    Automatic,
+    BatteryPower,
+    InverterPower,
+    Plant,
+)
+
 from .victron_battery_life import (
     ACTIVE_LIMIT,
     GUARD_DEFAULT,
@@ -302,7 +309,7 @@ class Gx:
             most = self.vebus[CURRENT_LIMIT] * plant.mains[phase]
             power = min(at_input, most) - self.output(phase)
             powers.append(min(0.0, power) if self.vebus[NO_CHARGE] else power)
-        plant.command = Inverter(tuple(powers))
+        plant.command = InverterPower(tuple(powers))
 
     def _loop(self) -> None:
         """Keep the grid at its setpoint: ESS modes 1 and 2.
@@ -320,7 +327,7 @@ class Gx:
         if self.vebus[NO_CHARGE]:
             plant.may_charge = 0.0
         if self.settings[LIFE_STATE] == KEEP_CHARGED:
-            plant.command = Battery(plant.max_charge)
+            plant.command = BatteryPower(plant.max_charge)
         else:
             # An override of 0 gives way to the setting.
             setpoint = self.hub4[OVERRIDE] or self.settings[GRID_SETPOINT]

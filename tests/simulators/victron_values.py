@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from .plant import Plant
+from homebattery.simulated.plant import Plant
+
 from .victron_battery_life import MIN_SOC
 from .victron_gx import (
     CELLS,

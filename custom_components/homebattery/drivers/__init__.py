@@ -14,6 +14,7 @@ from .deye.modbus_tcp import DeyeModbusInverter
 from .deye.solarman import DeyeSolarmanInverter
 from .errors import BatteryError
 from .sessy.battery import SessyInverter
+from .simulated.battery import SimulatedBattery
 from .sma.inverter import SmaInverter
 from .sun2000.inverter import Sun2000Inverter
 from .victron.inverter import VictronInverter
@@ -28,6 +29,7 @@ __all__ = [
     "LimitReason",
     "Readings",
     "SessyInverter",
+    "SimulatedBattery",
     "SmaInverter",
     "Sun2000Inverter",
     "VictronInverter",
@@ -42,6 +44,7 @@ DRIVERS: Final[Mapping[str, type[Battery]]] = {
         DeyeSolarmanInverter,
         DeyeModbusInverter,
         Sun2000Inverter,
+        SimulatedBattery,
     )
 }
 """Each driver by its `battery_type`; its `fields` say what it needs to be set up.

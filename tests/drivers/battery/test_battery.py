@@ -328,7 +328,10 @@ def test_battery_is_made_from_the_data_of_a_configuration_entry() -> None:
 def test_registry_knows_each_driver_by_its_type() -> None:
     for name, driver in DRIVERS.items():
         assert driver.battery_type == name
-        assert driver.fields[0].name == "host"
+        # One without a port is in no network, and has no host either.
+        names = [field.name for field in driver.fields]
+        assert "host" not in names[1:]
+        assert (names[0] == "host") == bool(driver.ports)
 
 
 # Reading ----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.errors import DeviceRefusedError
 from tests.drivers.conftest import Leap
+from tests.home import each_on_a_socket
 from tests.simulators import Simulator, VictronSimulator
 from tests.simulators.modbus import ILLEGAL_ADDRESS, Refused
 
@@ -62,6 +63,7 @@ def power(simulator: Simulator) -> float:
     return float(simulator.state()["battery_power"])
 
 
+@each_on_a_socket
 async def test_battery_is_held_and_released(
     battery: Battery, simulator: Simulator, refuse_a_poll: Refuse
 ) -> None:
@@ -75,6 +77,7 @@ async def test_battery_is_held_and_released(
     assert simulator.settings_words() == before
 
 
+@each_on_a_socket
 async def test_battery_that_is_held_is_released(
     battery: Battery, simulator: Simulator, refuse_a_poll: Refuse
 ) -> None:
@@ -87,6 +90,7 @@ async def test_battery_that_is_held_is_released(
     assert simulator.settings_words() == before
 
 
+@each_on_a_socket
 async def test_setpoint_is_renewed_and_changed(
     battery: Battery, simulator: Simulator, refuse_a_poll: Refuse, leap: Leap
 ) -> None:
@@ -103,6 +107,7 @@ async def test_setpoint_is_renewed_and_changed(
     assert simulator.mode == "automatic"
 
 
+@each_on_a_socket
 async def test_setpoint_from_before_a_restart_is_known_and_released(
     battery: Battery, simulator: Simulator, refuse_a_poll: Refuse
 ) -> None:

@@ -15,6 +15,7 @@ from custom_components.homebattery.drivers.errors import (
     StartingError,
 )
 from tests.drivers.conftest import Leap
+from tests.home import each_on_a_socket
 from tests.simulators import Simulator
 from tests.simulators.http_server import Answer, Request
 
@@ -61,6 +62,7 @@ def _zeros(body: Any) -> Any:
     return body
 
 
+@each_on_a_socket
 @pytest.mark.parametrize("power", [1000, 0])
 async def test_zeros_of_a_device_that_starts_end_no_setpoint_and_are_not_shown(
     power: int,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 import math
 import sys
 from types import MappingProxyType
@@ -65,6 +66,8 @@ class SetupField:
     advanced: bool = False
     choices: tuple[str, ...] = ()
     """The values that it may have; empty where any will do."""
+    generated: bool = False
+    """Whether connecting makes its value: no form has it, and it stays."""
 
 
 class Choice(NamedTuple):
@@ -113,6 +116,8 @@ class Battery(MeasuringDevice):
     behind it, for the house is counted once."""
     shows_house: bool | None = None
     """Whether it shows the house that its gateway measures; None where none does."""
+    local_time: Callable[[], datetime] = staticmethod(datetime.now)
+    """Returns the time where the battery is, for one that lives by the hour."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
     """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
@@ -123,7 +128,7 @@ class Battery(MeasuringDevice):
     def __init__(
         self,
         address: str,
-        port: int,
+        port: int | None,
         timeout: float,
         capacity: int | None = None,
         max_charge_power: int | None = None,
@@ -146,7 +151,7 @@ class Battery(MeasuringDevice):
         and a release leave it."""
         self.wear = FlashWear()
         self.identity_check = IdentityCheck(
-            f"{address}:{port}",
+            address if port is None else f"{address}:{port}",
             self._read_serial_number,
             self._connection_number,
             self._must_be_certain,
@@ -174,7 +179,8 @@ class Battery(MeasuringDevice):
         for option in ("capacity", "max_charge_power", "max_discharge_power"):
             if setup.get(option) is not None:
                 arguments[option] = setup[option]
-        return cls(arguments.pop("host"), **arguments)
+        host = [arguments.pop("host")] if "host" in arguments else []
+        return cls(*host, **arguments)
 
     @classmethod
     async def detect(cls, probe: Probe) -> list[Detected]:

@@ -50,16 +50,20 @@ class Identity:
 
 
 class MeasuringDevice(ABC):
-    """A device at an address, and what it measures."""
+    """A device at an address, and what it measures.
 
-    def __init__(self, address: str, port: int, timeout: float) -> None:
+    One that is in no network has a name as its address, and no port.
+    """
+
+    def __init__(self, address: str, port: int | None, timeout: float) -> None:
         """Describe the device; `timeout` is for each answer, s. Nothing is sent.
 
         Raises InvalidValueError for an address that there cannot be.
         """
-        check_address(address, port)
+        if port is not None:
+            check_address(address, port)
         self.address = address
-        self.port = port
+        self.port = port or 0
         self.timeout = timeout
         self.counters = CounterFilter()
         """The filter that drops impossible readings of counters."""

@@ -1,6 +1,7 @@
-"""The house behind every simulated device: battery, panels, consumers, grid meter.
+"""The house of a simulated battery: battery, panels, consumers, grid meter.
 
-Signs, everywhere in this package unless a device's own protocol says otherwise:
+It is also the house behind each simulated device of the tests. Signs, unless a
+device's own protocol says otherwise:
     battery power   positive = charging          (DC, at the battery)
     inverter power  positive = from AC into DC   (AC, at the inverter; charging)
     grid power      positive = import
@@ -39,22 +40,6 @@ _TAPER: Final = 5.0  # % of SOC below full over which charging fades out,
 _TRICKLE: Final = 0.05  # … down to this share of the power, until it is full
 
 
-class ManualClock:
-    """A clock that only moves by `advance()`."""
-
-    def __init__(self) -> None:
-        """Start at an arbitrary time."""
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time in seconds."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock forward."""
-        self.now += seconds
-
-
 @dataclass(frozen=True)
 class Automatic:
     """Self-consumption: keep the grid at a power, W."""
@@ -65,23 +50,23 @@ class Automatic:
 
 
 @dataclass(frozen=True)
-class Battery:
+class BatteryPower:
     """Charge (positive) or discharge the battery with a power, W."""
 
     power: float
 
 
 @dataclass(frozen=True)
-class Inverter:
+class InverterPower:
     """Take (positive) or deliver an AC power on each of the inverter's phases, W."""
 
     power: tuple[float, ...]
 
 
-HOLD: Final = Inverter(())
+HOLD: Final = InverterPower(())
 """Neither charge nor discharge from AC. Solar power on the DC side still charges."""
 
-type Command = Automatic | Battery | Inverter
+type Command = Automatic | BatteryPower | InverterPower
 
 
 @dataclass
@@ -238,6 +223,13 @@ class Plant:
         )  # what was decided just now shows at once, as far as the ramp allows
         self._ran_until = now
 
+    def pass_hours(self, hours: float) -> None:
+        """Let hours of the day pass at once, in slices of a minute."""
+        minutes = math.ceil(hours * 60)
+        for _ in range(minutes):
+            self.controller(self._ran_until)
+            self._step(hours * 3600 / minutes / self.speed)
+
     def freeze(self, seconds: float = 0.0) -> None:
         """Stop the clock this many seconds from now, and settle at once."""
         until = self._ran_until = self.clock() + seconds
@@ -291,9 +283,9 @@ class Plant:
                 )
             case Automatic(grid):
                 return self._spread(grid + sum(need))
-            case Battery(power):
+            case BatteryPower(power):
                 return self._spread(self._to_ac(power - self.pv_dc))
-            case Inverter(power):
+            case InverterPower(power):
                 return self._on_phases(power)
 
     def _bounded(self, wanted: list[float]) -> list[float]:
