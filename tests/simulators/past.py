@@ -10,7 +10,8 @@ import random
 import time
 from typing import Any, Final
 
-from .plant import Plant
+from custom_components.homebattery.drivers.simulated.plant import Plant
+
 from .simulator import Simulator
 
 STEP: Final = 300.0
