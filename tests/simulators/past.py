@@ -10,7 +10,7 @@ import random
 import time
 from typing import Any, Final
 
-from custom_components.homebattery.drivers.simulated.plant import Plant
+from homebattery.simulated.plant import Plant
 
 from .simulator import Simulator
 
