@@ -204,8 +204,11 @@ class Stage:
         return next(d for d in self._house.devices if d.type == battery_type)
 
     def setup(self, battery_type: str) -> dict[str, Any]:
-        """Return the values that a user would type to add a device."""
-        return self.device(battery_type).setup
+        """Return the values that a user would type to add a battery.
+
+        The simulated battery has no device at an address, and needs none.
+        """
+        return self.device(battery_type).setup if battery_type in TYPES else {}
 
     def really(self, battery_type: str) -> dict[str, Any]:
         """Return the true state of a device, by an interface of the simulator's own."""

@@ -16,6 +16,7 @@ VISIBLY_EMPTY: Final = {
     "sessy": ("host", "username", "password"),
     "sma": ("host",),
     "victron": ("host",),
+    "simulated": (),
 }
 """The fields that a user must fill in; all others are detected or shown filled in."""
 
