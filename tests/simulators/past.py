@@ -10,8 +10,6 @@ import random
 import time
 from typing import Any, Final
 
-from homebattery.simulated.plant import Plant
-
 from .simulator import Simulator
 
 STEP: Final = 300.0
@@ -75,13 +73,13 @@ class Deviation:
 class Weather:
     """Sun and consumption of each day, which deviate from hour to hour."""
 
-    def __init__(self, plant: Plant, days: Sequence[float], seed: str) -> None:
+    def __init__(self, simulator: Simulator, days: Sequence[float]) -> None:
         """Take each day's share of a clear sky; the last one is today's."""
-        self._plant = plant
+        plant = self._plant = simulator.plant
         self._days = days
         self._clear, self._mean = plant.pv_peak, plant.mean_load
-        self._clouds = Deviation(f"clouds {seed}")
-        self._consumers = Deviation(f"consumers {seed}")
+        self._clouds = Deviation(f"clouds {simulator.type}")
+        self._consumers = Deviation(f"consumers {simulator.type}")
 
     def step(self) -> None:
         """Change sun and consumption of the house, as the day has it."""
@@ -118,7 +116,7 @@ class Past:
         speed, plant.speed = plant.speed, _SPEED
         present = time.time()
         at = present - 3600 * self._hours
-        weather = Weather(plant, self._days, simulator.type)
+        weather = Weather(simulator, self._days)
         records: list[Record] = []
         while at < present:
             weather.step()
