@@ -5,9 +5,11 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-# The demo for a person and the check each have a folder, so that they can run at the same time.
+# The demo for a person, the check and the pictures each have a folder, so that they can run at
+# the same time.
 DEMO_FOLDER: Final = ROOT / ".demo" / "house"
 CHECK_FOLDER: Final = ROOT / ".demo" / "check"
+PICTURES_FOLDER: Final = ROOT / ".demo" / "pictures"
 
 DOMAIN: Final = "homebattery"
 

@@ -103,10 +103,7 @@ async def _demo(options: argparse.Namespace) -> bool:
         await house.add_batteries()
         # What was chosen there by hand since last time stays.
         if not house.is_complete:
-            installed = await story.install(house)
-            await story.install_automations(house)
-            await story.wait_until_written(house, installed.history)
-            house.complete()
+            await story.fill(house)
         await story.hold_some(house)
         print(story.welcome(house), flush=True)
         await house.serve()

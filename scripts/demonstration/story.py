@@ -74,6 +74,14 @@ class Installed(NamedTuple):
     """The past of the entities, which the recorder is still writing."""
 
 
+async def fill(house: House) -> None:
+    """Put all that a person is to see into a new Home Assistant."""
+    installed = await install(house)
+    await install_automations(house)
+    await wait_until_written(house, installed.history)
+    house.complete()
+
+
 async def install(house: House) -> Installed:
     """Put energy dashboard, history and page into a new Home Assistant."""
     print("Writing a week of history …")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 ROOT: Final = Path(__file__).parents[2]
 DRIVERS: Final = ROOT / "custom_components" / "homebattery" / "drivers"
 TEXT: Final = (ROOT / "docs" / "library.md").read_text("utf-8")
-EXAMPLE, NEW_BATTERY = re.findall(
+_, EXAMPLE, NEW_BATTERY = re.findall(
     r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL
 )
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 from homeassistant.components.automation.helpers import async_get_blueprints
 from homeassistant.components.blueprint.models import Blueprint
@@ -93,7 +94,7 @@ def test_blueprint_asks_for_the_battery_once(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_blueprint_is_in_the_documents(name: str) -> None:
     path = PATH.format(name)
-    assert path in (ROOT / "README.md").read_text("utf-8")
+    assert path in unquote((ROOT / "README.md").read_text("utf-8"))
     page = (ROOT / "docs" / "blueprints.md").read_text("utf-8")
     assert path in page
     section = page.split(f"{name}.yaml", 1)[1].split("\n## ", 1)[0]

@@ -27,14 +27,14 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("socket_enabled")]
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
 CONSTRAINTS: Final = Path(homeassistant.__file__).parent / "package_constraints.txt"
-USAGE: Final = re.findall(
+USAGE: Final = re.search(
     r"^```python\n(.*?)^```",
-    (ROOT / "README.md").read_text("utf-8"),
+    (ROOT / "docs/library.md").read_text("utf-8"),
     re.MULTILINE | re.DOTALL,
 )
 RUN_USAGE: Final = f"""
 import ast, asyncio, sys
-code = compile(sys.stdin.read(), "README.md", "exec", {ast.PyCF_ALLOW_TOP_LEVEL_AWAIT})
+code = compile(sys.stdin.read(), "library.md", "exec", {ast.PyCF_ALLOW_TOP_LEVEL_AWAIT})
 asyncio.run(eval(code))
 """
 EMPTY: Final = """
@@ -161,7 +161,7 @@ async def test_mypy_sees_the_types(python: Path, tmp_path: Path) -> None:
     assert "homebattery.battery.controller.Grant" in text
 
 
-# The usage block of the README ----------------------------------------------------
+# The first example on its page -----------------------------------------------------
 
 
 @asynccontextmanager
@@ -188,7 +188,8 @@ async def test_usage_works_as_printed(
 
         monkeypatch.setattr(simulator.units, "write", note)
         before = simulator.settings_words()
-        (usage,) = USAGE
+        assert USAGE is not None
+        usage = USAGE[1]
         address = f'"{simulator.host}", port={simulator.port}'
         code = usage.replace('"192.168.1.100", port=502', address)
         assert address in code

@@ -1,21 +1,253 @@
-"""The examples in the README can be used as they stand."""
+"""README and the pages under docs can be followed as they stand.
 
+Other examples are run where they belong: those of the library in
+`tests/drivers/test_docs.py` and `tests/library/test_installed.py`, the cards of the
+dashboard in `tests/integration/test_frontend.py` and `tests/browser/test_dashboard.py`.
+"""
+
+from collections.abc import Iterator
+import json
+import os
+from pathlib import Path
 import re
+import shlex
+import struct
+from typing import Any, Final
 
+from homeassistant.components.energy.helpers import generate_power_sensor_entity_id
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
-from homeassistant.util.yaml import parse_yaml
+from homeassistant.helpers.template import Template
+from homeassistant.util.yaml import load_yaml_dict, parse_yaml
+import pytest
 
-from . import ROOT
+from custom_components.homebattery.const import DOMAIN
+from homebattery_command.parser import make_parser
+from scripts.demonstration.pictures import FOLDER as PICTURES, MOST_BYTES
+
+from . import FOLDER, ROOT
+from .test_links import PAGES
+
+README: Final = (ROOT / "README.md").read_text("utf-8")
+MOST_WORDS: Final = 1500
+"""As `wc -w` counts them: code, tables and addresses, too."""
+
+AUTOMATIONS: Final = ("README.md", "docs/automations.md")
+BLOCK: Final = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+CODE: Final = re.compile(r"`([^`\n]+)`")
+PICTURE: Final = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+IN_HTML: Final = re.compile(r"<img\b[^>]*>")
 
 
-def test_examples_can_be_pasted() -> None:
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Return the blocks of code of a page that are in one of these languages."""
+    every = BLOCK.findall(page.read_text("utf-8"))
+    return [code for language, code in every if language in languages]
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield each command of the pages, by its page: its words, without comments."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        lines = [line for block in blocks(page, "", "sh") for line in block.split("\n")]
+        for line in [*lines, *CODE.findall(BLOCK.sub("", text))]:
+            # What is cut short there is no command to be typed.
+            if re.match(r"(scripts/|homebattery )", line) and "…" not in line:
+                yield str(page.relative_to(ROOT)), shlex.split(line, comments=True)
+
+
+def english(*place: str) -> Any:
+    """Return an English text of the integration, or a group of them."""
+    texts: Any = json.loads((FOLDER / "translations/en.json").read_text("utf-8"))
+    for name in place:
+        texts = texts[name]
+    return texts
+
+
+def entity_names() -> set[str]:
+    """Return the names of all entities."""
+    return {
+        each["name"]
+        for platform in english("entity").values()
+        for each in platform.values()
+        if "name" in each
+    }
+
+
+# Length and pictures
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= MOST_WORDS
+
+
+def shown() -> list[tuple[Path, str, Path]]:
+    """Return where each picture of the project is shown, with its alt text."""
+    return [
+        (page, alt, (page.parent / target).resolve())
+        for page in PAGES
+        for alt, target in PICTURE.findall(page.read_text("utf-8"))
+        if not target.startswith("https:")
+    ]
+
+
+def test_each_picture_is_shown_and_each_that_is_shown_is_there() -> None:
+    assert {picture for *_, picture in shown()} == set(PICTURES.iterdir())
+
+
+def test_each_picture_is_described_for_those_who_do_not_see_it() -> None:
+    assert [page for page, alt, _ in shown() if len(alt.split()) < 5] == []
+    assert not [page for page in PAGES if IN_HTML.search(page.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize(
+    "picture", sorted(PICTURES.iterdir()), ids=lambda file: file.stem
+)
+def test_a_picture_is_light(picture: Path) -> None:
+    content = picture.read_bytes()
+    signature, width, height = struct.unpack(">8s8x2I", content[:24])
+    assert signature == b"\x89PNG\r\n\x1a\n"
+    assert width >= 390 and height >= 390
+    assert len(content) <= MOST_BYTES
+
+
+# Commands
+
+
+def test_scripts_on_the_pages_can_be_started() -> None:
+    scripts = [(page, words) for page, words in commands() if "/" in words[0]]
+    assert ("README.md", ["scripts/demo"]) in scripts
+    for page, words in scripts:
+        script = ROOT / words[0]
+        assert script.exists(), f"{page}: {words}"
+        assert script.is_dir() or script.suffix or os.access(script, os.X_OK), page
+
+
+def test_the_readme_clones_the_repository() -> None:
+    (commands_to_try,) = [
+        block for block in blocks(ROOT / "README.md", "sh") if "git clone" in block
+    ]
+    address = json.loads((FOLDER / "manifest.json").read_text())["documentation"]
+    folder = address.rsplit("/", 1)[1]
+    assert commands_to_try.splitlines()[:2] == [f"git clone {address}", f"cd {folder}"]
+
+
+def test_commands_of_the_terminal_are_understood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are run in tests/library."""
+    monkeypatch.setenv("HOMEBATTERY_PASSWORD", "")
+    of_library = [
+        (page, words) for page, words in commands() if words[0] == "homebattery"
+    ]
+    assert {"types", "detect", "read", "set-power", "release"} <= {
+        words[1] for _, words in of_library
+    }
+    for page, words in of_library:
+        if "--help" in words:
+            with pytest.raises(SystemExit, match="^0$"):
+                make_parser().parse_args(words[1:])
+        else:
+            assert make_parser().parse_args(words[1:]), page
+
+
+# YAML and templates
+
+
+@pytest.mark.parametrize("page", AUTOMATIONS)
+def test_examples_can_be_pasted(page: str) -> None:
     """The automations among them have a valid form."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    examples = re.findall(r"^```yaml\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    assert len(examples) >= 3
+    examples = blocks(ROOT / page, "yaml")
+    assert examples
     for example in examples:
         automation = parse_yaml(example)
         assert isinstance(automation, dict)
         cv.SCRIPT_SCHEMA(automation["actions"])
         cv.TRIGGER_SCHEMA(automation.get("triggers", []))
         cv.CONDITIONS_SCHEMA(automation.get("conditions", []))
+
+
+def actions_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the steps of an automation that are actions of the integration."""
+    match value:
+        case {"action": str(action)} if action.startswith(f"{DOMAIN}."):
+            yield value
+        case dict():
+            for each in value.values():
+                yield from actions_in(each)
+        case list():
+            for each in value:
+                yield from actions_in(each)
+
+
+@pytest.mark.parametrize("page", AUTOMATIONS)
+def test_actions_in_examples_take_what_is_given(page: str) -> None:
+    described = load_yaml_dict(FOLDER / "services.yaml")
+    steps = [
+        step
+        for example in blocks(ROOT / page, "yaml")
+        for step in actions_in(parse_yaml(example))
+    ]
+    assert steps
+    for step in steps:
+        action = described[step["action"].removeprefix(f"{DOMAIN}.")]
+        assert set(step.get("data", {})) <= set(action.get("fields", {}))
+
+
+async def test_templates_can_be_pasted(hass: HomeAssistant) -> None:
+    """The one for entities finds nothing where there is no such device."""
+    (template,) = blocks(ROOT / "docs/blueprints.md", "jinja")
+    pasted = Template(template.replace("DEVICE", "'nothing'"), hass)
+    assert pasted.async_render() == "unknown"
+
+
+def test_all_other_examples_are_run_elsewhere() -> None:
+    """A new block of code needs a test, here or there."""
+    tested = {*AUTOMATIONS, "docs/dashboard.md"}
+    others = {
+        str(page.relative_to(ROOT)) for page in PAGES if blocks(page, "yaml", "yml")
+    }
+    assert others == tested
+
+
+# Entities
+
+
+def test_the_energy_dashboard_is_given_entities_by_their_names() -> None:
+    page = (ROOT / "docs/energy.md").read_text("utf-8")
+    table = re.findall(r"^\| [A-Z][^|]* \| \*([^*]+)\* \|$", page, re.MULTILINE)
+    assert len(table) == 4
+    others = re.findall(
+        r"\*((?:Charge|Discharge|Grid|PV) (?:power|import|export|energy))\*", page
+    )
+    assert len(set(others)) == 7
+    assert {*table, *others} <= entity_names()
+
+
+def test_the_sensor_that_home_assistant_adds_has_that_name() -> None:
+    page = (ROOT / "docs/energy.md").read_text("utf-8")
+    inverted = generate_power_sensor_entity_id(
+        "battery", {"stat_rate_inverted": "sensor.sessy_battery_power"}
+    )
+    two = generate_power_sensor_entity_id(
+        "battery",
+        {
+            "stat_rate_from": "sensor.sessy_discharge_power",
+            "stat_rate_to": "sensor.sessy_charge_power",
+        },
+    )
+    assert f"`{inverted}`" in page
+    assert f"`{two}`" in page
+
+
+def test_statuses_are_called_as_on_the_page() -> None:
+    """Those that the pages explain are all that there are, and others are not."""
+    states = english("entity", "sensor", "control_status", "state")
+    page = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
+    _, _, section = page.partition("| control status |")
+    table = section.partition("\n\n")[0]
+    explained = set(re.findall(r"^\| \*([^*]+)\* \|", table, re.MULTILINE))
+    assert explained == set(states.values()) - {
+        states["automatic"],
+        states["following"],
+    }

@@ -80,7 +80,21 @@ def async_import(hass: HomeAssistant, entity_id: str, series: Series) -> None:
     get_instance(hass).async_import_statistics(
         metadata, list(_rows(metadata, recent, STEP)), StatisticsShortTerm
     )
+    if metadata["has_sum"]:
+        _begin_sum_at_zero(hass, metadata, series)
     _write_states(hass, state, series.since(series.end - _DAY))
+
+
+def _begin_sum_at_zero(
+    hass: HomeAssistant, metadata: StatisticMetaData, series: Series
+) -> None:
+    """Raise all sums by those of the past; the first day would show minus a week else."""
+    get_instance(hass).async_adjust_statistics(
+        metadata["statistic_id"],
+        datetime.fromtimestamp(series.begin, UTC),
+        series.values[-1] - series.values[0],
+        metadata["unit_of_measurement"] or "",
+    )
 
 
 def _metadata(state: State) -> StatisticMetaData:
@@ -109,7 +123,8 @@ def _rows(
         row: StatisticData = {"start": datetime.fromtimestamp(start, UTC)}
         if metadata["has_sum"]:
             # The recorder begins to sum at 0 with the first state it sees: so the sum
-            # of the past ends there, whichever of the two comes first.
+            # of the past ends there, whichever of the two comes first. All are raised
+            # together afterwards.
             row["sum"] = values[-1] - series.values[-1]
             if values[-1] >= 0:
                 row["state"] = values[-1]

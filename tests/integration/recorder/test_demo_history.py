@@ -116,6 +116,10 @@ async def test_energy_goes_on_where_the_past_ended(
     assert all(-0.001 < step < 0.06 for step in steps)
     assert rows[-1]["state"] == 1000.05
 
+    # A page that adds up the first day takes the sum before it to be 0.
+    hours = await statistics(hass, TOTAL, "hour", series)
+    assert hours[0]["sum"] == pytest.approx(12 * PER_STEP)
+
 
 async def test_each_hour_of_the_past_has_its_energy(hass: HomeAssistant) -> None:
     series = past_of(1000)

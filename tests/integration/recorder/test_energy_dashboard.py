@@ -438,5 +438,5 @@ async def test_a_battery_that_was_removed_and_added_again_keeps_its_totals(
 
 
 def test_a_changed_counter_is_accepted_after_ten_minutes() -> None:
-    """These tests and the README rely on the time."""
+    """These tests and docs/energy.md rely on the time."""
     assert CounterFilter.ACCEPTED_AFTER == 600
