@@ -153,9 +153,28 @@ class Stage:
         )
         return cast(str, match)
 
+    def change_entity(self, entity_id: str, **changes: Any) -> None:
+        """Change an entity as its owner does: its name, id, unit, or whether it is shown."""
+        command = "config/entity_registry/update"
+        self._do(self._api.command(command, entity_id=entity_id, **changes))
+
+    def choose_unit(self, entity_id: str, unit: str) -> None:
+        """Choose the unit of an entity."""
+        self.change_entity(
+            entity_id,
+            options_domain=entity_id.partition(".")[0],
+            options={"unit_of_measurement": unit},
+        )
+
     def state(self, entity_id: str) -> dict[str, Any]:
         """Return an entity's state, with its attributes."""
         return self._do(self._api.state(entity_id))
+
+    def pretend(self, entity_id: str, state: str) -> None:
+        """Show a state of an entity that is not its own, until it has another."""
+        attributes = self.state(entity_id)["attributes"]
+        body = {"state": state, "attributes": attributes}
+        self._do(self._api.post(f"/api/states/{entity_id}", body))
 
     def call(self, service: str, entity_id: str, **data: Any) -> None:
         """Call a service on one entity."""
