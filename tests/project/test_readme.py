@@ -26,6 +26,7 @@ from homebattery_command.parser import make_parser
 from scripts.demonstration.pictures import FOLDER as PICTURES, MOST_BYTES
 
 from . import FOLDER, ROOT
+from .entity_pages import PAGES as BRANDS
 from .test_links import PAGES
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -238,6 +239,35 @@ def test_the_sensor_that_home_assistant_adds_has_that_name() -> None:
     )
     assert f"`{inverted}`" in page
     assert f"`{two}`" in page
+
+
+def english_texts(group: Any) -> Iterator[str]:
+    """Yield all texts of a group of translations."""
+    if isinstance(group, str):
+        yield group
+    else:
+        for each in group.values():
+            yield from english_texts(each)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/troubleshooting.md",
+        *(f"docs/{page.file}" for page in BRANDS),
+    ],
+)
+def test_what_a_person_sees_is_called_as_it_is_shown(page: str) -> None:
+    """An ellipsis is for what differs."""
+    text = (ROOT / page).read_text("utf-8")
+    quoted = re.findall(r"^\| \*([^*|]+)\* \|", text, re.MULTILINE)
+    assert quoted
+    texts = list(english_texts(english()))
+    for each in quoted:
+        parts = [re.escape(part.strip()) for part in each.split("…")]
+        pattern = re.compile(".*".join(parts))
+        assert any(map(pattern.search, texts)), each
 
 
 def test_statuses_are_called_as_on_the_page() -> None:
