@@ -47,6 +47,8 @@ class Stage:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._stack = AsyncExitStack()
+        self._changed: dict[str, str] = {}
+        """The ids of entities that a test has changed, with their first ids."""
         self._spoilt: set[str] = set()
         """The devices that a test has changed or stopped."""
         self._house: House
@@ -154,7 +156,15 @@ class Stage:
         return cast(str, match)
 
     def change_entity(self, entity_id: str, **changes: Any) -> None:
-        """Change an entity as its owner does: its name, id, unit, or whether it is shown."""
+        """Change an entity as its owner does, until the test ends.
+
+        Such as its name, id, unit, or whether it is shown.
+        """
+        self._update_entity(entity_id, **changes)
+        first = self._changed.pop(entity_id, entity_id)
+        self._changed[changes.get("new_entity_id", entity_id)] = first
+
+    def _update_entity(self, entity_id: str, **changes: Any) -> None:
         command = "config/entity_registry/update"
         self._do(self._api.command(command, entity_id=entity_id, **changes))
 
@@ -276,6 +286,7 @@ class Stage:
 
     def clear(self) -> None:
         """Remove all batteries, and restore the devices to their first state."""
+        self._restore_entities()
         for entry in self.entries():
             self._do(self._api.delete_entry(entry["entry_id"]))
         for automation in self.automations():
@@ -292,6 +303,20 @@ class Stage:
                 self.stop_device(battery_type)
                 self.start_device(battery_type)
             self.change_house(battery_type, **AS_AT_FIRST)
+
+    def _restore_entities(self) -> None:
+        """Undo changes of entities: Home Assistant keeps them for a battery's return."""
+        for entity_id, first in self._changed.items():
+            self._update_entity(
+                entity_id,
+                new_entity_id=first,
+                name=None,
+                hidden_by=None,
+                disabled_by=None,
+                options_domain=first.partition(".")[0],
+                options=None,
+            )
+        self._changed.clear()
 
     def _forget_blueprints(self) -> None:
         """Remove the blueprints that did not come with Home Assistant."""

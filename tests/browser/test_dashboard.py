@@ -233,7 +233,7 @@ def test_buttons_are_for_half_of_the_power_in_round_numbers(
         assert powers_of_buttons(views) == powers
 
 
-def test_cards_whose_part_of_home_assistant_is_not_there_are_left_out(
+def test_cards_of_a_missing_part_of_home_assistant_are_omitted(
     stage: Stage, frontend: Frontend
 ) -> None:
     stage.add("sessy")
@@ -245,9 +245,9 @@ def test_cards_whose_part_of_home_assistant_is_not_there_are_left_out(
     ):
         there = [each for each in dashboard.components() if each != missing]
         views = dashboard.made_for(config={"components": there})
-        left = {card["type"] for card in cards(views)}
-        assert left
-        assert not left & types
+        made = {card["type"] for card in cards(views)}
+        assert made
+        assert not made & types
         assert {card["type"] for card in cards(dashboard.made_for())} > types
 
 
