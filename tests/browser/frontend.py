@@ -147,7 +147,10 @@ class Dashboard:
         return self._page.locator("hui-tile-card").filter(has=exactly, visible=True)
 
     def expect_tile(
-        self, name: str, state: str | re.Pattern[str] = "", seconds: float = 60
+        self,
+        name: str | re.Pattern[str],
+        state: str | re.Pattern[str] = "",
+        seconds: float = 60,
     ) -> None:
         """Wait until a tile of a name shows a state."""
         shown = self.tiles(name).filter(has_text=state).first

@@ -307,15 +307,11 @@ class Stage:
     def _restore_entities(self) -> None:
         """Undo changes of entities: Home Assistant keeps them for a battery's return."""
         for entity_id, first in self._changed.items():
-            self._update_entity(
-                entity_id,
-                new_entity_id=first,
-                name=None,
-                hidden_by=None,
-                disabled_by=None,
-                options_domain=first.partition(".")[0],
-                options=None,
-            )
+            at_first: dict[str, Any] = {
+                **dict.fromkeys(("name", "hidden_by", "disabled_by", "options")),
+                "options_domain": first.partition(".")[0],
+            }
+            self._update_entity(entity_id, new_entity_id=first, **at_first)
         self._changed.clear()
 
     def _forget_blueprints(self) -> None:
