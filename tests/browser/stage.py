@@ -156,7 +156,7 @@ class Stage:
         return cast(str, match)
 
     def change_entity(self, entity_id: str, **changes: Any) -> None:
-        """Change an entity as its owner does, until the test ends.
+        """Change an entity in the registry, until the test ends.
 
         Such as its name, id, unit, or whether it is shown.
         """

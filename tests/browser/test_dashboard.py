@@ -88,6 +88,15 @@ def test_a_limited_setpoint_says_why(stage: Stage, frontend: Frontend) -> None:
     frontend.picture("limited")
 
 
+def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
+    for battery_type in (*PLACES, *["simulated"] * 6):
+        stage.add(battery_type)
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    expect(dashboard.tiles(SOC)).to_have_count(12)
+    frontend.picture("overview")
+    dashboard.expect_no_errors()
+
+
 @pytest.mark.parametrize("count", [1, 6])
 def test_all_batteries_are_on_it(stage: Stage, frontend: Frontend, count: int) -> None:
     for battery_type in list(PLACES)[:count]:
@@ -158,7 +167,7 @@ def test_another_battery_leaves_the_page_that_is_open(
     dashboard.expect_no_heading("MultiPlus-II")
 
 
-def test_what_the_owner_renames_or_hides_changes_only_that(
+def test_an_entity_that_is_changed_in_the_registry_changes_alone(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = stage.add("sessy")
@@ -196,7 +205,7 @@ def test_a_power_near_zero_has_one_word(stage: Stage, frontend: Frontend) -> Non
     either = re.compile(f"^({'|'.join(words)})$")
     for shown, word in ((20.3, 0), (-20.3, 1), (20, 2), (-20, 2)):
         stage.pretend(power, str(shown))
-        dashboard.expect_tile(words[word], f"{shown:g} W")
+        dashboard.expect_tile(words[word], f"{round(shown)} W")
         expect(dashboard.tiles(either)).to_have_count(1)
 
 
