@@ -173,7 +173,8 @@ def test_an_entity_that_is_changed_in_the_registry_changes_alone(
     entry_id = stage.add("sessy")
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     dashboard.expect_tile(SOC)
-    stage.change_entity(stage.entity_id(entry_id, "battery_soc"), hidden_by="user")
+    not_shown = {"hidden_by": "user"}
+    stage.change_entity(stage.entity_id(entry_id, "battery_soc"), **not_shown)
     stage.change_entity(stage.entity_id(entry_id, "control_status"), disabled_by="user")
     power = stage.entity_id(entry_id, "battery_power")
     stage.change_entity(power, new_entity_id="sensor.something", name="Power")
