@@ -296,7 +296,8 @@ class SetpointNumber(ControlEntity, NumberEntity):
     def native_step(self) -> float | None:
         # Home Assistant takes it as it is in the unit that the user has chosen: in kW, a
         # slider would have steps of 10 kW.
-        step, unit = self.entity_description.native_step, self.convert_to_native_value(1)
+        step = self.entity_description.native_step
+        unit = self.convert_to_native_value(1)
         return step if step is None or unit == 1 else step / unit
 
     @property

@@ -180,6 +180,13 @@ class Stage:
         """Return an entity's state, with its attributes."""
         return self._do(self._api.state(entity_id))
 
+    def stop_polling(self, entry_id: str) -> None:
+        """Poll a battery no more: its entities keep their states."""
+        command = "config_entries/update"
+        self._do(
+            self._api.command(command, entry_id=entry_id, pref_disable_polling=True)
+        )
+
     def pretend(self, entity_id: str, state: str) -> None:
         """Show a state of an entity that is not its own, until it has another."""
         attributes = self.state(entity_id)["attributes"]

@@ -204,6 +204,7 @@ def test_a_power_near_zero_has_one_word(stage: Stage, frontend: Frontend) -> Non
     power = stage.entity_id(entry_id, "battery_power")
     words = [page_text("en", each) for each in ("charging", "discharging", "idle")]
     either = re.compile(f"^({'|'.join(words)})$")
+    stage.stop_polling(entry_id)
     for shown, word in ((20.3, 0), (-20.3, 1), (20, 2), (-20, 2)):
         stage.pretend(power, str(shown))
         dashboard.expect_tile(words[word], f"{round(shown)} W")
