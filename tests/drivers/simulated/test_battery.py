@@ -103,6 +103,22 @@ async def test_another_size_keeps_the_charge(make: Make) -> None:
         assert again.setpoint_limits == (-3000, 3000)
 
 
+@pytest.mark.parametrize("power", [3000, 10_000])
+async def test_at_first_only_its_highest_power_limits_it(
+    make: Make, power: int
+) -> None:
+    async with make(rated_power=power) as battery:
+        assert await battery.get("charge_power_limit") == power
+
+
+async def test_a_limit_stays_as_far_as_another_size_bears_it(make: Make) -> None:
+    async with make(rated_power=5000) as battery:
+        await battery.set_value("charge_power_limit", 2000)
+    for power, limit in ((4000, 2000), (1500, 1500)):
+        async with make(**battery.detected_config, rated_power=power) as again:
+            assert await again.get("charge_power_limit") == limit
+
+
 # The day
 
 

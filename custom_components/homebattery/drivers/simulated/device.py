@@ -12,7 +12,7 @@ import math
 import secrets
 from typing import ClassVar, Final, NamedTuple, Self
 
-from ..measurements import Value
+from ..measurements import Value, as_number
 from .plant import Automatic, BatteryPower, Command, Counters, Plant
 
 SELF_CONSUMPTION: Final = "self_consumption"
@@ -114,8 +114,16 @@ class SimulatedDevice:
         self._by_serial_number.pop(self.serial_number, None)
 
     def resize(self, size: Size) -> None:
-        """Change the size of the battery and of the house; its SOC stays."""
-        plant = self.plant
+        """Change the size of the battery and of the house; its SOC stays.
+
+        So does the limit of charging, unless it was none or there cannot be more.
+        """
+        plant, limit = self.plant, self.settings[CHARGE_LIMIT]
+        if (
+            limit == round(plant.max_charge)
+            or (as_number(limit) or 0) > size.rated_power
+        ):
+            self.settings[CHARGE_LIMIT] = size.rated_power
         plant.capacity = 1000 * size.battery_capacity
         plant.max_charge = plant.max_discharge = size.rated_power
         plant.pv_peak, plant.mean_load = size.pv_peak, size.mean_load
