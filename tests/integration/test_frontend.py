@@ -4,6 +4,7 @@ What it makes of the batteries is seen in a browser (tests/browser/test_dashboar
 """
 
 from collections.abc import Iterator
+import hashlib
 from http import HTTPStatus
 import json
 from pathlib import Path
@@ -37,7 +38,7 @@ def table(name: str) -> Any:
 # Served
 
 
-async def test_the_pages_load_the_strategy_by_a_url_with_the_version(
+async def test_the_pages_load_the_strategy_by_a_url_that_changes_with_it(
     hass: HomeAssistant,
     hass_client_no_auth: ClientSessionGenerator,
     hass_storage: dict[str, Any],
@@ -50,7 +51,8 @@ async def test_the_pages_load_the_strategy_by_a_url_with_the_version(
     client = await hass_client_no_auth()
     page = await (await client.get("/")).text()
     version = (await async_get_integration(hass, DOMAIN)).version
-    url = f"/{DOMAIN}/strategy.js?v={version}"
+    digest = hashlib.sha256(SCRIPT.encode()).hexdigest()[:8]
+    url = f"/{DOMAIN}/strategy.js?v={version}-{digest}"
     assert f'import("{url}")' in page
 
     response = await client.get(url)
