@@ -112,6 +112,11 @@ async def install_automations(house: House) -> None:
         await house.api.post(path, config)
     for entity_id in await house.find_automations(len(AUTOMATIONS)):
         await house.api.call_service("automation.turn_off", entity_id)
+    # One that was on for a moment may have begun, and is stopped before its release.
+    for automation in AUTOMATIONS:
+        await house.api.call_action(
+            f"{DOMAIN}.release", device_id=devices[automation.battery_type]
+        )
 
 
 async def hold_some(house: House) -> None:
