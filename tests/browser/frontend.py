@@ -4,6 +4,7 @@ Its pages are made of shadow roots inside shadow roots. Locators reach into them
 do not and are read by `text_of`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 import re
 from typing import Any, Final
@@ -146,7 +147,10 @@ class Dashboard:
         return self._page.locator("hui-tile-card").filter(has=exactly, visible=True)
 
     def expect_tile(
-        self, name: str, state: str | re.Pattern[str] = "", seconds: float = 60
+        self,
+        name: str | re.Pattern[str],
+        state: str | re.Pattern[str] = "",
+        seconds: float = 60,
     ) -> None:
         """Wait until a tile of a name shows a state."""
         shown = self.tiles(name).filter(has_text=state).first
@@ -171,6 +175,29 @@ class Dashboard:
         """Open the view of a battery, by its heading."""
         self._heading(battery).click()
         expect(self._page).to_have_url(re.compile("/battery-"))
+
+    def components(self) -> list[str]:
+        """Return the parts of Home Assistant that are loaded."""
+        components: list[str] = self._page.evaluate(
+            "document.querySelector('home-assistant').hass.config.components"
+        )
+        return components
+
+    def made_for(self, **changes: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the views that are made where Home Assistant differs in some objects."""
+        views: list[dict[str, Any]] = self._page.evaluate(
+            """async (changes) => {
+              const { hass } = document.querySelector("home-assistant");
+              const other = { ...hass };
+              for (const [name, values] of Object.entries(changes)) {
+                other[name] = { ...hass[name], ...values };
+              }
+              const tag = "ll-strategy-dashboard-homebattery";
+              return (await customElements.get(tag).generate({}, other)).views;
+            }""",
+            changes,
+        )
+        return views
 
     def slide(self, name: str, share: float) -> None:
         """Move the slider of a tile to this share of its way, 0 to 1."""

@@ -48,6 +48,8 @@ class Stage:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._stack = AsyncExitStack()
+        self._changed: dict[str, str] = {}
+        """The ids of entities that a test has changed, with their first ids."""
         self._spoilt: set[str] = set()
         """The devices that a test has changed or stopped."""
         self._house: House
@@ -154,9 +156,41 @@ class Stage:
         )
         return cast(str, match)
 
+    def change_entity(self, entity_id: str, changes: Mapping[str, Any]) -> None:
+        """Change an entity in the registry, until the test ends.
+
+        Such as its name, id, unit, or whether it is shown.
+        """
+        self._update_entity(entity_id, changes)
+        first = self._changed.pop(entity_id, entity_id)
+        self._changed[changes.get("new_entity_id", entity_id)] = first
+
+    def _update_entity(self, entity_id: str, changes: Mapping[str, Any]) -> None:
+        command = "config/entity_registry/update"
+        self._do(self._api.command(command, entity_id=entity_id, **changes))
+
+    def choose_unit(self, entity_id: str, unit: str) -> None:
+        """Choose the unit of an entity."""
+        domain = entity_id.partition(".")[0]
+        options = {"unit_of_measurement": unit}
+        self.change_entity(entity_id, {"options_domain": domain, "options": options})
+
     def state(self, entity_id: str) -> dict[str, Any]:
         """Return an entity's state, with its attributes."""
         return self._do(self._api.state(entity_id))
+
+    def stop_polling(self, entry_id: str) -> None:
+        """Poll a battery no more: its entities keep their states."""
+        command = "config_entries/update"
+        self._do(
+            self._api.command(command, entry_id=entry_id, pref_disable_polling=True)
+        )
+
+    def pretend(self, entity_id: str, state: str) -> None:
+        """Show a state of an entity that is not its own, until it has another."""
+        attributes = self.state(entity_id)["attributes"]
+        body = {"state": state, "attributes": attributes}
+        self._do(self._api.post(f"/api/states/{entity_id}", body))
 
     def call(self, service: str, entity_id: str, **data: Any) -> None:
         """Call a service on one entity."""
@@ -255,6 +289,7 @@ class Stage:
 
     def clear(self) -> None:
         """Remove all batteries, and restore the devices to their first state."""
+        self._restore_entities()
         for entry in self.entries():
             self._do(self._api.delete_entry(entry["entry_id"]))
         for automation in self.automations():
@@ -271,6 +306,15 @@ class Stage:
                 self.stop_device(battery_type)
                 self.start_device(battery_type)
             self.change_house(battery_type, **AS_AT_FIRST)
+
+    def _restore_entities(self) -> None:
+        """Undo changes of entities: Home Assistant keeps them for a battery's return."""
+        for entity_id, first in self._changed.items():
+            nothing = dict.fromkeys(("name", "hidden_by", "disabled_by", "options"))
+            domain = first.partition(".")[0]
+            undone = {**nothing, "new_entity_id": first, "options_domain": domain}
+            self._update_entity(entity_id, undone)
+        self._changed.clear()
 
     def _forget_blueprints(self) -> None:
         """Remove the blueprints that did not come with Home Assistant."""

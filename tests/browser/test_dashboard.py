@@ -1,5 +1,6 @@
 """The dashboard that the integration brings, as a person adds and uses it."""
 
+from collections.abc import Iterator
 import re
 from typing import Any, Final
 
@@ -119,7 +120,7 @@ def test_it_speaks_the_language_of_its_reader(
     dashboard.expect_heading(page_text(language, "all_batteries"))
     frontend.picture("overview")
     dashboard.open("Sessy")
-    dashboard.expect_heading(page_text(language, "control"))
+    dashboard.expect_heading(page_text(language, "now"))
     dashboard.expect_heading(page_text(language, "health"))
     dashboard.expect_tile(page_text(language, "discharging"))
     frontend.picture("battery")
@@ -132,13 +133,173 @@ def test_a_battery_that_is_removed_leaves_it_and_the_rest_lives(
     entry_id = stage.add("victron")
     stage.add("sessy")
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
-    dashboard.expect_heading("MultiPlus-II")
+    dashboard.open("MultiPlus-II")
     stage.remove(entry_id)
-    dashboard.expect_no_heading("MultiPlus-II")
+    # Not the page of the next battery, whose buttons would be pressed for this one.
+    dashboard.expect_heading(page_text("en", "gone"))
+    frontend.picture("gone")
+    dashboard.press(page_text("en", "to_all"))
     dashboard.expect_heading("Sessy")
+    dashboard.expect_no_heading("MultiPlus-II")
     stage.change_house("sessy", soc=73)
     dashboard.expect_tile(SOC, "73%")
     dashboard.expect_no_errors()
+
+
+def test_another_battery_leaves_the_page_that_is_open(
+    stage: Stage, frontend: Frontend
+) -> None:
+    stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.open("Sessy")
+    stage.add("victron")
+    expect(frontend.page.get_by_role("tab", name="MultiPlus-II")).to_be_visible()
+    dashboard.expect_heading("Sessy")
+    dashboard.expect_no_heading("MultiPlus-II")
+
+
+def test_renaming_or_hiding_an_entity_changes_only_that(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(SOC)
+    soc, status, power = (
+        stage.entity_id(entry_id, key)
+        for key in ("battery_soc", "control_status", "battery_power")
+    )
+    stage.change_entity(soc, {"hidden_by": "user"})
+    stage.change_entity(status, {"disabled_by": "user"})
+    renamed = {"new_entity_id": "sensor.something", "name": "Power"}
+    stage.change_entity(power, renamed)
+    expect(dashboard.tiles(SOC)).to_have_count(0)
+    dashboard.expect_heading("Sessy")
+    dashboard.expect_tile(page_text("en", "discharging"), "-800 W")
+    dashboard.expect_no_errors()
+
+
+def test_a_power_in_another_unit_has_the_same_words_and_buttons(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.open("Sessy")
+    stage.choose_unit(stage.entity_id(entry_id, "battery_power"), "kW")
+    stage.choose_unit(stage.entity_id(entry_id, "power_setpoint"), "kW")
+    dashboard.expect_tile(page_text("en", "discharging"), "-0.800 kW")
+    expect(dashboard.tiles(page_text("en", "idle"))).to_have_count(0)
+    dashboard.press(re.compile(f"^{page_text('en', 'charge')} 1000 W"))
+    dashboard.expect_tile(page_text("en", "charging"), "1.000 kW")
+
+
+def test_a_power_near_zero_has_one_word(stage: Stage, frontend: Frontend) -> None:
+    entry_id = stage.add("sessy")
+    stage.stop_polling(entry_id)
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    power = stage.entity_id(entry_id, "battery_power")
+    words = [page_text("en", each) for each in ("charging", "discharging", "idle")]
+    either = re.compile(f"^({'|'.join(words)})$")
+    for shown, word in ((20.3, 0), (-20.3, 1), (20, 2), (-20, 2)):
+        stage.pretend(power, str(shown))
+        dashboard.expect_tile(words[word], f"{shown:.0f} W")
+        expect(dashboard.tiles(either)).to_have_count(1)
+
+
+def cards(views: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the cards of views."""
+    for view in views:
+        for section in view["sections"]:
+            yield from section["cards"]
+
+
+def powers_of_buttons(views: list[dict[str, Any]]) -> list[int]:
+    """Return the powers (W, charging is positive) of the buttons, but for the hold."""
+    actions = [card.get("tap_action", {}) for card in cards(views)]
+    powers = [action["data"]["power"] for action in actions if action.get("data")]
+    return [power for power in powers if power]
+
+
+def test_buttons_are_for_half_of_the_power_in_round_numbers(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(SOC)
+    setpoint = stage.entity_id(entry_id, "power_setpoint")
+    for minimum, maximum, powers in (
+        (-2200, 2200, [1000, -1000]),
+        (-800, 600, [300, -400]),
+        (-100, 100, [50, -50]),
+        (-12000, 0, [-6000]),
+        (0, 0, []),
+    ):
+        state = {"attributes": {"min": minimum, "max": maximum}}
+        views = dashboard.made_for(states={setpoint: state})
+        assert powers_of_buttons(views) == powers
+
+
+def test_cards_are_only_of_parts_of_home_assistant_that_are_loaded(
+    stage: Stage, frontend: Frontend
+) -> None:
+    stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(SOC)
+    for missing, types in (
+        ("history", {"history-graph"}),
+        ("recorder", {"statistic", "statistics-graph"}),
+    ):
+        there = [each for each in dashboard.components() if each != missing]
+        views = dashboard.made_for(config={"components": there})
+        made = {card["type"] for card in cards(views)}
+        assert made
+        assert not made & types
+        assert {card["type"] for card in cards(dashboard.made_for())} > types
+
+
+def test_a_change_elsewhere_interrupts_nobody_who_types(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.open("Sessy")
+    box = frontend.row(SETPOINT).locator("input")
+    box.press_sequentially("12")
+    stage.change_entity(stage.entity_id(entry_id, "battery_soc"), {"name": "Charge"})
+    stage.change_house("sessy", soc=73)
+    dashboard.expect_tile("Charge", "73%")
+    expect(box).to_be_focused()
+    expect(box).to_have_value("12")
+    # Half of a number that is taken away is sent.
+    dashboard.expect_tile(MODE, mode("automatic"))
+
+
+def test_a_meter_is_no_battery_but_shows_the_house(
+    stage: Stage, frontend: Frontend
+) -> None:
+    stage.stop_device("sessy")
+    stage.start_device("sessy", options=("--device", "p1"))
+    stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_heading(page_text("en", "no_battery"))
+    stage.add("victron")
+    dashboard.expect_heading("MultiPlus-II")
+    meter = next(
+        each["title"] for each in stage.entries() if "Multi" not in each["title"]
+    )
+    dashboard.expect_no_heading(meter)
+    dashboard.expect_tile(re.compile("."), re.compile(rf"W · {meter}"))
+    frontend.picture("meter")
+
+
+def test_only_an_administrator_is_offered_to_add_a_battery(
+    stage: Stage, frontend: Frontend
+) -> None:
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_heading(page_text("en", "no_battery"))
+    for is_admin in (True, False):
+        views = dashboard.made_for(user={"is_admin": is_admin})
+        offered = any(card["type"] == "button" for card in cards(views))
+        assert offered is is_admin
 
 
 def test_before_the_first_battery_it_offers_to_add_one(

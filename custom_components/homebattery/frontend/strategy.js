@@ -12,6 +12,8 @@ const TEXTS = {
     "overview": "Overview",
     "description": "All your home batteries: state, setpoints, energy and health",
     "no_battery": "There is no battery yet.",
+    "gone": "This battery is not there any more.",
+    "to_all": "To all batteries",
     "add": "Add a battery",
     "all_batteries": "All batteries over a day",
     "house": "House",
@@ -19,9 +21,9 @@ const TEXTS = {
     "power_now": "Power of the house now",
     "control": "Control",
     "charge": "Charge",
-    "hold": "Hold",
+    "hold": "Hold at 0 W",
     "discharge": "Discharge",
-    "release": "Release",
+    "release": "Release (automatic)",
     "now": "Now",
     "charging": "Charging",
     "discharging": "Discharging",
@@ -45,6 +47,8 @@ const TEXTS = {
     "overview": "Übersicht",
     "description": "Alle Heimspeicher: Zustand, Sollwerte, Energie und Gesundheit",
     "no_battery": "Es gibt noch keine Batterie.",
+    "gone": "Diese Batterie gibt es nicht mehr.",
+    "to_all": "Zu allen Batterien",
     "add": "Batterie hinzufügen",
     "all_batteries": "Alle Batterien über einen Tag",
     "house": "Haus",
@@ -52,9 +56,9 @@ const TEXTS = {
     "power_now": "Leistung des Hauses jetzt",
     "control": "Steuerung",
     "charge": "Laden",
-    "hold": "Halten",
+    "hold": "Auf 0 W halten",
     "discharge": "Entladen",
-    "release": "Freigeben",
+    "release": "Freigeben (automatisch)",
     "now": "Jetzt",
     "charging": "Lädt",
     "discharging": "Entlädt",
@@ -78,6 +82,8 @@ const TEXTS = {
     "overview": "Overzicht",
     "description": "Al je thuisbatterijen: toestand, setpoints, energie en gezondheid",
     "no_battery": "Er is nog geen batterij.",
+    "gone": "Deze batterij is er niet meer.",
+    "to_all": "Naar alle batterijen",
     "add": "Batterij toevoegen",
     "all_batteries": "Alle batterijen over een dag",
     "house": "Huis",
@@ -85,9 +91,9 @@ const TEXTS = {
     "power_now": "Vermogen van het huis nu",
     "control": "Regeling",
     "charge": "Laden",
-    "hold": "Vasthouden",
+    "hold": "Op 0 W houden",
     "discharge": "Ontladen",
-    "release": "Vrijgeven",
+    "release": "Vrijgeven (automatisch)",
     "now": "Nu",
     "charging": "Laadt",
     "discharging": "Ontlaadt",
@@ -111,6 +117,8 @@ const TEXTS = {
     "overview": "Vue d'ensemble",
     "description": "Toutes vos batteries : état, consignes, énergie et santé",
     "no_battery": "Il n'y a pas encore de batterie.",
+    "gone": "Cette batterie n'est plus là.",
+    "to_all": "Vers toutes les batteries",
     "add": "Ajouter une batterie",
     "all_batteries": "Toutes les batteries sur un jour",
     "house": "Maison",
@@ -118,9 +126,9 @@ const TEXTS = {
     "power_now": "Puissance de la maison maintenant",
     "control": "Commande",
     "charge": "Charger",
-    "hold": "Maintenir",
+    "hold": "Maintenir à 0 W",
     "discharge": "Décharger",
-    "release": "Libérer",
+    "release": "Libérer (automatique)",
     "now": "Maintenant",
     "charging": "En charge",
     "discharging": "En décharge",
@@ -169,6 +177,13 @@ const KEYS = {
 };
 
 const PLATFORM = "homebattery";
+const TAG = `ll-strategy-dashboard-${PLATFORM}`;
+/** The domains of entities that are set. */
+const CONTROLS = ["number", "select", "switch"];
+/** The entities by which a battery differs from a meter. */
+const OF_BATTERY = ["battery_soc", "battery_power", "control_status"];
+/** What of Home Assistant a dashboard is made of. */
+const SOURCES = ["entities", "devices", "locale", "user"];
 /** Hours that the graphs of a day show. */
 const DAY_HOURS = 24;
 /** Power, W, below which a battery rests, and the grid is near zero. */
@@ -176,28 +191,34 @@ const REST = 20;
 /** Steps of the power on the buttons, W: the coarsest that half of the range bears. */
 const ROUND = [500, 100, 10];
 
-const POWER_WORDS = [
-  { word: "charging", above: REST, icon: "mdi:battery-arrow-up", color: "green" },
-  { word: "discharging", below: -REST, icon: "mdi:battery-arrow-down", color: "orange" },
-  { word: "idle", above: -REST - 0.5, below: REST + 0.5, icon: "mdi:battery", color: "grey" },
-];
-const GRID_WORDS = [
-  { word: "importing", above: REST, icon: "mdi:transmission-tower-export", color: "blue" },
-  { word: "exporting", below: -REST, icon: "mdi:transmission-tower-import", color: "purple" },
-  { word: "balanced", above: -REST - 0.5, below: REST + 0.5, icon: "mdi:transmission-tower", color: "grey" },
-];
+/** Watts in one of the other units that a user may choose for a power. */
+const WATTS = { mW: 1e-3, kW: 1e3, MW: 1e6, GW: 1e9, TW: 1e12, "BTU/h": 0.293 };
 
-/** One battery: its device, and its entities by domain and translation key. */
+/** The words for a power above zero, below, and near it. */
+const POWER_WORDS = {
+  above: { word: "charging", icon: "mdi:battery-arrow-up", color: "green" },
+  below: { word: "discharging", icon: "mdi:battery-arrow-down", color: "orange" },
+  near: { word: "idle", icon: "mdi:battery", color: "grey" },
+};
+const GRID_WORDS = {
+  above: { word: "importing", icon: "mdi:transmission-tower-export", color: "blue" },
+  below: { word: "exporting", icon: "mdi:transmission-tower-import", color: "purple" },
+  near: { word: "balanced", icon: "mdi:transmission-tower", color: "grey" },
+};
+
+/** A battery or a meter: its device, and its entities by domain and translation key. */
 class Battery {
-  constructor(device, entities) {
+  constructor(hass, device, entities) {
+    this.hass = hass;
     this.device = device;
     this.name = device.name_by_user || device.name || device.id;
-    this.entities = entities;
+    this.entities = entities.filter((each) => !each.hidden);
     this.path = `battery-${device.id}`;
-    this._byKey = new Map(entities.map((each) => [`${domainOf(each)}.${each.translation_key}`, each]));
+    this.isMeter = !entities.some((each) => OF_BATTERY.includes(each.translation_key));
+    this._byKey = new Map(this.entities.map((each) => [`${domainOf(each)}.${each.translation_key}`, each]));
   }
 
-  /** Return the id of the entity of a key, or undefined where the battery has none. */
+  /** Return the id of the entity of a key, or undefined where there is none. */
   id(domain, key) {
     return this._byKey.get(`${domain}.${key}`)?.entity_id;
   }
@@ -211,37 +232,30 @@ class Battery {
   of(card) {
     return Object.entries(KEYS).flatMap(([domain, cards]) => this.ids(domain, cards[card] ?? []));
   }
+
+  /** Return the watts in one of the unit that its user has chosen for a power. */
+  watts(entity) {
+    return WATTS[this.hass.states[entity]?.attributes.unit_of_measurement] ?? 1;
+  }
 }
 
 const domainOf = (entity) => entity.entity_id.split(".", 1)[0];
 
-/** Return the batteries, by name, each with its own entities. */
-function batteriesOf(hass) {
+/** Return the batteries and meters, by name, each with its own entities. */
+function devicesOf(hass) {
   const byDevice = new Map();
   for (const entity of Object.values(hass.entities)) {
-    if (entity.platform === PLATFORM && entity.device_id && !entity.hidden) {
+    if (entity.platform === PLATFORM && hass.devices[entity.device_id]) {
       byDevice.set(entity.device_id, [...(byDevice.get(entity.device_id) ?? []), entity]);
     }
   }
   return [...byDevice]
-    .filter(([id]) => hass.devices[id])
-    .map(([id, entities]) => new Battery(hass.devices[id], entities))
-    .filter((battery) => battery.id("sensor", "battery_soc") || battery.id("sensor", "control_status"))
+    .map(([id, entities]) => new Battery(hass, hass.devices[id], entities))
     .sort((one, other) => one.name.localeCompare(other.name, hass.locale?.language));
 }
 
-/** Return the devices behind a battery: its packs, units and meters. */
-function partsOf(hass, battery) {
-  return Object.values(hass.devices)
-    .filter((device) => device.via_device_id === battery.device.id)
-    .map((device) => ({
-      name: device.name_by_user || device.name,
-      ids: Object.values(hass.entities)
-        .filter((entity) => entity.device_id === device.id && !entity.hidden)
-        .map((entity) => entity.entity_id),
-    }))
-    .filter((part) => part.ids.length);
-}
+/** Return whether a part of Home Assistant is there, without which its cards complain. */
+const isLoaded = (hass, component) => hass.config.components.includes(component);
 
 // Cards
 
@@ -266,17 +280,19 @@ const soc = (battery, more = {}) =>
     ...more,
   });
 
-/** Return the tiles of a power: the one is seen whose words fit its sign. */
-function powerInWords(t, entity, words, more = {}) {
+/** Return the tiles of a power: the one is seen whose word fits its sign. */
+function powerInWords(t, battery, key, words, more = {}) {
+  const entity = battery.id("sensor", key);
   if (!entity) return [];
-  const fitting = words.map(({ word, above, below, icon, color }) =>
-    tile(entity, {
-      name: t[word],
-      icon,
-      color,
-      visibility: [{ condition: "numeric_state", entity, above, below }],
-      ...more,
-    }));
+  const rest = REST / battery.watts(entity);
+  const above = { condition: "numeric_state", entity, above: rest };
+  const below = { condition: "numeric_state", entity, below: -rest };
+  const nothing = { condition: "state", entity, state: NOTHING };
+  const near = { condition: "not", conditions: [{ condition: "or", conditions: [above, below, nothing] }] };
+  const fitting = Object.entries({ above, below, near }).map(([sign, condition]) => {
+    const { word, icon, color } = words[sign];
+    return tile(entity, { name: t[word], icon, color, visibility: [condition], ...more });
+  });
   return [...fitting, only(entity, NOTHING, more)];
 }
 
@@ -299,15 +315,15 @@ function controlTiles(battery) {
   const withReason = { state_content: ["state", "reason"], ...full };
   return [
     tile(mode, { color: "primary", ...half }),
-    unless(status, ["automatic", ...TROUBLE], { color: "primary", ...withReason }),
+    unless(status, ["automatic", ...TROUBLE, ...NOTHING], { color: "primary", ...withReason }),
     only(status, TROUBLE, { color: "amber", ...withReason }),
     unless(battery.id("sensor", "setpoint_ends"), NOTHING, half),
     only(battery.id("binary_sensor", "problem"), ["on"], { color: "red", ...half }),
   ];
 }
 
-const graph = (entities, hours, more = {}) =>
-  entities.length > 0 && { type: "history-graph", hours_to_show: hours, entities, ...wide, ...more };
+const graph = (entities, more = {}) =>
+  entities.length > 0 && { type: "history-graph", hours_to_show: DAY_HOURS, entities, ...wide, ...more };
 
 /** Return the graph of a measurement of all batteries, each by its name. */
 const graphOfAll = (batteries, key, more) =>
@@ -315,31 +331,35 @@ const graphOfAll = (batteries, key, more) =>
     batteries
       .filter((battery) => battery.id("sensor", key))
       .map((battery) => ({ entity: battery.id("sensor", key), name: battery.name })),
-    DAY_HOURS,
     more,
   );
 
+/** Return the graph of entities of one battery. */
+const graphOf = (entities, more) => graph(entities.filter(Boolean).map((entity) => ({ entity, name: named })), more);
+
 const PERCENT = { min_y_axis: 0, max_y_axis: 100 };
+const OVERVIEW = "overview";
+
+const batteriesIn = (devices) => devices.filter((device) => !device.isMeter);
 
 // Views
 
-function overviewOf(t, batteries, energy) {
+function overviewOf(t, hass, devices, energy) {
+  const batteries = batteriesIn(devices);
   return {
     title: t.overview,
-    path: "overview",
+    path: OVERVIEW,
     icon: "mdi:home-battery",
     type: "sections",
     max_columns: 4,
     sections: [
       ...batteries.map((battery) => batterySection(t, battery)),
-      section(
-        [
-          heading(t.all_batteries, { icon: "mdi:chart-line" }),
-          graphOfAll(batteries, "battery_soc", PERCENT),
-          graphOfAll(batteries, "battery_power"),
-        ],
-      ),
-      houseSection(t, batteries, energy),
+      isLoaded(hass, "history") && section([
+        heading(t.all_batteries, { icon: "mdi:chart-line" }),
+        graphOfAll(batteries, "battery_soc", PERCENT),
+        graphOfAll(batteries, "battery_power"),
+      ]),
+      houseSection(t, devices, energy),
     ].filter(Boolean),
   };
 }
@@ -349,15 +369,15 @@ function batterySection(t, battery) {
   return section([
     heading(battery.name, { icon: "mdi:battery-medium", ...own }),
     soc(battery, own),
-    ...powerInWords(t, battery.id("sensor", "battery_power"), POWER_WORDS, half),
+    ...powerInWords(t, battery, "battery_power", POWER_WORDS, half),
     ...controlTiles(battery),
   ]);
 }
 
 /** Return the section of the house, or undefined where nothing is known of it. */
-function houseSection(t, batteries, energy) {
+function houseSection(t, devices, energy) {
   // The energy dashboard, where it knows the powers, shows them once and in one picture.
-  const flows = energy.power ? [] : batteries.flatMap((battery) => houseTiles(t, battery, battery.name));
+  const flows = energy.power ? [] : devices.flatMap((device) => houseTiles(t, device, true));
   const power = energy.power && [
     heading(t.power_now, { heading_style: "subtitle" }),
     { type: "power-sankey", ...wide },
@@ -370,11 +390,11 @@ function houseSection(t, batteries, energy) {
   return section([heading(t.house, { icon: "mdi:home-lightning-bolt" }), ...(today || []), ...(power || []), ...flows]);
 }
 
-/** Return what a battery's device measures of the house; `owner` says whose it is. */
-function houseTiles(t, battery, owner) {
-  const more = owner ? { state_content: ["state", "device_name"], ...half } : half;
+/** Return what a device measures of the house; with `isNamed` also which device it is. */
+function houseTiles(t, battery, isNamed) {
+  const more = isNamed ? { state_content: ["state", "device_name"], ...half } : half;
   return [
-    ...powerInWords(t, battery.id("sensor", "grid_power"), GRID_WORDS, more),
+    ...powerInWords(t, battery, "grid_power", GRID_WORDS, more),
     tile(battery.id("sensor", "pv_power"), { color: "amber", ...more }),
     tile(battery.id("sensor", "load_power"), { color: "blue", ...more }),
   ].filter(Boolean);
@@ -387,9 +407,9 @@ function batteryView(t, hass, battery) {
     type: "sections",
     max_columns: 3,
     sections: [
-      controlSection(t, hass, battery),
-      nowSection(t, battery),
-      energySection(t, battery),
+      controlSection(t, battery),
+      nowSection(t, hass, battery),
+      energySection(t, hass, battery),
       limitsSection(t, battery),
       healthSection(t, battery),
     ].filter(Boolean),
@@ -404,9 +424,10 @@ function handy(bound) {
 }
 
 /** Return the powers of the buttons, W; 0 in a direction that the battery does not go. */
-function handyPowers(hass, setpoint) {
-  const range = hass.states[setpoint]?.attributes ?? {};
-  return { charge: handy(Math.max(0, range.max ?? 0)), discharge: handy(Math.min(0, range.min ?? 0)) };
+function handyPowers(battery, setpoint) {
+  const { min = 0, max = 0 } = battery.hass.states[setpoint]?.attributes ?? {};
+  const watts = battery.watts(setpoint);
+  return { charge: handy(Math.max(0, max * watts)), discharge: handy(Math.min(0, min * watts)) };
 }
 
 const button = (name, icon, action, data, device) => ({
@@ -423,57 +444,57 @@ const button = (name, icon, action, data, device) => ({
   grid_options: { columns: 6, rows: 2 },
 });
 
-function controlSection(t, hass, battery) {
+/** Return the section of control. It says which battery this is, before a button is pressed. */
+function controlSection(t, battery) {
   const setpoint = battery.id("number", "power_setpoint");
-  if (!setpoint) return undefined;
-  const watts = (power) =>
-    `${new Intl.NumberFormat(hass.locale?.language).format(Math.abs(power))} W`;
-  const { charge, discharge } = handyPowers(hass, setpoint);
+  const status = [heading(battery.name, { icon: "mdi:home-battery" }), ...controlTiles(battery)];
+  if (!setpoint) return section(status);
+  const { charge, discharge } = handyPowers(battery, setpoint);
   const press = (name, icon, action, data = {}) => button(name, icon, action, data, battery.device.id);
   return section([
-    heading(t.control, { icon: "mdi:tune-variant" }),
-    ...controlTiles(battery),
+    ...status,
     tile(setpoint, { features: [{ type: "numeric-input", style: "slider" }], color: "primary", ...wide }),
-    charge && press(`${t.charge} ${watts(charge)}`, "mdi:battery-arrow-up", "set_power", { power: charge }),
-    discharge && press(`${t.discharge} ${watts(discharge)}`, "mdi:battery-arrow-down", "set_power", { power: discharge }),
+    charge && press(`${t.charge} ${charge} W`, "mdi:battery-arrow-up", "set_power", { power: charge }),
+    discharge && press(`${t.discharge} ${-discharge} W`, "mdi:battery-arrow-down", "set_power", { power: discharge }),
     press(t.hold, "mdi:battery-lock", "set_power", { power: 0 }),
     press(t.release, "mdi:battery-sync", "release"),
     rows([setpoint, ...battery.ids("number", ["setpoint_duration"])]),
   ]);
 }
 
-function nowSection(t, battery) {
+function nowSection(t, hass, battery) {
   const power = battery.id("sensor", "battery_power");
+  const graphs = [
+    graphOf([battery.id("sensor", "battery_soc")], PERCENT),
+    power && heading(t.power_and_setpoint, { heading_style: "subtitle" }),
+    graphOf([power, battery.id("number", "power_setpoint")]),
+  ];
   return section([
     heading(t.now, { icon: "mdi:flash" }),
     soc(battery),
-    ...powerInWords(t, power, POWER_WORDS, half),
+    ...powerInWords(t, battery, "battery_power", POWER_WORDS, half),
     ...houseTiles(t, battery),
     ...battery.of("live").map((entity) => tile(entity, half)),
-    graph(battery.ids("sensor", ["battery_soc"]).map((entity) => ({ entity, name: named })), DAY_HOURS, PERCENT),
-    power && heading(t.power_and_setpoint, { heading_style: "subtitle" }),
-    graph(
-      [power, battery.id("number", "power_setpoint")].filter(Boolean).map((entity) => ({ entity, name: named })),
-      DAY_HOURS,
-    ),
+    ...(isLoaded(hass, "history") ? graphs : []),
   ]);
 }
 
-function energySection(t, battery) {
+function energySection(t, hass, battery) {
   const charged = battery.id("sensor", "energy_charged_total");
   const discharged = battery.id("sensor", "energy_discharged_total");
-  const today = (entity, name) =>
-    entity && { type: "statistic", entity, name, stat_type: "change", period: { calendar: { period: "day" } }, grid_options: { columns: 6, rows: 2 } };
   const both = [charged, discharged].filter(Boolean);
   const totals = battery.ids("sensor", ["pv_energy_total", "grid_import_total", "grid_export_total"]);
   if (!both.length && !totals.length) return undefined;
+  const statistics = both.length > 0 && isLoaded(hass, "recorder");
+  const today = (entity, name) =>
+    statistics && entity && { type: "statistic", entity, name, stat_type: "change", period: { calendar: { period: "day" } }, grid_options: { columns: 6, rows: 2 } };
   return section([
     heading(t.energy, { icon: "mdi:lightning-bolt" }),
     today(charged, t.charged_today),
     today(discharged, t.discharged_today),
     ...[...both, ...totals].map((entity) => tile(entity, half)),
-    both.length > 0 && heading(t.week, { heading_style: "subtitle" }),
-    both.length > 0 && {
+    statistics && heading(t.week, { heading_style: "subtitle" }),
+    statistics && {
       type: "statistics-graph",
       entities: both.map((entity) => ({ entity, name: named })),
       stat_types: ["change"],
@@ -494,28 +515,19 @@ function healthSection(t, battery) {
   return section([
     heading(t.health, { icon: "mdi:heart-pulse" }),
     ...battery.of("health").map((entity) => tile(entity, half)),
-    {
-      type: "button",
-      name: t.everything,
-      icon: "mdi:format-list-bulleted",
-      icon_height: "24px",
-      tap_action: { action: "navigate", navigation_path: everythingPath(battery) },
-      grid_options: { columns: 12, rows: 2 },
-    },
+    goTo(t.everything, "mdi:format-list-bulleted", everythingPath(battery)),
   ]);
 }
 
 const everythingPath = (battery) => `all-${battery.device.id}`;
 
 /** Return the page behind a battery's own, with all it has: where diagnostics are folded away. */
-function everythingView(t, hass, battery) {
-  const ids = (fits) => battery.entities.filter(fits).map((entity) => entity.entity_id).sort();
-  const groups = [
-    [t.sensors, ids((entity) => !entity.entity_category)],
-    [t.settings, ids((entity) => entity.entity_category === "config")],
-    [t.diagnostics, ids((entity) => entity.entity_category === "diagnostic")],
-    ...partsOf(hass, battery).map((part) => [part.name, part.ids.sort()]),
-  ];
+function everythingView(t, battery) {
+  const group = (title, fits) => {
+    const ids = battery.entities.filter(fits).map((entity) => entity.entity_id).sort();
+    return ids.length > 0 && section([heading(title), rows(ids, { show_header_toggle: false })]);
+  };
+  const isControl = (entity) => !entity.entity_category && CONTROLS.includes(domainOf(entity));
   return {
     title: `${battery.name}: ${t.everything}`,
     path: everythingPath(battery),
@@ -523,36 +535,73 @@ function everythingView(t, hass, battery) {
     back_path: battery.path,
     type: "sections",
     max_columns: 3,
-    sections: groups
-      .filter(([, listed]) => listed.length)
-      .map(([title, listed]) => section([heading(title), rows(listed, { show_header_toggle: false })])),
+    sections: [
+      group(t.control, isControl),
+      group(t.sensors, (entity) => !entity.entity_category && !isControl(entity)),
+      group(t.settings, (entity) => entity.entity_category === "config"),
+      group(t.diagnostics, (entity) => entity.entity_category === "diagnostic"),
+    ].filter(Boolean),
   };
 }
 
-function emptyView(t) {
-  return {
-    title: t.overview,
-    path: "overview",
-    icon: "mdi:home-battery",
-    type: "sections",
-    sections: [
-      section([
-        heading(t.no_battery, { icon: "mdi:battery-plus-variant" }),
-        {
-          type: "button",
-          name: t.add,
-          icon: "mdi:plus",
-          tap_action: { action: "navigate", navigation_path: `/config/integrations/dashboard/add?domain=${PLATFORM}` },
-          ...wide,
-        },
-      ]),
-    ],
-  };
+/** Return a view with one message, and a button if it leads anywhere. */
+const messageView = (path, text, icon, link) => ({
+  path,
+  type: "sections",
+  sections: [section([heading(text, { icon }), link])],
+});
+
+const goTo = (name, icon, navigation_path) => ({
+  type: "button",
+  name,
+  icon,
+  icon_height: "24px",
+  tap_action: { action: "navigate", navigation_path },
+  grid_options: { columns: 12, rows: 2 },
+});
+
+function emptyView(t, hass) {
+  const add = hass.user?.is_admin && goTo(t.add, "mdi:plus", `/config/integrations/dashboard/add?domain=${PLATFORM}`);
+  const view = messageView(OVERVIEW, t.no_battery, "mdi:battery-plus-variant", add);
+  return { ...view, title: t.overview, icon: "mdi:home-battery" };
+}
+
+/** Return the view in place of that of a battery which was removed while it may be open. */
+const goneView = (t, path) => ({
+  ...messageView(path, t.gone, "mdi:battery-off-outline", goTo(t.to_all, "mdi:home-battery", OVERVIEW)),
+  title: t.gone,
+  subview: true,
+});
+
+function viewsOf(t, hass, energy) {
+  const devices = devicesOf(hass);
+  const batteries = batteriesIn(devices);
+  if (!batteries.length) return [emptyView(t, hass)];
+  return [
+    overviewOf(t, hass, devices, energy),
+    ...batteries.map((battery) => batteryView(t, hass, battery)),
+    ...batteries.map((battery) => everythingView(t, battery)),
+  ];
+}
+
+/**
+ * Return views in the order of those before, new ones behind.
+ *
+ * The frontend goes on with the view of the same number: without this, it would show
+ * another battery where one has come or gone, and buttons would be for that.
+ */
+function inPlace(t, views, before) {
+  const paths = before.map(({ path }) => path);
+  const byPath = new Map(views.map((view) => [view.path, view]));
+  return [
+    ...paths.map((path) => byPath.get(path) ?? goneView(t, path)),
+    ...views.filter(({ path }) => !paths.includes(path)),
+  ];
 }
 
 /** Return whether the energy dashboard has sources, and the power of the grid among them. */
 async function energyOf(hass) {
-  if (!hass.config.components.includes("energy")) return {};
+  if (!isLoaded(hass, "energy")) return {};
   try {
     const { energy_sources: sources } = await hass.callWS({ type: "energy/get_prefs" });
     return { energy: sources.length > 0, power: sources.some(({ type, stat_rate }) => type === "grid" && stat_rate) };
@@ -564,54 +613,60 @@ async function energyOf(hass) {
 
 const textsIn = (language = "en") => TEXTS[language] ?? TEXTS[language.split("-")[0]] ?? TEXTS.en;
 
-/** Return whether the range of a setpoint has changed by so much that buttons differ. */
-function rangeDiffers(before, now) {
-  return Object.values(now.entities).some(({ entity_id, platform, translation_key }) =>
-    platform === PLATFORM &&
-    translation_key === "power_setpoint" &&
-    before.states[entity_id] !== now.states[entity_id] &&
-    JSON.stringify(handyPowers(before, entity_id)) !== JSON.stringify(handyPowers(now, entity_id)));
+/** Return the views as they are now, in the order of those made before. */
+function viewsNow(hass, { energy, views }) {
+  const t = textsIn(hass.locale?.language);
+  return inPlace(t, viewsOf(t, hass, energy), views);
 }
+
+/** Return the entities whose range or unit matters. */
+const powersOf = (hass) =>
+  devicesOf(hass).flatMap((device) => [
+    ...device.ids("number", ["power_setpoint"]),
+    ...device.ids("sensor", ["battery_power", "grid_power"]),
+  ]);
+
+/** What was made last of a configuration: its views, and what else these depend on. */
+const made = new WeakMap();
 
 class HomeBatteryStrategy extends HTMLElement {
   static noEditor = true;
 
   /** Return the dashboard. */
-  static async generate(_config, hass) {
-    const t = textsIn(hass.locale?.language);
-    const batteries = batteriesOf(hass);
-    if (!batteries.length) return { views: [emptyView(t)] };
-    return {
-      views: [
-        overviewOf(t, batteries, await energyOf(hass)),
-        ...batteries.map((battery) => batteryView(t, hass, battery)),
-        ...batteries.map((battery) => everythingView(t, hass, battery)),
-      ],
-    };
+  static async generate(config, hass) {
+    const energy = await energyOf(hass);
+    const views = viewsNow(hass, { energy, views: made.get(config)?.views ?? [] });
+    made.set(config, { energy, views, powers: powersOf(hass) });
+    return { views };
   }
 
-  /** Return whether it has to be made anew: another registry, or another range of a setpoint. */
-  static shouldRegenerate(_config, before, now) {
-    return (
-      before.entities !== now.entities ||
-      before.devices !== now.devices ||
-      before.locale?.language !== now.locale?.language ||
-      rangeDiffers(before, now)
-    );
+  /**
+   * Return whether it has to be made anew, which interrupts whoever moves a slider or types.
+   *
+   * The frontend asks with each change of a state, many times a second. It keeps an object
+   * in which nothing has changed.
+   */
+  static shouldRegenerate(config, before, now) {
+    const last = made.get(config);
+    const isSame =
+      SOURCES.every((source) => before[source] === now[source]) &&
+      (last?.powers ?? []).every((id) => before.states[id]?.attributes === now.states[id]?.attributes);
+    if (isSame) return false;
+    return !last || JSON.stringify(viewsNow(now, last)) !== JSON.stringify(last.views);
   }
 }
 
-// The frontend puts a registry of its own in place while it starts; an element that is
-// defined before "home-assistant" would be lost.
-customElements.whenDefined("home-assistant").then(() => {
-  customElements.define(`ll-strategy-dashboard-${PLATFORM}`, HomeBatteryStrategy);
-});
+if (!window.customStrategies?.some(({ type }) => type === PLATFORM)) {
+  // The frontend puts a registry of its own in place while it starts; an element that is
+  // defined before "home-assistant" would be lost.
+  customElements.whenDefined("home-assistant").then(() => customElements.define(TAG, HomeBatteryStrategy));
 
-window.customStrategies = window.customStrategies || [];
-window.customStrategies.push({
-  type: PLATFORM,
-  strategyType: "dashboard",
-  name: "Home Battery",
-  description: textsIn(navigator.language).description,
-  documentationURL: "https://github.com/homebattery/homebattery/blob/main/docs/dashboard.md",
-});
+  window.customStrategies = window.customStrategies || [];
+  window.customStrategies.push({
+    type: PLATFORM,
+    strategyType: "dashboard",
+    name: "Home Battery",
+    description: textsIn(navigator.language).description,
+    documentationURL: "https://github.com/homebattery/homebattery/blob/main/docs/dashboard.md",
+  });
+}
