@@ -284,26 +284,33 @@ class SetpointNumber(ControlEntity, NumberEntity):
     @property
     @override
     def native_min_value(self) -> float:
-        return self._limits.minimum
+        return self._precise(self._limits.minimum)
 
     @property
     @override
     def native_max_value(self) -> float:
-        return self._limits.maximum
+        return self._precise(self._limits.maximum)
 
     @property
     @override
     def native_step(self) -> float | None:
-        # Home Assistant takes it as it is in the unit that the user has chosen: in kW, a
+        # Home Assistant takes it to be in the unit that the user has chosen: in kW, a
         # slider would have steps of 10 kW.
-        step = self.entity_description.native_step
-        unit = self.convert_to_native_value(1)
+        step, unit = super().native_step, self.convert_to_native_value(1)
         return step if step is None or unit == 1 else step / unit
 
     @property
     @override
     def native_value(self) -> float | None:
-        return self.entity_description.value_fn(self._control)
+        value = self.entity_description.value_fn(self._control)
+        return None if value is None else self._precise(value)
+
+    def _precise(self, value: float) -> float:
+        """Return a value of the setpoint, with a decimal where the user has another unit.
+
+        Home Assistant rounds it to as many decimals as it has: 1400 W to 1 kW.
+        """
+        return value if self.convert_to_native_value(1) == 1 else float(value)
 
     @property
     @override

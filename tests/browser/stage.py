@@ -155,26 +155,24 @@ class Stage:
         )
         return cast(str, match)
 
-    def change_entity(self, entity_id: str, **changes: Any) -> None:
+    def change_entity(self, entity_id: str, changes: Mapping[str, Any]) -> None:
         """Change an entity in the registry, until the test ends.
 
         Such as its name, id, unit, or whether it is shown.
         """
-        self._update_entity(entity_id, **changes)
+        self._update_entity(entity_id, changes)
         first = self._changed.pop(entity_id, entity_id)
         self._changed[changes.get("new_entity_id", entity_id)] = first
 
-    def _update_entity(self, entity_id: str, **changes: Any) -> None:
+    def _update_entity(self, entity_id: str, changes: Mapping[str, Any]) -> None:
         command = "config/entity_registry/update"
         self._do(self._api.command(command, entity_id=entity_id, **changes))
 
     def choose_unit(self, entity_id: str, unit: str) -> None:
         """Choose the unit of an entity."""
-        self.change_entity(
-            entity_id,
-            options_domain=entity_id.partition(".")[0],
-            options={"unit_of_measurement": unit},
-        )
+        domain = entity_id.partition(".")[0]
+        options = {"unit_of_measurement": unit}
+        self.change_entity(entity_id, {"options_domain": domain, "options": options})
 
     def state(self, entity_id: str) -> dict[str, Any]:
         """Return an entity's state, with its attributes."""
@@ -314,11 +312,10 @@ class Stage:
     def _restore_entities(self) -> None:
         """Undo changes of entities: Home Assistant keeps them for a battery's return."""
         for entity_id, first in self._changed.items():
-            at_first: dict[str, Any] = {
-                **dict.fromkeys(("name", "hidden_by", "disabled_by", "options")),
-                "options_domain": first.partition(".")[0],
-            }
-            self._update_entity(entity_id, new_entity_id=first, **at_first)
+            nothing = dict.fromkeys(("name", "hidden_by", "disabled_by", "options"))
+            domain = first.partition(".")[0]
+            undone = {**nothing, "new_entity_id": first, "options_domain": domain}
+            self._update_entity(entity_id, undone)
         self._changed.clear()
 
     def _forget_blueprints(self) -> None:

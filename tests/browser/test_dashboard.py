@@ -167,17 +167,20 @@ def test_another_battery_leaves_the_page_that_is_open(
     dashboard.expect_no_heading("MultiPlus-II")
 
 
-def test_an_entity_that_is_changed_in_the_registry_changes_alone(
+def test_renaming_or_hiding_an_entity_changes_only_that(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = stage.add("sessy")
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     dashboard.expect_tile(SOC)
-    not_shown = {"hidden_by": "user"}
-    stage.change_entity(stage.entity_id(entry_id, "battery_soc"), **not_shown)
-    stage.change_entity(stage.entity_id(entry_id, "control_status"), disabled_by="user")
-    power = stage.entity_id(entry_id, "battery_power")
-    stage.change_entity(power, new_entity_id="sensor.something", name="Power")
+    soc, status, power = (
+        stage.entity_id(entry_id, key)
+        for key in ("battery_soc", "control_status", "battery_power")
+    )
+    stage.change_entity(soc, {"hidden_by": "user"})
+    stage.change_entity(status, {"disabled_by": "user"})
+    renamed = {"new_entity_id": "sensor.something", "name": "Power"}
+    stage.change_entity(power, renamed)
     expect(dashboard.tiles(SOC)).to_have_count(0)
     dashboard.expect_heading("Sessy")
     dashboard.expect_tile(page_text("en", "discharging"), "-800 W")
@@ -194,20 +197,20 @@ def test_a_power_in_another_unit_has_the_same_words_and_buttons(
     stage.choose_unit(stage.entity_id(entry_id, "power_setpoint"), "kW")
     dashboard.expect_tile(page_text("en", "discharging"), "-0.800 kW")
     expect(dashboard.tiles(page_text("en", "idle"))).to_have_count(0)
-    dashboard.press(re.compile(f"^{page_text('en', 'charge')} 1500 W"))
-    dashboard.expect_tile(page_text("en", "charging"), "1.500 kW")
+    dashboard.press(re.compile(f"^{page_text('en', 'charge')} 1000 W"))
+    dashboard.expect_tile(page_text("en", "charging"), "1.000 kW")
 
 
 def test_a_power_near_zero_has_one_word(stage: Stage, frontend: Frontend) -> None:
     entry_id = stage.add("sessy")
+    stage.stop_polling(entry_id)
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     power = stage.entity_id(entry_id, "battery_power")
     words = [page_text("en", each) for each in ("charging", "discharging", "idle")]
     either = re.compile(f"^({'|'.join(words)})$")
-    stage.stop_polling(entry_id)
     for shown, word in ((20.3, 0), (-20.3, 1), (20, 2), (-20, 2)):
         stage.pretend(power, str(shown))
-        dashboard.expect_tile(words[word], f"{round(shown)} W")
+        dashboard.expect_tile(words[word], f"{shown:.0f} W")
         expect(dashboard.tiles(either)).to_have_count(1)
 
 
@@ -244,7 +247,7 @@ def test_buttons_are_for_half_of_the_power_in_round_numbers(
         assert powers_of_buttons(views) == powers
 
 
-def test_cards_of_a_missing_part_of_home_assistant_are_omitted(
+def test_cards_are_only_of_parts_of_home_assistant_that_are_loaded(
     stage: Stage, frontend: Frontend
 ) -> None:
     stage.add("sessy")
@@ -270,11 +273,13 @@ def test_a_change_elsewhere_interrupts_nobody_who_types(
     dashboard.open("Sessy")
     box = frontend.row(SETPOINT).locator("input")
     box.press_sequentially("12")
-    stage.change_entity(stage.entity_id(entry_id, "battery_soc"), name="Charge")
-    dashboard.expect_tile("Charge")
-    box.press_sequentially("00")
+    stage.change_entity(stage.entity_id(entry_id, "battery_soc"), {"name": "Charge"})
+    stage.change_house("sessy", soc=73)
+    dashboard.expect_tile("Charge", "73%")
     expect(box).to_be_focused()
-    expect(box).to_have_value("1200")
+    expect(box).to_have_value("12")
+    # Half of a number that is taken away is sent.
+    dashboard.expect_tile(MODE, mode("automatic"))
 
 
 def test_a_meter_is_no_battery_but_shows_the_house(

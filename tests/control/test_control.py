@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import entity_registry as er
 import pytest
 
 from custom_components.homebattery.control.keep_alive import RETRY, SETTLED
@@ -127,6 +128,22 @@ async def test_the_number_explains_its_sign(home: Home) -> None:
     assert attributes["charges_at_most"] == attributes["max"]
     assert attributes["discharges_at_most"] == -attributes["min"]
     assert attributes["at_zero"] == "holds"
+
+
+@pytest.mark.parametrize("simulator", ["sessy"], indirect=True)
+async def test_setpoint_can_be_shown_and_set_in_kw(home: Home) -> None:
+    """Home Assistant would round it to whole kW, and give a slider steps of 10 kW."""
+    er.async_get(home.hass).async_update_entity_options(
+        home.entity_id("power_setpoint"), "number", {"unit_of_measurement": "kW"}
+    )
+    await home.hass.async_block_till_done()
+    await home.call("number.set_value", "power_setpoint", value=1.4)
+    number = home.state_of("power_setpoint")
+    assert number.attributes["unit_of_measurement"] == "kW"
+    assert number.state == "1.4"
+    assert (number.attributes["min"], number.attributes["max"]) == (-2.2, 2.2)
+    assert number.attributes["step"] == pytest.approx(0.01)
+    assert home.simulator.state()["battery_power"] == pytest.approx(1400, abs=60)
 
 
 async def test_manual_without_a_setpoint_holds(home: Home, warp: Warp) -> None:
