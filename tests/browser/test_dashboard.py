@@ -9,10 +9,11 @@ from playwright.sync_api import expect
 import pytest
 
 from scripts.demonstration import ROOT
+from scripts.demonstration.devices import TYPES
 
 from .conftest import in_every_window
 from .frontend import Frontend
-from .stage import PLACES, Stage
+from .stage import Stage
 from .words import english, entity, page_text, state
 
 STRATEGY: Final = {"strategy": {"type": "custom:homebattery"}}
@@ -89,7 +90,7 @@ def test_a_limited_setpoint_says_why(stage: Stage, frontend: Frontend) -> None:
 
 
 def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
-    for battery_type in (*PLACES, *["simulated"] * 6):
+    for battery_type in (*TYPES, *["simulated"] * 6):
         stage.add(battery_type)
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     expect(dashboard.tiles(SOC)).to_have_count(12)
@@ -99,7 +100,7 @@ def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
 
 @pytest.mark.parametrize("count", [1, 6])
 def test_all_batteries_are_on_it(stage: Stage, frontend: Frontend, count: int) -> None:
-    for battery_type in list(PLACES)[:count]:
+    for battery_type in TYPES[:count]:
         stage.add(battery_type)
     names = [entry["title"] for entry in stage.entries()]
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
