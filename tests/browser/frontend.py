@@ -156,6 +156,11 @@ class Dashboard:
         shown = self.tiles(name).filter(has_text=state).first
         expect(shown).to_be_visible(timeout=seconds * 1000)
 
+    def expect_row(self, name: str, value: str) -> None:
+        """Wait until the row of an attribute shows a value, in full."""
+        rows = self._page.locator("hui-attribute-row", has_text=name)
+        expect(rows.filter(has_text=value)).to_be_visible()
+
     def _heading(self, text: str) -> Locator:
         return self._page.get_by_role("heading", name=text, exact=True)
 

@@ -21,6 +21,7 @@ const TEXTS = {
     "power_now": "Power of the house now",
     "control": "Control",
     "charge": "Charge",
+    "why": "Why",
     "hold": "Hold at 0 W",
     "discharge": "Discharge",
     "release": "Release (automatic)",
@@ -56,6 +57,7 @@ const TEXTS = {
     "power_now": "Leistung des Hauses jetzt",
     "control": "Steuerung",
     "charge": "Laden",
+    "why": "Warum",
     "hold": "Auf 0 W halten",
     "discharge": "Entladen",
     "release": "Freigeben (automatisch)",
@@ -91,6 +93,7 @@ const TEXTS = {
     "power_now": "Vermogen van het huis nu",
     "control": "Regeling",
     "charge": "Laden",
+    "why": "Waarom",
     "hold": "Op 0 W houden",
     "discharge": "Ontladen",
     "release": "Vrijgeven (automatisch)",
@@ -126,6 +129,7 @@ const TEXTS = {
     "power_now": "Puissance de la maison maintenant",
     "control": "Commande",
     "charge": "Charger",
+    "why": "Pourquoi",
     "hold": "Maintenir à 0 W",
     "discharge": "Décharger",
     "release": "Libérer (automatique)",
@@ -309,14 +313,24 @@ const NOTHING = ["unknown", "unavailable"];
 const TROUBLE = ["limited", "not_following", "release_failed"];
 
 /** Return the tiles of control: its mode; status and end while there is any. */
-function controlTiles(battery) {
+function controlTiles(t, battery) {
   const mode = battery.id("select", "control_mode");
   const status = battery.id("sensor", "control_status");
   const withReason = { state_content: ["state", "reason"], ...full };
   return [
     tile(mode, { color: "primary", ...half }),
     unless(status, ["automatic", ...TROUBLE, ...NOTHING], { color: "primary", ...withReason }),
-    only(status, TROUBLE, { color: "amber", ...withReason }),
+    only(status, TROUBLE, { color: "amber", ...half }),
+    status && {
+      // A row, since a tile shows only the beginning of a long reason.
+      type: "entities",
+      entities: [{ type: "attribute", entity: status, attribute: "reason", name: t.why }],
+      visibility: [
+        { condition: "state", entity: status, state: TROUBLE },
+        { condition: "state", entity: status, attribute: "reason", state_not: NOTHING },
+      ],
+      ...wide,
+    },
     unless(battery.id("sensor", "setpoint_ends"), NOTHING, half),
     only(battery.id("binary_sensor", "problem"), ["on"], { color: "red", ...half }),
   ];
@@ -370,7 +384,7 @@ function batterySection(t, battery) {
     heading(battery.name, { icon: "mdi:battery-medium", ...own }),
     soc(battery, own),
     ...powerInWords(t, battery, "battery_power", POWER_WORDS, half),
-    ...controlTiles(battery),
+    ...controlTiles(t, battery),
   ]);
 }
 
@@ -447,7 +461,7 @@ const button = (name, icon, action, data, device) => ({
 /** Return the section of control. It says which battery this is, before a button is pressed. */
 function controlSection(t, battery) {
   const setpoint = battery.id("number", "power_setpoint");
-  const status = [heading(battery.name, { icon: "mdi:home-battery" }), ...controlTiles(battery)];
+  const status = [heading(battery.name, { icon: "mdi:home-battery" }), ...controlTiles(t, battery)];
   if (!setpoint) return section(status);
   const { charge, discharge } = handyPowers(battery, setpoint);
   const press = (name, icon, action, data = {}) => button(name, icon, action, data, battery.device.id);
