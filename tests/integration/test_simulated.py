@@ -15,6 +15,7 @@ from homeassistant.util import dt as dt_util
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.drivers import SimulatedBattery
 from custom_components.homebattery.drivers.simulated.device import SimulatedDevice
 from tests.control.lease_support import after_a_crash, stored
 from tests.home import LOAD, MakeHome, Warp, house_of
@@ -123,7 +124,9 @@ async def test_its_counters_go_on_after_a_restart(
     await home.hass.config_entries.async_reload(home.entry.entry_id)
     await home.hass.async_block_till_done()
     await warp(10)
-    assert home.data.battery.device is not device.device  # type: ignore[attr-defined]
+    battery = home.data.battery
+    assert isinstance(battery, SimulatedBattery)
+    assert battery.device is not device.device
     after = float(home.state("energy_discharged_total"))
     assert before <= after < before + 0.1
 

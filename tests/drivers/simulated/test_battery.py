@@ -143,9 +143,11 @@ async def test_its_first_charge_is_that_of_the_hour(make: Make) -> None:
     charges = []
     for hour in (6, 10, 16, 6):
         async with make(hour=hour, pv_peak=3000, mean_load=800) as battery:
-            charges.append(await battery.get("battery_soc"))
+            charge = await battery.get("battery_soc")
+        assert isinstance(charge, int | float)
+        charges.append(charge)
     morning, forenoon, afternoon, again = charges
-    assert morning < forenoon < afternoon == 100  # type: ignore[operator]
+    assert morning < forenoon < afternoon == 100
     assert again == morning
 
 
