@@ -14,7 +14,7 @@ import pytest
 
 from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.control.keep_alive import RETRY
-from custom_components.homebattery.control.status import SETTLE
+from custom_components.homebattery.control.status import SETTLE, TOLERANCE
 from custom_components.homebattery.control.takeover import OF_LATE
 from custom_components.homebattery.drivers import DRIVERS
 from tests.control.lease_support import issues
@@ -218,6 +218,30 @@ async def test_a_derated_battery_takes_what_it_can(
     await wait(SETTLE + 30)
     assert status(home) == ("limited", "battery")
     assert power(home) == pytest.approx(520, rel=0.1)
+
+
+@pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
+@pytest.mark.parametrize("load", [LOAD, 60])
+async def test_a_discharge_that_may_not_feed_in_ends_at_the_load(
+    home: Home, wait: Wait, load: float
+) -> None:
+    """The usual option of a Deye."""
+    home.simulator.plant.fixed_load = load
+    await home.set_power(-3000)
+    await wait(SETTLE + 30)
+    assert status(home) == ("limited", "load")
+    assert power(home) == pytest.approx(-load, abs=RESTS)
+
+
+@pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
+async def test_a_hold_without_the_grid_is_limited(home: Home, wait: Wait) -> None:
+    """The battery serves what is behind it meanwhile."""
+    await home.set_power(0)
+    await wait(SETTLE + 10)
+    await home.simulator.misbehave("grid_lost")
+    await wait(SETTLE + 30)
+    assert power(home) < -TOLERANCE
+    assert status(home) == ("limited", "no_grid")
 
 
 # Writes refused

@@ -221,3 +221,45 @@ def test_a_setpoint_that_yields_to_the_pv_is_followed_or_limited(
         seconds_off_target=999,
         limit_reason=LimitReason.PV_CURTAILED,
     )
+
+
+@pytest.mark.parametrize(
+    ("measured", "soc", "expected"),
+    [
+        (-3000, 50, (FOLLOWING, None)),
+        (-600, 50, (LIMITED, LimitReason.LOAD)),
+        (-90, 50, (LIMITED, LimitReason.LOAD)),
+        # The sun gives more than the house takes.
+        (60, 50, (LIMITED, LimitReason.LOAD)),
+        (-90, 10, (LIMITED, LimitReason.EMPTY)),
+        (-3600, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (1500, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+    ],
+)
+def test_a_discharge_that_follows_the_load_gives_what_the_house_takes(
+    measured: float, soc: float, expected: tuple[ControlStatus, LimitReason | None]
+) -> None:
+    assert expected == control_status(
+        requested=-3000,
+        granted=-3000,
+        measured=measured,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        soc=soc,
+        min_soc=10,
+        follows_load=True,
+    )
+
+
+@pytest.mark.parametrize("reason", [LimitReason.NO_GRID, LimitReason.PROTECTION])
+def test_a_hold_that_is_suspended_is_limited_whatever_the_battery_does(
+    reason: LimitReason,
+) -> None:
+    assert control_status(
+        requested=0,
+        granted=0,
+        measured=-800,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        limit_reason=reason,
+    ) == (LIMITED, reason)

@@ -84,7 +84,8 @@ async def test_battery_is_held_renewed_and_released(
     battery: Battery, simulator: Simulator, asked: int
 ) -> None:
     before = power(simulator)
-    assert await battery.set_power_setpoint(asked) == Grant(asked)
+    granted = await battery.set_power_setpoint(asked)
+    assert (granted.power, granted.reason) == (asked, None)
     assert mode(simulator) == "controlled"
     assert power(simulator) == pytest.approx(asked, rel=0.1, abs=20)
     assert await battery.keep_alive() in (Grant(asked), None)

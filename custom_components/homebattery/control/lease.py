@@ -110,6 +110,7 @@ class Lease:
             soc=measured.soc,
             min_soc=measured.min_soc,
             limit_reason=self.limit_reason,
+            follows_load=self.grant is not None and self.grant.follows_load,
             fault=self.fault,
             lost=measured.is_lost or self._is_uncertain,
             curtails_pv=measured.curtails_pv,

@@ -30,6 +30,8 @@ _DECIDED_BY_DEVICE: Final = (
     LimitReason.PV_CURTAILED,
 )
 """Reasons for a grant of 0 W with which any power of the device is right."""
+_SUSPENDING: Final = (LimitReason.NO_GRID, LimitReason.PROTECTION)
+"""Reasons to suspend even a hold, with which any power of the device is right."""
 
 
 def follows(setpoint: float, measured: float) -> bool:
@@ -53,6 +55,7 @@ def control_status(
     soc: float | None = None,
     min_soc: float | None = None,
     limit_reason: LimitReason | None = None,
+    follows_load: bool = False,
     fault: LimitReason | None = None,
     lost: bool = False,
     curtails_pv: bool = False,
@@ -60,10 +63,12 @@ def control_status(
     """Return the status of a held setpoint, and why it is not followed better.
 
     Powers in W, + = charging. `granted` is the setpoint that was applied, None before
-    that; `limit_reason` says why it is less than was asked for, `fault` why it could
+    that; `limit_reason` says why it is less than was asked for, `follows_load` whether
+    it is the most of a discharge that gives what the house takes, `fault` why it could
     not be applied or renewed; `lost`: it is not known whether the device still holds
-    it; `curtails_pv`: whether it does so at the cost of PV. The seconds are those since `requested` last changed, and since the measured
-    power was last on target (the same while it has not been).
+    it; `curtails_pv`: whether it does so at the cost of PV. The seconds are those since
+    `requested` last changed, and since the measured power was last on target (the same
+    while it has not been).
     """
     if fault is LimitReason.OTHER_CONTROLLER:
         return ControlStatus.NOT_FOLLOWING, fault
@@ -78,7 +83,8 @@ def control_status(
         if limit_reason in (None, LimitReason.BATTERY) and extreme
         else limit_reason
     )
-    if granted == 0 and reduced and why in _DECIDED_BY_DEVICE and not lost:
+    is_decided = why in (_DECIDED_BY_DEVICE if reduced else _SUSPENDING)
+    if granted == 0 and is_decided and not lost:
         return ControlStatus.LIMITED, why
     unsure = (fault or LimitReason.UNREACHABLE) if lost else None
     pending = ControlStatus.PENDING, unsure
@@ -96,6 +102,8 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
     if lost:
         return ControlStatus.NOT_FOLLOWING, unsure
+    if follows_load and granted < measured <= TOLERANCE:
+        return ControlStatus.LIMITED, extreme or LimitReason.LOAD
     if granted * measured >= 0 and abs(measured) < abs(granted):
         if abs(measured) > TOLERANCE:
             return ControlStatus.LIMITED, why or LimitReason.BATTERY

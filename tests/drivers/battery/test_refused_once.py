@@ -101,7 +101,7 @@ async def test_setpoint_is_renewed_and_changed(
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     await refuse_a_poll()
     leap(OLD)
-    assert await battery.set_power_setpoint(-500) == Grant(-500)
+    assert (await battery.set_power_setpoint(-500)).power == -500
     assert power(simulator) == pytest.approx(-500, rel=0.1)
     await battery.release()
     assert simulator.mode == "automatic"

@@ -84,6 +84,8 @@ class LimitReason(StrEnum):
     """Another device answers at the battery's address."""
     PV_CURTAILED = "pv_curtailed"
     """The inverter cannot give both the setpoint and all of its PV."""
+    LOAD = "load"
+    """The house takes no more, and nothing of the discharge is fed in."""
     FLASH = "flash"
     """Its flash has been written often enough today."""
     NOT_SAVED = "not_saved"
@@ -146,6 +148,8 @@ class Grant(NamedTuple):
     """W, + = charging"""
     reason: LimitReason | None = None
     """None when nothing was cut."""
+    follows_load: bool = False
+    """Whether it is the most of a discharge that gives what the house takes."""
 
 
 @dataclass(frozen=True, slots=True)

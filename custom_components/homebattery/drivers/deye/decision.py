@@ -77,6 +77,8 @@ class Decision:
     plan: Plan | None = None
     reason: LimitReason | None = None
     """The reason for less than was asked."""
+    follows_load: bool = False
+    """Whether a discharge gives no more than the house takes."""
 
 
 def decide(
@@ -165,7 +167,7 @@ def _decide_discharge(
         min_soc=now.min_soc,
         grid_charge_latent=grid_charge_latent,
     )
-    return Decision(-_sent_power(power, most, now), plan, reason)
+    return Decision(-_sent_power(power, most, now), plan, reason, follows_load=True)
 
 
 def _amps(power: float, volts: float, most: int | None) -> int:

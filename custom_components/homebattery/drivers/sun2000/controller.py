@@ -261,21 +261,20 @@ class Sun2000Controller(SetpointController[HeldCommand]):
         That is 0 where a full or an empty battery ends it at once. `limits` are the
         user's, W, and restored first where those on the device are not.
         """
-        power, reason = grant
         try:
             sent = await self._commands.force(
-                power,
+                grant.power,
                 state,
                 limits,
                 minutes=self.duration_min,
                 own=own_limits(limits),
             )
         except NotConfirmedError:
-            end_reason = await self._end_reason(power)
+            end_reason = await self._end_reason(grant.power)
             if end_reason is None:
                 raise
             return Grant(0, end_reason)
-        return granted(power, sent, reason)
+        return granted(grant.power, sent, grant.reason)
 
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
