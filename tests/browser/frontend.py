@@ -4,7 +4,8 @@ Its pages are made of shadow roots inside shadow roots. Locators reach into them
 do not and are read by `text_of`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 import re
 from typing import Any, Final
@@ -203,6 +204,26 @@ class Dashboard:
             changes,
         )
         return views
+
+    @contextmanager
+    def offline(self) -> Iterator[None]:
+        """Keep the page without its connection to Home Assistant meanwhile."""
+        self._page.evaluate(
+            """() => {
+              const { connection } = document.querySelector("home-assistant").hass;
+              const back = new Promise((resolve) => { window.goOnline = resolve; });
+              connection.suspendReconnectUntil(back);
+              connection.suspend();
+            }"""
+        )
+        yield
+        self._page.evaluate(
+            """() => new Promise((resolve) => {
+              const { connection } = document.querySelector("home-assistant").hass;
+              connection.addEventListener("ready", () => resolve());
+              window.goOnline();
+            })"""
+        )
 
     def slide(self, name: str, share: float) -> None:
         """Move the slider of a tile to this share of its way, 0 to 1."""

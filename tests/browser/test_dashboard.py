@@ -169,6 +169,24 @@ def test_another_battery_leaves_the_page_that_is_open(
     dashboard.expect_no_heading("MultiPlus-II")
 
 
+def test_a_battery_removed_while_the_page_was_offline_is_not_another(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """The frontend reads the dashboard anew then, as after a restart."""
+    entry_ids = [stage.add(each) for each in ("victron", "sun2000")]
+    stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.open("MultiPlus-II")
+    with dashboard.offline():
+        for entry_id in entry_ids:
+            stage.remove(entry_id)
+    dashboard.expect_heading(page_text("en", "gone"))
+    dashboard.press(page_text("en", "to_all"))
+    dashboard.expect_heading("Sessy")
+    dashboard.expect_no_heading("MultiPlus-II")
+    dashboard.expect_no_errors()
+
+
 def test_renaming_or_hiding_an_entity_changes_only_that(
     stage: Stage, frontend: Frontend
 ) -> None:

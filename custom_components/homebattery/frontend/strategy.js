@@ -599,17 +599,20 @@ function viewsOf(t, hass, energy) {
 }
 
 /**
- * Return views in the order of those before, new ones behind.
+ * The paths of the views in their order, since the page was loaded.
  *
  * The frontend goes on with the view of the same number: without this, it would show
- * another battery where one has come or gone, and buttons would be for that.
+ * another battery where one has come or gone, and buttons would be for that. It is not
+ * kept by configuration, which is another object after each loss of the connection.
  */
-function inPlace(t, views, before) {
-  const paths = before.map(({ path }) => path);
+let order = [];
+
+/** Return views in their order, new ones behind. */
+function inOrder(t, views) {
   const byPath = new Map(views.map((view) => [view.path, view]));
   return [
-    ...paths.map((path) => byPath.get(path) ?? goneView(t, path)),
-    ...views.filter(({ path }) => !paths.includes(path)),
+    ...order.map((path) => byPath.get(path) ?? goneView(t, path)),
+    ...views.filter(({ path }) => !order.includes(path)),
   ];
 }
 
@@ -627,10 +630,10 @@ async function energyOf(hass) {
 
 const textsIn = (language = "en") => TEXTS[language] ?? TEXTS[language.split("-")[0]] ?? TEXTS.en;
 
-/** Return the views as they are now, in the order of those made before. */
-function viewsNow(hass, { energy, views }) {
+/** Return the views as they are now. */
+function viewsNow(hass, energy) {
   const t = textsIn(hass.locale?.language);
-  return inPlace(t, viewsOf(t, hass, energy), views);
+  return inOrder(t, viewsOf(t, hass, energy));
 }
 
 /** Return the entities whose range or unit matters. */
@@ -649,7 +652,8 @@ class HomeBatteryStrategy extends HTMLElement {
   /** Return the dashboard. */
   static async generate(config, hass) {
     const energy = await energyOf(hass);
-    const views = viewsNow(hass, { energy, views: made.get(config)?.views ?? [] });
+    const views = viewsNow(hass, energy);
+    order = views.map(({ path }) => path);
     made.set(config, { energy, views, powers: powersOf(hass) });
     return { views };
   }
@@ -666,7 +670,7 @@ class HomeBatteryStrategy extends HTMLElement {
       SOURCES.every((source) => before[source] === now[source]) &&
       (last?.powers ?? []).every((id) => before.states[id]?.attributes === now.states[id]?.attributes);
     if (isSame) return false;
-    return !last || JSON.stringify(viewsNow(now, last)) !== JSON.stringify(last.views);
+    return !last || JSON.stringify(viewsNow(now, last.energy)) !== JSON.stringify(last.views);
   }
 }
 
