@@ -5,7 +5,7 @@ It runs in a thread of its own, so that tests can be plain functions (playwright
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 import json
 from pathlib import Path
 import threading
@@ -311,12 +311,14 @@ class Stage:
 
     def _restore_entities(self) -> None:
         """Undo changes of entities: Home Assistant keeps them for a battery's return."""
-        for entity_id, first in self._changed.items():
-            nothing = dict.fromkeys(("name", "hidden_by", "disabled_by", "options"))
-            domain = first.partition(".")[0]
-            undone = {**nothing, "new_entity_id": first, "options_domain": domain}
-            self._update_entity(entity_id, undone)
-        self._changed.clear()
+        nothing = dict.fromkeys(("name", "hidden_by", "disabled_by", "options"))
+        # Each is tried, also where another fails, and no test after the next has it.
+        with ExitStack() as undoing:
+            for entity_id, first in self._changed.items():
+                domain = first.partition(".")[0]
+                undone = {**nothing, "new_entity_id": first, "options_domain": domain}
+                undoing.callback(self._update_entity, entity_id, undone)
+            self._changed.clear()
 
     def _forget_blueprints(self) -> None:
         """Remove the blueprints that did not come with Home Assistant."""
