@@ -173,6 +173,16 @@ class Dashboard:
         """Wait until a heading is not there any more."""
         expect(self._heading(text)).to_have_count(0)
 
+    def expect_in_graph(self, position: int, name: str) -> None:
+        """Wait until the graph at a position names a line so."""
+        graph = self._page.locator("hui-history-graph-card").nth(position)
+        expect(graph.get_by_text(name, exact=True)).to_be_visible()
+
+    def expect_title(self, title: str) -> None:
+        """Wait until the bar above a subview shows its title."""
+        bar = self._page.locator("hui-root .toolbar .main-title")
+        expect(bar).to_have_text(title)
+
     def expect_no_errors(self) -> None:
         """Check that no card complains."""
         expect(self._page.locator("hui-error-card, hui-warning")).to_have_count(0)

@@ -125,9 +125,13 @@ class Stage:
         (entry,) = self.until(f"the {battery_type} to be on disk", observe, bool)
         return entry
 
-    def add(self, battery_type: str) -> str:
-        """Add a battery through the API, without forms; return the entry's id."""
-        entry = self._do(self._api.add_entry(battery_type, self.setup(battery_type)))
+    def add(self, battery_type: str, **typed: Any) -> str:
+        """Add a battery through the API, without forms; return the entry's id.
+
+        `typed` are fields of its form besides those that it needs.
+        """
+        setup = {**self.setup(battery_type), **typed}
+        entry = self._do(self._api.add_entry(battery_type, setup))
         entry_id: str = entry["entry_id"]
         return entry_id
 
@@ -154,6 +158,12 @@ class Stage:
             if entity["unique_id"].endswith(f"_{key}")
         )
         return cast(str, match)
+
+    def rename(self, entry_id: str, name: str) -> None:
+        """Give the device of a battery another name, as its user does."""
+        device_id = self.device_page(entry_id).rpartition("/")[2]
+        command = "config/device_registry/update"
+        self._do(self._api.command(command, device_id=device_id, name_by_user=name))
 
     def change_entity(self, entity_id: str, changes: Mapping[str, Any]) -> None:
         """Change an entity in the registry, until the test ends.

@@ -121,14 +121,46 @@ def test_all_batteries_are_on_it(stage: Stage, frontend: Frontend, count: int) -
         dashboard.go_to_overview()
 
 
+def test_a_simulated_battery_is_marked_whatever_its_name(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("simulated", name="Garage")
+    stage.add("simulated")
+    stage.add("sessy", name="Real one")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    marked = f"Garage ({page_text('en', 'simulated')})"
+    dashboard.expect_heading(marked)
+    dashboard.expect_no_heading("Garage")
+    # Names that say so, and those of real ones, stay as they are.
+    dashboard.expect_heading("Simulated battery")
+    dashboard.expect_heading("Real one")
+    for soc_and_power in (0, 1):
+        dashboard.expect_in_graph(soc_and_power, marked)
+    frontend.picture("overview")
+    # Its house is another one than that of the page.
+    dashboard.expect_tile(re.compile("."), re.compile("W · Real one"))
+    assert not dashboard.tiles(re.compile(".")).filter(has_text="Garage").count()
+
+    stage.rename(entry_id, "Cellar")
+    marked = f"Cellar ({page_text('en', 'simulated')})"
+    dashboard.open(marked)
+    dashboard.expect_heading(marked)
+    frontend.picture("battery")
+    dashboard.press(page_text("en", "everything"))
+    dashboard.expect_title(f"{marked}: {page_text('en', 'everything')}")
+    dashboard.expect_no_errors()
+
+
 @pytest.mark.parametrize("frontend", ["de", "nl", "fr"], indirect=True)
 def test_it_speaks_the_language_of_its_reader(
     stage: Stage, frontend: Frontend, request: pytest.FixtureRequest
 ) -> None:
     language = request.node.callspec.params["frontend"]
     stage.add("sessy")
+    stage.add("simulated", name="Garage")
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     dashboard.expect_heading(page_text(language, "all_batteries"))
+    dashboard.expect_heading(f"Garage ({page_text(language, 'simulated')})")
     frontend.picture("overview")
     dashboard.open("Sessy")
     dashboard.expect_heading(page_text(language, "now"))

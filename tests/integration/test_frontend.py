@@ -19,6 +19,7 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.drivers import SimulatedBattery
 from tests.home import Home
 
 FOLDER: Final = Path(__file__).parents[2] / "custom_components" / DOMAIN
@@ -100,6 +101,12 @@ def test_keys_are_those_of_entities() -> None:
     assert not [
         (domain, key) for domain, key in used if key not in entities.get(domain, {})
     ]
+
+
+async def test_a_simulated_battery_is_marked_by_its_model() -> None:
+    async with SimulatedBattery() as battery:
+        model = battery.identity.model
+    assert f'const SIMULATED_MODEL = "{model}";' in SCRIPT
 
 
 # The same as cards to paste
