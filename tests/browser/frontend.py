@@ -157,10 +157,24 @@ class Dashboard:
         shown = self.tiles(name).filter(has_text=state).first
         expect(shown).to_be_visible(timeout=seconds * 1000)
 
+    def expect_no_tile(self, name: str) -> None:
+        """Wait until no tile of a name is shown."""
+        expect(self.tiles(name)).to_have_count(0)
+
+    def expect_cards(self, kind: str, count: int) -> None:
+        """Wait until so many cards of a type are shown."""
+        shown = self._page.locator(f"hui-{kind}-card").filter(visible=True)
+        expect(shown).to_have_count(count)
+
     def expect_row(self, name: str, value: str) -> None:
         """Wait until the row of an attribute shows a value, in full."""
         rows = self._page.locator("hui-attribute-row", has_text=name)
         expect(rows.filter(has_text=value)).to_be_visible()
+
+    def expect_no_row(self, name: str) -> None:
+        """Wait until no row of an attribute of this name is shown."""
+        rows = self._page.locator("hui-attribute-row", has_text=name)
+        expect(rows.filter(visible=True)).to_have_count(0)
 
     def _heading(self, text: str) -> Locator:
         return self._page.get_by_role("heading", name=text, exact=True)
@@ -191,6 +205,10 @@ class Dashboard:
         """Open the view of a battery, by its heading."""
         self._heading(battery).click()
         expect(self._page).to_have_url(re.compile("/battery-"))
+
+    def open_tab(self, battery: str) -> None:
+        """Open the view of a battery, by its tab."""
+        self._page.get_by_role("tab", name=battery, exact=True).click()
 
     def components(self) -> list[str]:
         """Return the parts of Home Assistant that are loaded."""

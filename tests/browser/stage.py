@@ -16,6 +16,7 @@ import aiohttp
 
 from scripts.demonstration import DOMAIN, DemoError, home_assistant
 from scripts.demonstration.api import Api
+from scripts.demonstration.dashboard import NEEDED, Source, battery_source, grid_source
 from scripts.demonstration.devices import (
     TYPES,
     Device,
@@ -195,9 +196,12 @@ class Stage:
             self._api.command(command, entry_id=entry_id, pref_disable_polling=True)
         )
 
-    def pretend(self, entity_id: str, state: str) -> None:
-        """Show a state of an entity that is not its own, until it has another."""
-        attributes = self.state(entity_id)["attributes"]
+    def pretend(self, entity_id: str, state: str, **attributes: Any) -> None:
+        """Show a state of an entity that is not its own, until it has another.
+
+        Its attributes stay, but for those given here.
+        """
+        attributes = {**self.state(entity_id)["attributes"], **attributes}
         body = {"state": state, "attributes": attributes}
         self._do(self._api.post(f"/api/states/{entity_id}", body))
 
@@ -240,6 +244,24 @@ class Stage:
         save = self._api.command("lovelace/config/save", url_path=path, config=config)
         self._do(save)
         return f"/{path}"
+
+    def configure_energy(self, entry_id: str) -> None:
+        """Configure the energy dashboard with a battery, until the test ends.
+
+        Its grid meter has values of the battery, too.
+        """
+        battery = {key: self.entity_id(entry_id, key) for key in NEEDED}
+        discharged, charged, power, _ = battery.values()
+        house = {
+            "energy_imported": charged,
+            "energy_exported": discharged,
+            "grid_power": power,
+        }
+        self._save_energy([grid_source(house), battery_source("Battery", battery)])
+
+    def _save_energy(self, sources: Sequence[Source]) -> None:
+        command = "energy/save_prefs"
+        self._do(self._api.command(command, energy_sources=sources))
 
     # The devices
 
@@ -302,6 +324,7 @@ class Stage:
     def clear(self) -> None:
         """Remove all batteries, and restore the devices to their first state."""
         self._restore_entities()
+        self._save_energy([])
         for entry in self.entries():
             self._do(self._api.delete_entry(entry["entry_id"]))
         for automation in self.automations():
