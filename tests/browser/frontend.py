@@ -292,6 +292,10 @@ class Frontend:
         """Go to a page."""
         self.page.goto(f"{self._url}{path}")
 
+    def click_in_sidebar(self, name: str) -> None:
+        """Go to a page by the sidebar, without loading the frontend anew."""
+        self.page.locator("ha-sidebar").get_by_role("link", name=name).click()
+
     # Flows
 
     def add_integration(self) -> Dialog:

@@ -355,6 +355,21 @@ def test_a_meter_is_no_battery_but_shows_the_house(
     frontend.picture("meter")
 
 
+def test_a_change_of_the_energy_dashboard_is_seen_on_return(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(SOC)
+    dashboard.expect_no_heading(page_text("en", "energy_today"))
+    frontend.click_in_sidebar("Settings")
+    expect(frontend.page).to_have_url(re.compile("/config"))
+    stage.configure_energy(entry_id)
+    frontend.click_in_sidebar("Added by test")
+    dashboard.expect_heading(page_text("en", "energy_today"))
+    dashboard.expect_heading(page_text("en", "power_now"))
+
+
 def test_only_an_administrator_is_offered_to_add_a_battery(
     stage: Stage, frontend: Frontend
 ) -> None:
