@@ -4,7 +4,8 @@ Its pages are made of shadow roots inside shadow roots. Locators reach into them
 do not and are read by `text_of`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 import re
 from typing import Any, Final
@@ -156,10 +157,24 @@ class Dashboard:
         shown = self.tiles(name).filter(has_text=state).first
         expect(shown).to_be_visible(timeout=seconds * 1000)
 
+    def expect_no_tile(self, name: str) -> None:
+        """Wait until no tile of a name is shown."""
+        expect(self.tiles(name)).to_have_count(0)
+
+    def expect_cards(self, kind: str, count: int) -> None:
+        """Wait until so many cards of a type are shown."""
+        shown = self._page.locator(f"hui-{kind}-card").filter(visible=True)
+        expect(shown).to_have_count(count)
+
     def expect_row(self, name: str, value: str) -> None:
         """Wait until the row of an attribute shows a value, in full."""
         rows = self._page.locator("hui-attribute-row", has_text=name)
         expect(rows.filter(has_text=value)).to_be_visible()
+
+    def expect_no_row(self, name: str) -> None:
+        """Wait until no row of an attribute of this name is shown."""
+        rows = self._page.locator("hui-attribute-row", has_text=name)
+        expect(rows.filter(visible=True)).to_have_count(0)
 
     def _heading(self, text: str) -> Locator:
         return self._page.get_by_role("heading", name=text, exact=True)
@@ -172,6 +187,16 @@ class Dashboard:
         """Wait until a heading is not there any more."""
         expect(self._heading(text)).to_have_count(0)
 
+    def expect_in_graph(self, position: int, name: str) -> None:
+        """Wait until the graph at a position names a line so."""
+        graph = self._page.locator("hui-history-graph-card").nth(position)
+        expect(graph.get_by_text(name, exact=True)).to_be_visible()
+
+    def expect_title(self, title: str) -> None:
+        """Wait until the bar above a subview shows its title."""
+        bar = self._page.locator("hui-root .toolbar .main-title")
+        expect(bar).to_have_text(title)
+
     def expect_no_errors(self) -> None:
         """Check that no card complains."""
         expect(self._page.locator("hui-error-card, hui-warning")).to_have_count(0)
@@ -180,6 +205,10 @@ class Dashboard:
         """Open the view of a battery, by its heading."""
         self._heading(battery).click()
         expect(self._page).to_have_url(re.compile("/battery-"))
+
+    def open_tab(self, battery: str) -> None:
+        """Open the view of a battery, by its tab."""
+        self._page.get_by_role("tab", name=battery, exact=True).click()
 
     def components(self) -> list[str]:
         """Return the parts of Home Assistant that are loaded."""
@@ -203,6 +232,26 @@ class Dashboard:
             changes,
         )
         return views
+
+    @contextmanager
+    def offline(self) -> Iterator[None]:
+        """Keep the page without its connection to Home Assistant meanwhile."""
+        self._page.evaluate(
+            """() => {
+              const { connection } = document.querySelector("home-assistant").hass;
+              const back = new Promise((resolve) => { window.goOnline = resolve; });
+              connection.suspendReconnectUntil(back);
+              connection.suspend();
+            }"""
+        )
+        yield
+        self._page.evaluate(
+            """() => new Promise((resolve) => {
+              const { connection } = document.querySelector("home-assistant").hass;
+              connection.addEventListener("ready", () => resolve());
+              window.goOnline();
+            })"""
+        )
 
     def slide(self, name: str, share: float) -> None:
         """Move the slider of a tile to this share of its way, 0 to 1."""
@@ -242,6 +291,10 @@ class Frontend:
     def go(self, path: str) -> None:
         """Go to a page."""
         self.page.goto(f"{self._url}{path}")
+
+    def click_in_sidebar(self, name: str) -> None:
+        """Go to a page by the sidebar, without loading the frontend anew."""
+        self.page.locator("ha-sidebar").get_by_role("link", name=name).click()
 
     # Flows
 

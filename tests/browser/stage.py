@@ -5,7 +5,7 @@ It runs in a thread of its own, so that tests can be plain functions (playwright
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 import json
 from pathlib import Path
 import threading
@@ -16,6 +16,7 @@ import aiohttp
 
 from scripts.demonstration import DOMAIN, DemoError, home_assistant
 from scripts.demonstration.api import Api
+from scripts.demonstration.dashboard import NEEDED, Source, battery_source, grid_source
 from scripts.demonstration.devices import (
     TYPES,
     Device,
@@ -125,9 +126,13 @@ class Stage:
         (entry,) = self.until(f"the {battery_type} to be on disk", observe, bool)
         return entry
 
-    def add(self, battery_type: str) -> str:
-        """Add a battery through the API, without forms; return the entry's id."""
-        entry = self._do(self._api.add_entry(battery_type, self.setup(battery_type)))
+    def add(self, battery_type: str, **typed: Any) -> str:
+        """Add a battery through the API, without forms; return the entry's id.
+
+        `typed` are fields of its form besides those that it needs.
+        """
+        setup = {**self.setup(battery_type), **typed}
+        entry = self._do(self._api.add_entry(battery_type, setup))
         entry_id: str = entry["entry_id"]
         return entry_id
 
@@ -154,6 +159,12 @@ class Stage:
             if entity["unique_id"].endswith(f"_{key}")
         )
         return cast(str, match)
+
+    def rename(self, entry_id: str, name: str) -> None:
+        """Give the device of a battery another name, as its user does."""
+        device_id = self.device_page(entry_id).rpartition("/")[2]
+        command = "config/device_registry/update"
+        self._do(self._api.command(command, device_id=device_id, name_by_user=name))
 
     def change_entity(self, entity_id: str, changes: Mapping[str, Any]) -> None:
         """Change an entity in the registry, until the test ends.
@@ -185,9 +196,12 @@ class Stage:
             self._api.command(command, entry_id=entry_id, pref_disable_polling=True)
         )
 
-    def pretend(self, entity_id: str, state: str) -> None:
-        """Show a state of an entity that is not its own, until it has another."""
-        attributes = self.state(entity_id)["attributes"]
+    def pretend(self, entity_id: str, state: str, **attributes: Any) -> None:
+        """Show a state of an entity that is not its own, until it has another.
+
+        Its attributes stay, but for those given here.
+        """
+        attributes = {**self.state(entity_id)["attributes"], **attributes}
         body = {"state": state, "attributes": attributes}
         self._do(self._api.post(f"/api/states/{entity_id}", body))
 
@@ -230,6 +244,24 @@ class Stage:
         save = self._api.command("lovelace/config/save", url_path=path, config=config)
         self._do(save)
         return f"/{path}"
+
+    def configure_energy(self, entry_id: str) -> None:
+        """Configure the energy dashboard with a battery, until the test ends.
+
+        Its grid meter has values of the battery, too.
+        """
+        battery = {key: self.entity_id(entry_id, key) for key in NEEDED}
+        discharged, charged, power, _ = battery.values()
+        house = {
+            "energy_imported": charged,
+            "energy_exported": discharged,
+            "grid_power": power,
+        }
+        self._save_energy([grid_source(house), battery_source("Battery", battery)])
+
+    def _save_energy(self, sources: Sequence[Source]) -> None:
+        command = "energy/save_prefs"
+        self._do(self._api.command(command, energy_sources=sources))
 
     # The devices
 
@@ -292,6 +324,7 @@ class Stage:
     def clear(self) -> None:
         """Remove all batteries, and restore the devices to their first state."""
         self._restore_entities()
+        self._save_energy([])
         for entry in self.entries():
             self._do(self._api.delete_entry(entry["entry_id"]))
         for automation in self.automations():
@@ -311,12 +344,14 @@ class Stage:
 
     def _restore_entities(self) -> None:
         """Undo changes of entities: Home Assistant keeps them for a battery's return."""
-        for entity_id, first in self._changed.items():
-            nothing = dict.fromkeys(("name", "hidden_by", "disabled_by", "options"))
-            domain = first.partition(".")[0]
-            undone = {**nothing, "new_entity_id": first, "options_domain": domain}
-            self._update_entity(entity_id, undone)
-        self._changed.clear()
+        nothing = dict.fromkeys(("name", "hidden_by", "disabled_by", "options"))
+        # Each is tried, also where another fails, and no test after the next has it.
+        with ExitStack() as undoing:
+            for entity_id, first in self._changed.items():
+                domain = first.partition(".")[0]
+                undone = {**nothing, "new_entity_id": first, "options_domain": domain}
+                undoing.callback(self._update_entity, entity_id, undone)
+            self._changed.clear()
 
     def _forget_blueprints(self) -> None:
         """Remove the blueprints that did not come with Home Assistant."""

@@ -1,15 +1,14 @@
 """The dashboard that the integration brings, as a person adds and uses it."""
 
-from collections.abc import Iterator
+from collections import Counter
 import re
 from typing import Any, Final
 
-from homeassistant.util.yaml import parse_yaml
 from playwright.sync_api import expect
 import pytest
 
-from scripts.demonstration import ROOT
 from scripts.demonstration.devices import TYPES
+from tests.cards_to_paste import cards, entities_on, views_to_paste
 
 from .frontend import Frontend
 from .stage import Stage
@@ -20,6 +19,7 @@ SETPOINT = entity("number", "power_setpoint")
 MODE = entity("select", "control_mode")
 STATUS = entity("sensor", "control_status")
 SOC = entity("sensor", "battery_soc")
+EMPTY = english("entity.sensor.control_status.state_attributes.reason.state.empty")
 
 
 def mode(value: str) -> str:
@@ -84,18 +84,28 @@ def test_a_limited_setpoint_says_why(stage: Stage, frontend: Frontend) -> None:
         "number.set_value", stage.entity_id(entry_id, "power_setpoint"), value=-900
     )
     status = "entity.sensor.control_status"
-    why = english(f"{status}.state_attributes.reason.state.empty")
     dashboard.expect_tile(STATUS, english(f"{status}.state.limited"))
-    dashboard.expect_row(page_text("en", "why"), why)
+    dashboard.expect_row(page_text("en", "why"), EMPTY)
     frontend.picture("limited")
 
 
 def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
     for battery_type in (*TYPES, *["simulated"] * 6):
         stage.add(battery_type)
+    names = [entry["title"] for entry in stage.entries()]
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     expect(dashboard.tiles(SOC)).to_have_count(12)
     frontend.picture("overview")
+    dashboard.expect_no_errors()
+    for name in names:
+        dashboard.open_tab(name)
+        dashboard.expect_heading(name)
+        dashboard.expect_heading(page_text("en", "health"))
+        expect(dashboard.tiles(SETPOINT).get_by_role("slider")).to_be_visible()
+        dashboard.expect_no_errors()
+    frontend.picture("last")
+    dashboard.press(page_text("en", "everything"))
+    dashboard.expect_heading(page_text("en", "diagnostics"))
     dashboard.expect_no_errors()
 
 
@@ -121,14 +131,46 @@ def test_all_batteries_are_on_it(stage: Stage, frontend: Frontend, count: int) -
         dashboard.go_to_overview()
 
 
+def test_a_simulated_battery_is_marked_whatever_its_name(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("simulated", name="Garage")
+    stage.add("simulated")
+    stage.add("sessy", name="Real one")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    marked = f"Garage ({page_text('en', 'simulated')})"
+    dashboard.expect_heading(marked)
+    dashboard.expect_no_heading("Garage")
+    # Names that say so, and those of real ones, stay as they are.
+    dashboard.expect_heading("Simulated battery")
+    dashboard.expect_heading("Real one")
+    for soc_and_power in (0, 1):
+        dashboard.expect_in_graph(soc_and_power, marked)
+    frontend.picture("overview")
+    # Its house is another one than that of the page.
+    dashboard.expect_tile(re.compile("."), re.compile("W · Real one"))
+    assert not dashboard.tiles(re.compile(".")).filter(has_text="Garage").count()
+
+    stage.rename(entry_id, "Cellar")
+    marked = f"Cellar ({page_text('en', 'simulated')})"
+    dashboard.open(marked)
+    dashboard.expect_heading(marked)
+    frontend.picture("battery")
+    dashboard.press(page_text("en", "everything"))
+    dashboard.expect_title(f"{marked}: {page_text('en', 'everything')}")
+    dashboard.expect_no_errors()
+
+
 @pytest.mark.parametrize("frontend", ["de", "nl", "fr"], indirect=True)
 def test_it_speaks_the_language_of_its_reader(
     stage: Stage, frontend: Frontend, request: pytest.FixtureRequest
 ) -> None:
     language = request.node.callspec.params["frontend"]
     stage.add("sessy")
+    stage.add("simulated", name="Garage")
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     dashboard.expect_heading(page_text(language, "all_batteries"))
+    dashboard.expect_heading(f"Garage ({page_text(language, 'simulated')})")
     frontend.picture("overview")
     dashboard.open("Sessy")
     dashboard.expect_heading(page_text(language, "now"))
@@ -167,6 +209,24 @@ def test_another_battery_leaves_the_page_that_is_open(
     expect(frontend.page.get_by_role("tab", name="MultiPlus-II")).to_be_visible()
     dashboard.expect_heading("Sessy")
     dashboard.expect_no_heading("MultiPlus-II")
+
+
+def test_a_battery_removed_while_the_page_was_offline_is_not_another(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """The frontend reads the dashboard anew then, as after a restart."""
+    entry_ids = [stage.add(each) for each in ("victron", "sun2000")]
+    stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.open("MultiPlus-II")
+    with dashboard.offline():
+        for entry_id in entry_ids:
+            stage.remove(entry_id)
+    dashboard.expect_heading(page_text("en", "gone"))
+    dashboard.press(page_text("en", "to_all"))
+    dashboard.expect_heading("Sessy")
+    dashboard.expect_no_heading("MultiPlus-II")
+    dashboard.expect_no_errors()
 
 
 def test_renaming_or_hiding_an_entity_changes_only_that(
@@ -214,13 +274,6 @@ def test_a_power_near_zero_has_one_word(stage: Stage, frontend: Frontend) -> Non
         stage.pretend(power, str(shown))
         dashboard.expect_tile(words[word], f"{shown:.0f} W")
         expect(dashboard.tiles(either)).to_have_count(1)
-
-
-def cards(views: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the cards of views."""
-    for view in views:
-        for section in view["sections"]:
-            yield from section["cards"]
 
 
 def powers_of_buttons(views: list[dict[str, Any]]) -> list[int]:
@@ -302,6 +355,21 @@ def test_a_meter_is_no_battery_but_shows_the_house(
     frontend.picture("meter")
 
 
+def test_a_change_of_the_energy_dashboard_is_seen_on_return(
+    stage: Stage, frontend: Frontend
+) -> None:
+    entry_id = stage.add("sessy")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(SOC)
+    dashboard.expect_no_heading(page_text("en", "energy_today"))
+    frontend.click_in_sidebar("Settings")
+    expect(frontend.page).to_have_url(re.compile("/config"))
+    stage.configure_energy(entry_id)
+    frontend.click_in_sidebar("Added by test")
+    dashboard.expect_heading(page_text("en", "energy_today"))
+    dashboard.expect_heading(page_text("en", "power_now"))
+
+
 def test_only_an_administrator_is_offered_to_add_a_battery(
     stage: Stage, frontend: Frontend
 ) -> None:
@@ -324,14 +392,55 @@ def test_before_the_first_battery_it_offers_to_add_one(
     expect(frontend.page).to_have_url(re.compile("/config/integrations"))
 
 
-def test_the_cards_of_the_documentation_can_be_pasted(
+def headings(views: list[dict[str, Any]]) -> list[str]:
+    return [card["heading"] for card in cards(views) if card["type"] == "heading"]
+
+
+def test_the_cards_of_the_documentation_do_the_same(
     stage: Stage, frontend: Frontend
 ) -> None:
-    stage.add("sessy")
-    page = (ROOT / "docs" / "dashboard.md").read_text()
-    views: Any = parse_yaml(page.rsplit("```yaml\n", 1)[1].split("```")[0])
+    entry_id = stage.add("sessy")
+    stage.configure_energy(entry_id)
+    views = views_to_paste()
     dashboard = frontend.dashboard(stage.add_dashboard({"views": views}))
     dashboard.expect_tile(SOC, "50%")
-    dashboard.expect_tile(SETPOINT)
-    frontend.picture("pasted")
-    dashboard.expect_no_errors()
+    overview, battery, _ = dashboard.made_for()
+    made = [overview, battery]
+    assert not set(entities_on(made)) - set(entities_on(views))
+    assert not set(headings(made)) - set(headings(views))
+
+    dashboard.expect_tile(page_text("en", "discharging"), "-800 W")
+    dashboard.expect_no_tile(page_text("en", "idle"))
+    dashboard.open("Sessy")
+    dashboard.press(re.compile("^Charge 1000 W"))
+    dashboard.expect_tile(page_text("en", "charging"), "1,000 W")
+    dashboard.expect_tile(STATUS, state("sensor", "control_status", "following"))
+    dashboard.press("Discharge 1000 W")
+    dashboard.expect_tile(page_text("en", "discharging"), "-1,000 W")
+    dashboard.press("Hold at 0 W")
+    dashboard.expect_tile(page_text("en", "idle"), "0 W")
+    dashboard.expect_no_row(page_text("en", "why"))
+    frontend.picture("held")
+    dashboard.press(page_text("en", "release"))
+    dashboard.expect_no_tile(STATUS)
+    limited = stage.entity_id(entry_id, "control_status")
+    stage.pretend(limited, "limited", reason="empty")
+    dashboard.expect_row(page_text("en", "why"), EMPTY)
+
+
+def test_each_card_of_the_documentation_can_be_shown(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """Also the cards that are for other states than the present ones."""
+    stage.configure_energy(stage.add("sessy"))
+    views = views_to_paste()
+    for card in cards(views):
+        card.pop("visibility", None)
+    dashboard = frontend.dashboard(stage.add_dashboard({"views": views}))
+    for number, view in enumerate(views):
+        if number:
+            dashboard.open(view["title"])
+        for kind, count in Counter(card["type"] for card in cards([view])).items():
+            dashboard.expect_cards(kind, count)
+        frontend.picture(view["path"])
+        dashboard.expect_no_errors()

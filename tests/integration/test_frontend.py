@@ -3,7 +3,6 @@
 What it makes of the batteries is seen in a browser (tests/browser/test_dashboard.py).
 """
 
-from collections.abc import Iterator
 import hashlib
 from http import HTTPStatus
 import json
@@ -14,11 +13,12 @@ from typing import Any, Final
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_integration
 from homeassistant.setup import async_setup_component
-from homeassistant.util import yaml
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homebattery.const import DOMAIN
+from custom_components.homebattery.drivers import SimulatedBattery
+from tests.cards_to_paste import cards, entities_on, named_entities, views_to_paste
 from tests.home import Home
 
 FOLDER: Final = Path(__file__).parents[2] / "custom_components" / DOMAIN
@@ -102,36 +102,38 @@ def test_keys_are_those_of_entities() -> None:
     ]
 
 
+async def test_a_simulated_battery_is_marked_by_its_model() -> None:
+    async with SimulatedBattery() as battery:
+        model = battery.identity.model
+    assert f'const SIMULATED_MODEL = "{model}";' in SCRIPT
+
+
 # The same as cards to paste
 
 
-def cards_to_paste() -> list[dict[str, Any]]:
-    """Return the cards of the view that the documentation has to paste."""
-    page = (FOLDER.parents[1] / "docs" / "dashboard.md").read_text("utf-8")
-    views: Any = yaml.parse_yaml(page.rsplit("```yaml\n", 1)[1].split("```", 1)[0])
-    (view,) = views
-    return [card for section in view["sections"] for card in section["cards"]]
-
-
-def entities_in(value: Any) -> Iterator[str]:
-    """Yield the ids of entities anywhere in a configuration."""
-    match value:
-        case dict():
-            for each in value.values():
-                yield from entities_in(each)
-        case list():
-            for each in value:
-                yield from entities_in(each)
-        case str() if re.fullmatch(r"[a-z_]+\.sessy_[a-z_]+", value):
-            yield value
-
-
 async def test_entities_on_cards_to_paste_are_there(sessy_home: Home) -> None:
-    ids = set(entities_in(cards_to_paste()))
+    ids = set(entities_on(views_to_paste()))
     assert ids
     assert not ids.difference(sessy_home.hass.states.async_entity_ids())
 
 
+async def test_entities_on_cards_to_paste_are_called_as_on_the_page(
+    sessy_home: Home,
+) -> None:
+    words = {*table("TEXTS")["en"].values(), "Sessy"}
+    others = [
+        (entity_id, name)
+        for entity_id, name in named_entities(views_to_paste())
+        if name not in words
+    ]
+    assert others
+    for entity_id, name in others:
+        state = sessy_home.hass.states.get(entity_id)
+        assert state is not None
+        assert state.name == f"Sessy {name}"
+
+
 def test_cards_to_paste_are_of_the_types_on_the_page() -> None:
-    types = {card["type"] for card in cards_to_paste()}
+    types = {card["type"] for card in cards(views_to_paste())}
+    assert types
     assert types <= set(re.findall(r'type: "([a-z-]+)"', SCRIPT))

@@ -13,6 +13,7 @@ const TEXTS = {
     "description": "All your home batteries: state, setpoints, energy and health",
     "no_battery": "There is no battery yet.",
     "gone": "This battery is not there any more.",
+    "simulated": "simulated",
     "to_all": "To all batteries",
     "add": "Add a battery",
     "all_batteries": "All batteries over a day",
@@ -49,6 +50,7 @@ const TEXTS = {
     "description": "Alle Heimspeicher: Zustand, Sollwerte, Energie und Gesundheit",
     "no_battery": "Es gibt noch keine Batterie.",
     "gone": "Diese Batterie gibt es nicht mehr.",
+    "simulated": "simuliert",
     "to_all": "Zu allen Batterien",
     "add": "Batterie hinzufügen",
     "all_batteries": "Alle Batterien über einen Tag",
@@ -85,6 +87,7 @@ const TEXTS = {
     "description": "Al je thuisbatterijen: toestand, setpoints, energie en gezondheid",
     "no_battery": "Er is nog geen batterij.",
     "gone": "Deze batterij is er niet meer.",
+    "simulated": "gesimuleerd",
     "to_all": "Naar alle batterijen",
     "add": "Batterij toevoegen",
     "all_batteries": "Alle batterijen over een dag",
@@ -121,6 +124,7 @@ const TEXTS = {
     "description": "Toutes vos batteries : état, consignes, énergie et santé",
     "no_battery": "Il n'y a pas encore de batterie.",
     "gone": "Cette batterie n'est plus là.",
+    "simulated": "simulée",
     "to_all": "Vers toutes les batteries",
     "add": "Ajouter une batterie",
     "all_batteries": "Toutes les batteries sur un jour",
@@ -181,6 +185,8 @@ const KEYS = {
 };
 
 const PLATFORM = "homebattery";
+/** The model of the battery that is none: its name is its user's, this is not. */
+const SIMULATED_MODEL = "Simulated battery";
 const TAG = `ll-strategy-dashboard-${PLATFORM}`;
 /** The domains of entities that are set. */
 const CONTROLS = ["number", "select", "switch"];
@@ -215,11 +221,19 @@ class Battery {
   constructor(hass, device, entities) {
     this.hass = hass;
     this.device = device;
-    this.name = device.name_by_user || device.name || device.id;
+    this.isSimulated = device.model === SIMULATED_MODEL;
+    this.name = this.marked(device.name_by_user || device.name || device.id);
     this.entities = entities.filter((each) => !each.hidden);
     this.path = `battery-${device.id}`;
     this.isMeter = !entities.some((each) => OF_BATTERY.includes(each.translation_key));
     this._byKey = new Map(this.entities.map((each) => [`${domainOf(each)}.${each.translation_key}`, each]));
+  }
+
+  /** Return a text which says that this is simulated, if it is. */
+  marked(text) {
+    const t = textsOf(this.hass);
+    const saysSo = text.toLowerCase().includes(t.simulated);
+    return this.isSimulated && !saysSo ? `${text} (${t.simulated})` : text;
   }
 
   /** Return the id of the entity of a key, or undefined where there is none. */
@@ -243,6 +257,8 @@ class Battery {
   }
 }
 
+const textsIn = (language = "en") => TEXTS[language] ?? TEXTS[language.split("-")[0]] ?? TEXTS.en;
+const textsOf = (hass) => textsIn(hass.locale?.language);
 const domainOf = (entity) => entity.entity_id.split(".", 1)[0];
 
 /** Return the batteries and meters, by name, each with its own entities. */
@@ -388,10 +404,15 @@ function batterySection(t, battery) {
   ]);
 }
 
-/** Return the section of the house, or undefined where nothing is known of it. */
+/**
+ * Return the section of the house, or undefined where nothing is known of it.
+ *
+ * The house of a simulated battery is another one.
+ */
 function houseSection(t, devices, energy) {
   // The energy dashboard, where it knows the powers, shows them once and in one picture.
-  const flows = energy.power ? [] : devices.flatMap((device) => houseTiles(t, device, true));
+  const measuring = energy.power ? [] : devices.filter((device) => !device.isSimulated);
+  const flows = measuring.flatMap((device) => houseTiles(t, device, true));
   const power = energy.power && [
     heading(t.power_now, { heading_style: "subtitle" }),
     { type: "power-sankey", ...wide },
@@ -599,17 +620,20 @@ function viewsOf(t, hass, energy) {
 }
 
 /**
- * Return views in the order of those before, new ones behind.
+ * The paths of the views in their order, since the page was loaded.
  *
  * The frontend goes on with the view of the same number: without this, it would show
- * another battery where one has come or gone, and buttons would be for that.
+ * another battery where one has come or gone, and buttons would be for that. It is not
+ * kept by configuration, which is another object after each loss of the connection.
  */
-function inPlace(t, views, before) {
-  const paths = before.map(({ path }) => path);
+let order = [];
+
+/** Return views in their order, new ones behind. */
+function inOrder(t, views) {
   const byPath = new Map(views.map((view) => [view.path, view]));
   return [
-    ...paths.map((path) => byPath.get(path) ?? goneView(t, path)),
-    ...views.filter(({ path }) => !paths.includes(path)),
+    ...order.map((path) => byPath.get(path) ?? goneView(t, path)),
+    ...views.filter(({ path }) => !order.includes(path)),
   ];
 }
 
@@ -625,12 +649,10 @@ async function energyOf(hass) {
   }
 }
 
-const textsIn = (language = "en") => TEXTS[language] ?? TEXTS[language.split("-")[0]] ?? TEXTS.en;
-
-/** Return the views as they are now, in the order of those made before. */
-function viewsNow(hass, { energy, views }) {
-  const t = textsIn(hass.locale?.language);
-  return inPlace(t, viewsOf(t, hass, energy), views);
+/** Return the views as they are now. */
+function viewsNow(hass, energy) {
+  const t = textsOf(hass);
+  return inOrder(t, viewsOf(t, hass, energy));
 }
 
 /** Return the entities whose range or unit matters. */
@@ -649,7 +671,8 @@ class HomeBatteryStrategy extends HTMLElement {
   /** Return the dashboard. */
   static async generate(config, hass) {
     const energy = await energyOf(hass);
-    const views = viewsNow(hass, { energy, views: made.get(config)?.views ?? [] });
+    const views = viewsNow(hass, energy);
+    order = views.map(({ path }) => path);
     made.set(config, { energy, views, powers: powersOf(hass) });
     return { views };
   }
@@ -666,7 +689,7 @@ class HomeBatteryStrategy extends HTMLElement {
       SOURCES.every((source) => before[source] === now[source]) &&
       (last?.powers ?? []).every((id) => before.states[id]?.attributes === now.states[id]?.attributes);
     if (isSame) return false;
-    return !last || JSON.stringify(viewsNow(now, last)) !== JSON.stringify(last.views);
+    return !last || JSON.stringify(viewsNow(now, last.energy)) !== JSON.stringify(last.views);
   }
 }
 
