@@ -135,9 +135,10 @@ def test_a_simulated_battery_is_marked_whatever_its_name(
     stage: Stage, frontend: Frontend
 ) -> None:
     entry_id = stage.add("simulated", name="Garage")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(re.compile("."), re.compile("W · Garage"))
     stage.add("simulated")
     stage.add("sessy", name="Real one")
-    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     marked = f"Garage ({page_text('en', 'simulated')})"
     dashboard.expect_heading(marked)
     dashboard.expect_no_heading("Garage")
@@ -147,7 +148,7 @@ def test_a_simulated_battery_is_marked_whatever_its_name(
     for soc_and_power in (0, 1):
         dashboard.expect_in_graph(soc_and_power, marked)
     frontend.picture("overview")
-    # Its house is another one than that of the page.
+    # Its house is another one than that of the real battery.
     dashboard.expect_tile(re.compile("."), re.compile("W · Real one"))
     assert not dashboard.tiles(re.compile(".")).filter(has_text="Garage").count()
 

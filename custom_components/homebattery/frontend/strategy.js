@@ -407,12 +407,13 @@ function batterySection(t, battery) {
 /**
  * Return the section of the house, or undefined where nothing is known of it.
  *
- * The house of a simulated battery is another one.
+ * The house of a simulated battery is another one, and counts only where nothing is real.
  */
 function houseSection(t, devices, energy) {
   // The energy dashboard, where it knows the powers, shows them once and in one picture.
-  const measuring = energy.power ? [] : devices.filter((device) => !device.isSimulated);
-  const flows = measuring.flatMap((device) => houseTiles(t, device, true));
+  const real = devices.filter((device) => !device.isSimulated);
+  const measuring = real.length ? real : devices;
+  const flows = energy.power ? [] : measuring.flatMap((device) => houseTiles(t, device, true));
   const power = energy.power && [
     heading(t.power_now, { heading_style: "subtitle" }),
     { type: "power-sankey", ...wide },
