@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import combinations, pairwise
+import json
 from pathlib import Path
 import socket
 from typing import Any, Final
@@ -13,12 +14,19 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
-from scripts.demonstration import ROOT, batteries, past, story
+from scripts.demonstration import ROOT, DemoError, batteries, past, story
 from scripts.demonstration.__main__ import FIRST_ADDRESS
 from scripts.demonstration.daytime import LocalTime
 from scripts.demonstration.demo_house import prices
 from scripts.demonstration.demo_house.house import Key, measure
-from scripts.demonstration.devices import SPARE, TYPES, Device, Place, real_places
+from scripts.demonstration.devices import (
+    SPARE,
+    TYPES,
+    Device,
+    Place,
+    claimed,
+    real_places,
+)
 from scripts.demonstration.house import Battery, House
 from scripts.demonstration.processes import PORTS, free_port, is_free
 from tests.browser.stage import PLACES
@@ -60,6 +68,70 @@ def test_each_device_has_an_address_that_the_browser_suite_does_not_use() -> Non
     assert places.keys() == {*TYPES, SPARE}
     assert len({place.host for place in (*places.values(), *PLACES.values())}) == 14
     assert places[SPARE] == Place("127.0.0.27", places[batteries.SPARE].port)
+
+
+FREE: Final[Mapping[str, Place]] = {
+    name: Place(f"127.0.0.{200 + number}", PORTS[0])
+    for number, name in enumerate([*TYPES, SPARE])
+}
+"""Places where nothing listens, and everybody may."""
+
+
+def test_of_two_demos_one_has_the_places_of_real_devices(socket_enabled: None) -> None:
+    with claimed(FREE) as first, claimed(FREE) as second:
+        assert (first, second) == (FREE, {})
+    with claimed(FREE) as third:
+        assert third == FREE
+
+
+@pytest.mark.parametrize("name", [TYPES[0], SPARE])
+def test_when_one_place_is_taken_the_demo_has_none_of_them(
+    socket_enabled: None, name: str
+) -> None:
+    with socket.create_server(FREE[name]), claimed(FREE) as places:
+        assert places == {}
+
+
+# A demo that goes on
+
+
+COMPLETE: Final = {"complete": True, "places": {}}
+
+
+async def start(folder: Path, *, keep: bool) -> None:
+    """Start a demo in a folder as far as it comes: its port is in use."""
+    with listening(0) as server:
+        port = server.getsockname()[1]
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(DemoError, match="in use"):
+                async with House(folder, session, port=port, keep=keep):
+                    pass
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize(
+    ("record", "keep", "stays"),
+    [
+        (COMPLETE, True, True),
+        (COMPLETE, False, False),
+        # Its first start was interrupted: after that of the devices, or before.
+        (COMPLETE | {"complete": False}, True, False),
+        (None, True, False),
+    ],
+)
+async def test_only_a_demo_that_was_complete_goes_on(
+    tmp_path: Path, record: Mapping[str, Any] | None, keep: bool, stays: bool
+) -> None:
+    folder = tmp_path / "house"
+    storage = folder / "config" / ".storage"
+    storage.mkdir(parents=True)
+    if record:
+        (folder / "demo.json").write_text(json.dumps(record))
+
+    await start(folder, keep=keep)
+
+    assert folder.exists()
+    assert storage.exists() == stays
 
 
 # The local time
@@ -300,21 +372,22 @@ async def house(tmp_path: Path) -> Any:
     async with aiohttp.ClientSession() as session:
         house = House(tmp_path, session, port=8123, lived_in=True)
         house.batteries = [
-            Battery(device=device(name), entry_id="1", title=name) for name in TYPES
+            Battery(device=device(name, Place()), entry_id="1", title=name)
+            for name in TYPES
         ]
+        house.spare = device("victron", Place(port=23456))
         yield house
 
 
-def device(name: str, host: str = "127.0.0.1") -> Any:
+def device(name: str, place: Place) -> Any:
     """Return a device that is not started."""
-    place = Place(host, 502)
     child: Any = None
     url = "http://127.0.0.1:54321/state"
     return Device(type=name, place=place, setup={}, state_url=url, child=child)
 
 
 def test_the_terminal_has_five_things_to_try_on_one_screen(house: House) -> None:
-    house.spare = device("victron", "127.0.0.27")
+    house.spare = device("victron", Place("127.0.0.27", 502))
     lines = story.welcome(house).splitlines()
 
     assert [line[:2] for line in lines if line[:1].isdigit()] == [
@@ -322,7 +395,7 @@ def test_the_terminal_has_five_things_to_try_on_one_screen(house: House) -> None
     ]
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 88
-    assert any("Find it by its address → 127.0.0.27" in line for line in lines)
+    assert any("Find it by its address → 127.0.0.27," in line for line in lines)
     assert any(house.password in line for line in lines)
 
 
@@ -330,4 +403,15 @@ def test_the_terminal_says_when_the_ports_are_random(house: House) -> None:
     text = story.welcome(house)
 
     assert "Simulated batteries, at random ports: those of real ones are in use" in text
-    assert "Find it by its address needs the ports of real devices" in text
+    assert "Victron GX device → host 127.0.0.1, port 23456, and submit." in text
+    assert "Find it by its address" not in text
+
+
+def test_the_terminal_says_nothing_of_a_start_when_the_demo_goes_on(
+    house: House,
+) -> None:
+    first, kept = (story.welcome(house, goes_on=goes_on) for goes_on in (False, True))
+
+    for words in ("one is nearly full, one limited", "where it is day"):
+        assert words in first
+        assert words not in kept
