@@ -24,6 +24,8 @@ from .waiting import wait_for
 _RECORD: Final = "demo.json"
 
 _ENTITIES_SECONDS: Final = 60
+_HELD_BY: Final = "control_mode"
+"""The key of an entity of the device that is held."""
 _AUTOMATION_STATES: Final = ("on", "off")
 _EMMA: Final = ("--access", "emma")
 """The options of a simulated inverter behind an EMMA."""
@@ -133,7 +135,9 @@ class House:
                     f"Home Assistant stopped by itself (status {status}):\n"
                     f"{self._home_assistant.last_words()}"
                 )
-            print("Home Assistant starts again. What it held is released.", flush=True)
+            print(
+                "Home Assistant starts again. All batteries were released.", flush=True
+            )
             self._home_assistant = await home_assistant.start(self.config)
 
     async def find_entities(
@@ -168,15 +172,18 @@ class House:
         )
 
     async def find_devices(self) -> dict[str, str]:
-        """Return the ids of the batteries' devices, by their types."""
-        devices = await self.api.command("config/device_registry/list")
-        return {
-            battery.device.type: device["id"]
-            for battery in self.batteries
-            for device in devices
-            if battery.entry_id in device["config_entries"]
-            and device["via_device_id"] is None
-        }
+        """Return the ids of the devices that can be held, by their types.
+
+        An entry may have others, such as an EMMA in front of its inverter.
+        """
+        devices: dict[str, str] = {}
+        for battery in self.batteries:
+            entities = await self.find_entities(battery, [_HELD_BY])
+            entity = await self.api.command(
+                "config/entity_registry/get", entity_id=entities[_HELD_BY]
+            )
+            devices[battery.device.type] = entity["device_id"]
+        return devices
 
     async def find_automations(self, ids: Collection[str]) -> dict[str, str]:
         """Return the entities of automations by their ids, as soon as all can run."""

@@ -27,6 +27,8 @@ class Automation(NamedTuple):
     battery_type: str
     inputs: Mapping[str, Any]
     """Inputs besides the battery; those in `FROM_HOUSE` name a key of the house."""
+    acts_past_noon: bool = True
+    """Whether it holds its battery at the time when a demo starts."""
 
 
 FROM_HOUSE: Final = frozenset({"grid_power", "price_sensor"})
@@ -55,6 +57,8 @@ AUTOMATIONS: Final = (
         "peak_shaving",
         "sma",
         {"limit": 1000, "grid_power": Key.GRID_POWER},
+        # There may be no peak.
+        acts_past_noon=False,
     ),
     Automation(
         "Zero export with the Sessy",
@@ -247,6 +251,7 @@ async def _wait_until_shown(
 _DETECTED: Final = "Find it by its address → {host}, and submit."
 _NOT_DETECTED: Final = "Victron GX device → host {host}, port {port}, and submit."
 _RANDOM_PORTS: Final = ", at random ports: those of real ones are in use, or need root"
+_PORTS_OF_LAST_TIME: Final = ", at the random ports of last time"
 _FIRST: Final = "To see and to try, in a house where it is day:"
 _KEPT: Final = "To see and to try, in the house of last time:"
 _PAGE: Final = "Home Battery, the page that opens: six batteries"
@@ -256,17 +261,18 @@ _DIFFERENT: Final = "; one is nearly full, one limited"
 def welcome(house: House, *, goes_on: bool = False) -> str:
     """Return what a person is to know, and to try.
 
-    A house that `goes_on` with what it was is as it was left, and at any time of day.
+    A house that `goes_on` from last time is as it was then, and at any time of day.
     """
     spare = house.spare
     if spare is None:
         raise DemoError("this house has no device to add")
+    random_ports = _PORTS_OF_LAST_TIME if goes_on else _RANDOM_PORTS
     devices = "\n".join(
         f"  {battery.title}: {_described(battery.device)}"
         for battery in house.batteries
     )
     return f"""
-Simulated batteries{"" if spare.can_be_detected else _RANDOM_PORTS}:
+Simulated batteries{"" if spare.can_be_detected else random_ports}:
 {devices}
 
 Home Assistant is at {house.url}
@@ -279,7 +285,7 @@ Home Assistant is at {house.url}
 3. Energy: a week of sun, grid and all batteries. History: their last day.
 4. Settings → Devices & services → Add integration → Home Battery: add one more.
    {_way_to(spare)}
-5. Settings → Automations: one of each blueprint. Turn one on, and see what it does.
+5. Settings → Automations: one of each blueprint. Turn one on, and see in some minutes.
 
 Ctrl-C stops it all.
 """

@@ -1,6 +1,8 @@
-"""The check of what the terminal tells a person to see and to try, besides the batteries."""
+"""The check of all that a person is to see and to try besides the six batteries."""
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 import re
 from typing import Any, Final
@@ -19,7 +21,7 @@ _HELD_SECONDS: Final = 120
 _SCRIPT: Final = re.compile(rf'"(/{DOMAIN}/[^"]+\.js[^"]*)"')
 """The URL of a script of this integration, as the frontend's page has it."""
 _ELEMENT: Final = "ll-strategy-dashboard-"
-"""How the element begins that the frontend has a dashboard made by."""
+"""The start of the name of an element that makes a dashboard."""
 _SERVED: Final = ((200, "text/javascript"), (200, "application/javascript"))
 """The status and type with which a browser takes a script to be a module."""
 
@@ -38,7 +40,8 @@ async def try_held(house: House) -> list[str]:
 async def _wrong_with_held(
     house: House, battery: Battery, held: batteries.Held
 ) -> list[str]:
-    """Wait until a battery has the status it is held for; return a missing reason."""
+    """Wait until a battery is held, with the right status; return a missing reason."""
+    await _wait_for_mode(house, battery, "controlled", "held")
     entities = await house.find_entities(battery, ["control_status"])
     entity_id = entities["control_status"]
     expected = "limited" if held.limited else "following"
@@ -64,21 +67,26 @@ async def _release(house: House, battery: Battery) -> None:
     devices = await house.find_devices()
     device_id = devices[battery.device.type]
     await house.api.call_action(f"{DOMAIN}.release", device_id=device_id)
+    await _wait_for_mode(house, battery, "automatic", "released")
+
+
+async def _wait_for_mode(house: House, battery: Battery, mode: str, what: str) -> None:
+    """Wait until a device itself is in a mode."""
 
     async def observe() -> str:
         state = await read_state(house.session, battery.device)
         return str(state["mode"])
 
     await wait_for(
-        f"{battery.title} itself to be released",
+        f"{battery.title} itself to be {what}",
         observe,
-        lambda seen: seen == "automatic",
+        lambda seen: seen == mode,
         seconds=_HELD_SECONDS,
     )
 
 
 async def add_spare(house: House) -> tuple[list[Battery], list[str]]:
-    """Add the one more device as a person is told to; return it, and what is wrong."""
+    """Add the one more device as a person may; return it, and what is wrong."""
     print("Trying to add one more battery …")
     added: list[Battery] = []
 
@@ -104,9 +112,9 @@ async def try_removal(house: House, added: Iterable[Battery]) -> list[str]:
     async def wrong(battery: Battery) -> list[str]:
         await house.api.delete_entry(battery.entry_id)
         entries = [entry["entry_id"] for entry in await house.api.entries()]
-        left = await house.api.entities(battery.entry_id)
-        if battery.entry_id in entries or left:
-            return [f"{battery.title} was removed, and left {left}"]
+        entities = await house.api.entities(battery.entry_id)
+        if battery.entry_id in entries or entities:
+            return [f"{battery.title} is still there, with {entities}"]
         return []
 
     return [text for battery in added for text in await _trouble_of(wrong(battery))]
@@ -121,14 +129,39 @@ async def try_automations(house: House) -> list[str]:
             [each.blueprint for each in story.AUTOMATIONS]
         )
         devices = await house.find_devices()
-        return [
-            f"{each.name} is for {related}, not for {expected}"
-            for each in story.AUTOMATIONS
-            if (expected := {devices[each.battery_type]})
-            != (related := await _devices_of(house, made[each.blueprint]))
-        ]
+        for each in story.AUTOMATIONS:
+            entity_id = made[each.blueprint]
+            related = await _devices_of(house, entity_id)
+            if related != {devices[each.battery_type]}:
+                return [f"{each.name} is for {related} of {devices}"]
+            if each.acts_past_noon:
+                await _see_acting(house, each, entity_id)
+        return []
 
     return await _trouble_of(wrong())
+
+
+async def _see_acting(
+    house: House, automation: story.Automation, entity_id: str
+) -> None:
+    """Turn an automation on as at its next time, wait until it holds its battery; end it."""
+    (battery,) = (
+        each for each in house.batteries if each.device.type == automation.battery_type
+    )
+    call = house.api.call_service
+    await call("automation.turn_on", entity_id)
+    # This ends with the automation, which may go on for an hour.
+    running = asyncio.create_task(
+        call("automation.trigger", entity_id, skip_condition=False)
+    )
+    try:
+        await _wait_for_mode(house, battery, "controlled", f"held by {entity_id}")
+    finally:
+        await call("automation.turn_off", entity_id)
+        # Home Assistant hangs up when it stops what was to be waited for.
+        with suppress(aiohttp.ServerDisconnectedError):
+            await running
+        await _release(house, battery)
 
 
 async def _devices_of(house: House, automation: str) -> set[str]:

@@ -134,6 +134,22 @@ async def test_only_a_demo_that_was_complete_goes_on(
     assert storage.exists() == stays
 
 
+async def test_a_demo_goes_on_only_where_its_devices_were(
+    socket_enabled: None, tmp_path: Path
+) -> None:
+    with listening(0) as server:
+        taken = Place(*server.getsockname())
+        # Another demo is about to listen at these.
+        with claimed(FREE):
+            for place in (taken, FREE["victron"]):
+                record = COMPLETE | {"places": dict.fromkeys(TYPES, place)}
+                (tmp_path / "demo.json").write_text(json.dumps(record))
+                async with aiohttp.ClientSession() as session:
+                    house = House(tmp_path, session, port=free_port(), keep=True)
+                    with pytest.raises(DemoError, match=f"{place.port}.*--keep"):
+                        await house.__aenter__()
+
+
 # The local time
 
 
@@ -412,6 +428,6 @@ def test_the_terminal_says_nothing_of_a_start_when_the_demo_goes_on(
 ) -> None:
     first, kept = (story.welcome(house, goes_on=goes_on) for goes_on in (False, True))
 
-    for words in ("one is nearly full, one limited", "where it is day"):
+    for words in ("one is nearly full, one limited", "where it is day", "in use"):
         assert words in first
         assert words not in kept
