@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 import re
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
@@ -46,16 +46,16 @@ async def _wrong_with_held(
     entity_id = entities["control_status"]
     expected = "limited" if held.limited else "following"
 
-    async def observe() -> dict[str, Any]:
-        return await house.api.state(entity_id)
+    async def observe() -> tuple[str, str | None]:
+        state = await house.api.state(entity_id)
+        return state["state"], state["attributes"].get("reason")
 
-    state = await wait_for(
+    _, reason = await wait_for(
         f"{entity_id} of {battery.title} to show {expected}",
         observe,
-        lambda seen: seen["state"] == expected,
+        lambda seen: seen[0] == expected,
         seconds=_HELD_SECONDS,
     )
-    reason = state["attributes"].get("reason")
     print(f"  {battery.title}: {expected}{f', {reason}' if reason else ''}")
     if held.limited != bool(reason):
         return [f"{battery.title} is {expected}, with the reason {reason}"]

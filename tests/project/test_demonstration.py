@@ -70,26 +70,31 @@ def test_each_device_has_an_address_that_the_browser_suite_does_not_use() -> Non
     assert places[SPARE] == Place("127.0.0.27", places[batteries.SPARE].port)
 
 
-FREE: Final[Mapping[str, Place]] = {
-    name: Place(f"127.0.0.{200 + number}", PORTS[0])
-    for number, name in enumerate([*TYPES, SPARE])
-}
-"""Places where nothing listens, and everybody may."""
+@pytest.fixture
+def places(socket_enabled: None) -> Mapping[str, Place]:
+    """Return places of devices where nothing listens, and everybody may."""
+    port = free_port()
+    return {
+        name: Place(f"127.0.0.{200 + number}", port)
+        for number, name in enumerate([*TYPES, SPARE])
+    }
 
 
-def test_of_two_demos_one_has_the_places_of_real_devices(socket_enabled: None) -> None:
-    with claimed(FREE) as first, claimed(FREE) as second:
-        assert (first, second) == (FREE, {})
-    with claimed(FREE) as third:
-        assert third == FREE
+def test_of_two_demos_one_has_the_places_of_real_devices(
+    places: Mapping[str, Place],
+) -> None:
+    with claimed(places) as first, claimed(places) as second:
+        assert (first, second) == (places, {})
+    with claimed(places) as third:
+        assert third == places
 
 
 @pytest.mark.parametrize("name", [TYPES[0], SPARE])
 def test_when_one_place_is_taken_the_demo_has_none_of_them(
-    socket_enabled: None, name: str
+    places: Mapping[str, Place], name: str
 ) -> None:
-    with socket.create_server(FREE[name]), claimed(FREE) as places:
-        assert places == {}
+    with socket.create_server(places[name]), claimed(places) as given:
+        assert given == {}
 
 
 # A demo that goes on
@@ -135,19 +140,19 @@ async def test_only_a_demo_that_was_complete_goes_on(
 
 
 async def test_a_demo_goes_on_only_where_its_devices_were(
-    socket_enabled: None, tmp_path: Path
+    places: Mapping[str, Place], tmp_path: Path
 ) -> None:
     with listening(0) as server:
         taken = Place(*server.getsockname())
-        # Another demo is about to listen at these.
-        with claimed(FREE):
-            for place in (taken, FREE["victron"]):
-                record = COMPLETE | {"places": dict.fromkeys(TYPES, place)}
-                (tmp_path / "demo.json").write_text(json.dumps(record))
-                async with aiohttp.ClientSession() as session:
-                    house = House(tmp_path, session, port=free_port(), keep=True)
-                    with pytest.raises(DemoError, match=f"{place.port}.*--keep"):
-                        await house.__aenter__()
+        # Another demo is about to listen at this one.
+        claimed_by_another = places[TYPES[0]]
+        for place in (taken, claimed_by_another):
+            record = COMPLETE | {"places": dict.fromkeys(TYPES, place)}
+            (tmp_path / "demo.json").write_text(json.dumps(record))
+            async with aiohttp.ClientSession() as session:
+                house = House(tmp_path, session, port=free_port(), keep=True)
+                with pytest.raises(DemoError, match=f"{place.port}.*--keep"):
+                    await house.__aenter__()
 
 
 # The local time
