@@ -254,8 +254,9 @@ _RANDOM_PORTS: Final = ", at random ports: those of real ones are in use, or nee
 _PORTS_OF_LAST_TIME: Final = ", at the random ports of last time"
 _FIRST: Final = "To see and to try, in a house where it is day:"
 _KEPT: Final = "To see and to try, in the house of last time:"
-_PAGE: Final = "Home Battery, the page that opens: six batteries"
-_DIFFERENT: Final = "; one is nearly full, one limited"
+_SIX: Final = "six batteries; one is nearly full, one limited"
+_ALL: Final = "all batteries"
+_UNLESS_ADDED: Final = " Unless you have, last time."
 
 
 def welcome(house: House, *, goes_on: bool = False) -> str:
@@ -280,11 +281,11 @@ Home Assistant is at {house.url}
   password  {house.password}
 
 {_KEPT if goes_on else _FIRST}
-1. {_PAGE}{"" if goes_on else _DIFFERENT}.
+1. Home Battery, the page that opens: {_ALL if goes_on else _SIX}.
 2. There: open a battery and move its power setpoint; it follows. Then release it.
 3. Energy: a week of sun, grid and all batteries. History: their last day.
 4. Settings → Devices & services → Add integration → Home Battery: add one more.
-   {_way_to(spare)}
+   {_way_to(spare)}{_UNLESS_ADDED if goes_on else ""}
 5. Settings → Automations: one of each blueprint. Turn one on, and see in some minutes.
 
 Ctrl-C stops it all.

@@ -433,6 +433,7 @@ def test_the_terminal_says_nothing_of_a_start_when_the_demo_goes_on(
 ) -> None:
     first, kept = (story.welcome(house, goes_on=goes_on) for goes_on in (False, True))
 
-    for words in ("one is nearly full, one limited", "where it is day", "in use"):
+    for words in ("six batteries; one is nearly full", "where it is day", "in use"):
         assert words in first
         assert words not in kept
+    assert "Unless you have, last time." in kept
