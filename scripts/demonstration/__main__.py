@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 import io
 from pathlib import Path
 import signal
@@ -12,7 +14,7 @@ import aiohttp
 
 from . import CHECK_FOLDER, DEMO_FOLDER, DemoError, story
 from .checks import check
-from .devices import Place, real_places
+from .devices import claimed, real_places
 from .house import House
 from .processes import free_port, is_free
 from .waiting import describe
@@ -77,42 +79,38 @@ def _folder(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _house(options: argparse.Namespace, session: aiohttp.ClientSession) -> House:
-    return House(
-        _folder(options),
-        session,
-        port=_choose_port(options),
-        keep=options.keep,
-        places={} if options.check else _free_places(),
-        emma=options.emma,
-        lived_in=True,
-    )
-
-
-def _free_places() -> dict[str, Place]:
-    """Return the places of real devices, if all of them are free."""
-    places = real_places(FIRST_ADDRESS)
-    return places if all(is_free(port, host) for host, port in places.values()) else {}
+@asynccontextmanager
+async def _planned(options: argparse.Namespace) -> AsyncIterator[House]:
+    """Plan a house, and claim its places; nothing of it is started yet."""
+    with claimed(real_places(FIRST_ADDRESS)) as places:
+        async with aiohttp.ClientSession() as session:
+            yield House(
+                _folder(options),
+                session,
+                port=_choose_port(options),
+                keep=options.keep,
+                places=places,
+                emma=options.emma,
+                lived_in=True,
+            )
 
 
 async def _demo(options: argparse.Namespace) -> bool:
-    async with (
-        aiohttp.ClientSession() as session,
-        _house(options, session) as house,
-    ):
+    async with _planned(options) as planned, planned as house:
+        goes_on = house.is_complete
         await house.add_batteries()
-        # What was chosen there by hand since last time stays.
-        if not house.is_complete:
+        # What was chosen there by hand since last time stays, and so does what is held
+        # or released.
+        if not goes_on:
             await story.fill(house)
-        await story.hold_some(house)
-        print(story.welcome(house), flush=True)
+        print(story.welcome(house, goes_on=goes_on), flush=True)
         await house.serve()
     return True
 
 
 async def _check(options: argparse.Namespace) -> bool:
-    async with aiohttp.ClientSession() as session:
-        return await check(_house(options, session))
+    async with _planned(options) as house:
+        return await check(house)
 
 
 async def _until_signal(options: argparse.Namespace) -> int:

@@ -53,11 +53,12 @@ class Held(NamedTuple):
     power: int
     """W, + = charging"""
     hours: float
+    limited: bool = False
+    """Whether it is more than the battery takes."""
 
 
 HELD: Final[Mapping[str, Held]] = {
-    # More than its battery takes.
-    "deye_solarman": Held(5000, 3),
+    "deye_solarman": Held(5000, 3, limited=True),
     "sessy": Held(1500, 2),
 }
 

@@ -1,8 +1,7 @@
 """The check: try every battery through Home Assistant, and compare with its device."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 import math
 from pathlib import Path
 import re
@@ -11,17 +10,25 @@ from typing import Any, Final
 
 import aiohttp
 
-from . import DOMAIN, ROOT, DemoError, dashboard, home_assistant, past, story
+from . import DOMAIN, ROOT, DemoError, dashboard, home_assistant, story
 from .api import Api
 from .devices import read_state
 from .house import Battery, House
+from .story_checks import (
+    add_spare,
+    try_automations,
+    try_dashboard,
+    try_held,
+    try_history,
+    try_page,
+    try_removal,
+)
 from .waiting import describe, wait_for
 
 # How long the whole way through Home Assistant may take: a poll or two, and the device's ramp.
 _SOC_SECONDS: Final = 60
 _FOLLOW_SECONDS: Final = 60
 _RELEASE_SECONDS: Final = 60
-_DASHBOARD_SECONDS: Final = 60
 
 # A battery takes a bit less than its inverter is asked for: that much is lost, or noise.
 _TOLERANCE_SHARE: Final = 0.15
@@ -100,17 +107,24 @@ async def check(house: House) -> bool:
     """Start the house, try every battery, stop, and return True if all was well."""
     start = time.monotonic()
     async with house:
+        print(f"The devices are {_whereabouts(house)}.")
         await house.add_batteries()
         installed = await story.install(house)
+        await story.install_automations(house)
+        # Before the trials, which hold and release these, too.
+        trouble = await try_held(house)
         seen = [await _try(house, battery) for battery in house.batteries]
-        story_trouble = [
-            *await _try_dashboard(house, installed.sources),
-            *await _try_history(house, installed.history),
-            *await _try_page(house),
+        added, trouble_of_adding = await add_spare(house)
+        seen += [await _try(house, battery) for battery in added]
+        trouble += [
+            *trouble_of_adding,
+            *await try_removal(house, added),
+            *await try_automations(house),
+            *await try_dashboard(house, installed.sources),
+            *await try_history(house, installed.history),
+            *await try_page(house),
         ]
-    trouble = story_trouble + [
-        f"{row.title}: {text}" for row in seen for text in row.trouble
-    ]
+    trouble += [f"{row.title}: {text}" for row in seen for text in row.trouble]
     if not house.batteries:
         trouble.append("there is no battery")
     if house.exit_status != 0:
@@ -126,93 +140,20 @@ async def check(house: House) -> bool:
     return not trouble
 
 
+def _whereabouts(house: House) -> str:
+    """Return where the devices listen."""
+    if house.spare and house.spare.can_be_detected:
+        hosts = [device.place.host for device in (*house.devices, house.spare)]
+        return f"at {hosts[0]} to {hosts[-1]}, at the ports of real ones"
+    return "at random ports: those of real ones are in use, or need root"
+
+
 async def _try(house: House, battery: Battery) -> Seen:
     """Try one battery, and note what goes wrong."""
     print(f"Trying {battery.title} …")
     seen = Seen(title=battery.title)
     await seen.note_trouble(_Trial(house, battery, seen).run())
     return seen
-
-
-async def _try_dashboard(
-    house: House, sources: Sequence[dashboard.Source]
-) -> list[str]:
-    """Return what is wrong with the energy dashboard."""
-    print("Trying the energy dashboard …")
-    of_batteries = [source for source in sources if source["type"] == "battery"]
-
-    async def observe() -> list[str]:
-        listed = await house.api.command("recorder/list_statistic_ids")
-        validation = await house.api.command("energy/validate")
-        attributes = {
-            state["entity_id"]: state["attributes"]
-            for state in await house.api.get("/api/states")
-        }
-        return [
-            *dashboard.complaints(validation),
-            *(
-                text
-                for source in of_batteries
-                for text in (
-                    *dashboard.missing_statistics(source, listed),
-                    *dashboard.wrong_classes(source, attributes),
-                )
-            ),
-        ]
-
-    return await _trouble_of(
-        wait_for(
-            "the energy dashboard to be content",
-            observe,
-            lambda seen: not seen,
-            seconds=_DASHBOARD_SECONDS,
-        )
-    )
-
-
-async def _try_history(house: House, history: Sequence[past.Series]) -> list[str]:
-    """Return what is wrong with the statistics of the last week."""
-    print("Trying the history …")
-
-    async def wrong() -> list[str]:
-        await story.wait_until_written(house, history)
-        statistics = await house.api.command(
-            "recorder/statistics_during_period",
-            statistic_ids=[series.entity_id for series in history],
-            start_time=datetime.fromtimestamp(history[0].begin, UTC).isoformat(),
-            period="hour",
-        )
-        return [
-            text
-            for series in history
-            for text in past.faults(
-                series.entity_id, statistics.get(series.entity_id, [])
-            )
-        ]
-
-    return await _trouble_of(wrong())
-
-
-async def _try_page(house: House) -> list[str]:
-    """Return what is wrong with the page that opens first."""
-    print("Trying the page …")
-
-    async def wrong() -> list[str]:
-        config = await house.api.command("lovelace/config", url_path=story.PAGE)
-        first = await house.api.command("frontend/get_system_data", key="core")
-        seen = config["strategy"]["type"], first["value"]["default_panel"]
-        expected = story.STRATEGY, story.PAGE
-        return [] if seen == expected else [f"the page is {seen}, not {expected}"]
-
-    return await _trouble_of(wrong())
-
-
-async def _trouble_of(trial: Awaitable[list[str]]) -> list[str]:
-    """Return what a trial returns, or its error."""
-    try:
-        return await trial
-    except (DemoError, aiohttp.ClientError, TimeoutError) as err:
-        return [describe(err)]
 
 
 class _Trial:

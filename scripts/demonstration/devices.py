@@ -1,9 +1,11 @@
 """The simulated devices: one process for each type there is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 from pathlib import Path
+import socket
 import sys
 from typing import Any, Final, NamedTuple, cast
 
@@ -12,7 +14,7 @@ import aiohttp
 from tests.simulators import SIMULATORS
 
 from . import ROOT, DemoError, batteries
-from .processes import Child
+from .processes import Child, is_free
 from .waiting import wait_for
 
 TYPES: tuple[str, ...] = tuple(SIMULATORS)
@@ -51,6 +53,23 @@ def real_places(first: int) -> dict[str, Place]:
     }
 
 
+@contextmanager
+def claimed(places: Mapping[str, Place]) -> Iterator[Mapping[str, Place]]:
+    """Claim the places of all devices; give none if any is taken.
+
+    The claim is a socket that no device uses (UDP) at the first one: two demos that
+    start at the same time would else get some of them each.
+    """
+    with socket.socket(type=socket.SOCK_DGRAM) as claim:
+        try:
+            claim.bind(next(iter(places.values())))
+        except OSError:
+            places = {}
+        if not all(is_free(port, host) for host, port in places.values()):
+            places = {}
+        yield places
+
+
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """A simulated device that listens, as it described itself."""
@@ -60,6 +79,11 @@ class Device:
     setup: dict[str, Any]
     state_url: str
     child: Child
+
+    @property
+    def can_be_detected(self) -> bool:
+        """Whether it listens at a real device's port."""
+        return self.place.port == _REAL_PORTS[self.type]
 
 
 async def start_device(

@@ -24,6 +24,9 @@ from .waiting import wait_for
 _RECORD: Final = "demo.json"
 
 _ENTITIES_SECONDS: Final = 60
+_HELD_BY: Final = "control_mode"
+"""The key of an entity of the device that is held."""
+_AUTOMATION_STATES: Final = ("on", "off")
 _EMMA: Final = ("--access", "emma")
 """The options of a simulated inverter behind an EMMA."""
 
@@ -65,7 +68,7 @@ class House:
         self.session = session
         self.devices: list[Device] = []
         self.spare: Device | None = None
-        """A device that is not added, and no part of the house."""
+        """A device that is not added, and no part of a house that is lived in."""
         self.local_time = LocalTime.with_sunshine(time.time()) if lived_in else None
         self.batteries: list[Battery] = []
         self.exit_status: int | None = None
@@ -77,7 +80,7 @@ class House:
         self._home_assistant: Child | None = None
         self.token = ""
         self.is_complete = False
-        """Whether everything was put into it the last time."""
+        """Whether everything has been put into it, now or the last time."""
         self._lock: IO[str] | None = None
 
     @property
@@ -132,7 +135,9 @@ class House:
                     f"Home Assistant stopped by itself (status {status}):\n"
                     f"{self._home_assistant.last_words()}"
                 )
-            print("Home Assistant starts again …")
+            print(
+                "Home Assistant starts again. All batteries were released.", flush=True
+            )
             self._home_assistant = await home_assistant.start(self.config)
 
     async def find_entities(
@@ -167,28 +172,36 @@ class House:
         )
 
     async def find_devices(self) -> dict[str, str]:
-        """Return the ids of the batteries' devices, by their types."""
-        devices = await self.api.command("config/device_registry/list")
-        return {
-            battery.device.type: device["id"]
-            for battery in self.batteries
-            for device in devices
-            if battery.entry_id in device["config_entries"]
-            and device["via_device_id"] is None
-        }
+        """Return the ids of the devices that can be held, by their types.
 
-    async def find_automations(self, count: int) -> list[str]:
-        """Return the automations, as soon as there are so many."""
+        An entry may have others, such as an EMMA in front of its inverter.
+        """
+        devices: dict[str, str] = {}
+        for battery in self.batteries:
+            entities = await self.find_entities(battery, [_HELD_BY])
+            entity = await self.api.command(
+                "config/entity_registry/get", entity_id=entities[_HELD_BY]
+            )
+            devices[battery.device.type] = entity["device_id"]
+        return devices
 
-        async def observe() -> list[str]:
-            states = await self.api.get("/api/states")
-            ids: list[str] = [state["entity_id"] for state in states]
-            return [each for each in ids if each.startswith("automation.")]
+    async def find_automations(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the entities of automations by their ids, as soon as all can run."""
+
+        async def observe() -> dict[str, str]:
+            # One whose configuration is not valid is unavailable, and has no id.
+            return {
+                state["attributes"]["id"]: state["entity_id"]
+                for state in await self.api.get("/api/states")
+                if state["entity_id"].startswith("automation.")
+                and state["state"] in _AUTOMATION_STATES
+                and state["attributes"].get("id") in ids
+            }
 
         return await wait_for(
-            f"{count} automations",
+            f"the automations {', '.join(ids)}",
             observe,
-            lambda seen: len(seen) == count,
+            lambda seen: seen.keys() == set(ids),
             seconds=_ENTITIES_SECONDS,
         )
 
@@ -274,7 +287,11 @@ class House:
         return await self.api.is_running()
 
     def _take_folder(self) -> None:
-        """Lock the folder against another demo; empty it unless it is to be kept."""
+        """Lock the folder against another demo; empty it unless it is to be kept.
+
+        One that was stopped before it was complete is not kept: what is missing in it
+        depends on the moment.
+        """
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         lock = self._folder.with_suffix(".lock").open("w")
         try:
@@ -283,7 +300,9 @@ class House:
             lock.close()
             raise DemoError(f"another one is running in {self._folder}") from None
         self._lock = lock
-        if not self._keep:
+        if not (self._keep and self._read_record().get("complete")):
+            if self._keep:
+                print("There is no complete demo to go on with: this is a fresh one.")
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(exist_ok=True)
 
@@ -292,37 +311,45 @@ class House:
 
         async def start(battery_type: str) -> None:
             # A kept config entry knows its device by the address and port.
-            place = known.get(battery_type)
-            if place and not is_free(place.port, place.host):
-                raise DemoError(
-                    f"port {place.port} of {place.host}, of the simulated"
-                    f" {battery_type}, is not free; start without --keep"
-                )
+            place = place_of(battery_type)
+            options = self._options(battery_type)
             self.devices.append(
-                await start_device(
-                    battery_type,
-                    self._folder,
-                    place or self._places.get(battery_type),
-                    self._options(battery_type),
-                )
+                await start_device(battery_type, self._folder, place, options)
             )
 
-        async def start_spare(local_time: LocalTime, place: Place) -> None:
+        async def start_spare(local_time: LocalTime) -> None:
+            place = place_of(SPARE)
             options = batteries.spare_options(local_time, time.time())
             self.spare = await start_device(
                 batteries.SPARE, self._folder, place, options, name=SPARE
             )
 
+        def place_of(name: str) -> Place | None:
+            # A kept config entry knows its device by the address and port.
+            place = known.get(name)
+            if place and not self._may_take(place):
+                raise DemoError(
+                    f"the devices of last time cannot listen where they did, at"
+                    f" {place.host} port {place.port}: another demo may be running"
+                    " there; wait for its end, or start without --keep"
+                )
+            return place or self._places.get(name)
+
         try:
             async with asyncio.TaskGroup() as tasks:
                 for battery_type in TYPES:
                     tasks.create_task(start(battery_type))
-                if self.local_time and (place := self._places.get(SPARE)):
-                    tasks.create_task(start_spare(self.local_time, place))
+                if self.local_time:
+                    tasks.create_task(start_spare(self.local_time))
         except ExceptionGroup as group:
             # The others were stopped because of this one.
             raise group.exceptions[0] from None
         self.devices.sort(key=lambda device: TYPES.index(device.type))
+
+    def _may_take(self, place: Place) -> bool:
+        """Return True when a device may listen there: nothing does, nor claims to."""
+        claimed = place in self._places.values() or place.host == Place().host
+        return claimed and is_free(place.port, place.host)
 
     def _options(self, battery_type: str) -> list[str]:
         """Return the options of a device's simulator."""
@@ -343,21 +370,27 @@ class House:
 
     def _write_record(self) -> None:
         """Write the record for --keep and screenshots; it opens only this demo."""
+        places = {device.type: device.place for device in self.devices}
+        if self.spare:
+            places[SPARE] = self.spare.place
         record = {
             "url": self.url,
             "username": self.username,
             "password": self.password,
             "token": self.token,
             "complete": self.is_complete,
-            "places": {device.type: device.place for device in self.devices},
+            "places": places,
             "state_urls": {device.type: device.state_url for device in self.devices},
             "entries": {b.device.type: b.entry_id for b in self.batteries},
         }
         if self.local_time:
             record["local_time"] = self.local_time.as_record()
         path = self._folder / _RECORD
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(record, indent=2))
+        written = path.with_suffix(".new")
+        written.touch(mode=0o600)
+        written.write_text(json.dumps(record, indent=2))
+        # Whenever it is killed, there is a whole record.
+        written.replace(path)
 
 
 def by_key(

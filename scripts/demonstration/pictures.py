@@ -160,7 +160,6 @@ async def _run(names: Sequence[str]) -> None:
     ):
         await house.add_batteries()
         await story.fill(house)
-        await story.hold_some(house)
         await asyncio.to_thread(_write_all, house.url, house.token, names)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from . import DOMAIN, DemoError, batteries, dashboard, home_assistant, past
 from .demo_house.house import Key
-from .devices import read_past, read_state
+from .devices import Device, read_past, read_state
 from .house import Battery, House, by_key
 from .waiting import wait_for
 
@@ -27,6 +27,8 @@ class Automation(NamedTuple):
     battery_type: str
     inputs: Mapping[str, Any]
     """Inputs besides the battery; those in `FROM_HOUSE` name a key of the house."""
+    acts_past_noon: bool = True
+    """Whether it holds its battery at the time when a demo starts."""
 
 
 FROM_HOUSE: Final = frozenset({"grid_power", "price_sensor"})
@@ -55,6 +57,8 @@ AUTOMATIONS: Final = (
         "peak_shaving",
         "sma",
         {"limit": 1000, "grid_power": Key.GRID_POWER},
+        # There may be no peak.
+        acts_past_noon=False,
     ),
     Automation(
         "Zero export with the Sessy",
@@ -75,10 +79,11 @@ class Installed(NamedTuple):
 
 
 async def fill(house: House) -> None:
-    """Put all that a person is to see into a new Home Assistant."""
+    """Put all that a person is to see into a new Home Assistant, and hold batteries."""
     installed = await install(house)
     await install_automations(house)
     await wait_until_written(house, installed.history)
+    await hold_some(house)
     house.complete()
 
 
@@ -110,7 +115,8 @@ async def install_automations(house: House) -> None:
         }
         config = {"alias": automation.name, "use_blueprint": blueprint}
         await house.api.post(path, config)
-    for entity_id in await house.find_automations(len(AUTOMATIONS)):
+    made = await house.find_automations([each.blueprint for each in AUTOMATIONS])
+    for entity_id in made.values():
         await house.api.call_service("automation.turn_off", entity_id)
     # One that was on for a moment may have begun, and is stopped before its release.
     for automation in AUTOMATIONS:
@@ -242,38 +248,57 @@ async def _wait_until_shown(
 
 # The terminal
 
-_DETECTED: Final = "There: Add a battery → Find it by its address → {host}, and submit."
-_NOT_DETECTED: Final = """\
-Find it by its address needs the ports of real devices: run as root, or free them."""
+_DETECTED: Final = "Find it by its address → {host}, and submit."
+_NOT_DETECTED: Final = "Victron GX device → host {host}, port {port}, and submit."
 _RANDOM_PORTS: Final = ", at random ports: those of real ones are in use, or need root"
+_PORTS_OF_LAST_TIME: Final = ", at the random ports of last time"
+_FIRST: Final = "To see and to try, in a house where it is day:"
+_KEPT: Final = "To see and to try, in the house of last time:"
+_SIX: Final = "six batteries; one is nearly full, one limited"
+_ALL: Final = "all batteries"
+_UNLESS_ADDED: Final = " Unless you have, last time."
 
 
-def welcome(house: House) -> str:
-    """Return what a person is to know, and to try."""
+def welcome(house: House, *, goes_on: bool = False) -> str:
+    """Return what a person is to know, and to try.
+
+    A house that `goes_on` from last time is as it was then, and at any time of day.
+    """
+    spare = house.spare
+    if spare is None:
+        raise DemoError("this house has no device to add")
+    random_ports = _PORTS_OF_LAST_TIME if goes_on else _RANDOM_PORTS
     devices = "\n".join(
-        f"  {battery.title}: {battery.device.place.host}"
-        f" port {battery.device.place.port}, {battery.device.state_url}"
+        f"  {battery.title}: {_described(battery.device)}"
         for battery in house.batteries
     )
-    ports, detect = (
-        ("", _DETECTED.format(host=house.spare.place.host))
-        if house.spare
-        else (_RANDOM_PORTS, _NOT_DETECTED)
-    )
     return f"""
-Simulated batteries{ports}:
+Simulated batteries{"" if spare.can_be_detected else random_ports}:
 {devices}
 
 Home Assistant is at {house.url}
   user      {house.username}
   password  {house.password}
 
-To see and to try, in a house where it is day:
-1. Home Battery, the page that opens: six batteries; one is nearly full, one limited.
+{_KEPT if goes_on else _FIRST}
+1. Home Battery, the page that opens: {_ALL if goes_on else _SIX}.
 2. There: open a battery and move its power setpoint; it follows. Then release it.
 3. Energy: a week of sun, grid and all batteries. History: their last day.
-4. {detect}
-5. Settings → Automations: one of each blueprint. Turn one on, and see what it does.
+4. Settings → Devices & services → Add integration → Home Battery: add one more.
+   {_way_to(spare)}{_UNLESS_ADDED if goes_on else ""}
+5. Settings → Automations: one of each blueprint. Turn one on, and see in some minutes.
 
 Ctrl-C stops it all.
 """
+
+
+def _described(device: Device) -> str:
+    """Return where a device is."""
+    host, port = device.place
+    return f"{host} port {port}, {device.state_url}"
+
+
+def _way_to(spare: Device) -> str:
+    """Return the way through the forms to the device that is not added."""
+    way = _DETECTED if spare.can_be_detected else _NOT_DETECTED
+    return way.format(**spare.place._asdict())

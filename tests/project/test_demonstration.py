@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import combinations, pairwise
+import json
 from pathlib import Path
 import socket
 from typing import Any, Final
@@ -13,12 +14,19 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
-from scripts.demonstration import ROOT, batteries, past, story
+from scripts.demonstration import ROOT, DemoError, batteries, past, story
 from scripts.demonstration.__main__ import FIRST_ADDRESS
 from scripts.demonstration.daytime import LocalTime
 from scripts.demonstration.demo_house import prices
 from scripts.demonstration.demo_house.house import Key, measure
-from scripts.demonstration.devices import SPARE, TYPES, Device, Place, real_places
+from scripts.demonstration.devices import (
+    SPARE,
+    TYPES,
+    Device,
+    Place,
+    claimed,
+    real_places,
+)
 from scripts.demonstration.house import Battery, House
 from scripts.demonstration.processes import PORTS, free_port, is_free
 from tests.browser.stage import PLACES
@@ -60,6 +68,91 @@ def test_each_device_has_an_address_that_the_browser_suite_does_not_use() -> Non
     assert places.keys() == {*TYPES, SPARE}
     assert len({place.host for place in (*places.values(), *PLACES.values())}) == 14
     assert places[SPARE] == Place("127.0.0.27", places[batteries.SPARE].port)
+
+
+@pytest.fixture
+def places(socket_enabled: None) -> Mapping[str, Place]:
+    """Return places of devices where nothing listens, and everybody may."""
+    port = free_port()
+    return {
+        name: Place(f"127.0.0.{200 + number}", port)
+        for number, name in enumerate([*TYPES, SPARE])
+    }
+
+
+def test_of_two_demos_one_has_the_places_of_real_devices(
+    places: Mapping[str, Place],
+) -> None:
+    with claimed(places) as first, claimed(places) as second:
+        assert (first, second) == (places, {})
+    with claimed(places) as third:
+        assert third == places
+
+
+@pytest.mark.parametrize("name", [TYPES[0], SPARE])
+def test_when_one_place_is_taken_the_demo_has_none_of_them(
+    places: Mapping[str, Place], name: str
+) -> None:
+    with socket.create_server(places[name]), claimed(places) as given:
+        assert given == {}
+
+
+# A demo that goes on
+
+
+COMPLETE: Final = {"complete": True, "places": {}}
+
+
+async def start(folder: Path, *, keep: bool) -> None:
+    """Start a demo in a folder as far as it comes: its port is in use."""
+    with listening(0) as server:
+        port = server.getsockname()[1]
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(DemoError, match="in use"):
+                async with House(folder, session, port=port, keep=keep):
+                    pass
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize(
+    ("record", "keep", "stays"),
+    [
+        (COMPLETE, True, True),
+        (COMPLETE, False, False),
+        # Its first start was interrupted: after that of the devices, or before.
+        (COMPLETE | {"complete": False}, True, False),
+        (None, True, False),
+    ],
+)
+async def test_only_a_demo_that_was_complete_goes_on(
+    tmp_path: Path, record: Mapping[str, Any] | None, keep: bool, stays: bool
+) -> None:
+    folder = tmp_path / "house"
+    storage = folder / "config" / ".storage"
+    storage.mkdir(parents=True)
+    if record:
+        (folder / "demo.json").write_text(json.dumps(record))
+
+    await start(folder, keep=keep)
+
+    assert folder.exists()
+    assert storage.exists() == stays
+
+
+async def test_a_demo_goes_on_only_where_its_devices_were(
+    places: Mapping[str, Place], tmp_path: Path
+) -> None:
+    with listening(0) as server:
+        taken = Place(*server.getsockname())
+        # Another demo is about to listen at this one.
+        claimed_by_another = places[TYPES[0]]
+        for place in (taken, claimed_by_another):
+            record = COMPLETE | {"places": dict.fromkeys(TYPES, place)}
+            (tmp_path / "demo.json").write_text(json.dumps(record))
+            async with aiohttp.ClientSession() as session:
+                house = House(tmp_path, session, port=free_port(), keep=True)
+                with pytest.raises(DemoError, match=f"{place.port}.*--keep"):
+                    await house.__aenter__()
 
 
 # The local time
@@ -300,21 +393,22 @@ async def house(tmp_path: Path) -> Any:
     async with aiohttp.ClientSession() as session:
         house = House(tmp_path, session, port=8123, lived_in=True)
         house.batteries = [
-            Battery(device=device(name), entry_id="1", title=name) for name in TYPES
+            Battery(device=device(name, Place()), entry_id="1", title=name)
+            for name in TYPES
         ]
+        house.spare = device("victron", Place(port=23456))
         yield house
 
 
-def device(name: str, host: str = "127.0.0.1") -> Any:
+def device(name: str, place: Place) -> Any:
     """Return a device that is not started."""
-    place = Place(host, 502)
     child: Any = None
     url = "http://127.0.0.1:54321/state"
     return Device(type=name, place=place, setup={}, state_url=url, child=child)
 
 
 def test_the_terminal_has_five_things_to_try_on_one_screen(house: House) -> None:
-    house.spare = device("victron", "127.0.0.27")
+    house.spare = device("victron", Place("127.0.0.27", 502))
     lines = story.welcome(house).splitlines()
 
     assert [line[:2] for line in lines if line[:1].isdigit()] == [
@@ -322,7 +416,7 @@ def test_the_terminal_has_five_things_to_try_on_one_screen(house: House) -> None
     ]
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 88
-    assert any("Find it by its address → 127.0.0.27" in line for line in lines)
+    assert any("Find it by its address → 127.0.0.27," in line for line in lines)
     assert any(house.password in line for line in lines)
 
 
@@ -330,4 +424,16 @@ def test_the_terminal_says_when_the_ports_are_random(house: House) -> None:
     text = story.welcome(house)
 
     assert "Simulated batteries, at random ports: those of real ones are in use" in text
-    assert "Find it by its address needs the ports of real devices" in text
+    assert "Victron GX device → host 127.0.0.1, port 23456, and submit." in text
+    assert "Find it by its address" not in text
+
+
+def test_the_terminal_says_nothing_of_a_start_when_the_demo_goes_on(
+    house: House,
+) -> None:
+    first, kept = (story.welcome(house, goes_on=goes_on) for goes_on in (False, True))
+
+    for words in ("six batteries; one is nearly full", "where it is day", "in use"):
+        assert words in first
+        assert words not in kept
+    assert "Unless you have, last time." in kept

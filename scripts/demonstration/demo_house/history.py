@@ -135,7 +135,10 @@ def _rows(
 
 
 def _write_states(hass: HomeAssistant, state: State, series: Series) -> None:
-    """Write past states, and then the present one again, as if nothing had been."""
+    """Write past states, and then the present one again, as if nothing had been.
+
+    The entity's own `state_info` has the attributes that the recorder is to leave out.
+    """
     decimals = len(state.state.partition(".")[2])
     is_total = state.attributes[ATTR_STATE_CLASS] != SensorStateClass.MEASUREMENT
     last: str | None = None
@@ -148,9 +151,14 @@ def _write_states(hass: HomeAssistant, state: State, series: Series) -> None:
                 text,
                 state.attributes,
                 force_update=True,
+                state_info=state.state_info,
                 timestamp=series.begin + STEP * index,
             )
         last = text
     hass.states.async_set(
-        state.entity_id, state.state, state.attributes, force_update=True
+        state.entity_id,
+        state.state,
+        state.attributes,
+        force_update=True,
+        state_info=state.state_info,
     )

@@ -12,6 +12,7 @@ from homeassistant.components.recorder.history import state_changes_during_perio
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.entity import StateInfo
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -171,6 +172,32 @@ async def test_the_last_day_has_states_and_the_present_one_stays(
     assert numbers == sorted(numbers)
     assert times[0] == series.end - DAY
     assert len(times) >= DAY / STEP
+
+
+async def test_past_states_lack_the_attributes_that_the_entity_does_not_record(
+    hass: HomeAssistant,
+) -> None:
+    info: StateInfo = {"unrecorded_attributes": frozenset({"raw_today"})}
+    attributes = {**ATTRIBUTES[POWER], "raw_today": [0.2] * 24}
+    hass.states.async_set(POWER, "5", attributes, state_info=info)
+    await async_wait_recording_done(hass)
+    begin = (period() - 3 * HOUR) // HOUR * HOUR
+
+    history.async_import(hass, POWER, Series(begin, [100.0, 200.0, 300.0]))
+
+    present = hass.states.get(POWER)
+    assert present is not None
+    assert present.attributes == attributes
+    await async_wait_recording_done(hass)
+    states = await get_instance(hass).async_add_executor_job(
+        state_changes_during_period,
+        hass,
+        datetime.fromtimestamp(begin - HOUR, UTC),
+        None,
+        POWER,
+    )
+    assert [state.state for state in states[POWER]] == ["100", "200", "300", "5", "5"]
+    assert all(state.attributes == ATTRIBUTES[POWER] for state in states[POWER])
 
 
 async def test_a_total_that_begins_to_be_added_up_now_was_never_below_zero(
