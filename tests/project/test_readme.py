@@ -202,6 +202,23 @@ async def test_templates_can_be_pasted(hass: HomeAssistant) -> None:
     assert pasted.async_render() == "unknown"
 
 
+def test_a_dashboard_by_hand_has_the_strategy_that_the_script_registers() -> None:
+    script = (FOLDER / "frontend/strategy.js").read_text("utf-8")
+    constants = dict(
+        re.findall(r'^const ([A-Z]+) = ["`]([^"`]+)["`];$', script, re.MULTILINE)
+    )
+    tag = constants["TAG"].replace("${PLATFORM}", constants["PLATFORM"])
+    assert "customElements.define(TAG, " in script
+    # The frontend looks for this tag where a page has `custom:` and a name.
+    name = tag.removeprefix("ll-strategy-dashboard-")
+    by_hand = [
+        parse_yaml(example)
+        for example in blocks(ROOT / "docs/dashboard.md", "yaml")
+        if example.startswith("strategy:")
+    ]
+    assert by_hand == [{"strategy": {"type": f"custom:{name}"}}]
+
+
 def test_all_other_examples_are_run_elsewhere() -> None:
     """A new block of code needs a test, here or there."""
     tested = {*AUTOMATIONS, "docs/dashboard.md"}
