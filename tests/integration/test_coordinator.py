@@ -124,6 +124,26 @@ async def test_poll_rates_are_evaluated_only_when_subscriptions_change(
     assert coordinator.subscribed <= set(battery.measurements)
 
 
+@each_on_a_socket
+async def test_live_poll_evaluates_no_more_keys_than_it_reads(
+    home: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
+) -> None:
+    """With a hundred entities, most of them show what is read once a minute."""
+    battery, coordinator = home.data.battery, home.data.coordinator
+    for seconds in (61, 6):
+        await warp(seconds)
+    evaluated: list[str] = []
+    needs = type(battery)._needs
+
+    def note(self: Battery, key: str) -> tuple[str, ...]:
+        evaluated.append(key)
+        return needs(self, key)
+
+    monkeypatch.setattr(type(battery), "_needs", note)
+    await warp(6)
+    assert set(evaluated) == of_class(home, coordinator.subscribed, Poll.FAST)
+
+
 async def test_measurement_that_proves_absent_is_no_longer_polled(
     victron_home: Home, monkeypatch: pytest.MonkeyPatch, asked: Asked, warp: Warp
 ) -> None:
