@@ -232,6 +232,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         if back := sorted(self.data.failures.keys() & new.keys()):
             _LOGGER.info("%s: can read %s again", self.name, ", ".join(back))
 
+    def expire(self) -> None:
+        """Let the next poll read slow values, too: they may be others now."""
+        self._slow_round = -math.inf
+
     async def async_read_now(self, keys: Iterable[str]) -> None:
         """Read keys at once, after a write, and those that were written.
 
