@@ -6,7 +6,7 @@ from functools import partial
 from unittest.mock import patch
 
 from custom_components.homebattery.drivers import DRIVERS
-from custom_components.homebattery.drivers.modbus import device as modbus_device
+from custom_components.homebattery.drivers.modbus.device import ModbusDevice
 from custom_components.homebattery.drivers.modbus.planning import Block
 from custom_components.homebattery.drivers.modbus.register import Register
 
@@ -65,10 +65,10 @@ async def measure(
 def _without_planning() -> AbstractContextManager[object]:
     """Let Modbus drivers make a request for each register."""
 
-    def plan(registers: Collection[Register], *_: object) -> list[Block]:
+    def plan(_: ModbusDevice, registers: Collection[Register]) -> list[Block]:
         return [Block((register,)) for register in registers]
 
-    return patch.object(modbus_device, "plan_blocks", plan)
+    return patch.object(ModbusDevice, "_plan", plan)
 
 
 async def _ask_all(ask: Ask, calls: Collection[Call]) -> None:

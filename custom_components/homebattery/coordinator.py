@@ -77,8 +77,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         """Keys that have been read since that time."""
         self._measurements: tuple[str, ...] = ()
         """The battery's measurements at the last poll."""
-        self._polled: Mapping[str, Poll] | None = None
-        """The poll rate of each subscribed key; None: to be determined."""
+        self._polled: Mapping[Poll, frozenset[str]] | None = None
+        """The subscribed keys by their poll rate; None: to be determined."""
         # A poll and a read after a write must not overtake each other.
         self._reading = asyncio.Lock()
 
@@ -133,25 +133,30 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @property
     def subscribed(self) -> set[str]:
         """The keys that listeners show or need, as far as the battery has them."""
-        return set(self._poll_rates())
+        return set().union(*self._by_rate().values())
 
     def can_measure(self, key: str) -> bool:
         """Return whether the battery had the measurement `key` at the last poll."""
         return key in self._measurements
 
-    def _poll_rates(self) -> Mapping[str, Poll]:
-        """Return the poll rate of each subscribed key that the battery has.
+    def _by_rate(self) -> Mapping[Poll, frozenset[str]]:
+        """Return the subscribed keys that the battery has, by their poll rate.
 
-        It is kept, for with a hundred entities it is half the work of a poll. It only
-        changes with the subscriptions, or when a key is missing from now on or is back.
+        They are kept, for with a hundred entities that is half the work of a poll. They
+        only change with the subscriptions, or when a key is missing from now on or is
+        back.
         """
         measurements = self.battery.measurements
-        if self._polled is None or measurements != self._measurements:
+        if self._polled is None or measurements is not self._measurements:
             wanted = {key for keys in self.async_contexts() for key in keys}
             self._measurements = measurements
-            self._polled = {
+            rates = {
                 key: self.battery.poll_rate(key)
                 for key in wanted.intersection(measurements)
+            }
+            self._polled = {
+                each: frozenset(key for key, rate in rates.items() if rate is each)
+                for each in Poll
             }
         return self._polled
 
@@ -177,18 +182,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         if now - self._slow_round >= SLOW_SCAN_INTERVAL:
             self._slow_round = now
             self._fresh.clear()
-        rates = self._poll_rates()
-        due = {key for key, poll in rates.items() if self._is_due(key, poll)}
-        return due | self.battery.take_written(rates)
-
-    def _is_due(self, key: str, poll: Poll) -> bool:
-        match poll:
-            case Poll.FAST:
-                return True
-            case Poll.ONCE:
-                return key not in self.data
-            case _:
-                return key not in self._fresh
+        keys = self._by_rate()
+        new = {key for key in keys[Poll.ONCE] if key not in self.data}
+        written = self.battery.take_written(self.subscribed)
+        return written.union(keys[Poll.FAST], keys[Poll.SLOW] - self._fresh, new)
 
     def _merged(self, new: Readings) -> Readings:
         """Return the readings with the new ones in their place."""
@@ -202,13 +199,12 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             if not isinstance(err, NotSupportedError):
                 self.recent_errors.note(err)
         missed = set()
-        measurable = set(self.battery.measurements)
         for key, err in new.failures.items():
             if (
                 key in self.data
                 and key not in self.data.failures
                 and key not in self._missed
-                and key in measurable
+                and key in self.battery.measurements
             ):
                 missed.add(key)
             else:
@@ -219,7 +215,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._missed = (self._missed - new.keys() - new.failures.keys()) | missed
         self._log(failures, new)
         # A key that the device turned out not to have is no longer polled.
-        self._poll_rates()
+        self._by_rate()
         return Readings({**self.data.values_by_key, **new}, failures)
 
     def _log(self, failures: dict[str, BatteryError], new: Readings) -> None:
@@ -236,13 +232,17 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         if back := sorted(self.data.failures.keys() & new.keys()):
             _LOGGER.info("%s: can read %s again", self.name, ", ".join(back))
 
+    def expire(self) -> None:
+        """Let the next poll read slow values, too: they may be others now."""
+        self._slow_round = -math.inf
+
     async def async_read_now(self, keys: Iterable[str]) -> None:
         """Read keys at once, after a write, and those that were written.
 
         The write itself has succeeded: a failure here is left to the next poll.
         """
         async with self._reading:
-            written = self.battery.take_written(self._poll_rates())
+            written = self.battery.take_written(self.subscribed)
             try:
                 readings = await self.battery.read(
                     written.union(keys).intersection(self.battery.measurements)

@@ -131,9 +131,8 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        return super().available and not self.coordinator.data.failures.keys() & set(
-            self._keys
-        )
+        failures = self.coordinator.data.failures
+        return super().available and failures.keys().isdisjoint(self._keys)
 
     @property
     def _shown(self) -> object:

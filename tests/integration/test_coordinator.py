@@ -69,6 +69,28 @@ async def test_everything_is_read_once_and_then_enabled_entities_only(
     assert asked[5] == asked[1]
 
 
+async def test_release_reads_what_it_changed_and_the_next_poll_the_rest(
+    make_home: MakeHome, simulator: Simulator, asked: Asked, warp: Warp
+) -> None:
+    """On a slow device a read of everything takes as long as the release itself."""
+    home = make_home(simulator)
+    await home.set_up()
+    shown = home.data.coordinator.subscribed
+    await warp(61)
+    await home.set_power(1000)
+    asked.clear()
+    await home.choose("automatic")
+    read_back = [keys or shown for keys in asked]
+    assert read_back
+    for keys in read_back:
+        assert "battery_power" in keys
+        assert {"battery_soc", "energy_charged_total"}.isdisjoint(keys)
+    await warp(6)
+    (*_, everything) = asked
+    assert everything is not None
+    assert everything >= shown - of_class(home, shown, Poll.ONCE)
+
+
 async def test_scan_interval_is_an_option(
     make_home: MakeHome, victron: VictronSimulator, asked: Asked, warp: Warp
 ) -> None:
@@ -122,6 +144,26 @@ async def test_poll_rates_are_evaluated_only_when_subscriptions_change(
     remove()
     assert "charge_cycles" not in coordinator.subscribed
     assert coordinator.subscribed <= set(battery.measurements)
+
+
+@each_on_a_socket
+async def test_live_poll_evaluates_no_more_keys_than_it_reads(
+    home: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
+) -> None:
+    """With a hundred entities, most of them show what is read once a minute."""
+    battery, coordinator = home.data.battery, home.data.coordinator
+    for seconds in (61, 6):
+        await warp(seconds)
+    evaluated: list[str] = []
+    needs = type(battery)._needs
+
+    def note(self: Battery, key: str) -> tuple[str, ...]:
+        evaluated.append(key)
+        return needs(self, key)
+
+    monkeypatch.setattr(type(battery), "_needs", note)
+    await warp(6)
+    assert set(evaluated) == of_class(home, coordinator.subscribed, Poll.FAST)
 
 
 async def test_measurement_that_proves_absent_is_no_longer_polled(

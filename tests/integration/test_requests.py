@@ -1,6 +1,8 @@
 """The requests to a battery while it is polled and held: their number and addresses."""
 
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 import sys
 from typing import Final
 
@@ -18,7 +20,15 @@ from tests.drivers.tables import registers_in
 from tests.drivers.victron.test_inverter import NEVER_WRITE as VICTRON_NEVER
 from tests.home import KINDS, Home, MakeHome, Warp, each_on_a_socket
 from tests.simulators import SessySimulator, Simulator
-from tests.simulators.modbus import ILLEGAL_ADDRESS, Read, Refused, Units, Write
+from tests.simulators.http_server import JsonServer, Request
+from tests.simulators.modbus import (
+    ILLEGAL_ADDRESS,
+    Read,
+    Refusal,
+    Refused,
+    Units,
+    Write,
+)
 
 MODBUS: Final = [name for name in DRIVERS if KINDS[name].missing is not None]
 NEVER_WRITTEN: Final[dict[str, set[int]]] = {
@@ -57,6 +67,43 @@ async def test_polling_live_values_takes_few_requests(home: Home, warp: Warp) ->
     before = asked(home.simulator)
     await warp(6)
     assert 0 < asked(home.simulator) - before <= KINDS[home.simulator.type].requests
+
+
+def is_write(request: Request | Read | Write | Refusal) -> bool:
+    """Return whether a request may have changed something on the device."""
+    if isinstance(request, Request):
+        return request.method != "GET"
+    return isinstance(request, Write)
+
+
+def read_by(request: Request | Read | Write | Refusal) -> list[tuple[int, int] | str]:
+    """Return what a request read: (unit, address) of each word, or the path."""
+    match request:
+        case Request(path=path):
+            return [path]
+        case Read(unit, address, words):
+            return [(unit, each) for each in range(address, address + words)]
+    return []
+
+
+@each_on_a_socket
+async def test_nothing_is_read_twice_before_the_first_write(
+    home: Home, warp: Warp
+) -> None:
+    """Neither by the snapshot and the conditions, nor by the driver and its caller."""
+    await warp(61)
+    server = home.simulator.server
+    log: deque[Request] | deque[Read | Write | Refusal]
+    if isinstance(server, JsonServer):
+        log = server.log
+    else:
+        log = units_of(home.simulator).traffic.log
+    log.clear()
+    await home.set_power(1000)
+    before = list(takewhile(lambda request: not is_write(request), log))
+    assert 0 < len(before) < len(log)
+    reads = Counter(each for request in before for each in read_by(request))
+    assert {each for each, times in reads.items() if times > 1} == set()
 
 
 def states(home: Home) -> dict[str, str]:

@@ -244,7 +244,8 @@ class Control:
 
         With `due`, only a setpoint that ends by itself then is released: another may
         have been set while this waited for its turn. Without, the user asks for it.
-        Raises what the driver raises; it is then retried until it works.
+        What the release changed is read at once, the rest at the next poll. Raises what
+        the driver raises; it is then retried until it works.
         """
         async with self._leased.exclusive():
             if due is None:
@@ -259,7 +260,8 @@ class Control:
                 await self._leased.release()
             finally:
                 self._keep_alive.update()
-        await self._coordinator.async_read_now(self._coordinator.subscribed)
+        self._coordinator.expire()
+        await self._coordinator.async_read_now(READ_BACK)
 
     async def async_start(self) -> None:
         """Resume, or release, a setpoint that was held when Home Assistant died.

@@ -28,6 +28,7 @@ from custom_components.homebattery.drivers.errors import (
     UnitAbsentError,
 )
 from custom_components.homebattery.drivers.measurements import Poll, Value
+from custom_components.homebattery.drivers.modbus import device as modbus_device
 from custom_components.homebattery.drivers.modbus.device import ModbusDevice
 from custom_components.homebattery.drivers.modbus.planning import (
     Block,
@@ -673,6 +674,51 @@ def several(*silent: int) -> tuple[SilentUnit, ModbusDevice]:
     """Return a device of five blocks, some of them silent."""
     unit = SilentUnit(SEVERAL, silent)
     return unit, ModbusDevice("device", unit, registers_at(*SEVERAL), Layout())
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Return the registers of each part of a plan that was made, oldest first."""
+    made: list[set[str]] = []
+
+    def note(registers: Collection[Register], *layout: Any) -> list[Block]:
+        if registers:
+            made.append({register.name for register in registers})
+        return plan_blocks(registers, *layout)
+
+    monkeypatch.setattr(modbus_device, "plan_blocks", note)
+    return made
+
+
+async def test_plan_is_made_when_something_changed_not_for_each_read(
+    plans: list[set[str]],
+) -> None:
+    unit, device = several()
+    live, slow = {"r100", "r200"}, {"r100", "r200", "r300"}
+    for names in (live, slow, live, slow):
+        await device.read(names)
+    assert plans == [live, slow]
+
+    unit.silent = (200,)
+    await device.read(live)  # by the plan of when all answered
+    await device.read(live)
+    assert plans[2:] == [{"r100"}, {"r200"}]
+
+    unit.silent = ()
+    await device.ask(live)
+    made = len(plans)
+    assert not (await device.read(live)).failures
+    assert len(plans) == made  # that of when all answered serves again
+
+
+async def test_no_more_plans_are_kept_than_polls_need(plans: list[set[str]]) -> None:
+    _, device = several()
+    for _ in range(2):
+        for size in range(1, 1 << len(SEVERAL)):
+            await device.read(
+                {f"r{each}" for bit, each in enumerate(SEVERAL) if size >> bit & 1}
+            )
+    assert len(plans) == 2 * 31  # each of so many different reads again
 
 
 @pytest.mark.parametrize("silent", SEVERAL)

@@ -270,13 +270,10 @@ class ModbusBattery(Battery):
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
         silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
+        asked = {*names, *again}
         try:
             for device in sorted(self.devices, key=lambda each: bool(each.silent)):
-                wanted = {
-                    name
-                    for name in (*names, *again)
-                    if name in device.registers and name not in once
-                }
+                wanted = (device.registers.keys() & asked) - once.keys()
                 part = await device.read(wanted, again, silence)
                 report.add(part)
                 once.update(
@@ -406,7 +403,8 @@ class ModbusBattery(Battery):
 
     @override
     def take_written(self, keys: Collection[str]) -> set[str]:
-        names = self.cache.written.take(loop_time())
+        if not (names := self.cache.written.take(loop_time())):
+            return set()
         return {key for key in keys if not names.isdisjoint(self._needs(key))}
 
     @property

@@ -11,6 +11,7 @@ from ..measurements import as_number
 from ..modbus.cache import RegisterCache
 from .decision import Conditions
 from .inputs import (
+    BATTERIES_PARALLEL,
     BATTERY,
     BMS,
     POWERS,
@@ -43,6 +44,8 @@ _OF_TWO: Final = SECOND_BMS | {SECOND_SOC}
 """The registers that it depends on besides, where there are two batteries."""
 _LIVE: Final = frozenset({*("battery_voltage", "soc", "relays"), *BMS})
 """Those of them that change by themselves."""
+_SETTINGS: Final = frozenset({"shutdown_soc", "low_soc", BATTERIES_PARALLEL})
+"""Those of them that the user sets; they lie among the registers of a snapshot."""
 
 
 class Suspension(NamedTuple):
@@ -93,13 +96,16 @@ class ConditionReader:
     def _has_two(self) -> bool:
         return self._facts().inputs.has_two_batteries(self._battery.cache.values)
 
-    async def read(self) -> Values:
+    async def read(self, settings_known_for: float = 0) -> Values:
         """Read the registers; return them as `last` does.
 
-        Raises what `read` raises when the inverter is out of reach.
+        Settings that were read so many seconds ago, or later, are not read again. Raises
+        what `read` raises when the inverter is out of reach.
         """
         began = loop_time()
-        values = await self._battery.read_registers(self._names)
+        cache: RegisterCache = self._battery.cache
+        known = _SETTINGS - cache.older_than(settings_known_for, _SETTINGS, began)
+        values = await self._battery.read_registers(self._names - known)
         self._unanswered = set(POWERS) - values.keys()
         return self.last(began)
 

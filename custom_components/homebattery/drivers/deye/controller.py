@@ -24,7 +24,7 @@ from ..battery.readings import Values
 from ..errors import BatteryError, NotConfirmedError, NotSupportedError, TakenOverError
 from .conditions import ConditionReader, Suspension, reason_to_suspend
 from .measurements import number
-from .methods import BySettings, Method
+from .methods import SNAPSHOT_FRESH, BySettings, Method
 from .plans import Image
 from .setpoint import DeyeSetpoint, Span, Wanted
 
@@ -199,7 +199,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         Where no two reads agree, that counts which permits least.
         """
         volts = self._conditions.last_volts
-        v = await self._conditions.read()
+        # Those of a first setpoint have just been read with the snapshot.
+        known_for = 0 if held.replaces else SNAPSHOT_FRESH
+        v = await self._conditions.read(known_for)
         verdict = self._judge(held, v)
         is_cut = verdict.reason or verdict.suspension or v.get("low_soc") is None
         if not is_cut and _is_about(verdict.volts, volts):

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 import logging
-from typing import Final
+from typing import Any, Final
 
 from ..absence import BackOff, Refusals
 from ..errors import (
@@ -40,6 +40,8 @@ _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
 _STEADY_TRIES: Final = 4
 """Reads within which two in a row must agree."""
+_PLANS_KEPT: Final = 16
+"""Plans of reads, of which a live poll and one of all need two."""
 _TRIES: Final = 3
 """Number of time-outs, from the second in a row on, that cause no pause yet."""
 
@@ -85,6 +87,8 @@ class ModbusDevice:
         """The same of blocks that gave no answer; a new connection says nothing new."""
         self._rejoin = BackOff()
         """The pause until parts that answer are read in one request again."""
+        self._plans: dict[tuple[frozenset[Any], ...], tuple[Block, ...]] = {}
+        """Plans by all that they depend on."""
 
     @property
     def is_present(self) -> bool:
@@ -377,10 +381,11 @@ class ModbusDevice:
             )
         return report
 
-    def _plan(self, wanted: Collection[Register]) -> list[Block]:
+    def _plan(self, wanted: Collection[Register]) -> Sequence[Block]:
         """Return the fewest blocks, those that got no answer last.
 
-        A read ends after a few time-outs: what answers comes before that.
+        A read ends after a few time-outs: what answers comes before that. The plan is
+        made anew when something has changed, not for each poll.
         """
         silent = self.silent
         if self._rejoin.is_over:
@@ -390,18 +395,30 @@ class ModbusDevice:
                 for edge in (self.registers[name].address, self.registers[name].end)
             }
         tried = silent & self._pauses.keys()
+        names = (register.name for register in wanted)
+        facts = tuple(map(frozenset, (names, silent, tried, self._borders, self._cuts)))
+        if facts not in self._plans:
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            self._plans[facts] = self._make_plan(wanted, silent, tried)
+        return self._plans[facts]
+
+    def _make_plan(
+        self, wanted: Collection[Register], silent: set[str], tried: set[str]
+    ) -> tuple[Block, ...]:
+        """Return the blocks of `_plan`; `tried` are those that go on hanging."""
         split = self._borders | self._cuts
 
         def blocks(names: Collection[str], borders: Collection[int]) -> list[Block]:
             rows = [register for register in wanted if register.name in names]
             return plan_blocks(rows, self._layout, borders)
 
-        return [
+        return (
             *blocks(self.registers.keys() - silent, split),
             *blocks(silent - tried, split),
             # Of those that go on hanging one is tried for all of them.
             *blocks(tried, self._borders),
-        ]
+        )
 
     async def _read_block(self, block: Block, silence: Silence) -> Report:
         """Return a block's values or failures; raises IllegalAddressError.
@@ -409,7 +426,7 @@ class ModbusDevice:
         Answers get lost. Of a block that goes on hanging the parts are read, at once if
         live values are in it.
         """
-        if len(block.parts()) == 1:
+        if len(block.parts) == 1:
             return await self._request(block, silence)
         was_silent = block.names <= self.silent
         if not (was_silent and block.names <= self._pauses.keys()):
@@ -431,7 +448,7 @@ class ModbusDevice:
         report = await self._request(Block((register,)), silence, block)
         if register.name not in report.values:
             return report
-        self._cuts.update(*((part.address, part.end) for part in block.parts()))
+        self._cuts.update(*((part.address, part.end) for part in block.parts))
         self._rejoin.note()
         for name in block.names:
             self._pauses.pop(name, None)

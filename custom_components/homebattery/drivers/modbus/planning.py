@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..measurements import Poll
 from .register import Register
@@ -25,18 +26,21 @@ class Layout:
     """Addresses that are never written, such as those that reset the device."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
-    """Registers that are read in one request, by rising address."""
+    """Registers that are read in one request, by rising address.
+
+    It serves many polls, so what follows from them is kept.
+    """
 
     registers: tuple[Register, ...]
 
-    @property
-    def names(self) -> set[str]:
+    @cached_property
+    def names(self) -> frozenset[str]:
         """The names of the registers."""
-        return {register.name for register in self.registers}
+        return frozenset(register.name for register in self.registers)
 
-    @property
+    @cached_property
     def is_live(self) -> bool:
         """Whether there are live values in it."""
         return any(register.poll is Poll.FAST for register in self.registers)
@@ -46,12 +50,12 @@ class Block:
         """The first address of the block."""
         return self.registers[0].address
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of words, unwanted ones in between included."""
         return self.end - self.address
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The first address behind the block."""
         return max(register.end for register in self.registers)
@@ -72,8 +76,9 @@ class Block:
         cut = gaps.index(max(gaps)) + 1 if max(gaps) > 0 else len(self.registers) // 2
         return Block(self.registers[:cut]), Block(self.registers[cut:])
 
-    def parts(self) -> list[Block]:
-        """Split a block at all its unused words, or where it has none in the middle.
+    @cached_property
+    def parts(self) -> tuple[Block, ...]:
+        """The block split at all its unused words, or in the middle without any.
 
         Neighbours are likely to fail together.
         """
@@ -85,8 +90,8 @@ class Block:
             runs[-1].append(register)
             end = max(end, register.end)
         if len(runs) == 1 < len(self.registers):
-            return list(self.halves())
-        return [Block(tuple(run)) for run in runs]
+            return self.halves()
+        return tuple(Block(tuple(run)) for run in runs)
 
 
 def plan_blocks(

@@ -405,7 +405,8 @@ class SessyInverter(Battery):
 
     @override
     def take_written(self, keys: Collection[str]) -> set[str]:
-        written = self.device.written.take(loop_time())
+        if not (written := self.device.written.take(loop_time())):
+            return set()
         names = {
             name for name, each in self._fields.items() if each.endpoint in written
         }
