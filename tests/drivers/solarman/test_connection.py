@@ -164,10 +164,8 @@ def test_garbage_is_no_frame_and_never_an_endless_loop(garbage: bytes) -> None:
 @pytest.mark.parametrize(
     "spoilt",
     [
-        pytest.param(lambda frame: frame[:-2] + b"\0\x15", id="checksum"),
-        pytest.param(
-            lambda frame: _with_sum(frame[:-4] + b"\0\0" + frame[-2:]), id="CRC"
-        ),
+        pytest.param(lambda frame: _flipped(frame, -2), id="checksum"),
+        pytest.param(lambda frame: _with_sum(_flipped(frame, -4)), id="CRC"),
     ],
 )
 async def test_a_garbled_answer_is_asked_for_again(spoilt: object) -> None:
@@ -179,6 +177,13 @@ async def test_a_garbled_answer_is_asked_for_again(spoilt: object) -> None:
     ):
         assert await connection.unit(1).read_holding_registers(586, 3) == VALUES
         assert logger.connections == 2
+
+
+def _flipped(frame: bytes, place: int) -> bytes:
+    """Return the frame with another byte at a place."""
+    other = bytearray(frame)
+    other[place] ^= 0xFF
+    return bytes(other)
 
 
 def _with_sum(frame: bytes) -> bytes:
