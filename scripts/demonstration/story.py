@@ -283,7 +283,7 @@ Home Assistant is at {house.url}
 {_KEPT if goes_on else _FIRST}
 1. Home Battery, the page that opens: {_ALL if goes_on else _SIX}.
 2. There: open a battery and move its power setpoint; it follows. Then release it.
-3. Energy: a week of sun, grid and all batteries. History: their last day.
+3. Energy: a week of sun, grid and all batteries. History → Add target: their last day.
 4. Settings → Devices & services → Add integration → Home Battery: add one more.
    {_way_to(spare)}{_UNLESS_ADDED if goes_on else ""}
 5. Settings → Automations: one of each blueprint. Turn one on, and see in some minutes.
