@@ -28,8 +28,12 @@ _STILL_MS: Final = 700
 """Milliseconds without a change after which a page is taken to be drawn."""
 _CAPTURES: Final = 40
 """Captures of a page that goes on changing; the last one is taken then."""
+_LOADING: Final = "ha-spinner:not(.loading-indicator), .loading-indicator.is-loading"
+"""What turns while something is loading; the one of a date is always there."""
+_MARGIN: Final = 16
+"""Pixels below the last card."""
 
-_DESKTOP: Final[dict[str, Any]] = {"viewport": ViewportSize(width=1180, height=1180)}
+_DESKTOP: Final[dict[str, Any]] = {"viewport": ViewportSize(width=1180, height=1800)}
 _PHONE: Final[dict[str, Any]] = {
     "viewport": ViewportSize(width=390, height=844),
     "is_mobile": True,
@@ -43,6 +47,7 @@ _BATTERY: Final = "Sessy"
 
 def _page(page: Page) -> None:
     page.locator("hui-tile-card").first.wait_for()
+    page.locator("hui-energy-distribution-card").wait_for()
 
 
 def _page_of_battery(page: Page) -> None:
@@ -80,46 +85,72 @@ class Picture(NamedTuple):
     path: str
     show: Callable[[Page], Locator | None]
     """Shows it; returns the dialog to take, or none for the page."""
-    height: int = 0
-    """Pixels of the page to take from its top; 0 for all of the window."""
+    parts: str = ""
+    """The elements of a page that are on it whole; without any, all of the window."""
+    graphs: int = 0
     window: dict[str, Any] = _DESKTOP
 
 
 PICTURES: Final = (
-    Picture("page", f"/{story.PAGE}", _page, 1045),
+    Picture("page", f"/{story.PAGE}", _page, "hui-section", 3),
     Picture("page-phone", f"/{story.PAGE}", _page, window=_PHONE),
-    Picture("battery", f"/{story.PAGE}", _page_of_battery, 1080),
-    Picture("energy", "/energy", _energy, 515),
+    Picture("battery", f"/{story.PAGE}", _page_of_battery, "hui-section", 3),
+    Picture("energy", "/energy", _energy, "hui-energy-distribution-card", 1),
     Picture("energy-battery", "/config/energy/electricity", _energy_of_battery),
     Picture("adding", "/config/integrations/dashboard", _adding),
 )
 
 
-def _capture(page: Page, part: Locator | None, height: int) -> bytes:
-    """Return the picture of a dialog, or of the top of a page, as PNG."""
-    if part:
-        return part.screenshot(animations="disabled")
+def _wait_until_drawn(page: Page, graphs: int) -> None:
+    """Wait until a page has its graphs, and nothing on it is loading."""
+    if graphs:
+        page.locator("ha-chart-base canvas").nth(graphs - 1).wait_for()
+    for spinner in page.locator(_LOADING).all():
+        spinner.wait_for(state="hidden")
+
+
+def _end(page: Page, parts: str) -> float:
+    """Return the pixels from the top of a page to where its parts end.
+
+    Raises DemoError when the window ends before.
+    """
+    boxes = [part.bounding_box() for part in page.locator(parts).all()]
+    end = max(box["y"] + box["height"] for box in boxes if box) + _MARGIN
     size = page.viewport_size
-    if size is None or not height:
+    if size is None or end > size["height"]:
+        raise DemoError(f"the window is too small for {end:.0f} pixels")
+    return end
+
+
+def _capture(page: Page, dialog: Locator | None, parts: str) -> bytes:
+    """Return the picture of a dialog, or of a page down to where its parts end; PNG."""
+    if dialog:
+        return dialog.screenshot(animations="disabled")
+    size = page.viewport_size
+    if size is None or not parts:
         return page.screenshot(animations="disabled")
-    clip = FloatRect(x=0, y=0, width=size["width"], height=height)
+    clip = FloatRect(x=0, y=0, width=size["width"], height=_end(page, parts))
     return page.screenshot(animations="disabled", clip=clip)
 
 
-def _take(browser: Browser, picture: Picture, url: str, token: str) -> bytes:
+def _take(browser: Browser, picture: Picture, house: House) -> bytes:
     """Return a picture when nothing moves any more; PNG."""
-    context = browser.new_context(**{"locale": "en-GB", **picture.window})
-    context.add_init_script(log_in_script(url, token) + _HIDE_SIDEBAR)
+    # Graphs mark midnight of the browser's own time zone.
+    zone = house.local_time and house.local_time.time_zone
+    window = {"locale": "en-GB", "timezone_id": zone, **picture.window}
+    context = browser.new_context(**window)
+    context.add_init_script(log_in_script(house.url, house.token) + _HIDE_SIDEBAR)
     page = context.new_page()
     page.set_default_timeout(_TIMEOUT)
-    page.goto(f"{url}{picture.path}")
-    part = picture.show(page)
+    page.goto(f"{house.url}{picture.path}")
+    dialog = picture.show(page)
+    _wait_until_drawn(page, picture.graphs)
     # So that nothing is drawn as pointed at.
     page.mouse.move(0, 0)
-    taken = _capture(page, part, picture.height)
+    taken = _capture(page, dialog, picture.parts)
     for _ in range(_CAPTURES):
         page.wait_for_timeout(_STILL_MS)
-        before, taken = taken, _capture(page, part, picture.height)
+        before, taken = taken, _capture(page, dialog, picture.parts)
         if before == taken:
             break
     context.close()
@@ -135,7 +166,7 @@ def lighten(taken: bytes) -> bytes:
     return small.getvalue()
 
 
-def _write_all(url: str, token: str, names: Sequence[str]) -> None:
+def _write_all(house: House, names: Sequence[str]) -> None:
     """Write the pictures of these names of a running demo."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
@@ -143,8 +174,8 @@ def _write_all(url: str, token: str, names: Sequence[str]) -> None:
             if picture.name not in names:
                 continue
             try:
-                light = lighten(_take(browser, picture, url, token))
-            except Error as err:
+                light = lighten(_take(browser, picture, house))
+            except (DemoError, Error) as err:
                 raise DemoError(f"{picture.name}: {err}") from None
             if len(light) > MOST_BYTES:
                 raise DemoError(f"{picture.name} is too large: {len(light)} bytes")
@@ -160,7 +191,7 @@ async def _run(names: Sequence[str]) -> None:
     ):
         await house.add_batteries()
         await story.fill(house)
-        await asyncio.to_thread(_write_all, house.url, house.token, names)
+        await asyncio.to_thread(_write_all, house, names)
 
 
 def _options() -> argparse.Namespace:
