@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 import io
 from pathlib import Path
-import signal
 import sys
 from typing import Final
 
@@ -16,7 +15,7 @@ from . import CHECK_FOLDER, DEMO_FOLDER, DemoError, story
 from .checks import check
 from .devices import claimed, real_places
 from .house import House
-from .processes import free_port, is_free
+from .processes import free_port, is_free, until_signal
 from .waiting import describe
 
 _USUAL_PORT: Final = 8123
@@ -113,27 +112,6 @@ async def _check(options: argparse.Namespace) -> bool:
         return await check(house)
 
 
-async def _until_signal(options: argparse.Namespace) -> int:
-    """Run until a first signal; later ones do not interrupt the stopping."""
-    task = asyncio.create_task(_check(options) if options.check else _demo(options))
-    signals: list[signal.Signals] = []
-
-    def stop(number: signal.Signals) -> None:
-        if not signals:
-            print("\nStopping …", flush=True)
-            task.cancel()
-        signals.append(number)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        good = await task
-    except asyncio.CancelledError:
-        return 128 + signals[0] if signals else 1
-    return 0 if good else 1
-
-
 def main() -> int:
     """Run from the command line."""
     options = _options()
@@ -141,7 +119,8 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        return asyncio.run(_until_signal(options))
+        work = _check(options) if options.check else _demo(options)
+        return asyncio.run(until_signal(work))
     except (DemoError, aiohttp.ClientError, TimeoutError) as err:
         print(f"\nError: {describe(err)}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Error, FloatRect, Locator, Page, Viewpo
 from . import PICTURES_FOLDER, ROOT, DemoError, story
 from .browser import chromium, log_in_script
 from .house import House
-from .processes import free_port
+from .processes import free_port, until_signal
 from .waiting import describe
 
 FOLDER: Final = ROOT / "docs" / "pictures"
@@ -29,7 +29,7 @@ _STILL_MS: Final = 700
 _CAPTURES: Final = 40
 """Captures of a page that goes on changing; the last one is taken then."""
 _LOADING: Final = "ha-spinner:not(.loading-indicator), .loading-indicator.is-loading"
-"""What turns while something is loading; the one of a date is always there."""
+"""The spinners of parts that are loading; that of the date is always there."""
 _MARGIN: Final = 16
 """Pixels below the last card."""
 
@@ -184,7 +184,7 @@ def _write_all(house: House, names: Sequence[str]) -> None:
             print(f"Wrote {file.relative_to(ROOT)}, {len(light) // 1000} kB")
 
 
-async def _run(names: Sequence[str]) -> None:
+async def _run(names: Sequence[str]) -> bool:
     async with (
         aiohttp.ClientSession() as session,
         House(PICTURES_FOLDER, session, port=free_port(), lived_in=True) as house,
@@ -192,6 +192,7 @@ async def _run(names: Sequence[str]) -> None:
         await house.add_batteries()
         await story.fill(house)
         await asyncio.to_thread(_write_all, house, names)
+    return True
 
 
 def _options() -> argparse.Namespace:
@@ -215,11 +216,10 @@ def main() -> int:
     """Run from the command line."""
     options = _options()
     try:
-        asyncio.run(_run(options.names))
+        return asyncio.run(until_signal(_run(options.names)))
     except (DemoError, aiohttp.ClientError, TimeoutError) as err:
         print(f"\nError: {describe(err)}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

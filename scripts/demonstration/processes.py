@@ -1,7 +1,7 @@
 """The processes the demo starts, and stops again whatever happens."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
-from typing import Final, Self
+from typing import Any, Final, Self
 
 PORTS: Final = range(20000, 30000)
 """Ports to listen on later: a system gives none of these to who asks for any port."""
@@ -112,3 +112,27 @@ class Child:
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+
+
+async def until_signal(work: Coroutine[Any, Any, bool]) -> int:
+    """Work until a first signal; later ones do not interrupt the stopping.
+
+    Returns the exit status: 0 if the work returned True.
+    """
+    task = asyncio.create_task(work)
+    signals: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        if not signals:
+            print("\nStopping …", flush=True)
+            task.cancel()
+        signals.append(number)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        good = await task
+    except asyncio.CancelledError:
+        return 128 + signals[0] if signals else 1
+    return 0 if good else 1

@@ -248,15 +248,15 @@ async def _wait_until_shown(
 
 # The terminal
 
-_DETECTED: Final = "Find it by its address → {host}, and submit."
-_NOT_DETECTED: Final = "Victron GX device → host {host}, port {port}, and submit."
+_DETECTED: Final = "Find it by its address → {host}"
+_NOT_DETECTED: Final = "Victron GX device → {host}, port {port}"
 _RANDOM_PORTS: Final = ", at random ports: those of real ones are in use, or need root"
 _PORTS_OF_LAST_TIME: Final = ", at the random ports of last time"
 _FIRST: Final = "To see and to try, in a house where it is day:"
 _KEPT: Final = "To see and to try, in the house of last time:"
 _SIX: Final = "six batteries; one is nearly full, one limited"
 _ALL: Final = "all batteries"
-_UNLESS_ADDED: Final = " Unless you have, last time."
+_UNLESS_ADDED: Final = " (unless you have)"
 
 
 def welcome(house: House, *, goes_on: bool = False) -> str:
@@ -284,8 +284,7 @@ Home Assistant is at {house.url}
 1. Home Battery, the page that opens: {_ALL if goes_on else _SIX}.
 2. There: open a battery and move its power setpoint; it follows. Then release it.
 3. Energy: a week of sun, grid and all batteries. History → Add target: their last day.
-4. Settings → Devices & services → Add integration → Home Battery: add one more.
-   {_way_to(spare)}{_UNLESS_ADDED if goes_on else ""}
+4. Add integration → Home Battery → {_way_to(spare)}{_UNLESS_ADDED if goes_on else ""}.
 5. Settings → Automations: one of each blueprint. Turn one on, and see in some minutes.
 
 Ctrl-C stops it all.

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 from homeassistant.util import dt as dt_util
 from homeassistant.util.yaml import load_yaml_dict
+from PIL import Image
 import pytest
 
 from scripts.demonstration import ROOT, DemoError, batteries, past, story
@@ -28,6 +29,7 @@ from scripts.demonstration.devices import (
     real_places,
 )
 from scripts.demonstration.house import Battery, House
+from scripts.demonstration.pictures import FOLDER, PICTURES, Picture
 from scripts.demonstration.processes import PORTS, free_port, is_free
 from tests.browser.stage import PLACES
 from tests.simulators.__main__ import build, parser
@@ -414,9 +416,9 @@ def test_the_terminal_has_five_things_to_try_on_one_screen(house: House) -> None
     assert [line[:2] for line in lines if line[:1].isdigit()] == [
         f"{number}." for number in range(1, 6)
     ]
-    assert len(lines) <= 24
+    assert len(lines) <= 23
     assert max(map(len, lines)) <= 88
-    assert any("Find it by its address → 127.0.0.27," in line for line in lines)
+    assert any("Find it by its address → 127.0.0.27." in line for line in lines)
     assert any(house.password in line for line in lines)
 
 
@@ -424,7 +426,7 @@ def test_the_terminal_says_when_the_ports_are_random(house: House) -> None:
     text = story.welcome(house)
 
     assert "Simulated batteries, at random ports: those of real ones are in use" in text
-    assert "Victron GX device → host 127.0.0.1, port 23456, and submit." in text
+    assert "Victron GX device → 127.0.0.1, port 23456." in text
     assert "Find it by its address" not in text
 
 
@@ -436,4 +438,15 @@ def test_the_terminal_says_nothing_of_a_start_when_the_demo_goes_on(
     for words in ("six batteries; one is nearly full", "where it is day", "in use"):
         assert words in first
         assert words not in kept
-    assert "Unless you have, last time." in kept
+    assert "(unless you have)." in kept
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda each: each.name)
+def test_a_picture_is_not_wider_than_its_window(picture: Picture) -> None:
+    with Image.open(FOLDER / f"{picture.name}.png") as image:
+        width, window = image.width, picture.window["viewport"]["width"]
+
+    assert width == window if picture.parts else width <= window
