@@ -18,6 +18,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er, event
 from homeassistant.helpers.script import _ScriptRun
 from homeassistant.helpers.selector import DeviceSelector
+from homeassistant.helpers.template import Template
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util, yaml as yaml_util
 import pytest
@@ -404,6 +405,44 @@ async def test_meters_are_not_offered(other_home: Home) -> None:
 
 
 # The entities of the battery, which an automation finds itself
+
+
+async def test_the_template_on_the_page_finds_entities_by_their_key(
+    sessy_home: Home,
+) -> None:
+    """The page names three keys, and two ways to name the device."""
+    page = (ROOT / "docs/blueprints.md").read_text("utf-8")
+    (template,) = re.findall(r"^```jinja\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (listed,) = re.findall(r"by their attribute `key` \(([^)]+)\)", page)
+    (of_entity,) = re.findall(r"`(device_id\('sensor\.…'\))`", page)
+    keys = re.findall(r"`(\w+)`", listed)
+    (shown,) = [key for key in keys if f"'{key}'" in template]
+    entity_id = sessy_home.entity_id(shown)
+
+    def rendered(key: str, device: str) -> str:
+        pasted = template.replace("DEVICE", device).replace(f"'{shown}'", f"'{key}'")
+        return str(Template(pasted, sessy_home.hass).async_render(parse_result=False))
+
+    assert len(keys) == 3
+    for key in keys:
+        for device in (
+            f"'{sessy_home.data.device_id}'",
+            of_entity.replace("sensor.…", entity_id),
+        ):
+            assert rendered(key, device) == sessy_home.state(key)
+    assert sessy_home.state(shown) != "unknown"
+    assert rendered(shown, "'nothing'") == "unknown"
+
+
+def test_the_range_of_the_setpoint_is_on_the_page(sessy_home: Home) -> None:
+    page = (ROOT / "docs/blueprints.md").read_text("utf-8")
+    (sentence,) = re.findall(
+        r"has its range as attributes.*: (.*)\.$", page, re.MULTILINE
+    )
+    named = re.findall(r"`(\w+)`", sentence)
+    assert len(named) == 2
+    assert set(named) <= set(sessy_home.state_of("power_setpoint").attributes)
+
 
 PRICE: Final = "sensor.price"
 GRID: Final = "sensor.grid"

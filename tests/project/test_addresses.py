@@ -23,7 +23,10 @@ REPOSITORY: Final = "https://github.com/homebattery/homebattery"
 ACCOUNT, NAME = REPOSITORY.split("/")[-2:]
 FILES: Final = f"{REPOSITORY}/blob/main/"
 """The beginning of the address of a file, as a browser shows it."""
+FOLDERS_AT: Final = f"{REPOSITORY}/tree/main/"
 RAW: Final = f"https://raw.githubusercontent.com/{ACCOUNT}/{NAME}/main/"
+OF_GITHUB: Final = {f"{REPOSITORY}/issues", f"{REPOSITORY}/issues/new/choose"}
+"""Pages that GitHub makes for a repository."""
 
 BLUEPRINTS: Final = sorted(
     str(file.relative_to(ROOT)) for file in (ROOT / "blueprints").rglob("*.yaml")
@@ -51,6 +54,25 @@ def all_addresses() -> dict[str, list[str]]:
         and file.is_file()
         and (present := list(addresses(file.read_text("utf-8"))))
     }
+
+
+def leads_somewhere(address: str) -> bool:
+    """Return whether an address of the repository is a page, a file or a folder of it.
+
+    The section after `#` must be a heading of the file; of README for the repository.
+    """
+    target, _, section = address.partition("#")
+    if target in OF_GITHUB:
+        return not section
+    beginning = next(filter(target.startswith, (FILES, FOLDERS_AT, RAW)), None)
+    if beginning is None and target != REPOSITORY:
+        return False
+    path = ROOT / (target.removeprefix(beginning) if beginning else "README.md")
+    if beginning == FOLDERS_AT:
+        return path.is_dir() and not section
+    return path.is_file() and (
+        not section or section in anchors(path.read_text("utf-8"))
+    )
 
 
 def buttons(page: str) -> list[tuple[str, dict[str, str]]]:
@@ -95,12 +117,21 @@ def test_all_addresses_are_in_the_repository() -> None:
 def test_what_they_lead_to_is_there() -> None:
     for file, each in all_addresses().items():
         for address in each:
-            target, _, section = address.partition("#")
-            path = target.removeprefix(FILES) if FILES in target else "README.md"
-            assert (ROOT / path).is_file(), f"{file}: {address}"
-            if section:
-                there = anchors((ROOT / path).read_text("utf-8"))
-                assert section in there, f"{file}: {address}"
+            assert leads_somewhere(address), f"{file}: {address}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tree/main/nowhere",
+        "/blob/main/nowhere.md",
+        "/blob/main/README.md#nowhere",
+        "/nowhere",
+        "#nowhere",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_noticed(path: str) -> None:
+    assert not leads_somewhere(REPOSITORY + path)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Options of commands that the pages name exist, as the commands themselves say.
 
-Whole commands of the library are parsed in `test_readme.py`.
+Whole commands of the library are parsed in `test_commands.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ from scripts.demonstration.screenshot import main as screenshot
 from tests.simulators.__main__ import parser as simulators
 
 from . import ROOT
+from .page_code import commands, in_line
 from .test_links import PAGES
-from .test_readme import BLOCK, CODE, commands
 
 type Program = Callable[[], Any]
 """Reads the command line, and ends the process after `--help`."""
@@ -39,6 +39,11 @@ OTHERS: Final[list[tuple[Program, list[str]]]] = [
     (make_parser().parse_args, ["set-power", "victron"]),
 ]
 """Other programs, each with what comes before its options."""
+MODULES: Final[dict[str, Callable[[list[str]], Any]]] = {
+    "tests.simulators": simulators().parse_args,
+    "homebattery_command": make_parser().parse_args,
+}
+"""Modules that the pages let Python run, and the function that reads what follows."""
 OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
@@ -65,7 +70,7 @@ def options_of(
 
 def options_of_scripts() -> Iterator[tuple[str, str, str]]:
     """Yield each option of a script on a page: the page, the script, the option."""
-    for page, words in commands():
+    for page, _, words in commands():
         for word in words[1:]:
             if words[0].startswith("scripts/") and word.startswith("-"):
                 yield page, words[0], word.split("=")[0]
@@ -94,6 +99,24 @@ def test_options_of_scripts_on_the_pages_exist(
             assert is_option(pytestconfig, option), f"{page}: {script} {option}"
 
 
+def test_modules_on_the_pages_understand_what_follows_them(
+    pytestconfig: pytest.Config,
+) -> None:
+    """Modules that are not in `MODULES` are named alone."""
+    of_modules = [each for each in commands() if each.module and each.words[3:]]
+    assert {each.module for each in of_modules} >= {"pytest", "tests.simulators"}
+    for command in of_modules:
+        following = command.words[3:]
+        if command.module == "pytest":
+            options = [word for word in following if word.startswith("-")]
+            assert all(is_option(pytestconfig, each) for each in options), command
+        elif "--help" in following:
+            with pytest.raises(SystemExit, match="^0$"):
+                MODULES[str(command.module)](following)
+        else:
+            assert MODULES[str(command.module)](following), command
+
+
 def test_options_that_pages_name_alone_exist(
     options_of: Listed, pytestconfig: pytest.Config
 ) -> None:
@@ -106,7 +129,7 @@ def test_options_that_pages_name_alone_exist(
     alone = {
         (page.name, re.split("[ =]", code)[0])
         for page in PAGES
-        for code in CODE.findall(BLOCK.sub("", page.read_text("utf-8")))
+        for code in in_line(page)
         if code.startswith("--")
     }
     assert ("library.md", "--watch") in alone
@@ -120,7 +143,7 @@ def test_options_that_pages_name_alone_exist(
 def test_pictures_on_the_pages_are_made_by_these_names() -> None:
     named = {
         name
-        for _, words in commands()
+        for _, _, words in commands()
         if words[0] == "scripts/pictures"
         for name in words[1:]
     }

@@ -17,6 +17,8 @@ PAGE: Final = (ROOT / "docs/quality.md").read_text("utf-8")
 ROWS: Final[list[tuple[str, str, str]]] = re.findall(
     r"^\| ([a-z-]+) \| (done|todo|exempt) \| (.*) \|$", PAGE, re.MULTILINE
 )
+TARGET: Final = re.compile(r"\[[^]]+\]\(([^)#]+)[^)]*\)")
+CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def test_each_rule_has_its_status() -> None:
@@ -31,7 +33,7 @@ def test_each_rule_has_its_status() -> None:
 
 
 def test_evidence_exists() -> None:
-    """Evidence is a file, a test in it, or a section of a page."""
+    """Evidence is a file, a name in it, or a section of a page."""
     for _, status, evidence in ROWS:
         links = re.findall(r"\[([^]]+)\]\(([^)#]+)(?:#([^)]+))?\)", evidence)
         assert links or status != "done", evidence
@@ -40,14 +42,31 @@ def test_evidence_exists() -> None:
             assert path.exists(), target
             if anchor:
                 assert anchor in anchors(path), f"{target}#{anchor}"
-        tests = re.findall(r"`(test_\w+)`", evidence)
-        files = "\n".join(
-            (ROOT / "docs" / target).read_text("utf-8")
-            for _, target, _ in links
-            if target.endswith(".py")
-        )
-        for test in tests:
-            assert f"def {test}(" in files, test
+
+
+def test_evidence_is_in_the_file_that_is_linked_beside_it() -> None:
+    """A name in code stands before "in" its file, or after it."""
+    named = [each for *_, evidence in ROWS for each in names_by_file(evidence)]
+    assert ("test_entities", "../tests/integration/test_platforms.py") in named
+    assert ("codeowners", "../custom_components/homebattery/manifest.json") in named
+    for name, target in named:
+        text = (ROOT / "docs" / target).read_text("utf-8")
+        wanted = [f"def {name}"] if name.startswith("test_") else name.split()
+        for each in wanted:
+            word = rf"(?<!\w){re.escape(each)}(?!\w)"
+            assert re.search(word, text), f"{target}: {name}"
+
+
+def names_by_file(evidence: str) -> list[tuple[str, str]]:
+    """Return each name in code in a cell, with the file that is linked beside it."""
+    targets = [(link.start(), link[1]) for link in TARGET.finditer(evidence)]
+    named = []
+    for code in CODE.finditer(evidence):
+        before = [target for place, target in targets if place < code.start()]
+        after = [target for place, target in targets if place > code.start()]
+        is_before_its_file = evidence[code.end() :].startswith(" in [")
+        named.append((code[1], after[0] if is_before_its_file else before[-1]))
+    return named
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,32 +1,29 @@
 """README and the pages under docs can be followed as they stand.
 
-Other examples are run where they belong: those of the library in
+Commands are checked in `test_commands.py`, ids of entities in `test_entity_ids.py`. Other
+examples are run where they belong: those of the library in
 `tests/drivers/test_docs.py` and `tests/library/test_installed.py`, the cards of the
 dashboard in `tests/integration/test_frontend.py` and `tests/browser/test_dashboard.py`.
 """
 
 from collections.abc import Iterator
 import json
-import os
 from pathlib import Path
 import re
-import shlex
 import struct
 from typing import Any, Final
 
 from homeassistant.components.energy.helpers import generate_power_sensor_entity_id
-from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
-from homeassistant.helpers.template import Template
 from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 import pytest
 
 from custom_components.homebattery.const import DOMAIN
-from homebattery_command.parser import make_parser
 from scripts.demonstration.pictures import FOLDER as PICTURES, MOST_BYTES
 
 from . import FOLDER, ROOT
 from .entity_pages import PAGES as BRANDS
+from .page_code import blocks
 from .test_links import PAGES
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -34,27 +31,8 @@ MOST_WORDS: Final = 1500
 """As `wc -w` counts them: code, tables and addresses, too."""
 
 AUTOMATIONS: Final = ("README.md", "docs/automations.md")
-BLOCK: Final = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-CODE: Final = re.compile(r"`([^`\n]+)`")
 PICTURE: Final = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 IN_HTML: Final = re.compile(r"<img\b[^>]*>")
-
-
-def blocks(page: Path, *languages: str) -> list[str]:
-    """Return the blocks of code of a page that are in one of these languages."""
-    every = BLOCK.findall(page.read_text("utf-8"))
-    return [code for language, code in every if language in languages]
-
-
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """Yield each command of the pages, by its page: its words, without comments."""
-    for page in PAGES:
-        text = page.read_text("utf-8")
-        lines = [line for block in blocks(page, "", "sh") for line in block.split("\n")]
-        for line in [*lines, *CODE.findall(BLOCK.sub("", text))]:
-            # What is cut short there is no command to be typed.
-            if re.match(r"(scripts/|homebattery )", line) and "…" not in line:
-                yield str(page.relative_to(ROOT)), shlex.split(line, comments=True)
 
 
 def english(*place: str) -> Any:
@@ -112,47 +90,7 @@ def test_a_picture_is_light(picture: Path) -> None:
     assert len(content) <= MOST_BYTES
 
 
-# Commands
-
-
-def test_scripts_on_the_pages_can_be_started() -> None:
-    scripts = [(page, words) for page, words in commands() if "/" in words[0]]
-    assert ("README.md", ["scripts/demo"]) in scripts
-    for page, words in scripts:
-        script = ROOT / words[0]
-        assert script.exists(), f"{page}: {words}"
-        assert script.is_dir() or script.suffix or os.access(script, os.X_OK), page
-
-
-def test_the_readme_clones_the_repository() -> None:
-    (commands_to_try,) = [
-        block for block in blocks(ROOT / "README.md", "sh") if "git clone" in block
-    ]
-    address = json.loads((FOLDER / "manifest.json").read_text())["documentation"]
-    folder = address.rsplit("/", 1)[1]
-    assert commands_to_try.splitlines()[:2] == [f"git clone {address}", f"cd {folder}"]
-
-
-def test_commands_of_the_terminal_are_understood(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They are run in tests/library."""
-    monkeypatch.setenv("HOMEBATTERY_PASSWORD", "")
-    of_library = [
-        (page, words) for page, words in commands() if words[0] == "homebattery"
-    ]
-    assert {"types", "detect", "read", "set-power", "release"} <= {
-        words[1] for _, words in of_library
-    }
-    for page, words in of_library:
-        if "--help" in words:
-            with pytest.raises(SystemExit, match="^0$"):
-                make_parser().parse_args(words[1:])
-        else:
-            assert make_parser().parse_args(words[1:]), page
-
-
-# YAML and templates
+# YAML
 
 
 @pytest.mark.parametrize("page", AUTOMATIONS)
@@ -193,13 +131,6 @@ def test_actions_in_examples_take_what_is_given(page: str) -> None:
     for step in steps:
         action = described[step["action"].removeprefix(f"{DOMAIN}.")]
         assert set(step.get("data", {})) <= set(action.get("fields", {}))
-
-
-async def test_templates_can_be_pasted(hass: HomeAssistant) -> None:
-    """The one for entities finds nothing where there is no such device."""
-    (template,) = blocks(ROOT / "docs/blueprints.md", "jinja")
-    pasted = Template(template.replace("DEVICE", "'nothing'"), hass)
-    assert pasted.async_render() == "unknown"
 
 
 def test_a_dashboard_by_hand_has_the_strategy_that_the_script_registers() -> None:
