@@ -1,6 +1,7 @@
 """The dashboard that the integration brings, as a person adds and uses it."""
 
 from collections import Counter
+from collections.abc import Callable
 import re
 from typing import Any, Final
 
@@ -49,7 +50,11 @@ def test_a_setpoint_set_by_slider_is_followed_until_release(
     dashboard.expect_tile(STATUS, state("sensor", "control_status", "following"))
     dashboard.expect_tile(page_text("en", "charging"), re.compile(r"[12],\d{3} W"))
     frontend.picture("following")
-    assert abs(stage.really("victron")["battery_power"] - 2500) < 200
+    stage.until(
+        "the device to reach the setpoint",
+        lambda: stage.really("victron")["battery_power"],
+        lambda power: abs(power - 2500) < 200,
+    )
 
     dashboard.press(page_text("en", "release"))
     dashboard.expect_tile(MODE, mode("automatic"))
@@ -321,6 +326,29 @@ def test_cards_are_only_of_parts_of_home_assistant_that_are_loaded(
         assert {card["type"] for card in cards(dashboard.made_for())} > types
 
 
+@pytest.mark.parametrize("key", ["battery_error", "vebus_error", "fault_code"])
+def test_an_error_code_that_is_enabled_is_on_the_page_of_its_battery(
+    stage: Stage, frontend: Frontend, key: str
+) -> None:
+    entry_id = stage.add("victron")
+    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard.expect_tile(SOC)
+    error = f"sensor.{key}"
+    enabled = {
+        "entity_id": error,
+        "device_id": stage.device_page(entry_id).rpartition("/")[2],
+        "platform": "homebattery",
+        "translation_key": key,
+        "entity_category": "diagnostic",
+    }
+    for made, shown in (
+        (dashboard.made_for(), False),
+        (dashboard.made_for(entities={error: enabled}), True),
+    ):
+        _, battery, _ = made
+        assert (error in entities_on([battery])) is shown
+
+
 def test_a_change_elsewhere_interrupts_nobody_who_types(
     stage: Stage, frontend: Frontend
 ) -> None:
@@ -393,8 +421,21 @@ def test_before_the_first_battery_it_offers_to_add_one(
     expect(frontend.page).to_have_url(re.compile("/config/integrations"))
 
 
-def headings(views: list[dict[str, Any]]) -> list[str]:
-    return [card["heading"] for card in cards(views) if card["type"] == "heading"]
+def content(view: dict[str, Any]) -> list[list[Any]]:
+    """Return what the cards of a view show, in their order, and in which states."""
+    return [
+        [
+            *(card.get(each) for each in ("type", "heading", "entity", "color")),
+            card["name"] if card["type"] == "button" else None,
+            [row["entity"] for row in card.get("entities", [])],
+            [
+                condition
+                for condition in card.get("visibility", [])
+                if condition["condition"] == "state"
+            ],
+        ]
+        for card in cards([view])
+    ]
 
 
 def test_the_cards_of_the_documentation_do_the_same(
@@ -405,10 +446,9 @@ def test_the_cards_of_the_documentation_do_the_same(
     views = views_to_paste()
     dashboard = frontend.dashboard(stage.add_dashboard({"views": views}))
     dashboard.expect_tile(SOC, "50%")
-    overview, battery, _ = dashboard.made_for()
-    made = [overview, battery]
-    assert not set(entities_on(made)) - set(entities_on(views))
-    assert not set(headings(made)) - set(headings(views))
+    for made, pasted in zip(dashboard.made_for(), views, strict=True):
+        assert content(made) == content(pasted)
+        assert made["title"] == pasted["title"]
 
     dashboard.expect_tile(page_text("en", "discharging"), "-800 W")
     dashboard.expect_no_tile(page_text("en", "idle"))
@@ -427,6 +467,12 @@ def test_the_cards_of_the_documentation_do_the_same(
     limited = stage.entity_id(entry_id, "control_status")
     stage.pretend(limited, "limited", reason="empty")
     dashboard.expect_row(page_text("en", "why"), EMPTY)
+    dashboard.expect_tile(STATUS, state("sensor", "control_status", "limited"))
+    dashboard.press(page_text("en", "everything"))
+    dashboard.expect_title(views[2]["title"])
+    dashboard.expect_heading(page_text("en", "diagnostics"))
+    dashboard.go_back()
+    dashboard.expect_tile(SETPOINT)
 
 
 def test_each_card_of_the_documentation_can_be_shown(
@@ -438,9 +484,13 @@ def test_each_card_of_the_documentation_can_be_shown(
     for card in cards(views):
         card.pop("visibility", None)
     dashboard = frontend.dashboard(stage.add_dashboard({"views": views}))
-    for number, view in enumerate(views):
-        if number:
-            dashboard.open(view["title"])
+    ways: tuple[Callable[[], None], ...] = (
+        lambda: None,
+        lambda: dashboard.open("Sessy"),
+        lambda: dashboard.press(page_text("en", "everything")),
+    )
+    for go, view in zip(ways, views, strict=True):
+        go()
         for kind, count in Counter(card["type"] for card in cards([view])).items():
             dashboard.expect_cards(kind, count)
         frontend.picture(view["path"])

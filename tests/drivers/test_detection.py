@@ -6,7 +6,12 @@ from typing import Any, Final
 
 import pytest
 
-from custom_components.homebattery.drivers import DRIVERS, SmaInverter, detection
+from custom_components.homebattery.drivers import (
+    DRIVERS,
+    SimulatedBattery,
+    SmaInverter,
+    detection,
+)
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.detection import detect, detect_at
@@ -457,6 +462,13 @@ async def test_a_driver_without_detection_detects_nothing() -> None:
         await Battery.detect(Probe("127.0.0.1", 502, ModbusTcpConnection.shared)) == []
     )
     assert Battery.ports == ()
+
+
+async def test_the_simulated_battery_is_nowhere_to_be_detected() -> None:
+    """It lives in Home Assistant: no port is its own, and at others it finds nothing."""
+    assert SimulatedBattery.ports == ()
+    async with PageServer() as server:
+        assert await detect_at(server.host, server.port, [SimulatedBattery]) == []
 
 
 async def test_a_question_that_goes_wrong_is_only_its_drivers(

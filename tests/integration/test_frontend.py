@@ -24,6 +24,28 @@ from tests.home import Home
 FOLDER: Final = Path(__file__).parents[2] / "custom_components" / DOMAIN
 SCRIPT: Final = (FOLDER / "frontend" / "strategy.js").read_text("utf-8")
 LANGUAGES: Final = sorted(file.stem for file in FOLDER.glob("translations/*.json"))
+ENTITIES: Final = json.loads((FOLDER / "translations" / "en.json").read_text())[
+    "entity"
+]
+
+CARDS: Final = {
+    *("button", "energy-distribution", "entities", "grid", "heading", "history-graph"),
+    *("power-sankey", "statistic", "statistics-graph", "tile"),
+}
+"""The types of the cards it makes, and of their sections: all of Home Assistant's core."""
+PARTS: Final = {
+    *("attribute", "bar-gauge", "energy/get_prefs", "entity", "numeric-input"),
+    "sections",
+}
+"""The types of views, of what is on a card, and of what it asks Home Assistant for."""
+WORDS: Final = {
+    *("amber", "blue", "green", "grey", "orange", "primary", "purple", "red"),
+    *("bar", "change", "dashboard", "day", "inline", "navigate", "slider", "subtitle"),
+    *("not", "numeric_state", "on", "or", "reason", "state", "unavailable", "unknown"),
+    *("config", "device_name", "devices", "diagnostic", "history", "locale", "user"),
+    *("recorder", "release", "set_power"),
+}
+"""Other words of Home Assistant: colours, conditions, states, actions, its parts."""
 
 
 def table(name: str) -> Any:
@@ -33,6 +55,16 @@ def table(name: str) -> Any:
     )
     assert declared is not None
     return json.loads(declared[1])
+
+
+def literals() -> set[str]:
+    """Return the texts in the code of the script, without its tables and comments."""
+    tables = r"^const (?:TEXTS|KEYS) = \{.*?^\};$"
+    code = re.sub(tables, "", SCRIPT, flags=re.DOTALL | re.MULTILINE)
+    comments = r"/\*.*?\*/|//[^\n]*"
+    quoted = r"""(?P<mark>["'`])(?P<text>.*?)(?P=mark)"""
+    parts = re.finditer(rf"{quoted}|{comments}", code, re.DOTALL)
+    return {part["text"] for part in parts if part["mark"]}
 
 
 # Served
@@ -85,8 +117,20 @@ def test_texts_are_used_and_there_are_no_others() -> None:
     assert used == set(table("TEXTS")["en"])
 
 
+def test_no_text_of_another_language_is_english() -> None:
+    texts = table("TEXTS")
+    assert not [
+        (language, key)
+        for language in texts
+        for key, text in texts[language].items()
+        if language != "en" and text == texts["en"][key]
+    ]
+
+
+# Its keys and words
+
+
 def test_keys_are_those_of_entities() -> None:
-    entities = json.loads((FOLDER / "translations" / "en.json").read_text())["entity"]
     used = {
         (domain, key)
         for domain, cards in table("KEYS").items()
@@ -98,8 +142,27 @@ def test_keys_are_those_of_entities() -> None:
         used |= {(domain, key) for key in re.findall(r'"([a-z_]+)"', keys)}
     assert used
     assert not [
-        (domain, key) for domain, key in used if key not in entities.get(domain, {})
+        (domain, key) for domain, key in used if key not in ENTITIES.get(domain, {})
     ]
+
+
+def test_each_word_in_the_code_is_a_key_or_one_of_home_assistant() -> None:
+    """A misspelt key is none of them, wherever it is given."""
+    keys = {key for entities in ENTITIES.values() for key in entities}
+    groups = {group for cards in table("KEYS").values() for group in cards}
+    states = ENTITIES["sensor"]["control_status"]["state"]
+    texts = {*table("TEXTS")["en"], *LANGUAGES}
+    own = {DOMAIN, *ENTITIES, *states} | keys | groups | texts
+    used = {word for word in literals() if re.fullmatch(r"[A-Za-z]\w*", word)}
+    assert keys & used
+    assert used >= WORDS
+    assert not used - own - CARDS - PARTS - WORDS
+
+
+def test_cards_are_only_those_of_home_assistant() -> None:
+    types = set(re.findall(r"""\btype["']?: ["'`]([^"'`]*)""", SCRIPT))
+    assert types == CARDS | PARTS
+    assert not [text for text in literals() if "custom:" in text]
 
 
 async def test_a_simulated_battery_is_marked_by_its_model() -> None:
