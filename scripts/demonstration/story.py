@@ -253,7 +253,9 @@ _NOT_DETECTED: Final = "Victron GX device → {host}, port {port}"
 _RANDOM_PORTS: Final = ", at random ports: those of real ones are in use, or need root"
 _PORTS_OF_LAST_TIME: Final = ", at the random ports of last time"
 _FIRST: Final = "To see and to try, in a house where it is day:"
-_KEPT: Final = "To see and to try, in the house of last time:"
+_KEPT: Final = """\
+The devices begin anew: totals that fell are unknown for ten minutes.
+To see and to try, in the house of last time:"""
 _SIX: Final = "six batteries; one is nearly full, one limited"
 _ALL: Final = "all batteries"
 _UNLESS_ADDED: Final = " (unless you have)"
@@ -282,7 +284,7 @@ Home Assistant is at {house.url}
 
 {_KEPT if goes_on else _FIRST}
 1. Home Battery, the page that opens: {_ALL if goes_on else _SIX}.
-2. There: open a battery and move its power setpoint; it follows. Then release it.
+2. There: open a battery and move its setpoint; it follows, or says why not. Release it.
 3. Energy: a week of sun, grid and all batteries. History → Add target: their last day.
 4. Add integration → Home Battery → {_way_to(spare)}{_UNLESS_ADDED if goes_on else ""}.
 5. Settings → Automations: one of each blueprint. Turn one on, and see in some minutes.

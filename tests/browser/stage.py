@@ -230,6 +230,14 @@ class Stage:
         command = self._api.command("lovelace/dashboards/list")
         return [each for each in self._do(command) if each["mode"] == "storage"]
 
+    def configuration(self, url_path: str) -> dict[str, Any] | None:
+        """Return the stored configuration of a dashboard; None while there is none."""
+        command = self._api.command("lovelace/config", url_path=url_path)
+        try:
+            return cast(dict[str, Any], self._do(command))
+        except DemoError:
+            return None
+
     def add_dashboard(self, config: Mapping[str, Any]) -> str:
         """Add a dashboard of this configuration; return its path."""
         path = "added-by-test"

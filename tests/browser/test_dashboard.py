@@ -31,7 +31,10 @@ def test_the_dashboard_is_added_without_yaml(stage: Stage, frontend: Frontend) -
     stage.add("sessy")
     frontend.add_dashboard("Home Battery", "Batteries")
     (added,) = stage.until("the dashboard to be added", stage.dashboards, bool)
-    dashboard = frontend.dashboard(f"/{added['url_path']}")
+    path = added["url_path"]
+    # The dialog saves it a moment later, and not at all if the page is left before.
+    stage.until("it to be stored", lambda: stage.configuration(path), bool)
+    dashboard = frontend.dashboard(f"/{path}")
     dashboard.expect_tile(SOC, "50%")
     frontend.picture("added")
     dashboard.expect_no_errors()

@@ -231,6 +231,10 @@ async def test_a_discharge_that_may_not_feed_in_ends_at_the_load(
     await wait(SETTLE + 30)
     assert status(home) == ("limited", "load")
     assert power(home) == pytest.approx(-load, abs=RESTS)
+    home.simulator.plant.fixed_pv = 2000
+    await wait(30)
+    assert power(home) > TOLERANCE
+    assert status(home) == ("limited", "load")
 
 
 @pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)

@@ -231,9 +231,9 @@ def test_a_setpoint_that_yields_to_the_pv_is_followed_or_limited(
         (-90, 50, (LIMITED, LimitReason.LOAD)),
         # The sun gives more than the house takes.
         (60, 50, (LIMITED, LimitReason.LOAD)),
+        (1500, 50, (LIMITED, LimitReason.LOAD)),
         (-90, 10, (LIMITED, LimitReason.EMPTY)),
         (-3600, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
-        (1500, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
     ],
 )
 def test_a_discharge_that_follows_the_load_gives_what_the_house_takes(

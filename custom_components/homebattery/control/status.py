@@ -102,7 +102,8 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
     if lost:
         return ControlStatus.NOT_FOLLOWING, unsure
-    if follows_load and granted < measured <= TOLERANCE:
+    if follows_load and measured > granted:
+        # PV in excess of the house even charges it.
         return ControlStatus.LIMITED, extreme or LimitReason.LOAD
     if granted * measured >= 0 and abs(measured) < abs(granted):
         if abs(measured) > TOLERANCE:

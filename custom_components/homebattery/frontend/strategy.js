@@ -180,7 +180,7 @@ const KEYS = {
       "battery_status", "device_status", "battery_error", "vebus_error", "fault_code",
       "battery_temperature", "device_temperature", "battery_soh", "charge_cycles",
       "min_cell_voltage", "max_cell_voltage", "min_cell_temperature", "max_cell_temperature",
-      "flash_writes_today", "last_fresh"
+      "flash_writes_today"
     ]
   }
 };

@@ -138,6 +138,17 @@ async def test_sun_and_consumers_follow_the_hour(make: Make) -> None:
     assert in_the_evening > 2 * at_night > 0
 
 
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+async def test_the_first_sizes_leave_room_for_a_setpoint_at_any_hour(
+    make: Make, hour: int
+) -> None:
+    async with make(hour=hour) as battery:
+        soc = await battery.get("battery_soc")
+
+    assert isinstance(soc, int | float)
+    assert soc < 90
+
+
 async def test_its_first_charge_is_that_of_the_hour(make: Make) -> None:
     """A day has gone by in its house, as it does each day."""
     charges = []

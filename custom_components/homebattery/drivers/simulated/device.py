@@ -51,7 +51,7 @@ class Size(NamedTuple):
     """kWh."""
     rated_power: int = 5000
     """The most that it charges or discharges with, W."""
-    pv_peak: int = 3000
+    pv_peak: int = 2000
     """Solar power at noon, W."""
     mean_load: int = 800
     """Mean consumption of the house, W."""
