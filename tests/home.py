@@ -164,7 +164,7 @@ class Home:
     async def set_up(self) -> bool:
         """Set the entry up, and wait until its entities are there."""
         done = await self.hass.config_entries.async_setup(self.entry.entry_id)
-        await self.hass.async_block_till_done()
+        await self.hass.async_block_till_done(wait_background_tasks=True)
         return done
 
     def find(self, key: str) -> str | None:
@@ -203,7 +203,7 @@ class Home:
         for key in keys:
             registry.async_update_entity(self.entity_id(key), disabled_by=None)
         await self.hass.config_entries.async_reload(self.entry.entry_id)
-        await self.hass.async_block_till_done()
+        await self.hass.async_block_till_done(wait_background_tasks=True)
 
     async def set_power(self, power: float) -> None:
         await self.call("number.set_value", "power_setpoint", value=power)

@@ -1,6 +1,6 @@
 """Binary sensors: problems, flags, and whether the battery charges."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, override
 
@@ -16,7 +16,7 @@ from .const import BATTERY_CHARGING, BATTERY_POWER
 from .data import HomeBatteryConfigEntry
 from .drivers.battery.base import Battery
 from .drivers.measurements import MEASUREMENTS, Quantity, Value, as_number
-from .entity import HomeBatteryEntity, HomeBatteryEntityDescription, measured
+from .entity import HomeBatteryEntity, HomeBatteryEntityDescription, async_add, measured
 
 PARALLEL_UPDATES = 0
 
@@ -84,17 +84,21 @@ def describe_problems(key: str) -> HomeBatteryBinarySensorDescription:
     )
 
 
-def descriptions(battery: Battery) -> list[HomeBatteryBinarySensorDescription]:
-    """Return the descriptions of a battery's binary sensors."""
-    measurements, settings = battery.measurements, battery.settings
+def descriptions(
+    battery: Battery, keys: Collection[str]
+) -> list[HomeBatteryBinarySensorDescription]:
+    """Return the descriptions of a battery's binary sensors of these measurements."""
+    settings = battery.settings
     described = []
-    for key in measurements:
+    for key in battery.measurements:
+        if key not in keys:
+            continue
         quantity = MEASUREMENTS[key].quantity
         if quantity is Quantity.PROBLEMS:
             described.append(describe_problems(key))
         elif quantity is Quantity.FLAG and key not in settings:
             described.append(describe_flag(key))
-    if BATTERY_POWER in measurements:
+    if BATTERY_POWER in keys:
         described.append(IS_CHARGING)
     return described
 
@@ -105,10 +109,15 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the binary sensors of a battery."""
-    async_add_entities(
-        HomeBatteryBinarySensor(entry, description)
-        for description in descriptions(entry.runtime_data.battery)
-    )
+    battery = entry.runtime_data.battery
+
+    def measured_by(keys: Collection[str]) -> list[HomeBatteryBinarySensor]:
+        return [
+            HomeBatteryBinarySensor(entry, description)
+            for description in descriptions(battery, keys)
+        ]
+
+    await async_add(entry, async_add_entities, measured_by)
 
 
 class HomeBatteryBinarySensor(HomeBatteryEntity, BinarySensorEntity):

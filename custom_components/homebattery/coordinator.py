@@ -5,16 +5,24 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 import logging
 import math
-from typing import Any, override
+from typing import Any, Final, override
 
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
 from .const import (
+    BATTERY_POWER,
+    BATTERY_SOC,
+    BATTERY_VOLTAGE,
     CONF_SCAN_INTERVAL,
+    ENERGY_CHARGED_TOTAL,
+    ENERGY_DISCHARGED_TOTAL,
+    ENTITY_KEYS,
+    RATED_CAPACITY,
     REFUSED_SCAN_INTERVAL,
     SCAN_INTERVAL,
     SLOW_SCAN_INTERVAL,
@@ -27,18 +35,31 @@ from .drivers.errors import (
     BatteryError,
     NotSupportedError,
 )
-from .drivers.measurements import Poll
+from .drivers.measurements import MEASUREMENTS, Poll
 from .errors import translated
 from .recent_errors import RecentErrors
 
 _LOGGER = logging.getLogger(__name__)
 
+_ALWAYS_AT_START: Final = frozenset(
+    {
+        # Entities are made of them, or not, whether they are shown or not.
+        *(BATTERY_POWER, BATTERY_SOC, BATTERY_VOLTAGE, RATED_CAPACITY),
+        *(ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL),
+        # The range of a setpoint may follow from them.
+        *("charge_power_limit", "discharge_power_limit"),
+    }
+)
+"""Keys that are read before the first states, enabled or not."""
+
 
 class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     """Poll one battery, and keep its latest readings.
 
-    Entities pass the keys they show as context (a tuple); a key that no entity shows
-    is not read. Live values are read at each poll, the others once a minute, and a
+    The first refresh reads what enabled entities show, so that their states are there
+    soon; the second one, at once after set-up, all that the battery can measure: then
+    `known` has the keys of all entities. From then on entities pass the keys they show
+    as context (a tuple); a key that no entity shows is not read. Live values are read at each poll, the others once a minute, and a
     key that is new, or was written, at the next poll. `data` keeps the last value of
     each key, and in its failures those keys that cannot be read at present.
 
@@ -51,7 +72,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     def __init__(
         self, hass: HomeAssistant, entry: ConfigEntry, battery: Battery
     ) -> None:
-        """Prepare to poll; the first refresh reads all that the battery can measure."""
+        """Prepare to poll."""
         super().__init__(
             hass,
             _LOGGER,
@@ -65,7 +86,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self.data = Readings()
         self.recent_errors = RecentErrors()
         """The latest errors, also those of the control of the battery."""
-        self._everything_read = False
+        self.known: frozenset[str] = frozenset()
+        """The measurements that the battery has, as far as they were read by now."""
+        self.has_read_all = False
+        """Whether all that the battery can measure was read."""
         self.last_fresh: datetime | None = None
         """The time of the last successful poll; None before the first."""
         self._poll_missed = False
@@ -85,13 +109,13 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @override
     async def _async_update_data(self) -> Readings:
         async with self._reading:
+            keys = self._due()
             try:
-                readings = await self.battery.read(
-                    self._due() if self._everything_read else None
-                )
+                readings = await self.battery.read(keys)
+                self._check_first(readings)
             except BatteryError as err:
                 self.recent_errors.note(err)
-                if not self._everything_read or self._poll_missed:
+                if self.last_fresh is None or self._poll_missed:
                     if isinstance(err, AnotherDeviceError):
                         # An issue says so, also after polls that failed otherwise.
                         self.async_update_listeners()
@@ -101,9 +125,23 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                 return self.data
             self._poll_missed = False
             self.last_fresh = dt_util.utcnow()
-            self._everything_read = True
+            if not self.has_read_all:
+                self.known = frozenset(
+                    {*readings, *readings.failures}.intersection(
+                        self.battery.measurements
+                    )
+                )
+                self.has_read_all = keys is None
             self._end_sign_in()
             return self._merged(readings)
+
+    def _check_first(self, readings: Readings) -> None:
+        """Raise the failure of a first read in which nothing but the identity came."""
+        if self.last_fresh is None and not any(
+            self.battery.poll_rate(key) is not Poll.ONCE for key in readings
+        ):
+            for err in readings.failures.values():
+                raise err
 
     def _failure(self, err: BatteryError) -> HomeAssistantError:
         """Return the error of a failed poll; a refused password begins a sign-in.
@@ -176,9 +214,14 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
         return remove_listener
 
-    def _due(self) -> set[str]:
-        """Return the keys to read now."""
+    def _due(self) -> set[str] | None:
+        """Return the keys to read now; None for all."""
+        if self.last_fresh is None:
+            return self._shown_at_start()
         now = self.hass.loop.time()
+        if not self.has_read_all:
+            self._slow_round = now
+            return None
         if now - self._slow_round >= SLOW_SCAN_INTERVAL:
             self._slow_round = now
             self._fresh.clear()
@@ -186,6 +229,25 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         new = {key for key in keys[Poll.ONCE] if key not in self.data}
         written = self.battery.take_written(self.subscribed)
         return written.union(keys[Poll.FAST], keys[Poll.SLOW] - self._fresh, new)
+
+    def _shown_at_start(self) -> set[str]:
+        """Return the keys of entities that are enabled, or will be when they are made."""
+        entities = {
+            entity.unique_id: not entity.disabled
+            for entity in er.async_entries_for_config_entry(
+                er.async_get(self.hass), self.config_entry.entry_id
+            )
+        }
+        serial_number = self.battery.identity.serial_number
+        return {
+            key
+            for key in self.battery.measurements
+            if key in _ALWAYS_AT_START
+            or entities.get(
+                f"{serial_number}_{ENTITY_KEYS.get(key, key)}",
+                MEASUREMENTS[key].enabled,
+            )
+        }
 
     def _merged(self, new: Readings) -> Readings:
         """Return the readings with the new ones in their place."""

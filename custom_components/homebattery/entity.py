@@ -1,17 +1,21 @@
 """The base classes of all entities."""
 
-from collections.abc import Callable, Coroutine, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
+from itertools import batched
 import re
 from typing import Any, Concatenate, Final, override
 
 from homeassistant.const import EntityCategory
-from homeassistant.core import callback
-from homeassistant.helpers.entity import EntityDescription
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity import Entity, EntityDescription
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
+from homeassistant.util.hass_dict import HassKey
 
-from .const import BATTERY_POWER, BATTERY_SOC, POWER_SETPOINT, ControlMode
+from .const import BATTERY_POWER, BATTERY_SOC, DOMAIN, POWER_SETPOINT, ControlMode
 from .coordinator import BatteryCoordinator
 from .data import HomeBatteryConfigEntry
 from .device import device_info
@@ -20,6 +24,10 @@ from .drivers.modbus.priority_lock import high_priority
 from .errors import translating
 
 ATTR_KEY: Final = "key"
+_PORTION: Final = 10
+"""Number of entities that are added in one turn of the event loop."""
+_TURN: Final = HassKey[asyncio.Lock](f"{DOMAIN}_adding_entities")
+"""Held by the one battery that adds a portion of its entities."""
 KEYS_FOR_TEMPLATES: Final = frozenset({BATTERY_POWER, BATTERY_SOC, POWER_SETPOINT})
 """The keys of the entities that have theirs as an attribute.
 
@@ -147,6 +155,53 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
         if now != self._written:
             self._written = now
             super()._handle_coordinator_update()
+
+
+async def async_add(
+    entry: HomeBatteryConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    entities_of: Callable[[Collection[str]], Sequence[Entity]],
+    others: Sequence[Entity] = (),
+) -> None:
+    """Add the entities of one platform: those of measurements, and `others`.
+
+    At once those of what has been read, as soon as everything was read the rest.
+    `entities_of` returns the entities of measurements by their keys.
+    """
+    coordinator = entry.runtime_data.coordinator
+    hass, known = coordinator.hass, coordinator.known
+
+    @callback
+    def add_rest() -> None:
+        if not coordinator.has_read_all:
+            return
+        stop_listening()
+        rest = entities_of(coordinator.known - known)
+        entry.async_create_background_task(
+            hass,
+            _async_add_in_portions(hass, async_add_entities, rest),
+            f"{entry.title} further entities",
+        )
+
+    stop_listening = coordinator.async_add_listener(add_rest)
+    now = [*others, *entities_of(known)]
+    await _async_add_in_portions(hass, async_add_entities, now)
+
+
+async def _async_add_in_portions(
+    hass: HomeAssistant,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    entities: Sequence[Entity],
+) -> None:
+    """Add entities, a few in each turn of the event loop, whosesoever they are.
+
+    Each takes Home Assistant half a millisecond, and a battery has a hundred.
+    """
+    turn = hass.data.setdefault(_TURN, asyncio.Lock())
+    for portion in batched(entities, _PORTION, strict=False):
+        async with turn:
+            async_add_entities(portion)
+            await asyncio.sleep(0)
 
 
 def battery_action[EntityT: HomeBatteryEntity, **P](

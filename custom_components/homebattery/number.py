@@ -1,6 +1,6 @@
 """Numbers: the setpoints, and the settings of a device that are numbers."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 import math
@@ -41,6 +41,7 @@ from .entity import (
     ControlEntity,
     HomeBatteryEntityDescription,
     SettingEntity,
+    async_add,
     battery_action,
     measured,
 )
@@ -191,23 +192,26 @@ async def async_setup_entry(
 ) -> None:
     """Set up the numbers of a battery."""
     battery = entry.runtime_data.battery
-    measurements = battery.measurements
-    entities: list[NumberEntity] = [
-        SettingNumber(entry, describe(key, setting))
-        for key, setting in battery.settings.items()
-        if isinstance(setting, NumberSetting) and key in measurements
-    ]
+
+    def settings_of(keys: Collection[str]) -> list[NumberEntity]:
+        return [
+            SettingNumber(entry, describe(key, setting))
+            for key, setting in battery.settings.items()
+            if isinstance(setting, NumberSetting) and key in keys
+        ]
+
+    entities: list[NumberEntity] = []
     if (limits := battery.setpoint_limits) is not None:
         entities.append(SetpointNumber(entry, POWER, limits))
         entities.append(SetpointDurationNumber(entry, DURATION))
-        if BATTERY_VOLTAGE in measurements:
+        if BATTERY_VOLTAGE in battery.measurements:
             entities.append(CurrentSetpointNumber(entry, CURRENT, limits))
         if battery.setpoint_phases > 1:
             entities.extend(
                 SetpointNumber(entry, describe_phase(phase), limits)
                 for phase in range(1, battery.setpoint_phases + 1)
             )
-    async_add_entities(entities)
+    await async_add(entry, async_add_entities, settings_of, entities)
 
 
 class SettingNumber(SettingEntity, NumberEntity):

@@ -1,5 +1,6 @@
 """Selects: the control mode, and the modes of the device itself."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, override
 
@@ -15,6 +16,7 @@ from .entity import (
     ControlEntity,
     HomeBatteryEntityDescription,
     SettingEntity,
+    async_add,
     battery_action,
     measured,
 )
@@ -48,15 +50,17 @@ async def async_setup_entry(
 ) -> None:
     """Set up the selects of a battery."""
     battery = entry.runtime_data.battery
-    measurements = battery.measurements
-    entities: list[SelectEntity] = [
-        SettingSelect(entry, describe(key, setting))
-        for key, setting in battery.settings.items()
-        if isinstance(setting, SelectSetting) and key in measurements
-    ]
-    if battery.setpoint_limits is not None:
-        entities.append(ControlModeSelect(entry, MODE))
-    async_add_entities(entities)
+
+    def settings_of(keys: Collection[str]) -> list[SelectEntity]:
+        return [
+            SettingSelect(entry, describe(key, setting))
+            for key, setting in battery.settings.items()
+            if isinstance(setting, SelectSetting) and key in keys
+        ]
+
+    has_mode = battery.setpoint_limits is not None
+    modes = [ControlModeSelect(entry, MODE)] if has_mode else []
+    await async_add(entry, async_add_entities, settings_of, modes)
 
 
 class SettingSelect(SettingEntity, SelectEntity):

@@ -1,6 +1,6 @@
 """Sensors: the measurements of a battery, and the status of its control."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, override
@@ -33,12 +33,11 @@ from homeassistant.helpers.typing import StateType
 from .const import (
     BATTERY_POWER,
     CONTROL_STATUS,
-    DEVICE_SETPOINT,
     ENERGY_CHARGED_TOTAL,
     ENERGY_DISCHARGED_TOTAL,
+    ENTITY_KEYS,
     FLASH_WRITES_TODAY,
     LAST_FRESH,
-    POWER_SETPOINT,
     RATED_CAPACITY,
     SETPOINT_ENDS,
     ControlStatus,
@@ -53,6 +52,7 @@ from .entity import (
     ControlEntity,
     HomeBatteryEntity,
     HomeBatteryEntityDescription,
+    async_add,
     measured,
 )
 
@@ -290,9 +290,6 @@ LAST_POLL: Final = StateSensorDescription(
     value_fn=lambda data: last_fresh(data.coordinator),
 )
 
-_ENTITY_KEYS: Final = {POWER_SETPOINT: DEVICE_SETPOINT}
-"""The sensor's key by that of a measurement, where a number has the latter."""
-
 
 def last_fresh(coordinator: BatteryCoordinator) -> datetime | None:
     """Return the time of the last successful poll.
@@ -325,7 +322,7 @@ def describe(battery: Battery, key: str) -> HomeBatterySensorDescription:
     description = measured(replace(kind, key=key))
     if kind.device_class is SensorDeviceClass.ENUM:
         description = replace(description, options=list(battery.options(key)))
-    return replace(description, key=_ENTITY_KEYS.get(key, key))
+    return replace(description, key=ENTITY_KEYS.get(key, key))
 
 
 async def async_setup_entry(
@@ -335,20 +332,22 @@ async def async_setup_entry(
 ) -> None:
     """Set up the sensors of a battery."""
     battery = entry.runtime_data.battery
-    measurements = battery.measurements
+
+    def measured_by(keys: Collection[str]) -> list[SensorEntity]:
+        return [
+            (CounterSensor if is_counter(key) else MeasurementSensor)(
+                entry, describe(battery, key)
+            )
+            for key in sensor_keys(battery)
+            if key in keys and key not in energy
+        ]
+
     energy = (ENERGY_CHARGED_TOTAL, ENERGY_DISCHARGED_TOTAL)
     entities: list[SensorEntity] = [
-        (CounterSensor if is_counter(key) else MeasurementSensor)(
-            entry, describe(battery, key)
-        )
-        for key in sensor_keys(battery)
-        if key not in energy
-    ]
-    entities.extend(
         EnergyTotalSensor(entry, describe(battery, key))
         for key in energy
-        if {key, BATTERY_POWER}.intersection(measurements)
-    )
+        if {key, BATTERY_POWER}.intersection(battery.measurements)
+    ]
     entities.extend(
         ControlSensor(entry, description)
         for description in CONTROL_SENSORS
@@ -357,7 +356,7 @@ async def async_setup_entry(
     if CONFIGURED_CAPACITY.exists_fn(battery):
         entities.append(StateSensor(entry, CONFIGURED_CAPACITY))
     entities.append(LastPollSensor(entry, LAST_POLL))
-    async_add_entities(entities)
+    await async_add(entry, async_add_entities, measured_by, entities)
 
 
 class MeasurementSensor(HomeBatteryEntity, SensorEntity):

@@ -1,5 +1,6 @@
 """Switches: the settings of a device that are on or off."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, override
 
@@ -9,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .data import HomeBatteryConfigEntry
 from .drivers.battery.settings import SwitchSetting
-from .entity import HomeBatteryEntityDescription, SettingEntity, measured
+from .entity import HomeBatteryEntityDescription, SettingEntity, async_add, measured
 
 PARALLEL_UPDATES = 1
 
@@ -28,12 +29,15 @@ async def async_setup_entry(
 ) -> None:
     """Set up the switches of a battery."""
     battery = entry.runtime_data.battery
-    measurements = battery.measurements
-    async_add_entities(
-        SettingSwitch(entry, measured(HomeBatterySwitchDescription(key=key)))
-        for key, setting in battery.settings.items()
-        if isinstance(setting, SwitchSetting) and key in measurements
-    )
+
+    def settings_of(keys: Collection[str]) -> list[SettingSwitch]:
+        return [
+            SettingSwitch(entry, measured(HomeBatterySwitchDescription(key=key)))
+            for key, setting in battery.settings.items()
+            if isinstance(setting, SwitchSetting) and key in keys
+        ]
+
+    await async_add(entry, async_add_entities, settings_of)
 
 
 class SettingSwitch(SettingEntity, SwitchEntity):

@@ -379,6 +379,7 @@ async def test_a_detected_gx_has_the_services_at_unit_100(
         form = await answer(hass, form, {"host": gx.host})
         created = await answer(hass, form, typed_as("victron", suggested(form)))
         assert created["type"] is FlowResultType.CREATE_ENTRY
+        await hass.async_block_till_done(wait_background_tasks=True)
         registry = er.async_get(hass)
         entity_id = registry.async_get_entity_id(
             "sensor", DOMAIN, f"{created['result'].unique_id}_{key}"

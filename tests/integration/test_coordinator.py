@@ -5,7 +5,8 @@ from datetime import datetime
 import logging
 from typing import Any
 
-from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
 import pytest
 
@@ -50,16 +51,21 @@ def of_class(home: Home, keys: set[str], poll: Poll) -> set[str]:
 async def test_everything_is_read_once_and_then_enabled_entities_only(
     make_home: MakeHome, simulator: Simulator, asked: Asked, warp: Warp
 ) -> None:
+    """Before that those which are enabled: their states need not wait for the others."""
     home = make_home(simulator)
     await home.set_up()
-    assert asked == [None]
+    at_start, everything = asked
+    assert at_start is not None
+    assert everything is None
     shown = home.data.coordinator.subscribed
     registry = er.async_get(home.hass)
     for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id):
         key = entity.unique_id.removeprefix(f"{home.entry.unique_id}_")
         if key in home.data.battery.measurements and entity.disabled:
             assert key not in shown
+    assert at_start >= shown
     await warp(61)
+    asked[:2] = [everything]
     assert asked[1] == shown - of_class(home, shown, Poll.ONCE)
     for _ in range(3):
         await warp(6)
@@ -98,7 +104,7 @@ async def test_scan_interval_is_an_option(
     await home.set_up()
     for _ in range(3):
         await warp(10.4)
-    assert len(asked) == 2
+    assert len(asked) == 3  # two of them at once
 
 
 async def test_newly_subscribed_key_is_read_at_the_next_poll(
@@ -460,3 +466,95 @@ async def test_values_that_are_refused_after_all_fail_first_and_are_logged_once(
 
 def lines(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [message for message in caplog.messages if text in message]
+
+
+async def test_entities_of_the_rest_are_there_when_it_has_been_read(
+    make_home: MakeHome, victron: VictronSimulator, hass: HomeAssistant
+) -> None:
+    """They are disabled, and can be enabled as soon as they are there."""
+    home = make_home(victron)
+    assert await hass.config_entries.async_setup(home.entry.entry_id)
+    assert home.state("battery_soc") not in ("unknown", "unavailable")
+    assert home.find("vebus_alarms") is None
+    await hass.async_block_till_done(wait_background_tasks=True)
+    registry = er.async_get(hass)
+    rest = registry.async_get(home.entity_id("vebus_alarms"))
+    assert rest is not None
+    assert rest.disabled_by is er.RegistryEntryDisabler.INTEGRATION
+
+
+async def test_an_entity_that_the_user_enabled_has_its_state_at_once(
+    victron_home: Home, asked: Asked, hass: HomeAssistant
+) -> None:
+    await victron_home.enable("grid_frequency")
+    await hass.config_entries.async_unload(victron_home.entry.entry_id)
+    asked.clear()
+    assert await hass.config_entries.async_setup(victron_home.entry.entry_id)
+    assert asked[0] is not None
+    assert "grid_frequency" in asked[0]
+    assert victron_home.state("grid_frequency") not in ("unknown", "unavailable")
+
+
+async def test_an_entity_that_the_user_disabled_does_not_delay_the_first_states(
+    victron_home: Home, asked: Asked, hass: HomeAssistant
+) -> None:
+    registry = er.async_get(hass)
+    registry.async_update_entity(
+        victron_home.entity_id("pv_power"), disabled_by=er.RegistryEntryDisabler.USER
+    )
+    asked.clear()
+    await hass.config_entries.async_reload(victron_home.entry.entry_id)
+    assert asked[0] is not None
+    assert "pv_power" not in asked[0]
+    assert "load_power" in asked[0]
+
+
+async def test_the_rest_is_read_by_a_later_poll_if_it_fails_at_first(
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    warp: Warp,
+) -> None:
+    home, read = make_home(victron), VictronInverter.read
+    failing = True
+
+    async def fail_once(
+        self: VictronInverter, keys: Collection[str] | None = None
+    ) -> Readings:
+        nonlocal failing
+        if keys is None and failing:
+            failing = False
+            raise RequestTimeoutError("no answer")
+        return await read(self, keys)
+
+    monkeypatch.setattr(VictronInverter, "read", fail_once)
+    await home.set_up()
+    assert home.state("battery_soc") not in ("unknown", "unavailable")
+    assert home.find("vebus_alarms") is None
+    await warp(6)
+    assert home.find("vebus_alarms") is not None
+
+
+async def test_a_device_that_refuses_all_but_its_identity_is_not_set_up(
+    make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ill: its entities would be there without a value, and it lacks nothing."""
+    home, read = make_home(victron), VictronInverter.read
+
+    async def refuse(
+        self: VictronInverter, keys: Collection[str] | None = None
+    ) -> Readings:
+        whole = await read(self, keys)
+        once = {key for key in whole if self.poll_rate(key) is Poll.ONCE}
+        refused = DeviceRefusedError("refused", 2)
+        return Readings(
+            {key: whole[key] for key in once},
+            dict.fromkeys(whole.keys() - once, refused),
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VictronInverter, "read", refuse)
+        assert not await home.set_up()
+        assert home.entry_is(ConfigEntryState.SETUP_RETRY)
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    assert home.entry_is(ConfigEntryState.LOADED)

@@ -233,7 +233,7 @@ async def set_up_all(hass: HomeAssistant, *homes: Home) -> None:
     for home in homes:
         if home.entry.state is ConfigEntryState.NOT_LOADED:
             await hass.config_entries.async_setup(home.entry.entry_id)
-    await hass.async_block_till_done()
+    await hass.async_block_till_done(wait_background_tasks=True)
 
 
 async def unload_all(hass: HomeAssistant, *homes: Home) -> None:

@@ -6,6 +6,8 @@ from itertools import takewhile
 import sys
 from typing import Final
 
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 import pytest
@@ -84,6 +86,43 @@ def read_by(request: Request | Read | Write | Refusal) -> list[tuple[int, int] |
         case Read(unit, address, words):
             return [(unit, each) for each in range(address, address + words)]
     return []
+
+
+FIRST_STATES: Final[dict[str, int]] = {
+    "victron": 15,
+    "sun2000": 22,
+    "deye_modbus": 9,
+    "deye_solarman": 9,
+    "sessy": 10,
+    "sma": 22,
+}
+"""The most requests from connecting until the first states, at first and later on."""
+
+
+@each_on_a_socket
+async def test_the_first_states_need_few_requests(
+    make_home: MakeHome, simulator: Simulator
+) -> None:
+    """A slow gateway needs a second for each: what nobody sees is read afterwards."""
+    home = make_home(simulator)
+    at_first_state: list[int] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"].endswith("_state_of_charge"):
+            at_first_state.append(asked(simulator))
+
+    home.hass.bus.async_listen(EVENT_STATE_CHANGED, note)
+    await home.set_up()
+    assert at_first_state[0] <= FIRST_STATES[simulator.type]
+    assert asked(simulator) > at_first_state[0]
+
+    at_first_state.clear()
+    before = asked(simulator)
+    await home.hass.config_entries.async_reload(home.entry.entry_id)
+    await home.hass.async_block_till_done(wait_background_tasks=True)
+    back = next(count for count in at_first_state if count > before)
+    assert back - before <= FIRST_STATES[simulator.type]
 
 
 @each_on_a_socket

@@ -37,7 +37,7 @@ async def rows_of(hass: HomeAssistant, device: Device) -> Rows:
         )
         entry.add_to_hass(hass)
         assert await hass.config_entries.async_setup(entry.entry_id)
-        await hass.async_block_till_done()
+        await hass.async_block_till_done(wait_background_tasks=True)
         registry = er.async_get(hass)
         entities = er.async_entries_for_config_entry(registry, entry.entry_id)
         shown = rows(entities, serial_number)

@@ -14,6 +14,11 @@ class Report:
     values: dict[str, Value] = field(default_factory=dict)
     failures: dict[str, BatteryError] = field(default_factory=dict)
 
+    @property
+    def names(self) -> set[str]:
+        """The names that have a value or a failure."""
+        return {*self.values, *self.failures}
+
     def add(self, other: Self) -> None:
         """Add the result of another read."""
         self.values |= other.values

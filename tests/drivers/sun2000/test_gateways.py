@@ -28,7 +28,7 @@ from custom_components.homebattery.drivers.sun2000 import (
 from custom_components.homebattery.drivers.sun2000.inverter import Sun2000Inverter
 from tests.simulators import HuaweiSimulator, ManualClock
 from tests.simulators.huawei_gateways import METER_UNIT
-from tests.simulators.modbus import DEVICE_BUSY, Dropped, Read, Refused
+from tests.simulators.modbus import DEVICE_BUSY, Dropped, Read, Refusal, Refused
 
 from .bench import bench, connected, without_pauses
 
@@ -146,6 +146,24 @@ async def test_the_gateway_is_named(access: Any, names: tuple[str, ...] | None) 
 
     seen = gateway and (gateway.name, gateway.model, gateway.serial_number)
     assert seen == names
+
+
+async def test_a_gateway_that_was_never_there_does_not_make_the_inverter_doubtful() -> (
+    None
+):
+    """Its serial number, compared already, is not asked for once more."""
+    async with HuaweiSimulator(access="sdongle") as simulator:
+        battery = Sun2000Inverter.from_setup(simulator.setup)
+        battery.identity_check.expected = "HV2250123456"
+        log = simulator.server.traffic.log
+        async with battery:
+            compared = [
+                each
+                for each in log
+                if isinstance(each, Read) and (each.address, each.words) == (30015, 10)
+            ]
+            assert [each.unit for each in log if isinstance(each, Refusal)][-1] == 0
+    assert len(compared) == 1
 
 
 async def test_an_inverter_with_a_meter_measures_the_house_itself() -> None:

@@ -12,6 +12,7 @@ from ..errors import (
     DeviceRefusedError,
     IllegalAddressError,
     NotSupportedError,
+    ProtocolError,
     RequestTimeoutError,
     StartingError,
     UnitAbsentError,
@@ -111,7 +112,8 @@ class ChunkedUnit:
 class RegisterBlock(ModbusDevice):
     """A block of registers that an inverter may lack as a whole.
 
-    So single words are read first, up to three. Where an `optional` block gets no
+    So single words are read first, up to three, of one that is not `optional` only after
+    it was refused. Where an `optional` block gets no
     answer while the inverter `lives`, it is not there, and is seldom tried again. While
     all of its `proof` is 0, the inverter has not filled it yet, and its values are
     dropped.
@@ -167,12 +169,16 @@ class RegisterBlock(ModbusDevice):
             return Report()
         is_asked = any(name in again or not self._is_paused(name) for name in names)
         is_again = not self.registers.keys().isdisjoint(again)
+        wanted, first = {*names, *self._proof}, Report()
         if (self.there is None and is_asked) or (not self.is_present and is_again):
             whole = Silence() if silence is None else silence
             try:
-                await self._check_presence(whole)
-            except RequestTimeoutError as err:
-                asked = [self.registers[name] for name in (*names, *self._proof)]
+                if self.there is None and not self._optional:
+                    first = await self._read_first(wanted, whole)
+                if not self.there:
+                    await self._check_presence(whole)
+            except (RequestTimeoutError, ProtocolError) as err:
+                asked = [self.registers[name] for name in wanted]
                 whole.note(err, partial(self._note_failed, asked, err))
                 report = Report(failures={each.name: err for each in asked})
                 if silence is None:
@@ -181,13 +187,29 @@ class RegisterBlock(ModbusDevice):
         if not self.is_present:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
             return Report(failures=dict.fromkeys(names, missing))
-        report = await super().read({*names, *self._proof}, again, silence)
+        report = await super().read(wanted - first.names, again, silence)
+        report.add(first)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and all(value == 0 for value in proof):
             now = asyncio.get_running_loop().time()
             self.cache.note_missing({*names, *self._proof}, now)
             zeros = StartingError(f"{self.name}: nothing but zeros")
             return Report(failures=dict.fromkeys(names, zeros))
+        return report
+
+    async def _read_first(self, names: Collection[str], silence: Silence) -> Report:
+        """Read the first of the blocks that registers are in: mostly it is there.
+
+        Raises RequestTimeoutError or ProtocolError.
+        """
+        if silence.is_over:
+            return Report()
+        block = self._plan([self.registers[name] for name in names])[0]
+        try:
+            report = await self._request(block, Silence(most_unanswered=1))
+        except IllegalAddressError:
+            return Report()
+        self.there = silence.answered = True
         return report
 
     async def _check_presence(self, silence: Silence) -> None:

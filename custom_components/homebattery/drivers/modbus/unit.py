@@ -212,6 +212,11 @@ class ConnectionUnit:
                 words = await self._transact(replace(request, connects=connects))
             except NewConnectionError:
                 continue
+            except UnitAbsentError as err:
+                # Of a unit that was never there it says nothing about the device.
+                if self._unit_id in self._recording.words:
+                    check.note_failure(err)
+                raise
             except BatteryError as err:
                 check.note_failure(err)
                 raise
