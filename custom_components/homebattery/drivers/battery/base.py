@@ -117,7 +117,8 @@ class Battery(MeasuringDevice):
     shows_house: bool | None = None
     """Whether it shows the house that its gateway measures; None where none does."""
     local_time: Callable[[], datetime] = staticmethod(datetime.now)
-    """Returns the time where the battery is, for one that lives by the hour."""
+    """Returns the time where the battery is, for one that lives by the hour. Without a
+    time zone, it is that of the computer."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
     """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
