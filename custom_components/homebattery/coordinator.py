@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 import logging
 import math
 from typing import Any, Final, override
@@ -227,7 +228,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             self._fresh.clear()
         keys = self._by_rate()
         new = {key for key in keys[Poll.ONCE] if key not in self.data}
-        written = self.battery.take_written(self.subscribed)
+        written = self.battery.take_written(chain.from_iterable(keys.values()))
         return written.union(keys[Poll.FAST], keys[Poll.SLOW] - self._fresh, new)
 
     def _shown_at_start(self) -> set[str]:

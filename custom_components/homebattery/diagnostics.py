@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 import re
 from typing import Any, Final
 
@@ -71,8 +71,10 @@ async def async_get_config_entry_diagnostics(
 
 
 def _bounded(data: Any) -> Any:
-    """Return data whose texts are printable and short, also those of the device."""
+    """Return data for a JSON file, all texts printable and short."""
     match data:
+        case datetime():
+            return data.isoformat()
         case str():
             return printable(data)
         case Mapping():

@@ -16,8 +16,6 @@ from enum import StrEnum
 import logging
 from typing import Any, Final, Self, override
 
-from homeassistant.components.recorder.history import state_changes_during_period
-from homeassistant.components.recorder.statistics import get_last_short_term_statistics
 from homeassistant.components.sensor import SensorEntity
 from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfEnergy
 from homeassistant.core import State, callback
@@ -30,7 +28,6 @@ from homeassistant.helpers.restore_state import (
 from homeassistant.helpers.typing import StateType
 from homeassistant.util import dt as dt_util
 from homeassistant.util.unit_conversion import EnergyConverter
-from sqlalchemy.exc import SQLAlchemyError
 
 from .const import (
     BATTERY_POWER,
@@ -240,14 +237,28 @@ class EnergyTotalSensor(CounterEntity, SensorEntity):
         if DATA_INSTANCE not in self.hass.data:
             return 0.0
         recorder = get_instance(self.hass)
+        return await recorder.async_add_executor_job(self._read_last_recorded)
+
+    def _read_last_recorded(self) -> float:
+        """Return the last recorded total, kWh; 0 if the database fails."""
+        # Slow to import: only where there is a recorder, and not in the event loop.
+        from sqlalchemy.exc import SQLAlchemyError
+
         try:
-            return await recorder.async_add_executor_job(self._read_last_recorded)
+            return self._highest_since_compiled()
         except SQLAlchemyError as err:
             _LOGGER.warning("%s: cannot read its history: %s", self.entity_id, err)
             return 0.0
 
-    def _read_last_recorded(self) -> float:
+    def _highest_since_compiled(self) -> float:
         """Return the highest total since statistics were last compiled, kWh."""
+        from homeassistant.components.recorder.history import (
+            state_changes_during_period,
+        )
+        from homeassistant.components.recorder.statistics import (
+            get_last_short_term_statistics,
+        )
+
         compiled = get_last_short_term_statistics(
             self.hass, 1, self.entity_id, False, {"state"}
         ).get(self.entity_id)

@@ -39,6 +39,7 @@ from .drivers.measurements import MEASUREMENTS, Quantity, as_number
 from .entity import (
     ATTR_KEY,
     ControlEntity,
+    HomeBatteryEntity,
     HomeBatteryEntityDescription,
     SettingEntity,
     async_add,
@@ -55,6 +56,8 @@ HOLDS: Final = "holds"
 
 POWER_STEP: Final = 10
 CURRENT_STEP: Final = 0.1
+STEP_DECIMALS: Final = 1
+"""Decimals of the smallest step of a number, in its own unit."""
 VOLTAGE_CHANGE: Final = 0.1
 """Share by which the battery voltage must change until the current's range follows:
 a range that changes with every poll would be written to the registry each time."""
@@ -214,7 +217,40 @@ async def async_setup_entry(
     await async_add(entry, async_add_entities, settings_of, entities)
 
 
-class SettingNumber(SettingEntity, NumberEntity):
+class BatteryNumber(HomeBatteryEntity, NumberEntity):
+    """Show a number in the unit that the user has chosen, as exact as in its own."""
+
+    @property
+    def _unit_shown(self) -> float:
+        """The size of the unit that is shown, in the number's own; 1 for that one."""
+        return self.convert_to_native_value(1)
+
+    @property
+    @override
+    def native_step(self) -> float | None:
+        # Home Assistant takes it to be in the unit that the user has chosen: in kW, a
+        # slider would have steps of 10 kW.
+        step, unit = super().native_step, self._unit_shown
+        return step if step is None or unit == 1 else step / unit
+
+    @override
+    def _convert_to_state_value(
+        self,
+        value: float,
+        method: Callable[[float, int], float],
+        device_class: NumberDeviceClass | None,
+    ) -> float:
+        """Return a value in the unit that is shown, rounded by `method`.
+
+        Home Assistant itself leaves it no more decimals than it has: of 1450 W, 1 kW.
+        """
+        unit = self._unit_shown
+        if unit == 1:
+            return value
+        return method(value / unit, STEP_DECIMALS + max(0, math.ceil(math.log10(unit))))
+
+
+class SettingNumber(SettingEntity, BatteryNumber):
     """Change a number that stays on the device."""
 
     entity_description: HomeBatteryNumberDescription
@@ -255,7 +291,7 @@ class SettingNumber(SettingEntity, NumberEntity):
         await self._async_set(value)
 
 
-class SetpointNumber(ControlEntity, NumberEntity):
+class SetpointNumber(ControlEntity, BatteryNumber):
     """Hold the battery at a setpoint; unknown while it is not held.
 
     Setting it takes the battery into manual control. Its range is that of the power
@@ -288,33 +324,17 @@ class SetpointNumber(ControlEntity, NumberEntity):
     @property
     @override
     def native_min_value(self) -> float:
-        return self._precise(self._limits.minimum)
+        return self._limits.minimum
 
     @property
     @override
     def native_max_value(self) -> float:
-        return self._precise(self._limits.maximum)
-
-    @property
-    @override
-    def native_step(self) -> float | None:
-        # Home Assistant takes it to be in the unit that the user has chosen: in kW, a
-        # slider would have steps of 10 kW.
-        step, unit = super().native_step, self.convert_to_native_value(1)
-        return step if step is None or unit == 1 else step / unit
+        return self._limits.maximum
 
     @property
     @override
     def native_value(self) -> float | None:
-        value = self.entity_description.value_fn(self._control)
-        return None if value is None else self._precise(value)
-
-    def _precise(self, value: float) -> float:
-        """Return a value of the setpoint, with a decimal where the user has another unit.
-
-        Home Assistant rounds it to as many decimals as it has: 1400 W to 1 kW.
-        """
-        return value if self.convert_to_native_value(1) == 1 else float(value)
+        return self.entity_description.value_fn(self._control)
 
     @property
     @override
@@ -322,8 +342,8 @@ class SetpointNumber(ControlEntity, NumberEntity):
         # In words, for users who do not know which sign charges.
         return {
             **(super().extra_state_attributes or {}),
-            ATTR_CHARGES: self.native_max_value,
-            ATTR_DISCHARGES: -self.native_min_value,
+            ATTR_CHARGES: self.max_value,
+            ATTR_DISCHARGES: -self.min_value,
             ATTR_AT_ZERO: HOLDS,
         }
 
@@ -389,7 +409,7 @@ class CurrentSetpointNumber(SetpointNumber):
         return math.floor(self._limits.maximum / self._voltage) if self._voltage else 0
 
 
-class SetpointDurationNumber(ControlEntity, RestoreNumber):
+class SetpointDurationNumber(ControlEntity, BatteryNumber, RestoreNumber):
     """Minutes after which a setpoint ends by itself; 0 leaves that to the options."""
 
     @override

@@ -21,6 +21,7 @@ from homeassistant.const import (
     UnitOfInformation,
     UnitOfPower,
     UnitOfRatio,
+    UnitOfReactiveEnergy,
     UnitOfReactivePower,
     UnitOfTemperature,
     UnitOfTime,
@@ -105,6 +106,14 @@ KINDS: Final[Mapping[Quantity, HomeBatterySensorDescription]] = {
         state_class=SensorStateClass.MEASUREMENT,
         native_unit_of_measurement=UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
         suggested_display_precision=0,
+    ),
+    Quantity.REACTIVE_ENERGY: HomeBatterySensorDescription(
+        key="reactive_energy",
+        device_class=SensorDeviceClass.REACTIVE_ENERGY,
+        # Inductive and capacitive energy may cancel each other.
+        state_class=SensorStateClass.TOTAL,
+        native_unit_of_measurement=UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
+        suggested_display_precision=2,
     ),
     Quantity.POWER_FACTOR: HomeBatterySensorDescription(
         key="power_factor",
@@ -195,6 +204,9 @@ KINDS: Final[Mapping[Quantity, HomeBatterySensorDescription]] = {
         native_unit_of_measurement=UnitOfTime.SECONDS,
         suggested_display_precision=0,
         suggested_unit_of_measurement=UnitOfTime.MINUTES,
+    ),
+    Quantity.TIMESTAMP: HomeBatterySensorDescription(
+        key="timestamp", device_class=SensorDeviceClass.TIMESTAMP
     ),
     Quantity.SIGNAL_STRENGTH: HomeBatterySensorDescription(
         key="signal_strength",
@@ -364,7 +376,7 @@ class MeasurementSensor(HomeBatteryEntity, SensorEntity):
 
     @property
     @override
-    def native_value(self) -> StateType:
+    def native_value(self) -> StateType | datetime:
         value = self._value
         if self.device_class is SensorDeviceClass.ENUM:
             # A newer firmware may have states that have no name here yet.

@@ -137,13 +137,14 @@ async def test_setpoint_can_be_shown_and_set_in_kw(home: Home) -> None:
         home.entity_id("power_setpoint"), "number", {"unit_of_measurement": "kW"}
     )
     await home.hass.async_block_till_done()
-    await home.call("number.set_value", "power_setpoint", value=1.4)
+    await home.call("number.set_value", "power_setpoint", value=1.45)
     number = home.state_of("power_setpoint")
     assert number.attributes["unit_of_measurement"] == "kW"
-    assert number.state == "1.4"
+    assert number.state == "1.45"
     assert (number.attributes["min"], number.attributes["max"]) == (-2.2, 2.2)
+    assert number.attributes["charges_at_most"] == 2.2
     assert number.attributes["step"] == pytest.approx(0.01)
-    assert home.simulator.state()["battery_power"] == pytest.approx(1400, abs=60)
+    assert home.simulator.state()["battery_power"] == pytest.approx(1450, abs=60)
 
 
 async def test_manual_without_a_setpoint_holds(home: Home, warp: Warp) -> None:

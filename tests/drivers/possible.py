@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 import json
 from typing import Any
 
@@ -26,6 +27,8 @@ def is_possible(key: str, value: object) -> bool:
             return lowest <= value <= highest
         case str():
             return value.isprintable() and len(value) <= LONGEST_VALUE
+        case datetime():
+            return value <= datetime.now(UTC)
         case tuple():
             return all(isinstance(each, str) and each.isprintable() for each in value)
     return False

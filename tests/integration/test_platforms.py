@@ -57,7 +57,7 @@ def described(home: Home, platform: Platform) -> dict[str, str]:
             **(state.attributes if state else {}),
         }
         shown = "disabled" if state is None else state.state
-        if entity.original_device_class == SensorDeviceClass.TIMESTAMP:
+        if state and entity.original_device_class == SensorDeviceClass.TIMESTAMP:
             shown = "a time"
         facts = [
             entity.original_name,

@@ -1,9 +1,13 @@
 """Sensors of the options, and the classes of other sensors."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from homeassistant.const import EntityCategory
 from homeassistant.helpers import entity_registry as er
+from homeassistant.util import dt as dt_util
 import pytest
 
 from custom_components.homebattery.drivers.measurements import MEASUREMENTS, Quantity
@@ -16,6 +20,7 @@ from tests.simulators import (
     SmaSimulator,
     VictronSimulator,
 )
+from tests.simulators.huawei_values import REACTIVE_ENERGY, STARTED
 
 
 async def test_capacity_of_the_options_is_shown_when_the_device_reports_none(
@@ -41,6 +46,43 @@ async def test_capacity_that_the_device_reports_comes_before_the_options(
         await home.enable("rated_capacity")
 
         assert home.state("rated_capacity") == "10.0"
+
+
+@pytest.fixture
+async def huawei_home(make_home: MakeHome, clock: ManualClock) -> AsyncIterator[Home]:
+    async with HuaweiSimulator(HuaweiSimulator.house(clock=clock)) as simulator:
+        home = make_home(simulator)
+        assert await home.set_up()
+        yield home
+
+
+async def test_the_start_of_an_inverter_is_a_time_for_those_who_want_it(
+    huawei_home: Home,
+) -> None:
+    """The inverter gives the time of Home Assistant's zone, without the zone."""
+    await huawei_home.hass.config.async_set_time_zone("Europe/Berlin")
+    await huawei_home.enable("started_at", "stopped_at")
+
+    shown = huawei_home.state_of("started_at")
+    wall = datetime.fromtimestamp(STARTED, UTC).replace(
+        tzinfo=ZoneInfo("Europe/Berlin")
+    )
+    assert shown.attributes["device_class"] == "timestamp"
+    assert dt_util.parse_datetime(shown.state) == wall
+    assert huawei_home.state("stopped_at") == "unknown"
+    entity = er.async_get(huawei_home.hass).async_get(shown.entity_id)
+    assert entity is not None
+    assert entity.entity_category is EntityCategory.DIAGNOSTIC
+
+
+async def test_reactive_energy_may_fall(huawei_home: Home) -> None:
+    await huawei_home.enable("meter_reactive_energy")
+
+    shown = huawei_home.state_of("meter_reactive_energy")
+    assert float(shown.state) == REACTIVE_ENERGY
+    assert shown.attributes["device_class"] == "reactive_energy"
+    assert shown.attributes["unit_of_measurement"] == "kvarh"
+    assert shown.attributes["state_class"] == "total"
 
 
 @pytest.mark.parametrize(

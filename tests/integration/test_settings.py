@@ -5,6 +5,7 @@ from typing import Any
 
 from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import (
     mock_restore_cache_with_extra_data,
@@ -83,6 +84,27 @@ async def test_limit_that_was_lowered_is_lifted_by_its_maximum(
         limit = victron.gx.settings["/Settings/CGwacs/MaxDischargePower"]
         assert limit < 0 or limit > most
         await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_a_setting_can_be_shown_and_set_in_kw(victron_home: Home) -> None:
+    """Home Assistant would round it to whole kW, and give a slider steps of 10 kW."""
+    key = "discharge_power_limit"
+    await victron_home.enable(key)
+    await victron_home.call("number.set_value", key, value=1450)
+    in_watts = victron_home.state_of(key).attributes
+
+    er.async_get(victron_home.hass).async_update_entity_options(
+        victron_home.entity_id(key), "number", {"unit_of_measurement": "kW"}
+    )
+    await victron_home.hass.async_block_till_done()
+    assert victron_home.state(key) == "1.45"
+    await victron_home.call("number.set_value", key, value=1.55)
+
+    number = victron_home.state_of(key)
+    assert number.state == "1.55"
+    for limit in ("min", "max", "step"):
+        assert number.attributes[limit] == pytest.approx(in_watts[limit] / 1000)
+    assert await victron_home.data.battery.get(key) == 1550
 
 
 @one_of_each_protocol

@@ -7,6 +7,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+import subprocess
+import sys
 from typing import Final
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from custom_components.homebattery.const import PLATFORMS
 from custom_components.homebattery.drivers import DRIVERS
 
-from . import FOLDER
+from . import FOLDER, ROOT
 
 type Graph = Mapping[str, frozenset[str]]
 
@@ -194,6 +196,37 @@ def test_all_modules_are_in_the_graph() -> None:
     assert {f"{LIBRARY}.errors", LIBRARY} <= GRAPH.keys()
     assert "coordinator" in GRAPH["data"]
     assert {"victron", "sessy"} <= VENDORS
+
+
+# Speed
+
+
+RECORDER: Final = {"homeassistant.components.recorder", "sqlalchemy"}
+"""The recorder, and the library that makes its import slow."""
+
+
+def loaded_with(*modules: str) -> set[str]:
+    """Return all modules that Python has loaded after an import of these."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        text=True,
+        capture_output=True,
+        cwd=ROOT,
+    )
+    return set(result.stdout.split())
+
+
+def test_the_recorder_is_loaded_only_to_be_used() -> None:
+    """It takes as long as all else of the integration, and not everybody has it."""
+    component = "custom_components.homebattery"
+    ours = [f"{component}.{name}" for name in outside_library(GRAPH) if name != DOOR]
+    loaded = loaded_with(component, *ours)
+
+    assert set(ours) <= loaded
+    assert loaded & RECORDER == set()
+    assert loaded_with("homeassistant.components.recorder.history") >= RECORDER
 
 
 # These tests can fail

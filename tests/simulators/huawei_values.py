@@ -15,7 +15,9 @@ COUNTED_BEFORE: Final = 1000.0
 UNSEEN_WATTS: Final = 660.0
 """Load that an EMMA did not see where storage of another maker fed the house."""
 TIME_ZONE: Final = 60  # min
-STARTED: Final = 1_789_970_000  # unix time
+STARTED: Final = 1_789_970_000 + 60 * TIME_ZONE
+"""Seconds from 1970 on by its clock, which is set to the time zone."""
+REACTIVE_ENERGY: Final = -123.45  # kvarh
 PACK_STATUS: Final = 0x0202
 STRINGS: Final = ((0.55, 400.0), (0.45, 380.0))  # share of the power, V
 DARK_VOLTS: Final = 35.0
@@ -211,7 +213,7 @@ class Sun2000Values:
             "meter_frequency": plant.frequency,
             "exported": -exported if self.exported_is_negative else exported,
             "imported": COUNTED_BEFORE + sum(plant.counters.imported) / 1000,
-            "meter_reactive_total": 0,
+            "meter_reactive_total": REACTIVE_ENERGY,
             "meter_type": int(plant.phases > 1),
             **_line_voltages("meter_line_voltage", plant.mains),
         }

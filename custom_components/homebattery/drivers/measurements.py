@@ -8,10 +8,11 @@ delivers to its AC side.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, IntEnum, auto
 from typing import Final
 
-type Value = float | int | str | bool | tuple[str, ...] | None
+type Value = float | int | str | bool | datetime | tuple[str, ...] | None
 """The value of a register or a measurement; None is 'the device does not know'."""
 
 
@@ -64,6 +65,8 @@ class Quantity(Enum):
     """kWh that a full battery holds"""
     DURATION = auto()
     """s"""
+    TIMESTAMP = auto()
+    """a moment that has passed, with its time zone"""
     SIGNAL_STRENGTH = auto()
     """dBm"""
     PRICE = auto()
@@ -74,6 +77,8 @@ class Quantity(Enum):
     """bytes"""
     REACTIVE_POWER = auto()
     """var"""
+    REACTIVE_ENERGY = auto()
+    """kvarh over the device's life; rises and falls"""
     POWER_FACTOR = auto()
     """between -1 and 1"""
     RESISTANCE = auto()
@@ -115,6 +120,7 @@ UNITS: Final[Mapping[Quantity, str]] = {
     Quantity.VOLUME_GAS: "m³",
     Quantity.MEMORY: "B",
     Quantity.REACTIVE_POWER: "var",
+    Quantity.REACTIVE_ENERGY: "kvarh",
     Quantity.RESISTANCE: "MΩ",
 }
 """The unit of each quantity that has one."""
@@ -390,10 +396,12 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         *_inside(Quantity.FLAG, "off_grid", "power_derated", "backup_enabled"),
         *_inside(Quantity.PROBLEMS, "alarms"),
         *_inside(Quantity.CODE, "fault_code"),
+        *_inside(Quantity.TIMESTAMP, "started_at", "stopped_at"),
         *_inside(Quantity.COUNT, "optimizers", "optimizers_online"),
         *_inside(_P, "max_active_power", "present_max_active_power"),
         *_inside(_P, "peak_power_today", "active_power_fast"),
         *_inside(Quantity.REACTIVE_POWER, "reactive_power", "meter_reactive_power"),
+        *_inside(Quantity.REACTIVE_ENERGY, "meter_reactive_energy"),
         *_inside(Quantity.POWER_FACTOR, "power_factor", "meter_power_factor"),
         *_inside(Quantity.PERCENT, "efficiency"),
         *_inside(Quantity.RESISTANCE, "insulation_resistance"),

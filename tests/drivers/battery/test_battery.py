@@ -577,6 +577,19 @@ async def test_setting_is_written_and_read_back(
     assert image.traffic.log[-1] == (1, write[1], 1)
 
 
+async def test_keys_are_compared_with_the_written_ones_only_after_a_write(
+    image: ModbusImage,
+) -> None:
+    """There may be hundreds of keys, and the question comes with each poll."""
+    async with connected(image) as battery:
+        keys = iter(["min_soc", "battery_soc"])
+        assert battery.take_written(keys) == set()
+        assert [*keys] == ["min_soc", "battery_soc"]
+
+        await battery.set_value("min_soc", 25)
+        assert battery.take_written(["min_soc", "battery_soc"]) == {"min_soc"}
+
+
 async def test_device_is_given_time_before_it_is_read_back(
     image: ModbusImage, monkeypatch: pytest.MonkeyPatch, pauses: Pauses
 ) -> None:

@@ -1,8 +1,10 @@
 """The Huawei driver, against register images and against a simulated inverter."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -1029,6 +1031,95 @@ async def test_export_that_is_counted_backwards_is_turned() -> None:
         assert await b.battery.get("grid_export_total") == 1000
 
 
+BERLIN: Final = ZoneInfo("Europe/Berlin")
+NOON: Final = datetime(2026, 11, 20, 12, tzinfo=BERLIN)
+STARTED, STOPPED = 32091, 32093
+
+
+def on_the_wall(time: datetime) -> int:
+    """Return a register's value: seconds from 1970 on by the clock on the wall."""
+    return round(time.replace(tzinfo=UTC).timestamp())
+
+
+def two_words(address: int, value: int) -> dict[int, int]:
+    return {address: value >> 16, address + 1: value & 0xFFFF}
+
+
+async def moment_of(value: int, local_time: datetime = NOON) -> object:
+    """Return the start that is read of a register's value."""
+    vector = changed(PV_CHARGING, two_words(STARTED, value))
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        battery.local_time = lambda: local_time
+        return await battery.get("started_at")
+
+
+@pytest.mark.parametrize(
+    ("started", "utc"),
+    [
+        (datetime(2026, 11, 20, 7, 30), datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
+        # In summer, which is over.
+        (datetime(2026, 7, 1, 7, 30), datetime(2026, 7, 1, 5, 30, tzinfo=UTC)),
+    ],
+)
+async def test_a_start_is_by_the_clock_on_the_wall(
+    started: datetime, utc: datetime
+) -> None:
+    assert await moment_of(on_the_wall(started)) == utc
+
+
+async def test_a_stop_is_by_the_clock_on_the_wall() -> None:
+    stopped = NOON - timedelta(hours=1)
+    vector = changed(PV_CHARGING, two_words(STOPPED, on_the_wall(stopped)))
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        battery.local_time = lambda: NOON
+        assert await battery.get("stopped_at") == stopped
+
+
+async def test_without_a_time_zone_a_start_is_in_that_of_the_computer() -> None:
+    here = datetime(2026, 11, 20, 12)
+    assert await moment_of(on_the_wall(here), here) == here.astimezone()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        0xFFFFFFFF,
+        on_the_wall(datetime(2000, 1, 1, 0, 5)),
+        on_the_wall(NOON + timedelta(minutes=1)),
+        0xFFFFFFFE,
+    ],
+    ids=["zero", "not available", "clock not set", "future", "far future"],
+)
+async def test_a_start_that_cannot_be_is_unknown(value: int) -> None:
+    assert await moment_of(value) is None
+
+
+@pytest.mark.parametrize("energy", [12.34, -12.34])
+async def test_reactive_energy_has_a_sign(energy: float) -> None:
+    raw = round(100 * energy) & 0xFFFFFFFF
+    vector = changed(PV_CHARGING, two_words(37123, raw))
+    async with ModbusImage(vector) as image, connected(image) as battery:
+        assert await battery.get("meter_reactive_energy") == energy
+
+
+async def test_starts_and_reactive_energy_cost_no_request() -> None:
+    """They lie between registers that are shown by default."""
+    more = {"started_at", "stopped_at", "meter_reactive_energy"}
+    async with bench() as b:
+        await b.battery.read()
+        usual = {key for key in b.battery.measurements if MEASUREMENTS[key].enabled}
+        requests = []
+        for keys in (usual, usual | more):
+            before = b.simulator.server.traffic.requests
+            readings = await b.battery.read(keys)
+            requests.append(b.simulator.server.traffic.requests - before)
+            assert not readings.failures
+        assert {b.battery.poll_rate(key) for key in more} == {Poll.SLOW}
+
+    assert requests[0] == requests[1]
+
+
 async def test_an_unknown_state_costs_only_itself() -> None:
     """Codes occur that no list has."""
     async with bench() as b:
@@ -1050,13 +1141,14 @@ async def test_alarms_and_faults_are_named() -> None:
         await b.simulator.misbehave("battery", status="fault")
         readings = await b.battery.read(["alarms", "problem"])
 
-    assert readings["alarms"] == (
+    alarms = (
         "Grid loss (2032)",
         "Battery abnormal (2068)",
         "Allowed battery discharge power is low (2094)",
     )
+    assert readings["alarms"] == alarms
     assert readings["problem"] == (
-        *readings["alarms"],
+        *alarms,
         "Battery 1 fault",
         "Battery 2 fault",
     )

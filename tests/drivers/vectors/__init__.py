@@ -1,6 +1,7 @@
 """Checks of all drivers' vectors: expected values, and plausible ones."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -50,6 +51,8 @@ def _fits(battery: Battery, key: str, value: Value) -> bool:
             return isinstance(value, str)
         case Quantity.FLAG:
             return isinstance(value, bool)
+        case Quantity.TIMESTAMP:
+            return isinstance(value, datetime) and value.tzinfo is not None
         case Quantity.PROBLEMS:
             return isinstance(value, tuple)
         case _:

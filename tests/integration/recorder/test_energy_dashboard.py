@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final
 
+from homeassistant.components.recorder import statistics
 from homeassistant.components.recorder.statistics import get_last_short_term_statistics
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers.recorder import get_instance
@@ -25,6 +26,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     do_adhoc_statistics,
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+from sqlalchemy.exc import OperationalError
 
 from custom_components.homebattery.drivers.battery.counters import CounterFilter
 from custom_components.homebattery.energy import Source
@@ -417,6 +419,25 @@ async def test_a_power_cut_does_not_make_an_added_up_total_fall(
     after = float(home.state(DISCHARGED))
     assert after > before
     assert await on_dashboard.total() == pytest.approx(after, abs=0.01)
+
+
+async def test_an_added_up_total_survives_a_database_that_cannot_be_read(
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    home = make_home(victron)
+    await home.set_up()
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", None, Exception("disk I/O error"))
+
+    monkeypatch.setattr(statistics, "get_last_short_term_statistics", fail)
+    await restart(home, {"source": Source.POWER, "energy": 0.25})
+
+    assert float(home.state(DISCHARGED)) == 0.25
+    assert "cannot read its history" in caplog.text
 
 
 async def test_a_battery_that_was_removed_and_added_again_keeps_its_totals(

@@ -9,7 +9,7 @@ Constructing, connecting and reading never write to a device.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -117,7 +117,8 @@ class Battery(MeasuringDevice):
     shows_house: bool | None = None
     """Whether it shows the house that its gateway measures; None where none does."""
     local_time: Callable[[], datetime] = staticmethod(datetime.now)
-    """Returns the time where the battery is, for one that lives by the hour."""
+    """Returns the time where the battery is, for one that lives by the hour. Without a
+    time zone, it is that of the computer."""
     choices: Mapping[str, Sequence[Choice]] = MappingProxyType({})
     """The fields for which several values would suit, as `connect` has detected."""
     no_setpoint: ClassVar[str] = "takes no setpoint"
@@ -325,11 +326,11 @@ class Battery(MeasuringDevice):
         """The setpoint that the battery is held at; None while it is not held."""
         return None if self.controller is None else self.controller.held
 
-    def take_written(self, keys: Collection[str]) -> set[str]:
+    def take_written(self, keys: Iterable[str]) -> set[str]:
         """Return those of `keys` that were written lately, and are to be read now.
 
         Each until it was returned long enough after the write for the device to show
-        it.
+        it. `keys` are not looked at while there is none.
         """
         return set()
 

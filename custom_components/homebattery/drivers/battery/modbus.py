@@ -1,6 +1,6 @@
 """The part that all Modbus batteries share: registers, formulas, settings."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, override
 
 from ..address import check_unit_ids
@@ -402,7 +402,7 @@ class ModbusBattery(Battery):
         return RegisterController(*self._register(_SETPOINT), self.settle)
 
     @override
-    def take_written(self, keys: Collection[str]) -> set[str]:
+    def take_written(self, keys: Iterable[str]) -> set[str]:
         if not (names := self.cache.written.take(loop_time())):
             return set()
         return {key for key in keys if not names.isdisjoint(self._needs(key))}

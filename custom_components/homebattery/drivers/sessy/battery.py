@@ -11,7 +11,7 @@ client, `answers.py` the bounds of an answer, `device.py` reads and writes, and
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, override
@@ -404,7 +404,7 @@ class SessyInverter(Battery):
         return self._narrowed(SetpointLimits(-most, most))
 
     @override
-    def take_written(self, keys: Collection[str]) -> set[str]:
+    def take_written(self, keys: Iterable[str]) -> set[str]:
         if not (written := self.device.written.take(loop_time())):
             return set()
         names = {

@@ -19,6 +19,7 @@ contradict, or was never measured, is marked [uncertain].
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar, Final, override
 
 from ..battery.base import Choice, SetpointLimits, SetupField
@@ -60,8 +61,10 @@ from .measurements import (
     FORMULAS,
     L1_OR_TOTAL,
     LIMITS,
+    MOMENTS,
     OF_THE_HOUSE,
     load_of,
+    moment,
     number,
     problems,
 )
@@ -190,6 +193,7 @@ class Sun2000Inverter(ModbusBattery):
             Formula("has_battery", ("model",), lambda _: self.has_battery),
             Formula("power_setpoint", (*setpoint, *LIMITS), self._setpoint_on_device),
             Formula("problem", (*ALARMS, *BATTERY_STATES, *LIMITS), self._problems),
+            *(moment(key, self._now) for key in MOMENTS),
         ):
             self._formulas[formula.key] = formula
 
@@ -416,6 +420,10 @@ class Sun2000Inverter(ModbusBattery):
         if key == "power_setpoint" and self.snapshot is not None:
             return Poll.FAST
         return super().poll_rate(key)
+
+    def _now(self) -> datetime:
+        """Return the time where the inverter is; whoever set it up may give another."""
+        return self.local_time()
 
     def _problems(self, v: Values) -> tuple[str, ...]:
         """Return active alarms, battery faults and an orphaned hold."""

@@ -1,6 +1,7 @@
 """The measurements computed from Huawei's registers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from ..battery.readings import SOC, Formula, Values
@@ -8,6 +9,12 @@ from ..measurements import Value
 from .registers import ALARMS, FIXED_PERIODS, SHUTDOWN_COMMAND, TOU_PERIODS
 
 _DAYS: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+
+_EPOCH: Final = datetime(1970, 1, 1)
+_CLOCK_SET: Final = datetime(2010, 1, 1)
+"""No inverter is that old: the clock of one that started before had not been set."""
+MOMENTS: Final = ("started_at", "stopped_at")
+"""The registers of moments; the keys of their measurements are the same."""
 
 _TEMPERATURES: Final = ("battery1_temperature", "battery2_temperature")
 BATTERY_STATES: Final = ("battery1_status", "battery2_status")
@@ -31,6 +38,25 @@ def load_of(inverters: str) -> Formula:
         return number(v[inverters]) + number(v["grid_power"])
 
     return Formula("load_power", (inverters, "grid_power"), load_power)
+
+
+def moment(key: str, now: Callable[[], datetime]) -> Formula:
+    """Return the formula of a moment in the past; None for one that cannot be.
+
+    Its register is the clock on the wall there, of which `now` has the time zone.
+    """
+
+    def time(v: Values) -> Value:
+        wall = _EPOCH + timedelta(seconds=number(v[key]))
+        if wall < _CLOCK_SET:
+            return None
+        present = now()
+        # Without a time zone it is that of this computer.
+        zone = present.tzinfo
+        at = wall.astimezone() if zone is None else wall.replace(tzinfo=zone)
+        return at if at <= present.astimezone() else None
+
+    return Formula(key, (key,), time)
 
 
 def _l1_or_total(v: Values) -> Value:

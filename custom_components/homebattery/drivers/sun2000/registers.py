@@ -310,7 +310,7 @@ _INVERTER: Final = (
     _r(32088, "insulation_resistance", UINT16, 1000, "MΩ"),
     _r(32089, "device_status", poll=FAST, enum=DEVICE_STATUS),
     _r(32090, "fault_code"),
-    # Seconds since 1970 by the inverter's own clock (time zone and DST included).
+    # Seconds from 1970 on by the clock on the wall, with time zone and daylight saving.
     _r(32091, "started_at", UINT32, 1, "s"),
     _r(32093, "stopped_at", UINT32, 1, "s"),
     _r(32095, "active_power_fast", INT32, 1, "W", FAST),
