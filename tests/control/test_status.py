@@ -6,6 +6,7 @@ from custom_components.homebattery.const import ControlStatus
 from custom_components.homebattery.control.status import (
     GRACE,
     SETTLE,
+    TOLERANCE,
     control_status,
     follows,
 )
@@ -248,6 +249,41 @@ def test_a_discharge_that_follows_the_load_gives_what_the_house_takes(
         soc=soc,
         min_soc=10,
         follows_load=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "imported", "soc", "expected"),
+    [
+        (0, 600, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (-90, TOLERANCE + 1, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (-90, TOLERANCE, 50, (LIMITED, LimitReason.LOAD)),
+        (-600, 20, 50, (LIMITED, LimitReason.LOAD)),
+        # It charges from the sun, of which the house takes nothing.
+        (1500, -400, 50, (LIMITED, LimitReason.LOAD)),
+        (1500, 1400, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        # It gives what it can.
+        (-600, 1400, 50, (LIMITED, LimitReason.BATTERY)),
+        (0, 600, 10, (LIMITED, LimitReason.EMPTY)),
+        (-3000, 1400, 50, (FOLLOWING, None)),
+    ],
+)
+def test_the_house_takes_no_more_only_while_the_grid_gives_it_nothing(
+    measured: float,
+    imported: float,
+    soc: float,
+    expected: tuple[ControlStatus, LimitReason | None],
+) -> None:
+    assert expected == control_status(
+        requested=-3000,
+        granted=-3000,
+        measured=measured,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        soc=soc,
+        min_soc=10,
+        follows_load=True,
+        imported=imported,
     )
 
 

@@ -14,7 +14,7 @@ from homeassistant.util import dt as dt_util
 
 from ..coordinator import BatteryCoordinator
 from ..drivers.errors import BatteryError
-from .measured import READ_BACK, WATCHED, measured
+from .measured import READ_BACK, measured, watched
 from .state import ControlState, LeasedBattery
 
 SETTLED: Final = 1.5
@@ -55,6 +55,7 @@ class KeepAlive:
         )
         self._is_ticking = False
         self._refreshing: asyncio.Task[None] | None = None
+        self._watched: tuple[str, ...] = ()
         self._stop_watching: CALLBACK_TYPE | None = None
 
     @callback
@@ -66,7 +67,7 @@ class KeepAlive:
         self._timers.run(
             interval, None if is_closed or lease is None else lease.expires
         )
-        self._watch(interval is not None)
+        self._watch(() if interval is None else watched(lease))
         self._coordinator.async_update_listeners()
 
     @property
@@ -81,15 +82,17 @@ class KeepAlive:
                 return None
 
     @callback
-    def _watch(self, wanted: bool) -> None:
-        """Poll the keys that a lease depends on, or stop polling them."""
-        if wanted and self._stop_watching is None:
+    def _watch(self, keys: tuple[str, ...]) -> None:
+        """Poll the keys that a lease depends on from now on, and no other ones."""
+        if keys == self._watched:
+            return
+        self._watched = keys
+        _cancel(self._stop_watching)
+        self._stop_watching = None
+        if keys:
             self._stop_watching = self._coordinator.async_add_listener(
-                self._evaluate, WATCHED
+                self._evaluate, keys
             )
-        elif not wanted and self._stop_watching is not None:
-            self._stop_watching()
-            self._stop_watching = None
 
     @callback
     def _evaluate(self) -> None:

@@ -150,6 +150,8 @@ class Grant(NamedTuple):
     """None when nothing was cut."""
     follows_load: bool = False
     """Whether it is the most of a discharge that gives what the house takes."""
+    replaces_import: bool = False
+    """Whether it does until nothing is imported at the grid meter."""
 
 
 @dataclass(frozen=True, slots=True)
