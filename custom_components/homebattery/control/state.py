@@ -83,6 +83,8 @@ class LeasedBattery:
         self.lease: Lease | None = None
         """The lease in HELD; in CLOSED the one that is still to be released."""
         self.retry_log = RetryLog(title)
+        self.calls = 0
+        """Number of calls that have applied a setpoint, or tried to release it."""
         self.release_failures = 0
         """Number of failed releases in a row."""
         self.takeovers = Takeovers()
@@ -218,6 +220,7 @@ class LeasedBattery:
             raise
         finally:
             await self.save()
+        self.calls += lease.applied
         return lease
 
     def _must_wait(self, power: float) -> bool:
@@ -355,6 +358,7 @@ class LeasedBattery:
             # Restored or not: it is not renewed any more.
             self._end()
             await self.save()
+            self.calls += 1
 
     # On disk
 
