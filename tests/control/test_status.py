@@ -40,6 +40,30 @@ def test_follows(setpoint: float, measured: float, expected: bool) -> None:
     assert follows(setpoint, measured) is expected
 
 
+@pytest.mark.parametrize("reason", [None, LimitReason.FLASH])
+def test_a_setpoint_that_waits_its_turn_is_pending(reason: LimitReason | None) -> None:
+    assert control_status(
+        requested=1000,
+        granted=None,
+        measured=600,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        waits_for=reason,
+    ) == (PENDING, reason)
+
+
+def test_a_setpoint_that_failed_when_its_turn_came_is_not_followed() -> None:
+    assert control_status(
+        requested=1000,
+        granted=None,
+        measured=600,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        fault=LimitReason.REFUSED,
+        waits_for=LimitReason.FLASH,
+    ) == (NOT_FOLLOWING, LimitReason.REFUSED)
+
+
 NEVER = None
 """The setpoint was not followed since it changed."""
 

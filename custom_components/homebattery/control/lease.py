@@ -81,6 +81,8 @@ class Lease:
     """The power that was granted in the end; None before it was applied."""
     fault: LimitReason | None = None
     """The reason why it could not be applied, or renewed, the last time."""
+    waits_for: LimitReason | None = None
+    """The reason why it waits its turn, where one is known; None once it is applied."""
     failures: int = 0
     """Number of such failures in a row."""
 
@@ -115,6 +117,7 @@ class Lease:
             follows_load=self.grant is not None and self.grant.follows_load,
             imported=measured.grid_power if self.replaces_import else None,
             fault=self.fault,
+            waits_for=self.waits_for,
             lost=measured.is_lost or self._is_uncertain,
             curtails_pv=measured.curtails_pv,
         )

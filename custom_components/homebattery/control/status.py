@@ -58,6 +58,7 @@ def control_status(
     follows_load: bool = False,
     imported: float | None = None,
     fault: LimitReason | None = None,
+    waits_for: LimitReason | None = None,
     lost: bool = False,
     curtails_pv: bool = False,
 ) -> tuple[ControlStatus, LimitReason | None]:
@@ -67,8 +68,9 @@ def control_status(
     that; `limit_reason` says why it is less than was asked for, `follows_load` whether
     it is the most of a discharge that gives what the house takes, `imported` what the
     grid gives of that, None where it is not measured; `fault` why it could not be
-    applied or renewed; `lost`: it is not known whether the device still holds it;
-    `curtails_pv`: whether it does so at the cost of PV. The seconds are those since
+    applied or renewed, `waits_for` why it waits its turn; `lost`: it is not known
+    whether the device still holds it; `curtails_pv`: whether it does so at the cost of
+    PV. The seconds are those since
     `requested` last changed, and since the measured power was last on target (the same
     while it has not been).
     """
@@ -76,7 +78,7 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault
     if granted is None:
         if fault is None:
-            return ControlStatus.PENDING, None
+            return ControlStatus.PENDING, waits_for
         return ControlStatus.NOT_FOLLOWING, fault
     extreme = _extreme(requested, soc, min_soc)
     reduced = abs(requested) - abs(granted) >= 1

@@ -87,7 +87,7 @@ class LimitReason(StrEnum):
     LOAD = "load"
     """The house takes no more, and nothing of the discharge is fed in."""
     FLASH = "flash"
-    """Its flash has been written often enough today."""
+    """Its flash has been written often enough, just now or today."""
     NOT_SAVED = "not_saved"
     """The snapshot could not be saved, so nothing was written."""
 
