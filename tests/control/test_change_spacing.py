@@ -32,6 +32,7 @@ async def test_another_power_waits_its_turn_and_the_last_one_counts(
         await home.set_power(power)
         assert forced(home) == 600
         assert home.state("control_status") == "pending"
+        assert home.state_of("control_status").attributes["reason"] is None
         await warp(2)
     await warp(INTERVAL - 12)
     assert forced(home) == 600

@@ -238,6 +238,33 @@ async def test_a_discharge_that_may_not_feed_in_ends_at_the_load(
 
 
 @pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
+async def test_a_discharge_without_effect_is_no_house_that_takes_no_more(
+    home: Home, wait: Wait
+) -> None:
+    """The grid serves the house instead."""
+    home.simulator.plant.max_discharge = 0
+    await home.set_power(-3000)
+    await wait(SETTLE + 30)
+    assert status(home) == ("not_following", "no_effect")
+    home.simulator.plant.max_discharge = 12_000
+    await wait(30)
+    assert status(home) == ("limited", "load")
+
+
+@pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
+async def test_a_discharge_for_what_is_behind_the_inverter_leaves_the_rest_to_the_grid(
+    home: Home, wait: Wait
+) -> None:
+    """A Deye that may not export to its load serves that alone."""
+    zero_export_to_load = 1
+    await home.simulator.misbehave("settings", address=142, words=[zero_export_to_load])
+    await home.set_power(-3000)
+    home.simulator.plant.max_discharge = 50
+    await wait(SETTLE + 30)
+    assert status(home) == ("limited", "load")
+
+
+@pytest.mark.parametrize("simulator", SETTINGS_ALONE, indirect=True)
 async def test_a_hold_without_the_grid_is_limited(home: Home, wait: Wait) -> None:
     """The battery serves what is behind it meanwhile."""
     await home.set_power(0)

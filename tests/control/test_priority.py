@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from pymodbus.client import AsyncModbusTcpClient
 import pytest
 
-from custom_components.homebattery.drivers import VictronInverter
+from custom_components.homebattery.drivers import SimulatedBattery, VictronInverter
 from custom_components.homebattery.drivers.battery.controller import Grant, LimitReason
+from custom_components.homebattery.drivers.errors import BatteryError
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.modbus.unit import ModbusRequest
 from custom_components.homebattery.drivers.report import Report
@@ -46,26 +49,37 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
+class Leap(Protocol):
+    """Lets time pass, s, with all timers that fall due in it."""
+
+    async def __call__(self, seconds: float) -> None: ...
+
+
 @pytest.fixture
-def slow(
-    hass: HomeAssistant,
-    victron: VictronSimulator,
-    clock: ManualClock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Let time leap before each answer, with all timers that fall due in it."""
+def leap(
+    hass: HomeAssistant, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Leap:
+    """Return a coroutine that waits for no task, unlike `warp`."""
     real, ahead = hass.loop.time, 0.0
     monkeypatch.setattr(hass.loop, "time", lambda: real() + ahead)
 
-    async def pause() -> None:
+    async def leap(seconds: float) -> None:
         nonlocal ahead
-        for _ in range(round(SLOW / STEP)):
+        for _ in range(round(seconds / STEP)):
             ahead += STEP
             clock.advance(STEP)
             for _ in range(10):  # turns of the loop: timers, and what they begin
                 await asyncio.sleep(0)
 
-    monkeypatch.setattr(victron.server, "_pause", pause)
+    return leap
+
+
+@pytest.fixture
+def slow(
+    victron: VictronSimulator, leap: Leap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let time leap before each answer."""
+    monkeypatch.setattr(victron.server, "_pause", lambda: leap(SLOW))
 
 
 async def test_keep_alive_is_in_time_while_a_slow_device_is_polled(
@@ -207,3 +221,94 @@ async def test_setpoint_and_setting_at_once_do_not_wait_for_each_other(
 
     assert home.data.control.requested_power in (500, 600)
     assert home.state("charge_power_limit") == "2000"
+
+
+# A renewal that falls due while a call writes
+
+
+@pytest.mark.parametrize("simulator", ["sun2000"], indirect=True)
+async def test_a_slow_device_is_not_renewed_behind_the_call_that_sets_it(
+    home: Home, simulator: HuaweiSimulator, leap: Leap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewal after the first setpoint falls due while the second is written."""
+    await home.set_power(600)
+    simulator.server.traffic.clear()
+    monkeypatch.setattr(simulator.server, "_pause", lambda: leap(1))
+
+    await home.set_power(-500)
+
+    assert len(simulator.server.traffic.writes) == 4
+    assert simulator.state()["device"]["forcible_power"] == -500
+
+
+on_no_socket: Final = pytest.mark.parametrize("simulator", ["simulated"], indirect=True)
+"""A mark for tests that need no more of a device than that it is renewed."""
+
+
+class Renewals:
+    """The renewals of a simulated battery, and a call that waits while it sets it."""
+
+    def __init__(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Count from now on."""
+        self.made = 0
+        self._goes_on = asyncio.Event()
+        self._fails = False
+        self._control = home.data.control
+        battery = home.data.battery
+        keep_alive, set_power = battery.keep_alive, battery.set_power_setpoint
+
+        async def renew() -> Grant | None:
+            self.made += 1
+            return await keep_alive()
+
+        async def apply(power: float) -> Grant:
+            await self._goes_on.wait()
+            if self._fails:
+                raise BatteryError("refused")
+            return await set_power(power)
+
+        monkeypatch.setattr(battery, "keep_alive", renew)
+        monkeypatch.setattr(battery, "set_power_setpoint", apply)
+
+    async def due_in_a_call(self, leap: Leap, *, fails: bool = False) -> int:
+        """Return the renewals that are made when one falls due while a call writes."""
+        before, self._fails = self.made, fails
+        self._goes_on.clear()
+        call = asyncio.create_task(self._control.async_set_power(500))
+        await leap(SimulatedBattery.keep_alive_interval)
+        assert self.made == before
+        self._goes_on.set()
+        with suppress(HomeAssistantError, BatteryError):
+            await call
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return self.made - before
+
+
+@pytest.fixture
+async def renewals(home: Home, monkeypatch: pytest.MonkeyPatch, leap: Leap) -> Renewals:
+    await home.set_power(1000)
+    await leap(2)
+    return Renewals(home, monkeypatch)
+
+
+@on_no_socket
+async def test_a_call_that_sets_it_makes_a_renewal_needless(
+    renewals: Renewals, leap: Leap
+) -> None:
+    assert await renewals.due_in_a_call(leap) == 0
+
+
+@on_no_socket
+async def test_a_call_that_fails_does_not(renewals: Renewals, leap: Leap) -> None:
+    """The former setpoint is still in force, and would be forgotten."""
+    assert await renewals.due_in_a_call(leap, fails=True) == 1
+
+
+@on_no_socket
+async def test_no_two_renewals_in_a_row_are_needless(
+    renewals: Renewals, leap: Leap
+) -> None:
+    """A Huawei takes another power without prolonging its command."""
+    made = [await renewals.due_in_a_call(leap) for _ in range(4)]
+    assert made == [0, 1, 0, 1]

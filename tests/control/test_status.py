@@ -6,6 +6,7 @@ from custom_components.homebattery.const import ControlStatus
 from custom_components.homebattery.control.status import (
     GRACE,
     SETTLE,
+    TOLERANCE,
     control_status,
     follows,
 )
@@ -37,6 +38,30 @@ NOT_FOLLOWING = ControlStatus.NOT_FOLLOWING
 )
 def test_follows(setpoint: float, measured: float, expected: bool) -> None:
     assert follows(setpoint, measured) is expected
+
+
+@pytest.mark.parametrize("reason", [None, LimitReason.FLASH])
+def test_a_setpoint_that_waits_its_turn_is_pending(reason: LimitReason | None) -> None:
+    assert control_status(
+        requested=1000,
+        granted=None,
+        measured=600,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        waits_for=reason,
+    ) == (PENDING, reason)
+
+
+def test_a_setpoint_that_failed_when_its_turn_came_is_not_followed() -> None:
+    assert control_status(
+        requested=1000,
+        granted=None,
+        measured=600,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        fault=LimitReason.REFUSED,
+        waits_for=LimitReason.FLASH,
+    ) == (NOT_FOLLOWING, LimitReason.REFUSED)
 
 
 NEVER = None
@@ -248,6 +273,41 @@ def test_a_discharge_that_follows_the_load_gives_what_the_house_takes(
         soc=soc,
         min_soc=10,
         follows_load=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "imported", "soc", "expected"),
+    [
+        (0, 600, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (-90, TOLERANCE + 1, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (-90, TOLERANCE, 50, (LIMITED, LimitReason.LOAD)),
+        (-600, 20, 50, (LIMITED, LimitReason.LOAD)),
+        # It charges from the sun, of which the house takes nothing.
+        (1500, -400, 50, (LIMITED, LimitReason.LOAD)),
+        (1500, 1400, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        # It gives what it can.
+        (-600, 1400, 50, (LIMITED, LimitReason.BATTERY)),
+        (0, 600, 10, (LIMITED, LimitReason.EMPTY)),
+        (-3000, 1400, 50, (FOLLOWING, None)),
+    ],
+)
+def test_the_house_takes_no_more_only_while_the_grid_gives_it_nothing(
+    measured: float,
+    imported: float,
+    soc: float,
+    expected: tuple[ControlStatus, LimitReason | None],
+) -> None:
+    assert expected == control_status(
+        requested=-3000,
+        granted=-3000,
+        measured=measured,
+        seconds_since_change=999,
+        seconds_off_target=999,
+        soc=soc,
+        min_soc=10,
+        follows_load=True,
+        imported=imported,
     )
 
 

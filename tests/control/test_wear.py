@@ -12,6 +12,7 @@ from custom_components.homebattery.control.flash_spacing import (
     FLASH_BURST,
     FLASH_WINDOW,
 )
+from custom_components.homebattery.control.keep_alive import SETTLED
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.flash import DAILY_BUDGET
 from tests.home import (
@@ -55,6 +56,12 @@ def flash_writes(simulator: Simulator) -> int:
 
 def counted(home: Home) -> int:
     return int(home.state("flash_writes_today"))
+
+
+def status(home: Home) -> tuple[str, str | None]:
+    """Return the control status that the user sees, and the reason of it."""
+    state = home.state_of("control_status")
+    return state.state, state.attributes["reason"]
 
 
 def use_up(home: Home) -> None:
@@ -131,7 +138,8 @@ async def test_burst_of_setpoints_waits_and_ends_with_the_last(
     assert power(home) == pytest.approx(CHARGES[FLASH_BURST - 1], rel=0.15)
     assert home.data.control.requested_power == CHARGES[-1]
     assert home.data.control.granted_power is None
-    assert home.state("control_status") == "pending"
+    assert status(home) == ("pending", "flash")
+    assert home.state("power_setpoint") == str(CHARGES[-1])
 
     # When its turn comes only the last one is sent.
     sent = []
@@ -147,10 +155,46 @@ async def test_burst_of_setpoints_waits_and_ends_with_the_last(
     assert sent == [CHARGES[-1]]
     assert power(home) == pytest.approx(CHARGES[-1], rel=0.15)
     await warp(6)
-    assert home.state("control_status") == "following"
+    assert status(home) == ("following", None)
 
     await home.choose("automatic")
     assert changed(original, home.simulator) == {}
+
+
+@of("deye_modbus")
+async def test_a_setpoint_that_waits_is_sent_as_soon_as_its_time_is_over(
+    home: Home, warp: Warp
+) -> None:
+    """Not only with the next renewal."""
+    await home.set_power(CHARGES[0])
+    await warp(FLASH_WINDOW - 5)
+    for each in CHARGES[1 : FLASH_BURST + 1]:
+        await home.set_power(each)
+    assert status(home) == ("pending", "flash")
+    await warp(3)
+    assert status(home) == ("pending", "flash")
+    await warp(2 + SETTLED)
+    assert status(home) != ("pending", "flash")
+    assert home.data.control.granted_power == CHARGES[FLASH_BURST]
+
+
+@of("deye_modbus")
+async def test_a_setpoint_that_waits_is_logged(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the seconds, since the action that set it does not wait for it."""
+    caplog.set_level("INFO")
+    for each in CHARGES[:FLASH_BURST]:
+        await home.set_power(each)
+    assert "waits" not in caplog.text
+    await home.set_power(CHARGES[FLASH_BURST])
+    [line] = [each.message for each in caplog.records if "waits" in each.message]
+    text, seconds = line.removesuffix(" s").rsplit(maxsplit=1)
+    assert text == (
+        "Deye: flash was written often just now, so its setpoint of "
+        f"{CHARGES[FLASH_BURST]} W waits for"
+    )
+    assert FLASH_WINDOW / 2 < int(seconds) <= FLASH_WINDOW
 
 
 @of(*DEYE)
@@ -182,7 +226,7 @@ async def test_hold_and_charge_in_turn_wait(home: Home, warp: Warp) -> None:
     before = flash_writes(home.simulator)
 
     await home.set_power(500)
-    assert home.state("control_status") == "pending"
+    assert status(home) == ("pending", "flash")
     await home.set_power(0)  # as it is, so there is nothing to wait for
     assert home.data.control.granted_power == 0
     await home.set_power(500)
@@ -229,7 +273,7 @@ async def test_setpoints_that_are_released_each_time_wait_too(
     await warp(5)
     assert flash_writes(home.simulator) == before
     assert not is_held(home)
-    assert home.state("control_status") == "pending"
+    assert status(home) == ("pending", "flash")
 
     await warp(FLASH_WINDOW)
     await warp(30)
@@ -398,8 +442,7 @@ async def test_setpoint_that_waits_until_the_budget_is_gone_is_not_followed(
     await warp(20)
 
     assert flash_writes(home.simulator) == before
-    assert home.state("control_status") == "not_following"
-    assert home.state_of("control_status").attributes["reason"] == "flash"
+    assert status(home) == ("not_following", "flash")
 
 
 @each_on_a_socket

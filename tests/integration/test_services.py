@@ -167,6 +167,16 @@ async def test_response_has_the_granted_power_and_its_limit_reason(
     assert answer["limited_by"] == "battery"
 
 
+@pytest.mark.parametrize("simulator", ["deye_modbus"], indirect=True)
+async def test_response_says_that_a_setpoint_waits_to_spare_the_flash(
+    home: Home,
+) -> None:
+    for power in (500, 1000, 1500):
+        await home.set_power(power)
+    [answer] = (await act(home.hass, "set_power", at_device(home), power=2000)).values()
+    assert (answer["granted"], answer["limited_by"]) == (None, "flash")
+
+
 async def test_release_of_a_battery_that_is_not_held_writes_nothing(
     victron_home: Home, victron: VictronSimulator
 ) -> None:

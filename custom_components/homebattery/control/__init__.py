@@ -334,7 +334,7 @@ class Control:
         return Outcome(
             requested=setpoint.power,
             granted=lease.granted,
-            limit_reason=lease.limit_reason,
+            limit_reason=lease.limit_reason or lease.waits_for,
             expires=lease.expires,
         )
 

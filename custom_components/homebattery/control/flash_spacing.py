@@ -24,12 +24,12 @@ class FlashSpacing:
         self._changes: deque[float] = deque(maxlen=FLASH_BURST)
         """Loop times, s, at which flash was last written for a setpoint."""
 
-    def must_wait(self, power: float) -> bool:
-        """Return whether a setpoint of `power` W has to wait, to spare flash."""
+    def seconds_to_wait(self, power: float) -> float:
+        """Return the seconds until a setpoint of `power`, W, may be sent."""
         changes = self._changes
         if len(changes) < FLASH_BURST or not self._battery.wears_flash(power):
-            return False
-        return changes[0] + FLASH_WINDOW > self._hass.loop.time()
+            return 0
+        return max(0, changes[0] + FLASH_WINDOW - self._hass.loop.time())
 
     @contextmanager
     def watching(self) -> Iterator[None]:

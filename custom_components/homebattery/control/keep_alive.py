@@ -14,7 +14,7 @@ from homeassistant.util import dt as dt_util
 
 from ..coordinator import BatteryCoordinator
 from ..drivers.errors import BatteryError
-from .measured import READ_BACK, WATCHED, measured
+from .measured import READ_BACK, measured, watched
 from .state import ControlState, LeasedBattery
 
 SETTLED: Final = 1.5
@@ -54,7 +54,10 @@ class KeepAlive:
             hass, title, tick=self.tick, settle=self._settle, expire=self._expire
         )
         self._is_ticking = False
+        self._was_skipped = False
+        """Whether the last tick was skipped."""
         self._refreshing: asyncio.Task[None] | None = None
+        self._watched: tuple[str, ...] = ()
         self._stop_watching: CALLBACK_TYPE | None = None
 
     @callback
@@ -66,7 +69,7 @@ class KeepAlive:
         self._timers.run(
             interval, None if is_closed or lease is None else lease.expires
         )
-        self._watch(interval is not None)
+        self._watch(() if interval is None else watched(lease))
         self._coordinator.async_update_listeners()
 
     @property
@@ -81,15 +84,17 @@ class KeepAlive:
                 return None
 
     @callback
-    def _watch(self, wanted: bool) -> None:
-        """Poll the keys that a lease depends on, or stop polling them."""
-        if wanted and self._stop_watching is None:
+    def _watch(self, keys: tuple[str, ...]) -> None:
+        """Poll the keys that a lease depends on from now on, and no other ones."""
+        if keys == self._watched:
+            return
+        self._watched = keys
+        _cancel(self._stop_watching)
+        self._stop_watching = None
+        if keys:
             self._stop_watching = self._coordinator.async_add_listener(
-                self._evaluate, WATCHED
+                self._evaluate, keys
             )
-        elif not wanted and self._stop_watching is not None:
-            self._stop_watching()
-            self._stop_watching = None
 
     @callback
     def _evaluate(self) -> None:
@@ -129,13 +134,20 @@ class KeepAlive:
             )
 
     async def _async_tick(self) -> None:
-        """Renew the lease, or retry its release; the next tick retries a failure."""
+        """Renew the lease, or retry its release; the next tick retries a failure.
+
+        After a call that did so meanwhile it is skipped, but not twice in a row: a
+        device may take another power without prolonging its command.
+        """
         self._is_ticking = True
+        calls = self._leased.calls
         try:
-            if self._leased.lease is not None:
-                await self._refresh()
+            await self._refresh()
             async with self._leased.exclusive():
-                await self._leased.renew_or_release()
+                is_made = self._leased.calls != calls
+                self._was_skipped = is_made and not self._was_skipped
+                if not self._was_skipped:
+                    await self._leased.renew_or_release()
         except BatteryError as err:
             self._note_failure(err)
         finally:
@@ -146,6 +158,8 @@ class KeepAlive:
 
     async def _refresh(self) -> None:
         """Read the values that a renewal depends on, for REFRESH_TIMEOUT at most."""
+        if self._leased.lease is None:
+            return
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = self._hass.async_create_background_task(
                 self._battery.refresh(), f"{self._title} refresh"
@@ -153,7 +167,15 @@ class KeepAlive:
         await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
 
     async def _settle(self, _now: datetime) -> None:
-        """Renew once more, and read back the setpoint and the power."""
+        """Renew once more, and read back the setpoint and the power.
+
+        After a call that was made meanwhile there is nothing to settle: another
+        setpoint has a time of its own for that.
+        """
+        calls = self._leased.calls
+        async with self._leased.exclusive():
+            if self._leased.calls != calls:
+                return
         await self._async_tick()
         await self._coordinator.async_read_now(READ_BACK)
 

@@ -19,12 +19,14 @@ CURRENT_STEP: Final = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The values of the last poll, None where not known: W, V, %, %."""
+    """The values of the last poll, None where not known: W, V, W, %, %."""
 
     is_lost: bool
     """Whether the power could not be read twice in a row or more."""
     power: float | None
     voltage: float | None
+    grid_power: float | None
+    """Power from the grid, below zero into it."""
     soc: float | None
     min_soc: float | None
     curtails_pv: bool = False
@@ -79,6 +81,8 @@ class Lease:
     """The power that was granted in the end; None before it was applied."""
     fault: LimitReason | None = None
     """The reason why it could not be applied, or renewed, the last time."""
+    waits_for: LimitReason | None = None
+    """The reason why it waits its turn, where one is known; None once it is applied."""
     failures: int = 0
     """Number of such failures in a row."""
 
@@ -111,7 +115,9 @@ class Lease:
             min_soc=measured.min_soc,
             limit_reason=self.limit_reason,
             follows_load=self.grant is not None and self.grant.follows_load,
+            imported=measured.grid_power if self.replaces_import else None,
             fault=self.fault,
+            waits_for=self.waits_for,
             lost=measured.is_lost or self._is_uncertain,
             curtails_pv=measured.curtails_pv,
         )
@@ -136,6 +142,11 @@ class Lease:
     def limit_reason(self) -> LimitReason | None:
         """The reason why less was granted than asked for; None when nothing was cut."""
         return None if self.grant is None else self.grant.reason
+
+    @property
+    def replaces_import(self) -> bool:
+        """Whether it follows the load until nothing is imported."""
+        return self.grant is not None and self.grant.replaces_import
 
     @property
     def _is_uncertain(self) -> bool:

@@ -83,6 +83,8 @@ class LeasedBattery:
         self.lease: Lease | None = None
         """The lease in HELD; in CLOSED the one that is still to be released."""
         self.retry_log = RetryLog(title)
+        self.calls = 0
+        """Number of calls that have applied a setpoint, or tried to release it."""
         self.release_failures = 0
         """Number of failed releases in a row."""
         self.takeovers = Takeovers()
@@ -210,7 +212,9 @@ class LeasedBattery:
             await self._undo(before, snapshot)
             raise
         try:
-            if not self._must_wait(setpoint.power):
+            if self._must_wait(lease):
+                self._log_wait(lease)
+            else:
                 await self._apply(lease)
                 self.retry_log.reset()
         except BaseException as err:
@@ -218,21 +222,43 @@ class LeasedBattery:
             raise
         finally:
             await self.save()
+        self.calls += lease.applied
         return lease
 
-    def _must_wait(self, power: float) -> bool:
-        """Return whether a setpoint of `power` W has to wait, for flash or the device."""
-        if self._battery.seconds_to_wait(power) > 0:
-            return True
-        return self._flash_spacing.must_wait(power)
+    def _must_wait(self, lease: Lease) -> bool:
+        """Return whether a setpoint has to wait its turn; note in the lease for what."""
+        spares_flash = self._flash_spacing.seconds_to_wait(lease.setpoint.power) > 0
+        lease.waits_for = LimitReason.FLASH if spares_flash else None
+        return self.seconds_to_wait > 0
 
     @property
     def seconds_to_wait(self) -> float:
-        """The seconds until the device should be sent the setpoint that waits."""
+        """The seconds until the setpoint that waits should be sent.
+
+        The device needs some between two setpoints, and its flash is to be spared.
+        """
         lease = self.lease
         if lease is None or lease.applied:
             return 0
-        return self._battery.seconds_to_wait(lease.setpoint.power)
+        power = lease.setpoint.power
+        return max(
+            self._battery.seconds_to_wait(power),
+            self._flash_spacing.seconds_to_wait(power),
+        )
+
+    def _log_wait(self, lease: Lease) -> None:
+        why = (
+            "flash was written often just now"
+            if lease.waits_for
+            else "one came just now"
+        )
+        _LOGGER.info(
+            "%s: %s, so its setpoint of %s W waits for %.0f s",
+            self._title,
+            why,
+            lease.setpoint.power,
+            self.seconds_to_wait,
+        )
 
     async def _undo(self, before: Lease | None, snapshot: Snapshot | None) -> None:
         """Go back to the lease and the snapshot before a setpoint that was not kept."""
@@ -266,6 +292,7 @@ class LeasedBattery:
         with self._flash_spacing.watching():
             lease.grant = await lease.setpoint.apply(self._battery)
         lease.applied = True
+        lease.waits_for = None
         lease.confirm()
 
     async def change_end(self, expires: datetime | None) -> None:
@@ -306,7 +333,7 @@ class LeasedBattery:
         """Renew the setpoint, or apply what the device may not know yet."""
         if lease.applied:
             await self._keep_alive(lease)
-        elif self._must_wait(lease.setpoint.power):
+        elif self._must_wait(lease):
             await self._battery.keep_alive()  # renews the setpoint before this one
         else:
             await self._apply_again(lease)
@@ -355,6 +382,7 @@ class LeasedBattery:
             # Restored or not: it is not renewed any more.
             self._end()
             await self.save()
+            self.calls += 1
 
     # On disk
 

@@ -56,7 +56,9 @@ def control_status(
     min_soc: float | None = None,
     limit_reason: LimitReason | None = None,
     follows_load: bool = False,
+    imported: float | None = None,
     fault: LimitReason | None = None,
+    waits_for: LimitReason | None = None,
     lost: bool = False,
     curtails_pv: bool = False,
 ) -> tuple[ControlStatus, LimitReason | None]:
@@ -64,9 +66,11 @@ def control_status(
 
     Powers in W, + = charging. `granted` is the setpoint that was applied, None before
     that; `limit_reason` says why it is less than was asked for, `follows_load` whether
-    it is the most of a discharge that gives what the house takes, `fault` why it could
-    not be applied or renewed; `lost`: it is not known whether the device still holds
-    it; `curtails_pv`: whether it does so at the cost of PV. The seconds are those since
+    it is the most of a discharge that gives what the house takes, `imported` what the
+    grid gives of that, None where it is not measured; `fault` why it could not be
+    applied or renewed, `waits_for` why it waits its turn; `lost`: it is not known
+    whether the device still holds it; `curtails_pv`: whether it does so at the cost of
+    PV. The seconds are those since
     `requested` last changed, and since the measured power was last on target (the same
     while it has not been).
     """
@@ -74,7 +78,7 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault
     if granted is None:
         if fault is None:
-            return ControlStatus.PENDING, None
+            return ControlStatus.PENDING, waits_for
         return ControlStatus.NOT_FOLLOWING, fault
     extreme = _extreme(requested, soc, min_soc)
     reduced = abs(requested) - abs(granted) >= 1
@@ -102,7 +106,8 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
     if lost:
         return ControlStatus.NOT_FOLLOWING, unsure
-    if follows_load and measured > granted:
+    serves_load = follows_load and (imported is None or imported <= TOLERANCE)
+    if serves_load and measured > granted:
         # PV in excess of the house even charges it.
         return ControlStatus.LIMITED, extreme or LimitReason.LOAD
     if granted * measured >= 0 and abs(measured) < abs(granted):

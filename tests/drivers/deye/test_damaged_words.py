@@ -125,7 +125,7 @@ async def test_a_setpoint_is_not_cut_by_one_damaged_word(
         with damaged(units, address, word):
             granted = await battery.set_power_setpoint(power)
 
-        assert granted == Grant(power, follows_load=power < 0)
+        assert granted == Grant(power, None, power < 0, power < 0)
         if power < 0:
             assert units.units[1][166] == units.units[1][117]
 
@@ -153,7 +153,7 @@ async def test_a_setpoint_does_not_follow_from_one_damaged_voltage(
         with damaged(units, 587, word):
             granted = await battery.set_power_setpoint(power)
 
-        assert granted == Grant(power, follows_load=power < 0)
+        assert granted == Grant(power, None, power < 0, power < 0)
         assert settings_of(units) == meant
 
 

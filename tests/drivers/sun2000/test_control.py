@@ -275,12 +275,16 @@ async def test_a_limit_that_the_user_changed_meanwhile_stays() -> None:
 # Renewal
 
 
-async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
+async def test_renewal_keeps_the_setpoint_and_silence_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Half an hour of renewals hold; then the device's own watchdog ends it."""
     async with bench() as b:
         await b.battery.set_power_setpoint(1000)
+        leap = leaping(monkeypatch)
         for _ in range(60):
             b.clock.advance(30)
+            leap(30)
             assert await b.battery.keep_alive() == Grant(1000)
         held = b.control()
         wear = b.device["flash_writes"]
@@ -292,13 +296,28 @@ async def test_renewal_keeps_the_setpoint_and_silence_ends_it() -> None:
         assert await b.battery.get("power_setpoint") is None
 
 
-async def test_renewal_writes_the_duration_and_then_the_command() -> None:
+async def test_renewal_writes_the_duration_and_then_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with bench(duration_min=2) as b:
         await b.battery.set_power_setpoint(-1000)
-        before = len(b.writes)
-        await b.battery.keep_alive()
+        leap = leaping(monkeypatch)
+        for _ in range(2):
+            leap(30)
+            before = len(b.writes)
+            assert await b.battery.keep_alive() == Grant(-1000)
+            assert b.writes[before:] == [(1, DURATION, [2]), (1, COMMAND, [2])]
 
-        assert b.writes[before:] == [(1, DURATION, [2]), (1, COMMAND, [2])]
+
+async def test_a_command_that_was_just_given_is_not_prolonged() -> None:
+    """It is checked, and runs for minutes; a slow device needs seconds to write."""
+    async with bench() as b:
+        await b.battery.set_power_setpoint(-1000)
+        before = len(b.writes)
+        assert await b.battery.keep_alive() == Grant(-1000)
+        assert len(b.writes) == before
+        await b.simulator.misbehave("setting", setting="forcible", value=0)
+        assert await b.battery.keep_alive() == Grant(0, LimitReason.ENDED)
 
 
 async def test_a_setpoint_that_ran_out_while_out_of_reach_is_resumed(

@@ -87,7 +87,7 @@ class LimitReason(StrEnum):
     LOAD = "load"
     """The house takes no more, and nothing of the discharge is fed in."""
     FLASH = "flash"
-    """Its flash has been written often enough today."""
+    """Its flash has been written often enough, just now or today."""
     NOT_SAVED = "not_saved"
     """The snapshot could not be saved, so nothing was written."""
 
@@ -150,6 +150,8 @@ class Grant(NamedTuple):
     """None when nothing was cut."""
     follows_load: bool = False
     """Whether it is the most of a discharge that gives what the house takes."""
+    replaces_import: bool = False
+    """Whether it does until nothing is imported at the grid meter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from .plans import (
     charge,
     follow_load,
     is_grid_charge_latent,
+    replaces_import,
     sell,
     sells,
 )
@@ -79,6 +80,8 @@ class Decision:
     """The reason for less than was asked."""
     follows_load: bool = False
     """Whether a discharge gives no more than the house takes."""
+    replaces_import: bool = False
+    """Whether it gives all of that, and not only what is behind the inverter."""
 
 
 def decide(
@@ -167,7 +170,13 @@ def _decide_discharge(
         min_soc=now.min_soc,
         grid_charge_latent=grid_charge_latent,
     )
-    return Decision(-_sent_power(power, most, now), plan, reason, follows_load=True)
+    return Decision(
+        -_sent_power(power, most, now),
+        plan,
+        reason,
+        follows_load=True,
+        replaces_import=replaces_import(plan.target),
+    )
 
 
 def _amps(power: float, volts: float, most: int | None) -> int:

@@ -257,7 +257,12 @@ class BySettings(Method):
             await self._hold_still(held, snapshot, known, soc)
         else:
             await self._apply(held, decision.plan, known)
-        return Grant(decision.granted, decision.reason, decision.follows_load)
+        return Grant(
+            decision.granted,
+            decision.reason,
+            decision.follows_load,
+            decision.replaces_import,
+        )
 
     async def _hold_still(
         self, held: DeyeSetpoint, snapshot: Image, known: Image, soc: float | None

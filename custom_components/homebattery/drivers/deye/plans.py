@@ -277,6 +277,14 @@ def sells(snapshot: Image) -> bool:
     return snapshot[_WORKING_MODE] == SELLING_FIRST
 
 
+def replaces_import(settings: Image) -> bool:
+    """Return True where a discharge serves the whole house, as a CT measures it.
+
+    In the other mode without export, it serves what is behind the inverter.
+    """
+    return settings[_WORKING_MODE] == ZERO_EXPORT_TO_CT
+
+
 def _at_most(amps: int | None, limit: int) -> int:
     return limit if amps is None else min(amps, limit)
 

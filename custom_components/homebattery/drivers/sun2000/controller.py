@@ -69,6 +69,8 @@ MAX_GRID_CHARGE: Final = "max_grid_charge_power"
 _RUN_OUT: Final = 0.9
 """The part of its time after which a command may have run out: devices count whole
 minutes."""
+_JUST_PROLONGED: Final = 15.0
+"""Seconds for which a command need not be prolonged again: it runs for minutes."""
 _PERMITTED_FOR: Final = 300.0
 """Seconds for which the powers that the battery permits are not read again."""
 _JUST_READ: Final = 2.0
@@ -367,12 +369,15 @@ class Sun2000Controller(SetpointController[HeldCommand]):
             held.sent, held.has_ended = grant.power or held.sent, grant.power == 0
             held.evidence = Evidence(now)
             held.foreign.forget()
+            held.renewed_at = held.written_at = now
         else:
             if power != held.sent:
                 held.sent = await self._commands.change_power(power)
-            await self._commands.prolong(held.sent, minutes)
+                held.written_at = now
+            if now - held.renewed_at >= _JUST_PROLONGED:
+                await self._commands.prolong(held.sent, minutes)
+                held.renewed_at = held.written_at = now
             grant = granted(power, held.sent, cut)
-        held.renewed_at = held.written_at = now
         held.change(grant, now)
 
     @override
