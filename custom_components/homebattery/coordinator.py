@@ -85,6 +85,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @override
     async def _async_update_data(self) -> Readings:
         async with self._reading:
+            before = self._slow_round
             try:
                 readings = await self.battery.read(
                     self._due() if self._everything_read else None
@@ -103,7 +104,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             self.last_fresh = dt_util.utcnow()
             self._everything_read = True
             self._end_sign_in()
-            return self._merged(readings)
+            merged = self._merged(readings)
+            if self._slow_round != before:
+                await self.battery.learn()
+            return merged
 
     def _failure(self, err: BatteryError) -> HomeAssistantError:
         """Return the error of a failed poll; a refused password begins a sign-in.
