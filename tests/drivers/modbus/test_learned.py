@@ -632,3 +632,23 @@ async def test_a_register_that_answers_makes_others_doubtful(
 
     assert "missing" not in str(battery.learned)
     assert await battery.get("battery_temperature") == 21.5
+
+
+async def test_a_connection_that_was_lost_in_between_counts_as_another(
+    device: Device, calendar: Calendar
+) -> None:
+    device.answered = lacking(80)
+    battery = await started(device)
+    calendar.advance(ASK_AGAIN)
+    device.answered = hang_up
+    with pytest.raises(CannotConnectError):
+        await battery.read(LIVE_KEYS)
+    device.answered = lacking(80)
+    # It is connected by the first read, and asked for all again by the second.
+    await battery.read()
+    await battery.read()
+    device.asked.clear()
+
+    await started(device, battery.learned)
+
+    assert not is_asked(device, 80)

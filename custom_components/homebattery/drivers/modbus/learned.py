@@ -131,7 +131,7 @@ class Learned:
             "spans": [[each.start, each.stop] for each in self.spans],
             "gaps": [[each.start, each.stop] for each in self.gaps],
             "missing": {
-                str(address): [absence.connections, round(absence.since)]
+                str(address): [absence.connections, int(absence.since)]
                 for address, absence in sorted(self.absences.items())
             },
         }
