@@ -65,7 +65,9 @@ async def measure(
 def _without_planning() -> AbstractContextManager[object]:
     """Let Modbus drivers make a request for each register."""
 
-    def plan(_: ModbusDevice, registers: Collection[Register]) -> list[Block]:
+    def plan(
+        _: ModbusDevice, registers: Collection[Register], *, widely: bool = False
+    ) -> list[Block]:
         return [Block((register,)) for register in registers]
 
     return patch.object(ModbusDevice, "_plan", plan)

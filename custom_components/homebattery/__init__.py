@@ -35,6 +35,7 @@ from .drivers.battery.controller import DeviceIssue
 from .drivers.battery.export import with_export
 from .drivers.errors import AnotherDeviceError, AuthenticationError, BatteryError
 from .errors import translated
+from .learned import LearnedStore
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)
@@ -88,6 +89,9 @@ async def _async_set_up(hass: HomeAssistant, entry: HomeBatteryConfigEntry) -> N
         # A host, say, that there cannot be: only reconfiguring helps.
         raise translated(ConfigEntryError, entry.title, err) from err
     battery.claim_house = partial(neighbours.async_claim_house, hass, entry)
+    learned = LearnedStore(hass, str(entry.unique_id))
+    battery.recall(await learned.async_load())
+    battery.keep_learned = learned.keep
     await _async_connect(hass, entry, battery)
     try:
         await _async_start(hass, entry, battery)
@@ -271,6 +275,7 @@ async def async_remove_entry(
     battery is added again.
     """
     _cancel_retry(hass, entry)
+    await LearnedStore(hass, str(entry.unique_id)).async_remove()
     store = LeaseStore(hass, str(entry.unique_id))
     await store.async_load()
     if store.content.snapshot is not None and not await _async_release(

@@ -60,9 +60,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     The first refresh reads what enabled entities show, so that their states are there
     soon; the second one, at once after set-up, all that the battery can measure: then
     `known` has the keys of all entities. From then on entities pass the keys they show
-    as context (a tuple); a key that no entity shows is not read. Live values are read at each poll, the others once a minute, and a
-    key that is new, or was written, at the next poll. `data` keeps the last value of
-    each key, and in its failures those keys that cannot be read at present.
+    as context (a tuple); a key that no entity shows is not read. Live values are read
+    at each poll, the others once a minute, and a key that is new, or was written, at
+    the next poll. `data` keeps the last value of each key, and in its failures those
+    keys that cannot be read at present.
 
     One missed poll is not shown: networks and devices hiccup, and a battery that
     flickers to 'unavailable' every few minutes is of no use to an automation.
@@ -110,7 +111,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @override
     async def _async_update_data(self) -> Readings:
         async with self._reading:
-            keys = self._due()
+            before, keys = self._slow_round, self._due()
             try:
                 readings = await self.battery.read(keys)
                 self._check_first(readings)
@@ -134,7 +135,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                 )
                 self.has_read_all = keys is None
             self._end_sign_in()
-            return self._merged(readings)
+            merged = self._merged(readings)
+            if keys is not None and self._slow_round != before:
+                await self.battery.learn()
+            return merged
 
     def _check_first(self, readings: Readings) -> None:
         """Raise the failure of a first read in which nothing but the identity came."""

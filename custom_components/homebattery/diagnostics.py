@@ -66,6 +66,7 @@ async def async_get_config_entry_diagnostics(
             for key, err in sorted(coordinator.data.failures.items())
         }
         data["recent_errors"] = _errors(coordinator.recent_errors, secrets)
+        data["learned"] = dict(battery.learned)
         data["raw"] = battery.raw
     return {key: _bounded(value) for key, value in data.items()}
 

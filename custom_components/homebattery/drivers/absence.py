@@ -50,6 +50,10 @@ class BackOff:
             self.until = _now() + BACK_OFF[min(self._count, len(BACK_OFF) - 1)]
         self._count += 1
 
+    def rest(self, seconds: float) -> None:
+        """Pause for that long from now on."""
+        self.until = _now() + seconds
+
     @property
     def is_over(self) -> bool:
         """Whether the question may be asked again."""

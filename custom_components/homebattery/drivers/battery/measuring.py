@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -117,6 +117,26 @@ class MeasuringDevice(ABC):
         As JSON, with placeholders for serial numbers and names.
         """
         return {}
+
+    keep_learned: Callable[[Mapping[str, Any]], None] = staticmethod(lambda _: None)
+    """Keeps what `learn` has learned, for `recall` after a restart."""
+
+    @property
+    def learned(self) -> Mapping[str, Any]:
+        """The reads that it answers, as learned from its answers, as JSON; empty if none."""
+        return {}
+
+    def recall(self, learned: object) -> None:
+        """Take over what was learned in an earlier run, as far as it makes sense.
+
+        To be called before `connect`. It is forgotten where the firmware is another one.
+        """
+
+    async def learn(self) -> None:
+        """Try whether one request less will do, by one request at most.
+
+        To be called after a poll of all that is shown. Raises no BatteryError.
+        """
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -1,7 +1,7 @@
 """The part that all Modbus batteries share: registers, formulas, settings."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, override
+from typing import Any, ClassVar, Final, override
 
 from ..address import check_unit_ids
 from ..errors import CannotConnectError, NotSupportedError, RequestTimeoutError
@@ -9,6 +9,7 @@ from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
 from ..modbus.device import ModbusDevice
+from ..modbus.learned import LearnedByUnit
 from ..modbus.planning import Layout
 from ..modbus.recording import raw_words
 from ..modbus.register import Register
@@ -33,6 +34,8 @@ from .settings import Setting
 
 # The register that holds a simple battery.
 _SETPOINT = "power_setpoint"
+_ESSENTIAL: Final = ("battery_soc", "battery_power")
+"""The keys that a battery is nothing without."""
 
 
 class ModbusBattery(Battery):
@@ -83,6 +86,9 @@ class ModbusBattery(Battery):
         self._was_read = False
         """Whether there was a read since connecting, and the last one was answered."""
         self._once: dict[str, Value] = {}
+        self._learned = LearnedByUnit()
+        self._kept: Mapping[str, Any] = {}
+        """The content of `learned` when it was kept last."""
         self._lacking: list[frozenset[str]] = []
         """The registers that each device lacks, as far as known at the last read."""
 
@@ -136,12 +142,27 @@ class ModbusBattery(Battery):
             # What `_find_units` has learned is of this connection.
             self._connects_seen = self.connection.connects
             self._accept_identity(await self._identify(), connects)
+            self._use_learned()
             self.controller = self._make_controller()
         except BaseException:
             await self.close()
             raise
         self._connects_seen = self.connection.connects
         self._was_read = False
+
+    def _use_learned(self) -> None:
+        """Use what was learned of this firmware, for polls only."""
+        self._learned.use_for(self.identity.firmware)
+        essential = self._essential()
+        for device in self.devices:
+            device.recall(self._learned.of(device.name), essential)
+
+    def _essential(self) -> set[str]:
+        """Return the registers that are asked for whatever was learned.
+
+        Each that can be written is, too, and each that control has read.
+        """
+        return {name for key in _ESSENTIAL for name in self._needs(key)}
 
     async def _find_units(self) -> None:
         """Detect unit ids that were not given; most batteries have a fixed one."""
@@ -205,6 +226,44 @@ class ModbusBattery(Battery):
             return {}
         return raw_words(self.recording, self.connection.connects, self.devices)
 
+    # Learning
+
+    @override
+    def recall(self, learned: object) -> None:
+        self._learned.recall(learned)
+        self._kept = self.learned
+
+    @property
+    @override
+    def learned(self) -> Mapping[str, Any]:
+        return self._learned.as_json()
+
+    @override
+    async def learn(self) -> None:
+        if self._may_try():
+            await self._try_wider_read()
+        learned = self.learned
+        if learned != self._kept:
+            self._kept = learned
+            self.keep_learned(learned)
+
+    def _may_try(self) -> bool:
+        """Return whether nothing is held, and all that was read last was answered."""
+        return (
+            self.held is None
+            and self.snapshot is None
+            and self._was_read
+            and not any(device.is_failing for device in self.devices)
+        )
+
+    async def _try_wider_read(self) -> None:
+        """Send one request that would be one less in each poll, if there may be one."""
+        for live in (True, False):
+            for device in self.devices:
+                if (blocks := device.next_trial(live=live)) is not None:
+                    await device.attempt(*blocks)
+                    return
+
     # Reading
 
     def _register_names(self) -> set[str]:
@@ -263,6 +322,8 @@ class ModbusBattery(Battery):
         no answer comes last.
         """
         self._relearn_after_reconnect()
+        # Only polls rely on what was learned.
+        is_poll = again is None
         if again is None:
             again = self._due_again()
         once = self._once
@@ -274,7 +335,7 @@ class ModbusBattery(Battery):
         try:
             for device in sorted(self.devices, key=lambda each: bool(each.silent)):
                 wanted = (device.registers.keys() & asked) - once.keys()
-                part = await device.read(wanted, again, silence)
+                part = await device.read(wanted, again, silence, widely=is_poll)
                 report.add(part)
                 once.update(
                     (name, value)
@@ -338,6 +399,8 @@ class ModbusBattery(Battery):
         are doubtful: a setpoint may depend on them. Raises what `read` raises when the
         device as a whole is out of reach.
         """
+        for device in self.devices:
+            device.note_essential(names)
         if again is None:
             again = {
                 name for device in self.devices for name in device.uncertain(names)

@@ -19,6 +19,7 @@ from ..errors import (
 )
 from ..measurements import as_number
 from ..modbus.device import ModbusDevice
+from ..modbus.learned import Learned
 from ..modbus.silence import Silence
 from ..modbus.unit import ModbusUnit
 from ..report import Report
@@ -159,11 +160,27 @@ class RegisterBlock(ModbusDevice):
         return (pause.until, next(iter(self.registers))) if pause.is_over else None
 
     @override
+    def recall(self, learned: Learned, essential: Collection[str]) -> None:
+        super().recall(learned, essential)
+        if self.registers.keys() <= self.missing:
+            self.forget()
+            self.there = False
+            self._rest_if_stored()
+
+    def _rest_if_stored(self) -> None:
+        """Pause for as long as all registers are stored as missing."""
+        rest_of = self._learned.rest_of
+        if rest := min(rest_of(each.address) for each in self.registers.values()):
+            self._pause.rest(rest)
+
+    @override
     async def read(
         self,
         names: Collection[str],
         again: Collection[str] = (),
         silence: Silence | None = None,
+        *,
+        widely: bool = False,
     ) -> Report:
         if not names:
             return Report()
@@ -187,7 +204,7 @@ class RegisterBlock(ModbusDevice):
         if not self.is_present:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
             return Report(failures=dict.fromkeys(names, missing))
-        report = await super().read(wanted - first.names, again, silence)
+        report = await super().read(wanted - first.names, again, silence, widely=widely)
         report.add(first)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and all(value == 0 for value in proof):
@@ -221,10 +238,19 @@ class RegisterBlock(ModbusDevice):
         if not self.there:
             self._absences.note()
             self._pause.note()
+            self._rest_if_stored()
         _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
 
     async def _is_there(self) -> bool:
-        """Return True when the block is there; raises when the inverter is away.
+        """Return True when the block is there; raises when the inverter is away."""
+        is_there = await self._answers_probes()
+        if not is_there and all(map(self._is_storable, self.registers.values())):
+            for register in self.registers.values():
+                self._store_absence(register)
+        return is_there
+
+    async def _answers_probes(self) -> bool:
+        """Return True when one of up to three words is there.
 
         It is not there when its first, middle and last word are refused: to try each
         register would take hundreds of requests.

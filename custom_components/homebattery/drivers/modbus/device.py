@@ -9,12 +9,15 @@ flash are counted by the table, and what must never be written is refused.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 import logging
 from typing import Any, Final
 
 from ..absence import BackOff, Refusals
 from ..errors import (
     BatteryError,
+    CannotConnectError,
+    DeviceBusyError,
     DeviceRefusedError,
     IllegalAddressError,
     NotConfirmedError,
@@ -22,15 +25,18 @@ from ..errors import (
     ProtocolError,
     RequestTimeoutError,
     StartingError,
+    UnitAbsentError,
 )
 from ..flash import FlashWear
-from ..measurements import Value
+from ..measurements import Poll, Value
 from ..report import Report
 from .cache import RegisterCache
+from .learned import Learned
 from .planning import Block, Layout, plan_blocks
 from .register import Register
 from .silence import Silence
-from .unit import ModbusUnit
+from .trial import is_proven
+from .unit import ModbusUnit, unrecorded
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,6 +44,10 @@ _SILENCE: Final = (RequestTimeoutError, ProtocolError)
 """Failures of a register that gets no answer, or none that makes sense."""
 _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
+_NOT_ACROSS: Final = (*_SILENCE, CannotConnectError, DeviceRefusedError)
+"""Failures of a wider read after which it is never tried again."""
+_PASSING: Final = (StartingError, UnitAbsentError, DeviceBusyError)
+"""Those of them that prove nothing."""
 _STEADY_TRIES: Final = 4
 """Reads within which two in a row must agree."""
 _PLANS_KEPT: Final = 16
@@ -55,6 +65,10 @@ class ModbusDevice:
     read from then on. What fails on is asked for by polls after a pause only, which
     grows from one to ten minutes. Control does not rely on any of that: it reads with
     `ask`, and asks again for those of its conditions whose absence is `uncertain`.
+
+    What it learns lasts over restarts: blocks that may be read in one request, though
+    the layout is cautious, and registers that were refused over two connections, which
+    polls ask for once a day.
     """
 
     def __init__(
@@ -87,8 +101,16 @@ class ModbusDevice:
         """The same of blocks that gave no answer; a new connection says nothing new."""
         self._rejoin = BackOff()
         """The pause until parts that answer are read in one request again."""
-        self._plans: dict[tuple[frozenset[Any], ...], tuple[Block, ...]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Block, ...]] = {}
         """Plans by all that they depend on."""
+        self._learned = Learned()
+        """The lessons of this connection and earlier ones."""
+        self._counted: set[int] = set()
+        """The registers whose refusal was counted on this connection."""
+        self._essential: set[str] = set()
+        """The registers whose absence is not stored, besides writable ones."""
+        self._asked: Sequence[Register] = ()
+        """The registers that the last read asked for."""
 
     @property
     def is_present(self) -> bool:
@@ -107,6 +129,55 @@ class ModbusDevice:
         self.missing.clear()
         self._refusals.clear()
         self._borders.clear()
+        self._counted.clear()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last read of a register that is there failed."""
+        return not self._last_failures.keys() <= self.missing
+
+    def recall(self, learned: Learned, essential: Collection[str]) -> None:
+        """Use what was learned over earlier connections, and go on learning there.
+
+        The absence of `essential` registers is neither stored nor taken for granted.
+        """
+        self._learned = learned
+        self.note_essential(essential)
+        for register in self.registers.values():
+            if self._is_storable(register):
+                if rest := learned.rest_of(register.address):
+                    self._take_for_missing(register).rest(rest)
+
+    def note_essential(self, names: Collection[str]) -> None:
+        """Note registers that control needs: their absence is not stored from now on."""
+        for name in (self.registers.keys() & set(names)) - self._essential:
+            self._essential.add(name)
+            self._learned.absences.pop(self.registers[name].address, None)
+
+    def _is_storable(self, register: Register) -> bool:
+        """Return whether the absence of a register may be stored."""
+        return not register.writable and register.name not in self._essential
+
+    def _take_for_missing(self, register: Register) -> BackOff:
+        """Note a register as missing; return the pause until it is asked for again."""
+        self.missing.add(register.name)
+        self._refusals.setdefault(register.name, Refusals())
+        self._last_failures[register.name] = NotSupportedError(
+            f"{self.name} has no register {register.address} ({register.name})"
+        )
+        return self._pauses.setdefault(register.name, BackOff())
+
+    def _store_absence(self, register: Register) -> float:
+        """Note that a register was refused; return the seconds until it is asked again.
+
+        0 while it is not stored as missing.
+        """
+        address = register.address
+        if not self._is_storable(register):
+            return 0.0
+        if self._learned.note_refused(address, anew=address not in self._counted):
+            self._counted.add(address)
+        return self._learned.rest_of(address)
 
     def uncertain(self, names: Collection[str]) -> set[str]:
         """Return those of `names` that are not polled now, and may be there after all.
@@ -142,11 +213,14 @@ class ModbusDevice:
         names: Collection[str],
         again: Collection[str] = (),
         silence: Silence | None = None,
+        *,
+        widely: bool = False,
     ) -> Report:
         """Read the registers called `names`; those that fail are in the report.
 
         Registers that are missing, or whose pause is not over, are not asked for,
-        unless they are among `again`. `silence` is that of a read of several devices.
+        unless they are among `again`. `silence` is that of a read of several devices;
+        `widely`: also in requests that are only accepted as far as was learned.
         Raises CannotConnectError, RequestTimeoutError or ProtocolError when the device
         as a whole is out of reach, StartingError when it has just started.
         """
@@ -163,7 +237,8 @@ class ModbusDevice:
                 wanted.append(register)
             else:
                 report.failures[name] = self._last_failures[name]
-        report.add(await self._read_blocks(wanted, whole))
+        self._asked = wanted
+        report.add(await self._read_blocks(wanted, whole, widely=widely))
         if silence is None:
             whole.conclude()
         return report
@@ -176,7 +251,11 @@ class ModbusDevice:
         return pause is not None and not pause.is_over
 
     async def ask(self, names: Collection[str]) -> Report:
-        """Read registers as `read` does, also those that were missing the last time."""
+        """Read registers as `read` does, also those that were missing the last time.
+
+        This is for control, which relies on nothing that was learned.
+        """
+        self.note_essential(names)
         return await self.read(names, again=names)
 
     async def read_register(self, name: str) -> Value:
@@ -360,15 +439,68 @@ class ModbusDevice:
             )
         )
 
+    def next_trial(self, *, live: bool) -> tuple[Block, Block] | None:
+        """Return two blocks of the last read that one request may read; None for none.
+
+        If `live`, of the plan for live values alone.
+        """
+        wanted = [
+            register
+            for register in self._asked
+            if register.poll is Poll.FAST or not live
+        ]
+        pairs = pairwise(self._plan(wanted, widely=True))
+        return min(
+            (pair for pair in pairs if self._may_try(*pair)),
+            key=lambda pair: self._learned.trials_of(pair[0].span, pair[1].span),
+            default=None,
+        )
+
+    def _may_try(self, first: Block, second: Block) -> bool:
+        """Return whether no fact forbids to read two blocks in one request."""
+        borders = self._layout.borders | self._borders | self._cuts
+        return (
+            first.address < second.address
+            and second.end - first.address <= self._layout.max_words
+            and borders.isdisjoint(range(first.address + 1, second.address + 1))
+            and not self._learned.forbids(first.span, second.span)
+            and self._was_read(first)
+            and self._was_read(second)
+        )
+
+    async def attempt(self, first: Block, second: Block) -> None:
+        """Read two blocks, which have just been read, in one request, and learn from it.
+
+        After a refusal or silence no request may run across both. The words of an answer
+        are not used. Raises no BatteryError.
+        """
+        span = range(first.address, second.end)
+        try:
+            with unrecorded():
+                words = await self._unit.read_holding_registers(span.start, len(span))
+        except BatteryError as err:
+            _LOGGER.debug("%s: not read across %s: %s", self.name, first.end, err)
+            if isinstance(err, _NOT_ACROSS) and not isinstance(err, _PASSING):
+                self._learned.add_gap(first.span, second.span)
+            else:
+                self._learned.note_unproven(first.span, second.span)
+            return
+        if is_proven((first, second), self.words, words, self._layout.blanks):
+            self._learned.add_span(span)
+        else:
+            self._learned.note_unproven(first.span, second.span)
+
     async def _read_blocks(
-        self, wanted: Collection[Register], silence: Silence
+        self, wanted: Collection[Register], silence: Silence, *, widely: bool = False
     ) -> Report:
         """Read registers in the fewest requests."""
         report = Report()
         refused: list[tuple[Block, IllegalAddressError]] = []
-        for block in self._plan(wanted):
+        for block in self._plan(wanted, widely=widely):
+            is_wide = widely and len(self._plan(block.registers)) > 1
+            read = self._read_wide if is_wide else self._read_block
             try:
-                report.add(await self._read_block(block, silence))
+                report.add(await read(block, silence))
             except IllegalAddressError as err:
                 refused.append((block, err))
         blocks = [block for block, _ in refused]
@@ -381,7 +513,31 @@ class ModbusDevice:
             )
         return report
 
-    def _plan(self, wanted: Collection[Register]) -> Sequence[Block]:
+    async def _read_wide(self, block: Block, silence: Silence) -> Report:
+        """Return the values or failures of a block that is one request as was learned.
+
+        Where that fails, and its parts do not, it is forgotten.
+        """
+        try:
+            report = await self._request(block, silence)
+        except IllegalAddressError as err:
+            report = _failures(block.registers, err)
+        except CannotConnectError:
+            # Maybe because of this very request.
+            self._learned.drop_span(block.span)
+            raise
+        if report.values:
+            return report
+        report = await self._read_blocks(block.registers, silence)
+        if report.values:
+            self._learned.drop_span(block.span)
+            for first, second in pairwise(self._plan(block.registers)):
+                self._learned.note_unproven(first.span, second.span)
+        return report
+
+    def _plan(
+        self, wanted: Collection[Register], *, widely: bool = False
+    ) -> Sequence[Block]:
         """Return the fewest blocks, those that got no answer last.
 
         A read ends after a few time-outs: what answers comes before that. The plan is
@@ -396,28 +552,34 @@ class ModbusDevice:
             }
         tried = silent & self._pauses.keys()
         names = (register.name for register in wanted)
-        facts = tuple(map(frozenset, (names, silent, tried, self._borders, self._cuts)))
+        sets = map(frozenset, (names, silent, tried, self._borders, self._cuts))
+        facts = (*sets, tuple(self._learned.spans) if widely else None)
         if facts not in self._plans:
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
-            self._plans[facts] = self._make_plan(wanted, silent, tried)
+            learned = self._learned if widely else None
+            self._plans[facts] = self._make_plan(wanted, silent, tried, learned)
         return self._plans[facts]
 
     def _make_plan(
-        self, wanted: Collection[Register], silent: set[str], tried: set[str]
+        self,
+        wanted: Collection[Register],
+        silent: set[str],
+        tried: set[str],
+        learned: Learned | None,
     ) -> tuple[Block, ...]:
         """Return the blocks of `_plan`; `tried` are those that go on hanging."""
         split = self._borders | self._cuts
 
-        def blocks(names: Collection[str], borders: Collection[int]) -> list[Block]:
-            rows = [register for register in wanted if register.name in names]
-            return plan_blocks(rows, self._layout, borders)
+        def rows(names: Collection[str]) -> list[Register]:
+            return [register for register in wanted if register.name in names]
 
+        answered = rows(self.registers.keys() - silent)
         return (
-            *blocks(self.registers.keys() - silent, split),
-            *blocks(silent - tried, split),
+            *plan_blocks(answered, self._layout, split, learned),
+            *plan_blocks(rows(silent - tried), self._layout, split),
             # Of those that go on hanging one is tried for all of them.
-            *blocks(tried, self._borders),
+            *plan_blocks(rows(tried), self._layout, self._borders),
         )
 
     async def _read_block(self, block: Block, silence: Silence) -> Report:
@@ -502,6 +664,9 @@ class ModbusDevice:
         if not self.missing.isdisjoint(names):
             # They were refused at a time when one that is there was refused, too.
             self.forget()
+            self._learned.absences.clear()
+        for name in names if self._learned.absences else ():
+            self._learned.absences.pop(self.registers[name].address, None)
         for name in self._last_failures.keys() & set(names):
             del self._last_failures[name]
             self._pauses.pop(name, None)
@@ -601,12 +766,11 @@ class ModbusDevice:
             if self._was_read(register):
                 self._note_failed([register], err)
                 continue
-            self.missing.add(register.name)
-            self._refusals.setdefault(register.name, Refusals()).note()
-            self._pauses.setdefault(register.name, BackOff()).note()
-            self._last_failures[register.name] = NotSupportedError(
-                f"{self.name} has no register {register.address} ({register.name})"
-            )
+            pause = self._take_for_missing(register)
+            self._refusals[register.name].note()
+            pause.note()
+            if rest := self._store_absence(register):
+                pause.rest(rest)
             _LOGGER.debug("%s", self._last_failures[register.name])
         return Report(
             failures={each.name: self._last_failures[each.name] for each in registers}

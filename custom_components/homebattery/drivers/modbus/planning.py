@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..measurements import Poll
+from .learned import Learned
 from .register import Register
 
 
@@ -13,14 +14,19 @@ from .register import Register
 class Layout:
     """The reads that a device accepts.
 
-    `borders` are addresses that must begin a block: no read may run across one.
-    `max_gap` is the number of unwanted words between two wanted registers that cost
-    less than another request.
+    `borders` are facts: addresses that must begin a block, across which no read may
+    run. All else is caution, until a device has answered a wider read: at `unproven`
+    addresses a block begins because no device was seen to answer across them, or not
+    every firmware does; `max_gap` is the number of unwanted words between two wanted
+    registers that are read with them.
     """
 
     max_words: int = 125
     max_gap: int = 16
     borders: frozenset[int] = frozenset()
+    unproven: frozenset[int] = frozenset()
+    blanks: frozenset[int] = frozenset({0})
+    """Words that it may answer, without an error, where it has nothing."""
     low_word_first: bool = False
     never_write: frozenset[int] = frozenset()
     """Addresses that are never written, such as those that reset the device."""
@@ -54,6 +60,11 @@ class Block:
     def count(self) -> int:
         """Number of words, unwanted ones in between included."""
         return self.end - self.address
+
+    @property
+    def span(self) -> range:
+        """All addresses of the block."""
+        return range(self.address, self.end)
 
     @cached_property
     def end(self) -> int:
@@ -98,17 +109,25 @@ def plan_blocks(
     registers: Collection[Register],
     layout: Layout,
     learned_borders: Collection[int] = (),
+    learned: Learned | None = None,
 ) -> list[Block]:
-    """Return the fewest blocks that read all `registers` within `layout`."""
+    """Return the fewest blocks that read all `registers` within `layout`.
+
+    `learned_borders` count like those of the layout. Where a device has `learned` to
+    be read across a caution, a block runs across it.
+    """
     borders = sorted(layout.borders.union(learned_borders))
     blocks: list[Block] = []
     current: list[Register] = []
     end = section = 0
     for register in sorted(registers, key=lambda register: register.address):
         if current and not (
-            register.address - end <= layout.max_gap
-            and max(end, register.end) - current[0].address <= layout.max_words
+            max(end, register.end) - current[0].address <= layout.max_words
             and bisect_right(borders, register.address) == section
+            and (
+                _is_usual(current[-1].address, end, register.address, layout)
+                or (learned is not None and learned.joins(end - 1, register.address))
+            )
         ):
             blocks.append(Block(tuple(current)))
             current, end = [], 0
@@ -120,3 +139,15 @@ def plan_blocks(
     if current:
         blocks.append(Block(tuple(current)))
     return blocks
+
+
+def _is_usual(last: int, end: int, following: int, layout: Layout) -> bool:
+    """Return whether any device may be read from a register at `last` to `following`.
+
+    `end` is the first address behind all registers before that.
+    """
+    if following - end > layout.max_gap:
+        return False
+    return not layout.unproven or layout.unproven.isdisjoint(
+        range(last + 1, following + 1)
+    )

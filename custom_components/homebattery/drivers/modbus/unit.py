@@ -1,6 +1,8 @@
 """A unit id of a Modbus device, over any transport, and its refusals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 import struct
 from typing import Final, Protocol, override
@@ -108,6 +110,19 @@ class Carrier(Protocol):
         """
 
 
+_IS_TRIAL: Final = ContextVar("a read is only a trial", default=False)
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Keep words and failures of reads in this context out of recordings."""
+    token = _IS_TRIAL.set(True)
+    try:
+        yield
+    finally:
+        _IS_TRIAL.reset(token)
+
+
 @dataclass(slots=True)
 class Recording:
     """The requests of one battery, and their answers, by unit id."""
@@ -131,12 +146,16 @@ class Recording:
 
     def note_read(self, request: ModbusRequest, words: list[int]) -> None:
         """Keep the words of an answer."""
+        if _IS_TRIAL.get():
+            return
         self.refused.setdefault(request.unit_id, {}).pop(_span(request), None)
         seen = self.words.setdefault(request.unit_id, {})
         seen.update(enumerate(words, request.address))
 
     def note_failure(self, request: ModbusRequest, err: BatteryError) -> None:
         """Keep the error of a read."""
+        if _IS_TRIAL.get():
+            return
         code = f" {err.code}" if isinstance(err, DeviceRefusedError) else ""
         refused = self.refused.setdefault(request.unit_id, {})
         refused[_span(request)] = f"{type(err).__name__}{code}"

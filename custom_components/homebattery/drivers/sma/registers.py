@@ -412,5 +412,6 @@ LAYOUT: Final = Layout(
     borders=frozenset(
         register.address for register in REGISTERS if not register.readable
     ),
+    blanks=frozenset({0, 0xFFFF}),
     never_write=_NEVER_WRITE,
 )

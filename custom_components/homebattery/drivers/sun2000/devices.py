@@ -69,6 +69,8 @@ class Meter(ModbusDevice):
         names: Collection[str],
         again: Collection[str] = (),
         silence: Silence | None = None,
+        *,
+        widely: bool = False,
     ) -> Report:
         if not names:
             return Report()
@@ -88,7 +90,9 @@ class Meter(ModbusDevice):
         if not self._online:
             return self._offline(names)
         try:
-            report = await super().read({*names, _STATUS}, again, silence)
+            report = await super().read(
+                {*names, _STATUS}, again, silence, widely=widely
+            )
         except BatteryError:
             self._check_state_first()
             raise

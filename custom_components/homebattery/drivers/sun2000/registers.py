@@ -638,16 +638,13 @@ LAYOUT: Final = Layout(
     max_words=64,
     # Wide enough for 47075 to 47102, and for the meter, in one request each.
     max_gap=24,
-    # Each begins a block that was seen to work on a real device, behind addresses
-    # that raise errors on some models (37026…, 37050, 37062, 37788…, 47109…), on
-    # others (47251… with LG), or that no client was seen to read across.
+    # Each begins a block behind addresses that raise errors on some models (37026…,
+    # 37050, 37062, 37788…, 47109…), or on others (47251… with LG), or it is the meter,
+    # which may break the connection, or a pack.
     borders=frozenset(
         {
-            *(30015, 30070, 30083),
-            *(32024, 32064, 32106, 32116),
-            *(37046, 37052, 37066, 37100, 37138),
-            *(37738, 37758, 37799, 37814),
-            *(47075, 47107, 47200, 47242, 47255, 47299, 47604),
+            *(37046, 37052, 37066, 37100, 37799),
+            *(47107, 47200, 47255),
             *(
                 base + _PACK_WORDS * pack + part
                 for base in _PACK_BASES.values()
@@ -655,6 +652,16 @@ LAYOUT: Final = Layout(
                 for part in (0, _PACK_STATE)
             ),
             *_PACK_TEMPERATURES.values(),
+        }
+    ),
+    # Each begins a block that was seen to work on a real device, behind addresses that
+    # no client was seen to read across.
+    unproven=frozenset(
+        {
+            *(30015, 30070, 30083),
+            *(32024, 32064, 32116),
+            *(37138, 37738, 37758, 37814),
+            *(47075, 47242, 47299, 47604),
         }
     ),
     never_write=NEVER_WRITE,
