@@ -1,7 +1,7 @@
 """The dashboard that the integration brings, as a person adds and uses it."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import re
 from typing import Any, Final
 
@@ -11,10 +11,11 @@ import pytest
 from scripts.demonstration.devices import TYPES
 from tests.cards_to_paste import cards, entities_on, views_to_paste
 
-from .frontend import Frontend
+from .frontend import Dashboard, Frontend
 from .stage import Stage
 from .words import english, entity, page_text, state
 
+OTHER_LANGUAGES: Final = ("de", "nl", "fr")
 STRATEGY: Final = {"strategy": {"type": "custom:homebattery"}}
 SETPOINT = entity("number", "power_setpoint")
 MODE = entity("select", "control_mode")
@@ -97,14 +98,22 @@ def test_a_limited_setpoint_says_why(stage: Stage, frontend: Frontend) -> None:
     frontend.picture("limited")
 
 
-def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
-    for battery_type in (*TYPES, *["simulated"] * 6):
+def overview_of(
+    stage: Stage, frontend: Frontend, types: Sequence[str]
+) -> tuple[Dashboard, list[str]]:
+    """Add batteries of these types; return the dashboard of them, and their names."""
+    for battery_type in types:
         stage.add(battery_type)
-    names = [entry["title"] for entry in stage.entries()]
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
-    expect(dashboard.tiles(SOC)).to_have_count(12)
+    expect(dashboard.tiles(SOC)).to_have_count(len(types))
     frontend.picture("overview")
     dashboard.expect_no_errors()
+    return dashboard, [entry["title"] for entry in stage.entries()]
+
+
+def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
+    types = (*TYPES, *["simulated"] * 6)
+    dashboard, names = overview_of(stage, frontend, types)
     for name in names:
         dashboard.open_tab(name)
         dashboard.expect_heading(name)
@@ -119,15 +128,9 @@ def test_a_dozen_batteries_fit(stage: Stage, frontend: Frontend) -> None:
 
 @pytest.mark.parametrize("count", [1, 6])
 def test_all_batteries_are_on_it(stage: Stage, frontend: Frontend, count: int) -> None:
-    for battery_type in TYPES[:count]:
-        stage.add(battery_type)
-    names = [entry["title"] for entry in stage.entries()]
-    dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
+    dashboard, names = overview_of(stage, frontend, TYPES[:count])
     for name in names:
         dashboard.expect_heading(name)
-    expect(dashboard.tiles(SOC)).to_have_count(count)
-    frontend.picture("overview")
-    dashboard.expect_no_errors()
     for name in names:
         dashboard.open(name)
         dashboard.expect_tile(SETPOINT)
@@ -146,12 +149,17 @@ def test_a_simulated_battery_is_marked_whatever_its_name(
     dashboard = frontend.dashboard(stage.add_dashboard(STRATEGY))
     dashboard.expect_tile(re.compile("."), re.compile("W · Garage"))
     stage.add("simulated")
+    in_others = [f"Shed ({page_text(each, 'simulated')})" for each in OTHER_LANGUAGES]
+    for name in in_others:
+        stage.add("simulated", name=name)
     stage.add("sessy", name="Real one")
     marked = f"Garage ({page_text('en', 'simulated')})"
     dashboard.expect_heading(marked)
     dashboard.expect_no_heading("Garage")
-    # Names that say so, and those of real ones, stay as they are.
+    # Names that say so in any language, and those of real ones, stay as they are.
     dashboard.expect_heading("Simulated battery")
+    for name in in_others:
+        dashboard.expect_heading(name)
     dashboard.expect_heading("Real one")
     for soc_and_power in (0, 1):
         dashboard.expect_in_graph(soc_and_power, marked)
@@ -170,7 +178,7 @@ def test_a_simulated_battery_is_marked_whatever_its_name(
     dashboard.expect_no_errors()
 
 
-@pytest.mark.parametrize("frontend", ["de", "nl", "fr"], indirect=True)
+@pytest.mark.parametrize("frontend", OTHER_LANGUAGES, indirect=True)
 def test_it_speaks_the_language_of_its_reader(
     stage: Stage, frontend: Frontend, request: pytest.FixtureRequest
 ) -> None:

@@ -275,6 +275,25 @@ async def test_a_hold_without_the_grid_is_limited(home: Home, wait: Wait) -> Non
     assert status(home) == ("limited", "no_grid")
 
 
+@pytest.mark.parametrize("simulator", ["sma"], indirect=True)
+async def test_a_setpoint_that_is_set_without_the_grid_waits_for_it(
+    home: Home, wait: Wait
+) -> None:
+    """It is as one that was held before: limited, then followed."""
+    await home.simulator.misbehave("grid_lost")
+    await wait(90)
+    await home.set_power(1500)
+    assert status(home) == ("limited", "no_grid")
+    await wait(SETTLE + 30)
+    assert status(home) == ("limited", "no_grid")
+    without_grid = home.simulator.mode
+
+    await home.simulator.misbehave("grid_lost", on=False)
+    await wait(SETTLE + 90)
+    assert (without_grid, home.simulator.mode) == ("automatic", "controlled")
+    assert status(home) == ("following", None)
+
+
 # Writes refused
 
 

@@ -23,7 +23,7 @@ from custom_components.homebattery.drivers.deye.plans import (
     CONTROL_MODE,
 )
 from tests.control.lease_support import after_a_crash, file_of, issues, stored
-from tests.home import Home, MakeHome, Warp
+from tests.home import Home, MakeHome, Warp, refuse_word
 from tests.simulators import (
     DeyeModbusSimulator,
     HuaweiSimulator,
@@ -491,6 +491,19 @@ async def test_sma_that_keeps_the_last_setpoint_has_an_issue(
         await simulator.misbehave("setting", setting="on_loss", value=2507)
         await warp(61)
         await warp(6)
+        assert issue_of(home, DeviceIssue.KEEPS_SETPOINT) is None
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_sma_that_does_not_say_so_has_an_issue_of_its_own(
+    make_home: MakeHome, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text does not claim what is not known."""
+    async with SmaSimulator(SmaSimulator.house(clock=clock)) as simulator:
+        refuse_word(simulator, (3, 41193), monkeypatch)
+        home = make_home(simulator)
+        assert await home.set_up()
+        assert issue_of(home, DeviceIssue.FALLBACK_UNKNOWN)
         assert issue_of(home, DeviceIssue.KEEPS_SETPOINT) is None
         await home.hass.config_entries.async_unload(home.entry.entry_id)
 

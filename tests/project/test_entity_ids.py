@@ -15,14 +15,13 @@ import pytest
 
 from . import ROOT
 from .page_code import BLOCK, CODE
-from .test_readme import english
+from .test_readme import english, pattern_of
 
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ENTITY_ID: Final = re.compile(
     # No names of files, nor calls of functions.
     rf"(?<![\w./])(?:{'|'.join(Platform)})\.(?!py\b)[a-z0-9_]+\b(?!\()"
 )
-PLACEHOLDER: Final = re.compile(r"\{\w+\}")
 OF_OTHERS: Final = {
     "binary_sensor.car_charging",
     "sensor.electricity_price",
@@ -36,8 +35,7 @@ OF_OTHERS: Final = {
 def object_ids(platform: str) -> Iterator[re.Pattern[str]]:
     """Yield a pattern for what the ids of each entity of a platform end with."""
     for entity in english("entity").get(platform, {}).values():
-        parts = map(slugify, PLACEHOLDER.split(entity["name"]))
-        yield re.compile(r"(?:.*_)?" + r"_?\w+?_?".join(parts))
+        yield re.compile(r"(?:.*_)?" + pattern_of(entity["name"], r"_?\w+?_?", slugify))
 
 
 def entity_ids(text: str) -> Iterator[str]:

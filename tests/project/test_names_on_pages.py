@@ -18,7 +18,7 @@ import pytest
 
 from . import FOLDER, ROOT
 from .page_code import BLOCK, CODE
-from .test_readme import english, english_texts
+from .test_readme import english, english_texts, pattern_of
 
 PAGES: Final = (
     "README.md",
@@ -38,7 +38,8 @@ PAGES: Final = (
     ),
 )
 ITALICS: Final = re.compile(r"(?<![*\w])\*([^*\s](?:[^*\n]*[^*\s])?)\*(?!\*)")
-PLACEHOLDER: Final = re.compile(r"\{\w+\}")
+GAP: Final = r"[\w.-]+"
+"""Anything short, in the place of a placeholder."""
 
 OF_HOME_ASSISTANT: Final = {
     "Add battery system",
@@ -120,16 +121,13 @@ def labels(described: Any) -> Iterator[str]:
                 yield from labels(each)
 
 
-def pattern(text: str) -> str:
-    """Return a pattern for a text, with anything short where it has a placeholder."""
-    return r"[\w.-]+".join(map(re.escape, PLACEHOLDER.split(text)))
-
-
 @cache
 def known() -> re.Pattern[str]:
     """Return a pattern for each text that a user sees, without a full stop."""
     texts = {*own_texts(), *OF_HOME_ASSISTANT, *OF_MAKERS, *WORDS}
-    return re.compile("|".join(pattern(text.removesuffix(".")) for text in texts))
+    return re.compile(
+        "|".join(pattern_of(text.removesuffix("."), GAP) for text in texts)
+    )
 
 
 def is_known(name: str) -> bool:

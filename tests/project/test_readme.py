@@ -6,7 +6,7 @@ examples are run where they belong: those of the library in
 dashboard in `tests/integration/test_frontend.py` and `tests/browser/test_dashboard.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
 import re
@@ -35,12 +35,25 @@ PICTURE: Final = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 IN_HTML: Final = re.compile(r"<img\b[^>]*>")
 
 
+PLACEHOLDER: Final = re.compile(r"\{\w+\}")
+
+
 def english(*place: str) -> Any:
     """Return an English text of the integration, or a group of them."""
     texts: Any = json.loads((FOLDER / "translations/en.json").read_text("utf-8"))
     for name in place:
         texts = texts[name]
     return texts
+
+
+def pattern_of(
+    text: str, filling: str, written: Callable[[str], str] = re.escape
+) -> str:
+    """Return a pattern of a text, as it is written, with a `filling` in its gaps.
+
+    A gap is a placeholder of the text.
+    """
+    return filling.join(map(written, PLACEHOLDER.split(text)))
 
 
 def entity_names() -> set[str]:

@@ -230,10 +230,10 @@ class Battery {
     this._byKey = new Map(this.entities.map((each) => [`${domainOf(each)}.${each.translation_key}`, each]));
   }
 
-  /** Return a text which says that this is simulated, if it is. */
+  /** Return a text which says that this is simulated, if it is: in any language, once. */
   marked(text) {
     const t = textsOf(this.hass);
-    const saysSo = text.toLowerCase().includes(t.simulated);
+    const saysSo = Object.values(TEXTS).some(({ simulated }) => text.toLowerCase().includes(simulated));
     return this.isSimulated && !saysSo ? `${text} (${t.simulated})` : text;
   }
 

@@ -565,6 +565,25 @@ async def test_a_device_without_a_watchdog_is_warned_of(
         assert await battery.get("problem") == problems
 
 
+@pytest.mark.parametrize(
+    ("number", "issues"),
+    [
+        (2506, {DeviceIssue.KEEPS_SETPOINT}),
+        (2507, set()),
+        (0x00FFFFFD, {DeviceIssue.FALLBACK_UNKNOWN}),
+        (None, {DeviceIssue.FALLBACK_UNKNOWN}),
+    ],
+    ids=["keeps", "falls back", "no value", "no register"],
+)
+async def test_a_fallback_that_is_wrong_or_unknown_is_an_issue(
+    number: int | None, issues: set[DeviceIssue]
+) -> None:
+    """Where it is unknown the battery may keep its last setpoint, too."""
+    async with device(r41193=number) as image, connected(image) as battery:
+        await battery.read()
+        assert battery.issues == issues
+
+
 # Control
 
 
@@ -903,46 +922,79 @@ async def test_a_gate_that_closes_and_opens_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "number", "state"),
-    [(33003, 1463, "backup"), (33003, 2677, "generator"), (30877, 1462, "no_backup")],
+    ("address", "number"),
+    [(33003, 1463), (33003, 2677), (30877, 1462)],
+    ids=["backup", "generator", "no backup"],
 )
-async def test_off_the_grid_the_setpoint_rests(
-    address: int, number: int, state: str
-) -> None:
+async def test_off_the_grid_the_setpoint_rests(address: int, number: int) -> None:
     """The inverter makes the grid itself; back on the grid the setpoint resumes."""
     async with device() as image, connected(image) as battery:
         before = image.units.units[3][address + 1]
         await battery.set_power_setpoint(-1000)
         put(image, address, number)
-        with pytest.raises(SuspendedError, match=rf"off the grid \({state}\)"):
-            await battery.keep_alive()
+        without_grid = await battery.keep_alive()
         resting = image.writes[-1]
         put(image, address, before)
         granted = await battery.keep_alive()
 
+        assert without_grid == Grant(0, LimitReason.NO_GRID)
         assert resting == (3, 40151, [0, 803])
         assert granted == Grant(-1000)
         assert image.writes[-1].words == [0, 1000, 0, 802]
 
 
-async def test_a_setpoint_that_is_set_off_the_grid_is_written() -> None:
-    """It is written and renewed; the device decides about it."""
+async def test_a_setpoint_that_is_set_off_the_grid_waits_for_it() -> None:
+    """Nothing is written until the grid is back, and nothing when it fails again."""
     async with (
         ModbusImage(BY_NAME["discharging_three_phase_cluster"]) as image,
         connected(image) as battery,
     ):
         put(image, 33003, 1463)
-        await battery.set_power_setpoint(-1000)
-        await battery.keep_alive()
-        await battery.keep_alive()
-        written = {write.address for write in image.writes}
+        granted = await battery.set_power_setpoint(-1000)
+        renewed = await battery.keep_alive()
+        while_off = [*image.writes]
         put(image, 33003, 235)
-        await battery.keep_alive()
-        put(image, 33003, 1463)
-        with pytest.raises(SuspendedError, match="off the grid"):
-            await battery.keep_alive()
+        back = await battery.keep_alive()
 
-        assert written == {40149}
+        assert granted == renewed == Grant(0, LimitReason.NO_GRID)
+        assert while_off == []
+        assert back == Grant(-1000)
+        assert image.writes == [(3, 40149, [0, 1000, 0, 802])]
+
+
+async def test_another_setpoint_off_the_grid_ends_the_held_one() -> None:
+    """Also before the loss of the grid was noticed; it is ended once."""
+    async with device() as image, connected(image) as battery:
+        before = image.units.units[3][33004]
+        await battery.set_power_setpoint(-1000)
+        put(image, 33003, 1463)
+        for power in (-500, 700):
+            granted = await battery.set_power_setpoint(power)
+            assert granted == Grant(0, LimitReason.NO_GRID)
+        while_off = image.writes[1:]
+        put(image, 33003, before)
+        assert await battery.keep_alive() == Grant(700)
+
+        assert while_off == [(3, 40151, [0, 803])]
+
+
+async def test_a_setpoint_of_before_is_ended_when_one_is_set_off_the_grid() -> None:
+    """As after a crash of the controller: the device still is at the former one."""
+    held = {"r44425": 1000, "r44427": 802}
+    async with device(r33003=1463, **held) as image, connected(image) as battery:
+        granted = await battery.set_power_setpoint(-500)
+
+        assert granted == Grant(0, LimitReason.NO_GRID)
+        assert image.writes == [(3, 40151, [0, 803])]
+
+
+async def test_a_setpoint_that_waits_for_the_grid_can_be_released() -> None:
+    async with device(r33003=1463) as image, connected(image) as battery:
+        await battery.set_power_setpoint(-500)
+        await battery.release()
+
+        assert battery.held is None
+        assert image.writes == [(3, 40151, [0, 803])]
 
 
 async def test_emergency_charge_and_faults_are_the_devices_business() -> None:
@@ -1321,9 +1373,7 @@ async def test_when_the_grid_fails_the_setpoint_rests_until_it_is_back() -> None
         await battery.set_power_setpoint(1500)
         await simulator.misbehave("grid_lost")
         clock.advance(30)
-        with pytest.raises(SuspendedError, match="backup") as suspended:
-            await battery.keep_alive()
-        assert suspended.value.reason is LimitReason.NO_GRID
+        assert await battery.keep_alive() == Grant(0, LimitReason.NO_GRID)
         resting = simulator.state()["mode"]
         await simulator.misbehave("grid_lost", on=False)
         clock.advance(30)

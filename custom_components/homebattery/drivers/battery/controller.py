@@ -101,6 +101,8 @@ class DeviceIssue(StrEnum):
     """A Victron without the ESS assistant."""
     KEEPS_SETPOINT = "keeps_setpoint"
     """An SMA that keeps the last setpoint when it is not renewed."""
+    FALLBACK_UNKNOWN = "fallback_unknown"
+    """An SMA that does not say whether it does so."""
     CONNECTION_STOLEN = "connection_stolen"
     """Another client of a device that serves one at a time."""
     OLD_FIRMWARE = "old_firmware"

@@ -78,6 +78,13 @@ class Conditions:
         return self._value("fallback_mode") == KEEP_VALUES
 
     @property
+    def is_fallback_unknown(self) -> bool:
+        """Whether the device does not say if it keeps the last setpoint."""
+        others = CONDITIONS - {"fallback_mode"}
+        was_read = any(self._value(name) is not None for name in others)
+        return was_read and self._value("fallback_mode") is None
+
+    @property
     def mode(self) -> Value:
         """The source of the device's active power."""
         return self._value("active_power_mode")

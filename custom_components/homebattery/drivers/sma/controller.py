@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 import logging
 import math
-from typing import Final, NamedTuple, NoReturn, Protocol, override
+from typing import Final, NamedTuple, Protocol, override
 
 from ..battery.base import SetpointLimits
 from ..battery.controller import (
@@ -81,8 +81,6 @@ class Suspension(NamedTuple):
 class SmaHeldSetpoint(HeldSetpoint):
     """The record of the setpoint that an SMA is held at."""
 
-    allowed_off_grid: bool
-    """Whether it was set while the device was off the grid, at the user's risk."""
     overshot: bool = False
     """Whether the cluster did far more than it; that is not tried again."""
     suspended: Suspension | None = None
@@ -147,7 +145,8 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
     async def apply(self, request: SetpointRequest, snapshot: Snapshot) -> Grant:
         await self._read_conditions()
         self._refuse_without_gate()
-        allowed_off_grid = self._conditions.off_grid is not None
+        if (suspension := self._no_grid()) is not None:
+            return await self._apply_suspended(request, suspension)
         grant = self._permitted(request)
         await self._wait_for_spacing()
         before, changed_at = self.held, loop_time()
@@ -157,7 +156,6 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             request=request,
             grant=grant,
             changed_at=changed_at,
-            allowed_off_grid=allowed_off_grid,
             former=None if before is None else before.grant.power,
         )
         try:
@@ -169,13 +167,32 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             raise
         return grant
 
+    async def _apply_suspended(
+        self, request: SetpointRequest, suspension: Suspension
+    ) -> Grant:
+        """Note a setpoint that is to be held as soon as it may be.
+
+        Until then the device has its own control; what still holds it is ended.
+        """
+        before = self.held
+        was_suspended = before is not None and before.suspended is not None
+        if not was_suspended and (before or await self._read_control() == ACTIVE):
+            await self._device.write(_CONTROL, INACTIVE)
+        self.held = SmaHeldSetpoint(
+            request=request,
+            grant=Grant(0, suspension.reason),
+            changed_at=loop_time(),
+            suspended=suspension,
+        )
+        return self.held.grant
+
     @override
     async def renew(self, snapshot: Snapshot) -> Grant | None:
         """Write the setpoint again, then check whether it still is the right one.
 
         In this order, so that a device that is slow to read does not forget it.
-        Raises TakenOverError, and SuspendedError while the setpoint must not be held;
-        meanwhile the device has its own control.
+        Raises TakenOverError, and SuspendedError while the setpoint must not be held
+        though there is a grid. While it is suspended the device has its own control.
         """
         held = self.held
         if held is None:
@@ -192,7 +209,7 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
             await self._write(held)
         await self.refresh(snapshot)
         if (suspension := self._suspension(held)) is not None:
-            await self._suspend(held, suspension)
+            return await self._suspend(held, suspension)
         grant = self._permitted(held.request)
         if grant.power != held.grant.power or held.suspended is not None:
             await self._wait_for_spacing()
@@ -301,17 +318,19 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
         """Return the power that device and battery permit now of a request."""
         return self._conditions.permitted(request.power, self._limits)
 
+    def _no_grid(self) -> Suspension | None:
+        """Return the suspension of a device off the grid; None on it."""
+        state = self._conditions.off_grid
+        if state is None:
+            return None
+        return Suspension(f"No setpoint off the grid ({state})", LimitReason.NO_GRID)
+
     def _suspension(self, held: SmaHeldSetpoint) -> Suspension | None:
         """Return the reason why the device must not be held now; None if it may be."""
         if self._conditions.is_gate_closed:
             return Suspension(GATE_CLOSED, LimitReason.REFUSED)
-        state = self._conditions.off_grid
-        if state is None:
-            held.allowed_off_grid = False
-        elif not held.allowed_off_grid:
-            return Suspension(
-                f"No setpoint off the grid ({state})", LimitReason.NO_GRID
-            )
+        if (suspension := self._no_grid()) is not None:
+            return suspension
         held.overshot |= self._conditions.overshoots(held.grant.power, held.changed_at)
         if held.overshot:
             return Suspension(
@@ -322,11 +341,17 @@ class SmaController(SetpointController[SmaHeldSetpoint]):
 
     # Writing
 
-    async def _suspend(self, held: SmaHeldSetpoint, suspension: Suspension) -> NoReturn:
-        """Switch external control off, written once, and raise SuspendedError."""
+    async def _suspend(self, held: SmaHeldSetpoint, suspension: Suspension) -> Grant:
+        """Switch external control off, written once; return the grant without a grid.
+
+        Raises SuspendedError for any other reason: that should not have come.
+        """
         if held.suspended is None:
             await self._device.write(_CONTROL, INACTIVE)
         held.suspended = suspension
+        if suspension.reason is LimitReason.NO_GRID:
+            held.change(Grant(0, suspension.reason), loop_time())
+            return held.grant
         raise SuspendedError(
             f"{self._address}: {suspension.problem}", suspension.reason
         )

@@ -269,8 +269,11 @@ class SmaInverter(ModbusBattery):
     def issues(self) -> frozenset[DeviceIssue]:
         if not self.takes_setpoint:
             return frozenset({DeviceIssue.MODEL_READ_ONLY})
-        keeps = self._conditions.keeps_setpoint
-        return frozenset({DeviceIssue.KEEPS_SETPOINT} if keeps else ())
+        wrong = {
+            DeviceIssue.KEEPS_SETPOINT: self._conditions.keeps_setpoint,
+            DeviceIssue.FALLBACK_UNKNOWN: self._conditions.is_fallback_unknown,
+        }
+        return frozenset(issue for issue, applies in wrong.items() if applies)
 
     # Settings
 
