@@ -11,6 +11,7 @@ import pytest
 from custom_components.homebattery.control.keep_alive import RETRY, SETTLED
 from custom_components.homebattery.control.status import SETTLE
 from custom_components.homebattery.drivers import VictronInverter
+from custom_components.homebattery.drivers.battery import base
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.controller import Grant
 from custom_components.homebattery.drivers.errors import NotConfirmedError
@@ -440,6 +441,7 @@ async def test_current_needs_a_voltage(
 
     await home.enable("current_setpoint")
     monkeypatch.setattr(Battery, "get", nothing)
+    monkeypatch.setattr(base, "VOLTAGE_FRESH", 0)
     with pytest.raises(HomeAssistantError, match="no battery voltage"):
         await home.call("number.set_value", "current_setpoint", value=2)
     assert home.simulator.mode == "automatic"

@@ -13,18 +13,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util import dt as dt_util
 
-from ..const import (
-    BATTERY_VOLTAGE,
-    CONF_SETPOINT_TIMEOUT,
-    DOMAIN,
-    ControlMode,
-    ControlStatus,
-    Issue,
-)
+from ..const import CONF_SETPOINT_TIMEOUT, DOMAIN, ControlMode, ControlStatus, Issue
 from ..coordinator import BatteryCoordinator
 from ..drivers.battery.controller import LimitReason
-from ..drivers.errors import BatteryError, NotSupportedError
-from ..drivers.measurements import as_number
+from ..drivers.errors import BatteryError
 from ..drivers.modbus.priority_lock import high_priority
 from .keep_alive import KeepAlive
 from .lease import Lease, Outcome, Setpoint
@@ -195,11 +187,7 @@ class Control:
         Raises NotSupportedError without a voltage, and what `async_set_power` does.
         """
         with high_priority():
-            voltage = as_number(await self._battery.get(BATTERY_VOLTAGE))
-        if not voltage:
-            raise NotSupportedError(
-                f"{self._entry.title}: no battery voltage, so no current setpoint"
-            )
+            voltage = await self._battery.present_voltage()
         setpoint = Setpoint(power=round(current * voltage), current=current)
         return await self._async_hold(setpoint)
 

@@ -140,6 +140,7 @@ class Measurement:
     diagnostic: bool = False
 
 
+BATTERY_VOLTAGE: Final = "battery_voltage"
 MOST_POWER: Final = 500_000
 """W; no battery here has more."""
 # Values beyond these are a device's way of saying 'not available', or a fault on

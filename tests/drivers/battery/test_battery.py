@@ -8,6 +8,7 @@ import pytest
 
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import (
+    VOLTAGE_FRESH,
     SetpointLimits,
     SetupField,
 )
@@ -45,7 +46,7 @@ from custom_components.homebattery.drivers.modbus.register import (
 )
 from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.report import Report
-from tests.drivers.conftest import Pauses, until
+from tests.drivers.conftest import Leap, Pauses, until
 from tests.simulators.image import ModbusImage
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -764,6 +765,22 @@ async def test_current_setpoint_is_a_power_at_the_battery_voltage(
 
     assert granted == Grant(-1000)
     assert battery.asked == [(-1000, 0)]
+
+
+async def test_a_current_takes_the_voltage_that_was_just_read(
+    image: ModbusImage, leap: Leap
+) -> None:
+    """Also by a poll; one of some seconds ago is another one by now."""
+    async with connected(image) as battery:
+        await battery.read(["battery_voltage"])
+        before = len(image.traffic.reads)
+        assert await battery.set_current_setpoint(-20) == Grant(-1000)
+        assert await battery.present_voltage() == 50
+        assert len(image.traffic.reads) == before
+        leap(VOLTAGE_FRESH)
+        image.units.units[1][30010] = 480
+        assert await battery.set_current_setpoint(-20) == Grant(-960)
+        assert len(image.traffic.reads) == before + 1
 
 
 async def test_phase_current_setpoint_is_a_power_at_its_voltage(

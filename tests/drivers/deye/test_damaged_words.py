@@ -37,7 +37,7 @@ def settings_of(units: VectorUnits) -> dict[int, int]:
 
 def settings_reads(units: VectorUnits) -> int:
     """Return the number of reads of all settings so far."""
-    return [(each.address, each.words) for each in units.traffic.reads].count((98, 94))
+    return [each.address for each in units.traffic.reads if each.words >= 94].count(98)
 
 
 # The snapshot

@@ -60,6 +60,7 @@ from tests.drivers.vectors import assert_expected, by_name, read_plausible
 from tests.simulators import ManualClock
 from tests.simulators.deye import DeyeSimulator
 from tests.simulators.image import ModbusImage, Vector
+from tests.simulators.modbus import ILLEGAL_ADDRESS, Read, Refused, Silent, Units, Write
 
 from .support import (
     HIGH_VOLTAGE,
@@ -1112,11 +1113,9 @@ async def test_keeping_a_setpoint_writes_nothing() -> None:
         assert len(inverter.units.traffic.writes) == writes
 
 
-@pytest.mark.parametrize(
-    ("remote_mode", "words"), [(False, (98, 94)), (True, (1100, 22))]
-)
+@pytest.mark.parametrize(("remote_mode", "address"), [(False, 98), (True, 1100)])
 async def test_registers_of_a_fresh_snapshot_are_not_read_again(
-    remote_mode: bool, words: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    remote_mode: bool, address: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless that is long ago, or a setpoint was written since."""
     async with (
@@ -1129,8 +1128,7 @@ async def test_registers_of_a_fresh_snapshot_are_not_read_again(
         async def reads_for(power: float) -> int:
             before = len(traffic.reads)
             await battery.set_power_setpoint(power)
-            reads = [(read.address, read.words) for read in traffic.reads[before:]]
-            return reads.count(words)
+            return [read.address for read in traffic.reads[before:]].count(address)
 
         # For the snapshot, and to confirm.
         assert await reads_for(1000) == 2
@@ -1138,6 +1136,71 @@ async def test_registers_of_a_fresh_snapshot_are_not_read_again(
         await battery.release()
         monkeypatch.setattr(deye_methods, "SNAPSHOT_FRESH", 0)
         assert await reads_for(1000) == 3
+
+
+type Span = tuple[int, int]
+"""An address, and a number of words from there."""
+
+SETTINGS: Final[Span] = (98, 94)
+SETTINGS_AND_BMS: Final[Span] = (98, 125)
+STATE: Final[Span] = (540, 13)
+LIVE: Final[Span] = (586, 24)
+
+
+async def read_before_the_first_write(
+    battery: DeyeInverter, units: Units, power: float
+) -> list[Span]:
+    """Return the reads from the request for a setpoint to its first write."""
+    units.traffic.clear()
+    await battery.set_power_setpoint(power)
+    log = units.traffic.log
+    reads = itertools.takewhile(lambda each: not isinstance(each, Write), log)
+    return [(each.address, each.words) for each in reads if isinstance(each, Read)]
+
+
+@both_ways
+async def test_three_reads_come_before_the_first_write(way: str) -> None:
+    """The snapshot, and the conditions; no register twice."""
+    async with simulator(way) as inverter, connected(inverter) as battery:
+        await battery.read()
+        for power in (1000, 1500, -800):
+            reads = await read_before_the_first_write(battery, inverter.units, power)
+            assert reads == [SETTINGS_AND_BMS, STATE, LIVE]
+
+
+async def test_without_an_earlier_read_the_settings_are_read_twice() -> None:
+    """Two reads must agree on what is restored. Nothing is known of the BMS yet."""
+    async with simulator() as inverter, connected(inverter) as battery:
+        first = await read_before_the_first_write(battery, inverter.units, 1000)
+        assert first[:2] == [SETTINGS, SETTINGS]
+        second = await read_before_the_first_write(battery, inverter.units, 1500)
+        assert second == [SETTINGS_AND_BMS, STATE, LIVE]
+
+
+@pytest.mark.parametrize("refusal", [Refused(ILLEGAL_ADDRESS), Silent()])
+async def test_an_inverter_that_cannot_read_settings_and_bms_at_once(
+    refusal: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried once, and the setpoint begins all the same."""
+    async with simulator() as inverter, connected(inverter, timeout=0.1) as battery:
+        await battery.read()
+        read = inverter.units.read
+
+        def answer(unit: int, address: int, count: int) -> Sequence[int]:
+            if (address, count) == SETTINGS_AND_BMS:
+                tried.append(address)
+                raise refusal
+            return read(unit, address, count)
+
+        tried: list[int] = []
+        monkeypatch.setattr(inverter.units, "read", answer)
+        for power in (1000, 1500):
+            reads = await read_before_the_first_write(battery, inverter.units, power)
+            assert SETTINGS in reads
+            assert inverter.state()["battery_power"] == pytest.approx(power, rel=0.1)
+        await battery.release()
+        await battery.set_power_setpoint(-800)
+        assert len(tried) == 1
 
 
 async def test_writes_to_flash_are_counted_by_the_table() -> None:

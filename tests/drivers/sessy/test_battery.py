@@ -36,6 +36,7 @@ from custom_components.homebattery.drivers.measurements import (
 from custom_components.homebattery.drivers.sessy import device as sessy_device
 from custom_components.homebattery.drivers.sessy.battery import SessyInverter
 from custom_components.homebattery.drivers.sessy.client import SessyClient
+from tests.drivers.conftest import Leap
 from tests.simulators import ManualClock, Plant, SessySimulator
 from tests.simulators.http_server import Answer, Json, Request
 from tests.simulators.image import HttpImage, Vector, load
@@ -275,6 +276,38 @@ async def test_battery_runs_at_its_setpoint(power: int) -> None:
     assert readings["battery_power"] == runs_at
     assert simulator.state()["battery_power"] == runs_at
     assert posts(simulator)[-1] == (SETPOINT, {"setpoint": -power})
+
+
+async def test_a_strategy_that_was_read_back_is_not_asked_for_again(
+    leap: Leap,
+) -> None:
+    """Under frequent requests a dongle is said to fall silent."""
+    async with simulated() as (simulator, battery):
+
+        async def is_asked_for(shown: str) -> bool:
+            before = len(simulator.server.requests)
+            assert await battery.get("working_mode") == shown
+            return STRATEGY in paths_asked(simulator, before)
+
+        released = await battery.get("working_mode")
+        assert isinstance(released, str)
+        await battery.set_power_setpoint(500)
+        assert not await is_asked_for("api")
+        await battery.release()
+        assert not await is_asked_for(released)
+        leap(sessy_device.READ_BACK_FOR)
+        assert await is_asked_for(released)
+
+
+async def test_a_strategy_other_than_was_posted_is_asked_for_again() -> None:
+    """It may be the one from before."""
+    async with simulated() as (simulator, battery):
+        await battery.set_power_setpoint(500)
+        await simulator.misbehave("strategy", strategy="ROI")
+        assert not await battery.is_held()
+        before = len(simulator.server.requests)
+        await battery.get("working_mode")
+        assert STRATEGY in paths_asked(simulator, before)
 
 
 async def test_current_setpoint_uses_the_battery_voltage() -> None:

@@ -27,7 +27,7 @@ from ..errors import (
     TakenOverError,
 )
 from ..flash import FlashWear
-from ..measurements import MOST_POWER, Value, as_number
+from ..measurements import BATTERY_VOLTAGE, MOST_POWER, Value, as_number
 from ..modbus.probe import Detected, Probe
 from .controller import (
     DeviceIssue,
@@ -49,6 +49,8 @@ from .settings import NumberSetting, Setting
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+VOLTAGE_FRESH: Final = 5.0
+"""Seconds for which the battery voltage is not read again for a current."""
 SCAN_INTERVAL: Final = 3600.0
 """Seconds between two checks for parts that were added, by default."""
 
@@ -150,6 +152,8 @@ class Battery(MeasuringDevice):
         self._last_change = 0.0, -math.inf
         """The power, W, and the loop time, s, of the last setpoint other than 0. A hold
         and a release leave it."""
+        self._voltage: tuple[float, Value] = -math.inf, None
+        """The loop time, s, at which the battery voltage was last read, and that, V."""
         self.wear = FlashWear()
         self.identity_check = IdentityCheck(
             address if port is None else f"{address}:{port}",
@@ -249,6 +253,8 @@ class Battery(MeasuringDevice):
         readings = await super().read(keys)
         self.identity_check.raise_if_doubtful()
         self._note_numbers(readings, is_everything=keys is None)
+        if BATTERY_VOLTAGE in readings:
+            self._voltage = loop_time(), readings[BATTERY_VOLTAGE]
         return readings
 
     def _note_numbers(self, readings: Readings, *, is_everything: bool) -> None:
@@ -408,12 +414,22 @@ class Battery(MeasuringDevice):
 
         Returns and raises what `set_power_setpoint` does.
         """
-        voltage = await self.get("battery_voltage")
+        voltage = await self.present_voltage()
+        return await self.set_power_setpoint(self._finite(current) * voltage)
+
+    async def present_voltage(self) -> float:
+        """Return the battery voltage, V, as read within `VOLTAGE_FRESH`, or now.
+
+        Raises NotSupportedError where there is none, and what `read` raises.
+        """
+        read_at, voltage = self._voltage
+        if loop_time() - read_at >= VOLTAGE_FRESH:
+            voltage = await self.get(BATTERY_VOLTAGE)
         if not isinstance(voltage, float | int) or voltage <= 0:
             raise NotSupportedError(
                 f"{self.address}: no battery voltage, so no current setpoint"
             )
-        return await self.set_power_setpoint(self._finite(current) * voltage)
+        return voltage
 
     async def set_power_setpoint_phase(self, power: float, phase: int) -> Grant:
         """Hold one phase at `power` W (battery sign); returns the power granted."""

@@ -44,8 +44,10 @@ _OF_TWO: Final = SECOND_BMS | {SECOND_SOC}
 """The registers that it depends on besides, where there are two batteries."""
 _LIVE: Final = frozenset({*("battery_voltage", "soc", "relays"), *BMS})
 """Those of them that change by themselves."""
-_SETTINGS: Final = frozenset({"shutdown_soc", "low_soc", BATTERIES_PARALLEL})
-"""Those of them that the user sets; they lie among the registers of a snapshot."""
+_WITH_SNAPSHOT: Final = frozenset(
+    {*("shutdown_soc", "low_soc", BATTERIES_PARALLEL), *BMS}
+)
+"""Those of them that lie among the registers of a snapshot, or behind them."""
 
 
 class Suspension(NamedTuple):
@@ -96,15 +98,15 @@ class ConditionReader:
     def _has_two(self) -> bool:
         return self._facts().inputs.has_two_batteries(self._battery.cache.values)
 
-    async def read(self, settings_known_for: float = 0) -> Values:
+    async def read(self, known_for: float = 0) -> Values:
         """Read the registers; return them as `last` does.
 
-        Settings that were read so many seconds ago, or later, are not read again. Raises
-        what `read` raises when the inverter is out of reach.
+        Those that are read with a snapshot, if less than so many seconds ago, are not
+        read again. Raises what `read` raises when the inverter is out of reach.
         """
         began = loop_time()
         cache: RegisterCache = self._battery.cache
-        known = _SETTINGS - cache.older_than(settings_known_for, _SETTINGS, began)
+        known = _WITH_SNAPSHOT - cache.older_than(known_for, _WITH_SNAPSHOT, began)
         values = await self._battery.read_registers(self._names - known)
         self._unanswered = set(POWERS) - values.keys()
         return self.last(began)

@@ -168,6 +168,9 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         """
         before = self.held
         held = self._next(request, before)
+        method, words = self.method_of(snapshot)
+        if held.replaces:
+            await method.prepare()
         v = await self._read_to_decide(held)
         if request.current is not None and not v.get("battery_voltage"):
             raise NotSupportedError(
@@ -179,7 +182,6 @@ class DeyeController(SetpointController[DeyeSetpoint]):
             return await self._suspend(held, reason, snapshot)
         held.suspended_at = None
         self.held = held
-        method, words = self.method_of(snapshot)
         try:
             grant = await method.hold(held, words, wanted, self._conditions.of(v))
         except BatteryError:
@@ -199,9 +201,8 @@ class DeyeController(SetpointController[DeyeSetpoint]):
         Where no two reads agree, that counts which permits least.
         """
         volts = self._conditions.last_volts
-        # Those of a first setpoint have just been read with the snapshot.
-        known_for = 0 if held.replaces else SNAPSHOT_FRESH
-        v = await self._conditions.read(known_for)
+        # Some have just been read with the snapshot, or the present settings.
+        v = await self._conditions.read(SNAPSHOT_FRESH)
         verdict = self._judge(held, v)
         is_cut = verdict.reason or verdict.suspension or v.get("low_soc") is None
         if not is_cut and _is_about(verdict.volts, volts):

@@ -155,8 +155,10 @@ class DeyeInverter(DeyeReader):
             return None
         conditions = ConditionReader(self, self._facts)
         settings, _ = self._register("working_mode")
+        bms, _ = self._register("bms_requests")
         by_settings = BySettings(
-            self._name, settings, self.settle, self.wear, conditions.read_soc
+            *(self._name, settings, self.settle, self.wear, conditions.read_soc),
+            bms,
         )
         by_settings.works = self.setpoint_limits is not None
         block, _ = self._register("remote_mode")

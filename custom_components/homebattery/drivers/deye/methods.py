@@ -15,6 +15,7 @@ from typing import ClassVar, Final, override
 from ..battery.controller import Grant, LimitReason, loop_time
 from ..errors import (
     DeviceRefusedError,
+    IllegalAddressError,
     NotConfirmedError,
     NotSupportedError,
     RequestTimeoutError,
@@ -23,6 +24,7 @@ from ..flash import FlashWear
 from ..modbus.device import ModbusDevice
 from .decision import Conditions, Decision, decide
 from .plans import (
+    BMS,
     BY_SOC,
     BY_VOLTAGE,
     CHEMISTRY,
@@ -36,6 +38,7 @@ from .plans import (
     REMOTE_MODE,
     REMOTE_POWER,
     SETTINGS,
+    SETTINGS_AND_BMS,
     SNAPSHOT,
     Image,
     Plan,
@@ -87,7 +90,7 @@ class Method(ABC):
         self._device = device
         self._settle = settle
         self._taken: tuple[float, Image] = (-math.inf, {})
-        """The registers as read for a snapshot, and when, loop time, s."""
+        """The time when its registers were read for a setpoint, loop time, s; and these."""
 
     @property
     def is_worn(self) -> bool:
@@ -102,15 +105,24 @@ class Method(ABC):
         """Return all its registers, checked as far as they are restored into flash."""
         return await self.read()
 
-    async def read_to_begin(self, held: DeyeSetpoint) -> dict[int, int]:
-        """Return its registers to begin a setpoint: also those of a snapshot just taken.
+    async def read_first(self) -> dict[int, int]:
+        """Return all its registers before a setpoint, as `read_steady` does."""
+        return await self.read_steady()
 
-        As `read_steady`.
-        """
-        taken_at, words = self._taken
-        if held.replaces or loop_time() - taken_at >= SNAPSHOT_FRESH:
-            return await self.read_steady()
-        return dict(words)
+    async def prepare(self) -> None:
+        """Read its registers before a setpoint that replaces another one."""
+        words = await self.read_first()
+        self._taken = loop_time(), words
+
+    @property
+    def _was_just_read(self) -> bool:
+        return loop_time() - self._taken[0] < SNAPSHOT_FRESH
+
+    async def read_to_begin(self) -> Image:
+        """Return its registers as they were just read, else as `read_steady` does."""
+        if self._was_just_read:
+            return self._taken[1]
+        return await self.read_steady()
 
     async def has_changed(self, snapshot: Image) -> bool:
         """Return True when the device is not as the snapshot has it."""
@@ -182,12 +194,17 @@ class BySettings(Method):
         settle: float,
         wear: FlashWear,
         read_soc: Callable[[], Awaitable[float | None]],
+        bms: ModbusDevice,
     ) -> None:
         """Hold by the settings of `device`, all of them flash; nothing is read.
 
-        `read_soc` returns the SOC, %, or None where it is not known.
+        `read_soc` returns the SOC, %, or None where it is not known; `bms` has the
+        registers behind the settings, on which a setpoint depends as well.
         """
         super().__init__(name, device, settle)
+        self._bms = bms
+        self._reaches_bms = True
+        """Whether one request may reach from the settings to the BMS."""
         self._wear = wear
         self._read_soc = read_soc
         self._zero_amps_refused = False
@@ -206,6 +223,21 @@ class BySettings(Method):
         return await self._device.steady(self.read, (*SNAPSHOT, *DECIDING))
 
     @override
+    async def read_first(self) -> dict[int, int]:
+        """Return all settings, read with the BMS where that has answered before."""
+        return await self._device.steady(self._read_with_bms, (*SNAPSHOT, *DECIDING))
+
+    async def _read_with_bms(self) -> dict[int, int]:
+        if not self._reaches_bms or not self._bms.words.keys() >= set(BMS):
+            return await self.read()
+        try:
+            words = await self._device.read_words(SETTINGS_AND_BMS, self._bms)
+        except IllegalAddressError, RequestTimeoutError:
+            self._reaches_bms = False
+            return await self.read()
+        return {address: words[address] for address in self.registers}
+
+    @override
     async def refresh(self, held: DeyeSetpoint) -> None:
         target = held.target
         seen = await self.read_steady()
@@ -217,7 +249,7 @@ class BySettings(Method):
     @override
     async def take_snapshot(self) -> Image:
         """Return the user's settings."""
-        settings = await self.read_steady()
+        settings = await self.read_first()
         self._refuse_unless_possible(settings, 0)
         self._taken = loop_time(), settings
         return {address: settings[address] for address in SNAPSHOT}
@@ -245,7 +277,7 @@ class BySettings(Method):
         now: Conditions | None,
     ) -> Grant:
         """Write the settings that differ from those of the setpoint."""
-        known = await self.read_to_begin(held)
+        known = await self.read_to_begin()
         self._refuse_unless_possible(known, wanted.power)
         decision = Decision(reason=LimitReason.UNKNOWN_STATE)
         if now is not None:
@@ -376,7 +408,7 @@ class ByRemoteMode(Method):
     ) -> Grant:
         """Write the registers that differ from the setpoint, remote mode last."""
         grant = self._permitted(wanted, now)
-        await self._steer(held, grant, await self.read_to_begin(held))
+        await self._steer(held, grant, await self.read_to_begin())
         if now is not None and now.battery_power is not None:
             held.unchecked = Start(now.battery_power, loop_time())
         return grant

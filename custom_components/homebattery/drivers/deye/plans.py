@@ -40,6 +40,11 @@ type Image = Mapping[int, int]
 
 SETTINGS: Final = range(98, 192)
 """All registers below, and those they depend on, in one read."""
+SETTINGS_AND_BMS: Final = range(98, 223)
+"""Those, and the registers of the BMS behind them, in the longest read that there is."""
+BMS: Final = range(212, 223)
+"""The part of the BMS that a setpoint depends on. Other clients read the words in between,
+too."""
 MODE: Final = range(142, 143)
 TOU: Final = range(146, 147)
 CURRENTS: Final = range(108, 110)

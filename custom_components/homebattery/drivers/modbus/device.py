@@ -268,22 +268,32 @@ class ModbusDevice:
             raise report.failures[name]
         return report.values[name]
 
-    async def read_words(self, addresses: range) -> dict[int, int]:
-        """Return consecutive words by address, read with one request."""
+    async def read_words(
+        self, addresses: range, *neighbours: ModbusDevice
+    ) -> dict[int, int]:
+        """Return consecutive words by address, read with one request.
+
+        Those of `neighbours`, whose registers lie beside its own, count as read by them.
+        """
         began = asyncio.get_running_loop().time()
         words = await self._unit.read_holding_registers(addresses.start, len(addresses))
         seen = dict(zip(addresses, words, strict=True))
-        self.words.update(seen)
-        values = {
-            register.name: register.decode(
-                [seen[address] for address in range(register.address, register.end)],
-                low_word_first=self._layout.low_word_first,
-            )
-            for register in self.registers.values()
-            if register.address >= addresses.start and register.end <= addresses.stop
-        }
-        self.cache.note_read(values, began, asyncio.get_running_loop().time())
+        for device in (self, *neighbours):
+            device.note_words(seen, began)
         return seen
+
+    def note_words(self, seen: Mapping[int, int], began: float) -> None:
+        """Keep those words that are its own, of a request that was sent at `began`."""
+        values: dict[str, Value] = {}
+        for register in self.registers.values():
+            own = range(register.address, register.end)
+            if seen.keys() >= set(own):
+                words = [seen[address] for address in own]
+                self.words.update(zip(own, words, strict=True))
+                values[register.name] = register.decode(
+                    words, low_word_first=self._layout.low_word_first
+                )
+        self.cache.note_read(values, began, asyncio.get_running_loop().time())
 
     def addresses(self, names: Collection[str]) -> list[int]:
         """Return the addresses of all words of registers."""

@@ -42,6 +42,9 @@ ONE_ENDPOINT_ERRORS: Final = (DeviceRefusedError, NotSupportedError, ProtocolErr
 """Errors of one endpoint while the device as a whole is well."""
 _SILENCE: Final = (RequestTimeoutError, CannotConnectError)
 """Errors of one endpoint, too, while the device answers others."""
+READ_BACK_FOR: Final = 2.0
+"""Seconds from a post for which an answer that shows it is not asked for again: under
+frequent requests a dongle is said to fall silent."""
 _MAX_SILENT: Final = 2
 """Number of endpoints without an answer that end a read: each may cost a time-out."""
 
@@ -81,6 +84,8 @@ class SessyDevice:
         """The endpoints that failed the last time, in whatever way."""
         self._asked_at: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
+        self._posted: dict[str, tuple[float, Mapping[str, Value]]] = {}
+        """The last post to each path, and when it was answered, loop time, s."""
         self.written: Written[Endpoint] = Written()
         """The endpoints whose new answers are to be read."""
         self._unknown: set[tuple[str, str]] = set()
@@ -112,7 +117,7 @@ class SessyDevice:
         what `ask` raises.
         """
         if not self._is_missing(endpoint):
-            return await self.ask(endpoint)
+            return await self._ask_unless_read_back(endpoint)
         if endpoint.older is not None:
             return await self.fetch(endpoint.older)
         raise self._absence(endpoint)
@@ -163,8 +168,17 @@ class SessyDevice:
         asked_at = self._asked_at.get(path, -math.inf)
         is_valid = asked_at >= self._written_at.get(path, -math.inf)
         if is_valid and loop_time() - asked_at < seconds:
-            return self.answers[path]
+            answer = self.answers[path]
+            return endpoint.tidy(answer, self.clock()) if endpoint.tidy else answer
         return await self.ask(endpoint)
+
+    async def _ask_unless_read_back(self, endpoint: Endpoint) -> Answer:
+        """Return the answer that has just shown what was posted, else ask."""
+        posted_at, body = self._posted.get(endpoint.path, (-math.inf, {}))
+        answer = self.answers.get(endpoint.path, {})
+        is_shown = body.items() <= answer.items()
+        is_recent = is_shown and loop_time() - posted_at < READ_BACK_FOR
+        return await self.ask_unless_recent(endpoint, READ_BACK_FOR * is_recent)
 
     async def read(
         self, fields: Collection[Field], again: Collection[Endpoint] = ()
@@ -344,6 +358,7 @@ class SessyDevice:
             await self._client.post(endpoint.path, dict(body), insists=insists)
         finally:
             self._written_at[endpoint.path] = now = loop_time()
+            self._posted[endpoint.path] = now, body
             self.written.note(endpoint, now)
 
     async def write_confirmed(self, field: Field, value: Value) -> None:
