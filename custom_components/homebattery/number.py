@@ -342,8 +342,8 @@ class SetpointNumber(ControlEntity, BatteryNumber):
         # In words, for users who do not know which sign charges.
         return {
             **(super().extra_state_attributes or {}),
-            ATTR_CHARGES: self.max_value,
-            ATTR_DISCHARGES: -self.min_value,
+            ATTR_CHARGES: self.native_max_value,
+            ATTR_DISCHARGES: -self.native_min_value,
             ATTR_AT_ZERO: HOLDS,
         }
 

@@ -143,7 +143,7 @@ async def test_setpoint_can_be_shown_and_set_in_kw(home: Home) -> None:
     assert number.attributes["unit_of_measurement"] == "kW"
     assert number.state == "1.45"
     assert (number.attributes["min"], number.attributes["max"]) == (-2.2, 2.2)
-    assert number.attributes["charges_at_most"] == 2.2
+    assert number.attributes["charges_at_most"] == 2200
     assert number.attributes["step"] == pytest.approx(0.01)
     assert home.simulator.state()["battery_power"] == pytest.approx(1450, abs=60)
 

@@ -65,7 +65,7 @@ def set_learned_in(storage: Storage, content: Any) -> None:
 
 async def restart(home: Home) -> None:
     await home.hass.config_entries.async_reload(home.entry.entry_id)
-    await home.hass.async_block_till_done()
+    await home.hass.async_block_till_done(wait_background_tasks=True)
 
 
 @plain_with(*MODBUS, of=MODBUS)
