@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+import os
 from pathlib import Path
 import shutil
 import sys
@@ -13,6 +14,7 @@ FOLDER: Final = ROOT / ".cache" / "benchmarks" / "environments"
 UV: Final = Path(sys.executable).with_name("uv")
 """Comes with Home Assistant."""
 CERTIFICATES: Final = {"UV_SYSTEM_CERTS": "true"}
+"""Lets uv take the certificates that the machine trusts."""
 THIS_PYTHON: Final = str(Path(sys.executable).resolve())
 
 
@@ -39,8 +41,7 @@ async def python_with(name: str, python: str, packages: Sequence[str]) -> Path |
 async def _uv(*arguments: str) -> bool:
     """Run uv; return whether it succeeded."""
     process = await asyncio.create_subprocess_exec(
-        "/usr/bin/env",
-        *(f"{name}={value}" for name, value in CERTIFICATES.items()),
         *(str(UV), *arguments, "--no-config", "--quiet"),
+        env={**CERTIFICATES, **os.environ},
     )
     return await process.wait() == 0

@@ -26,8 +26,10 @@ class FastLoop(asyncio.SelectorEventLoop):
         """Begin at the present time."""
         self.ahead = 0.0
         """Seconds that its time is ahead of the real one."""
+        self.leaps = True
+        """Whether time leaps; at the end threads are waited for."""
         self._working = 0
-        super().__init__(_Selector(self._leap, lambda: self._working > 0))
+        super().__init__(_Selector(self._leap, self._is_waiting))
 
     @override
     def time(self) -> float:
@@ -35,6 +37,10 @@ class FastLoop(asyncio.SelectorEventLoop):
 
     def _leap(self, seconds: float) -> None:
         self.ahead += seconds
+
+    def _is_waiting(self) -> bool:
+        """Return whether time goes by as it is."""
+        return self._working > 0 or not self.leaps
 
     @override
     def run_in_executor[*Ts, T](
@@ -54,12 +60,12 @@ class _Selector(selectors.DefaultSelector):
     """Leaps instead of waiting for a time-out."""
 
     def __init__(
-        self, leap: Callable[[float], None], is_working: Callable[[], bool]
+        self, leap: Callable[[float], None], is_waiting: Callable[[], bool]
     ) -> None:
-        """Take what moves time, and what says whether a thread works."""
+        """Take what moves time, and what says whether it goes by as it is."""
         super().__init__()
         self._leap = leap
-        self._is_working = is_working
+        self._is_waiting = is_waiting
 
     @override
     def select(
@@ -68,7 +74,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
             return events
-        if timeout is None or self._is_working():
+        if timeout is None or self._is_waiting():
             return super().select(_BREATH)
         self._leap(timeout)
         return []

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 import json
+import os
 from pathlib import Path
+import platform
 import subprocess
 import time
 from typing import Final, NamedTuple
@@ -14,9 +16,10 @@ FOLDER: Final = ROOT / ".cache" / "benchmarks" / "results"
 
 
 class Kept(NamedTuple):
-    """The result of a part, and when, of which commit and how fast it was measured."""
+    """The result of a part, and when, where, and of which commit it was measured."""
 
     date: str
+    machine: str
     commit: str
     seconds: float
     result: Result
@@ -28,6 +31,7 @@ async def measured(part: Part, *, short: bool) -> Kept:
     result = await part.run(short)
     return Kept(
         datetime.now(UTC).date().isoformat(),
+        f"{os.cpu_count()} cores, Python {platform.python_version()}",
         commit(),
         time.monotonic() - began,
         result,

@@ -77,11 +77,11 @@ async def _measured(folder: Path, count: int, seconds: float, *kinds: str) -> Fi
         task = {"batteries": batteries, "held": held, "seconds": seconds}
         figures: Figures = await ask(home, task)
         writes = await ask(crowd, {})
-    late = _lateness(batteries[:held], writes)
+    late = lateness(batteries[:held], writes)
     return figures if late is None else figures | {"late": 1000 * late}
 
 
-def _lateness(
+def lateness(
     batteries: Sequence[dict[str, Any]], writes: Sequence[Sequence[float]]
 ) -> float | None:
     """Return how late the latest renewal was, s; None where nothing is renewed."""

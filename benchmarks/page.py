@@ -41,8 +41,8 @@ def section(part: Part, kept: Kept | None) -> str:
         lines += [f"Not measured yet: `scripts/benchmark {part.name}` does that.", ""]
         return "\n".join(lines)
     measured = (
-        f"Measured on {kept.date} at commit {kept.commit}, in {kept.seconds:.0f} s; "
-        f"`scripts/benchmark {part.name}` does that alone."
+        f"Measured on {kept.date} at commit {kept.commit}, in {kept.seconds:.0f} s "
+        f"({kept.machine}); `scripts/benchmark {part.name}` does that alone."
     )
     lines += [measured, ""]
     for table in part.tables:

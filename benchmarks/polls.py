@@ -28,7 +28,7 @@ from .tables import Column, Part, Result, Row, Table
 
 ANSWERS: Final = (0.0, 0.02, 0.15)
 """Times that the device takes to answer, s."""
-ROUNDS: Final = 9
+ROUNDS: Final = 7
 _UNTIL_KNOWN: Final = 3
 """Reads of everything until it is known what the device lacks."""
 

@@ -1,14 +1,19 @@
 """The benchmarks measure what they say, and the page is made of what they kept."""
 
+import asyncio
 from pathlib import Path
 import struct
+import threading
+import time
 
 import pytest
 
 from benchmarks.__main__ import PARTS
+from benchmarks.fast_time import FastLoop
 from benchmarks.framing import Request, http, modbus_tcp
 from benchmarks.kept import Kept, keep, kept_in
 from benchmarks.least import Wanted, accepted_by, least_requests
+from benchmarks.many import lateness
 from benchmarks.page import page, section
 from benchmarks.polls import connected, measure
 from benchmarks.relay import Relay, Seen
@@ -35,6 +40,7 @@ PART = Part(
 )
 WALKED = Kept(
     "2026-11-28",
+    "2 cores",
     "1234567",
     61.2,
     {"dogs": [{"dog": "Rex", "pace": 1.25}, {"dog": "Bo", "pace": None}]},
@@ -45,7 +51,7 @@ def test_a_section_has_the_figures_that_were_kept() -> None:
     lines = section(PART, WALKED).split("\n")
 
     assert lines[0] == "## Walks"
-    assert "2026-11-28 at commit 1234567, in 61 s" in lines[2]
+    assert "2026-11-28 at commit 1234567, in 61 s (2 cores)" in lines[2]
     assert lines[4:] == [
         "Walks of each dog.",
         "",
@@ -129,6 +135,48 @@ def test_requests_are_seen_in_the_bytes_of_http() -> None:
         (True, "/power"),
     ]
     assert rest == post[:-1]
+
+
+def test_hours_go_by_at_once_in_fast_time() -> None:
+    async def an_hour() -> float:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time() - began
+
+    loop = FastLoop()
+    began = time.monotonic()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        passed = runner.run(an_hour())
+        loop.leaps = False
+    assert passed >= 3600 > time.monotonic() - began
+
+
+def test_fast_time_waits_for_threads() -> None:
+    ready = threading.Event()
+
+    async def wait_for_thread() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(threading.Timer(0, ready.set).start)
+        return await asyncio.wait_for(
+            loop.run_in_executor(None, ready.wait), timeout=3600
+        )
+
+    loop = FastLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(wait_for_thread())
+        loop.leaps = False
+    assert loop.ahead < 3600
+
+
+@pytest.mark.parametrize(
+    ("writes", "late"),
+    [
+        pytest.param([0, 5, 10, 15.5, 17], 0.5, id="the last one releases"),
+        pytest.param([0, 2], None, id="nothing was renewed"),
+    ],
+)
+def test_the_latest_renewal(writes: list[float], late: float | None) -> None:
+    assert lateness([{"type": "victron"}], [writes]) == late
 
 
 class BehindRelay:
