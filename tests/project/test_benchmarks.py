@@ -1,18 +1,208 @@
-"""The benchmarks still run, and their figures show the claimed relations."""
+"""The benchmarks measure what they say, and the page is made of what they kept."""
+
+import asyncio
+from pathlib import Path
+import struct
+import threading
+import time
 
 import pytest
 
-from benchmarks.driver import measure
+from benchmarks.__main__ import PARTS
+from benchmarks.fast_time import FastLoop
+from benchmarks.framing import Request, http, modbus_tcp
+from benchmarks.kept import Kept, keep, kept_in
+from benchmarks.least import Wanted, accepted_by, least_requests
+from benchmarks.many import lateness
+from benchmarks.page import page, section
+from benchmarks.polls import connected, measure
+from benchmarks.relay import Relay, Seen
+from benchmarks.tables import Column, Part, Result, Table
 from tests.home import house_of
 from tests.simulators import ManualClock, VictronSimulator
 
 
-@pytest.mark.usefixtures("socket_enabled")
-async def test_driver_is_measured(victron: VictronSimulator) -> None:
-    async with VictronSimulator(house_of(VictronSimulator, ManualClock())) as other:
-        figures = await measure("victron", victron.setup, other.setup, rounds=1)
+async def nothing(short: bool) -> Result:
+    return {}
 
-    assert figures["live requests"] < figures["all requests"]
-    assert figures["naive requests"] > 5 * figures["live requests"]
-    assert 0 < figures["library frames"] < figures["socket frames"]
-    assert all(value > 0 for value in figures.values())
+
+PART = Part(
+    "walks",
+    "Walks",
+    (
+        Table(
+            "dogs",
+            "Walks of each dog.",
+            (Column("dog", "dog"), Column("pace", "pace, m/s", ".1f")),
+        ),
+    ),
+    nothing,
+)
+WALKED = Kept(
+    "2026-11-28",
+    "2 cores",
+    "1234567",
+    61.2,
+    {"dogs": [{"dog": "Rex", "pace": 1.25}, {"dog": "Bo", "pace": None}]},
+)
+
+
+def test_a_section_has_the_figures_that_were_kept() -> None:
+    lines = section(PART, WALKED).split("\n")
+
+    assert lines[0] == "## Walks"
+    assert "2026-11-28 at commit 1234567, in 61 s (2 cores)" in lines[2]
+    assert lines[4:] == [
+        "Walks of each dog.",
+        "",
+        "| dog | pace, m/s |",
+        "| --- | ---: |",
+        "| Rex | 1.2 |",
+        "| Bo | – |",
+        "",
+    ]
+
+
+def test_a_part_that_was_never_measured_says_how_to_do_that() -> None:
+    assert "Not measured yet: `scripts/benchmark walks`" in page([PART], {})
+
+
+def test_results_are_kept_by_part(tmp_path: Path) -> None:
+    keep(tmp_path, PART.name, WALKED)
+
+    assert kept_in(tmp_path, PART.name) == WALKED
+    assert kept_in(tmp_path, "runs") is None
+
+
+def test_each_part_has_tables_of_its_own() -> None:
+    for name, part in PARTS.items():
+        assert part.name == name
+        assert len({table.name for table in part.tables}) == len(part.tables) > 0
+
+
+@pytest.mark.parametrize(
+    ("readable", "least"),
+    [
+        pytest.param([(0, 200)], 2, id="two are too far apart for 125 words"),
+        pytest.param([(0, 9), (10, 99), (100, 200)], 3, id="borders between them"),
+        pytest.param([(0, 129), (140, 200)], 2, id="a hole where nothing is wanted"),
+    ],
+)
+def test_the_least_number_of_requests(
+    readable: list[tuple[int, int]], least: int
+) -> None:
+    wanted = [Wanted(1, 2, 4), Wanted(1, 12, 14), Wanted(1, 128, 129)]
+
+    def accepts(unit: int, address: int, words: int) -> bool:
+        return any(
+            first <= address and address + words - 1 <= last for first, last in readable
+        )
+
+    assert least_requests(wanted, accepts) == least
+
+
+def test_each_unit_takes_a_request_of_its_own() -> None:
+    wanted = [Wanted(1, 2, 4), Wanted(2, 2, 4), Wanted(1, 4, 5), Wanted(1, 2, 4)]
+
+    assert least_requests(wanted, lambda *_: True) == 2
+
+
+def test_what_a_device_accepts_is_asked_of_the_simulated_one() -> None:
+    accepts = accepted_by("sun2000")
+
+    assert accepts(1, 37000, 26)
+    assert not accepts(1, 37000, 27)
+
+
+def test_requests_are_seen_in_the_bytes_of_modbus() -> None:
+    read = struct.pack(">HHHBBHH", 1, 0, 6, 3, 3, 100, 20)
+    write = struct.pack(">HHHBBHHB2H", 2, 0, 11, 3, 16, 40, 2, 4, 7, 8)
+
+    requests, rest = modbus_tcp(read + write + read[:5])
+
+    assert requests == [Request(False, 3, 100, 20), Request(True, 3, 40, 2)]
+    assert rest == read[:5]
+
+
+def test_requests_are_seen_in_the_bytes_of_http() -> None:
+    get = b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n"
+    post = b"POST /power HTTP/1.1\r\nContent-Length: 3\r\n\r\n{1}"
+
+    requests, rest = http(get + post + post[:-1])
+
+    assert [(each.is_write, each.path) for each in requests] == [
+        (False, "/status"),
+        (True, "/power"),
+    ]
+    assert rest == post[:-1]
+
+
+def test_hours_go_by_at_once_in_fast_time() -> None:
+    async def an_hour() -> float:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time() - began
+
+    loop = FastLoop()
+    began = time.monotonic()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        passed = runner.run(an_hour())
+        loop.leaps = False
+    assert passed >= 3600 > time.monotonic() - began
+
+
+def test_fast_time_waits_for_threads() -> None:
+    ready = threading.Event()
+
+    async def wait_for_thread() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(threading.Timer(0, ready.set).start)
+        return await asyncio.wait_for(
+            loop.run_in_executor(None, ready.wait), timeout=3600
+        )
+
+    loop = FastLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(wait_for_thread())
+        loop.leaps = False
+    assert loop.ahead < 3600
+
+
+@pytest.mark.parametrize(
+    ("writes", "late"),
+    [
+        pytest.param([0, 5, 10, 15.5, 17], 0.5, id="the last one releases"),
+        pytest.param([0, 2], None, id="nothing was renewed"),
+    ],
+)
+def test_the_latest_renewal(writes: list[float], late: float | None) -> None:
+    assert lateness([{"type": "victron"}], [writes]) == late
+
+
+class BehindRelay:
+    """A device behind a relay in this process."""
+
+    battery_type = "victron"
+
+    def __init__(self, setup: dict[str, object], relay: Relay) -> None:
+        self.setup = {**setup, "port": relay.port}
+        self._relay = relay
+
+    async def take(self) -> list[Seen]:
+        return self._relay.take()
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_a_poll_is_measured_beside_the_least() -> None:
+    house = house_of(VictronSimulator, ManualClock())
+    async with VictronSimulator(house) as victron:
+        relay = Relay("modbus_tcp", victron.host, victron.port)
+        await relay.start()
+        device = BehindRelay(victron.setup, relay)
+        async with connected(device) as battery:
+            one = await measure(device, battery, ["battery_soc", "grid_power"])
+        await relay.stop()
+
+    least = least_requests(one.wanted, accepted_by("victron"))
+    assert least <= len(one.seen) < len(one.wanted)
+    assert 0 < one.limit(0) < one.cost.wall

@@ -86,7 +86,6 @@ def test_commands_name_what_is_there() -> None:
 def test_all_kinds_of_commands_are_among_them() -> None:
     assert {each.module for each in COMMANDS} >= {
         "asyncio",
-        "benchmarks",
         "homebattery_command",
         "pytest",
         "tests.faults.page",

@@ -24,6 +24,7 @@ type Program = Callable[[], Any]
 """Reads the command line, and ends the process after `--help`."""
 
 PYTHON: Final[dict[str, Program]] = {
+    "scripts/benchmark": benchmarks,
     "scripts/demo": demo,
     "scripts/pictures": pictures,
     "scripts/screenshot": screenshot,
@@ -32,7 +33,6 @@ PYTHON: Final[dict[str, Program]] = {
 TO_PYTEST: Final = ("scripts/test", "scripts/test-browser")
 """Those that give pytest the options that they do not know."""
 OTHERS: Final[list[tuple[Program, list[str]]]] = [
-    (benchmarks, []),
     (simulators().parse_args, ["deye_modbus"]),
     (make_parser().parse_args, ["detect"]),
     (make_parser().parse_args, ["read", "victron"]),

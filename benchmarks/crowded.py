@@ -1,0 +1,135 @@
+"""Home Assistant with many batteries, in a process of its own.
+
+It runs with the integration of the folder that it is started in, which may be of an
+older commit, and so uses nothing of the integration but its entities. It reads a line
+with its task, and prints its figures.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+import json
+import logging
+from pathlib import Path
+import resource
+import sys
+import time
+from typing import Any, Final
+
+from homeassistant.const import EVENT_STATE_CHANGED, EVENT_STATE_REPORTED
+from homeassistant.core import Event, HomeAssistant, callback
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from .home import add_entry, entity_id, home_assistant
+from .stalls import longest_stall
+
+SETTLE: Final = 5.0
+"""Seconds between the set-up and the time that is measured."""
+AT_SET_UP: Final = 0.002
+MEANWHILE: Final = 0.01
+"""Seconds between two timers that measure stalls; fewer while CPU is measured."""
+
+
+async def measure(
+    batteries: Sequence[dict[str, Any]], held: int, seconds: float
+) -> dict[str, float]:
+    """Set batteries up, hold some of them, and measure a while."""
+    async with home_assistant() as hass:
+        entries = [
+            add_entry(hass, each["type"], each["serial"], each["setup"])
+            for each in batteries
+        ]
+        before = time.monotonic()
+        with longest_stall(AT_SET_UP) as at_set_up:
+            await _set_up(hass, entries)
+        set_up = time.monotonic() - before
+        for entry in entries[:held]:
+            await _hold(hass, entry)
+        await asyncio.sleep(SETTLE)
+        figures = await _meanwhile(hass, entries, seconds)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures | {
+        "set_up": set_up,
+        "set_up_stall": 1000 * at_set_up.longest,
+        "set_up_stall_cpu": 1000 * at_set_up.own_cpu,
+        "peak": peak,
+    }
+
+
+async def _set_up(hass: HomeAssistant, entries: Sequence[MockConfigEntry]) -> None:
+    """Set all entries up at once, as a start of Home Assistant does."""
+    done = await asyncio.gather(
+        *(hass.config_entries.async_setup(entry.entry_id) for entry in entries)
+    )
+    await hass.async_block_till_done()
+    assert all(done), [entry.reason for entry in entries]
+
+
+async def _hold(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    target = entity_id(hass, str(entry.unique_id), "number", "power_setpoint")
+    await hass.services.async_call(
+        "number", "set_value", {"entity_id": target, "value": 600}, blocking=True
+    )
+
+
+async def _meanwhile(
+    hass: HomeAssistant, entries: Sequence[MockConfigEntry], seconds: float
+) -> dict[str, float]:
+    """Measure CPU, stalls, memory and states; CPU and states a minute."""
+    states = 0
+    missed = 0
+
+    @callback
+    def count(_event: Event[Any]) -> None:
+        nonlocal states
+        states += 1
+
+    @callback
+    def is_counted(_data: Mapping[str, Any]) -> bool:
+        return True
+
+    @callback
+    def note(coordinator: Any) -> None:
+        nonlocal missed
+        missed += not coordinator.last_update_success
+
+    stops = [hass.bus.async_listen(EVENT_STATE_CHANGED, count)]
+    stops.append(
+        hass.bus.async_listen(EVENT_STATE_REPORTED, count, event_filter=is_counted)
+    )
+    for entry in entries:
+        coordinator = entry.runtime_data.coordinator
+        stops.append(
+            coordinator.async_add_listener(lambda of=coordinator: note(of), ())
+        )
+    cpu, began = time.process_time(), time.monotonic()
+    with longest_stall(MEANWHILE) as stall:
+        await asyncio.sleep(seconds)
+    minutes = (time.monotonic() - began) / 60
+    cpu = time.process_time() - cpu
+    for stop in stops:
+        stop()
+    return {
+        "cpu": cpu / minutes,
+        "states": states / minutes,
+        "missed": missed,
+        "stall": 1000 * stall.longest,
+        "stall_cpu": 1000 * stall.own_cpu,
+        "memory": resident(),
+    }
+
+
+def resident() -> float:
+    """Return the memory that this process occupies, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    """Do the task of the first line."""
+    logging.disable(logging.WARNING)
+    task = json.loads(sys.stdin.readline())
+    print(json.dumps(asyncio.run(measure(**task))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

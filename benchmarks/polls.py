@@ -1,0 +1,280 @@
+"""The cost of each poll, beside the least possible."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+import time
+from typing import Any, Final
+from unittest.mock import patch
+
+from custom_components.homebattery.coordinator import BatteryCoordinator
+from custom_components.homebattery.drivers import DRIVERS
+from custom_components.homebattery.drivers.battery.base import Battery
+from custom_components.homebattery.drivers.measurements import Poll
+from custom_components.homebattery.drivers.modbus.device import ModbusDevice
+from custom_components.homebattery.drivers.report import Report
+from tests.home import KINDS, ON_A_SOCKET
+
+from .cost import Cost, cost_of
+from .devices import Counted, Device, simulated
+from .home import add_entry, home_assistant, set_up
+from .least import Wanted, accepted_by, least_requests
+from .libraries import plain
+from .relay import Seen
+from .tables import Column, Part, Result, Row, Table
+
+ANSWERS: Final = (0.0, 0.02, 0.15)
+"""Times that the device takes to answer, s."""
+ROUNDS: Final = 7
+_UNTIL_KNOWN: Final = 3
+"""Reads of everything until it is known what the device lacks."""
+
+
+@dataclass
+class Read:
+    """The registers that one read of a device brought."""
+
+    registers: list[tuple[int, int]]
+    """Address and end of each register with a value."""
+    began: float
+    ended: float
+
+
+@dataclass
+class Measured:
+    """One poll: its cost, the requests that it made, and the registers it read."""
+
+    cost: Cost
+    seen: Sequence[Seen]
+    reads: Sequence[Read]
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """The registers that were read; none over HTTP."""
+        return {
+            Wanted(seen.request.unit, *register)
+            for read in self.reads
+            for seen in self.seen
+            if read.began <= seen.arrived <= read.ended
+            for register in read.registers
+        }
+
+    @property
+    def words(self) -> int:
+        """Number of words that were read."""
+        return sum(each.request.words for each in self.seen)
+
+    def limit(self, spacing: float) -> float:
+        """Return the time that the device takes, and the pauses that it needs, s."""
+        answers = sum(
+            each.answered - each.arrived for each in self.seen if each.answered
+        )
+        return answers + spacing * (len(self.seen) - 1)
+
+
+@contextmanager
+def _reads() -> Iterator[list[Read]]:
+    """Note the reads of all Modbus devices."""
+    reads: list[Read] = []
+    read = ModbusDevice.read
+
+    async def noted(
+        device: ModbusDevice, names: Collection[str], *args: Any, **kwargs: Any
+    ) -> Report:
+        began = time.monotonic()
+        report = await read(device, names, *args, **kwargs)
+        rows = [device.registers[name] for name in report.values]
+        registers = [(row.address, row.end) for row in rows]
+        reads.append(Read(registers, began, time.monotonic()))
+        return report
+
+    with patch.object(ModbusDevice, "read", noted):
+        yield reads
+
+
+async def measure(device: Counted, battery: Battery, keys: Collection[str]) -> Measured:
+    """Read keys, after the pause that the device needs, and measure that."""
+    await asyncio.sleep(spacing_of(battery))
+    await device.take()
+    with _reads() as reads:
+        cost = await cost_of(partial(battery.read, keys))
+    return Measured(cost, await device.take(), reads)
+
+
+def spacing_of(battery: Battery) -> float:
+    """Return the seconds of silence that the device needs between requests."""
+    connection = getattr(battery, "connection", None)
+    return float(getattr(connection, "spacing", 0.0))
+
+
+async def polled_keys(device: Device) -> dict[str, set[str]]:
+    """Return the keys of a live poll and of the minute's, of entities shown at first."""
+    battery_type = device.battery_type
+    async with home_assistant() as hass:
+        serial = KINDS[battery_type].serial
+        entry = add_entry(hass, battery_type, serial, device.setup)
+        await set_up(hass, entry)
+        coordinator: BatteryCoordinator = entry.runtime_data.coordinator
+        rates = {
+            key: coordinator.battery.poll_rate(key) for key in coordinator.subscribed
+        }
+    return {
+        "live": {key for key, rate in rates.items() if rate is Poll.FAST},
+        "minute": {key for key, rate in rates.items() if rate is not Poll.ONCE},
+    }
+
+
+@asynccontextmanager
+async def connected(device: Counted) -> AsyncIterator[Battery]:
+    """Connect a driver, and let it learn what the device lacks."""
+    async with DRIVERS[device.battery_type].from_setup(device.setup) as battery:
+        for _ in range(_UNTIL_KNOWN):
+            await battery.read()
+        yield battery
+
+
+async def run(short: bool) -> Result:
+    """Measure the polls of each battery."""
+    rounds = 2 if short else ROUNDS
+    rows: list[Row] = []
+    for battery_type in ON_A_SOCKET:
+        async with simulated(battery_type) as device, simulated(battery_type) as other:
+            keys = await polled_keys(device)
+            async with connected(device) as battery:
+                rows += [
+                    await _row(device, other, battery, poll, keys[poll], rounds)
+                    for poll in keys
+                ]
+    return {"medians": _medians(rows), "polls": rows}
+
+
+async def _row(
+    device: Device,
+    other: Device,
+    battery: Battery,
+    poll: str,
+    keys: Collection[str],
+    rounds: int,
+) -> Row:
+    """Measure one kind of poll; `other` is read by the library alone.
+
+    That is another one of the device, since some serve a single client.
+    """
+    spacing = spacing_of(battery)
+    row: dict[str, str | float | None] = {
+        "battery": device.battery_type,
+        "poll": poll,
+        "keys": len(keys),
+    }
+    await measure(device, battery, keys)
+    for answer in ANSWERS:
+        await device.answer_after(answer)
+        polls = [await measure(device, battery, keys) for _ in range(rounds)]
+        seconds = median(each.cost.wall for each in polls)
+        row[f"seconds {answer:g}"] = seconds
+        row[f"limit {answer:g}"] = median(
+            each.cost.wall / each.limit(spacing) for each in polls
+        )
+        if not answer:
+            row |= _counted(device.battery_type, polls)
+            row |= await _cpu(other, polls)
+    await device.answer_after(0)
+    return row
+
+
+def _counted(battery_type: str, polls: Sequence[Measured]) -> Row:
+    """Return what a poll asks for, and the least; most polls are as the middle one."""
+    usual = sorted(polls, key=lambda each: len(each.seen))[len(polls) // 2]
+    wanted = usual.wanted
+    paths = {each.request.path for each in usual.seen if each.request.path}
+    least = least_requests(wanted, accepted_by(battery_type)) if wanted else len(paths)
+    return {
+        "registers": len(wanted) or None,
+        "requests": len(usual.seen),
+        "least": least,
+        "words": usual.words or None,
+        "requests ÷ least": len(usual.seen) / least,
+    }
+
+
+async def _cpu(other: Device, polls: Sequence[Measured]) -> Row:
+    """Return the CPU of a poll, beside that of its requests by the library alone."""
+    requests = [each.request for each in polls[-1].seen]
+
+    async def ask_all() -> None:
+        for request in requests:
+            await ask(request)
+
+    async with plain(other.battery_type, other.setup) as ask:
+        await ask_all()
+        alone = [await cost_of(ask_all) for _ in polls]
+    cpu = median(each.cost.cpu for each in polls)
+    return {
+        "cpu": 1000 * cpu,
+        "cpu ÷ plain": cpu / median(each.cpu for each in alone),
+    }
+
+
+_RATIOS: Final = (
+    ("requests ÷ least", "requests ÷ least possible"),
+    ("limit 0.02", "time ÷ limit, at 20 ms an answer"),
+    ("limit 0.15", "time ÷ limit, at 150 ms an answer"),
+    ("cpu ÷ plain", "CPU ÷ that of the same requests by the library alone"),
+)
+
+
+def _medians(rows: Sequence[Row]) -> list[Row]:
+    """Return the medians of the ratios, and the worst."""
+    figures = [
+        (title, [value for row in rows if isinstance(value := row.get(key), float)])
+        for key, title in _RATIOS
+    ]
+    return [
+        {"ratio": title, "median": median(values), "worst": max(values)}
+        for title, values in figures
+    ]
+
+
+PART: Final = Part(
+    "polls",
+    "Polls",
+    (
+        Table(
+            "medians",
+            "Ratios over all polls below. The limit is the time that the device takes for "
+            "its answers, and the pauses that it needs between requests.",
+            (
+                Column("ratio", "ratio"),
+                Column("median", "median", ".2f"),
+                Column("worst", "worst", ".2f"),
+            ),
+        ),
+        Table(
+            "polls",
+            "A live poll reads the live values of the entities that are on at first, every "
+            "five seconds; the poll of the minute also settings, limits and counters. The "
+            "least number of requests follows from the registers that were read and from "
+            "what the simulated device answers in one request. Registers are what would "
+            "be requests if each were read alone.",
+            (
+                Column("battery", "battery"),
+                Column("poll", "poll"),
+                Column("registers", "registers", "d"),
+                Column("requests", "requests", "d"),
+                Column("least", "least", "d"),
+                Column("words", "words", "d"),
+                Column("seconds 0", "s at 0 ms", ".3f"),
+                Column("seconds 0.02", "s at 20 ms", ".3f"),
+                Column("limit 0.02", "÷ limit", ".2f"),
+                Column("seconds 0.15", "s at 150 ms", ".3f"),
+                Column("limit 0.15", "÷ limit", ".2f"),
+                Column("cpu", "CPU, ms", ".2f"),
+                Column("cpu ÷ plain", "÷ library alone", ".2f"),
+            ),
+        ),
+    ),
+    run,
+)
