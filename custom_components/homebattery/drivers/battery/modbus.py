@@ -331,11 +331,15 @@ class ModbusBattery(Battery):
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
         silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
-        asked = {*names, *again}
+        asked = {*names, *again} - once.keys()
+        wanted = [
+            (device, those)
+            for device in self.devices
+            if (those := device.registers.keys() & asked)
+        ]
         try:
-            for device in sorted(self.devices, key=lambda each: bool(each.silent)):
-                wanted = (device.registers.keys() & asked) - once.keys()
-                part = await device.read(wanted, again, silence, widely=is_poll)
+            for device, those in sorted(wanted, key=lambda each: bool(each[0].silent)):
+                part = await device.read(those, again, silence, widely=is_poll)
                 report.add(part)
                 once.update(
                     (name, value)
