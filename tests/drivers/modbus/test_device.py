@@ -336,8 +336,9 @@ def test_overlapping_registers_share_a_read() -> None:
     (block,) = plan_blocks([low, wide], Layout())
 
     assert (block.address, block.count) == (10, 2)
-    assert block.words_of(wide, [1, 2]) == [1, 2]
-    assert block.words_of(low, [1, 2]) == [2]
+    places = dict(block.places)
+    assert [1, 2][places[wide]] == [1, 2]
+    assert [1, 2][places[low]] == [2]
 
 
 def test_block_is_halved_at_its_widest_gap_else_in_the_middle() -> None:

@@ -76,6 +76,7 @@ class ModbusBattery(Battery):
         check_unit_ids(address, unit_id)
         self.unit_id = unit_id
         self.devices: list[ModbusDevice] = []
+        self._register_polls: dict[str, Poll] = {}
         self._formulas = {formula.key: formula for formula in self.formulas}
         self.recording = Recording()
         """The requests since it was connected, and their answers."""
@@ -136,6 +137,11 @@ class ModbusBattery(Battery):
         try:
             await self._find_units()
             self.devices = self._make_devices()
+            self._register_polls = {
+                register.name: register.poll
+                for device in self.devices
+                for register in device.registers.values()
+            }
             for device in self.devices:
                 device.wear, device.cache = self.wear, self.cache
             self.controller = None
@@ -335,7 +341,7 @@ class ModbusBattery(Battery):
         wanted = [
             (device, those)
             for device in self.devices
-            if (those := device.registers.keys() & asked)
+            if (those := device.names & asked)
         ]
         try:
             for device, those in sorted(wanted, key=lambda each: bool(each[0].silent)):
@@ -367,7 +373,7 @@ class ModbusBattery(Battery):
     def _note_presence(self) -> None:
         """Determine the measurements anew when a block or register is back, or gone."""
         lacking = [
-            frozenset(device.missing if device.is_present else device.registers)
+            frozenset(device.missing) if device.is_present else device.names
             for device in self.devices
         ]
         if lacking == self._lacking:

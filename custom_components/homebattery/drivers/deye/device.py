@@ -403,14 +403,14 @@ class DeyeDevice(ModbusBattery):
         """Return the lasting registers that need not be read with the others now."""
         lasting = LASTING.intersection(names)
         others = set(names) - lasting
-        alone: set[str] = set()
-        seconds = _LASTS
-        for device in self.devices:
-            asked = others & device.registers.keys()
-            if not asked:
-                alone |= lasting & device.registers.keys()
-            elif any(device.registers[name].poll is Poll.SLOW for name in asked):
-                seconds = _LASTS_SLOW
+        alone = {
+            name
+            for device in self.devices
+            if device.names.isdisjoint(others)
+            for name in lasting & device.names
+        }
+        is_slow = any(self._register_polls.get(name) is Poll.SLOW for name in others)
+        seconds = _LASTS_SLOW if is_slow else _LASTS
         return alone - self.cache.older_than(seconds, lasting, loop_time())
 
     @override

@@ -109,10 +109,11 @@ class DeyeReader(DeyeDevice):
 
     def _reads_slow(self, names: Collection[str]) -> bool:
         """Return whether some registers are no live ones; lasting ones do not count."""
+        polls = self._register_polls
         return any(
-            device.registers[name].poll is not Poll.FAST
-            for device in self.devices
-            for name in (device.registers.keys() & names) - LASTING
+            polls.get(name, Poll.FAST) is not Poll.FAST
+            for name in names
+            if name not in LASTING
         )
 
     def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:

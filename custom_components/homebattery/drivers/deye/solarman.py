@@ -120,8 +120,8 @@ class DeyeSolarmanInverter(DeyeInverter):
         finally:
             await connection.close()
         return {
-            register.name: register.decode(block.words_of(register, words))
-            for register in PLATE
+            register.name: register.decode(words[place])
+            for register, place in block.places
         }
 
     @property

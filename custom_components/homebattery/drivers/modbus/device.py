@@ -8,6 +8,7 @@ flash are counted by the table, and what must never be written is refused.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 import logging
@@ -77,6 +78,8 @@ class ModbusDevice:
         """Describe the device; nothing is read."""
         self.name = name
         self.registers = {register.name: register for register in registers}
+        self.names = frozenset(self.registers)
+        """The names of all its registers."""
         self.missing: set[str] = set()
         """Registers that were refused, and never read well."""
         self._refusals: dict[str, Refusals] = {}
@@ -507,8 +510,7 @@ class ModbusDevice:
         report = Report()
         refused: list[tuple[Block, IllegalAddressError]] = []
         for block in self._plan(wanted, widely=widely):
-            is_wide = widely and len(self._plan(block.registers)) > 1
-            read = self._read_wide if is_wide else self._read_block
+            read = self._read_wide if block.is_wide else self._read_block
             try:
                 report.add(await read(block, silence))
             except IllegalAddressError as err:
@@ -584,9 +586,14 @@ class ModbusDevice:
         def rows(names: Collection[str]) -> list[Register]:
             return [register for register in wanted if register.name in names]
 
+        def as_learned(block: Block) -> Block:
+            usual = plan_blocks(block.registers, self._layout, split)
+            return replace(block, is_wide=len(usual) > 1)
+
         answered = rows(self.registers.keys() - silent)
+        blocks = plan_blocks(answered, self._layout, split, learned)
         return (
-            *plan_blocks(answered, self._layout, split, learned),
+            *(blocks if learned is None else map(as_learned, blocks)),
             *plan_blocks(rows(silent - tried), self._layout, split),
             # Of those that go on hanging one is tried for all of them.
             *plan_blocks(rows(tried), self._layout, self._borders),
@@ -602,10 +609,10 @@ class ModbusDevice:
             return await self._request(block, silence)
         was_silent = block.names <= self.silent
         if not (was_silent and block.names <= self._pauses.keys()):
-            hung = was_silent or not self._was_read(block)
             report = await self._request(block, silence)
-            hangs = hung and block.names <= _silent_in(report.failures)
-            if not (hangs and block.is_live):
+            if not block.names <= _silent_in(report.failures) or not block.is_live:
+                return report
+            if not was_silent and self._was_read(block):
                 return report
         return await self._read_parts(block, silence)
 
@@ -656,10 +663,9 @@ class ModbusDevice:
         self.words.update(enumerate(words, block.address))
         values = {
             register.name: register.decode(
-                block.words_of(register, words),
-                low_word_first=self._layout.low_word_first,
+                words[place], low_word_first=self._layout.low_word_first
             )
-            for register in block.registers
+            for register, place in block.places
         }
         self.cache.note_read(values, began, asyncio.get_running_loop().time())
         self._note_read_well(values)

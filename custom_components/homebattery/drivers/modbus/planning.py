@@ -1,8 +1,8 @@
 """The fewest reads for the registers that are wanted."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..measurements import Poll
@@ -40,6 +40,8 @@ class Block:
     """
 
     registers: tuple[Register, ...]
+    is_wide: bool = field(default=False, compare=False)
+    """Whether a device that has not learned it is read in more requests."""
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -71,10 +73,14 @@ class Block:
         """The first address behind the block."""
         return max(register.end for register in self.registers)
 
-    def words_of(self, register: Register, words: Sequence[int]) -> Sequence[int]:
-        """Return the part of the block's `words` that belongs to `register`."""
-        start = register.address - self.address
-        return words[start : start + register.count]
+    @cached_property
+    def places(self) -> tuple[tuple[Register, slice], ...]:
+        """The place of each register among the words of the block."""
+        first = self.address
+        return tuple(
+            (each, slice(each.address - first, each.end - first))
+            for each in self.registers
+        )
 
     def halves(self) -> tuple[Block, Block]:
         """Split the block at the widest gap, or in the middle where there is none.

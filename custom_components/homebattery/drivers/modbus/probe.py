@@ -124,8 +124,8 @@ class Probe:
             return {}
         self.speaks_modbus = True
         return {
-            register.name: register.decode(block.words_of(register, words))
-            for register in block.registers
+            register.name: register.decode(words[place])
+            for register, place in block.places
         }
 
     async def connected(self) -> ProbeConnection:
