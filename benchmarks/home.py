@@ -59,7 +59,7 @@ def add_entry(
 async def set_up(hass: HomeAssistant, entry: common.MockConfigEntry) -> None:
     """Set an entry up, and wait until its entities are there."""
     assert await hass.config_entries.async_setup(entry.entry_id), entry.reason
-    await hass.async_block_till_done()
+    await hass.async_block_till_done(wait_background_tasks=True)
 
 
 def entity_id(hass: HomeAssistant, serial: str, platform: str, key: str) -> str:

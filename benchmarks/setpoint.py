@@ -19,8 +19,8 @@ from .tables import Column, Part, Result, Row, Table
 
 ANSWERS: Final = (0.02, 0.15)
 ROUNDS: Final = 3
-POWERS: Final = (900, 1200, 1500)
-"""Setpoints, W, each of them new to the device."""
+POWER: Final = 1200
+"""The setpoint, W."""
 
 
 class Times(NamedTuple):
@@ -44,16 +44,8 @@ async def run(short: bool) -> Result:
 
 
 async def _row(battery_type: str, answer: float, rounds: int) -> Row:
-    """Hold and release a battery from automatic control, several times."""
-    async with simulated(battery_type) as device, home_assistant() as hass:
-        serial = KINDS[battery_type].serial
-        entry = add_entry(hass, battery_type, serial, device.setup)
-        await set_up(hass, entry)
-        await device.answer_after(answer)
-        async with _polled(entry.runtime_data.coordinator):
-            times = [
-                await _times(hass, device, serial, power) for power in POWERS[:rounds]
-            ]
+    """Hold and release batteries from automatic control, one after the other."""
+    times = [await _round(battery_type, answer) for _ in range(rounds)]
     first_write, set_done, released, writes = map(median, zip(*times, strict=True))
     return {
         "battery": battery_type,
@@ -64,6 +56,17 @@ async def _row(battery_type: str, answer: float, rounds: int) -> Row:
         "writes": writes,
         "released": released,
     }
+
+
+async def _round(battery_type: str, answer: float) -> Times:
+    """Hold and release a battery that was not held before: a second setpoint may wait."""
+    async with simulated(battery_type) as device, home_assistant() as hass:
+        serial = KINDS[battery_type].serial
+        entry = add_entry(hass, battery_type, serial, device.setup)
+        await set_up(hass, entry)
+        await device.answer_after(answer)
+        async with _polled(entry.runtime_data.coordinator):
+            return await _times(hass, device, serial)
 
 
 @asynccontextmanager
@@ -84,12 +87,10 @@ async def _polled(coordinator: BatteryCoordinator) -> AsyncIterator[None]:
             await polls
 
 
-async def _times(
-    hass: HomeAssistant, device: Device, serial: str, power: float
-) -> Times:
+async def _times(hass: HomeAssistant, device: Device, serial: str) -> Times:
     await device.take()
     began = time.monotonic()
-    await _call(hass, serial, "number.set_value", "power_setpoint", value=power)
+    await _call(hass, serial, "number.set_value", "power_setpoint", value=POWER)
     set_done = time.monotonic() - began
     writes = _writes(await device.take())
     began_release = time.monotonic()

@@ -182,7 +182,8 @@ async def _async_start(
 
     @callback
     def show_issues() -> None:
-        show({*battery.issues, *data.control.issues})
+        issues = {*battery.issues, *data.control.issues}
+        show(issues, is_read=coordinator.has_read_all)
 
     @callback
     def show_remaining() -> None:
@@ -190,8 +191,9 @@ async def _async_start(
         show(data.control.issues)
 
     @callback
-    def show(issues: Container[Issue | DeviceIssue]) -> None:
-        repairs.show(hass, entry, issues, unknown=data.control.unknown)
+    def show(issues: Container[Issue | DeviceIssue], *, is_read: bool = True) -> None:
+        unknown = data.control.unknown
+        repairs.show(hass, entry, issues, unknown=unknown, is_read=is_read)
 
     show_issues()
     entry.async_on_unload(coordinator.async_add_listener(show_issues))

@@ -8,8 +8,9 @@ from itertools import batched
 import re
 from typing import Any, Concatenate, Final, override
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EntityCategory
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import callback
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
@@ -26,6 +27,8 @@ from .errors import translating
 ATTR_KEY: Final = "key"
 _PORTION: Final = 10
 """Number of entities that are added in one turn of the event loop."""
+_IN_USE: Final = (ConfigEntryState.SETUP_IN_PROGRESS, ConfigEntryState.LOADED)
+"""The states of an entry to which entities may be added."""
 _TURN: Final = HassKey[asyncio.Lock](f"{DOMAIN}_adding_entities")
 """Held by the one battery that adds a portion of its entities."""
 KEYS_FOR_TEMPLATES: Final = frozenset({BATTERY_POWER, BATTERY_SOC, POWER_SETPOINT})
@@ -173,33 +176,36 @@ async def async_add(
 
     @callback
     def add_rest() -> None:
-        if not coordinator.has_read_all:
+        if not coordinator.has_read_all or entry.state not in _IN_USE:
             return
         stop_listening()
         rest = entities_of(coordinator.known - known)
         entry.async_create_background_task(
             hass,
-            _async_add_in_portions(hass, async_add_entities, rest),
+            _async_add_in_portions(entry, async_add_entities, rest),
             f"{entry.title} further entities",
         )
 
     stop_listening = coordinator.async_add_listener(add_rest)
     now = [*others, *entities_of(known)]
-    await _async_add_in_portions(hass, async_add_entities, now)
+    await _async_add_in_portions(entry, async_add_entities, now)
 
 
 async def _async_add_in_portions(
-    hass: HomeAssistant,
+    entry: HomeBatteryConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
     entities: Sequence[Entity],
 ) -> None:
     """Add entities, a few in each turn of the event loop, whosesoever they are.
 
-    Each takes Home Assistant half a millisecond, and a battery has a hundred.
+    Each takes Home Assistant half a millisecond, and a battery has a hundred. No more
+    once the entry is being unloaded.
     """
-    turn = hass.data.setdefault(_TURN, asyncio.Lock())
+    turn = entry.runtime_data.coordinator.hass.data.setdefault(_TURN, asyncio.Lock())
     for portion in batched(entities, _PORTION, strict=False):
         async with turn:
+            if entry.state not in _IN_USE:
+                return
             async_add_entities(portion)
             await asyncio.sleep(0)
 

@@ -48,13 +48,18 @@ def show(
     issues: Container[Issue | DeviceIssue],
     *,
     unknown: Iterable[str] = (),
+    is_read: bool = True,
 ) -> None:
     """Show the issues that a battery has, and withdraw all others.
 
-    `unknown` are the keys of what is not known of a damaged lease.
+    `unknown` are the keys of what is not known of a damaged lease. Until all of the
+    device `is_read` none of its own is withdrawn: one that is withdrawn and comes again
+    is not ignored any more.
     """
     for each in (*Issue, *DeviceIssue):
-        update(hass, entry, each, applies=each in issues, unknown=unknown)
+        applies = each in issues
+        if applies or is_read or isinstance(each, Issue):
+            update(hass, entry, each, applies=applies, unknown=unknown)
 
 
 @callback

@@ -1,5 +1,6 @@
 """Polling: the keys of each read, and failures to read."""
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime
 import logging
@@ -533,6 +534,34 @@ async def test_the_rest_is_read_by_a_later_poll_if_it_fails_at_first(
     assert home.find("vebus_alarms") is None
     await warp(6)
     assert home.find("vebus_alarms") is not None
+
+
+async def test_a_battery_is_unloaded_while_the_rest_is_read(
+    make_home: MakeHome, victron: VictronSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is added to an entry that is about to be unloaded."""
+    home, read = make_home(victron), VictronInverter.read
+    begun, answer = asyncio.Event(), asyncio.Event()
+
+    async def wait(
+        self: VictronInverter, keys: Collection[str] | None = None
+    ) -> Readings:
+        if keys is None:
+            begun.set()
+            await answer.wait()
+        return await read(self, keys)
+
+    monkeypatch.setattr(VictronInverter, "read", wait)
+    entries = home.hass.config_entries
+    assert await entries.async_setup(home.entry.entry_id)
+    await begun.wait()
+    unloaded = home.hass.async_create_task(entries.async_unload(home.entry.entry_id))
+    await asyncio.sleep(0)
+    answer.set()
+    assert await unloaded
+    await home.hass.async_block_till_done(wait_background_tasks=True)
+    assert home.find("battery_soc") is not None
+    assert home.find("vebus_alarms") is None
 
 
 async def test_a_device_that_refuses_all_but_its_identity_is_not_set_up(

@@ -35,6 +35,7 @@ from custom_components.homebattery.drivers.modbus.planning import (
     Layout,
     plan_blocks,
 )
+from custom_components.homebattery.drivers.modbus.priority_lock import high_priority
 from custom_components.homebattery.drivers.modbus.register import (
     AccessType,
     DataType,
@@ -1137,6 +1138,38 @@ async def test_no_request_comes_too_soon_after_another(
     assert after_first == []
     assert len(pauses) == 2
     assert all(0 < pause <= 1000 for pause in pauses)
+
+
+@sockets
+async def test_a_setpoint_goes_before_a_poll_that_waits_for_the_end_of_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise it would wait for that poll's answer and the pause after it, too."""
+    async with image_of({100: 7, 200: 8}) as image, connected(image) as connection:
+        unit = connection.unit(1)
+        await unit.read_holding_registers(100, 1)
+        connection.spacing = 1000
+        await unit.read_holding_registers(100, 1)
+        waits, is_over, sleep = asyncio.Event(), asyncio.Event(), asyncio.sleep
+
+        async def rest(_seconds: float) -> None:
+            waits.set()
+            await is_over.wait()
+
+        async def set_power() -> None:
+            with high_priority():
+                await unit.read_holding_registers(200, 1)
+
+        image.traffic.clear()
+        monkeypatch.setattr(asyncio, "sleep", rest)
+        poll = asyncio.create_task(unit.read_holding_registers(100, 1))
+        await waits.wait()
+        setpoint = asyncio.create_task(set_power())
+        await sleep(0)
+        is_over.set()
+        await asyncio.gather(poll, setpoint)
+
+    assert [read.address for read in image.traffic.reads] == [200, 100]
 
 
 @sockets

@@ -15,9 +15,9 @@ from typing import ClassVar, Final, override
 from ..battery.controller import Grant, LimitReason, loop_time
 from ..errors import (
     DeviceRefusedError,
-    IllegalAddressError,
     NotConfirmedError,
     NotSupportedError,
+    ProtocolError,
     RequestTimeoutError,
 )
 from ..flash import FlashWear
@@ -232,7 +232,7 @@ class BySettings(Method):
             return await self.read()
         try:
             words = await self._device.read_words(SETTINGS_AND_BMS, self._bms)
-        except IllegalAddressError, RequestTimeoutError:
+        except DeviceRefusedError, ProtocolError, RequestTimeoutError:
             self._reaches_bms = False
             return await self.read()
         return {address: words[address] for address in self.registers}

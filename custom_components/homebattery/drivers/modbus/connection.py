@@ -2,15 +2,15 @@
 
 from abc import ABC, abstractmethod
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 import socket
 from typing import Any, ClassVar, Final, Protocol, Self
 from weakref import WeakValueDictionary
 
 from ..errors import CannotConnectError, NotSupportedError, UnknownHostError
-from .priority_lock import PriorityLock
+from .priority_lock import PriorityLock, has_high_priority
 from .unit import (
     Check,
     ConnectionUnit,
@@ -234,6 +234,18 @@ class SharedConnection[C: Client](ABC):
         if request.connects not in (None, self.connects):
             raise NewConnectionError(f"{self}: there is a new connection")
         return client
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for the turn to send a request.
+
+        One without priority waits for the end of a pause first, so that one with
+        priority that comes meanwhile goes before it.
+        """
+        if not has_high_priority():
+            await self._keep_quiet()
+        async with self._lock:
+            yield
 
     @property
     def _patience(self) -> float | None:

@@ -41,6 +41,12 @@ def high_priority() -> Iterator[None]:
             lock.end(operation)
 
 
+def has_high_priority() -> bool:
+    """Return whether the requests of this task have priority over those without."""
+    operation = _OPERATION.get()
+    return operation is not None and not operation.is_done
+
+
 class PriorityLock:
     """A lock that serves high priority first, otherwise in the order of arrival.
 

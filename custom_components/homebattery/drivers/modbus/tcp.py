@@ -175,7 +175,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         Raises what `transact` raises.
         """
         where = f"{self} {request}"
-        async with self._lock:
+        async with self._turn():
             self._refuse_unless_used(where)
             client = await self._client_for(request)
             await self._keep_quiet()

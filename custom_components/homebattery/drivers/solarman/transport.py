@@ -81,7 +81,7 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         logger it should be.
         """
         where = f"{self} {request}"
-        async with self._lock:
+        async with self._turn():
             self._refuse_unless_used(where)
             try:
                 return await self._try(request, where)
