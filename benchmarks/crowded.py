@@ -26,7 +26,7 @@ from .stalls import longest_stall
 SETTLE: Final = 5.0
 """Seconds between the set-up and the time that is measured."""
 AT_SET_UP: Final = 0.002
-MEANWHILE: Final = 0.01
+MEANWHILE: Final = 0.02
 """Seconds between two timers that measure stalls; fewer while CPU is measured."""
 
 

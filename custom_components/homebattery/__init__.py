@@ -182,7 +182,7 @@ async def _async_start(
 
     @callback
     def show_issues() -> None:
-        issues = {*battery.issues, *data.control.issues}
+        issues: set[Issue | DeviceIssue] = {*battery.issues, *data.control.issues}
         show(issues, is_read=coordinator.has_read_all)
 
     @callback

@@ -97,6 +97,8 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
     take the first value of a new counter for energy.
     """
 
+    _shows_readings_only = False
+
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
     ) -> None:

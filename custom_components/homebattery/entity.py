@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import batched
 import re
-from typing import Any, Concatenate, Final, override
+from typing import Any, ClassVar, Concatenate, Final, override
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EntityCategory
@@ -112,6 +112,8 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
 
     _attr_has_entity_name = True
     _unrecorded_attributes = frozenset({ATTR_KEY})
+    _shows_readings_only: ClassVar = True
+    """Whether its state follows from its readings, so that it stays while they do."""
 
     def __init__(
         self, entry: HomeBatteryConfigEntry, description: HomeBatteryEntityDescription
@@ -154,6 +156,8 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state if there is anything new in it."""
+        if self._shows_readings_only and not self.coordinator.has_changed(self._keys):
+            return
         now = (self.available, self._shown)
         if now != self._written:
             self._written = now
@@ -247,6 +251,8 @@ class SettingEntity(HomeBatteryEntity):
 
 class ControlEntity(HomeBatteryEntity):
     """Show or change the control of a battery: its mode, or its setpoint."""
+
+    _shows_readings_only = False
 
     @property
     @override

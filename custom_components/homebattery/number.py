@@ -256,11 +256,6 @@ class SettingNumber(SettingEntity, BatteryNumber):
     entity_description: HomeBatteryNumberDescription
 
     @property
-    @override
-    def _shown(self) -> object:
-        return (super()._shown, self._range)
-
-    @property
     def _range(self) -> tuple[float, float]:
         """The lowest and the highest value: more once the device has shown more."""
         setting = self._battery.setting(self._key)

@@ -401,6 +401,7 @@ class CounterSensor(CounterEntity, MeasurementSensor):
 class StateSensor(HomeBatteryEntity, SensorEntity):
     """Show the integration's own data of a battery."""
 
+    _shows_readings_only = False
     entity_description: StateSensorDescription
 
     def __init__(
