@@ -13,6 +13,7 @@ import pytest
 
 from custom_components.homebattery.drivers.absence import ASK_AGAIN
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.measuring import Identity
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
@@ -591,8 +592,8 @@ async def test_another_firmware_may_have_the_register(
     assert await again.get("battery_soh") == 98
 
 
-@pytest.mark.parametrize("needed", [10, 11, 120])
-async def test_soc_power_and_setpoint_are_asked_for_whatever_was_refused(
+@pytest.mark.parametrize("needed", [10, 11, 40, 120])
+async def test_what_a_setpoint_needs_is_asked_for_whatever_was_refused(
     device: Device, calendar: Calendar, needed: int
 ) -> None:
     battery = await lacking_twice(device, calendar, needed)
@@ -604,6 +605,28 @@ async def test_soc_power_and_setpoint_are_asked_for_whatever_was_refused(
 
     assert is_asked(device, needed)
     assert "missing" not in str(battery.learned)
+
+
+class Introduced(Learner):
+    """A battery that reads its SOH with its identity."""
+
+    @override
+    async def _identify(self) -> Identity:
+        await self._read_identity({"battery_soh"}, "battery_soh")
+        return await super()._identify()
+
+
+async def test_a_register_that_the_identity_is_read_with_is_not_missing(
+    device: Device, calendar: Calendar
+) -> None:
+    """It is there now, so it is asked for with all others, and stays known."""
+    battery = await lacking_twice(device, calendar, 80)
+    device.answered = lambda _, words: words
+
+    again = await started(device, battery.learned, Introduced)
+
+    assert await again.get("battery_soh") == 98
+    assert "missing" not in str(again.learned)
 
 
 async def test_control_asks_for_a_register_that_is_stored_as_missing(

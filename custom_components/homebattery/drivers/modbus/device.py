@@ -142,12 +142,15 @@ class ModbusDevice:
     def recall(self, learned: Learned, essential: Collection[str]) -> None:
         """Use what was learned over earlier connections, and go on learning there.
 
-        The absence of `essential` registers is neither stored nor taken for granted.
+        The absence of `essential` registers is neither stored nor taken for granted,
+        nor that of those that were read well meanwhile.
         """
         self._learned = learned
         self.note_essential(essential)
         for register in self.registers.values():
-            if self._is_storable(register):
+            if self._was_read(register):
+                learned.absences.pop(register.address, None)
+            elif self._is_storable(register):
                 if rest := learned.rest_of(register.address):
                     self._take_for_missing(register).rest(rest)
 
