@@ -1,4 +1,4 @@
-"""What a setpoint depends on is asked for, whatever earlier connections learned."""
+"""The conditions of a setpoint are asked for, whatever earlier connections learned."""
 
 import time
 from typing import Final

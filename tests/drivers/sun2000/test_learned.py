@@ -1,4 +1,4 @@
-"""What decides on other registers of a Huawei is asked for, whatever was learned."""
+"""A Huawei's answers are learned from only where they last."""
 
 import time
 

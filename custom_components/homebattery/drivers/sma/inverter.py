@@ -197,7 +197,7 @@ class SmaInverter(ModbusBattery):
 
     @override
     def _essential(self) -> set[str]:
-        """Add the conditions of a setpoint, whose age counts.
+        """Return also the conditions of a setpoint.
 
         A refusal counts as a read of one; a stored one would do so all day.
         """
