@@ -227,6 +227,52 @@ async def test_wrong_words_without_an_error_are_not_learned(
     assert tuple(await live(battery)) == LIVE
 
 
+async def test_no_value_proves_nothing(device: Device) -> None:
+    """Some devices answer it for whatever they have not."""
+    device.words |= {140: 0x8000, 141: 0}
+    battery = await started(device, kind=WithoutValue)
+    for _ in range(8):
+        await battery.read()
+        await battery.learn()
+    assert not is_learned(battery, range(120, 142))
+
+    device.words |= {140: 0, 141: 800}
+    battery = await started(device, battery.learned, WithoutValue)
+    for _ in range(8):
+        await battery.read()
+        await battery.learn()
+    assert is_learned(battery, range(120, 142))
+
+
+async def test_a_tail_of_zeros_is_no_answer(device: Device) -> None:
+    """Half of the words of the second block may be right all the same."""
+
+    def cut_off(asked: range, words: list[int]) -> list[int]:
+        return [
+            0 if each == 41 else word for each, word in zip(asked, words, strict=True)
+        ]
+
+    device.answered = if_wide(cut_off)
+    battery = await started(device)
+
+    for _ in range(6):
+        await minute(battery)
+
+    assert tuple(await live(battery)) == LIVE
+
+
+async def test_two_wide_reads_that_overlap_do_not_prove_one(device: Device) -> None:
+    """Both were answered, but one read across both never was: it has a trial of its own."""
+    spans = [[10, 81], [40, 101]]
+    learned = {"firmware": "7", "units": {"Learner (unit 1)": {"spans": spans}}}
+    battery = await started(device, learned, Roomy)
+
+    reads = await minute(battery)
+
+    assert reads == [range(10, 81), range(100, 101), range(120, 121), range(10, 121)]
+    assert await minute(battery) == [range(10, 121)]
+
+
 async def test_zeros_prove_nothing_until_there_is_something_else(
     device: Device,
 ) -> None:
@@ -259,6 +305,21 @@ async def test_live_values_may_change_meanwhile(device: Device) -> None:
     device.answered = lambda _, words: words
     device.words |= {10: 50}
     assert await live(battery) == [WIDE]
+
+
+class Roomy(Learner):
+    """A battery that may be read in requests of any length."""
+
+    layout = Layout(max_words=125, max_gap=4)
+
+
+class WithoutValue(Learner):
+    """A battery with a value that there may be none of."""
+
+    registers = (
+        *REGISTERS,
+        Register(140, "pv_power", DataType.UINT32, 1, "W", sentinels=(0x8000_0000,)),
+    )
 
 
 class WithFacts(Learner):
@@ -507,6 +568,12 @@ async def lacking_twice(device: Device, calendar: Calendar, missing: int) -> Lea
     first = await started(device)
     calendar.advance(ASK_AGAIN)
     return await started(device, first.learned)
+
+
+def is_learned(battery: Learner, span: range) -> bool:
+    """Return whether all of these addresses may be read in one request."""
+    spans = battery.learned["units"]["Learner (unit 1)"]["spans"]
+    return any(start <= span[0] and span[-1] < stop for start, stop in spans)
 
 
 def is_asked(device: Device, address: int) -> bool:

@@ -501,7 +501,7 @@ class ModbusDevice:
             else:
                 self._learned.note_unproven(first.span, second.span)
             return
-        if is_proven((first, second), self.words, words, self._layout.blanks):
+        if is_proven((first, second), self.words, words, self._layout):
             self._learned.add_span(span)
         else:
             self._learned.note_unproven(first.span, second.span)
