@@ -145,6 +145,10 @@ def refuse(_asked: range, _words: list[int]) -> list[int]:
     raise Refused(ILLEGAL_ADDRESS)
 
 
+def refuse_nothing(_asked: range, words: list[int]) -> list[int]:
+    return words
+
+
 def hang(_asked: range, _words: list[int]) -> list[int]:
     raise Silent
 
@@ -364,6 +368,21 @@ async def test_nothing_is_tried_while_something_fails(device: Device) -> None:
     assert WIDE not in device.asked
 
 
+async def test_a_failure_that_only_another_poll_shows_stops_no_trial(
+    device: Device,
+) -> None:
+    """SOH is not among the values that are shown any more."""
+    battery = await started(device)
+    device.answered = lacking(80)
+    await battery.read(KEYS)
+    device.answered = refuse_nothing
+
+    await live(battery)
+    await battery.learn()
+
+    assert await live(battery) == [WIDE]
+
+
 async def test_a_busy_device_is_tried_again(device: Device) -> None:
     def be_busy(_asked: range, _words: list[int]) -> list[int]:
         raise Refused(DEVICE_BUSY)
@@ -379,16 +398,46 @@ async def test_a_busy_device_is_tried_again(device: Device) -> None:
     assert await live(battery) == [WIDE]
 
 
-@pytest.mark.parametrize("fault", [refuse, hang])
-async def test_where_a_learned_read_fails_its_parts_are_read_in_the_same_poll(
-    device: Device, fault: Answer
+async def test_where_a_learned_read_is_refused_its_parts_are_read_in_the_same_poll(
+    device: Device,
 ) -> None:
     battery = await started(device)
     await minute(battery)
-    device.answered = if_wide(fault)
+    device.answered = if_wide(refuse)
 
     assert await live(battery) == [WIDE, *LIVE]
     assert tuple(await live(battery)) == LIVE
+
+
+async def test_a_learned_read_is_forgotten_when_it_gets_no_answer_twice_in_a_row(
+    device: Device,
+) -> None:
+    """Its parts are read in the same poll. Answers get lost."""
+    battery = await started(device)
+    await minute(battery)
+    for fault, reads in (
+        (hang, [WIDE, *LIVE]),
+        (refuse_nothing, [WIDE]),
+        (hang, [WIDE, *LIVE]),
+        (hang, [WIDE, *LIVE]),
+        (hang, [*LIVE]),
+    ):
+        device.answered = if_wide(fault)
+        assert await live(battery) == reads
+
+
+async def test_a_proof_ends_the_count_of_trials_that_proved_nothing(
+    device: Device,
+) -> None:
+    """So a read may be learned again as often as it was forgotten."""
+    battery = await started(device)
+    for _ in range(5):
+        device.answered = refuse_nothing
+        for _ in range(6):
+            await minute(battery)
+        assert await live(battery) == [WIDE]
+        device.answered = if_wide(refuse)
+        assert await live(battery) == [WIDE, *LIVE]
 
 
 async def test_a_learned_read_that_ends_the_connection_is_not_repeated(

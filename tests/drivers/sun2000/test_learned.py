@@ -37,3 +37,18 @@ async def test_the_state_of_the_meter_is_never_taken_for_missing() -> None:
         assert "meter_status" in b.battery.measurements
         assert await b.battery.get("meter_status") == "normal"
         assert "missing" not in str(b.battery.learned)
+
+
+async def test_a_trial_is_sent_once_and_its_failure_says_nothing() -> None:
+    """It may serve another client for now: reads are retried as before."""
+    async with bench() as b:
+        await b.battery.read()
+        before = b.battery.recording.requests
+        await b.simulator.misbehave("exception", code=4, count=9)
+        await b.battery.learn()
+        assert b.battery.recording.requests - before == 1
+        assert "gaps" not in str(b.battery.learned)
+
+        await b.simulator.misbehave("exception", code=4, count=1)
+        readings = await b.battery.read(["battery_soc"])
+        assert not readings.failures

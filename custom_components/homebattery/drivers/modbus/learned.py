@@ -90,6 +90,11 @@ class Learned:
         if gap not in self.gaps:
             self.gaps.append(gap)
 
+    def note_proven(self, first: range, second: range) -> None:
+        """Learn that two neighbouring spans were answered in one request."""
+        self.add_span(range(first.start, second.stop))
+        self._trials.pop((first, second), None)
+
     def note_unproven(self, first: range, second: range) -> None:
         """Note that reading two neighbouring spans in one request proved nothing."""
         self._trials[first, second] = self.trials_of(first, second) + 1
