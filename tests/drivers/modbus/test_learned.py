@@ -91,7 +91,7 @@ class Learner(ModbusBattery):
 
     battery_type: ClassVar[str] = "learner"
     manufacturer: ClassVar[str] = "Learner"
-    registers = REGISTERS
+    registers: ClassVar[Sequence[Register]] = REGISTERS
     power_limits = SetpointLimits(-5000, 5000)
     layout = Layout(max_words=40, max_gap=4)
     settle = 0
