@@ -10,11 +10,16 @@ from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInve
 from custom_components.homebattery.drivers.modbus.learned import DAY
 from tests.home import house_of
 from tests.simulators import DeyeModbusSimulator, ManualClock
-from tests.simulators.deye_units import PACKS
-from tests.simulators.modbus import Read, Refusal
+from tests.simulators.deye_units import PACKS, DeyeUnits
+from tests.simulators.image import VectorUnits
+from tests.simulators.modbus import ILLEGAL_ADDRESS, NO_RESPONSE, Read, Refusal, Refused
+
+from .support import MIDDAY, on_image, vector
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
+SETTINGS: Final = range(60, 500)
+MIN_SOC: Final = 117
 REMOTE: Final = 1100
 """The first register by which it is held at a power."""
 
@@ -69,3 +74,60 @@ async def test_the_registers_that_hold_it_are_probed_at_each_start(
     async with DeyeModbusSimulator(house) as simulator:
         for _ in range(4):
             assert REMOTE in await starts.start(simulator)
+
+
+async def test_blocks_that_are_absent_stop_no_learning(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = Starts(monkeypatch)
+    house = house_of(DeyeModbusSimulator, clock)
+    async with DeyeModbusSimulator(house) as simulator:
+        for _ in range(2):
+            await starts.start(simulator)
+        battery = DeyeModbusInverter.from_setup(simulator.setup)
+        battery.recall(starts.learned)
+        async with battery:
+            await battery.read()
+
+            assert battery.learned["units"]
+            assert not any(device.is_failing for device in battery.devices)
+
+
+async def test_blocks_without_an_answer_are_probed_at_each_start(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway says that it got none; only a refusal is one of the block."""
+    monkeypatch.setattr(DeyeUnits, "_absent", lambda _: Refused(NO_RESPONSE))
+    starts = Starts(monkeypatch)
+    house = house_of(DeyeModbusSimulator, clock)
+    async with DeyeModbusSimulator(house) as simulator:
+        for _ in range(4):
+            assert not (await starts.start(simulator)).isdisjoint(PACKS)
+        assert "missing" not in str(starts.learned)
+
+
+async def test_a_unit_that_is_away_for_once_does_not_prove_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The block is absent: three probes show it then, not a search in halves."""
+    read, code = VectorUnits.read, NO_RESPONSE
+
+    def without_settings(
+        units: VectorUnits, unit: int, address: int, count: int
+    ) -> list[int]:
+        if address in SETTINGS:
+            raise Refused(code)
+        return read(units, unit, address, count)
+
+    async with on_image(vector(MIDDAY)) as (battery, units):
+        monkeypatch.setattr(VectorUnits, "read", without_settings)
+        await battery.read(["min_soc"])
+        code = ILLEGAL_ADDRESS
+        before = len(units.traffic.refusals)
+        await battery.read(["min_soc"])
+
+        assert len(units.traffic.refusals) - before <= 4
+        (block,) = (
+            each for each in battery.devices if MIN_SOC in each.addresses(each.names)
+        )
+        assert not block.is_present

@@ -13,6 +13,7 @@ import pytest
 
 from custom_components.homebattery.drivers.absence import ASK_AGAIN
 from custom_components.homebattery.drivers.battery.base import SetpointLimits
+from custom_components.homebattery.drivers.battery.measuring import Identity
 from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.errors import (
     CannotConnectError,
@@ -90,7 +91,7 @@ class Learner(ModbusBattery):
 
     battery_type: ClassVar[str] = "learner"
     manufacturer: ClassVar[str] = "Learner"
-    registers = REGISTERS
+    registers: ClassVar[Sequence[Register]] = REGISTERS
     power_limits = SetpointLimits(-5000, 5000)
     layout = Layout(max_words=40, max_gap=4)
     settle = 0
@@ -142,6 +143,10 @@ async def live(battery: Learner) -> list[range]:
 
 def refuse(_asked: range, _words: list[int]) -> list[int]:
     raise Refused(ILLEGAL_ADDRESS)
+
+
+def refuse_nothing(_asked: range, words: list[int]) -> list[int]:
+    return words
 
 
 def hang(_asked: range, _words: list[int]) -> list[int]:
@@ -226,6 +231,52 @@ async def test_wrong_words_without_an_error_are_not_learned(
     assert tuple(await live(battery)) == LIVE
 
 
+async def test_no_value_proves_nothing(device: Device) -> None:
+    """Some devices answer it for whatever they have not."""
+    device.words |= {140: 0x8000, 141: 0}
+    battery = await started(device, kind=WithoutValue)
+    for _ in range(8):
+        await battery.read()
+        await battery.learn()
+    assert not is_learned(battery, range(120, 142))
+
+    device.words |= {140: 0, 141: 800}
+    battery = await started(device, battery.learned, WithoutValue)
+    for _ in range(8):
+        await battery.read()
+        await battery.learn()
+    assert is_learned(battery, range(120, 142))
+
+
+async def test_a_tail_of_zeros_is_no_answer(device: Device) -> None:
+    """Half of the words of the second block may be right all the same."""
+
+    def cut_off(asked: range, words: list[int]) -> list[int]:
+        return [
+            0 if each == 41 else word for each, word in zip(asked, words, strict=True)
+        ]
+
+    device.answered = if_wide(cut_off)
+    battery = await started(device)
+
+    for _ in range(6):
+        await minute(battery)
+
+    assert tuple(await live(battery)) == LIVE
+
+
+async def test_two_wide_reads_that_overlap_do_not_prove_one(device: Device) -> None:
+    """Both were answered, but one read across both never was: it has a trial of its own."""
+    spans = [[10, 81], [40, 101]]
+    learned = {"firmware": "7", "units": {"Learner (unit 1)": {"spans": spans}}}
+    battery = await started(device, learned, Roomy)
+
+    reads = await minute(battery)
+
+    assert reads == [range(10, 81), range(100, 101), range(120, 121), range(10, 121)]
+    assert await minute(battery) == [range(10, 121)]
+
+
 async def test_zeros_prove_nothing_until_there_is_something_else(
     device: Device,
 ) -> None:
@@ -258,6 +309,21 @@ async def test_live_values_may_change_meanwhile(device: Device) -> None:
     device.answered = lambda _, words: words
     device.words |= {10: 50}
     assert await live(battery) == [WIDE]
+
+
+class Roomy(Learner):
+    """A battery that may be read in requests of any length."""
+
+    layout = Layout(max_words=125, max_gap=4)
+
+
+class WithoutValue(Learner):
+    """A battery with a value that there may be none of."""
+
+    registers = (
+        *REGISTERS,
+        Register(140, "pv_power", DataType.UINT32, 1, "W", sentinels=(0x8000_0000,)),
+    )
 
 
 class WithFacts(Learner):
@@ -302,6 +368,21 @@ async def test_nothing_is_tried_while_something_fails(device: Device) -> None:
     assert WIDE not in device.asked
 
 
+async def test_a_failure_that_only_another_poll_shows_stops_no_trial(
+    device: Device,
+) -> None:
+    """SOH is not among the values that are shown any more."""
+    battery = await started(device)
+    device.answered = lacking(80)
+    await battery.read(KEYS)
+    device.answered = refuse_nothing
+
+    await live(battery)
+    await battery.learn()
+
+    assert await live(battery) == [WIDE]
+
+
 async def test_a_busy_device_is_tried_again(device: Device) -> None:
     def be_busy(_asked: range, _words: list[int]) -> list[int]:
         raise Refused(DEVICE_BUSY)
@@ -317,16 +398,46 @@ async def test_a_busy_device_is_tried_again(device: Device) -> None:
     assert await live(battery) == [WIDE]
 
 
-@pytest.mark.parametrize("fault", [refuse, hang])
-async def test_where_a_learned_read_fails_its_parts_are_read_in_the_same_poll(
-    device: Device, fault: Answer
+async def test_where_a_learned_read_is_refused_its_parts_are_read_in_the_same_poll(
+    device: Device,
 ) -> None:
     battery = await started(device)
     await minute(battery)
-    device.answered = if_wide(fault)
+    device.answered = if_wide(refuse)
 
     assert await live(battery) == [WIDE, *LIVE]
     assert tuple(await live(battery)) == LIVE
+
+
+async def test_a_learned_read_is_forgotten_when_it_gets_no_answer_twice_in_a_row(
+    device: Device,
+) -> None:
+    """Its parts are read in the same poll. Answers get lost."""
+    battery = await started(device)
+    await minute(battery)
+    for fault, reads in (
+        (hang, [WIDE, *LIVE]),
+        (refuse_nothing, [WIDE]),
+        (hang, [WIDE, *LIVE]),
+        (hang, [WIDE, *LIVE]),
+        (hang, [*LIVE]),
+    ):
+        device.answered = if_wide(fault)
+        assert await live(battery) == reads
+
+
+async def test_a_proof_ends_the_count_of_trials_that_proved_nothing(
+    device: Device,
+) -> None:
+    """So a read may be learned again as often as it was forgotten."""
+    battery = await started(device)
+    for _ in range(5):
+        device.answered = refuse_nothing
+        for _ in range(6):
+            await minute(battery)
+        assert await live(battery) == [WIDE]
+        device.answered = if_wide(refuse)
+        assert await live(battery) == [WIDE, *LIVE]
 
 
 async def test_a_learned_read_that_ends_the_connection_is_not_repeated(
@@ -508,6 +619,12 @@ async def lacking_twice(device: Device, calendar: Calendar, missing: int) -> Lea
     return await started(device, first.learned)
 
 
+def is_learned(battery: Learner, span: range) -> bool:
+    """Return whether all of these addresses may be read in one request."""
+    spans = battery.learned["units"]["Learner (unit 1)"]["spans"]
+    return any(start <= span[0] and span[-1] < stop for start, stop in spans)
+
+
 def is_asked(device: Device, address: int) -> bool:
     return any(address in asked for asked in device.asked)
 
@@ -591,8 +708,8 @@ async def test_another_firmware_may_have_the_register(
     assert await again.get("battery_soh") == 98
 
 
-@pytest.mark.parametrize("needed", [10, 11, 120])
-async def test_soc_power_and_setpoint_are_asked_for_whatever_was_refused(
+@pytest.mark.parametrize("needed", [10, 11, 40, 120])
+async def test_what_a_setpoint_needs_is_asked_for_whatever_was_refused(
     device: Device, calendar: Calendar, needed: int
 ) -> None:
     battery = await lacking_twice(device, calendar, needed)
@@ -604,6 +721,28 @@ async def test_soc_power_and_setpoint_are_asked_for_whatever_was_refused(
 
     assert is_asked(device, needed)
     assert "missing" not in str(battery.learned)
+
+
+class Introduced(Learner):
+    """A battery that reads its SOH with its identity."""
+
+    @override
+    async def _identify(self) -> Identity:
+        await self._read_identity({"battery_soh"}, "battery_soh")
+        return await super()._identify()
+
+
+async def test_a_register_that_the_identity_is_read_with_is_not_missing(
+    device: Device, calendar: Calendar
+) -> None:
+    """It is there now, so it is asked for with all others, and stays known."""
+    battery = await lacking_twice(device, calendar, 80)
+    device.answered = lambda _, words: words
+
+    again = await started(device, battery.learned, Introduced)
+
+    assert await again.get("battery_soh") == 98
+    assert "missing" not in str(again.learned)
 
 
 async def test_control_asks_for_a_register_that_is_stored_as_missing(

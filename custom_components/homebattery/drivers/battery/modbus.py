@@ -34,8 +34,8 @@ from .settings import Setting
 
 # The register that holds a simple battery.
 _SETPOINT = "power_setpoint"
-_ESSENTIAL: Final = ("battery_soc", "battery_power")
-"""The keys that a battery is nothing without."""
+_ESSENTIAL: Final = ("battery_soc", "battery_power", "battery_voltage")
+"""The keys that a battery is nothing without; some hold a current, by its voltage."""
 
 
 class ModbusBattery(Battery):

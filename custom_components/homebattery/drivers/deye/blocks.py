@@ -192,7 +192,7 @@ class RegisterBlock(ModbusDevice):
             try:
                 if self.there is None and not self._optional:
                     first = await self._read_first(wanted, whole)
-                if not self.there:
+                if not self.there and not first.failures:
                     await self._check_presence(whole)
             except (RequestTimeoutError, ProtocolError) as err:
                 asked = [self.registers[name] for name in wanted]
@@ -217,7 +217,8 @@ class RegisterBlock(ModbusDevice):
     async def _read_first(self, names: Collection[str], silence: Silence) -> Report:
         """Read the first of the blocks that registers are in: mostly it is there.
 
-        Raises RequestTimeoutError or ProtocolError.
+        A failure is an answer of it, but not of a unit that is away. Raises
+        RequestTimeoutError or ProtocolError.
         """
         if silence.is_over:
             return Report()
@@ -226,7 +227,10 @@ class RegisterBlock(ModbusDevice):
             report = await self._request(block, Silence(most_unanswered=1))
         except IllegalAddressError:
             return Report()
-        self.there = silence.answered = True
+        silence.answered = True
+        failures = report.failures.values()
+        if not any(isinstance(err, UnitAbsentError) for err in failures):
+            self.there = True
         return report
 
     async def _check_presence(self, silence: Silence) -> None:
@@ -242,18 +246,10 @@ class RegisterBlock(ModbusDevice):
         _LOGGER.debug("%s: %s", self.name, "there" if self.there else "not there")
 
     async def _is_there(self) -> bool:
-        """Return True when the block is there; raises when the inverter is away."""
-        is_there = await self._answers_probes()
-        if not is_there and all(map(self._is_storable, self.registers.values())):
-            for register in self.registers.values():
-                self._store_absence(register)
-        return is_there
-
-    async def _answers_probes(self) -> bool:
-        """Return True when one of up to three words is there.
+        """Return True when the block is there; raises when the inverter is away.
 
         It is not there when its first, middle and last word are refused: to try each
-        register would take hundreds of requests.
+        register would take hundreds of requests. Only that is stored: answers get lost.
         """
         rows = [row.address for row in self.registers.values()]
         for address in dict.fromkeys((rows[0], rows[len(rows) // 2], rows[-1])):
@@ -268,7 +264,15 @@ class RegisterBlock(ModbusDevice):
             except DeviceRefusedError:
                 pass
             return True
+        self._store_absences()
         return False
+
+    def _store_absences(self) -> None:
+        """Note that all registers were refused, if the absence of each may be stored."""
+        registers = self.registers.values()
+        if all(map(self._is_storable, registers)):
+            for register in registers:
+                self._store_absence(register)
 
 
 class BatteryPack(RegisterBlock):

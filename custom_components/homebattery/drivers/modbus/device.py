@@ -19,6 +19,7 @@ from ..errors import (
     BatteryError,
     CannotConnectError,
     DeviceBusyError,
+    DeviceFailureError,
     DeviceRefusedError,
     IllegalAddressError,
     NotConfirmedError,
@@ -37,7 +38,7 @@ from .planning import Block, Layout, plan_blocks
 from .register import Register
 from .silence import Silence
 from .trial import is_proven
-from .unit import ModbusUnit, unrecorded
+from .unit import ModbusUnit, on_trial
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,7 +48,12 @@ _REFUSED: Final = (IllegalAddressError, NotSupportedError)
 """Failures of a register that is refused, whether it is missing or not."""
 _NOT_ACROSS: Final = (*_SILENCE, CannotConnectError, DeviceRefusedError)
 """Failures of a wider read after which it is never tried again."""
-_PASSING: Final = (StartingError, UnitAbsentError, DeviceBusyError)
+_PASSING: Final = (
+    StartingError,
+    UnitAbsentError,
+    DeviceBusyError,
+    DeviceFailureError,
+)
 """Those of them that prove nothing."""
 _STEADY_TRIES: Final = 4
 """Reads within which two in a row must agree."""
@@ -112,6 +118,8 @@ class ModbusDevice:
         """The registers whose refusal was counted on this connection."""
         self._essential: set[str] = set()
         """The registers whose absence is not stored, besides writable ones."""
+        self._wide_lost: set[range] = set()
+        """The wide blocks that got no answer the last time."""
         self._asked: Sequence[Register] = ()
         """The registers that the last read asked for."""
 
@@ -129,6 +137,7 @@ class ModbusDevice:
         """Forget which registers are missing: it may run another firmware now."""
         for name in self.missing:
             self._pauses.pop(name, None)
+            self._last_failures.pop(name, None)
         self.missing.clear()
         self._refusals.clear()
         self._borders.clear()
@@ -136,18 +145,22 @@ class ModbusDevice:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last read of a register that is there failed."""
-        return not self._last_failures.keys() <= self.missing
+        """Whether a register that is there failed in the last read."""
+        asked = {register.name for register in self._asked}
+        return not asked.isdisjoint(self._last_failures.keys() - self.missing)
 
     def recall(self, learned: Learned, essential: Collection[str]) -> None:
         """Use what was learned over earlier connections, and go on learning there.
 
-        The absence of `essential` registers is neither stored nor taken for granted.
+        The absence of `essential` registers is neither stored nor taken for granted,
+        nor that of those that were read well meanwhile.
         """
         self._learned = learned
         self.note_essential(essential)
         for register in self.registers.values():
-            if self._is_storable(register):
+            if self._was_read(register):
+                learned.absences.pop(register.address, None)
+            elif self._is_storable(register):
                 if rest := learned.rest_of(register.address):
                     self._take_for_missing(register).rest(rest)
 
@@ -489,7 +502,7 @@ class ModbusDevice:
         """
         span = range(first.address, second.end)
         try:
-            with unrecorded():
+            with on_trial():
                 words = await self._unit.read_holding_registers(span.start, len(span))
         except BatteryError as err:
             _LOGGER.debug("%s: not read across %s: %s", self.name, first.end, err)
@@ -498,8 +511,8 @@ class ModbusDevice:
             else:
                 self._learned.note_unproven(first.span, second.span)
             return
-        if is_proven((first, second), self.words, words, self._layout.blanks):
-            self._learned.add_span(span)
+        if is_proven((first, second), self.words, words, self._layout):
+            self._learned.note_proven(first.span, second.span)
         else:
             self._learned.note_unproven(first.span, second.span)
 
@@ -528,7 +541,8 @@ class ModbusDevice:
     async def _read_wide(self, block: Block, silence: Silence) -> Report:
         """Return the values or failures of a block that is one request as was learned.
 
-        Where that fails, and its parts do not, it is forgotten.
+        Where that fails, and its parts do not, it is forgotten; but where it only got
+        no answer, the second time in a row.
         """
         try:
             report = await self._request(block, silence)
@@ -539,13 +553,26 @@ class ModbusDevice:
             self._learned.drop_span(block.span)
             raise
         if report.values:
+            self._wide_lost.discard(block.span)
             return report
+        is_lost = block.names <= _silent_in(report.failures)
         report = await self._read_blocks(block.registers, silence)
         if report.values:
-            self._learned.drop_span(block.span)
-            for first, second in pairwise(self._plan(block.registers)):
-                self._learned.note_unproven(first.span, second.span)
+            self._note_not_wide(block, is_lost=is_lost)
         return report
+
+    def _note_not_wide(self, block: Block, *, is_lost: bool) -> None:
+        """Note that the parts of a wide block were read, and the whole was not.
+
+        Answers get lost: if that `is_lost`, once is no reason to forget the block.
+        """
+        if is_lost and block.span not in self._wide_lost:
+            self._wide_lost.add(block.span)
+            return
+        self._wide_lost.discard(block.span)
+        self._learned.drop_span(block.span)
+        for first, second in pairwise(self._plan(block.registers)):
+            self._learned.note_unproven(first.span, second.span)
 
     def _plan(
         self, wanted: Collection[Register], *, widely: bool = False

@@ -43,7 +43,7 @@ class Learned:
     """The reads that one unit accepts or not, and its missing registers."""
 
     spans: list[range] = field(default_factory=list)
-    """Addresses that were read in one request, or in several that overlap."""
+    """Addresses that were read in one request, none of them within another."""
     gaps: list[range] = field(default_factory=list)
     """Unused addresses, maybe none, across which no request may run."""
     absences: dict[int, Absence] = field(default_factory=dict)
@@ -51,9 +51,9 @@ class Learned:
     _trials: dict[tuple[range, range], int] = field(default_factory=dict)
     """The number of trials that proved nothing, by both parts."""
 
-    def joins(self, last: int, following: int) -> bool:
-        """Return whether both addresses were read in one request."""
-        return any(last in span and following in span for span in self.spans)
+    def covers(self, start: int, stop: int) -> bool:
+        """Return whether all addresses from `start` to before `stop` were read at once."""
+        return any(span.start <= start and stop <= span.stop for span in self.spans)
 
     def forbids(self, first: range, second: range) -> bool:
         """Return whether two neighbouring spans are not to be read in one request."""
@@ -66,15 +66,15 @@ class Learned:
         return self._trials.get((first, second), 0)
 
     def add_span(self, span: range) -> None:
-        """Learn that a span was answered; those that share an address become one."""
-        apart = []
-        start, stop = span.start, span.stop
-        for each in self.spans:
-            if each.start < stop and start < each.stop:
-                start, stop = min(start, each.start), max(stop, each.stop)
-            else:
-                apart.append(each)
-        self.spans = sorted([*apart, range(start, stop)], key=lambda each: each.start)
+        """Learn that a span was answered, and with it all those within it."""
+        if self.covers(span.start, span.stop):
+            return
+        others = [
+            each
+            for each in self.spans
+            if each.start < span.start or span.stop < each.stop
+        ]
+        self.spans = sorted([*others, span], key=lambda each: each.start)
 
     def drop_span(self, span: range) -> None:
         """Forget what was learned about a span."""
@@ -89,6 +89,11 @@ class Learned:
         gap = range(first.stop, max(first.stop, second.start))
         if gap not in self.gaps:
             self.gaps.append(gap)
+
+    def note_proven(self, first: range, second: range) -> None:
+        """Learn that two neighbouring spans were answered in one request."""
+        self.add_span(range(first.start, second.stop))
+        self._trials.pop((first, second), None)
 
     def note_unproven(self, first: range, second: range) -> None:
         """Note that reading two neighbouring spans in one request proved nothing."""

@@ -27,6 +27,8 @@ class Layout:
     unproven: frozenset[int] = frozenset()
     blanks: frozenset[int] = frozenset({0})
     """Words that it may answer, without an error, where it has nothing."""
+    distinct: frozenset[tuple[int, ...]] = frozenset()
+    """The words of registers without a value that it answers nowhere else."""
     low_word_first: bool = False
     never_write: frozenset[int] = frozenset()
     """Addresses that are never written, such as those that reset the device."""
@@ -119,8 +121,9 @@ def plan_blocks(
 ) -> list[Block]:
     """Return the fewest blocks that read all `registers` within `layout`.
 
-    `learned_borders` count like those of the layout. Where a device has `learned` to
-    be read across a caution, a block runs across it.
+    `learned_borders` count like those of the layout. A block runs across a caution where
+    the device has answered all of it in one request, as `learned`: from the block's
+    beginning to the end of the register behind the caution.
     """
     borders = sorted(layout.borders.union(learned_borders))
     blocks: list[Block] = []
@@ -132,7 +135,10 @@ def plan_blocks(
             and bisect_right(borders, register.address) == section
             and (
                 _is_usual(current[-1].address, end, register.address, layout)
-                or (learned is not None and learned.joins(end - 1, register.address))
+                or (
+                    learned is not None
+                    and learned.covers(current[0].address, max(end, register.end))
+                )
             )
         ):
             blocks.append(Block(tuple(current)))

@@ -114,13 +114,18 @@ _IS_TRIAL: Final = ContextVar("a read is only a trial", default=False)
 
 
 @contextmanager
-def unrecorded() -> Iterator[None]:
-    """Keep words and failures of reads in this context out of recordings."""
+def on_trial() -> Iterator[None]:
+    """Send each read in this context once; keep what comes of it out of recordings."""
     token = _IS_TRIAL.set(True)
     try:
         yield
     finally:
         _IS_TRIAL.reset(token)
+
+
+def is_on_trial() -> bool:
+    """Return whether a read is to be sent once, and its failure says nothing."""
+    return _IS_TRIAL.get()
 
 
 @dataclass(slots=True)
@@ -146,7 +151,7 @@ class Recording:
 
     def note_read(self, request: ModbusRequest, words: list[int]) -> None:
         """Keep the words of an answer."""
-        if _IS_TRIAL.get():
+        if is_on_trial():
             return
         self.refused.setdefault(request.unit_id, {}).pop(_span(request), None)
         seen = self.words.setdefault(request.unit_id, {})
@@ -154,7 +159,7 @@ class Recording:
 
     def note_failure(self, request: ModbusRequest, err: BatteryError) -> None:
         """Keep the error of a read."""
-        if _IS_TRIAL.get():
+        if is_on_trial():
             return
         code = f" {err.code}" if isinstance(err, DeviceRefusedError) else ""
         refused = self.refused.setdefault(request.unit_id, {})

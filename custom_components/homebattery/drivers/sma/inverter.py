@@ -196,6 +196,14 @@ class SmaInverter(ModbusBattery):
     # Reading
 
     @override
+    def _essential(self) -> set[str]:
+        """Return also the conditions of a setpoint.
+
+        A refusal counts as a read of one; a stored one would do so all day.
+        """
+        return super()._essential() | CONDITIONS
+
+    @override
     def _observe(self, report: Report) -> None:
         super()._observe(report)
         self._set_interval()

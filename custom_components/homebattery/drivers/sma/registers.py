@@ -413,5 +413,7 @@ LAYOUT: Final = Layout(
         register.address for register in REGISTERS if not register.readable
     ),
     blanks=frozenset({0, 0xFFFF}),
+    # 'Information not available', which only registers of codes have.
+    distinct=frozenset({(0x00FF, 0xFFFD)}),
     never_write=_NEVER_WRITE,
 )

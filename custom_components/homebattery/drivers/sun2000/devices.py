@@ -7,6 +7,7 @@ from typing import Final, override
 from ..errors import BatteryError, IllegalAddressError, RequestTimeoutError
 from ..measurements import Value
 from ..modbus.device import ModbusDevice
+from ..modbus.learned import Learned
 from ..modbus.planning import Block, Layout
 from ..modbus.register import Register
 from ..modbus.silence import Silence
@@ -57,6 +58,11 @@ class Meter(ModbusDevice):
         self._status: Value = None
         """The state when it was last read; None for one that there cannot be."""
         self._recheck_at = 0.0
+
+    @override
+    def recall(self, learned: Learned, essential: Collection[str]) -> None:
+        """Use what was learned; the state, which decides on all, is always asked for."""
+        super().recall(learned, {*essential, _STATUS})
 
     @override
     def forget(self) -> None:

@@ -16,7 +16,7 @@ from ..errors import (
     IllegalAddressError,
     PermissionDeniedError,
 )
-from ..modbus.unit import ModbusUnit
+from ..modbus.unit import ModbusUnit, is_on_trial
 
 BACK_OFFS: Final = (1.0, 3.0, 10.0)
 """Seconds to wait before each further try."""
@@ -46,7 +46,8 @@ class RetryingUnit:
 
     A block that has just failed in spite of all retries is then read without any,
     until it answers again: one bad block must not slow down every poll. For a minute,
-    so are all others: a sleeping inverter must not be waited for at each block.
+    so are all others: a sleeping inverter must not be waited for at each block. A read on
+    trial is sent once, and its failure says nothing about others.
     """
 
     def __init__(self, unit: ModbusUnit, retries: int | None = None) -> None:
@@ -67,7 +68,7 @@ class RetryingUnit:
                 if err.code == _NOT_HERE:
                     raise IllegalAddressError(str(err), err.code) from err
                 if not await _is_worth_another_try(err, back_offs):
-                    if _will_pass(err):
+                    if _will_pass(err) and not is_on_trial():
                         self._note_failing(address)
                     if err.code == _FAILED:
                         raise DeviceFailureError(
@@ -75,13 +76,14 @@ class RetryingUnit:
                         ) from err
                     raise
             else:
-                self._failing.discard(address)
+                if not is_on_trial():
+                    self._failing.discard(address)
                 return words
 
     def _back_offs(self, address: int) -> Iterator[float]:
         """Return the waits, s, before further tries to read a block."""
         is_retried = asyncio.get_running_loop().time() >= self._retried_from
-        if not is_retried or address in self._failing:
+        if not is_retried or address in self._failing or is_on_trial():
             return iter(())
         return iter(BACK_OFFS[: self._retries])
 
