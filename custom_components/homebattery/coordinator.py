@@ -105,10 +105,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         """The battery's measurements at the last poll."""
         self._polled: Mapping[Poll, frozenset[str]] | None = None
         """The subscribed keys by their poll rate; None: to be determined."""
-        self._changed: set[str] = set()
-        """Keys whose value, or failure, is another one since listeners were called."""
-        self._was_successful = True
-        """Whether the last update was a success when listeners were called."""
+        self._shown = (True, self.data)
+        """Whether the last update was a success, and the data, as listeners know them."""
+        self._changed: set[str] | None = None
+        """The keys that are others since listeners were called before; None: all."""
         # A poll and a read after a write must not overtake each other.
         self._reading = asyncio.Lock()
 
@@ -285,12 +285,6 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._fresh -= missed
         self._missed = (self._missed - new.keys() - new.failures.keys()) | missed
         self._log(failures, new)
-        self._changed.update(failures.keys() ^ self.data.failures.keys())
-        self._changed.update(
-            key
-            for key, value in new.items()
-            if key not in self.data or value != self.data[key]
-        )
         # A key that the device turned out not to have is no longer polled.
         self._by_rate()
         return Readings({**self.data.values_by_key, **new}, failures)
@@ -312,19 +306,21 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @callback
     @override
     def async_update_listeners(self) -> None:
+        was_successful, before = self._shown
+        self._shown = (self.last_update_success, self.data)
+        self._changed = (
+            self.data.changed_since(before)
+            if self.last_update_success == was_successful
+            else None
+        )
         super().async_update_listeners()
-        self._changed.clear()
-        self._was_successful = self.last_update_success
 
     def has_changed(self, keys: Iterable[str]) -> bool:
         """Return whether any of the readings is another one since the last update.
 
         To be asked by listeners. True for all when polls begin or cease to fail.
         """
-        return (
-            self.last_update_success != self._was_successful
-            or not self._changed.isdisjoint(keys)
-        )
+        return self._changed is None or not self._changed.isdisjoint(keys)
 
     def expire(self) -> None:
         """Let the next poll read slow values, too: they may be others now."""

@@ -20,6 +20,7 @@ from custom_components.homebattery.drivers.errors import (
     WrongDeviceError,
     WrongLoggerError,
 )
+from custom_components.homebattery.drivers.modbus.priority_lock import high_priority
 from custom_components.homebattery.drivers.solarman import (
     discovery as solarman_discovery,
 )
@@ -287,7 +288,8 @@ async def test_silence_between_requests_is_kept(
         connection.spacing = 10
         await connection.unit(1).read_holding_registers(0, 1)
         monkeypatch.setattr(asyncio, "sleep", note)
-        await connection.unit(1).read_holding_registers(0, 1)
+        with high_priority():
+            await connection.unit(1).read_holding_registers(0, 1)
         monkeypatch.undo()
 
     assert [round(pause) for pause in pauses if pause > 1] == [10]

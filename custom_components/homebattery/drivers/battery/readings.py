@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 import logging
 import math
-from typing import Final, override
+from typing import Final, Self, override
 
 from ..errors import BatteryError
 from ..measurements import MEASUREMENTS, PLAUSIBLE, Quantity, Value
@@ -40,6 +40,13 @@ class Readings(Mapping[str, Value]):
     @override
     def __len__(self) -> int:
         return len(self.values_by_key)
+
+    def changed_since(self, before: Self) -> set[str]:
+        """Return the keys with another value than before, or that begin or cease to fail."""
+        now, then = self.values_by_key, before.values_by_key
+        changed = {key for key in now.keys() & then.keys() if now[key] != then[key]}
+        changed |= now.keys() ^ then.keys()
+        return changed | (self.failures.keys() ^ before.failures.keys())
 
 
 @dataclass(frozen=True, slots=True)
