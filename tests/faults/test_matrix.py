@@ -1,8 +1,9 @@
 """Tests of every battery with every fault, at rest and held."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partialmethod
+from importlib import import_module
 from itertools import product
 import logging
 from typing import Any, Final
@@ -11,7 +12,7 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN
+from custom_components.homebattery.const import CONF_BATTERY_TYPE, DOMAIN, PLATFORMS
 from custom_components.homebattery.drivers import DRIVERS
 from tests.home import KINDS, Home, Warp, house_of
 from tests.simulators import SIMULATORS, ManualClock, Simulator
@@ -84,6 +85,9 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     """Yield a battery in Home Assistant, and the line to it."""
     caplog.set_level(logging.INFO)
+    # The first import takes longer than the device may take to answer.
+    for platform in PLATFORMS:
+        import_module(f"custom_components.homebattery.{platform}")
     driver = DRIVERS[battery_type]
     with_timeout = partialmethod(driver.__init__, timeout=TIMEOUT)
     device: Any = SIMULATORS[battery_type]
@@ -175,6 +179,10 @@ async def test_fault_does_no_lasting_harm(
     record_property(CELL, f"{battery_type}: {row.title}")
 
 
+_OF_TWO_READS: Final = frozenset({"load_power"})
+"""The difference of two reads, between which a release may come while all is read."""
+
+
 @pytest.mark.parametrize(
     ("battery_type", "fault", "row", "situation"), cells(Situation.STARTING)
 )
@@ -199,7 +207,7 @@ async def test_start_amid_a_fault_releases_a_held_battery(
     assert await bench.ask(NEXT)
     assert await bench.ask(None)
     await bench.polls()
-    await check_end(bench, row)
+    await check_end(bench, row, but=_OF_TWO_READS)
     most_losses = max(row.losses) if is_ready else 0
     assert bench.said[Said.LOST] <= most_losses, bench.lines
     assert bench.said[Said.BACK] <= most_losses, bench.lines
@@ -284,9 +292,9 @@ async def check_back(bench: Bench, row: Row) -> None:
     assert await bench.until(lambda: not bench.lost, row.back), bench.lost
 
 
-def check_values(bench: Bench, row: Row) -> None:
-    """Check that no value was shown that never was true."""
-    wrong = bench.truth.wrong
+def check_values(bench: Bench, row: Row, but: Collection[str] = ()) -> None:
+    """Check that no value was shown that never was true, `but` these."""
+    wrong = {key: each for key, each in bench.truth.wrong.items() if key not in but}
     if row.zeros:
         wrong = {key: wrong[key] for key in wrong if _is_never_0(key)}
     assert wrong == {}
@@ -296,8 +304,8 @@ def _is_never_0(key: str) -> bool:
     return key == "battery_soc" or key.endswith("_total")
 
 
-async def check_end(bench: Bench, row: Row) -> None:
-    """Check the device, what was shown and read until now, and what was logged."""
+async def check_end(bench: Bench, row: Row, but: Collection[str] = ()) -> None:
+    """Check the device, what was shown and read until now `but` these, and the log."""
     assert bench.changed == {}
     assert bench.simulator.mode == "automatic"
     assert bench.status == ("automatic", None)
@@ -305,7 +313,7 @@ async def check_end(bench: Bench, row: Row) -> None:
     # One that hangs up again and again may have another client; that is said for a while.
     assert bench.issues <= {"connection_stolen"}
     await bench.truth.take()
-    check_values(bench, row)
+    check_values(bench, row, but)
     assert bench.proxy.most_taken < MOST_TAKEN
     assert bench.tracebacks == []
     assert bench.said[Said.CERTAIN] == bench.said[Said.IN_DOUBT], bench.lines

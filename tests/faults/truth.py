@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import math
 from typing import Any, Final
 
+from homeassistant.util import dt as dt_util
+
 from custom_components.homebattery.coordinator import BatteryCoordinator
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
@@ -84,6 +86,7 @@ class Truth:
         self._time = time
         self._lock = asyncio.Lock()
         self._reader: Battery = DRIVERS[simulator.type].from_setup(simulator.setup)
+        self._reader.local_time = dt_util.now
         self._seen: Any = None
         self._true: dict[str, list[Value]] = {}
         self._shown: dict[str, list[Value]] = {}

@@ -134,6 +134,8 @@ class RegisterBlock(ModbusDevice):
         self._absences = Refusals()
         self._pause = BackOff()
         self._optional = run.optional
+        self._tries_word_first = run.optional
+        """Whether a single word is read before it is known that the block is there."""
         self._proof = run.proof
         self._lives = lives
 
@@ -190,7 +192,7 @@ class RegisterBlock(ModbusDevice):
         if (self.there is None and is_asked) or (not self.is_present and is_again):
             whole = Silence() if silence is None else silence
             try:
-                if self.there is None and not self._optional:
+                if self.there is None and not self._tries_word_first:
                     first = await self._read_first(wanted, whole)
                 if not self.there and not first.failures:
                     await self._check_presence(whole)
@@ -223,6 +225,8 @@ class RegisterBlock(ModbusDevice):
         if silence.is_over:
             return Report()
         block = self._plan([self.registers[name] for name in names])[0]
+        # One word of it may hang: the others are to be found the next time.
+        self._tries_word_first = True
         try:
             report = await self._request(block, Silence(most_unanswered=1))
         except IllegalAddressError:
