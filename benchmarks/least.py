@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 import struct
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from tests.simulators import SIMULATORS
 from tests.simulators.modbus import READ_HOLDING_REGISTERS, Units
@@ -23,12 +23,6 @@ class Wanted(NamedTuple):
 
 type Accepts = Callable[[int, int, int], bool]
 """Whether a device answers a read of a unit, from an address on, so many words."""
-
-
-class HasUnits(Protocol):
-    """A server of Modbus units."""
-
-    units: Units
 
 
 def least_requests(registers: Iterable[Wanted], accepts: Accepts) -> int:
@@ -67,8 +61,8 @@ def _longest(registers: list[Wanted], accepts: Accepts) -> int:
 
 def accepted_by(battery_type: str) -> Accepts:
     """Return what the simulated device of a battery type answers."""
-    server: HasUnits = SIMULATORS[battery_type]().server  # type: ignore[assignment]
-    units = server.units
+    units = getattr(SIMULATORS[battery_type]().server, "units", None)
+    assert isinstance(units, Units)
 
     def accepts(unit: int, address: int, words: int) -> bool:
         pdu = struct.pack(">BHH", READ_HOLDING_REGISTERS, address, words)

@@ -7,7 +7,7 @@ five seconds, registers at most 25 apart and 125 words in a request.
 import asyncio
 import sys
 
-from pysolarmanv5 import PySolarmanV5Async  # type: ignore[import-untyped]
+from pysolarmanv5 import PySolarmanV5Async
 
 from .rounds import answer, serve
 
