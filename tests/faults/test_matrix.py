@@ -180,7 +180,7 @@ async def test_fault_does_no_lasting_harm(
 
 
 _OF_TWO_READS: Final = frozenset({"load_power"})
-"""The difference of two reads, between which a release may come while all is read."""
+"""The difference of two reads, between which a release may come: a known fault."""
 
 
 @pytest.mark.parametrize(
