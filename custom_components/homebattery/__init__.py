@@ -212,9 +212,7 @@ async def _async_start(
     except BaseException:
         await data.control.async_close()
         raise
-    hass.async_create_background_task(
-        coordinator.async_refresh(), f"{entry.title} first read of everything"
-    )
+    coordinator.async_read_rest()
     device.async_scan_for_parts(hass, entry)
     neighbours.async_watch(hass, entry)
 

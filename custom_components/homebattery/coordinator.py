@@ -58,8 +58,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     """Poll one battery, and keep its latest readings.
 
     The first refresh reads what enabled entities show, so that their states are there
-    soon; the second one, at once after set-up, all that the battery can measure: then
-    `known` has the keys of all entities. From then on entities pass the keys they show
+    soon. `async_read_rest` reads all else that the battery can measure, while polls go
+    on: then `known` has the keys of all entities. Entities pass the keys they show
     as context (a tuple); a key that no entity shows is not read. Live values are read
     at each poll, the others once a minute, and a key that is new, or was written, at
     the next poll. `data` keeps the last value of each key, and in its failures those
@@ -97,6 +97,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._poll_missed = False
         self._missed: set[str] = set()
         """Keys whose last read was the first to fail: read at the next poll."""
+        self._rest: asyncio.Task[None] | None = None
+        """The read of what the first one left out; None before it has begun."""
         self._slow_round = -math.inf
         """Loop time, s, at which the slow keys were last due."""
         self._fresh: set[str] = set()
@@ -115,7 +117,8 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     @override
     async def _async_update_data(self) -> Readings:
         async with self._reading:
-            before, keys = self._slow_round, self._due()
+            before, is_first = self._slow_round, self.last_fresh is None
+            keys = self._due()
             try:
                 readings = await self.battery.read(keys)
                 self._check_first(readings)
@@ -131,18 +134,52 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
                 return self.data
             self._poll_missed = False
             self.last_fresh = dt_util.utcnow()
-            if not self.has_read_all:
-                self.known = frozenset(
-                    {*readings, *readings.failures}.intersection(
-                        self.battery.measurements
-                    )
-                )
-                self.has_read_all = keys is None
             self._end_sign_in()
             merged = self._merged(readings)
-            if keys is not None and self._slow_round != before:
+            if is_first:
+                self._note_known(readings)
+            elif self._slow_round != before:
                 await self.battery.learn()
+            if self._rest is not None and not self.has_read_all:
+                self.async_read_rest()
             return merged
+
+    @callback
+    def async_read_rest(self) -> None:
+        """Begin to read, in the background, what the first read left out.
+
+        What fails is tried again after the next poll.
+        """
+        if self._rest is None or self._rest.done():
+            self._rest = self.config_entry.async_create_background_task(
+                self.hass, self._async_read_rest(), f"{self.name} read of the rest"
+            )
+
+    async def _async_read_rest(self) -> None:
+        """Read what was not read yet, while polls go on: on a slow device it takes long.
+
+        The SOC is read with it: a device that refuses that, too, lacks nothing, but is
+        ill.
+        """
+        while rest := set(self.battery.measurements) - self.known:
+            try:
+                readings = await self.battery.read({*rest, BATTERY_SOC})
+            except BatteryError as err:
+                self.recent_errors.note(err)
+                _LOGGER.debug("%s: cannot read all yet: %s", self.name, err)
+                return
+            async with self._reading:
+                # A poll meanwhile has read the others later.
+                self.data = self._merged(readings.of(rest - self.data.keys()))
+                self._note_known(readings)
+        self.has_read_all = True
+        self.async_update_listeners()
+
+    def _note_known(self, readings: Readings) -> None:
+        """Note the keys of readings as those that the battery has."""
+        self.known = self.known.union(readings, readings.failures).intersection(
+            self.battery.measurements
+        )
 
     def _check_first(self, readings: Readings) -> None:
         """Raise the failure of a first read in which nothing but the identity came."""
@@ -223,14 +260,12 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
         return remove_listener
 
-    def _due(self) -> set[str] | None:
-        """Return the keys to read now; None for all."""
-        if self.last_fresh is None:
-            return self._shown_at_start()
+    def _due(self) -> set[str]:
+        """Return the keys to read now."""
         now = self.hass.loop.time()
-        if not self.has_read_all:
+        if self.last_fresh is None:
             self._slow_round = now
-            return None
+            return self._shown_at_start()
         if now - self._slow_round >= SLOW_SCAN_INTERVAL:
             self._slow_round = now
             self._fresh.clear()

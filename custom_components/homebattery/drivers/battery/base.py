@@ -27,7 +27,7 @@ from ..errors import (
     TakenOverError,
 )
 from ..flash import FlashWear
-from ..measurements import BATTERY_VOLTAGE, MOST_POWER, Value, as_number
+from ..measurements import BATTERY_VOLTAGE, MOST_POWER, Poll, Value, as_number
 from ..modbus.probe import Detected, Probe
 from .controller import (
     DeviceIssue,
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 VOLTAGE_FRESH: Final = 5.0
 """Seconds for which the battery voltage is not read again for a current."""
+_MOST_AGAIN: Final = 3
+"""Times that live values are read again while a setpoint is written."""
 SCAN_INTERVAL: Final = 3600.0
 """Seconds between two checks for parts that were added, by default."""
 
@@ -250,11 +252,27 @@ class Battery(MeasuringDevice):
     @override
     async def read(self, keys: Collection[str] | None = None) -> Readings:
         await self.identity_check.confirm()
-        readings = await super().read(keys)
+        readings = await self._read_one_moment(keys)
         self.identity_check.raise_if_doubtful()
         self._note_numbers(readings, is_everything=keys is None)
         if BATTERY_VOLTAGE in readings:
             self._voltage = loop_time(), readings[BATTERY_VOLTAGE]
+        return readings
+
+    async def _read_one_moment(self, keys: Collection[str] | None) -> Readings:
+        """Read `keys`, and the live ones again if anything was written meanwhile.
+
+        Else a power from before a setpoint and one from after it would be added up.
+        """
+        writes = self.writes
+        readings = await super().read(keys)
+        asked = {*readings, *readings.failures}
+        live = {key for key in asked if self.poll_rate(key) is Poll.FAST}
+        for _ in range(_MOST_AGAIN if live else 0):
+            if self.writes == writes:
+                break
+            writes = self.writes
+            readings = readings.updated(await super().read(live))
         return readings
 
     def _note_numbers(self, readings: Readings, *, is_everything: bool) -> None:

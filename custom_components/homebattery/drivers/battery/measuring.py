@@ -72,7 +72,9 @@ class MeasuringDevice(ABC):
         self._had_value: set[str] = set()
         """Keys whose last read, if it did not fail, gave a value."""
         self._set_up_with: frozenset[str] = frozenset()
-        """The measurements when everything was read the last time."""
+        """The measurements when everything had been read; empty before."""
+        self._asked: set[str] = set()
+        """Keys that were read, or failed, until then."""
         self._formulas: dict[str, Formula] = {}
         self._measurements: tuple[str, ...] | None = None
         self._poll_rates: dict[str, Poll] = {}
@@ -224,9 +226,16 @@ class MeasuringDevice(ABC):
         now = asyncio.get_running_loop().time()
         values.update(self.counters.checked(values, now))
         self._note_unsupported(failures)
-        if keys is None:
-            self._set_up_with = frozenset(self.measurements)
+        self._note_set_up(wanted, is_everything=keys is None)
         return Readings(values, failures)
+
+    def _note_set_up(self, asked: Collection[str], *, is_everything: bool) -> None:
+        """Note with what it is set up once everything was read, if in several reads."""
+        if not self._set_up_with:
+            self._asked.update(asked)
+            is_everything = self._asked.issuperset(self.measurements)
+        if is_everything:
+            self._set_up_with = frozenset(self.measurements)
 
     def _check_answered(
         self,

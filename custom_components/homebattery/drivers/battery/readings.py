@@ -1,6 +1,6 @@
 """The readings of a battery: values by key, and the formulas that compute them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 import logging
 import math
@@ -40,6 +40,25 @@ class Readings(Mapping[str, Value]):
     @override
     def __len__(self) -> int:
         return len(self.values_by_key)
+
+    def of(self, keys: Collection[str]) -> Self:
+        """Return those of the readings and failures that are of `keys`."""
+        return type(self)(
+            {key: value for key, value in self.items() if key in keys},
+            {key: err for key, err in self.failures.items() if key in keys},
+        )
+
+    def updated(self, later: Self) -> Self:
+        """Return these readings with those of a later read in their place."""
+        failures = {
+            key: err for key, err in self.failures.items() if key not in later
+        }
+        values = {
+            key: value
+            for key, value in self.values_by_key.items()
+            if key not in later.failures
+        }
+        return type(self)({**values, **later}, {**failures, **later.failures})
 
     def changed_since(self, before: Self) -> set[str]:
         """Return the keys with another value than before, or that begin or cease to fail."""
