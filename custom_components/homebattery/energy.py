@@ -130,8 +130,10 @@ class CounterEntity(HomeBatteryEntity, RestoreEntity):
             self._key, Counted(stored.value, now - elapsed, stored.offset)
         )
         # The first value of this start was accepted without that knowledge.
-        if (value := as_number(self._value)) is not None:
-            self._counters.check(self._key, value, now)
+        value = as_number(self._value)
+        if value is not None and self._counters.check(self._key, value, now) is None:
+            # Perhaps the next one is right, or the device knows better by then.
+            self.coordinator.expire()
 
     @property
     @override

@@ -266,14 +266,17 @@ class Battery(MeasuringDevice):
         """
         writes = self.writes
         readings = await super().read(keys)
-        asked = {*readings, *readings.failures}
-        live = {key for key in asked if self.poll_rate(key) is Poll.FAST}
-        for _ in range(_MOST_AGAIN if live else 0):
-            if self.writes == writes:
+        for _ in range(_MOST_AGAIN):
+            if self.writes == writes or not (live := self._live_of(readings)):
                 break
             writes = self.writes
             readings = readings.updated(await super().read(live))
         return readings
+
+    def _live_of(self, readings: Readings) -> set[str]:
+        """Return the keys of live values among those that were read, or failed."""
+        asked = {*readings, *readings.failures}
+        return {key for key in asked if self.poll_rate(key) is Poll.FAST}
 
     def _note_numbers(self, readings: Readings, *, is_everything: bool) -> None:
         """Note the extremes of settings: their ranges hold what the device shows."""
