@@ -15,6 +15,7 @@ from custom_components.homebattery.drivers.errors import (
     NotKeptError,
     NotSupportedError,
 )
+from tests.drivers.conftest import fast_keys
 from tests.home import KINDS, LOAD
 from tests.simulators import Simulator
 
@@ -142,6 +143,21 @@ async def test_renewing_does_not_wait_for_a_slow_refresh(
     assert power(simulator) == pytest.approx(1000, rel=0.1)
     done.set()
     await refreshing
+
+
+async def test_live_values_are_of_one_moment_when_a_setpoint_overtakes_their_read(
+    battery: Battery, simulator: Simulator
+) -> None:
+    """Else a power before it and one after it make up a load that never was."""
+    live = fast_keys(battery)
+    before = await battery.read(live)
+    poll = asyncio.create_task(battery.read(live))
+    await asyncio.sleep(0)
+    await battery.set_power_setpoint(1000)
+    overtaken, after = await poll, await battery.read(live)
+    assert after["battery_power"] != before["battery_power"]
+    assert overtaken in (before, after)
+    await battery.release()
 
 
 async def test_releasing_a_battery_that_is_not_held_does_nothing(
