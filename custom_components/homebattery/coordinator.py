@@ -98,7 +98,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._missed: set[str] = set()
         """Keys whose last read was the first to fail: read at the next poll."""
         self._rest: asyncio.Task[None] | None = None
-        """The read of what the first one left out; None before it has begun."""
+        """The read of what the first one did not ask for; None before it has begun."""
         self._slow_round = -math.inf
         """Loop time, s, at which the slow keys were last due."""
         self._fresh: set[str] = set()
@@ -146,7 +146,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
 
     @callback
     def async_read_rest(self) -> None:
-        """Begin to read, in the background, what the first read left out.
+        """Begin to read, in the background, what the first read did not ask for.
 
         What fails is tried again after the next poll.
         """

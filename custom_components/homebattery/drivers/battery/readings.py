@@ -50,9 +50,7 @@ class Readings(Mapping[str, Value]):
 
     def updated(self, later: Self) -> Self:
         """Return these readings with those of a later read in their place."""
-        failures = {
-            key: err for key, err in self.failures.items() if key not in later
-        }
+        failures = {key: err for key, err in self.failures.items() if key not in later}
         values = {
             key: value
             for key, value in self.values_by_key.items()

@@ -15,6 +15,7 @@ from typing import ClassVar, Final, override
 from ..battery.controller import Grant, LimitReason, loop_time
 from ..errors import (
     DeviceRefusedError,
+    IllegalAddressError,
     NotConfirmedError,
     NotSupportedError,
     ProtocolError,
@@ -61,6 +62,8 @@ SNAPSHOT_FRESH: Final = 2.0
 read its conditions, and too short for a user at the display."""
 _CONFIRM_TRIES: Final = 2
 """Reads after which a change counts as not made; one answer may be damaged."""
+_TRIES_WITH_BMS: Final = 2
+"""Failures in a row after which settings and BMS are not read in one request again."""
 REMOTE_CHECK_AFTER: Final = 30.0
 """Seconds after which the battery must have followed the sign of remote mode."""
 CLEAR_MOVE: Final = 300
@@ -203,8 +206,8 @@ class BySettings(Method):
         """
         super().__init__(name, device, settle)
         self._bms = bms
-        self._reaches_bms = True
-        """Whether one request may reach from the settings to the BMS."""
+        self._tries_with_bms = _TRIES_WITH_BMS
+        """How often one request may yet fail that reaches from the settings to the BMS."""
         self._wear = wear
         self._read_soc = read_soc
         self._zero_amps_refused = False
@@ -228,13 +231,17 @@ class BySettings(Method):
         return await self._device.steady(self._read_with_bms, (*SNAPSHOT, *DECIDING))
 
     async def _read_with_bms(self) -> dict[int, int]:
-        if not self._reaches_bms or not self._bms.words.keys() >= set(BMS):
+        if not self._tries_with_bms or not self._bms.words.keys() >= set(BMS):
             return await self.read()
         try:
             words = await self._device.read_words(SETTINGS_AND_BMS, self._bms)
-        except DeviceRefusedError, ProtocolError, RequestTimeoutError:
-            self._reaches_bms = False
+        except IllegalAddressError:
+            self._tries_with_bms = 0
             return await self.read()
+        except DeviceRefusedError, ProtocolError, RequestTimeoutError:
+            self._tries_with_bms -= 1
+            return await self.read()
+        self._tries_with_bms = _TRIES_WITH_BMS
         return {address: words[address] for address in self.registers}
 
     @override

@@ -37,7 +37,7 @@ from .learned import Learned
 from .planning import Block, Layout, plan_blocks
 from .register import Register
 from .silence import Silence
-from .trial import is_proven
+from .trial import is_proven, proving
 from .unit import ModbusUnit, on_trial
 
 _LOGGER = logging.getLogger(__name__)
@@ -478,12 +478,15 @@ class ModbusDevice:
         pairs = pairwise(self._plan(wanted, widely=True))
         return min(
             (pair for pair in pairs if self._may_try(*pair)),
-            key=lambda pair: self._learned.trials_of(pair[0].span, pair[1].span),
+            key=lambda pair: self._learned.trials_of(pair[1].address),
             default=None,
         )
 
     def _may_try(self, first: Block, second: Block) -> bool:
-        """Return whether no fact forbids to read two blocks in one request."""
+        """Return whether no fact forbids to read two blocks in one request.
+
+        And whether an answer would prove anything: zeros would not.
+        """
         borders = self._layout.borders | self._borders | self._cuts
         return (
             first.address < second.address
@@ -492,6 +495,10 @@ class ModbusDevice:
             and not self._learned.forbids(first.span, second.span)
             and self._was_read(first)
             and self._was_read(second)
+            and all(
+                proving(part, self.words, self._layout)
+                for part in self._plan(second.registers)
+            )
         )
 
     async def attempt(self, first: Block, second: Block) -> None:
@@ -509,12 +516,13 @@ class ModbusDevice:
             if isinstance(err, _NOT_ACROSS) and not isinstance(err, _PASSING):
                 self._learned.add_gap(first.span, second.span)
             else:
-                self._learned.note_unproven(first.span, second.span)
+                self._learned.note_unproven(second.address)
             return
-        if is_proven((first, second), self.words, words, self._layout):
-            self._learned.note_proven(first.span, second.span)
+        seconds = self._plan(second.registers)
+        if is_proven(first, seconds, self.words, words, self._layout):
+            self._learned.note_proven(first.addresses, second.addresses)
         else:
-            self._learned.note_unproven(first.span, second.span)
+            self._learned.note_unproven(second.address)
 
     async def _read_blocks(
         self, wanted: Collection[Register], silence: Silence, *, widely: bool = False
@@ -550,7 +558,7 @@ class ModbusDevice:
             report = _failures(block.registers, err)
         except CannotConnectError:
             # Maybe because of this very request.
-            self._learned.drop_span(block.span)
+            self._learned.drop_reads(block.addresses)
             raise
         if report.values:
             self._wide_lost.discard(block.span)
@@ -570,9 +578,9 @@ class ModbusDevice:
             self._wide_lost.add(block.span)
             return
         self._wide_lost.discard(block.span)
-        self._learned.drop_span(block.span)
-        for first, second in pairwise(self._plan(block.registers)):
-            self._learned.note_unproven(first.span, second.span)
+        self._learned.drop_reads(block.addresses)
+        for _, second in pairwise(self._plan(block.registers)):
+            self._learned.note_unproven(second.address)
 
     def _plan(
         self, wanted: Collection[Register], *, widely: bool = False
@@ -592,7 +600,7 @@ class ModbusDevice:
         tried = silent & self._pauses.keys()
         names = (register.name for register in wanted)
         sets = map(frozenset, (names, silent, tried, self._borders, self._cuts))
-        facts = (*sets, tuple(self._learned.spans) if widely else None)
+        facts = (*sets, tuple(self._learned.reads) if widely else None)
         if facts not in self._plans:
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()

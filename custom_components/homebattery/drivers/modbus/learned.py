@@ -4,7 +4,7 @@ A caution of a `Layout` is no fact: many devices answer one request where two ar
 planned. And a register that was refused again and again is asked for once a day only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 import time
 from typing import Any, Final, NamedTuple
@@ -15,11 +15,12 @@ DAY: Final = 24 * 3600.0
 """Seconds for which a stored absence is certain."""
 _CONNECTIONS: Final = 2
 """Number of connections with a refusal, after which a register is stored as missing."""
-_MOST_TRIALS: Final = 3
-"""Trials of a wider read whose answers prove nothing."""
+_MOST_TRIALS: Final = 10
+"""Trials of a wider read that prove nothing: live words change from read to read."""
 _ADDRESSES: Final = 0x1_0000
+_POSSIBLE: Final = range(_ADDRESSES)
 _MOST: Final = 1000
-"""Number of spans, gaps, absences or units in a file; no device makes a tenth of it."""
+"""Number of reads, gaps, absences or units in a file; no device makes a tenth of it."""
 _LONGEST_NAME: Final = 200
 _LONGEST_FIRMWARE: Final = 100
 
@@ -42,47 +43,45 @@ class Absence(NamedTuple):
 class Learned:
     """The reads that one unit accepts or not, and its missing registers."""
 
-    spans: list[range] = field(default_factory=list)
-    """Addresses that were read in one request, none of them within another."""
+    reads: list[tuple[int, ...]] = field(default_factory=list)
+    """The addresses of registers that one request read, rising. None has all those of
+    another. Of what lies between its registers it says nothing."""
     gaps: list[range] = field(default_factory=list)
     """Unused addresses, maybe none, across which no request may run."""
     absences: dict[int, Absence] = field(default_factory=dict)
     """The registers that were refused, by their first address."""
-    _trials: dict[tuple[range, range], int] = field(default_factory=dict)
-    """The number of trials that proved nothing, by both parts."""
+    _trials: dict[int, int] = field(default_factory=dict)
+    """The number of trials that proved nothing, by the address of the second part."""
 
-    def covers(self, start: int, stop: int) -> bool:
-        """Return whether all addresses from `start` to before `stop` were read at once."""
-        return any(span.start <= start and stop <= span.stop for span in self.spans)
+    def covers(self, start: int, address: int) -> bool:
+        """Return whether a request from `start` on has read the register at `address`."""
+        return any(read[0] <= start and address in read for read in self.reads)
 
     def forbids(self, first: range, second: range) -> bool:
         """Return whether two neighbouring spans are not to be read in one request."""
-        return self.trials_of(first, second) >= _MOST_TRIALS or any(
+        return self.trials_of(second.start) >= _MOST_TRIALS or any(
             first.start < gap.start and second.stop > gap.stop for gap in self.gaps
         )
 
-    def trials_of(self, first: range, second: range) -> int:
-        """Return the number of trials of two spans that proved nothing so far."""
-        return self._trials.get((first, second), 0)
+    def trials_of(self, second: int) -> int:
+        """Return the number of trials that proved nothing so far.
 
-    def add_span(self, span: range) -> None:
-        """Learn that a span was answered, and with it all those within it."""
-        if self.covers(span.start, span.stop):
+        Of reads across the border before the part that begins at `second`.
+        """
+        return self._trials.get(second, 0)
+
+    def add_read(self, addresses: Iterable[int]) -> None:
+        """Learn that registers were answered in one request."""
+        new = frozenset(addresses)
+        if any(new.issubset(read) for read in self.reads):
             return
-        others = [
-            each
-            for each in self.spans
-            if each.start < span.start or span.stop < each.stop
-        ]
-        self.spans = sorted([*others, span], key=lambda each: each.start)
+        others = (read for read in self.reads if not new.issuperset(read))
+        self.reads = sorted([*others, tuple(sorted(new))])
 
-    def drop_span(self, span: range) -> None:
-        """Forget what was learned about a span."""
-        self.spans = [
-            each
-            for each in self.spans
-            if each.stop <= span.start or span.stop <= each.start
-        ]
+    def drop_reads(self, addresses: Iterable[int]) -> None:
+        """Forget what was learned about registers."""
+        dropped = frozenset(addresses)
+        self.reads = [read for read in self.reads if dropped.isdisjoint(read)]
 
     def add_gap(self, first: range, second: range) -> None:
         """Learn that two neighbouring spans must not be read in one request."""
@@ -90,14 +89,15 @@ class Learned:
         if gap not in self.gaps:
             self.gaps.append(gap)
 
-    def note_proven(self, first: range, second: range) -> None:
-        """Learn that two neighbouring spans were answered in one request."""
-        self.add_span(range(first.start, second.stop))
-        self._trials.pop((first, second), None)
+    def note_proven(self, first: Iterable[int], second: Iterable[int]) -> None:
+        """Learn that the registers of two parts were answered in one request."""
+        first, second = tuple(first), tuple(second)
+        self.add_read((*first, *second))
+        self._trials.pop(min(second), None)
 
-    def note_unproven(self, first: range, second: range) -> None:
-        """Note that reading two neighbouring spans in one request proved nothing."""
-        self._trials[first, second] = self.trials_of(first, second) + 1
+    def note_unproven(self, second: int) -> None:
+        """Note that a read across the border before a part proved nothing."""
+        self._trials[second] = self.trials_of(second) + 1
 
     def note_refused(self, address: int, *, anew: bool) -> bool:
         """Note that a register was refused; return whether that counts.
@@ -125,7 +125,7 @@ class Learned:
 
     def forget(self) -> None:
         """Forget everything: it may be another firmware."""
-        self.spans.clear()
+        self.reads.clear()
         self.gaps.clear()
         self.absences.clear()
         self._trials.clear()
@@ -133,7 +133,7 @@ class Learned:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON, without what is empty."""
         content = {
-            "spans": [[each.start, each.stop] for each in self.spans],
+            "reads": [list(read) for read in self.reads],
             "gaps": [[each.start, each.stop] for each in self.gaps],
             "missing": {
                 str(address): [absence.connections, int(absence.since)]
@@ -144,9 +144,9 @@ class Learned:
 
     def recall(self, stored: object) -> None:
         """Take over stored JSON, as far as it makes sense."""
-        for start, stop in _pairs(_part(stored, "spans")):
-            if 0 <= start < stop <= _ADDRESSES:
-                self.add_span(range(start, stop))
+        for addresses in _lists(_part(stored, "reads")):
+            if addresses and all(each in _POSSIBLE for each in addresses):
+                self.add_read(addresses)
         for start, stop in _pairs(_part(stored, "gaps")):
             if 0 < start <= stop < _ADDRESSES:
                 self.add_gap(range(start), range(stop, _ADDRESSES))
@@ -171,7 +171,12 @@ class LearnedByUnit:
         return self._units.setdefault(name, Learned())
 
     def use_for(self, firmware: str | None) -> None:
-        """Forget everything if it was learned of another firmware."""
+        """Forget everything if it was learned of another firmware.
+
+        Not of one that could not be read just now.
+        """
+        if firmware is None:
+            return
         if firmware != self.firmware:
             for unit in self._units.values():
                 unit.forget()
@@ -205,10 +210,18 @@ def _items(stored: object) -> Iterator[tuple[str, object]]:
                 yield name, stored[name]
 
 
+def _lists(stored: object) -> Iterator[list[int]]:
+    """Yield the lists of whole numbers in a JSON list."""
+    if isinstance(stored, list):
+        for each in stored[:_MOST]:
+            if isinstance(each, list) and len(each) <= _MOST:
+                if all(isinstance(number, int) for number in each):
+                    yield each
+
+
 def _pairs(stored: object) -> Iterator[tuple[int, int]]:
     """Yield the pairs of whole numbers in a JSON list."""
-    if isinstance(stored, list):
-        for pair in stored[:_MOST]:
-            match pair:
-                case [int() as first, int() as second]:
-                    yield first, second
+    for each in _lists(stored):
+        match each:
+            case [first, second]:
+                yield first, second

@@ -65,6 +65,11 @@ class Block:
         """Number of words, unwanted ones in between included."""
         return self.end - self.address
 
+    @cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """The first addresses of the registers."""
+        return tuple(register.address for register in self.registers)
+
     @property
     def span(self) -> range:
         """All addresses of the block."""
@@ -122,8 +127,8 @@ def plan_blocks(
     """Return the fewest blocks that read all `registers` within `layout`.
 
     `learned_borders` count like those of the layout. A block runs across a caution where
-    the device has answered all of it in one request, as `learned`: from the block's
-    beginning to the end of the register behind the caution.
+    the device has answered the register behind it in a request from the block's beginning
+    or before, as `learned`.
     """
     borders = sorted(layout.borders.union(learned_borders))
     blocks: list[Block] = []
@@ -137,7 +142,7 @@ def plan_blocks(
                 _is_usual(current[-1].address, end, register.address, layout)
                 or (
                     learned is not None
-                    and learned.covers(current[0].address, max(end, register.end))
+                    and learned.covers(current[0].address, register.address)
                 )
             )
         ):

@@ -11,40 +11,57 @@ from .register import Register
 
 
 def is_proven(
-    blocks: tuple[Block, Block],
+    first: Block,
+    seconds: Sequence[Block],
     known: Mapping[int, int],
     answer: Sequence[int],
     layout: Layout,
 ) -> bool:
-    """Return whether the `answer` of both blocks shows the words that are `known`.
+    """Return whether an `answer` shows the words that are `known`, by address.
 
-    Words are by address in `known`; blank ones prove nothing, nor do those of registers
-    without a value, or at 0. Live words change meanwhile: of the second block half of
-    them must be the same, and none may have become blank, as its end would be. The first
-    one, where the read begins, must not have become blank as a whole.
+    It is of the `first` block and of those behind it, each of which any device answers as
+    a whole. Blank words prove nothing, nor do those of registers without a value, or at
+    0. Live words change meanwhile: of each block half of them must be the same, and none
+    may have become blank, as its end would be. The first one, where the read begins, must
+    not have become blank as a whole.
     """
-    first, second = blocks
     seen = dict(enumerate(answer, first.address))
-
-    def filled(registers: Collection[Register]) -> set[int]:
-        return {
-            each
-            for register in registers
-            for each in range(register.address, register.end)
-            if known[each] not in layout.blanks
-        }
 
     def blank(addresses: Collection[int]) -> set[int]:
         return {each for each in addresses if seen[each] in layout.blanks}
 
-    begun = filled(first.registers)
-    if (begun and begun == blank(begun)) or blank(filled(second.registers)):
+    begun = _filled(first.registers, known, layout)
+    if begun and begun == blank(begun):
         return False
-    proving = filled(
-        [each for each in second.registers if _has_value(each, known, layout)]
+    for second in seconds:
+        if blank(_filled(second.registers, known, layout)):
+            return False
+        proofs = proving(second, known, layout)
+        same = sum(known[each] == seen[each] for each in proofs)
+        if not 0 < same >= len(proofs) / 2:
+            return False
+    return True
+
+
+def proving(block: Block, known: Mapping[int, int], layout: Layout) -> set[int]:
+    """Return the addresses of a block whose words would prove that they are its own."""
+    return _filled(
+        [each for each in block.registers if _has_value(each, known, layout)],
+        known,
+        layout,
     )
-    same = sum(known[each] == seen[each] for each in proving)
-    return 0 < same >= len(proving) / 2
+
+
+def _filled(
+    registers: Collection[Register], known: Mapping[int, int], layout: Layout
+) -> set[int]:
+    """Return the addresses of registers whose words are not blank."""
+    return {
+        each
+        for register in registers
+        for each in range(register.address, register.end)
+        if known[each] not in layout.blanks
+    }
 
 
 def _has_value(register: Register, known: Mapping[int, int], layout: Layout) -> bool:
