@@ -43,9 +43,9 @@ LONGEST_SETPOINT_TIMEOUT: Final = 7 * 24 * 3600
 POWER_SETPOINT: Final = "power_setpoint"
 CURRENT_SETPOINT: Final = "current_setpoint"
 DEVICE_SETPOINT: Final = "device_setpoint"
+"""The sensor of the device's own setpoint, which is measured as `power_setpoint`."""
 ENTITY_KEYS: Final = {POWER_SETPOINT: DEVICE_SETPOINT}
 """The sensor's key by that of a measurement, where a number has the latter."""
-"""The sensor of the device's own setpoint, which is measured as `power_setpoint`."""
 SETPOINT_DURATION: Final = "setpoint_duration"
 SETPOINT_ENDS: Final = "setpoint_ends"
 CONTROL_MODE: Final = "control_mode"

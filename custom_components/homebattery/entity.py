@@ -200,10 +200,10 @@ async def _async_add_in_portions(
     async_add_entities: AddConfigEntryEntitiesCallback,
     entities: Sequence[Entity],
 ) -> None:
-    """Add entities, a few in each turn of the event loop, whosesoever they are.
+    """Add entities, a few in each turn of the event loop.
 
-    Each takes Home Assistant half a millisecond, and a battery has a hundred. No more
-    once the entry is being unloaded.
+    Each takes Home Assistant half a millisecond, and a battery has a hundred. Batteries
+    that start together take turns. No more once the entry is being unloaded.
     """
     turn = entry.runtime_data.coordinator.hass.data.setdefault(_TURN, asyncio.Lock())
     for portion in batched(entities, _PORTION, strict=False):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from homeassistant.core import HomeAssistant, callback
 
-from .control.lease_file import LeaseFile, file_name
+from .json_file import JsonFile, file_name
 
 _END: Final = ".learned"
 """The end of the file's name."""
@@ -19,7 +19,7 @@ class LearnedStore:
 
     def __init__(self, hass: HomeAssistant, unique_id: str) -> None:
         """Describe the file; nothing is read."""
-        self._file = LeaseFile(hass, f"{file_name(unique_id)}{_END}")
+        self._file = JsonFile(hass, f"{file_name(unique_id)}{_END}")
 
     async def async_load(self) -> Any:
         """Return the content of the file, which may be anything; None without one."""

@@ -6,8 +6,8 @@ from typing import Any
 from homeassistant.helpers import issue_registry as ir
 
 from custom_components.homebattery.const import DOMAIN
-from custom_components.homebattery.control.lease_file import file_name
 from custom_components.homebattery.control.store import COPY
+from custom_components.homebattery.json_file import file_name
 from tests.home import Home, MakeHome
 from tests.simulators import Simulator
 

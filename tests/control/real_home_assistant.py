@@ -10,8 +10,8 @@ from typing import Final, Self
 
 import aiohttp
 
-from custom_components.homebattery.control.lease_file import file_name
 from custom_components.homebattery.control.store import COPY
+from custom_components.homebattery.json_file import file_name
 from scripts.demonstration import DOMAIN, home_assistant
 from scripts.demonstration.api import Api, make_user
 from scripts.demonstration.processes import Child, free_port

@@ -249,34 +249,6 @@ def test_a_setpoint_that_yields_to_the_pv_is_followed_or_limited(
 
 
 @pytest.mark.parametrize(
-    ("measured", "soc", "expected"),
-    [
-        (-3000, 50, (FOLLOWING, None)),
-        (-600, 50, (LIMITED, LimitReason.LOAD)),
-        (-90, 50, (LIMITED, LimitReason.LOAD)),
-        # The sun gives more than the house takes.
-        (60, 50, (LIMITED, LimitReason.LOAD)),
-        (1500, 50, (LIMITED, LimitReason.LOAD)),
-        (-90, 10, (LIMITED, LimitReason.EMPTY)),
-        (-3600, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
-    ],
-)
-def test_a_discharge_that_follows_the_load_gives_what_the_house_takes(
-    measured: float, soc: float, expected: tuple[ControlStatus, LimitReason | None]
-) -> None:
-    assert expected == control_status(
-        requested=-3000,
-        granted=-3000,
-        measured=measured,
-        seconds_since_change=999,
-        seconds_off_target=999,
-        soc=soc,
-        min_soc=10,
-        follows_load=True,
-    )
-
-
-@pytest.mark.parametrize(
     ("measured", "imported", "soc", "expected"),
     [
         (0, 600, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
@@ -290,11 +262,20 @@ def test_a_discharge_that_follows_the_load_gives_what_the_house_takes(
         (-600, 1400, 50, (LIMITED, LimitReason.BATTERY)),
         (0, 600, 10, (LIMITED, LimitReason.EMPTY)),
         (-3000, 1400, 50, (FOLLOWING, None)),
+        # The grid power is not known: it may charge from the grid.
+        (-3000, None, 50, (FOLLOWING, None)),
+        (-600, None, 50, (LIMITED, LimitReason.LOAD)),
+        (-90, None, 50, (LIMITED, LimitReason.LOAD)),
+        (-90, None, 10, (LIMITED, LimitReason.EMPTY)),
+        (TOLERANCE, None, 50, (LIMITED, LimitReason.LOAD)),
+        (TOLERANCE + 1, None, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (3000, None, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
+        (-3600, None, 50, (NOT_FOLLOWING, LimitReason.NO_EFFECT)),
     ],
 )
 def test_the_house_takes_no_more_only_while_the_grid_gives_it_nothing(
     measured: float,
-    imported: float,
+    imported: float | None,
     soc: float,
     expected: tuple[ControlStatus, LimitReason | None],
 ) -> None:

@@ -70,9 +70,8 @@ def control_status(
     grid gives of that, None where it is not measured; `fault` why it could not be
     applied or renewed, `waits_for` why it waits its turn; `lost`: it is not known
     whether the device still holds it; `curtails_pv`: whether it does so at the cost of
-    PV. The seconds are those since
-    `requested` last changed, and since the measured power was last on target (the same
-    while it has not been).
+    PV. The seconds are those since `requested` last changed, and since the measured
+    power was last on target (the same while it has not been).
     """
     if fault is LimitReason.OTHER_CONTROLLER:
         return ControlStatus.NOT_FOLLOWING, fault
@@ -106,9 +105,10 @@ def control_status(
         return ControlStatus.NOT_FOLLOWING, fault or LimitReason.UNREACHABLE
     if lost:
         return ControlStatus.NOT_FOLLOWING, unsure
-    serves_load = follows_load and (imported is None or imported <= TOLERANCE)
-    if serves_load and measured > granted:
-        # PV in excess of the house even charges it.
+    # PV in excess of the house even charges it; only the grid power tells that from the
+    # grid charging it.
+    drawn = measured if imported is None else imported
+    if follows_load and measured > granted and drawn <= TOLERANCE:
         return ControlStatus.LIMITED, extreme or LimitReason.LOAD
     if granted * measured >= 0 and abs(measured) < abs(granted):
         if abs(measured) > TOLERANCE:

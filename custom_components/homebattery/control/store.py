@@ -16,17 +16,9 @@ from ..drivers.battery.base import Battery
 from ..drivers.battery.controller import Recovered, Snapshot
 from ..drivers.errors import NotKeptError
 from ..drivers.flash import FlashWear
+from ..json_file import UNREADABLE, JsonFile, file_name
 from .lease import Lease
-from .lease_file import (
-    SNAPSHOT,
-    UNREADABLE,
-    Content,
-    LeaseFile,
-    decode,
-    file_name,
-    former_file_name,
-    read_snapshot,
-)
+from .lease_file import SNAPSHOT, Content, decode, former_file_name, read_snapshot
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -69,9 +61,9 @@ class LeaseStore:
 
     def __init__(self, hass: HomeAssistant, unique_id: str) -> None:
         """Describe the files; nothing is read."""
-        self._file = LeaseFile(hass, file_name(unique_id))
-        self._copy = LeaseFile(hass, f"{self._file.key}{COPY}")
-        self._former = LeaseFile(hass, former_file_name(unique_id))
+        self._file = JsonFile(hass, file_name(unique_id))
+        self._copy = JsonFile(hass, f"{self._file.key}{COPY}")
+        self._former = JsonFile(hass, former_file_name(unique_id))
         self._last: _Stored | None = None
         self._copied: Snapshot | None = None
         self.content = Content()

@@ -165,6 +165,11 @@ def blank_the_second(asked: range, words: list[int]) -> list[int]:
     return [word if each < 40 else 0 for each, word in zip(asked, words, strict=True)]
 
 
+def cut_off(_asked: range, words: list[int]) -> list[int]:
+    """Return the words with a tail of zeros: half of the second block is right."""
+    return [*words[:-1], 0]
+
+
 def shift(_asked: range, words: list[int]) -> list[int]:
     return [0, *words[:-1]]
 
@@ -217,7 +222,7 @@ async def test_a_wider_read_that_fails_is_never_tried_again(
     assert tuple(await minute(again)) == EVERYTHING
 
 
-@pytest.mark.parametrize("fault", [blank_the_first, blank_the_second, shift])
+@pytest.mark.parametrize("fault", [blank_the_first, blank_the_second, cut_off, shift])
 async def test_wrong_words_without_an_error_are_not_learned(
     device: Device, fault: Answer
 ) -> None:
@@ -246,23 +251,6 @@ async def test_no_value_proves_nothing(device: Device) -> None:
         await battery.read()
         await battery.learn()
     assert is_learned(battery, 120, 140)
-
-
-async def test_a_tail_of_zeros_is_no_answer(device: Device) -> None:
-    """Half of the words of the second block may be right all the same."""
-
-    def cut_off(asked: range, words: list[int]) -> list[int]:
-        return [
-            0 if each == 41 else word for each, word in zip(asked, words, strict=True)
-        ]
-
-    device.answered = if_wide(cut_off)
-    battery = await started(device)
-
-    for _ in range(6):
-        await minute(battery)
-
-    assert tuple(await live(battery)) == LIVE
 
 
 async def test_two_wide_reads_that_overlap_do_not_prove_one(device: Device) -> None:
@@ -427,30 +415,28 @@ async def test_a_busy_device_is_tried_again(device: Device) -> None:
     assert await live(battery) == [WIDE]
 
 
-async def test_where_a_learned_read_is_refused_its_parts_are_read_in_the_same_poll(
-    device: Device,
+@pytest.mark.parametrize(
+    "polls",
+    [
+        [(refuse, [WIDE, *LIVE]), (refuse, [*LIVE])],
+        # Answers get lost.
+        [
+            (hang, [WIDE, *LIVE]),
+            (refuse_nothing, [WIDE]),
+            (hang, [WIDE, *LIVE]),
+            (hang, [WIDE, *LIVE]),
+            (hang, [*LIVE]),
+        ],
+    ],
+    ids=["refused", "silent"],
+)
+async def test_a_learned_read_is_forgotten_when_it_is_refused_or_silent_twice_in_a_row(
+    device: Device, polls: list[tuple[Answer, list[range]]]
 ) -> None:
+    """Its parts are read in the same poll."""
     battery = await started(device)
     await minute(battery)
-    device.answered = if_wide(refuse)
-
-    assert await live(battery) == [WIDE, *LIVE]
-    assert tuple(await live(battery)) == LIVE
-
-
-async def test_a_learned_read_is_forgotten_when_it_gets_no_answer_twice_in_a_row(
-    device: Device,
-) -> None:
-    """Its parts are read in the same poll. Answers get lost."""
-    battery = await started(device)
-    await minute(battery)
-    for fault, reads in (
-        (hang, [WIDE, *LIVE]),
-        (refuse_nothing, [WIDE]),
-        (hang, [WIDE, *LIVE]),
-        (hang, [WIDE, *LIVE]),
-        (hang, [*LIVE]),
-    ):
+    for fault, reads in polls:
         device.answered = if_wide(fault)
         assert await live(battery) == reads
 
@@ -727,29 +713,19 @@ async def test_a_register_refused_on_two_connections_is_asked_for_once_a_day(
     assert not is_asked(device, 80)
 
 
-async def test_the_day_goes_on_over_restarts(
-    device: Device, calendar: Calendar
+@pytest.mark.parametrize(("days", "firmware"), [(1, 7), (0, 8)])
+async def test_a_restart_asks_for_a_missing_register_after_a_day_or_with_other_firmware(
+    device: Device, calendar: Calendar, days: int, firmware: int
 ) -> None:
     battery = await lacking_twice(device, calendar, 80)
-    calendar.advance(DAY)
+    calendar.advance(days * DAY)
     device.answered = lambda _, words: words
+    device.words[1] = firmware
 
     again = await started(device, battery.learned)
 
     assert await again.get("battery_soh") == 98
     assert "missing" not in str(again.learned)
-
-
-async def test_another_firmware_may_have_the_register(
-    device: Device, calendar: Calendar
-) -> None:
-    battery = await lacking_twice(device, calendar, 80)
-    device.answered = lambda _, words: words
-    device.words[1] = 8
-
-    again = await started(device, battery.learned)
-
-    assert await again.get("battery_soh") == 98
 
 
 @pytest.mark.parametrize("needed", [10, 11, 40, 120])

@@ -113,11 +113,10 @@ class ChunkedUnit:
 class RegisterBlock(ModbusDevice):
     """A block of registers that an inverter may lack as a whole.
 
-    So single words are read first, up to three, of one that is not `optional` only after
-    it was refused. Where an `optional` block gets no
-    answer while the inverter `lives`, it is not there, and is seldom tried again. While
-    all of its `proof` is 0, the inverter has not filled it yet, and its values are
-    dropped.
+    So up to three single words are read first; of a block that is not `optional` only
+    after it was refused. Where an `optional` block gets no answer while the inverter
+    `lives`, it is not there, and is seldom tried again. While all of its `proof` is 0,
+    the inverter has not filled it yet, and its values are dropped.
     """
 
     def __init__(

@@ -85,7 +85,10 @@ class SessyDevice:
         self._asked_at: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
         self._posted: dict[str, tuple[float, Mapping[str, Value]]] = {}
-        """The last post to each path, and when it was answered, loop time, s."""
+        """The last post to each path, and when it ended, loop time, s.
+
+        Also one that failed: the device may have taken it all the same.
+        """
         self.written: Written[Endpoint] = Written()
         """The endpoints whose new answers are to be read."""
         self._unknown: set[tuple[str, str]] = set()
@@ -177,8 +180,9 @@ class SessyDevice:
         posted_at, body = self._posted.get(endpoint.path, (-math.inf, {}))
         answer = self.answers.get(endpoint.path, {})
         is_shown = body.items() <= answer.items()
-        is_recent = is_shown and loop_time() - posted_at < READ_BACK_FOR
-        return await self.ask_unless_recent(endpoint, READ_BACK_FOR * is_recent)
+        if is_shown and loop_time() - posted_at < READ_BACK_FOR:
+            return await self.ask_unless_recent(endpoint, READ_BACK_FOR)
+        return await self.ask(endpoint)
 
     async def read(
         self, fields: Collection[Field], again: Collection[Endpoint] = ()
