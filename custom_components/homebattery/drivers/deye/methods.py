@@ -207,7 +207,7 @@ class BySettings(Method):
         super().__init__(name, device, settle)
         self._bms = bms
         self._tries_with_bms = _TRIES_WITH_BMS
-        """How often one request may yet fail that reaches from the settings to the BMS."""
+        """Number of failures of a request for settings and BMS that are borne yet."""
         self._wear = wear
         self._read_soc = read_soc
         self._zero_amps_refused = False
