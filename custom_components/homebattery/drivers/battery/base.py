@@ -253,7 +253,7 @@ class Battery(MeasuringDevice):
         readings = await super().read(keys)
         self.identity_check.raise_if_doubtful()
         self._note_numbers(readings, is_everything=keys is None)
-        if BATTERY_VOLTAGE in readings:
+        if BATTERY_VOLTAGE in readings.values_by_key:
             self._voltage = loop_time(), readings[BATTERY_VOLTAGE]
         return readings
 
@@ -265,8 +265,9 @@ class Battery(MeasuringDevice):
                 for key, setting in self.settings.items()
                 if isinstance(setting, NumberSetting)
             )
-        for key in self._numbers & readings.keys():
-            value = as_number(readings[key])
+        values = readings.values_by_key
+        for key in self._numbers.intersection(values):
+            value = as_number(values[key])
             if value is not None:
                 lowest, highest = self._shown.get(key, (value, value))
                 self._shown[key] = min(lowest, value), max(highest, value)
