@@ -253,7 +253,7 @@ class Battery(MeasuringDevice):
         readings = await super().read(keys)
         self.identity_check.raise_if_doubtful()
         self._note_numbers(readings, is_everything=keys is None)
-        if BATTERY_VOLTAGE in readings.values_by_key:
+        if BATTERY_VOLTAGE in readings:
             self._voltage = loop_time(), readings[BATTERY_VOLTAGE]
         return readings
 

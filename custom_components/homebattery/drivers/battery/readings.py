@@ -48,11 +48,17 @@ class Readings(Mapping[str, Value]):
     def __len__(self) -> int:
         return len(self.values_by_key)
 
+    @override
+    def __contains__(self, key: object) -> bool:
+        return key in self.values_by_key
+
     def changed_since(self, before: Self) -> set[str]:
         """Return the keys with another value than before, or that begin or cease to fail."""
         now, then = self.values_by_key, before.values_by_key
-        changed = {key for key in now.keys() & then.keys() if now[key] != then[key]}
-        changed |= now.keys() ^ then.keys()
+        changed = {
+            key for key, value in now.items() if key not in then or then[key] != value
+        }
+        changed |= then.keys() - now.keys()
         return changed | (self.failures.keys() ^ before.failures.keys())
 
 
