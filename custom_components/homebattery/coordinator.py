@@ -270,7 +270,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             self._slow_round = now
             self._fresh.clear()
         keys = self._by_rate()
-        new = {key for key in keys[Poll.ONCE] if key not in self.data}
+        new = keys[Poll.ONCE].difference(self.data.values_by_key)
         written = self.battery.take_written(chain.from_iterable(keys.values()))
         return written.union(keys[Poll.FAST], keys[Poll.SLOW] - self._fresh, new)
 
@@ -322,7 +322,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self._log(failures, new)
         # A key that the device turned out not to have is no longer polled.
         self._by_rate()
-        return Readings({**self.data.values_by_key, **new}, failures)
+        return Readings({**self.data.values_by_key, **new.values_by_key}, failures)
 
     def _log(self, failures: dict[str, BatteryError], new: Readings) -> None:
         """Log once that keys are lost, and once that they are back."""

@@ -139,7 +139,7 @@ class HomeBatteryEntity(CoordinatorEntity[BatteryCoordinator]):
     @property
     def _value(self) -> Value:
         """The reading of the entity's own measurement."""
-        return self.coordinator.data.get(self._key)
+        return self.coordinator.data.values_by_key.get(self._key)
 
     @property
     @override

@@ -10,6 +10,7 @@ import pytest
 from custom_components.homebattery.drivers import DRIVERS
 from custom_components.homebattery.drivers.battery.base import Battery
 from custom_components.homebattery.drivers.battery.controller import Grant, Snapshot
+from custom_components.homebattery.drivers.battery.modbus import ModbusBattery
 from custom_components.homebattery.drivers.errors import (
     InvalidValueError,
     NotKeptError,
@@ -316,3 +317,14 @@ async def test_a_corrected_snapshot_is_saved_before_it_is_needed(
     await battery.set_power_setpoint(0)
     assert kept == [{**former, **correction}] == [battery.snapshot]
     await battery.release()
+
+
+async def test_a_register_belongs_to_one_device_of_a_battery(
+    modbus_simulator: Simulator,
+) -> None:
+    """It is read and written by its name."""
+    setup = modbus_simulator.setup
+    async with DRIVERS[modbus_simulator.type].from_setup(setup) as battery:
+        assert isinstance(battery, ModbusBattery)
+        names = [name for device in battery.devices for name in device.names]
+        assert sorted(names) == sorted(set(names))

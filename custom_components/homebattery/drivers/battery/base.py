@@ -286,8 +286,9 @@ class Battery(MeasuringDevice):
                 for key, setting in self.settings.items()
                 if isinstance(setting, NumberSetting)
             )
-        for key in self._numbers & readings.keys():
-            value = as_number(readings[key])
+        values = readings.values_by_key
+        for key in self._numbers.intersection(values):
+            value = as_number(values[key])
             if value is not None:
                 lowest, highest = self._shown.get(key, (value, value))
                 self._shown[key] = min(lowest, value), max(highest, value)

@@ -17,12 +17,16 @@ _RESTARTING: Final = frozenset({Quantity.ENERGY_TODAY, Quantity.ENERGY_SINCE_STA
 _COUNTED: Final = frozenset(
     {Quantity.ENERGY_TOTAL, Quantity.VOLUME_GAS, *_RESTARTING},
 )
+_COUNTERS: Final = frozenset(
+    key for key, measurement in MEASUREMENTS.items() if measurement.quantity in _COUNTED
+)
+"""The measurements that are counters."""
 _OF_THE_BATTERY: Final = ("energy_charged", "energy_discharged")
 
 
 def is_counter(key: str) -> bool:
     """Return True for measurements that are counters."""
-    return MEASUREMENTS[key].quantity in _COUNTED
+    return key in _COUNTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,8 @@ class CounterFilter:
         """Return the counters among values, with None for impossible readings."""
         return {
             key: self.check(key, value, now)
-            for key, value in values.items()
-            if is_counter(key) and isinstance(value, int | float)
+            for key in _COUNTERS.intersection(values)
+            if isinstance(value := values[key], int | float)
         }
 
     def check(self, key: str, value: float, now: float) -> float | None:

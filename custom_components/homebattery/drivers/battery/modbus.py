@@ -76,7 +76,10 @@ class ModbusBattery(Battery):
         check_unit_ids(address, unit_id)
         self.unit_id = unit_id
         self.devices: list[ModbusDevice] = []
-        self._register_polls: dict[str, Poll] = {}
+        self._device_of: dict[str, ModbusDevice] = {}
+        """The device of each register, since a name is that of one."""
+        self._registers_at: dict[Poll, frozenset[str]] = {}
+        """The names of registers by the rate at which they are polled."""
         self._formulas = {formula.key: formula for formula in self.formulas}
         self.recording = Recording()
         """The requests since it was connected, and their answers."""
@@ -137,10 +140,17 @@ class ModbusBattery(Battery):
         try:
             await self._find_units()
             self.devices = self._make_devices()
-            self._register_polls = {
-                register.name: register.poll
-                for device in self.devices
-                for register in device.registers.values()
+            self._device_of = {
+                name: device for device in self.devices for name in device.names
+            }
+            self._registers_at = {
+                rate: frozenset(
+                    register.name
+                    for device in self.devices
+                    for register in device.registers.values()
+                    if register.poll is rate
+                )
+                for rate in Poll
             }
             for device in self.devices:
                 device.wear, device.cache = self.wear, self.cache
@@ -337,15 +347,10 @@ class ModbusBattery(Battery):
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
         silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
-        asked = {*names, *again} - once.keys()
-        wanted = [
-            (device, those)
-            for device in self.devices
-            if (those := device.names & asked)
-        ]
+        wanted = self._by_device({*names, *again} - once.keys())
         try:
-            for device, those in sorted(wanted, key=lambda each: bool(each[0].silent)):
-                part = await device.read(those, again, silence, widely=is_poll)
+            for device in sorted(wanted, key=lambda each: bool(each.silent)):
+                part = await device.read(wanted[device], again, silence, widely=is_poll)
                 report.add(part)
                 once.update(
                     (name, value)
@@ -358,6 +363,16 @@ class ModbusBattery(Battery):
             self._observe(report)
         self._note_presence()
         return report
+
+    def _by_device(self, names: Collection[str]) -> dict[ModbusDevice, set[str]]:
+        """Return those of `names` that are registers, by device, in the devices' order."""
+        wanted: dict[ModbusDevice, set[str]] = {}
+        for name in names:
+            if (device := self._device_of.get(name)) is not None:
+                wanted.setdefault(device, set()).add(name)
+        if len(wanted) < 2:
+            return wanted
+        return {device: wanted[device] for device in self.devices if device in wanted}
 
     def _due_again(self) -> set[str]:
         """Return what to try again: a missing register, and one of an absent device.
@@ -372,12 +387,13 @@ class ModbusBattery(Battery):
 
     def _note_presence(self) -> None:
         """Determine the measurements anew when a block or register is back, or gone."""
-        lacking = [
-            frozenset(device.missing) if device.is_present else device.names
+        lacks = [
+            device.missing if device.is_present else device.names
             for device in self.devices
         ]
-        if lacking == self._lacking:
+        if lacks == self._lacking:
             return
+        lacking = [frozenset(each) for each in lacks]
         if any(
             before - now for before, now in zip(self._lacking, lacking, strict=False)
         ):

@@ -16,6 +16,13 @@ _FILLER: Final = 0xFFFF
 LONGEST_VALUE: Final = 255
 """Characters of a text that was read; Home Assistant takes no longer state."""
 
+_PLAUSIBLE: Final = {
+    key: PLAUSIBLE[measurement.quantity]
+    for key, measurement in MEASUREMENTS.items()
+    if measurement.quantity in PLAUSIBLE
+}
+"""The lowest and the highest value that each measurement can have."""
+
 type Values = Mapping[str, Value]
 
 
@@ -41,6 +48,10 @@ class Readings(Mapping[str, Value]):
     def __len__(self) -> int:
         return len(self.values_by_key)
 
+    @override
+    def __contains__(self, key: object) -> bool:
+        return key in self.values_by_key
+
     def of(self, keys: Collection[str]) -> Self:
         """Return those of the readings and failures that are of `keys`."""
         return type(self)(
@@ -61,8 +72,10 @@ class Readings(Mapping[str, Value]):
     def changed_since(self, before: Self) -> set[str]:
         """Return the keys with another value than before, or that begin or cease to fail."""
         now, then = self.values_by_key, before.values_by_key
-        changed = {key for key in now.keys() & then.keys() if now[key] != then[key]}
-        changed |= now.keys() ^ then.keys()
+        changed = {
+            key for key, value in now.items() if key not in then or then[key] != value
+        }
+        changed |= then.keys() - now.keys()
         return changed | (self.failures.keys() ^ before.failures.keys())
 
 
@@ -107,18 +120,17 @@ def half(power: Value, sign: int) -> Value:
 
 def clean(key: str, value: Value) -> Value:
     """Return the value as its measurement defines it; None for an impossible one."""
-    quantity = MEASUREMENTS[key].quantity
     if value is None:
         return None
-    if quantity is Quantity.FLAG:
+    if MEASUREMENTS[key].quantity is Quantity.FLAG:
         # The word by which devices fill up what they do not have is no yes.
         return None if value == _FILLER else bool(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, str):
         return printable(value, LONGEST_VALUE)
-    if quantity in PLAUSIBLE and isinstance(value, float | int):
-        lowest, highest = PLAUSIBLE[quantity]
+    if key in _PLAUSIBLE and isinstance(value, float | int):
+        lowest, highest = _PLAUSIBLE[key]
         if not lowest <= value <= highest:
             _LOGGER.debug("%s of %s is impossible and left out", key, value)
             return None

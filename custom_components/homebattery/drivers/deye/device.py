@@ -355,7 +355,9 @@ class DeyeDevice(ModbusBattery):
     def _needs(self, key: str) -> tuple[str, ...]:
         """Return the registers of `key`; those of a second BMS only if there may be one."""
         needs = super()._needs(key)
-        if self.inputs.has_two_batteries(self.cache.values):
+        if SECOND_BMS.isdisjoint(needs) or self.inputs.has_two_batteries(
+            self.cache.values
+        ):
             return needs
         return tuple(name for name in needs if name not in SECOND_BMS)
 
@@ -403,13 +405,14 @@ class DeyeDevice(ModbusBattery):
         """Return the lasting registers that need not be read with the others now."""
         lasting = LASTING.intersection(names)
         others = set(names) - lasting
+        busy = self._by_device(others)
         alone = {
             name
-            for device in self.devices
-            if device.names.isdisjoint(others)
-            for name in lasting & device.names
+            for device, those in self._by_device(lasting).items()
+            if device not in busy
+            for name in those
         }
-        is_slow = any(self._register_polls.get(name) is Poll.SLOW for name in others)
+        is_slow = not self._registers_at[Poll.SLOW].isdisjoint(others)
         seconds = _LASTS_SLOW if is_slow else _LASTS
         return alone - self.cache.older_than(seconds, lasting, loop_time())
 

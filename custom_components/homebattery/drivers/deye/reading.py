@@ -109,11 +109,10 @@ class DeyeReader(DeyeDevice):
 
     def _reads_slow(self, names: Collection[str]) -> bool:
         """Return whether some registers are no live ones; lasting ones do not count."""
-        polls = self._register_polls
-        return any(
-            polls.get(name, Poll.FAST) is not Poll.FAST
-            for name in names
-            if name not in LASTING
+        others = set(names) - LASTING
+        return not all(
+            self._registers_at[rate].isdisjoint(others)
+            for rate in (Poll.SLOW, Poll.ONCE)
         )
 
     def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:

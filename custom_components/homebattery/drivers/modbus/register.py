@@ -68,16 +68,19 @@ class Register:
     negative_from: int | None = field(default=None, kw_only=True)
     length: int = field(default=0, kw_only=True)
     """Words of a string; 0 for numbers, whose type says it."""
+    count: int = field(init=False, repr=False, compare=False)
+    """Number of words the register takes."""
+    end: int = field(init=False, repr=False, compare=False)
+    """The first address behind the register."""
+    _first_negative: int = field(init=False, repr=False, compare=False)
+    """The lowest raw value, before the sign, that stands for a negative one."""
 
-    @property
-    def count(self) -> int:
-        """Number of words the register takes."""
-        return self.data_type.words or self.length
-
-    @property
-    def end(self) -> int:
-        """The first address behind the register."""
-        return self.address + self.count
+    def __post_init__(self) -> None:
+        """Determine what each answer is decoded with."""
+        count = self.data_type.words or self.length
+        object.__setattr__(self, "count", count)
+        object.__setattr__(self, "end", self.address + count)
+        object.__setattr__(self, "_first_negative", self._find_first_negative())
 
     @property
     def readable(self) -> bool:
@@ -110,9 +113,8 @@ class Register:
             return self.enum.get(raw)
         return _divide(raw, self.gain)
 
-    @property
-    def _first_negative(self) -> int:
-        """The lowest raw value, before the sign, that stands for a negative one."""
+    def _find_first_negative(self) -> int:
+        """Return `_first_negative`, which is too high for any raw value without a sign."""
         if self.negative_from is not None:
             return self.negative_from
         bits = 16 * self.count
