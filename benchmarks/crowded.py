@@ -28,7 +28,7 @@ SETTLE: Final = 5.0
 FINE: Final = 0.002
 COARSE: Final = 0.02
 """Seconds between two timers that measure stalls; coarse ones while CPU is measured."""
-FINE_SPAN: Final = 20.0
+FINE_SPAN: Final = 15.0
 """Seconds in which stalls are measured finely while batteries are polled."""
 
 

@@ -299,8 +299,8 @@ PART: Final = Part(
             "least number of requests follows from the registers that were read and from "
             "what the simulated device answers in one request. Registers are what would "
             "be requests if each were read alone. Library alone are the same requests by "
-            "pymodbus, pysolarmanv5 or aiohttp without a driver, and the pauses between "
-            "them; no driver that uses that library is faster.",
+            "pymodbus, pysolarmanv5 or aiohttp without a driver, with the same pauses: "
+            "a driver that uses that library can hardly be faster.",
             (
                 Column("battery", "battery"),
                 Column("poll", "poll"),
