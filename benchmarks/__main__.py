@@ -5,8 +5,8 @@ import asyncio
 import logging
 
 from . import many, peers, polls, setpoint, setup, soak
-from .kept import FOLDER, keep, kept_in, measured
-from .page import PAGE, section, write_page
+from .kept import FOLDER, PAGE, keep, kept_in, measured
+from .page import section, write_page
 
 PARTS = {
     part.name: part

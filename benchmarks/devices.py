@@ -15,6 +15,16 @@ from .relay import LONGEST_LINE, Seen
 
 ROOT: Final = Path(__file__).parents[1]
 
+NAMES: Final[Mapping[str, str]] = {
+    "victron": "Victron",
+    "sun2000": "Huawei",
+    "deye_modbus": "Deye by Modbus",
+    "deye_solarman": "Deye by Solarman",
+    "sessy": "Sessy",
+    "sma": "SMA",
+}
+"""The name of each battery type in the tables: its make."""
+
 type Setup = Mapping[str, Any]
 """Settings that a user would enter to reach a device."""
 

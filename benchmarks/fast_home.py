@@ -174,7 +174,7 @@ def _forget_traffic(device: Simulator) -> None:
 async def _totals(
     hass: HomeAssistant, device: Simulator, entry: MockConfigEntry
 ) -> list[Total]:
-    """Return each total that Home Assistant has after a read of all."""
+    """Return each total whose sensors all have a state after a read of all."""
     coordinator: BatteryCoordinator = entry.runtime_data.coordinator
     coordinator.expire()
     await coordinator.async_refresh()
@@ -199,7 +199,10 @@ async def _totals(
 
 
 def _errors(before: list[Total], after: list[Total]) -> dict[str, float | None]:
-    """Return the largest error of a total's growth, %: of those counted, and the rest."""
+    """Return the largest error of a total's growth, %: of those counted, and the rest.
+
+    Also how many were compared: each that has its sensors, and has grown.
+    """
     errors: dict[bool, list[float]] = {True: [], False: []}
     for first, last in zip(before, after, strict=True):
         shown, real = last.shown - first.shown, last.real - first.real
@@ -208,6 +211,7 @@ def _errors(before: list[Total], after: list[Total]) -> dict[str, float | None]:
     return {
         "counted": max(errors[True], default=None),
         "added up": max(errors[False], default=None),
+        "compared": len(errors[True]) + len(errors[False]),
     }
 
 

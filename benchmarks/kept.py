@@ -13,6 +13,9 @@ from .devices import ROOT
 from .tables import Part, Result
 
 FOLDER: Final = ROOT / ".cache" / "benchmarks" / "results"
+PAGE: Final = ROOT / "docs" / "performance.md"
+CHANGED: Final = "+"
+"""Mark behind a commit that files differed from."""
 
 
 class Kept(NamedTuple):
@@ -38,10 +41,21 @@ async def measured(part: Part, *, short: bool) -> Kept:
     )
 
 
-def commit() -> str:
-    """Return the commit that is checked out, marked if files differ from it."""
-    command = ("git", "describe", "--always", "--dirty=+", "--abbrev=7")
-    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+def commit(root: Path = ROOT) -> str:
+    """Return the commit that is checked out, with a + if files differ from it.
+
+    The page itself does not count: each part that is measured makes it anew.
+    """
+    name = _git(root, "describe", "--always", "--abbrev=7")
+    changes = _git(
+        *(root, "status", "--porcelain", "--untracked-files=no"),
+        *("--", ".", f":(exclude){PAGE.relative_to(ROOT)}"),
+    )
+    return f"{name}{CHANGED}" if changes else name
+
+
+def _git(root: Path, *command: str) -> str:
+    return subprocess.check_output(("git", *command), cwd=root, text=True).strip()
 
 
 def keep(folder: Path, name: str, kept: Kept) -> None:

@@ -7,6 +7,7 @@ from statistics import median
 import subprocess
 from typing import Any, Final
 
+from .crowded import COARSE, FINE, FINE_SPAN
 from .devices import ROOT, ask, line_of, running
 from .tables import Column, Part, Result, Row, Table
 
@@ -119,8 +120,12 @@ PART: Final = Part(
             f"{HELD} of them are held. CPU and states are for a minute; the CPU is that of "
             "Home Assistant's whole process. A stall is a time in which nothing else in "
             "Home Assistant can run; own CPU is the longest in which it worked itself, and "
-            "did not wait for a machine that was busy. The latest renewal is that of a "
-            "Victron, which is renewed every five seconds.",
+            "did not wait for a machine that was busy. Stalls show in a timer that is "
+            f"late: one every {1000 * FINE:g} ms for {FINE_SPAN:g} s, in which every battery "
+            "is read as once a minute, and before, while CPU is measured, one every "
+            f"{1000 * COARSE:g} ms, which would cost too much if it were finer. A stall is "
+            "shown too short by up to that time. The latest renewal is that of a Victron, "
+            "which is renewed every five seconds.",
             (
                 Column("batteries", "batteries", "d"),
                 Column("cpu", "CPU, s a minute", ".1f"),
@@ -134,12 +139,22 @@ PART: Final = Part(
         ),
         Table(
             "set up",
-            "The first set-up of these batteries, all at once.",
+            "The first set-up of these batteries, all at once. Stalls are measured with "
+            f"the timer of {1000 * FINE:g} ms. Python stops everything now and then to "
+            "collect garbage, the longer the more objects there are. All that Home "
+            "Assistant has imported before the set-up is kept out of that here (by "
+            "`gc.freeze`), which Home Assistant does not do; the objects of the batteries "
+            "are in it. The collection at set-up is the longest that happened, and part of "
+            "the stalls. A full collection, of the imported objects too, was made at the "
+            "end and is in no other figure: in your Home Assistant such a stall may come "
+            "at any time, with or without batteries.",
             (
                 Column("batteries", "batteries"),
                 Column("set_up", "set-up, s", ".1f"),
                 Column("set_up_stall", "longest stall, ms", ".0f"),
                 Column("set_up_stall_cpu", "own CPU, ms", ".0f"),
+                Column("set_up_collection", "collection at set-up, ms", ".0f"),
+                Column("full_collection", "full collection, ms", ".0f"),
                 Column("peak", "most memory, MB", ".0f"),
             ),
         ),
@@ -147,7 +162,8 @@ PART: Final = Part(
             "compared",
             f"{MOST} batteries beside commit {EARLIER}, which was before the drivers were "
             "redesigned: both with the same simulated devices, one after the other and "
-            "twice.",
+            "twice. Of the earlier commit, not every battery is read as once a minute in "
+            f"the {FINE_SPAN:g} s: there is no way to ask for it.",
             (
                 Column("commit", "commit"),
                 Column("cpu", "CPU, s a minute", ".2f"),

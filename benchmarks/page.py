@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from .devices import ROOT
-from .kept import Kept
+from .kept import CHANGED, PAGE, Kept
 from .tables import Part
-
-PAGE: Final = ROOT / "docs" / "performance.md"
 
 INTRO: Final = """\
 # Performance
 
 This page shows how fast HomeBattery reads and controls batteries, what it asks of them, and what it costs the computer that it runs on. All figures are measured: `scripts/benchmark` makes this page anew.
 
-- **Devices are simulated**, in processes of their own. A relay in front of each counts the requests, and delays every answer by the time that a table names, such as 20 ms for an inverter on the network and 150 ms for one behind a slow data logger.
+- **Devices are simulated**, in processes of their own. A relay in front of each counts the requests, and sends every answer so long after its request as a table names, such as 20 ms for an inverter on the network and 150 ms for one behind a slow data logger.
 - **Ratios come first.** Seconds of CPU depend on the machine; a ratio of two measurements that were made beside each other hardly does. Medians are shown where something was measured several times.
 - **Losses are shown, too.** Where another library does better, the table says so.
 """
@@ -44,6 +41,8 @@ def section(part: Part, kept: Kept | None) -> str:
         f"Measured on {kept.date} at commit {kept.commit}, in {kept.seconds:.0f} s "
         f"({kept.machine}); `scripts/benchmark {part.name}` does that alone."
     )
+    if kept.commit.endswith(CHANGED):
+        measured += f" The {CHANGED} says that files were changed since that commit."
     lines += [measured, ""]
     for table in part.tables:
         rows = kept.result.get(table.name, [])

@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from .polls import ANSWERS, connected, spacing_of
 from .tables import Column, Part, Result, Row, Table
 
 ROUNDS: Final = 9
+OWN: Final = "this integration"
 SESSY_STATUS: Final = ("battery_power", "battery_soc", "grid_frequency")
 """Measurements that the power status of a Sessy has."""
 
@@ -43,7 +44,7 @@ PEERS: Final = (
         "huawei-solar 3.0.7", "with_huawei_solar", "sun2000", ("huawei-solar==3.0.7",)
     ),
     Peer(
-        "HomeBattery 0.0.13",
+        "HomeBattery 0.0.13 (PyPI)",
         "with_homebattery",
         "sun2000",
         ("HomeBattery==0.0.13", "pymodbus==3.7.2"),
@@ -65,8 +66,10 @@ PEERS: Final = (
     ),
 )
 
-type Poll = Callable[[], Awaitable[tuple[int, Cost]]]
-"""Polls once; returns the number of values and the cost."""
+type Poll = Callable[[], Awaitable[tuple[int | None, Cost]]]
+"""Polls once; returns the words of all values, None without Modbus, and the cost."""
+type Span = tuple[int, int]
+"""The address of a register, and the first one behind it."""
 
 
 async def run(short: bool) -> Result:
@@ -94,8 +97,8 @@ async def _compared(peer: Peer, python: str, rounds: int) -> list[Row]:
         connected(ours) as battery,
     ):
         polls: dict[str, tuple[Device, Poll]] = {
-            peer.name: (its, partial(_ask, process)),
-            "HomeBattery": (ours, _own(battery, registers)),
+            peer.name: (its, partial(_ask, process, words_in(registers) or None)),
+            OWN: (ours, _own(battery, registers)),
         }
         return await _rows(polls, rounds)
 
@@ -111,7 +114,7 @@ async def _rows(polls: dict[str, tuple[Device, Poll]], rounds: int) -> list[Row]
         for _ in range(rounds):
             for name, (device, poll) in polls.items():
                 await device.take()
-                rows[name]["values"], cost = await poll()
+                rows[name]["wanted"], cost = await poll()
                 seen = await device.take()
                 rows[name]["requests"] = len(seen)
                 rows[name]["words"] = sum(each.request.words for each in seen) or None
@@ -135,7 +138,7 @@ def _with_ratios(row: Row, rows: dict[str, dict[str, Any]]) -> Row:
 @asynccontextmanager
 async def _client(
     peer: Peer, python: str, setup: Setup
-) -> AsyncIterator[tuple[Process, Sequence[tuple[int, int]]]]:
+) -> AsyncIterator[tuple[Process, Sequence[Span]]]:
     """Run the client of another library; yield it, and the registers that it reads."""
     where = [str(setup[name]) for name in peer.arguments]
     async with running(
@@ -146,20 +149,25 @@ async def _client(
         yield one, registers
 
 
-async def _ask(process: Process) -> tuple[int, Cost]:
-    """Let another library poll once."""
+async def _ask(process: Process, wanted: int | None) -> tuple[int | None, Cost]:
+    """Let another library poll once, which reads values of so many words."""
     figures = await ask(process, {})
-    return figures["values"], Cost(figures["wall"], figures["cpu"])
+    return wanted, Cost(figures["wall"], figures["cpu"])
 
 
-def _own(battery: Battery, registers: Sequence[tuple[int, int]]) -> Poll:
+def words_in(registers: Iterable[Span]) -> int:
+    """Return the number of words in registers, of which some may overlap."""
+    return len({word for start, end in registers for word in range(start, end)})
+
+
+def _own(battery: Battery, registers: Sequence[Span]) -> Poll:
     """Return the poll that reads the same values as another library."""
 
-    async def poll() -> tuple[int, Cost]:
+    async def poll() -> tuple[int | None, Cost]:
         if not isinstance(battery, ModbusBattery):
-            return len(SESSY_STATUS), await cost_of(partial(battery.read, SESSY_STATUS))
-        names = {
-            row.name
+            return None, await cost_of(partial(battery.read, SESSY_STATUS))
+        spans = {
+            row.name: (row.address, row.end)
             for device in battery.devices
             for row in device.registers.values()
             if row.readable
@@ -169,11 +177,12 @@ def _own(battery: Battery, registers: Sequence[tuple[int, int]]) -> Poll:
 
         async def read() -> None:
             nonlocal values
-            values = await battery.read_registers(names)
+            values = await battery.read_registers(spans)
 
         await asyncio.sleep(spacing_of(battery))
         cost = await cost_of(read)
-        return len(values), cost
+        # A request also brings registers between those that were asked for.
+        return words_in(span for name, span in spans.items() if name in values), cost
 
     return poll
 
@@ -184,18 +193,27 @@ PART: Final = Part(
     (
         Table(
             "peers",
-            "Each library reads its own set of values, and HomeBattery the same registers, "
-            "in turn. Of registers that HomeBattery has not in its table it reads none: "
-            "the column of values says so (of pysolarmanv5, it counts words). Below 1 in "
-            "a column with ÷, HomeBattery needs less; above 1, more. For huawei-solar the "
-            "values are those that its integration shows at first, for HomeBattery 0.0.13 "
-            "those that it has methods for, for pysolarmanv5 the words that ha-solarman "
-            "plans to read every five seconds for a three-phase Deye (its profile deye_p3).",
+            f"Each library reads its own set of values, and {OWN} the same registers, in "
+            f"turn. Below 1 in a column with ÷, {OWN} needs less than the library above "
+            "it; above 1, more. The values are: for huawei-solar those that its "
+            "integration shows at first, for HomeBattery 0.0.13 (an older library for "
+            "Python, from PyPI) those that it has methods for, for sessypy the page with "
+            "the power of a Sessy, for pysolarmanv5 the words that ha-solarman plans to "
+            "read every five seconds for a three-phase Deye (its profile deye_p3). "
+            "Words of values are the words in which the device has these values, counted "
+            "in the same way on both sides; words read also have the gaps between them. "
+            f"Where {OWN} has fewer words of values, its table lacks those registers, and "
+            "it makes nothing of them. What is compared is reading and decoding: "
+            f"{OWN} reads and decodes registers here, as huawei-solar and HomeBattery do; "
+            "pysolarmanv5 decodes nothing. The formulas, the check that values are "
+            "possible and the filter of counters are not in these figures, but in those of "
+            "the polls above; at a Sessy they are in both. Each poll begins when the pause "
+            "that the device needs after the last one is over.",
             (
                 Column("library", "library"),
-                Column("values", "values", "d"),
+                Column("wanted", "words of values", "d"),
                 Column("requests", "requests", "d"),
-                Column("words", "words", "d"),
+                Column("words", "words read", "d"),
                 Column("requests ÷", "÷", ".2f"),
                 Column("seconds 0", "s at 0 ms", ".3f"),
                 Column("seconds 0 ÷", "÷", ".2f"),

@@ -2,8 +2,9 @@
 
     python -m benchmarks.relay modbus_tcp 127.0.0.1 1502
 
-It prints its port. Each line that it reads is JSON: `{"answer": 0.02}` delays answers
-from then on, s; `{"log": true}` has the requests since the last time printed.
+It prints its port. Each line that it reads is JSON: `{"answer": 0.02}` has answers come
+so long after their requests from then on, s; `{"log": true}` has the requests since the
+last time printed.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from .framing import FRAMINGS, Request
 
 LONGEST_LINE = 16_000_000
 _CHUNK = 65536
+_NEAR = 0.003
+"""Seconds in which a timer of the loop may be late: it counts whole milliseconds."""
 
 
 @dataclass
@@ -26,7 +29,7 @@ class Seen:
     request: Request
     arrived: float
     answered: float | None = None
-    """The time at which the last byte of the answer went out."""
+    """The time at which the last bytes of the answer were sent."""
 
 
 class Relay:
@@ -42,7 +45,7 @@ class Relay:
     ) -> None:
         """Prepare to listen in front of a device at this address."""
         self.answer = 0.0
-        """Seconds that each answer is late."""
+        """Seconds from a request until its answer; 0 passes it on at once."""
         self.port = 0
         self._framing = FRAMINGS[framing]
         self._device = (host, port)
@@ -112,10 +115,16 @@ class Relay:
         while data := await device.read(_CHUNK):
             last = asked[-1] if asked else None
             if self.answer and last is not None and last.answered is None:
-                await asyncio.sleep(self.answer)
-            writer.write(data)
+                await self._reach(last.arrived + self.answer)
             if last is not None:
                 last.answered = self._clock()
+            writer.write(data)
+
+    async def _reach(self, due: float) -> None:
+        """Wait until a time of the clock, to within a tenth of a millisecond."""
+        await asyncio.sleep(max(0.0, due - self._clock() - _NEAR))
+        while self._clock() < due:
+            await asyncio.sleep(0)
 
 
 async def _main(framing: str, host: str, port: str) -> None:

@@ -12,7 +12,7 @@ from homeassistant.core import HomeAssistant
 from custom_components.homebattery.coordinator import BatteryCoordinator
 from tests.home import KINDS, ON_A_SOCKET
 
-from .devices import Device, simulated
+from .devices import NAMES, Device, simulated
 from .home import add_entry, entity_id, home_assistant, set_up
 from .relay import Seen
 from .tables import Column, Part, Result, Row, Table
@@ -48,7 +48,7 @@ async def _row(battery_type: str, answer: float, rounds: int) -> Row:
     times = [await _round(battery_type, answer) for _ in range(rounds)]
     first_write, set_done, released, writes = map(median, zip(*times, strict=True))
     return {
-        "battery": battery_type,
+        "battery": NAMES[battery_type],
         "answer": round(1000 * answer),
         "first write": first_write,
         "answers": first_write / answer,

@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from tests.home import KINDS, ON_A_SOCKET
 
-from .devices import Device, simulated
+from .devices import NAMES, Device, simulated
 from .home import add_entry, entity_id, home_assistant, set_up
 from .tables import Column, Part, Result, Row, Table
 
@@ -58,7 +58,7 @@ async def _row(device: Device, answer: float, rounds: int) -> Row:
         await device.answer_after(0)
     first_state, requests, done, all_requests = map(median, zip(*times, strict=True))
     return {
-        "battery": device.battery_type,
+        "battery": NAMES[device.battery_type],
         "answer": round(1000 * answer),
         "requests": requests,
         "first state": first_state,
@@ -100,9 +100,10 @@ PART: Final = Part(
         Table(
             "setup",
             "The set-up of an entry whose entities Home Assistant knows already, as after a "
-            "restart: until the first state (of the SOC), and until nothing more is to be "
-            "read. A device that answers after a second stands for a Huawei behind a slow "
-            "dongle.",
+            "restart: until the first state (of the SOC), and until all is read. What is "
+            "enabled is read first and has its states then; the rest is read afterwards, "
+            "while polls go on and live values are shown. A device that answers after a "
+            "second stands for a Huawei behind a slow dongle.",
             (
                 Column("battery", "battery"),
                 Column("answer", "an answer, ms", "d"),

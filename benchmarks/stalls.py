@@ -1,9 +1,10 @@
-"""Stalls of the event loop: how late a timer fires."""
+"""Stalls of the event loop: how late a timer fires, and what part Python's garbage has."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+import gc
 import time
 
 
@@ -38,3 +39,30 @@ def longest_stall(interval: float) -> Iterator[Stall]:
         yield stall
     finally:
         timer.cancel()
+
+
+@dataclass
+class Collection:
+    """The longest collection of garbage, s."""
+
+    longest: float = 0.0
+
+
+@contextmanager
+def longest_collection() -> Iterator[Collection]:
+    """Measure the longest collection of garbage meanwhile; nothing else runs during it."""
+    collection = Collection()
+    began = time.monotonic()
+
+    def note(phase: str, _info: Mapping[str, int]) -> None:
+        nonlocal began
+        now = time.monotonic()
+        if phase == "stop":
+            collection.longest = max(collection.longest, now - began)
+        began = now
+
+    gc.callbacks.append(note)
+    try:
+        yield collection
+    finally:
+        gc.callbacks.remove(note)

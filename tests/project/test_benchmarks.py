@@ -1,24 +1,31 @@
 """The benchmarks measure what they say, and the page is made of what they kept."""
 
 import asyncio
+import gc
+from itertools import count
 from pathlib import Path
 import struct
+import subprocess
 import threading
 import time
 
 import pytest
 
 from benchmarks.__main__ import PARTS
+from benchmarks.devices import NAMES, ROOT
 from benchmarks.fast_time import FastLoop
 from benchmarks.framing import Request, http, modbus_tcp
-from benchmarks.kept import Kept, keep, kept_in
+from benchmarks.kept import CHANGED, PAGE, Kept, commit, keep, kept_in
 from benchmarks.least import Wanted, accepted_by, least_requests
 from benchmarks.many import lateness
 from benchmarks.page import page, section
-from benchmarks.polls import connected, measure
+from benchmarks.peers import words_in
+from benchmarks.polls import connected, limit, measure
 from benchmarks.relay import Relay, Seen
+from benchmarks.soak import missed_aims
+from benchmarks.stalls import longest_collection
 from benchmarks.tables import Column, Part, Result, Table
-from tests.home import house_of
+from tests.home import ON_A_SOCKET, house_of
 from tests.simulators import ManualClock, VictronSimulator
 
 
@@ -200,9 +207,106 @@ async def test_a_poll_is_measured_beside_the_least() -> None:
         await relay.start()
         device = BehindRelay(victron.setup, relay)
         async with connected(device) as battery:
+            relay.answer = 0.005
             one = await measure(device, battery, ["battery_soc", "grid_power"])
         await relay.stop()
 
     least = least_requests(one.wanted, accepted_by("victron"))
     assert least <= len(one.seen) < len(one.wanted)
-    assert 0 < one.limit(0) < one.cost.wall
+    assert limit(len(one.seen), relay.answer, 0) <= one.cost.wall
+
+
+def test_the_limit_is_the_answers_and_the_pauses_between_them() -> None:
+    assert limit(1, 0.02, 0.1) == pytest.approx(0.02)
+    assert limit(4, 0.02, 0.1) == pytest.approx(0.38)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_a_relay_answers_as_long_after_the_request_as_it_is_asked_to() -> None:
+    milliseconds = count()
+    async with VictronSimulator() as victron:
+        relay = Relay(
+            *("modbus_tcp", victron.host, victron.port),
+            clock=lambda: next(milliseconds) / 1000,
+        )
+        relay.answer = 0.02
+        await relay.start()
+        async with connected(BehindRelay(victron.setup, relay)):
+            seen = relay.take()
+        await relay.stop()
+
+    delays = [each.answered - each.arrived for each in seen if each.answered]
+    assert len(delays) > 0
+    # The clock is read once more, when the answer is due, to note that.
+    assert all(0.0205 < delay < 0.0225 for delay in delays)
+
+
+def test_each_battery_type_has_a_name_of_its_own() -> None:
+    assert NAMES.keys() >= {*ON_A_SOCKET}
+    assert len({*NAMES.values()}) == len(NAMES)
+
+
+def test_words_are_counted_once() -> None:
+    assert words_in([(10, 12), (11, 14), (20, 21)]) == 5
+
+
+@pytest.mark.parametrize(
+    ("worse", "missed"),
+    [
+        pytest.param({}, [], id="all as they should be"),
+        pytest.param({"memory": 4.8}, ["more memory"], id="grown"),
+        pytest.param({"counted": None}, ["error of counters"], id="never compared"),
+    ],
+)
+def test_an_aim_that_is_missed_is_named(
+    worse: dict[str, float | None], missed: list[str]
+) -> None:
+    figures = {"counted": 0.0, "late": 0.1, "memory": 0.2, "tasks": 0}
+
+    assert missed_aims({**figures, **worse}) == missed
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Commit the page and one other file to a repository."""
+    for path in (PAGE.relative_to(ROOT), Path("driver.py")):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("as committed\n")
+    for command in (
+        ["init", "--quiet"],
+        ["add", "."],
+        [
+            *(
+                "-c",
+                "user.name=A",
+                "-c",
+                "user.email=a@b",
+                "-c",
+                "commit.gpgsign=false",
+            ),
+            *("commit", "--quiet", "--message=All"),
+        ],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_a_page_that_was_made_anew_is_no_change(checkout: Path) -> None:
+    (checkout / PAGE.relative_to(ROOT)).write_text("made anew\n")
+    assert not commit(checkout).endswith(CHANGED)
+
+    (checkout / "driver.py").write_text("changed\n")
+    assert commit(checkout).endswith(CHANGED)
+
+
+def test_a_section_says_that_files_were_changed() -> None:
+    explained = "files were changed since that commit"
+
+    assert explained not in section(PART, WALKED)
+    assert explained in section(PART, WALKED._replace(commit=f"1234567{CHANGED}"))
+
+
+def test_the_longest_collection_is_noted() -> None:
+    with longest_collection() as collection:
+        gc.collect()
+    assert collection.longest > 0
