@@ -41,10 +41,16 @@ _LEARNING: Final = 12
 class Read:
     """The registers that one read of a device brought."""
 
-    registers: list[tuple[int, int]]
-    """Address and end of each register with a value."""
+    device: ModbusDevice
+    report: Report
     began: float
     ended: float
+
+    @property
+    def registers(self) -> list[tuple[int, int]]:
+        """Address and end of each register with a value."""
+        rows = [self.device.registers[name] for name in self.report.values]
+        return [(row.address, row.end) for row in rows]
 
 
 @dataclass
@@ -83,9 +89,7 @@ def _reads() -> Iterator[list[Read]]:
     ) -> Report:
         began = time.monotonic()
         report = await read(device, names, *args, **kwargs)
-        rows = [device.registers[name] for name in report.values]
-        registers = [(row.address, row.end) for row in rows]
-        reads.append(Read(registers, began, time.monotonic()))
+        reads.append(Read(device, report, began, time.monotonic()))
         return report
 
     with patch.object(ModbusDevice, "read", noted):

@@ -306,6 +306,21 @@ async def test_no_word_proves_anything_of_another_part(device: Device) -> None:
         assert tuple(await live(battery)) == LIVE
 
 
+@pytest.mark.parametrize("is_newer", [True, False])
+async def test_zeros_need_no_proof_where_firmware_is_known_to_mean_them(
+    device: Device, *, is_newer: bool
+) -> None:
+    device.words |= {40: 0, 41: 0}
+    if not is_newer:
+        device.answered = lacking(100)
+    battery = await started(device, kind=Newer)
+    for _ in range(8):
+        await battery.read()
+        await battery.learn()
+
+    assert is_learned(battery, 10, 40, 80) == is_newer
+
+
 async def test_live_values_may_change_meanwhile(device: Device) -> None:
     device.words |= {10: 0}
     battery = await started(device)
@@ -328,6 +343,12 @@ class Roomy(Learner):
     """A battery that may be read in requests of any length."""
 
     layout = Layout(max_words=125, max_gap=4)
+
+
+class Newer(Roomy):
+    """A battery whose newer firmware, which has 100, answers no 0 for what it has."""
+
+    layout = Layout(max_words=125, max_gap=4, true_zeros=100)
 
 
 class WithoutValue(Learner):

@@ -405,13 +405,8 @@ class DeyeDevice(ModbusBattery):
         """Return the lasting registers that need not be read with the others now."""
         lasting = LASTING.intersection(names)
         others = set(names) - lasting
-        busy = self._by_device(others)
-        alone = {
-            name
-            for device, those in self._by_device(lasting).items()
-            if device not in busy
-            for name in those
-        }
+        busy = {self._device_of.get(name) for name in others}
+        alone = {name for name in lasting if self._device_of.get(name) not in busy}
         is_slow = not self._registers_at[Poll.SLOW].isdisjoint(others)
         seconds = _LASTS_SLOW if is_slow else _LASTS
         return alone - self.cache.older_than(seconds, lasting, loop_time())

@@ -37,7 +37,7 @@ from .learned import Learned
 from .planning import Block, Layout, plan_blocks
 from .register import Register
 from .silence import Silence
-from .trial import is_proven, proving
+from .trial import is_provable, is_proven
 from .unit import ModbusUnit, on_trial
 
 _LOGGER = logging.getLogger(__name__)
@@ -495,10 +495,7 @@ class ModbusDevice:
             and not self._learned.forbids(first.span, second.span)
             and self._was_read(first)
             and self._was_read(second)
-            and all(
-                proving(part, self.words, self._layout)
-                for part in self._plan(second.registers)
-            )
+            and is_provable(self._plan(second.registers), self.words, self._layout)
         )
 
     async def attempt(self, first: Block, second: Block) -> None:

@@ -29,6 +29,8 @@ class Layout:
     """Words that it may answer, without an error, where it has nothing."""
     distinct: frozenset[tuple[int, ...]] = frozenset()
     """The words of registers without a value that it answers nowhere else."""
+    true_zeros: int | None = None
+    """A register that only firmware has whose zeros are values; None if none is known."""
     low_word_first: bool = False
     never_write: frozenset[int] = frozenset()
     """Addresses that are never written, such as those that reset the device."""

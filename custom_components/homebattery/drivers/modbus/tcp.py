@@ -7,7 +7,7 @@ alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 import logging
@@ -189,7 +189,9 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 # A task, so that a lost connection can end it: pymodbus would go on
                 # waiting for the answer until the time is up.
                 with quiet_pymodbus():
-                    self._sending = asyncio.ensure_future(_send(client, request))
+                    self._sending = asyncio.create_task(
+                        _send(client, request), eager_start=True
+                    )
                 async with limit:
                     response = await self._sending
             except (
@@ -397,18 +399,18 @@ def _cancels() -> int:
     return 0 if task is None else task.cancelling()
 
 
-def _send(client: AsyncModbusTcpClient, request: ModbusRequest) -> Awaitable[ModbusPDU]:
-    """Return the call that sends a request."""
+async def _send(client: AsyncModbusTcpClient, request: ModbusRequest) -> ModbusPDU:
+    """Send a request, and return the answer."""
     if request.first_object is not None:
-        return client.read_device_information(
+        return await client.read_device_information(
             read_code=_ALL_OBJECTS[1],
             object_id=request.first_object,
             device_id=request.unit_id,
         )
     if request.values is None:
-        return client.read_holding_registers(
+        return await client.read_holding_registers(
             request.address, count=request.count, device_id=request.unit_id
         )
-    return client.write_registers(
+    return await client.write_registers(
         request.address, list(request.values), device_id=request.unit_id
     )

@@ -21,9 +21,10 @@ def is_proven(
 
     It is of the `first` block and of those behind it, each of which any device answers as
     a whole. Blank words prove nothing, nor do those of registers without a value, or at
-    0. Live words change meanwhile: of each block half of them must be the same, and none
-    may have become blank, as its end would be. The first one, where the read begins, must
-    not have become blank as a whole.
+    0; a block without others needs no proof of its own where zeros are values. Live words
+    change meanwhile: of each block half of them must be the same, and none may have
+    become blank, as its end would be. The first one, where the read begins, must not have
+    become blank as a whole.
     """
     seen = dict(enumerate(answer, first.address))
 
@@ -36,14 +37,25 @@ def is_proven(
     for second in seconds:
         if blank(_filled(second.registers, known, layout)):
             return False
-        proofs = proving(second, known, layout)
+        proofs = _proofs(second, known, layout)
         same = sum(known[each] == seen[each] for each in proofs)
-        if not 0 < same >= len(proofs) / 2:
+        if proofs and not 0 < same >= len(proofs) / 2:
             return False
-    return True
+    return is_provable(seconds, known, layout)
 
 
-def proving(block: Block, known: Mapping[int, int], layout: Layout) -> set[int]:
+def is_provable(
+    seconds: Sequence[Block], known: Mapping[int, int], layout: Layout
+) -> bool:
+    """Return whether an answer could prove the blocks behind the first one.
+
+    Each by itself; where zeros are values any of them.
+    """
+    has_proofs = [bool(_proofs(each, known, layout)) for each in seconds]
+    return any(has_proofs) if layout.true_zeros in known else all(has_proofs)
+
+
+def _proofs(block: Block, known: Mapping[int, int], layout: Layout) -> set[int]:
     """Return the addresses of a block whose words would prove that they are its own."""
     return _filled(
         [each for each in block.registers if _has_value(each, known, layout)],

@@ -550,8 +550,9 @@ LAYOUT: Final = Layout(
     # Faults of earlier servers, which newer ones do not have. 872: an overlap until
     # 1.0.95. 2709, 2716, 2724 belong to hub4: before 1.0.89 a block that runs into them
     # from the settings is answered with 0 for them, wrong data without an error; so 0
-    # proves nothing. 2718 overlapped 2716.
+    # proves nothing, unless there is 2720, which came with 1.0.97. 2718 overlapped 2716.
     unproven=frozenset({872, 2709, 2710, 2716, 2718, 2724}),
+    true_zeros=2720,
     # 30: the SOC of the inverter would count from there. 62 and 105: any write restarts
     # the inverter, or makes it search its devices again. 2701, 2702: without effect
     # while DVCC is on. 2703: the grid setpoint in flash, in steps of 100 W.
