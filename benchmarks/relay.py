@@ -29,7 +29,7 @@ class Seen:
     request: Request
     arrived: float
     answered: float | None = None
-    """The time at which the last bytes of the answer were sent."""
+    """The time at which the last bytes of the answer are sent."""
 
 
 class Relay:

@@ -87,6 +87,8 @@ async def _times(hass: HomeAssistant, device: Device, entry: MockConfigEntry) ->
     await set_up(hass, entry)
     await hass.async_block_till_done(wait_background_tasks=True)
     done = time.monotonic()
+    if not entry.runtime_data.coordinator.has_read_all:
+        raise RuntimeError("not all was read")
     stop()
     seen = await device.take()
     requests = sum(each.arrived <= first[0] for each in seen)

@@ -138,9 +138,11 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
             merged = self._merged(readings)
             if is_first:
                 self._note_known(readings)
-            elif self._slow_round != before:
+                # Nothing was shown of them before, so the next poll asks for them.
+                self._fresh.difference_update(readings.failures)
+            elif self._slow_round != before and self.has_read_all:
                 await self.battery.learn()
-            if self._rest is not None and not self.has_read_all:
+            elif self._slow_round != before:
                 self.async_read_rest()
             return merged
 
@@ -148,7 +150,7 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
     def async_read_rest(self) -> None:
         """Begin to read, in the background, what the first read did not ask for.
 
-        What fails is tried again after the next poll.
+        If that fails, it is tried again after the minute's poll.
         """
         if self._rest is None or self._rest.done():
             self._rest = self.config_entry.async_create_background_task(
@@ -380,7 +382,10 @@ class BatteryCoordinator(DataUpdateCoordinator[Readings]):
         self.async_update_listeners()
 
     async def async_close(self) -> None:
-        """Stop polling, and close the connection when the last read has ended."""
+        """Stop polling, and close the connection when the last poll has ended.
+
+        A read of the rest ends with the connection, if it is still under way.
+        """
         await self.async_shutdown()
         async with self._reading:
             await self.battery.close()

@@ -536,7 +536,7 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> Rest:
     return Rest(monkeypatch)
 
 
-async def test_the_rest_is_read_after_a_later_poll_if_it_fails_at_first(
+async def test_the_rest_is_read_again_after_the_minutes_poll_if_it_fails_at_first(
     make_home: MakeHome, victron: VictronSimulator, rest: Rest, warp: Warp
 ) -> None:
     home = make_home(victron)
@@ -547,7 +547,40 @@ async def test_the_rest_is_read_after_a_later_poll_if_it_fails_at_first(
     assert home.find(OF_THE_REST) is None
     rest.failure = None
     await warp(6)
+    assert home.find(OF_THE_REST) is None
+    await warp(61)
     assert home.find(OF_THE_REST) is not None
+
+
+async def test_a_value_that_failed_at_the_start_is_asked_for_by_the_next_poll(
+    make_home: MakeHome,
+    victron: VictronSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    warp: Warp,
+) -> None:
+    """Also one of those that are read once a minute."""
+    home, read = make_home(victron), VictronInverter.read
+    is_first = True
+
+    async def fail_once(
+        self: VictronInverter, keys: Collection[str] | None = None
+    ) -> Readings:
+        nonlocal is_first
+        readings = await read(self, keys)
+        if not is_first:
+            return readings
+        is_first = False
+        lost: dict[str, BatteryError] = {
+            "battery_soh": RequestTimeoutError("no answer")
+        }
+        return readings.updated(Readings({}, lost))
+
+    monkeypatch.setattr(VictronInverter, "read", fail_once)
+    await home.set_up()
+    assert home.data.battery.poll_rate("battery_soh") is Poll.SLOW
+    assert home.state("battery_soh") == "unavailable"
+    await warp(6)
+    assert home.state("battery_soh") == "98.0"
 
 
 async def test_live_values_and_services_do_not_wait_for_the_rest(

@@ -48,6 +48,7 @@ from custom_components.homebattery.drivers.modbus.tcp import ModbusTcpConnection
 from custom_components.homebattery.drivers.report import Report
 from tests.drivers.conftest import Leap, Pauses, until
 from tests.simulators.image import ModbusImage
+from tests.simulators.modbus import Silent
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -357,6 +358,46 @@ async def test_everything_is_read_in_the_fewest_requests(image: ModbusImage) -> 
     # A hole in between, and registers that are read once.
     assert image.traffic.reads == [(1, 30000, 3), (1, 30010, 1), (1, 40000, 4)]
     assert len(readings) >= 9
+
+
+class Overtaken(MyNewModbusBattery):
+    """A battery to which something else is written beside each request."""
+
+    @property
+    @override
+    def writes(self) -> int:
+        return self.recording.requests
+
+
+async def test_live_values_are_read_again_a_few_times_while_writes_go_on(
+    image: ModbusImage,
+) -> None:
+    async with Overtaken(image.host, image.port) as battery:
+        image.traffic.clear()
+        readings = await battery.read()
+
+    assert readings["battery_soc"] == 62.5
+    assert 1 < len(image.traffic.reads) <= 4
+
+
+async def test_live_values_fail_alone_where_they_are_not_answered_again(
+    image: ModbusImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = image.units.read
+    asked: list[int] = []
+
+    def answer_once(unit: int, address: int, count: int) -> Sequence[int]:
+        asked.append(address)
+        if len(asked) > 1:
+            raise Silent
+        return read(unit, address, count)
+
+    async with Overtaken(image.host, image.port, timeout=0.1) as battery:
+        monkeypatch.setattr(image.units, "read", answer_once)
+        readings = await battery.read()
+
+    assert dict(readings) == {"serial_number": "MY01"}
+    assert {type(err) for err in readings.failures.values()} == {RequestTimeoutError}
 
 
 @pytest.mark.parametrize(

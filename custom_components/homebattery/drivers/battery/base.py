@@ -262,7 +262,8 @@ class Battery(MeasuringDevice):
     async def _read_one_moment(self, keys: Collection[str] | None) -> Readings:
         """Read `keys`, and the live ones again if anything was written meanwhile.
 
-        Else a power from before a setpoint and one from after it would be added up.
+        Else a power from before a setpoint and one from after it would be added up. Where
+        writes go on, the last of a few reads counts; where one fails, its keys do.
         """
         writes = self.writes
         readings = await super().read(keys)
@@ -270,7 +271,11 @@ class Battery(MeasuringDevice):
             if self.writes == writes or not (live := self._live_of(readings)):
                 break
             writes = self.writes
-            readings = readings.updated(await super().read(live))
+            try:
+                later = await super().read(live)
+            except BatteryError as err:
+                later = Readings({}, dict.fromkeys(live, err))
+            readings = readings.updated(later)
         return readings
 
     def _live_of(self, readings: Readings) -> set[str]:

@@ -347,6 +347,7 @@ class ModbusBattery(Battery):
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
         silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
+        writes = self.writes
         wanted = self._by_device({*names, *again} - once.keys())
         try:
             for device in sorted(wanted, key=lambda each: bool(each.silent)):
@@ -360,7 +361,9 @@ class ModbusBattery(Battery):
             silence.conclude()
             self._was_read = True
         finally:
-            self._observe(report)
+            # What was read while something was written may be from before that.
+            if self.writes == writes:
+                self._observe(report)
         self._note_presence()
         return report
 

@@ -6,6 +6,7 @@ planned. And a register that was refused again and again is asked for once a day
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 import time
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +21,11 @@ _MOST_TRIALS: Final = 10
 _ADDRESSES: Final = 0x1_0000
 _POSSIBLE: Final = range(_ADDRESSES)
 _MOST: Final = 1000
-"""Number of reads, gaps, absences or units in a file; no device makes a tenth of it."""
+"""Number of gaps, absences or units in a file; no device makes a tenth of it."""
+_MOST_READS: Final = 100
+"""Number of reads of a unit in a file; the same goes for them."""
+_LONGEST_READ: Final = 125
+"""Number of registers that a request can read."""
 _LONGEST_NAME: Final = 200
 _LONGEST_FIRMWARE: Final = 100
 
@@ -54,8 +59,8 @@ class Learned:
     """The number of trials that proved nothing, by the address of the second part."""
 
     def covers(self, start: int, address: int) -> bool:
-        """Return whether a request from `start` on has read the register at `address`."""
-        return any(read[0] <= start and address in read for read in self.reads)
+        """Return whether one request has read the registers at `start` and `address`."""
+        return any(start in read and address in read for read in self.reads)
 
     def forbids(self, first: range, second: range) -> bool:
         """Return whether two neighbouring spans are not to be read in one request."""
@@ -144,7 +149,7 @@ class Learned:
 
     def recall(self, stored: object) -> None:
         """Take over stored JSON, as far as it makes sense."""
-        for addresses in _lists(_part(stored, "reads")):
+        for addresses in islice(_lists(_part(stored, "reads")), _MOST_READS):
             if addresses and all(each in _POSSIBLE for each in addresses):
                 self.add_read(addresses)
         for start, stop in _pairs(_part(stored, "gaps")):
@@ -214,7 +219,7 @@ def _lists(stored: object) -> Iterator[list[int]]:
     """Yield the lists of whole numbers in a JSON list."""
     if isinstance(stored, list):
         for each in stored[:_MOST]:
-            if isinstance(each, list) and len(each) <= _MOST:
+            if isinstance(each, list) and len(each) <= _LONGEST_READ:
                 if all(isinstance(number, int) for number in each):
                     yield each
 

@@ -129,8 +129,8 @@ def plan_blocks(
     """Return the fewest blocks that read all `registers` within `layout`.
 
     `learned_borders` count like those of the layout. A block runs across a caution where
-    the device has answered the register behind it in a request from the block's beginning
-    or before, as `learned`.
+    the device has answered the register behind it in one request with the block's first,
+    as `learned`.
     """
     borders = sorted(layout.borders.union(learned_borders))
     blocks: list[Block] = []

@@ -189,8 +189,10 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 # A task, so that a lost connection can end it: pymodbus would go on
                 # waiting for the answer until the time is up.
                 with quiet_pymodbus():
-                    self._sending = asyncio.create_task(
-                        _send(client, request), eager_start=True
+                    self._sending = asyncio.Task(
+                        _send(client, request),
+                        loop=asyncio.get_running_loop(),
+                        eager_start=True,
                     )
                 async with limit:
                     response = await self._sending

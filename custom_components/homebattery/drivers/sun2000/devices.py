@@ -87,8 +87,11 @@ class Meter(ModbusDevice):
             self._online, self._recheck_at = False, 0.0
         now = asyncio.get_running_loop().time()
         if not self._online and now >= self._recheck_at:
-            self._recheck_at = now + RECHECK
-            report = await super().read([_STATUS], silence=silence)
+            try:
+                report = await super().read([_STATUS], silence=silence)
+            finally:
+                # Not before: another read meanwhile must not take it for offline.
+                self._recheck_at = now + RECHECK
             if _STATUS in report.failures:
                 return self._failed(names, report)
             self._status = report.values[_STATUS]
