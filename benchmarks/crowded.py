@@ -23,6 +23,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from .home import add_entry, entity_id, home_assistant
 from .stalls import longest_collection, longest_stall
 
+LEARNING: Final = 12
+"""Minutes' polls before anything is measured: batteries learn which reads are answered."""
 SETTLE: Final = 5.0
 """Seconds between the set-up and the time that is measured."""
 FINE: Final = 0.002
@@ -48,6 +50,8 @@ async def measure(
         with longest_collection() as collection, longest_stall(FINE) as at_set_up:
             await _set_up(hass, entries)
         set_up = time.monotonic() - before
+        for _ in range(LEARNING):
+            await asyncio.gather(*map(_poll_all, entries))
         for entry in entries[:held]:
             await _hold(hass, entry)
         await asyncio.sleep(SETTLE)
@@ -79,6 +83,13 @@ async def _set_up(hass: HomeAssistant, entries: Sequence[MockConfigEntry]) -> No
     )
     await hass.async_block_till_done(wait_background_tasks=True)
     assert all(done), [entry.reason for entry in entries]
+
+
+async def _poll_all(entry: MockConfigEntry) -> None:
+    """Poll a battery as once a minute; older commits poll live values, and do not learn."""
+    coordinator = entry.runtime_data.coordinator
+    _let_minutes_poll_be_due(coordinator)
+    await coordinator.async_refresh()
 
 
 async def _hold(hass: HomeAssistant, entry: MockConfigEntry) -> None:
@@ -128,7 +139,8 @@ async def _meanwhile(
     minutes = (time.monotonic() - began) / 60
     cpu = time.process_time() - cpu
     states_a_minute = states / minutes
-    _let_minutes_polls_be_due(entries)
+    for entry in entries:
+        _let_minutes_poll_be_due(entry.runtime_data.coordinator)
     with longest_stall(FINE) as fine:
         await asyncio.sleep(min(seconds, FINE_SPAN))
     for stop in stops:
@@ -143,12 +155,11 @@ async def _meanwhile(
     }
 
 
-def _let_minutes_polls_be_due(entries: Sequence[MockConfigEntry]) -> None:
-    """Have each battery read slow values with its next poll; older commits cannot."""
-    for entry in entries:
-        expire = getattr(entry.runtime_data.coordinator, "expire", None)
-        if expire is not None:
-            expire()
+def _let_minutes_poll_be_due(coordinator: Any) -> None:
+    """Have a battery read slow values with its next poll; older commits cannot."""
+    expire = getattr(coordinator, "expire", None)
+    if expire is not None:
+        expire()
 
 
 def resident() -> float:

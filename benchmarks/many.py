@@ -7,7 +7,7 @@ from statistics import median
 import subprocess
 from typing import Any, Final
 
-from .crowded import COARSE, FINE, FINE_SPAN
+from .crowded import COARSE, FINE, FINE_SPAN, LEARNING
 from .devices import ROOT, ask, line_of, running
 from .tables import Column, Part, Result, Row, Table
 
@@ -117,7 +117,8 @@ PART: Final = Part(
         Table(
             "many",
             f"Batteries of all kinds in one Home Assistant, polled every five seconds; "
-            f"{HELD} of them are held. CPU and states are for a minute; the CPU is that of "
+            f"{HELD} of them are held. They have learned before, as in the first {LEARNING} "
+            "minutes, which reads their devices answer. CPU and states are for a minute; the CPU is that of "
             "Home Assistant's whole process. A stall is a time in which nothing else in "
             "Home Assistant can run; own CPU is the longest in which it worked itself, and "
             "did not wait for a machine that was busy. Stalls show in a timer that is "
