@@ -309,7 +309,7 @@ async def test_no_word_proves_anything_of_another_part(device: Device) -> None:
 async def test_a_read_that_begins_elsewhere_has_a_proof_of_its_own(
     device: Device,
 ) -> None:
-    """What was proven of a read from 10 on says nothing of one from 80 on."""
+    """The proof of a read from 10 on says nothing of one from 80 on."""
 
     def blank_behind_80(asked: range, words: list[int]) -> list[int]:
         parts = zip(asked, words, strict=True)
