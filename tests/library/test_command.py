@@ -117,6 +117,8 @@ async def test_a_simulated_battery_needs_no_device(
 ) -> None:
     """It is made with the command, of the size that is asked for, and ends with it."""
     words = ["simulated", "--battery-capacity", 5, "--rated-power", 2000]
+    # On a sunny afternoon it would be full.
+    words += ["--pv-peak", 0]
 
     assert await run(parsed("read", *words, "--all")) == 0
     assert await run(parsed("set-power", *words, 900, "--seconds", "0.1")) == 0
