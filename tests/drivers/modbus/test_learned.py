@@ -170,6 +170,11 @@ def cut_off(_asked: range, words: list[int]) -> list[int]:
     return [*words[:-1], 0]
 
 
+def swap(_asked: range, words: list[int]) -> list[int]:
+    """Return the words with others, none of them 0, in place of the second block's."""
+    return [*words[:-2], words[-1], words[-2]]
+
+
 def shift(_asked: range, words: list[int]) -> list[int]:
     return [0, *words[:-1]]
 
@@ -222,7 +227,9 @@ async def test_a_wider_read_that_fails_is_never_tried_again(
     assert tuple(await minute(again)) == EVERYTHING
 
 
-@pytest.mark.parametrize("fault", [blank_the_first, blank_the_second, cut_off, shift])
+@pytest.mark.parametrize(
+    "fault", [blank_the_first, blank_the_second, cut_off, shift, swap]
+)
 async def test_wrong_words_without_an_error_are_not_learned(
     device: Device, fault: Answer
 ) -> None:
