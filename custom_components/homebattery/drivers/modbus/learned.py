@@ -94,11 +94,13 @@ class Learned:
         if gap not in self.gaps:
             self.gaps.append(gap)
 
-    def note_proven(self, first: Iterable[int], second: Iterable[int]) -> None:
-        """Learn that the registers of two parts were answered in one request."""
-        first, second = tuple(first), tuple(second)
-        self.add_read((*first, *second))
-        self._trials.pop(min(second), None)
+    def note_proven(self, first: tuple[int, ...], second: tuple[int, ...]) -> None:
+        """Learn that the registers of two parts were answered in one request.
+
+        Their addresses rise; the first one of `second` is where that begins.
+        """
+        self.add_read(first + second)
+        self._trials.pop(second[0], None)
 
     def note_unproven(self, second: int) -> None:
         """Note that a read across the border before a part proved nothing."""
