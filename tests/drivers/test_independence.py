@@ -191,7 +191,7 @@ def pymodbus_once(library: Library) -> list[str]:
     return [
         module
         for module, names in library.others.items()
-        if "pymodbus" in names and module != "modbus.tcp"
+        if "pymodbus" in names and module not in {"modbus.tcp", "modbus.rtu"}
     ]
 
 
@@ -275,6 +275,7 @@ BREACHES: Final[Mapping[Rule, tuple[dict[str, str], list[str]]]] = {
     pymodbus_once: (
         {
             "modbus/tcp.py": "from pymodbus.client import C",
+            "modbus/rtu.py": "from pymodbus.framer import F",
             "modbus/unit.py": "def late():\n    import pymodbus.pdu",
         },
         ["modbus.unit"],

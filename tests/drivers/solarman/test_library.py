@@ -11,11 +11,13 @@ import logging
 from typing import Any, Final
 from unittest.mock import Mock
 
+from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.homebattery.drivers.solarman.frames import (
     LoggerClient,
     PySolarmanV5Async,
+    checksum,
 )
 
 VERSION: Final = "3.0.6"
@@ -23,11 +25,19 @@ VERSION: Final = "3.0.6"
 OVERRIDDEN: Final = {
     "_send_receive_v5_frame": ["data_logging_stick_frame"],
     "_send_receive_modbus_frame": ["mb_request_frame"],
+    "_get_modbus_response": ["mb_request_frame"],
 }
 """Private coroutines of the library that are replaced, and their arguments.
 
 The first sends a frame and waits for the answer: the library's takes each TCP segment
-for a frame. The second passes on the answer, which is checked against the request.
+for a frame. The second passes on the answer, which is checked against the request. The
+third takes the words out of it, in a fifth of the time.
+"""
+
+REPLACED: Final = {"_calculate_v5_frame_checksum": ["frame"]}
+"""Private functions of the library that are replaced, and their arguments.
+
+This one adds up the bytes of a frame, as the library's does, but faster.
 """
 
 CALLED: Final = {"_handle_double_crc": ["frame"]}
@@ -57,6 +67,19 @@ def test_replaced_coroutines_have_the_same_parameters(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", REPLACED)
+def test_replaced_functions_have_the_same_parameters(name: str) -> None:
+    original = getattr(PySolarmanV5Async, name)
+    replacement = getattr(LoggerClient, name)
+    assert parameters(original) == parameters(replacement) == REPLACED[name]
+
+
+@given(st.binary(min_size=13, max_size=300))
+def test_checksum_is_that_of_the_library(frame: bytes) -> None:
+    library: Any = PySolarmanV5Async
+    assert checksum(frame) == library._calculate_v5_frame_checksum(frame)
+
+
 @pytest.mark.parametrize("name", CALLED)
 def test_called_functions_have_the_expected_parameters(name: str) -> None:
     original = getattr(PySolarmanV5Async, name)
@@ -77,4 +100,7 @@ def test_nothing_else_takes_the_place_of_something_of_the_library(
     names = {
         name for name in vars(replacement) | vars(LoggerClient) if name[:2] != "__"
     }
-    assert {name for name in names if hasattr(original, name)} == OVERRIDDEN.keys()
+    assert {name for name in names if hasattr(original, name)} == {
+        *OVERRIDDEN,
+        *REPLACED,
+    }

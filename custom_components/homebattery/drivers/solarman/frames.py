@@ -3,7 +3,8 @@
 A frame is A5, the payload's length (LE16), a control code (LE16), two sequence bytes,
 the logger's serial number (LE32), the payload, a checksum and 15. The payload carries
 a Modbus RTU frame. pysolarmanv5 makes and checks frames and the Modbus in them, and
-does that well. It takes each TCP segment for one frame, though, so that part is here.
+does that well. It takes each TCP segment for one frame, though, so that part is here;
+and it takes long for the words of an answer, so those are taken out by pymodbus.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from ..errors import (
     WrongDeviceError,
     WrongLoggerError,
 )
+from ..modbus.rtu import words_of
 
 __all__ = [
     "CRCError",
@@ -59,6 +61,10 @@ if TYPE_CHECKING:
         ) -> int:
             """Write words with function 16."""
 
+        async def _get_modbus_response(
+            self, mb_request_frame: bytes
+        ) -> list[int] | int: ...
+
         async def _send_receive_v5_frame(
             self, data_logging_stick_frame: bytes
         ) -> bytes: ...
@@ -69,9 +75,15 @@ if TYPE_CHECKING:
 
         def _handle_double_crc(self, frame: bytes) -> bytes: ...
 
+    def parse_response_adu(
+        resp_adu: bytes, req_adu: bytes | None = None
+    ) -> list[int] | int:
+        """Return what an answer to a request has; raises ModbusError, CRCError."""
+
 else:
     from pysolarmanv5 import PySolarmanV5Async, V5FrameError
     from umodbus.client.serial.redundancy_check import CRCError
+    from umodbus.client.serial.rtu import parse_response_adu
     from umodbus.exceptions import ModbusError
 
 _LOGGER = logging.getLogger(__name__)
@@ -119,7 +131,9 @@ def cut_frame(buffer: bytearray) -> bytes | None:
                 return None
             frame = bytes(buffer[:length])
             # A garbled answer goes to the library, so that it is asked for again.
-            if frame[-1] == _END and (frame[3:5] == _ANSWER or _sum_is_right(frame)):
+            if frame[-1] == _END and (
+                frame[3:5] == _ANSWER or checksum(frame) == frame[-2]
+            ):
                 del buffer[:length]
                 return frame
         del buffer[:1]
@@ -127,12 +141,16 @@ def cut_frame(buffer: bytearray) -> bytes | None:
     return None
 
 
-def _sum_is_right(frame: bytes) -> bool:
-    return sum(frame[1:-2]) & 0xFF == frame[-2]
+def checksum(frame: bytes) -> int:
+    """Return the checksum that a frame should have."""
+    return sum(frame[1:-2]) & 0xFF
 
 
 class LoggerClient(PySolarmanV5Async):
     """The library's client on a stream that is cut into frames here."""
+
+    # The library adds up byte by byte in Python.
+    _calculate_v5_frame_checksum = staticmethod(checksum)
 
     def __init__(
         self,
@@ -217,6 +235,19 @@ class LoggerClient(PySolarmanV5Async):
             )
 
     @override
+    async def _get_modbus_response(self, mb_request_frame: bytes) -> list[int] | int:
+        """Return the words of an answer, or the number of those that were written.
+
+        Raises ModbusError, CRCError, and struct.error for half a word.
+        """
+        answer = await self._send_receive_modbus_frame(mb_request_frame)
+        if answer[1] != _READ:
+            return parse_response_adu(answer, mb_request_frame)
+        if (words := words_of(answer)) is None:
+            raise CRCError("wrong checksum of a Modbus frame")
+        return words
+
+    @override
     async def _send_receive_modbus_frame(self, mb_request_frame: bytes) -> bytes:
         """Return the RTU answer to an RTU request, checked to belong to this one."""
         answer = self._handle_double_crc(
@@ -228,6 +259,8 @@ class LoggerClient(PySolarmanV5Async):
         if answer[1] == _READ:
             if answer[2] != len(answer) - 5:
                 raise V5FrameError("answer of another length than it says")
+            if answer[2] != 2 * int.from_bytes(mb_request_frame[4:6]):
+                raise V5FrameError("answer of another number of words")
         elif answer[1] == function and answer[2:6] != mb_request_frame[2:6]:
             raise V5FrameError("answer to a write of other registers")
         return answer

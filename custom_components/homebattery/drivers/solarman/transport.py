@@ -80,20 +80,19 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
         Raises what `ModbusUnit` raises, and WrongDeviceError when this is not the
         logger it should be.
         """
-        where = f"{self} {request}"
-        async with self._turn():
-            self._refuse_unless_used(where)
+        async with await self._turn():
+            self._refuse_unless_used(request)
             try:
-                return await self._try(request, where)
+                return await self._try(request)
             except (_ConnectionLostError, ConnectionClosedError, ProtocolError) as err:
                 _LOGGER.debug("%s; once more", err)
                 try:
-                    return await self._try(request, where)
+                    return await self._try(request)
                 except NewConnectionError as new:
                     new.was_sent = True
                     raise
 
-    async def _try(self, request: ModbusRequest, where: str) -> list[int]:
+    async def _try(self, request: ModbusRequest) -> list[int]:
         client = await self._client_for(request)
         await self._keep_quiet()
         client.mb_slave_id = request.unit_id
@@ -114,19 +113,20 @@ class SolarmanConnection(SharedConnection[LoggerClient]):
             answered = True
         except (ModbusError, UnitAbsentError) as err:
             answered = True
-            raise self._failure(client, where, err) from err
+            raise self._failure(client, request, err) from err
         except _FAILURES as err:
-            raise self._failure(client, where, err) from err
+            raise self._failure(client, request, err) from err
         finally:
             if not answered:
                 self._disconnect()
             self._keep_quiet_for(self.spacing)
-        return [word & WORD for word in words]
+        return words
 
     def _failure(
-        self, client: LoggerClient, where: str, err: Exception
+        self, client: LoggerClient, request: ModbusRequest, err: Exception
     ) -> BatteryError:
         """Return the error of a failed request."""
+        where = f"{self} {request}"
         late = f"in {self._timeout:g} s"
         match err:
             case ModbusError():
