@@ -46,7 +46,7 @@ class InMemoryConnection(SharedConnection[_Socket]):
     async def transact(self, request: ModbusRequest) -> list[int]:
         async with self._lock:
             where = f"{self.host} {request}"
-            self._refuse_unless_used(where)
+            self._refuse_unless_used(request)
             await self._client_for(request)
             self.requests += 1
             try:

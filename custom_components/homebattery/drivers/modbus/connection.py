@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 import socket
 from typing import Any, ClassVar, Final, Protocol, Self
@@ -195,11 +195,11 @@ class SharedConnection[C: Client](ABC):
     async def _connect(self) -> C:
         """Return a client that is connected; raises CannotConnectError."""
 
-    def _refuse_unless_used(self, where: str) -> None:
+    def _refuse_unless_used(self, request: ModbusRequest) -> None:
         """Raise CannotConnectError when the connection is not in use."""
         if not self._users:
             # A poll that outlives its battery must not open the socket again.
-            raise CannotConnectError(f"{where}: the connection is not in use")
+            raise CannotConnectError(f"{self} {request}: the connection is not in use")
 
     async def _connected_client(self) -> C:
         """Return the client, connected; raises CannotConnectError during a back-off."""
@@ -235,17 +235,15 @@ class SharedConnection[C: Client](ABC):
             raise NewConnectionError(f"{self}: there is a new connection")
         return client
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait for the turn to send a request.
+    async def _turn(self) -> PriorityLock:
+        """Return the lock that a request has to take.
 
         One without priority waits for the end of a pause first, so that one with
         priority that comes meanwhile goes before it.
         """
         if not has_high_priority():
             await self._keep_quiet()
-        async with self._lock:
-            yield
+        return self._lock
 
     @property
     def _patience(self) -> float | None:

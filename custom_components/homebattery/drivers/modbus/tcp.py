@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 import logging
+import math
 import struct
 from typing import ClassVar, Final, NoReturn, override
 
@@ -139,7 +140,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         """Describe the connection; `timeout` is for connecting and each answer, s."""
         super().__init__(host, port, timeout)
         self._framer = framer
-        self._sending: asyncio.Future[ModbusPDU] | None = None
+        self._limit: asyncio.Timeout | None = None
+        """The end of the wait for the answer to the request under way."""
         self._foreign = b""
         """The last packet, if it is no Modbus; else empty."""
         self._has_answered = False
@@ -174,9 +176,8 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
 
         Raises what `transact` raises.
         """
-        where = f"{self} {request}"
-        async with self._turn():
-            self._refuse_unless_used(where)
+        async with await self._turn():
+            self._refuse_unless_used(request)
             client = await self._client_for(request)
             await self._keep_quiet()
             self.requests += 1
@@ -186,16 +187,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                 self.GREETING_TIMEOUT if self._foreign else self._patience
             )
             try:
-                # A task, so that a lost connection can end it: pymodbus would go on
-                # waiting for the answer until the time is up.
-                with quiet_pymodbus():
-                    self._sending = asyncio.Task(
-                        _send(client, request),
-                        loop=asyncio.get_running_loop(),
-                        eager_start=True,
-                    )
-                async with limit:
-                    response = await self._sending
+                response = await self._answer(client, request, limit)
             except (
                 ModbusException,
                 asyncio.CancelledError,
@@ -207,15 +199,32 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
                     self._disconnect()
                     raise asyncio.CancelledError from err
                 raise self._failure(
-                    client, where, err, is_late=limit.expired()
+                    client, request, err, is_late=limit.expired()
                 ) from err
             finally:
-                self._sending = None
                 self._keep_quiet_for(self.spacing)
         self._foreign, self._has_answered = b"", True
         if isinstance(response, ExceptionResponse):
-            raise refusal(where, response.exception_code)
+            raise refusal(f"{self} {request}", response.exception_code)
         return response
+
+    async def _answer(
+        self,
+        client: AsyncModbusTcpClient,
+        request: ModbusRequest,
+        limit: asyncio.Timeout,
+    ) -> ModbusPDU:
+        """Send a request, and return the answer; a lost connection ends the `limit`.
+
+        pymodbus would go on waiting until the time is up.
+        """
+        async with limit:
+            self._limit = limit
+            try:
+                with quiet_pymodbus():
+                    return await _send(client, request)
+            finally:
+                self._limit = None
 
     @override
     async def _connect(self) -> AsyncModbusTcpClient:
@@ -256,8 +265,13 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
 
     def _connection_changed(self, connected: bool) -> None:
         """End the request under way when the server closes the connection."""
-        if not connected and self._sending is not None:
-            self._sending.cancel()
+        if not connected:
+            self._end_wait()
+
+    def _end_wait(self) -> None:
+        """End the wait for an answer, if there is one."""
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(-math.inf)
 
     def _packet_seen(self, sending: bool, packet: bytes) -> bytes:
         """Note a packet that is no Modbus, and end the request under way.
@@ -272,14 +286,13 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
             return packet
         if _is_foreign(packet, self._framer):
             self._foreign = packet
-            if self._sending is not None:
-                self._sending.cancel()
+            self._end_wait()
         return packet
 
     def _failure(
         self,
         client: AsyncModbusTcpClient,
-        where: str,
+        request: ModbusRequest,
         err: BaseException,
         *,
         is_late: bool,
@@ -291,6 +304,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
         Dropped, because a late answer would otherwise be taken for that of the
         next request.
         """
+        where = f"{self} {request}"
         lost = isinstance(err, ConnectionException) or not client.connected
         foreign, self._foreign = self._foreign, b""
         self._disconnect()
