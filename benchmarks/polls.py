@@ -1,7 +1,14 @@
 """The cost of each poll, beside the least possible."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +37,8 @@ from .tables import Column, Part, Result, Row, Table
 SLOW_ANSWERS: Final = (0.02, 0.15)
 ANSWERS: Final = (0.0, *SLOW_ANSWERS)
 """Times that the device takes to answer, s."""
-ROUNDS: Final = 7
+ROUNDS: Final[Mapping[float, int]] = {0.0: 11, 0.02: 11, 0.15: 5}
+"""Number of polls that each time to answer is measured with, s."""
 _UNTIL_KNOWN: Final = 3
 """Reads of everything until it is known what the device lacks."""
 _LEARNING: Final = 12
@@ -55,22 +63,10 @@ class Read:
 
 @dataclass
 class Measured:
-    """One poll: its cost, the requests that it made, and the registers it read."""
+    """One poll: its cost, and the requests that it made."""
 
     cost: Cost
     seen: Sequence[Seen]
-    reads: Sequence[Read]
-
-    @property
-    def wanted(self) -> set[Wanted]:
-        """The registers that were read; none over HTTP."""
-        return {
-            Wanted(seen.request.unit, *register)
-            for read in self.reads
-            for seen in self.seen
-            if read.began <= seen.arrived <= read.ended
-            for register in read.registers
-        }
 
     @property
     def words(self) -> int:
@@ -109,9 +105,26 @@ async def measure(device: Counted, battery: Battery, keys: Collection[str]) -> M
     """Read keys, after the pause that the device needs, and measure that."""
     await asyncio.sleep(spacing_of(battery))
     await device.take()
+    cost = await cost_of(partial(battery.read, keys))
+    return Measured(cost, await device.take())
+
+
+async def registers_of(
+    device: Counted, battery: Battery, keys: Collection[str]
+) -> set[Wanted]:
+    """Read keys, and return the registers that were read for them; none over HTTP.
+
+    To note them takes time, so that is no poll whose cost is measured.
+    """
     with _reads() as reads:
-        cost = await cost_of(partial(battery.read, keys))
-    return Measured(cost, await device.take(), reads)
+        poll = await measure(device, battery, keys)
+    return {
+        Wanted(seen.request.unit, *register)
+        for read in reads
+        for seen in poll.seen
+        if read.began <= seen.arrived <= read.ended
+        for register in read.registers
+    }
 
 
 def spacing_of(battery: Battery) -> float:
@@ -156,7 +169,7 @@ async def _learn(battery: Battery, polls: Collection[Collection[str]]) -> None:
 
 async def run(short: bool) -> Result:
     """Measure the polls of each battery."""
-    rounds = 2 if short else ROUNDS
+    rounds = dict.fromkeys(ROUNDS, 2) if short else ROUNDS
     rows: list[Row] = []
     for battery_type in ON_A_SOCKET:
         async with simulated(battery_type) as device, simulated(battery_type) as other:
@@ -176,7 +189,7 @@ async def _row(
     battery: Battery,
     poll: str,
     keys: Collection[str],
-    rounds: int,
+    rounds: Mapping[float, int],
 ) -> Row:
     """Measure one kind of poll; `other` is read by the library alone.
 
@@ -188,24 +201,25 @@ async def _row(
         "poll": poll,
         "keys": len(keys),
     }
+    wanted = await registers_of(device, battery, keys)
     await measure(device, battery, keys)
-    polls = [await measure(device, battery, keys) for _ in range(rounds)]
-    least = _least(device.battery_type, _usual(polls))
+    polls = [await measure(device, battery, keys) for _ in range(rounds[0.0])]
+    least = _least(device.battery_type, wanted, _usual(polls))
     requests = [each.request for each in _usual(polls).seen]
-    alone = await _alone(other, requests, spacing, rounds)
+    alone = await _alone(other, requests, spacing, rounds[0.0])
     cpu = median(each.cost.cpu for each in polls)
-    row |= _counted(_usual(polls), least)
+    row |= _counted(_usual(polls), wanted, least)
     row |= {"cpu": 1000 * cpu, "cpu ÷ plain": cpu / median(each.cpu for each in alone)}
     row["seconds 0"] = _seconds(each.cost for each in polls)
     for answer in SLOW_ANSWERS:
         await device.answer_after(answer)
-        polls = [await measure(device, battery, keys) for _ in range(rounds)]
+        polls = [await measure(device, battery, keys) for _ in range(rounds[answer])]
         seconds = _seconds(each.cost for each in polls)
         row[f"seconds {answer:g}"] = seconds
         row[f"limit {answer:g}"] = seconds / limit(least, answer, spacing)
     answer = SLOW_ANSWERS[0]
     await other.answer_after(answer)
-    alone = await _alone(other, requests, spacing, rounds)
+    alone = await _alone(other, requests, spacing, rounds[answer])
     row["plain ÷ limit"] = _seconds(alone) / limit(least, answer, spacing)
     await other.answer_after(0)
     await device.answer_after(0)
@@ -221,17 +235,17 @@ def _usual(polls: Sequence[Measured]) -> Measured:
     return sorted(polls, key=lambda each: len(each.seen))[len(polls) // 2]
 
 
-def _least(battery_type: str, poll: Measured) -> int:
+def _least(battery_type: str, wanted: Collection[Wanted], poll: Measured) -> int:
     """Return the least number of requests for what a poll read; of HTTP one a path."""
-    if wanted := poll.wanted:
+    if wanted:
         return least_requests(wanted, accepted_by(battery_type))
     return len({each.request.path for each in poll.seen})
 
 
-def _counted(poll: Measured, least: int) -> Row:
+def _counted(poll: Measured, wanted: Collection[Wanted], least: int) -> Row:
     """Return what a poll asks for, beside the least number of requests."""
     return {
-        "registers": len(poll.wanted) or None,
+        "registers": len(wanted) or None,
         "requests": len(poll.seen),
         "least": least,
         "words": poll.words or None,
