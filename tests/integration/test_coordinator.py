@@ -153,13 +153,18 @@ async def test_poll_rates_are_evaluated_only_when_subscriptions_change(
 
 
 @each_on_a_socket
-async def test_live_poll_evaluates_no_more_keys_than_it_reads(
+async def test_registers_of_keys_are_determined_when_something_changed_not_for_each_poll(
     home: Home, monkeypatch: pytest.MonkeyPatch, warp: Warp
 ) -> None:
-    """With a hundred entities, most of them show what is read once a minute."""
+    """With a hundred entities that would be half of all work."""
     battery, coordinator = home.data.battery, home.data.coordinator
     for seconds in (61, 6):
         await warp(seconds)
+    other = next(
+        key
+        for key in battery.measurements
+        if key not in coordinator.subscribed and battery.poll_rate(key) is Poll.SLOW
+    )
     evaluated: list[str] = []
     needs = type(battery)._needs
 
@@ -168,8 +173,14 @@ async def test_live_poll_evaluates_no_more_keys_than_it_reads(
         return needs(self, key)
 
     monkeypatch.setattr(type(battery), "_needs", note)
-    await warp(6)
-    assert set(evaluated) == of_class(home, coordinator.subscribed, Poll.FAST)
+    for seconds in (6, 61, 6):
+        await warp(seconds)
+    assert evaluated == []
+    remove = coordinator.async_add_listener(lambda: None, (other,))
+    await warp(61)
+    remove()
+    assert other in evaluated
+    assert len(evaluated) == len(set(evaluated))
 
 
 async def test_measurement_that_proves_absent_is_no_longer_polled(

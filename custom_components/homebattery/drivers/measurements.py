@@ -18,7 +18,7 @@ type Value = float | int | str | bool | datetime | tuple[str, ...] | None
 
 def as_number(value: Value) -> float | None:
     """Return a value as a number; None when it is not one."""
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, (int, float)) else None
 
 
 class Poll(IntEnum):

@@ -484,6 +484,24 @@ async def test_a_limit_of_one_bms_is_not_shown_as_that_of_both(
     ]
 
 
+@both_ways
+async def test_the_limits_are_those_of_both_once_a_second_battery_is_used(
+    way: str, leap: Leap
+) -> None:
+    """Its BMS is asked from then on, though the same keys were read before."""
+    limits = dict.fromkeys([*range(210, 228), *range(241, 259)], 0)
+    limits |= {212: 40, 215: 2650, 243: 40, 246: 2650, 24: 0, 110: 0}
+    async with on_image(with_words(TWO_INPUTS, limits), way) as (battery, units):
+        keys = ["max_charge_current", "battery_power"]
+        seen = [(await battery.read(keys))["max_charge_current"] for _ in range(2)]
+        units.units[1][110] = 1
+        for _ in range(2):
+            leap(100)
+            seen.append((await battery.read(keys))["max_charge_current"])
+
+    assert seen == [40, 40, 40, 80]
+
+
 @pytest.mark.parametrize("voltage", [2650, 0, ABSENT])
 async def test_the_second_bms_is_heeded_if_it_has_a_voltage(voltage: int) -> None:
     """It asks for charging, and the first one does not."""

@@ -104,7 +104,7 @@ class CounterFilter:
         return {
             key: self.check(key, value, now)
             for key in _COUNTERS.intersection(values)
-            if isinstance(value := values[key], int | float)
+            if isinstance(value := values[key], (int, float))
         }
 
     def check(self, key: str, value: float, now: float) -> float | None:

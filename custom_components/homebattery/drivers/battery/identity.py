@@ -120,17 +120,18 @@ class IdentityCheck:
         must_be_certain = self._must_be_certain(is_write)
         if self._is_due(must_be_certain):
             await self._compare(must_be_certain)
-        return self._compared_on if self._is_certain and self._lasts else None
+        if self._is_certain and self._connection() is not None:
+            return self._compared_on
+        return None
 
     async def compare_again(self) -> None:
         """Compare now if no connection lasts; raises what `admit` does for a write."""
-        if self.expected is not None and not self._lasts:
+        if self.expected is not None and self._connection() is None:
             await self._compare(must_be_certain=True)
 
-    @property
-    def _lasts(self) -> bool:
-        """Whether the present connection lasts."""
-        return not self._hangs_up and self._connects() is not None
+    def _connection(self) -> int | None:
+        """Return the number of the present connection; None for one that does not last."""
+        return None if self._hangs_up else self._connects()
 
     async def confirm(self) -> None:
         """Compare again while another device may answer; raises what `admit` does."""
@@ -182,18 +183,20 @@ class IdentityCheck:
     def _is_due(self, must_be_certain: bool) -> bool:
         if self.expected is None:
             return False
-        is_new = self._lasts and self._connects() != self._compared_on
-        if is_new and self._is_certain and not self._is_used:
-            # The connection ended with the very answer of the comparison.
-            self._hangs_up, is_new = True, False
-        if is_new:
-            self._is_certain = False
+        connection = self._connection()
+        if connection not in (None, self._compared_on):
+            if self._is_certain and not self._is_used:
+                # The connection ended with the very answer of the comparison.
+                self._hangs_up, connection = True, None
+            else:
+                self._is_certain = False
         if self._is_doubtful:
             return True
         if not self._is_certain:
             return must_be_certain or loop_time() >= self._not_before
-        is_old = not self._lasts and loop_time() - self._compared_at >= VALID
-        return must_be_certain and is_old
+        if not must_be_certain or connection is not None:
+            return False
+        return loop_time() - self._compared_at >= VALID
 
     async def _compare(self, must_be_certain: bool) -> None:
         """Ask for the serial number and compare it."""

@@ -24,6 +24,8 @@ from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
 
 _ABSENT: Final = (IllegalAddressError, NotSupportedError)
 """Failures that say that something is not there."""
+SETS_KEPT: Final = 16
+"""Sets of keys or registers whose plan is kept; polls have two, a few at most."""
 LONGEST_NAME: Final = 100
 """Characters of a text by which a device describes itself."""
 
@@ -78,6 +80,8 @@ class MeasuringDevice(ABC):
         self._formulas: dict[str, Formula] = {}
         self._measurements: tuple[str, ...] | None = None
         self._poll_rates: dict[str, Poll] = {}
+        self._names: dict[frozenset[str], frozenset[str]] = {}
+        """The registers or fields of sets of keys that were read."""
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -174,9 +178,10 @@ class MeasuringDevice(ABC):
         """Return the keys that such a device can measure."""
 
     def _forget_measurements(self) -> None:
-        """Forget `measurements` and `poll_rate`, to be determined again."""
+        """Forget `measurements`, `poll_rate` and `_names_of`, to be determined again."""
         self._measurements = None
         self._poll_rates.clear()
+        self._names.clear()
 
     def poll_rate(self, key: str) -> Poll:
         """Return the rate at which `key` is polled."""
@@ -201,10 +206,8 @@ class MeasuringDevice(ABC):
         ProtocolError when the device as a whole is out of reach, DeviceRefusedError
         when it refuses all that it was asked for.
         """
-        wanted = set(self.measurements if keys is None else keys)
-        report = await self._read_report(
-            {name for key in wanted for name in self._needs(key)}
-        )
+        wanted = frozenset(self.measurements if keys is None else keys)
+        report = await self._read_report(self._names_of(wanted))
         values: dict[str, Value] = {}
         failures: dict[str, BatteryError] = {}
         for key in wanted:
@@ -220,7 +223,7 @@ class MeasuringDevice(ABC):
                     f"{self.address}: no {key} comes of what was read ({err!r})"
                 )
         self._check_answered(failures, report, is_everything=keys is None)
-        self._had_value.update(key for key in values if values[key] is not None)
+        self._had_value |= {key for key, each in values.items() if each is not None}
         if rated_power := as_number(values.get("rated_power")):
             self.counters.rated_power = rated_power
         now = asyncio.get_running_loop().time()
@@ -276,6 +279,19 @@ class MeasuringDevice(ABC):
     @abstractmethod
     async def _read_report(self, names: Collection[str]) -> Report:
         """Read registers or fields by name; each has a value or a failure."""
+
+    def _names_of(self, keys: frozenset[str]) -> frozenset[str]:
+        """Return the names of the registers or fields that `keys` come from.
+
+        A poll reads the same keys each time.
+        """
+        names = self._names.get(keys)
+        if names is None:
+            if len(self._names) >= SETS_KEPT:
+                self._names.clear()
+            names = frozenset(name for key in keys for name in self._needs(key))
+            self._names[keys] = names
+        return names
 
     def _needs(self, key: str) -> tuple[str, ...]:
         """Return the names of the registers or fields that `key` comes from."""

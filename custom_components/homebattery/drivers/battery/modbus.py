@@ -28,7 +28,7 @@ from .controller import (
     loop_time,
     sound_parts,
 )
-from .measuring import Identity
+from .measuring import SETS_KEPT, Identity
 from .readings import Formula, Values
 from .settings import Setting
 
@@ -76,10 +76,6 @@ class ModbusBattery(Battery):
         check_unit_ids(address, unit_id)
         self.unit_id = unit_id
         self.devices: list[ModbusDevice] = []
-        self._device_of: dict[str, ModbusDevice] = {}
-        """The device of each register, since a name is that of one."""
-        self._registers_at: dict[Poll, frozenset[str]] = {}
-        """The names of registers by the rate at which they are polled."""
         self._formulas = {formula.key: formula for formula in self.formulas}
         self.recording = Recording()
         """The requests since it was connected, and their answers."""
@@ -93,8 +89,10 @@ class ModbusBattery(Battery):
         self._learned = LearnedByUnit()
         self._kept: Mapping[str, Any] = {}
         """The content of `learned` when it was kept last."""
-        self._lacking: list[frozenset[str]] = []
-        """The registers that each device lacks, as far as known at the last read."""
+        self._lacking: dict[ModbusDevice, frozenset[str]] = {}
+        """The registers that each device lacks, as far as known at its last read."""
+        self._wanted: dict[frozenset[str], Mapping[ModbusDevice, frozenset[str]]] = {}
+        """Sets of registers that were read, by device."""
 
     @property
     def connection(self) -> ModbusConnection:
@@ -140,18 +138,8 @@ class ModbusBattery(Battery):
         try:
             await self._find_units()
             self.devices = self._make_devices()
-            self._device_of = {
-                name: device for device in self.devices for name in device.names
-            }
-            self._registers_at = {
-                rate: frozenset(
-                    register.name
-                    for device in self.devices
-                    for register in device.registers.values()
-                    if register.poll is rate
-                )
-                for rate in Poll
-            }
+            self._wanted.clear()
+            self._lacking.clear()
             for device in self.devices:
                 device.wear, device.cache = self.wear, self.cache
             self.controller = None
@@ -160,6 +148,8 @@ class ModbusBattery(Battery):
             self._accept_identity(await self._identify(), connects)
             self._use_learned()
             self.controller = self._make_controller()
+            # Registers and formulas are those of the devices only now.
+            self._forget_measurements()
         except BaseException:
             await self.close()
             raise
@@ -343,20 +333,19 @@ class ModbusBattery(Battery):
         if again is None:
             again = self._due_again()
         once = self._once
-        report = Report({name: once[name] for name in names if name in once})
+        report = Report({name: once[name] for name in once.keys() & names})
         most = MOST_TIMEOUTS if self._was_read else MOST_AT_FIRST
         silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
         writes = self.writes
-        wanted = self._by_device({*names, *again} - once.keys())
+        wanted = self._by_device(frozenset(names).union(again).difference(once))
         try:
             for device in sorted(wanted, key=lambda each: bool(each.silent)):
                 part = await device.read(wanted[device], again, silence, widely=is_poll)
                 report.add(part)
                 once.update(
-                    (name, value)
-                    for name, value in part.values.items()
-                    if device.registers[name].poll is Poll.ONCE
+                    (name, part.values[name])
+                    for name in device.constant & part.values.keys()
                 )
             silence.conclude()
             self._was_read = True
@@ -364,18 +353,24 @@ class ModbusBattery(Battery):
             # What was read while something was written may be from before that.
             if self.writes == writes:
                 self._observe(report)
-        self._note_presence()
+        self._note_presence(wanted)
         return report
 
-    def _by_device(self, names: Collection[str]) -> dict[ModbusDevice, set[str]]:
-        """Return those of `names` that are registers, by device, in the devices' order."""
-        wanted: dict[ModbusDevice, set[str]] = {}
-        for name in names:
-            if (device := self._device_of.get(name)) is not None:
-                wanted.setdefault(device, set()).add(name)
-        if len(wanted) < 2:
-            return wanted
-        return {device: wanted[device] for device in self.devices if device in wanted}
+    def _by_device(
+        self, names: frozenset[str]
+    ) -> Mapping[ModbusDevice, frozenset[str]]:
+        """Return those of `names` that are registers, by device, in the devices' order.
+
+        A poll reads the same ones each time.
+        """
+        wanted = self._wanted.get(names)
+        if wanted is None:
+            if len(self._wanted) >= SETS_KEPT:
+                self._wanted.clear()
+            own = {device: device.names & names for device in self.devices}
+            wanted = {device: each for device, each in own.items() if each}
+            self._wanted[names] = wanted
+        return wanted
 
     def _due_again(self) -> set[str]:
         """Return what to try again: a missing register, and one of an absent device.
@@ -388,21 +383,17 @@ class ModbusBattery(Battery):
                 due[device.is_present].append(each)
         return {min(each)[1] for each in due.values() if each}
 
-    def _note_presence(self) -> None:
+    def _note_presence(self, devices: Iterable[ModbusDevice]) -> None:
         """Determine the measurements anew when a block or register is back, or gone."""
-        lacks = [
-            device.missing if device.is_present else device.names
-            for device in self.devices
-        ]
-        if lacks == self._lacking:
-            return
-        lacking = [frozenset(each) for each in lacks]
-        if any(
-            before - now for before, now in zip(self._lacking, lacking, strict=False)
-        ):
-            self._unsupported.clear()
-        self._lacking = lacking
-        self._forget_measurements()
+        for device in devices:
+            lacks = device.missing if device.is_present else device.names
+            before = self._lacking.get(device, frozenset())
+            if lacks == before:
+                continue
+            if before - lacks:
+                self._unsupported.clear()
+            self._lacking[device] = frozenset(lacks)
+            self._forget_measurements()
 
     @override
     def _is_new(self, values: Values) -> bool:

@@ -122,16 +122,15 @@ def clean(key: str, value: Value) -> Value:
     """Return the value as its measurement defines it; None for an impossible one."""
     if value is None:
         return None
+    if key in _PLAUSIBLE and isinstance(value, (int, float)):
+        lowest, highest = _PLAUSIBLE[key]
+        if lowest <= value <= highest:
+            return value
+        _LOGGER.debug("%s of %s is impossible and left out", key, value)
+        return None
     if MEASUREMENTS[key].quantity is Quantity.FLAG:
         # The word by which devices fill up what they do not have is no yes.
         return None if value == _FILLER else bool(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, str):
-        return printable(value, LONGEST_VALUE)
-    if key in _PLAUSIBLE and isinstance(value, float | int):
-        lowest, highest = _PLAUSIBLE[key]
-        if not lowest <= value <= highest:
-            _LOGGER.debug("%s of %s is impossible and left out", key, value)
-            return None
-    return value
+    return printable(value, LONGEST_VALUE) if isinstance(value, str) else value

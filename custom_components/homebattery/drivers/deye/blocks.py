@@ -185,10 +185,8 @@ class RegisterBlock(ModbusDevice):
     ) -> Report:
         if not names:
             return Report()
-        is_asked = any(name in again or not self._is_paused(name) for name in names)
-        is_again = not self.registers.keys().isdisjoint(again)
         wanted, first = {*names, *self._proof}, Report()
-        if (self.there is None and is_asked) or (not self.is_present and is_again):
+        if not self.there and self._is_to_be_tried(names, again):
             whole = Silence() if silence is None else silence
             try:
                 if self.there is None and not self._tries_word_first:
@@ -215,6 +213,12 @@ class RegisterBlock(ModbusDevice):
             return Report(failures=dict.fromkeys(names, zeros))
         return report
 
+    def _is_to_be_tried(self, names: Collection[str], again: Collection[str]) -> bool:
+        """Return whether a read finds out whether the block is there."""
+        if self.there is None:
+            return any(name in again or not self._is_paused(name) for name in names)
+        return not self.registers.keys().isdisjoint(again)
+
     async def _read_first(self, names: Collection[str], silence: Silence) -> Report:
         """Read the first of the blocks that registers are in: mostly it is there.
 
@@ -223,7 +227,7 @@ class RegisterBlock(ModbusDevice):
         """
         if silence.is_over:
             return Report()
-        block = self._plan([self.registers[name] for name in names])[0]
+        block = self._plan(frozenset(names))[0]
         # One word of it may hang: the others are to be found the next time.
         self._tries_word_first = True
         try:

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 import re
-from typing import ClassVar, Final, override
+from typing import ClassVar, Final, NamedTuple, override
 
 from ..battery.controller import KNOWN_FOR, loop_time
-from ..battery.measuring import Identity
+from ..battery.measuring import SETS_KEPT, Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Values
@@ -125,6 +125,17 @@ def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int,
     return ()
 
 
+class Scope(NamedTuple):
+    """The rates and the lasting ones of the registers of a read; polls have the same."""
+
+    rates: frozenset[Poll]
+    """The rates of those that are not lasting."""
+    lasting: frozenset[str]
+    """The lasting ones."""
+    alone: frozenset[str]
+    """Those of them that take a request of their own."""
+
+
 class DeyeDevice(ModbusBattery):
     """The identity, registers, parts and settings of a Deye inverter."""
 
@@ -137,6 +148,8 @@ class DeyeDevice(ModbusBattery):
     inputs: Inputs = UNKNOWN
     firmware_release = 0
     """The firmware's release, as its hex digits read; 0 where that is no number."""
+    _had_two_batteries = False
+    """Whether there were two when the registers of measurements were determined."""
     _single_phase: SinglePhase | None = None
     """The scales of a single-phase inverter as learned, reconnects included."""
 
@@ -253,6 +266,7 @@ class DeyeDevice(ModbusBattery):
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
+        self._scopes: dict[frozenset[str], Scope] = {}
         return [self._block(run) for run in self._map]
 
     def _block(self, run: Run) -> RegisterBlock:
@@ -362,6 +376,14 @@ class DeyeDevice(ModbusBattery):
         return tuple(name for name in needs if name not in SECOND_BMS)
 
     @override
+    def _names_of(self, keys: frozenset[str]) -> frozenset[str]:
+        has_two = self.inputs.has_two_batteries(self.cache.values)
+        if has_two is not self._had_two_batteries:
+            self._had_two_batteries = has_two
+            self._forget_measurements()
+        return super()._names_of(keys)
+
+    @override
     def _find_poll_rate(self, key: str) -> Poll:
         """Return the rate of `key`: that of its slowest register that is not lasting."""
         return self._slowest(set(self._needs(key)) - LASTING)
@@ -380,15 +402,17 @@ class DeyeDevice(ModbusBattery):
         after a while. While it gets no answer the last value counts; for `KNOWN_FOR`
         seconds that of a power, and of a setting whose word has no meaning.
         """
+        names = frozenset(names)
         report = await super()._read_report(
-            {*names} - self._spared(names), again, answered=answered
+            names - self._spared(names), again, answered=answered
         )
-        lasting = LASTING.intersection(names) - report.values.keys()
+        lasting = self._scope_of(names).lasting - report.values.keys()
         old = self.cache.older_than(KNOWN_FOR, lasting & LASTING_POWERS, loop_time())
         values = self.cache.values
         kept = {name: values[name] for name in lasting - old if name in values}
         known = {**report.values, **kept}
-        return Report({**known, **self._settings_of(known)}, report.failures)
+        known.update(self._settings_of(known))
+        return Report(known, report.failures)
 
     def _settings_of(self, v: Values) -> Values:
         """Return the lasting settings among values, as their last words that meant one."""
@@ -401,15 +425,37 @@ class DeyeDevice(ModbusBattery):
             meant[name] = value if now - since < KNOWN_FOR else None
         return meant
 
-    def _spared(self, names: Collection[str]) -> set[str]:
+    def _spared(self, names: frozenset[str]) -> frozenset[str]:
         """Return the lasting registers that need not be read with the others now."""
-        lasting = LASTING.intersection(names)
-        others = set(names) - lasting
-        busy = {self._device_of.get(name) for name in others}
-        alone = {name for name in lasting if self._device_of.get(name) not in busy}
-        is_slow = not self._registers_at[Poll.SLOW].isdisjoint(others)
-        seconds = _LASTS_SLOW if is_slow else _LASTS
-        return alone - self.cache.older_than(seconds, lasting, loop_time())
+        scope = self._scope_of(names)
+        seconds = _LASTS_SLOW if Poll.SLOW in scope.rates else _LASTS
+        return scope.alone - self.cache.older_than(seconds, scope.alone, loop_time())
+
+    def _scope_of(self, names: frozenset[str]) -> Scope:
+        """Return rates and lasting ones of the registers of a read."""
+        scope = self._scopes.get(names)
+        if scope is None:
+            if len(self._scopes) >= SETS_KEPT:
+                self._scopes.clear()
+            scope = self._scopes[names] = self._find_scope(names)
+        return scope
+
+    def _find_scope(self, names: frozenset[str]) -> Scope:
+        others = names - LASTING
+        alone = (
+            device.names & names & LASTING
+            for device in self.devices
+            if device.names.isdisjoint(others)
+        )
+        return Scope(
+            rates=frozenset(
+                device.registers[name].poll
+                for device in self.devices
+                for name in device.names & others
+            ),
+            lasting=names & LASTING,
+            alone=frozenset().union(*alone),
+        )
 
     @override
     def _is_new(self, values: Values) -> bool:

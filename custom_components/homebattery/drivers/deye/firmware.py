@@ -4,7 +4,7 @@ Deye updates firmware from afar. The connection to a gateway or data logger outl
 that, and what depends on the firmware, such as the unit of counters, changes meanwhile.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Self
 
 from ..battery.readings import Values
@@ -87,18 +87,18 @@ class FirmwareWatch:
         self._seen: Firmware | None = None
         """Another one that was read once."""
 
-    def is_due(self, now: float, connection: int, is_slow: Callable[[], bool]) -> bool:
+    def is_due(self, now: float, connection: int, *, is_live: bool) -> bool:
         """Return whether to read it with a read of other registers.
 
-        `connection` is the number of the present one; `is_slow` returns whether those
-        other registers are more than the live ones, which take one request.
+        `connection` is the number of the present one; `is_live`: those other registers
+        are the live ones, which take one request.
         """
         elapsed = now - self._read_at
         if self._seen is not None and elapsed >= self.REPEATED:
             return True
         if connection != self._connection and elapsed >= self.RECONNECTED:
             return True
-        return elapsed >= self.INTERVAL and is_slow()
+        return elapsed >= self.INTERVAL and not is_live
 
     def note_read(self, now: float, connection: int) -> None:
         """Note that it was read, whatever the answer."""

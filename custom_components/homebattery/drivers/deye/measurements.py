@@ -37,7 +37,7 @@ _PHASES: Final = (1, 2, 3)
 
 def number(value: Value) -> float:
     """Return a register's value as a number; 0 for None."""
-    return value if isinstance(value, int | float) else 0
+    return value if isinstance(value, (int, float)) else 0
 
 
 def word(value: Value) -> int:
@@ -88,21 +88,20 @@ def _split_power(key: str, most: float) -> Formula:
     `most` is the most power, W, of a low word whose high word is 0: above that it is a
     negative one, whose high word some firmware leaves 0, or fills a moment later.
     """
+    low_name, high_name = low(key), high(key)
     if most < _SIGN:
         return Formula(
             key,
-            (low(key), high(key)),
-            lambda v: join(word(v[low(key)]), word(v.get(high(key)))),
+            (low_name, high_name),
+            lambda v: join(word(v[low_name]), word(v.get(high_name))),
         )
-    return Formula(
-        key,
-        (low(key), *_HIGH_WORDS),
-        lambda v: join(
-            word(v[low(key)]),
-            word(v.get(high(key))),
-            wide=word(v[low(key)]) <= most and any(v.get(name) for name in _HIGH_WORDS),
-        ),
-    )
+
+    def compute(v: Values) -> Value:
+        low_word, high_word = word(v[low_name]), word(v.get(high_name))
+        is_wide = low_word <= most and any(v.get(name) for name in _HIGH_WORDS)
+        return join(low_word, high_word, wide=is_wide)
+
+    return Formula(key, (low_name, *_HIGH_WORDS), compute)
 
 
 def _active_current(v: Values) -> Value:

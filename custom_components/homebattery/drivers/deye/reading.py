@@ -3,9 +3,7 @@
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 import logging
-import math
 from typing import Final, override
 
 from ..battery.controller import loop_time
@@ -16,7 +14,6 @@ from ..report import Report
 from .counter_unit import CounterUnit, CounterUnitWatch, unit_of
 from .device import DeyeDevice
 from .firmware import PARTS, Firmware, FirmwareWatch
-from .inputs import LASTING
 from .limits import most_powers
 from .measurements import word
 from .registers import ENERGIES, KINDS, Kind
@@ -78,16 +75,17 @@ class DeyeReader(DeyeDevice):
         With these, be it for a measurement, whether other inverters are parallel, if
         slow registers are read anyway; then also one that was absent before.
         """
-        if again is None and not self._reads_slow(names):
+        names = frozenset(names)
+        is_live = self._scope_of(names).rates <= {Poll.FAST}
+        if again is None and is_live:
             again = ()
-        watch = self._watch_due(names)
+        watch = self._watch_due(is_live=is_live)
         watched = frozenset() if watch is None else _WATCHED
         if watched or not _WATCHED.isdisjoint(names):
             # A live poll would take requests more for whether others are parallel.
-            slow = {_PARALLEL} if self._reads_slow(names) else set()
-            names = {*names, *watched, *slow}
-        if self._sees_unit and not ENERGIES.isdisjoint(names):
-            names = {*names, *_BATTERY_TOTALS}
+            names |= watched if is_live else {*watched, _PARALLEL}
+        if not ENERGIES.isdisjoint(names) and self._sees_unit:
+            names = names.union(_BATTERY_TOTALS)
         for name in watched:
             self._once.pop(name, None)
         report = await super()._read_report(names, again, answered=answered)
@@ -100,20 +98,15 @@ class DeyeReader(DeyeDevice):
             self._watch_counters(report.values)
         return report
 
-    def _watch_due(self, names: Collection[str]) -> FirmwareWatch | None:
-        """Return the watch when the firmware is to be read with registers."""
-        connects, watch = self.connection.connects, self._firmware_watch
-        is_slow = partial(self._reads_slow, names)
-        is_due = watch is not None and watch.is_due(loop_time(), connects, is_slow)
-        return watch if is_due else None
+    def _watch_due(self, *, is_live: bool) -> FirmwareWatch | None:
+        """Return the watch when the firmware is to be read with registers.
 
-    def _reads_slow(self, names: Collection[str]) -> bool:
-        """Return whether some registers are no live ones; lasting ones do not count."""
-        others = set(names) - LASTING
-        return not all(
-            self._registers_at[rate].isdisjoint(others)
-            for rate in (Poll.SLOW, Poll.ONCE)
-        )
+        `is_live`: those are live ones; lasting ones do not count.
+        """
+        connects, watch = self.connection.connects, self._firmware_watch
+        if watch is None or not watch.is_due(loop_time(), connects, is_live=is_live):
+            return None
+        return watch
 
     def _note_firmware(self, watch: FirmwareWatch, values: Values) -> None:
         """Learn anew what depends on the firmware when that is another one."""
@@ -151,11 +144,12 @@ class DeyeReader(DeyeDevice):
     @override
     def _compute(self, key: str, values: Values) -> Value:
         value = super()._compute(key, values)
-        if not isinstance(value, float | int):
-            return value
-        if key in ENERGIES:
-            return self._energy(value)
-        return None if abs(value) > self._most.get(key, math.inf) else value
+        if isinstance(value, (int, float)):
+            if key in ENERGIES:
+                return self._energy(value)
+            if key in self._most and abs(value) > self._most[key]:
+                return None
+        return value
 
     # Energy counters
 

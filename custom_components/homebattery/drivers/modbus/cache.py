@@ -25,10 +25,13 @@ class RegisterCache:
 
     def note_read(self, values: Mapping[str, Value], began: float, now: float) -> None:
         """Keep the values of a request that was sent at `began`, and answered `now`."""
-        for name, value in values.items():
-            if began >= self._written_at.get(name, -math.inf):
-                self._values[name] = value
-                self._read_at[name] = now
+        written_at = self._written_at
+        if late := {
+            each for each in values.keys() & written_at if began < written_at[each]
+        }:
+            values = {each: values[each] for each in values.keys() - late}
+        self._values.update(values)
+        self._read_at.update(dict.fromkeys(values, now))
 
     def note_missing(self, names: Iterable[str], now: float) -> None:
         """Note that registers are not there, which counts as read, too."""
@@ -70,4 +73,5 @@ class RegisterCache:
         self, seconds: float, names: Collection[str], now: float
     ) -> set[str]:
         """Return those of `names` that were read `seconds` ago or earlier, or never."""
-        return {name for name in names if self.seconds_since_read(name, now) >= seconds}
+        read_at = self._read_at
+        return {name for name in names if now - read_at.get(name, -math.inf) >= seconds}

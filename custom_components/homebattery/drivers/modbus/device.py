@@ -86,6 +86,9 @@ class ModbusDevice:
         self.registers = {register.name: register for register in registers}
         self.names = frozenset(self.registers)
         """The names of all its registers."""
+        self.constant = {each.name for each in registers if each.poll is Poll.ONCE}
+        """The names of those that never change, and are read once."""
+        self._write_only = {each.name for each in registers if not each.readable}
         self.missing: set[str] = set()
         """Registers that were refused, and never read well."""
         self._refusals: dict[str, Refusals] = {}
@@ -120,7 +123,7 @@ class ModbusDevice:
         """The registers whose absence is not stored, besides writable ones."""
         self._wide_lost: set[range] = set()
         """The wide blocks that got no answer the last time."""
-        self._asked: Sequence[Register] = ()
+        self._asked: frozenset[str] = frozenset()
         """The registers that the last read asked for."""
 
     @property
@@ -131,7 +134,7 @@ class ModbusDevice:
     @property
     def silent(self) -> set[str]:
         """The registers whose last read got no answer."""
-        return _silent_in(self._last_failures)
+        return _silent_in(self._last_failures) if self._last_failures else set()
 
     def forget(self) -> None:
         """Forget which registers are missing: it may run another firmware now."""
@@ -146,8 +149,7 @@ class ModbusDevice:
     @property
     def is_failing(self) -> bool:
         """Whether a register that is there failed in the last read."""
-        asked = {register.name for register in self._asked}
-        return not asked.isdisjoint(self._last_failures.keys() - self.missing)
+        return not self._asked.isdisjoint(self._last_failures.keys() - self.missing)
 
     def recall(self, learned: Learned, essential: Collection[str]) -> None:
         """Use what was learned over earlier connections, and go on learning there.
@@ -241,23 +243,29 @@ class ModbusDevice:
         as a whole is out of reach, StartingError when it has just started.
         """
         whole = Silence() if silence is None else silence
-        report = Report()
-        wanted = []
-        for name in names:
-            register = self.registers[name]
-            if not register.readable:
-                report.failures[name] = NotSupportedError(
-                    f"{self.name}: {name} can only be written"
-                )
-            elif name in again or not self._is_paused(name):
-                wanted.append(register)
-            else:
-                report.failures[name] = self._last_failures[name]
-        self._asked = wanted
-        report.add(await self._read_blocks(wanted, whole, widely=widely))
+        wanted = frozenset(names)
+        failures = self._not_asked(wanted, again)
+        self._asked = wanted = wanted.difference(failures)
+        report = await self._read_blocks(wanted, whole, widely=widely)
+        report.failures |= failures
         if silence is None:
             whole.conclude()
         return report
+
+    def _not_asked(
+        self, names: frozenset[str], again: Collection[str]
+    ) -> dict[str, BatteryError]:
+        """Return the failures of those of `names` that are not asked for now."""
+        failures = {
+            name: self._last_failures[name]
+            for name in names.intersection((*self.missing, *self._pauses))
+            if name not in again and self._is_paused(name)
+        }
+        for name in names & self._write_only:
+            failures[name] = NotSupportedError(
+                f"{self.name}: {name} can only be written"
+            )
+        return failures
 
     def _is_paused(self, name: str) -> bool:
         """Return True for a register that polls do not ask for now."""
@@ -470,11 +478,11 @@ class ModbusDevice:
 
         If `live`, of the plan for live values alone.
         """
-        wanted = [
-            register
-            for register in self._asked
-            if register.poll is Poll.FAST or not live
-        ]
+        wanted = frozenset(
+            name
+            for name in self._asked
+            if self.registers[name].poll is Poll.FAST or not live
+        )
         pairs = pairwise(self._plan(wanted, widely=True))
         return min(
             (pair for pair in pairs if self._may_try(*pair)),
@@ -495,7 +503,7 @@ class ModbusDevice:
             and not self._learned.forbids(first.span, second.span)
             and self._was_read(first)
             and self._was_read(second)
-            and is_provable(self._plan(second.registers), self.words, self._layout)
+            and is_provable(self._plan(second.names), self.words, self._layout)
         )
 
     async def attempt(self, first: Block, second: Block) -> None:
@@ -515,14 +523,14 @@ class ModbusDevice:
             else:
                 self._learned.note_unproven(second.address)
             return
-        seconds = self._plan(second.registers)
+        seconds = self._plan(second.names)
         if is_proven(first, seconds, self.words, words, self._layout):
             self._learned.note_proven(first.addresses, second.addresses)
         else:
             self._learned.note_unproven(second.address)
 
     async def _read_blocks(
-        self, wanted: Collection[Register], silence: Silence, *, widely: bool = False
+        self, wanted: frozenset[str], silence: Silence, *, widely: bool = False
     ) -> Report:
         """Read registers in the fewest requests."""
         report = Report()
@@ -561,7 +569,7 @@ class ModbusDevice:
             self._wide_lost.discard(block.span)
             return report
         is_lost = block.names <= _silent_in(report.failures)
-        report = await self._read_blocks(block.registers, silence)
+        report = await self._read_blocks(block.names, silence)
         if report.values:
             self._note_not_wide(block, is_lost=is_lost)
         return report
@@ -576,38 +584,37 @@ class ModbusDevice:
             return
         self._wide_lost.discard(block.span)
         self._learned.drop_reads(block.addresses)
-        for _, second in pairwise(self._plan(block.registers)):
+        for _, second in pairwise(self._plan(block.names)):
             self._learned.note_unproven(second.address)
 
-    def _plan(
-        self, wanted: Collection[Register], *, widely: bool = False
-    ) -> Sequence[Block]:
+    def _plan(self, wanted: frozenset[str], *, widely: bool = False) -> Sequence[Block]:
         """Return the fewest blocks, those that got no answer last.
 
         A read ends after a few time-outs: what answers comes before that. The plan is
         made anew when something has changed, not for each poll.
         """
         silent = self.silent
-        if self._rejoin.is_over:
+        if self._cuts and self._rejoin.is_over:
             self._cuts &= {
                 edge
                 for name in silent
                 for edge in (self.registers[name].address, self.registers[name].end)
             }
         tried = silent & self._pauses.keys()
-        names = (register.name for register in wanted)
-        sets = map(frozenset, (names, silent, tried, self._borders, self._cuts))
+        sets = map(frozenset, (wanted, silent, tried, self._borders, self._cuts))
         facts = (*sets, tuple(self._learned.reads) if widely else None)
-        if facts not in self._plans:
+        plan = self._plans.get(facts)
+        if plan is None:
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
             learned = self._learned if widely else None
-            self._plans[facts] = self._make_plan(wanted, silent, tried, learned)
-        return self._plans[facts]
+            plan = self._make_plan(wanted, silent, tried, learned)
+            self._plans[facts] = plan
+        return plan
 
     def _make_plan(
         self,
-        wanted: Collection[Register],
+        wanted: frozenset[str],
         silent: set[str],
         tried: set[str],
         learned: Learned | None,
@@ -616,7 +623,7 @@ class ModbusDevice:
         split = self._borders | self._cuts
 
         def rows(names: Collection[str]) -> list[Register]:
-            return [register for register in wanted if register.name in names]
+            return [self.registers[name] for name in wanted.intersection(names)]
 
         def as_learned(block: Block) -> Block:
             usual = plan_blocks(block.registers, self._layout, split)
@@ -663,8 +670,7 @@ class ModbusDevice:
         self._rejoin.note()
         for name in block.names:
             self._pauses.pop(name, None)
-        others = [each for each in block.registers if each is not register]
-        report.add(await self._read_blocks(others, silence))
+        report.add(await self._read_blocks(block.names - {register.name}, silence))
         return report
 
     async def _request(

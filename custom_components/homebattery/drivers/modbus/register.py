@@ -74,6 +74,8 @@ class Register:
     """The first address behind the register."""
     _first_negative: int = field(init=False, repr=False, compare=False)
     """The lowest raw value, before the sign, that stands for a negative one."""
+    _scale: tuple[int, float] = field(init=False, repr=False, compare=False)
+    """The factor, and then the divisor, that make a value of a raw one."""
 
     def __post_init__(self) -> None:
         """Determine what each answer is decoded with."""
@@ -81,6 +83,7 @@ class Register:
         object.__setattr__(self, "count", count)
         object.__setattr__(self, "end", self.address + count)
         object.__setattr__(self, "_first_negative", self._find_first_negative())
+        object.__setattr__(self, "_scale", _scale(self.gain))
 
     @property
     def readable(self) -> bool:
@@ -100,9 +103,11 @@ class Register:
         """
         if self.data_type is DataType.STRING:
             return _decode_string(words)
-        raw = 0
-        for word in reversed(words) if low_word_first else words:
-            raw = raw << 16 | word
+        raw = words[0]
+        if self.count > 1:
+            raw = 0
+            for word in reversed(words) if low_word_first else words:
+                raw = raw << 16 | word
         if raw in self.sentinels:
             return None
         if raw >= self._first_negative:
@@ -111,7 +116,8 @@ class Register:
             return None
         if self.enum is not None:
             return self.enum.get(raw)
-        return _divide(raw, self.gain)
+        factor, divisor = self._scale
+        return raw * factor if divisor == 1 else raw / divisor
 
     def _find_first_negative(self) -> int:
         """Return `_first_negative`, which is too high for any raw value without a sign."""
@@ -154,7 +160,8 @@ class Register:
         lowest = -(1 << bits - 1) if self.data_type.signed else 0
         highest = (1 << bits - 1 if self.data_type.signed else 1 << bits) - 1
         if not lowest <= raw <= highest:
-            ends = sorted(_divide(end, self.gain) for end in (lowest, highest))
+            factor, divisor = self._scale
+            ends = sorted(end * factor / divisor for end in (lowest, highest))
             raise InvalidValueError(
                 f"{self.name} cannot be {value}: register {self.address} holds "
                 f"{ends[0]:.12g} to {ends[1]:.12g} {self.unit or ''}".rstrip()
@@ -178,13 +185,14 @@ def _decode_string(words: Sequence[int]) -> str | None:
     return text.split(b"\0")[0].decode("latin-1").strip() or None
 
 
-def _divide(raw: int, gain: float) -> float:
-    """Return raw ÷ gain, exact for coarse gains (3 ÷ 0.1 would be 29.99…)."""
-    if abs(gain) == 1:
-        return raw * int(gain)
-    return raw / gain if abs(gain) >= 1 else raw * round(1 / gain)
+def _scale(gain: float) -> tuple[int, float]:
+    """Return factor and divisor of a gain: one is 1, or both.
+
+    Coarse gains are factors, which are exact (3 ÷ 0.1 would be 29.99…).
+    """
+    return (round(1 / gain), 1) if abs(gain) <= 1 else (1, gain)
 
 
 def _multiply(value: float, gain: float) -> float:
-    """Return value × gain, the inverse of `_divide`."""
+    """Return value × gain, exact for coarse gains."""
     return value * gain if abs(gain) >= 1 else value / round(1 / gain)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 import struct
-from typing import Final, Protocol, override
+from typing import Final, Protocol, Self, override
 
 from ..errors import (
     BatteryError,
@@ -57,6 +57,17 @@ class ModbusRequest:
     """The number of the connection that it must go over; None for any."""
     first_object: int | None = None
     """The first object to read; None for words."""
+
+    def over(self, connects: int | None) -> Self:
+        """Return the same request, to go over the connection of that number."""
+        return type(self)(
+            self.unit_id,
+            self.address,
+            self.count,
+            self.values,
+            connects,
+            self.first_object,
+        )
 
     @override
     def __str__(self) -> str:
@@ -153,7 +164,8 @@ class Recording:
         """Keep the words of an answer."""
         if is_on_trial():
             return
-        self.refused.setdefault(request.unit_id, {}).pop(_span(request), None)
+        if refused := self.refused.get(request.unit_id):
+            refused.pop(_span(request), None)
         seen = self.words.setdefault(request.unit_id, {})
         seen.update(enumerate(words, request.address))
 
@@ -233,7 +245,7 @@ class ConnectionUnit:
         while True:
             connects = await check.admit(is_write=request.values is not None)
             try:
-                words = await self._transact(replace(request, connects=connects))
+                words = await self._transact(request.over(connects))
             except NewConnectionError:
                 continue
             except UnitAbsentError as err:
