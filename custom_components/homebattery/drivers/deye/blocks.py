@@ -185,7 +185,9 @@ class RegisterBlock(ModbusDevice):
     ) -> Report:
         if not names:
             return Report()
-        wanted, first = {*names, *self._proof}, Report()
+        wanted, first = frozenset(names), Report()
+        if not wanted.issuperset(self._proof):
+            wanted = wanted.union(self._proof)
         if not self.there and self._is_to_be_tried(names, again):
             whole = Silence() if silence is None else silence
             try:
@@ -203,7 +205,9 @@ class RegisterBlock(ModbusDevice):
         if not self.is_present:
             missing = NotSupportedError(f"{self.name}: not on this inverter")
             return Report(failures=dict.fromkeys(names, missing))
-        report = await super().read(wanted - first.names, again, silence, widely=widely)
+        if was_read := first.names:
+            wanted -= was_read
+        report = await super().read(wanted, again, silence, widely=widely)
         report.add(first)
         proof = [report.values[name] for name in self._proof if name in report.values]
         if proof and all(value == 0 for value in proof):

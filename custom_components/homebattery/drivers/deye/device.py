@@ -128,8 +128,10 @@ def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int,
 class Scope(NamedTuple):
     """The rates and the lasting ones of the registers of a read; polls have the same."""
 
-    rates: frozenset[Poll]
-    """The rates of those that are not lasting."""
+    is_live: bool
+    """Whether all that are not lasting are live ones."""
+    is_slow: bool
+    """Whether slow ones are among those."""
     lasting: frozenset[str]
     """The lasting ones."""
     alone: frozenset[str]
@@ -428,7 +430,7 @@ class DeyeDevice(ModbusBattery):
     def _spared(self, names: frozenset[str]) -> frozenset[str]:
         """Return the lasting registers that need not be read with the others now."""
         scope = self._scope_of(names)
-        seconds = _LASTS_SLOW if Poll.SLOW in scope.rates else _LASTS
+        seconds = _LASTS_SLOW if scope.is_slow else _LASTS
         return scope.alone - self.cache.older_than(seconds, scope.alone, loop_time())
 
     def _scope_of(self, names: frozenset[str]) -> Scope:
@@ -442,17 +444,19 @@ class DeyeDevice(ModbusBattery):
 
     def _find_scope(self, names: frozenset[str]) -> Scope:
         others = names - LASTING
+        rates = {
+            device.registers[name].poll
+            for device in self.devices
+            for name in device.names & others
+        }
         alone = (
             device.names & names & LASTING
             for device in self.devices
             if device.names.isdisjoint(others)
         )
         return Scope(
-            rates=frozenset(
-                device.registers[name].poll
-                for device in self.devices
-                for name in device.names & others
-            ),
+            is_live=rates <= {Poll.FAST},
+            is_slow=Poll.SLOW in rates,
             lasting=names & LASTING,
             alone=frozenset().union(*alone),
         )

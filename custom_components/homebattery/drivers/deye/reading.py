@@ -9,7 +9,7 @@ from typing import Final, override
 from ..battery.controller import loop_time
 from ..battery.readings import SIGNED, Values
 from ..errors import BatteryError
-from ..measurements import Poll, Value, as_number
+from ..measurements import Value, as_number
 from ..report import Report
 from .counter_unit import CounterUnit, CounterUnitWatch, unit_of
 from .device import DeyeDevice
@@ -76,7 +76,7 @@ class DeyeReader(DeyeDevice):
         slow registers are read anyway; then also one that was absent before.
         """
         names = frozenset(names)
-        is_live = self._scope_of(names).rates <= {Poll.FAST}
+        is_live = self._scope_of(names).is_live
         if again is None and is_live:
             again = ()
         watch = self._watch_due(is_live=is_live)

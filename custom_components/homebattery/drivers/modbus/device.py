@@ -245,7 +245,9 @@ class ModbusDevice:
         whole = Silence() if silence is None else silence
         wanted = frozenset(names)
         failures = self._not_asked(wanted, again)
-        self._asked = wanted = wanted.difference(failures)
+        if failures:
+            wanted = wanted.difference(failures)
+        self._asked = wanted
         report = await self._read_blocks(wanted, whole, widely=widely)
         report.failures |= failures
         if silence is None:
