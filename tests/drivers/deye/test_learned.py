@@ -7,11 +7,13 @@ import pytest
 
 from custom_components.homebattery.drivers.absence import ASK_AGAIN
 from custom_components.homebattery.drivers.deye.modbus_tcp import DeyeModbusInverter
+from custom_components.homebattery.drivers.deye.registers import PACK_COUNT
 from custom_components.homebattery.drivers.modbus.learned import DAY
+from tests.drivers.conftest import Leap
 from tests.home import house_of
 from tests.simulators import DeyeModbusSimulator, ManualClock
 from tests.simulators.deye_units import PACKS, DeyeUnits
-from tests.simulators.image import VectorUnits
+from tests.simulators.image import ModbusImage, VectorUnits
 from tests.simulators.modbus import ILLEGAL_ADDRESS, NO_RESPONSE, Read, Refusal, Refused
 
 from .support import MIDDAY, on_image, vector
@@ -131,3 +133,31 @@ async def test_a_unit_that_is_away_for_once_does_not_prove_a_block(
             each for each in battery.devices if MIN_SOC in each.addresses(each.names)
         )
         assert not block.is_present
+
+
+async def test_a_block_that_is_there_after_a_day_is_measured(
+    monkeypatch: pytest.MonkeyPatch, leap: Leap
+) -> None:
+    """It was stored as absent: no poll asks for it but the one that tries it again."""
+    starts = Starts(monkeypatch)
+    async with ModbusImage(vector(MIDDAY)) as image:
+        for _ in range(2):
+            starts.now += ASK_AGAIN
+            battery = DeyeModbusInverter(image.host, image.port)
+            battery.recall(starts.learned)
+            async with battery:
+                await battery.read()
+                starts.learned = battery.learned
+        battery = DeyeModbusInverter(image.host, image.port)
+        battery.recall(starts.learned)
+        async with battery:
+            keys = {"battery_soc", "min_soc"}
+            await battery.read(keys)
+            assert PACK_COUNT not in battery.measurements
+            image.units.units[1] |= dict.fromkeys(PACKS, 0) | {PACKS.start: 2}
+            starts.now += DAY
+            leap(DAY)
+            for _ in battery.devices:
+                await battery.read(keys)
+
+            assert PACK_COUNT in battery.measurements

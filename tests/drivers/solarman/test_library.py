@@ -14,11 +14,15 @@ from unittest.mock import Mock
 from hypothesis import given, strategies as st
 import pytest
 
+from custom_components.homebattery.drivers.modbus.rtu import words_of
 from custom_components.homebattery.drivers.solarman.frames import (
     LoggerClient,
     PySolarmanV5Async,
     checksum,
+    parse_response_adu,
 )
+
+from .v5_logger import rtu
 
 VERSION: Final = "3.0.6"
 
@@ -78,6 +82,20 @@ def test_replaced_functions_have_the_same_parameters(name: str) -> None:
 def test_checksum_is_that_of_the_library(frame: bytes) -> None:
     library: Any = PySolarmanV5Async
     assert checksum(frame) == library._calculate_v5_frame_checksum(frame)
+
+
+@given(st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=125))
+def test_words_are_those_that_the_library_takes(words: list[int]) -> None:
+    body = b"".join(each.to_bytes(2) for each in words)
+    request, answer = rtu(1, 3, 0, 0, 0, len(words)), rtu(1, 3, len(body), *body)
+    assert words_of(answer) == parse_response_adu(answer, request) == words
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 8, -2, -1])
+def test_words_of_a_wrong_checksum_are_not_taken(place: int) -> None:
+    answer = bytearray(rtu(1, 3, 6, 1, 2, 3, 4, 5, 6))
+    answer[place] ^= 0x10
+    assert words_of(bytes(answer)) is None
 
 
 @pytest.mark.parametrize("name", CALLED)

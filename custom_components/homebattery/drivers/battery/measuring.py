@@ -15,6 +15,7 @@ from ..errors import (
     NotSupportedError,
     ProtocolError,
 )
+from ..kept import Kept
 from ..measurements import MEASUREMENTS, Poll, Value, as_number
 from ..report import Report
 from ..text import printable
@@ -24,8 +25,6 @@ from .readings import HALVES, SIGNED, Formula, Readings, Values, clean, half
 
 _ABSENT: Final = (IllegalAddressError, NotSupportedError)
 """Failures that say that something is not there."""
-SETS_KEPT: Final = 16
-"""Sets of keys or registers whose plan is kept; polls have two, a few at most."""
 LONGEST_NAME: Final = 100
 """Characters of a text by which a device describes itself."""
 
@@ -80,7 +79,7 @@ class MeasuringDevice(ABC):
         self._formulas: dict[str, Formula] = {}
         self._measurements: tuple[str, ...] | None = None
         self._poll_rates: dict[str, Poll] = {}
-        self._names: dict[frozenset[str], frozenset[str]] = {}
+        self._names = Kept(self._find_names)
         """The registers or fields of sets of keys that were read."""
 
     async def __aenter__(self) -> Self:
@@ -178,7 +177,7 @@ class MeasuringDevice(ABC):
         """Return the keys that such a device can measure."""
 
     def _forget_measurements(self) -> None:
-        """Forget `measurements`, `poll_rate` and `_names_of`, to be determined again."""
+        """Forget `measurements`, rates and names of keys, to be determined again."""
         self._measurements = None
         self._poll_rates.clear()
         self._names.clear()
@@ -281,17 +280,11 @@ class MeasuringDevice(ABC):
         """Read registers or fields by name; each has a value or a failure."""
 
     def _names_of(self, keys: frozenset[str]) -> frozenset[str]:
-        """Return the names of the registers or fields that `keys` come from.
+        """Return the names of the registers or fields that `keys` come from."""
+        return self._names[keys]
 
-        A poll reads the same keys each time.
-        """
-        names = self._names.get(keys)
-        if names is None:
-            if len(self._names) >= SETS_KEPT:
-                self._names.clear()
-            names = frozenset(name for key in keys for name in self._needs(key))
-            self._names[keys] = names
-        return names
+    def _find_names(self, keys: frozenset[str]) -> frozenset[str]:
+        return frozenset(name for key in keys for name in self._needs(key))
 
     def _needs(self, key: str) -> tuple[str, ...]:
         """Return the names of the registers or fields that `key` comes from."""

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final, override
 
 from ..address import check_unit_ids
 from ..errors import CannotConnectError, NotSupportedError, RequestTimeoutError
+from ..kept import Kept
 from ..measurements import MEASUREMENTS, Poll, Value
 from ..modbus.cache import RegisterCache
 from ..modbus.connection import ModbusConnection
@@ -28,7 +29,7 @@ from .controller import (
     loop_time,
     sound_parts,
 )
-from .measuring import SETS_KEPT, Identity
+from .measuring import Identity
 from .readings import Formula, Values
 from .settings import Setting
 
@@ -91,8 +92,8 @@ class ModbusBattery(Battery):
         """The content of `learned` when it was kept last."""
         self._lacking: dict[ModbusDevice, frozenset[str]] = {}
         """The registers that each device lacks, as far as known at its last read."""
-        self._wanted: dict[frozenset[str], Mapping[ModbusDevice, frozenset[str]]] = {}
-        """Sets of registers that were read, by device."""
+        self._by_device = Kept(self._find_by_device)
+        """Sets of registers that were read, by device, in the devices' order."""
 
     @property
     def connection(self) -> ModbusConnection:
@@ -138,7 +139,7 @@ class ModbusBattery(Battery):
         try:
             await self._find_units()
             self.devices = self._make_devices()
-            self._wanted.clear()
+            self._by_device.clear()
             self._lacking.clear()
             for device in self.devices:
                 device.wear, device.cache = self.wear, self.cache
@@ -338,7 +339,7 @@ class ModbusBattery(Battery):
         silence = Silence(answered=answered, most_unanswered=most)
         self._was_read = False
         writes = self.writes
-        wanted = self._by_device(frozenset(names).union(again).difference(once))
+        wanted = self._by_device[frozenset(names).union(again).difference(once)]
         try:
             for device in sorted(wanted, key=lambda each: bool(each.silent)):
                 part = await device.read(wanted[device], again, silence, widely=is_poll)
@@ -353,24 +354,16 @@ class ModbusBattery(Battery):
             # What was read while something was written may be from before that.
             if self.writes == writes:
                 self._observe(report)
-        self._note_presence(wanted)
+        # Others may have come back, or gone, in reads that failed or are no polls.
+        self._note_presence(self.devices if is_poll else wanted)
         return report
 
-    def _by_device(
+    def _find_by_device(
         self, names: frozenset[str]
     ) -> Mapping[ModbusDevice, frozenset[str]]:
-        """Return those of `names` that are registers, by device, in the devices' order.
-
-        A poll reads the same ones each time.
-        """
-        wanted = self._wanted.get(names)
-        if wanted is None:
-            if len(self._wanted) >= SETS_KEPT:
-                self._wanted.clear()
-            own = {device: device.names & names for device in self.devices}
-            wanted = {device: each for device, each in own.items() if each}
-            self._wanted[names] = wanted
-        return wanted
+        """Return those of `names` that are registers, by device."""
+        own = {device: device.names & names for device in self.devices}
+        return {device: each for device, each in own.items() if each}
 
     def _due_again(self) -> set[str]:
         """Return what to try again: a missing register, and one of an absent device.
@@ -387,10 +380,10 @@ class ModbusBattery(Battery):
         """Determine the measurements anew when a block or register is back, or gone."""
         for device in devices:
             lacks = device.missing if device.is_present else device.names
-            before = self._lacking.get(device, frozenset())
+            before = self._lacking.get(device)
             if lacks == before:
                 continue
-            if before - lacks:
+            if before is not None and before - lacks:
                 self._unsupported.clear()
             self._lacking[device] = frozenset(lacks)
             self._forget_measurements()

@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 import re
 from typing import ClassVar, Final, NamedTuple, override
 
 from ..battery.controller import KNOWN_FOR, loop_time
-from ..battery.measuring import SETS_KEPT, Identity
+from ..battery.measuring import Identity
 from ..battery.modbus import ModbusBattery
 from ..battery.parts import Part, PartKind
 from ..battery.readings import Values
@@ -22,6 +23,7 @@ from ..errors import (
     UnknownHostError,
     WrongDeviceError,
 )
+from ..kept import Kept
 from ..measurements import Poll, Value
 from ..modbus.device import ModbusDevice
 from ..modbus.register import Register
@@ -126,7 +128,7 @@ def ports_of_another_way(err: BatteryError, port: int, usual: int) -> tuple[int,
 
 
 class Scope(NamedTuple):
-    """The rates and the lasting ones of the registers of a read; polls have the same."""
+    """The kinds of registers that a read is of."""
 
     is_live: bool
     """Whether all that are not lasting are live ones."""
@@ -268,7 +270,7 @@ class DeyeDevice(ModbusBattery):
 
     @override
     def _make_devices(self) -> list[ModbusDevice]:
-        self._scopes: dict[frozenset[str], Scope] = {}
+        self._scopes.clear()
         return [self._block(run) for run in self._map]
 
     def _block(self, run: Run) -> RegisterBlock:
@@ -379,6 +381,7 @@ class DeyeDevice(ModbusBattery):
 
     @override
     def _names_of(self, keys: frozenset[str]) -> frozenset[str]:
+        """Return the names; determined anew when a second battery is used, or no more."""
         has_two = self.inputs.has_two_batteries(self.cache.values)
         if has_two is not self._had_two_batteries:
             self._had_two_batteries = has_two
@@ -408,7 +411,7 @@ class DeyeDevice(ModbusBattery):
         report = await super()._read_report(
             names - self._spared(names), again, answered=answered
         )
-        lasting = self._scope_of(names).lasting - report.values.keys()
+        lasting = self._scopes[names].lasting - report.values.keys()
         old = self.cache.older_than(KNOWN_FOR, lasting & LASTING_POWERS, loop_time())
         values = self.cache.values
         kept = {name: values[name] for name in lasting - old if name in values}
@@ -429,18 +432,14 @@ class DeyeDevice(ModbusBattery):
 
     def _spared(self, names: frozenset[str]) -> frozenset[str]:
         """Return the lasting registers that need not be read with the others now."""
-        scope = self._scope_of(names)
+        scope = self._scopes[names]
         seconds = _LASTS_SLOW if scope.is_slow else _LASTS
         return scope.alone - self.cache.older_than(seconds, scope.alone, loop_time())
 
-    def _scope_of(self, names: frozenset[str]) -> Scope:
-        """Return rates and lasting ones of the registers of a read."""
-        scope = self._scopes.get(names)
-        if scope is None:
-            if len(self._scopes) >= SETS_KEPT:
-                self._scopes.clear()
-            scope = self._scopes[names] = self._find_scope(names)
-        return scope
+    @cached_property
+    def _scopes(self) -> Kept[frozenset[str], Scope]:
+        """The scopes of sets of registers that were read."""
+        return Kept(self._find_scope)
 
     def _find_scope(self, names: frozenset[str]) -> Scope:
         others = names - LASTING

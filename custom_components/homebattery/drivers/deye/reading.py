@@ -76,14 +76,14 @@ class DeyeReader(DeyeDevice):
         slow registers are read anyway; then also one that was absent before.
         """
         names = frozenset(names)
-        is_live = self._scope_of(names).is_live
+        is_live = self._scopes[names].is_live
         if again is None and is_live:
             again = ()
         watch = self._watch_due(is_live=is_live)
         watched = frozenset() if watch is None else _WATCHED
         if watched or not _WATCHED.isdisjoint(names):
             # A live poll would take requests more for whether others are parallel.
-            names |= watched if is_live else {*watched, _PARALLEL}
+            names = names.union(watched, () if is_live else (_PARALLEL,))
         if not ENERGIES.isdisjoint(names) and self._sees_unit:
             names = names.union(_BATTERY_TOTALS)
         for name in watched:

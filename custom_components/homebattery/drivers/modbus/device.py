@@ -7,7 +7,14 @@ flash are counted by the table, and what must never be written is refused.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+    Set as AbstractSet,
+)
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -86,7 +93,9 @@ class ModbusDevice:
         self.registers = {register.name: register for register in registers}
         self.names = frozenset(self.registers)
         """The names of all its registers."""
-        self.constant = {each.name for each in registers if each.poll is Poll.ONCE}
+        self.constant = frozenset(
+            each.name for each in registers if each.poll is Poll.ONCE
+        )
         """The names of those that never change, and are read once."""
         self._write_only = {each.name for each in registers if not each.readable}
         self.missing: set[str] = set()
@@ -624,14 +633,14 @@ class ModbusDevice:
         """Return the blocks of `_plan`; `tried` are those that go on hanging."""
         split = self._borders | self._cuts
 
-        def rows(names: Collection[str]) -> list[Register]:
-            return [self.registers[name] for name in wanted.intersection(names)]
+        def rows(names: AbstractSet[str]) -> list[Register]:
+            return [self.registers[name] for name in wanted & names]
 
         def as_learned(block: Block) -> Block:
             usual = plan_blocks(block.registers, self._layout, split)
             return replace(block, is_wide=len(usual) > 1)
 
-        answered = rows(self.registers.keys() - silent)
+        answered = rows(wanted - silent)
         blocks = plan_blocks(answered, self._layout, split, learned)
         return (
             *(blocks if learned is None else map(as_learned, blocks)),

@@ -83,7 +83,7 @@ class Register:
         object.__setattr__(self, "count", count)
         object.__setattr__(self, "end", self.address + count)
         object.__setattr__(self, "_first_negative", self._find_first_negative())
-        object.__setattr__(self, "_scale", _scale(self.gain))
+        object.__setattr__(self, "_scale", _scale_of(self.gain))
 
     @property
     def readable(self) -> bool:
@@ -185,7 +185,7 @@ def _decode_string(words: Sequence[int]) -> str | None:
     return text.split(b"\0")[0].decode("latin-1").strip() or None
 
 
-def _scale(gain: float) -> tuple[int, float]:
+def _scale_of(gain: float) -> tuple[int, float]:
     """Return factor and divisor of a gain: one is 1, or both.
 
     Coarse gains are factors, which are exact (3 ÷ 0.1 would be 29.99…).

@@ -61,12 +61,12 @@ class ModbusRequest:
     def over(self, connects: int | None) -> Self:
         """Return the same request, to go over the connection of that number."""
         return type(self)(
-            self.unit_id,
-            self.address,
-            self.count,
-            self.values,
-            connects,
-            self.first_object,
+            unit_id=self.unit_id,
+            address=self.address,
+            count=self.count,
+            values=self.values,
+            connects=connects,
+            first_object=self.first_object,
         )
 
     @override

@@ -238,7 +238,7 @@ class LoggerClient(PySolarmanV5Async):
     async def _get_modbus_response(self, mb_request_frame: bytes) -> list[int] | int:
         """Return the words of an answer, or the number of those that were written.
 
-        Raises ModbusError, CRCError, and struct.error for half a word.
+        Raises ModbusError and CRCError.
         """
         answer = await self._send_receive_modbus_frame(mb_request_frame)
         if answer[1] != _READ:
