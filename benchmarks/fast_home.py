@@ -22,7 +22,7 @@ from custom_components.homebattery.const import DOMAIN
 from custom_components.homebattery.coordinator import BatteryCoordinator
 from custom_components.homebattery.drivers import Battery, Grant
 from tests.home import KINDS
-from tests.simulators import SIMULATORS, Simulator
+from tests.simulators import SIMULATORS, HuaweiSimulator, Simulator
 from tests.simulators.http_server import JsonServer
 
 from .crowded import resident
@@ -166,9 +166,11 @@ async def _call(
 
 
 def _forget_traffic(device: Simulator) -> None:
-    """Clear the log of the simulated device, which is in the memory of this process."""
+    """Clear the logs of the simulated device, which are in the memory of this process."""
     server: Any = device.server
     (server if isinstance(server, JsonServer) else server.traffic).log.clear()
+    if isinstance(device, HuaweiSimulator):
+        device.device.trail.clear()
 
 
 async def _totals(

@@ -35,6 +35,7 @@ ON_THE_GROUND: Final = {
     "address",
     "errors",
     "flash",
+    "kept",
     "measurements",
     "report",
     "text",

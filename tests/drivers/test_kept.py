@@ -1,16 +1,16 @@
-"""Answers that are found once, and kept while few different ones are asked for."""
+"""Answers that are computed once, and kept while few different ones are asked for."""
 
 from custom_components.homebattery.drivers.kept import Kept
 
 
-def test_an_answer_is_found_once_until_it_is_to_be_found_anew() -> None:
+def test_an_answer_is_computed_once_until_it_is_cleared() -> None:
     asked: list[str] = []
 
-    def find(name: str) -> int:
+    def compute(name: str) -> int:
         asked.append(name)
         return len(name)
 
-    kept = Kept(find)
+    kept = Kept(compute)
     assert [kept["one"], kept["three"], kept["one"]] == [3, 5, 3]
     assert asked == ["one", "three"]
     kept.clear()

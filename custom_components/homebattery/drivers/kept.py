@@ -1,4 +1,4 @@
-"""What follows from something that is asked for again and again."""
+"""Answers of a function that is asked the same again and again."""
 
 from collections.abc import Callable, Hashable
 from typing import Final
@@ -8,19 +8,19 @@ _MOST: Final = 16
 
 
 class Kept[K: Hashable, V](dict[K, V]):
-    """Answers of a function, by what it was asked; found when they are first looked up.
+    """Answers of a function, by its argument; each is computed for its first use.
 
-    Used as `kept[key]`. To be cleared when something changes on which they depend.
+    Used as `kept[argument]`. To be cleared when something changes on which they depend.
     """
 
-    def __init__(self, find: Callable[[K], V]) -> None:
-        """Keep what `find` returns."""
+    def __init__(self, compute: Callable[[K], V]) -> None:
+        """Keep what `compute` returns."""
         super().__init__()
-        self._find = find
+        self._compute = compute
 
     def __missing__(self, key: K) -> V:
-        """Find an answer; so many different ones are not asked for by polls."""
+        """Compute an answer, and keep it; all others go where they are too many."""
         if len(self) >= _MOST:
             self.clear()
-        value = self[key] = self._find(key)
+        value = self[key] = self._compute(key)
         return value
