@@ -104,8 +104,8 @@ class Device:
     async def take(self) -> list[Seen]:
         """Return the requests since the last time, oldest first."""
         return [
-            Seen(Request(*request), arrived, answered)
-            for request, arrived, answered in await ask(self._relay, {"log": True})
+            Seen(Request(*request), *times_and_bytes)
+            for request, *times_and_bytes in await ask(self._relay, {"log": True})
         ]
 
 

@@ -30,6 +30,8 @@ class Seen:
     arrived: float
     answered: float | None = None
     """The time at which the last bytes of the answer are sent."""
+    sent: str = ""
+    """The bytes that came with it, as hexadecimal digits."""
 
 
 class Relay:
@@ -100,7 +102,10 @@ class Relay:
         while data := await reader.read(_CHUNK):
             requests, rest = self._framing(rest + data)
             now = self._clock()
-            asked[:] = [*asked[-1:], *(Seen(each, now) for each in requests)]
+            asked[:] = [
+                *asked[-1:],
+                *(Seen(each, now, sent=data.hex()) for each in requests),
+            ]
             self._seen += asked[-len(requests) :] if requests else []
             device.write(data)
         device.close()

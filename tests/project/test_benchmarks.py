@@ -12,6 +12,7 @@ import time
 import pytest
 
 from benchmarks.__main__ import PARTS
+from benchmarks.bare import answer_time
 from benchmarks.devices import NAMES, ROOT
 from benchmarks.fast_time import FastLoop
 from benchmarks.framing import Request, http, modbus_tcp
@@ -216,6 +217,29 @@ async def test_a_poll_is_measured_beside_the_least() -> None:
     least = least_requests(wanted, accepted_by("victron"))
     assert least <= len(one.seen) < len(wanted)
     assert limit(len(one.seen), relay.answer, 0) <= one.cost.wall
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_a_bare_socket_asks_the_same_and_waits_as_long_as_the_device_takes() -> (
+    None
+):
+    house = house_of(VictronSimulator, ManualClock())
+    async with VictronSimulator(house) as victron:
+        relay = Relay("modbus_tcp", victron.host, victron.port)
+        await relay.start()
+        device = BehindRelay(victron.setup, relay)
+        async with connected(device) as battery:
+            polled = await measure(device, battery, ["battery_soc", "grid_power"])
+        relay.answer = 0.02
+        sent = [bytes.fromhex(each.sent) for each in polled.seen]
+        answer = await asyncio.to_thread(
+            answer_time, device.setup, sent, rounds=2, spacing=0
+        )
+        seen = relay.take()
+        await relay.stop()
+
+    assert answer >= 0.02
+    assert [each.request for each in seen] == 3 * [each.request for each in polled.seen]
 
 
 def test_the_limit_is_the_answers_and_the_pauses_between_them() -> None:
