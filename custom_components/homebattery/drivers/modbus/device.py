@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 import logging
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from ..absence import BackOff, Refusals
 from ..errors import (
@@ -37,6 +37,7 @@ from ..errors import (
     UnitAbsentError,
 )
 from ..flash import FlashWear
+from ..kept import Kept
 from ..measurements import Poll, Value
 from ..report import Report
 from .cache import RegisterCache
@@ -64,10 +65,22 @@ _PASSING: Final = (
 """Those of them that prove nothing."""
 _STEADY_TRIES: Final = 4
 """Reads within which two in a row must agree."""
-_PLANS_KEPT: Final = 16
-"""Plans of reads, of which a live poll and one of all need two."""
 _TRIES: Final = 3
 """Number of time-outs, from the second in a row on, that cause no pause yet."""
+
+
+class _Facts(NamedTuple):
+    """All that a plan of reads depends on: registers by name, addresses."""
+
+    wanted: frozenset[str]
+    silent: frozenset[str]
+    """Those that got no answer last."""
+    tried: frozenset[str]
+    """Those of them that go on hanging: one is tried for all."""
+    borders: frozenset[int]
+    cuts: frozenset[int]
+    reads: tuple[tuple[int, ...], ...] | None
+    """The reads that are learned; None for one as if nothing was."""
 
 
 class ModbusDevice:
@@ -122,7 +135,7 @@ class ModbusDevice:
         """The same of blocks that gave no answer; a new connection says nothing new."""
         self._rejoin = BackOff()
         """The pause until parts that answer are read in one request again."""
-        self._plans: dict[tuple[Any, ...], tuple[Block, ...]] = {}
+        self._plans = Kept(self._make_plan)
         """Plans by all that they depend on."""
         self._learned = Learned()
         """The lessons of this connection and earlier ones."""
@@ -611,27 +624,21 @@ class ModbusDevice:
                 for name in silent
                 for edge in (self.registers[name].address, self.registers[name].end)
             }
-        tried = silent & self._pauses.keys()
-        sets = map(frozenset, (wanted, silent, tried, self._borders, self._cuts))
-        facts = (*sets, tuple(self._learned.reads) if widely else None)
-        plan = self._plans.get(facts)
-        if plan is None:
-            if len(self._plans) >= _PLANS_KEPT:
-                self._plans.clear()
-            learned = self._learned if widely else None
-            plan = self._make_plan(wanted, silent, tried, learned)
-            self._plans[facts] = plan
-        return plan
+        facts = _Facts(
+            wanted,
+            silent=frozenset(silent),
+            tried=frozenset(silent & self._pauses.keys()),
+            borders=frozenset(self._borders),
+            cuts=frozenset(self._cuts),
+            reads=tuple(self._learned.reads) if widely else None,
+        )
+        return self._plans[facts]
 
-    def _make_plan(
-        self,
-        wanted: frozenset[str],
-        silent: set[str],
-        tried: set[str],
-        learned: Learned | None,
-    ) -> tuple[Block, ...]:
-        """Return the blocks of `_plan`; `tried` are those that go on hanging."""
-        split = self._borders | self._cuts
+    def _make_plan(self, facts: _Facts) -> tuple[Block, ...]:
+        """Return the blocks of `_plan`."""
+        wanted, silent, tried = facts.wanted, facts.silent, facts.tried
+        split = facts.borders | facts.cuts
+        learned = None if facts.reads is None else self._learned
 
         def rows(names: AbstractSet[str]) -> list[Register]:
             return [self.registers[name] for name in wanted & names]
@@ -646,7 +653,7 @@ class ModbusDevice:
             *(blocks if learned is None else map(as_learned, blocks)),
             *plan_blocks(rows(silent - tried), self._layout, split),
             # Of those that go on hanging one is tried for all of them.
-            *plan_blocks(rows(tried), self._layout, self._borders),
+            *plan_blocks(rows(tried), self._layout, facts.borders),
         )
 
     async def _read_block(self, block: Block, silence: Silence) -> Report:

@@ -299,7 +299,7 @@ class ModbusTcpConnection(SharedConnection[AsyncModbusTcpClient]):
     ) -> BatteryError:
         """Return the error of a failed request, and drop the connection.
 
-        `is_late`: the time that this side waits is over, or was ended for that.
+        `is_late`: the wait is over, in time or because the connection is lost.
 
         Dropped, because a late answer would otherwise be taken for that of the
         next request.
