@@ -1,6 +1,8 @@
 """The benchmarks measure what they say, and the page is made of what they kept."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 import gc
 from itertools import count
 from pathlib import Path
@@ -200,19 +202,24 @@ class BehindRelay:
         return self._relay.take()
 
 
-@pytest.mark.usefixtures("socket_enabled")
-async def test_a_poll_is_measured_beside_the_least() -> None:
+@asynccontextmanager
+async def behind_relay() -> AsyncIterator[tuple[BehindRelay, Relay]]:
+    """Yield a simulated Victron behind a relay, and the relay."""
     house = house_of(VictronSimulator, ManualClock())
     async with VictronSimulator(house) as victron:
         relay = Relay("modbus_tcp", victron.host, victron.port)
         await relay.start()
-        device = BehindRelay(victron.setup, relay)
-        async with connected(device) as battery:
-            relay.answer = 0.005
-            keys = ["battery_soc", "grid_power"]
-            wanted = await registers_of(device, battery, keys)
-            one = await measure(device, battery, keys)
+        yield BehindRelay(victron.setup, relay), relay
         await relay.stop()
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_a_poll_is_measured_beside_the_least() -> None:
+    async with behind_relay() as (device, relay), connected(device) as battery:
+        relay.answer = 0.005
+        keys = ["battery_soc", "grid_power"]
+        wanted = await registers_of(device, battery, keys)
+        one = await measure(device, battery, keys)
 
     least = least_requests(wanted, accepted_by("victron"))
     assert least <= len(one.seen) < len(wanted)
@@ -223,11 +230,7 @@ async def test_a_poll_is_measured_beside_the_least() -> None:
 async def test_a_bare_socket_asks_the_same_and_waits_as_long_as_the_device_takes() -> (
     None
 ):
-    house = house_of(VictronSimulator, ManualClock())
-    async with VictronSimulator(house) as victron:
-        relay = Relay("modbus_tcp", victron.host, victron.port)
-        await relay.start()
-        device = BehindRelay(victron.setup, relay)
+    async with behind_relay() as (device, relay):
         async with connected(device) as battery:
             polled = await measure(device, battery, ["battery_soc", "grid_power"])
         relay.answer = 0.02
@@ -236,7 +239,6 @@ async def test_a_bare_socket_asks_the_same_and_waits_as_long_as_the_device_takes
             answer_time, device.setup, sent, rounds=2, spacing=0
         )
         seen = relay.take()
-        await relay.stop()
 
     assert answer >= 0.02
     assert [each.request for each in seen] == 3 * [each.request for each in polled.seen]
